@@ -1,0 +1,75 @@
+# Everything runs from .venv, made from requirements.lock (versions and hashes pinned).
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+JOBS ?= 2
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test lint types check-long bench docs format lock clean
+
+help: ## list the targets
+	@grep -hE '^[a-z.-]+:.*## ' Makefile | sed 's/:.*## /\t/' | expand -t 14
+
+demo: $(READY) ## a first look at what the model does
+	@$(BIN)/gmemsim demo
+
+test: $(READY) ## the test suite
+	@$(BIN)/pytest -n $(JOBS) -q
+
+check-long: $(READY) ## the tests that take minutes
+	@$(BIN)/pytest -n $(JOBS) -q -m long
+
+lint: $(READY) ## ruff: rules and formatting
+	@$(BIN)/ruff check
+	@$(BIN)/ruff format --check
+
+types: $(READY) ## mypy, strict
+	@$(BIN)/mypy src tests
+
+format: $(READY) ## let ruff sort imports and format
+	@$(BIN)/ruff check --fix-only --quiet
+	@$(BIN)/ruff format
+
+bench: $(READY) ## lock contention across vCPUs, folio sizes, patches and lock policies
+	@$(BIN)/gmemsim bench contention
+
+docs: $(READY) ## regenerate the generated pages
+	@for script in $(wildcard docs/generate*.py); do echo "$$script"; $(BIN)/python "$$script" || exit 1; done
+
+.venv: $(READY) ## the environment that all of these use
+
+# The newest Python that has what it takes; a candidate is asked, because a name on PATH may be a shim for nothing.
+$(READY): requirements.lock pyproject.toml
+	@set -e; \
+	if ! $(BIN)/python -c 'import pip, sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; then \
+	    python=; old=; bare=; \
+	    for candidate in python3.14 python3.13 python3.12 python3.11 python3; do \
+	        "$$candidate" -c '' 2>/dev/null || continue; \
+	        if ! "$$candidate" -c 'import sys; sys.exit(sys.version_info < (3, 11))'; then old=$$candidate; continue; fi; \
+	        if ! "$$candidate" -c 'import ensurepip, venv' 2>/dev/null; then bare=$$candidate; continue; fi; \
+	        python=$$candidate; break; \
+	    done; \
+	    if [ -z "$$python" ] && [ -n "$$bare" ]; then \
+	        echo "gmemsim: $$bare -m venv is unavailable: install python3-venv" >&2; exit 1; \
+	    elif [ -z "$$python" ] && [ -n "$$old" ]; then \
+	        echo "gmemsim: $$($$old -V) is too old: install python3 (3.11 or newer)" >&2; exit 1; \
+	    elif [ -z "$$python" ]; then \
+	        echo "gmemsim: no Python found: install python3 (3.11 or newer) and python3-venv" >&2; exit 1; \
+	    fi; \
+	    "$$python" -m venv --clear $(VENV); \
+	fi; \
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock; \
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
+	@touch $@
+
+# --universal: one file for Python 3.11 to 3.14 on every platform. No index address is written into it.
+lock: ## pin the newest allowed versions again (needs the network)
+	@python3 -m venv --clear build/lock
+	@build/lock/bin/python -m pip install --quiet --disable-pip-version-check uv
+	@build/lock/bin/uv pip compile --quiet --upgrade --universal --python-version 3.11 --extra dev \
+	    --generate-hashes --no-emit-index-url --no-emit-find-links --custom-compile-command 'make lock' \
+	    --output-file requirements.lock pyproject.toml
+
+clean: ## remove the environment, builds and caches
+	@rm -rf $(VENV) build dist src/*.egg-info .hypothesis .mypy_cache .pytest_cache .ruff_cache
+	@find src tests bench docs -name __pycache__ -type d -prune -exec rm -rf {} + 2>/dev/null || true
