@@ -5,7 +5,6 @@ import shutil
 import subprocess
 import sys
 import sysconfig
-import tarfile
 import tomllib
 import zipfile
 from pathlib import Path
@@ -69,8 +68,8 @@ def built(tree: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def sdist_tree(built: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("sdist")
-    with tarfile.open(one(built, "*.tar.gz")) as archive:
-        archive.extractall(folder, filter="data")
+    # In a process of its own: 3.11.2 has no extraction filters, and 3.12 warns where none is named.
+    run(sys.executable, "-m", "tarfile", "-e", one(built, "*.tar.gz"), folder)
     return one(folder, "gmemsim-*")
 
 
