@@ -1,0 +1,116 @@
+"""KVM_SET_MEMORY_ATTRIBUTES on the VM: the two-source world (spec §4.13)."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from ..audit.kvm_events import (
+    AttrStore,
+    SetAttributes,
+    SetAttributesPost,
+    SetAttributesPre,
+    SetAttributesRet,
+)
+from ..engine.op import Op
+from .errno import EINVAL, ENOMEM
+from .mmu_invalidate import MmuInvalidation
+
+if TYPE_CHECKING:
+    from ..engine.task import Task
+    from .memslot import Memslot
+    from .vm import Vm
+
+__all__ = ["VmAttributes"]
+
+
+class VmAttributes(MmuInvalidation):
+    """Which gfns are private, and how that changes."""
+
+    async def kvm_mem_is_private(self, t: Task, vm: Vm, gfn: int) -> bool:
+        """`kvm_mem_is_private`: a lock-free look-up in the VM's attribute map."""
+        if not vm.arch.has_private_memory:
+            return False
+        if t.traps:
+            await t.point(Op("load", vm.attr_label, gfn, gfn + 1, "r"))
+        return gfn in vm.attributes
+
+    async def kvm_vm_ioctl_set_mem_attributes(
+        self, t: Task, vm: Vm, address: int, size: int, private: bool, flags: int = 0
+    ) -> int:
+        """The ioctl, address and size in bytes: 0, -EINVAL, or -ENOMEM with nothing changed."""
+        await t.spend(self.costs.syscall)
+        bad = flags or size <= 0 or address < 0 or address % 4096 or size % 4096
+        if bad or (private and not vm.arch.has_private_memory):
+            return EINVAL
+        return await self.kvm_vm_set_mem_attributes(t, vm, address // 4096, (address + size) // 4096, private)
+
+    async def kvm_vm_set_mem_attributes(self, t: Task, vm: Vm, start: int, end: int, private: bool) -> int:
+        """Set the kind of gfns [start, end). Touches neither files, folios, contents nor arch state."""
+        rec = t.rec
+        if rec is not None:
+            rec(t, SetAttributes(start, end, private))
+        await vm.slots_lock.lock(t)
+        ret = 0
+        if any((gfn in vm.attributes) != private for gfn in range(start, end)):
+            reserve = private or self.release.reserve_for_clear
+            if reserve and t.fault("alloc_attributes"):
+                ret = ENOMEM
+            else:
+                await self._change(t, vm, start, end, private)
+        await vm.slots_lock.unlock(t)
+        if rec is not None:
+            rec(t, SetAttributesRet(ret))
+        return ret
+
+    async def _change(self, t: Task, vm: Vm, start: int, end: int, private: bool) -> None:
+        slots = [slot for slot in vm.slots if slot.base_gfn < end and start < slot.base_gfn + slot.pages]
+        if slots:
+            await vm.mmu_lock.write_lock(t)
+            await self.kvm_mmu_invalidate_start(t, vm)
+            flush = False
+            for slot in slots:
+                first, last = clip(slot, start, end)
+                flush |= await self.kvm_pre_set_memory_attributes(t, vm, slot, first, last, private)
+            if flush:
+                await self.kvm_flush_remote_tlbs(t, vm)
+            await vm.mmu_lock.write_unlock(t)
+        await self.kvm_store_attributes(t, vm, start, end, private)
+        if slots:
+            await vm.mmu_lock.write_lock(t)
+            await self.kvm_mmu_invalidate_end(t, vm)
+            for slot in slots:
+                if t.rec is not None:
+                    t.rec(t, SetAttributesPost(slot.ident))
+            await vm.mmu_lock.write_unlock(t)
+
+    async def kvm_pre_set_memory_attributes(
+        self, t: Task, vm: Vm, slot: Memslot, start: int, end: int, private: bool
+    ) -> bool:
+        """`kvm_arch_pre_set_memory_attributes`: add the exact range, then zap mappings of the kind being left.
+
+        With 4 KiB mappings only there are no huge-page permissions of cut neighbours to revoke.
+        """
+        if t.rec is not None:
+            t.rec(t, SetAttributesPre(slot.ident))
+        await self.kvm_mmu_invalidate_range_add(t, vm, start, end)
+        return await self.kvm_unmap_gfn_range(t, vm, start, end, "shared" if private else "private")
+
+    async def kvm_store_attributes(self, t: Task, vm: Vm, start: int, end: int, private: bool) -> None:
+        """One gfn at a time: a lock-free reader can see the range half converted."""
+        attributes = vm.attributes
+        rec = t.rec
+        for gfn in range(start, end):
+            if t.traps:
+                await t.point(Op("store", vm.attr_label, gfn, gfn + 1))
+            if private:
+                attributes.add(gfn)
+            else:
+                attributes.discard(gfn)
+            if rec is not None:
+                rec(t, AttrStore(gfn, gfn + 1, private))
+        await t.spend(self.costs.xarray_lookup * (end - start))
+
+
+def clip(slot: Memslot, start: int, end: int) -> tuple[int, int]:
+    """The part of gfns [start, end) that the slot covers."""
+    return max(start, slot.base_gfn), min(end, slot.base_gfn + slot.pages)

@@ -1,0 +1,36 @@
+"""The errno values that the modelled paths return, negative as in the kernel, and their names."""
+
+from __future__ import annotations
+
+from typing import Final
+
+__all__ = [
+    "E2BIG", "EAGAIN", "EBADF", "EBUSY", "EEXIST", "EFAULT", "EHWPOISON", "EINTR", "EINVAL", "EIO", "EMFILE",
+    "ENODEV", "ENOENT", "ENOMEM", "ENOSPC", "ENOTTY", "EOPNOTSUPP", "EPERM", "errno_name",
+]  # fmt: skip
+
+EPERM: Final = -1
+ENOENT: Final = -2
+EINTR: Final = -4
+EIO: Final = -5
+E2BIG: Final = -7
+EBADF: Final = -9
+EAGAIN: Final = -11
+ENOMEM: Final = -12
+EFAULT: Final = -14
+EBUSY: Final = -16
+EEXIST: Final = -17
+ENODEV: Final = -19
+EINVAL: Final = -22
+EMFILE: Final = -24
+ENOTTY: Final = -25
+ENOSPC: Final = -28
+EOPNOTSUPP: Final = -95
+EHWPOISON: Final = -133
+
+_NAMES = {value: name for name, value in globals().items() if name.startswith("E") and isinstance(value, int)}
+
+
+def errno_name(value: int) -> str:
+    """`-17` is `EEXIST`; anything that is no modelled errno is its number."""
+    return _NAMES.get(value, str(value))

@@ -1,0 +1,50 @@
+"""A folio: one entry of the page cache, with the reference and map counts that decide when its frame is free."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from ..engine.locks.folio_lock import FolioLock
+
+if TYPE_CHECKING:
+    from .inode import GmemInode
+
+__all__ = ["Folio"]
+
+
+class Folio:
+    """State of one folio.
+
+    Attributes:
+        mapping: the inode whose page cache holds it, or None once it was removed.
+        index: first 4 KiB index covered.
+        pfn: first frame.
+        order: log2 of its size in pages; 0 in every version without huge pages.
+        ref: references: one a page from the page cache, plus look-ups, host mappings, pins, poison.
+        mapcount: host page-table entries that map it.
+        pins: long-term pins (each also counts in `ref`).
+        uptodate: PG_uptodate; what it promises depends on the patch version.
+        poisoned: PG_hwpoison.
+        lock: the folio lock.
+    """
+
+    __slots__ = ("index", "lock", "mapcount", "mapping", "order", "pfn", "pins", "poisoned", "ref", "uptodate")
+
+    def __init__(self, mapping: GmemInode, index: int, pfn: int, order: int = 0) -> None:
+        self.mapping: GmemInode | None = mapping
+        self.index = index
+        self.pfn = pfn
+        self.order = order
+        self.ref = 1
+        self.mapcount = 0
+        self.pins = 0
+        self.uptodate = False
+        self.poisoned = False
+        self.lock = FolioLock(mapping.lock_label, index, mapping.folio_locks)
+
+    @property
+    def pages(self) -> int:
+        return 1 << self.order
+
+    def __repr__(self) -> str:
+        return f"<Folio {self.index} pfn={self.pfn:#x} ref={self.ref}>"

@@ -1,0 +1,72 @@
+"""fallocate on a guest_memfd: allocation and PUNCH_HOLE (spec §4.5)."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from ..audit.kvm_events import Fallocate, FallocateRet
+from .errno import EINTR, EINVAL, EOPNOTSUPP
+from .gmem_folio import GmemFolios
+
+if TYPE_CHECKING:
+    from ..engine.task import Task
+    from .inode import GmemFile, GmemInode
+
+__all__ = ["GmemFallocate"]
+
+
+class GmemFallocate(GmemFolios):
+    """`kvm_gmem_fallocate` and its two halves."""
+
+    async def kvm_gmem_fallocate(
+        self, t: Task, file: GmemFile, offset: int, length: int, punch: bool, keep_size: bool = True
+    ) -> int:
+        """`kvm_gmem_fallocate`, offset and length in bytes: 0, -EOPNOTSUPP, -EINVAL, -EINTR or -ENOMEM."""
+        inode = file.inode
+        rec = t.rec
+        ident = self.request(t, inode.label, "fallocate", "punch" if punch else "allocate") if rec else 0
+        if rec is not None:
+            rec(t, Fallocate(punch, offset // 4096, (offset + length) // 4096))
+        await t.spend(self.costs.syscall)
+        if not keep_size:
+            ret = EOPNOTSUPP
+        elif offset < 0 or length <= 0 or offset % 4096 or length % 4096:
+            ret = EINVAL
+        elif punch:
+            ret = await self.kvm_gmem_punch_hole(t, inode, offset // 4096, (offset + length) // 4096)
+        else:
+            ret = await self.kvm_gmem_allocate(t, inode, offset // 4096, (offset + length) // 4096)
+        if rec is not None:
+            rec(t, FallocateRet(ret))
+            self.answer(t, ident, "fallocate", str(ret))
+        return ret
+
+    async def kvm_gmem_punch_hole(self, t: Task, inode: GmemInode, start: int, end: int) -> int:
+        """Remove [start, end): invalidate lock exclusive around zap, truncation and the end of the zap."""
+        end = min(end, inode.pages)
+        await inode.invalidate_lock.down_write(t)
+        if start < end:
+            await self.kvm_gmem_invalidate_start(t, inode, start, end, self.invalidate_filter(inode))
+            await self.truncate_inode_pages_range(t, inode, start, end)
+            await self.kvm_gmem_invalidate_end(t, inode, start, end)
+        await inode.invalidate_lock.up_write(t)
+        return 0
+
+    async def kvm_gmem_allocate(self, t: Task, inode: GmemInode, start: int, end: int) -> int:
+        """Make every index of [start, end) present: neither cleared nor prepared; partial progress stays."""
+        if end > inode.pages:
+            return EINVAL
+        ret = 0
+        await inode.invalidate_lock.down_read(t)
+        for index in range(start, end):
+            if t.signalled():
+                ret = EINTR
+                break
+            folio = await self.kvm_gmem_get_folio(t, inode, index)
+            if isinstance(folio, int):
+                ret = folio
+                break
+            await self.folio_unlock(t, folio)
+            await self.folio_put(t, inode, folio)
+        await inode.invalidate_lock.up_read(t)
+        return ret

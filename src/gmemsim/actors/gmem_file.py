@@ -1,0 +1,164 @@
+"""guest_memfd files: create, bind, unbind, release (spec §4.1 to §4.4)."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from ..audit.kvm_events import Bind, Close, Create, Unbind
+from ..engine.op import Op
+from .errno import EBADF, EINVAL, EMFILE, ENOMEM
+from .gmem_invalidate import GmemInvalidation
+from .inode import GmemFile, GmemInode
+from .truncate import Truncation
+
+if TYPE_CHECKING:
+    from ..engine.task import Task
+    from .memslot import Memslot
+    from .vm import Vm
+
+__all__ = ["GmemFiles"]
+
+
+class GmemFiles(Truncation, GmemInvalidation):
+    """Life of a guest_memfd file and its bindings."""
+
+    def gmem_supported_flags(self, vm: Vm) -> frozenset[str]:
+        """Flags that KVM_CREATE_GUEST_MEMFD accepts: INIT_SHARED only for VM types without private memory."""
+        if not self.release.host_mmap:
+            return frozenset()
+        return frozenset({"MMAP", "INIT_SHARED"} if vm.arch.shared_from_start else {"MMAP"})
+
+    async def kvm_gmem_create(
+        self, t: Task, vm: Vm, label: str, size: int, flags: frozenset[str] = frozenset()
+    ) -> GmemFile | int:
+        """`kvm_gmem_create` with `size` in bytes: the open file, or -EINVAL, -EMFILE, -ENOMEM."""
+        ret = 0
+        if flags - self.gmem_supported_flags(vm) or size <= 0 or size % 4096:
+            ret = EINVAL
+        elif t.fault("fd"):
+            ret = EMFILE
+        elif t.fault("alloc_inode"):
+            ret = ENOMEM
+        file: GmemFile | None = None
+        if ret == 0:
+            inode = GmemInode(label, size // 4096, flags)
+            await self.kvm_gmem_init_inode(t, inode)
+            file = GmemFile(f"{label}@{vm.label}", inode, vm)
+            inode.files.append(file)
+            self.world.inodes[label] = inode
+            vm.files[label] = file
+        if t.rec is not None:
+            t.rec(t, Create(label, size // 4096, ",".join(sorted(flags)), ret))
+        return ret if file is None else file
+
+    async def kvm_gmem_init_inode(self, t: Task, inode: GmemInode) -> None:
+        """State of a new inode beyond its size and flags: none in these versions."""
+
+    async def get_file_active(self, t: Task, file: GmemFile | None) -> GmemFile | None:
+        """`get_file_active`: a counted reference, or None when there is no file or it is dying."""
+        if file is None or not await file.count.inc_not_zero(t):
+            return None
+        return file
+
+    async def fput(self, t: Task, file: GmemFile) -> None:
+        """`fput`: the last reference releases the file."""
+        if await file.count.dec_and_test(t):
+            await self.kvm_gmem_release(t, file)
+
+    async def kvm_gmem_bind(
+        self, t: Task, vm: Vm, slot: Memslot, file: GmemFile | None, offset: int
+    ) -> int:
+        """`kvm_gmem_bind` with `offset` in bytes: 0, -EBADF, -EINVAL, or the release's errno for an overlap."""
+        if file is None or not await file.count.inc_not_zero(t):
+            return EBADF
+        ret = await self._bind(t, vm, slot, file, offset)
+        if t.rec is not None:
+            start = offset // 4096
+            t.rec(t, Bind(file.label, slot.ident, start, start + slot.pages, ret))
+        await self.fput(t, file)
+        return ret
+
+    async def _bind(self, t: Task, vm: Vm, slot: Memslot, file: GmemFile, offset: int) -> int:
+        inode = file.inode
+        if file.vm is not vm or offset < 0 or offset % 4096:
+            return EINVAL
+        start = offset // 4096
+        end = start + slot.pages
+        if end > inode.pages:
+            return EINVAL
+        lock = inode.invalidate_lock
+        await lock.down_write(t)
+        if file.slots_in(start, end):
+            await lock.up_write(t)
+            return self.release.bind_overlap
+        slot.gmem_file = file
+        slot.pgoff = start
+        slot.gmem_only = "MMAP" in inode.flags
+        await self.kvm_gmem_store_binding(t, file, slot, start, end)
+        await lock.up_write(t)
+        return 0
+
+    async def kvm_gmem_store_binding(self, t: Task, file: GmemFile, slot: Memslot, start: int, end: int) -> None:
+        """`xa_store_range(&f->bindings)`; a failed store is ignored in A..D."""
+        if t.traps:
+            await t.point(Op("rmw", f"{file.label}.bindings", start, end))
+        slot.bound_start, slot.bound_end = start, end
+        file.bindings[start] = slot
+
+    async def kvm_gmem_unbind(self, t: Task, slot: Memslot) -> None:
+        """`kvm_gmem_unbind`: slots_lock held, no vCPU can see the slot any more. Does not zap."""
+        pointer = slot.gmem_file
+        if pointer is None:
+            return
+        if t.rec is not None:
+            t.rec(t, Unbind(slot.ident))
+        file = await self.get_file_active(t, pointer)
+        if file is None:
+            # The file is dying, and its release waits for slots_lock, which we hold: no lock needed.
+            await self.kvm_gmem_clear_binding(t, pointer, slot)
+            return
+        lock = file.inode.invalidate_lock
+        await lock.down_write(t)
+        await self.kvm_gmem_clear_binding(t, file, slot)
+        await lock.up_write(t)
+        await self.fput(t, file)
+
+    async def kvm_gmem_clear_binding(self, t: Task, file: GmemFile, slot: Memslot) -> None:
+        """Forget the range and the pointer."""
+        if t.traps:
+            await t.point(Op("rmw", f"{file.label}.bindings", slot.bound_start, slot.bound_end))
+        file.bindings.pop(slot.bound_start, None)
+        slot.gmem_file = None
+
+    async def kvm_gmem_release(self, t: Task, file: GmemFile) -> None:
+        """`kvm_gmem_release`: zap everything bound through this file. Memory stays: it is the inode's."""
+        inode = file.inode
+        vm = file.vm
+        if t.rec is not None:
+            t.rec(t, Close(file.label))
+        await vm.slots_lock.lock(t)
+        await inode.invalidate_lock.down_write(t)
+        for slot in list(file.bindings.values()):
+            if t.traps:
+                await t.point(Op("store", f"{file.label}.bindings", slot.bound_start, slot.bound_end))
+            slot.gmem_file = None
+        kinds = self.release_filter(inode)
+        await self.kvm_gmem_file_invalidate_start(t, file, 0, inode.pages, kinds)
+        await self.kvm_gmem_file_invalidate_end(t, file, 0, inode.pages)
+        inode.files.remove(file)
+        await inode.invalidate_lock.up_write(t)
+        await vm.slots_lock.unlock(t)
+        file.bindings.clear()
+        file.released = True
+        vm.files.pop(inode.label, None)
+        if not inode.files and not inode.mappings:
+            await self.evict_inode(t, inode, vm)
+
+    def release_filter(self, inode: GmemInode) -> str:
+        """Kinds that a release zaps."""
+        return self.invalidate_filter(inode)
+
+    async def evict_inode(self, t: Task, inode: GmemInode, vm: Vm) -> None:
+        """The last user is gone: `truncate_inode_pages_final`. The invalidate lock is not held."""
+        await self.truncate_inode_pages_range(t, inode, 0, inode.pages)
+        self.world.inodes.pop(inode.label, None)

@@ -1,0 +1,71 @@
+"""Invalidation of a file range for every VM that has it bound (`kvm_gmem_invalidate_start/_end`; spec §1.3)."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from ..audit.kvm_events import ArchInvalidateRange, InvEnd, InvStart, InvStartRet
+from .mmu_invalidate import MmuInvalidation
+
+if TYPE_CHECKING:
+    from ..engine.task import Task
+    from .inode import GmemFile, GmemInode
+
+__all__ = ["GmemInvalidation"]
+
+
+class GmemInvalidation(MmuInvalidation):
+    """Start and end for an inode, and for one file of it."""
+
+    def invalidate_filter(self, inode: GmemInode) -> str:
+        """Which kind of mapping can exist: A..D map one kind per inode (§4.4)."""
+        return "shared" if inode.init_shared else "private"
+
+    async def kvm_gmem_invalidate_start(self, t: Task, inode: GmemInode, start: int, end: int, kinds: str) -> None:
+        """Zap [start, end) in every VM, each under its own mmu_lock; the caller holds the invalidate lock."""
+        for file in list(inode.files):
+            await self.kvm_gmem_file_invalidate_start(t, file, start, end, kinds)
+
+    async def kvm_gmem_file_invalidate_start(
+        self, t: Task, file: GmemFile, start: int, end: int, kinds: str
+    ) -> None:
+        """`__kvm_gmem_invalidate_start`: one file. Without a bound slot mmu_lock is never taken."""
+        if t.rec is not None:
+            t.rec(t, InvStart(start, end))
+        vm = file.vm
+        flush = False
+        locked = False
+        for slot in file.slots_in(start, end):
+            if not locked:
+                locked = True
+                await vm.mmu_lock.write_lock(t)
+                await self.kvm_mmu_invalidate_start(t, vm)
+            first = slot.base_gfn + max(slot.pgoff, start) - slot.pgoff
+            last = slot.base_gfn + min(slot.pgoff + slot.pages, end) - slot.pgoff
+            await self.kvm_mmu_invalidate_range_add(t, vm, first, last)
+            flush |= await self.kvm_unmap_gfn_range(t, vm, first, last, kinds)
+            if self.release.invalidate_range_hook and self.gmem_prepare:
+                if t.rec is not None:
+                    t.rec(t, ArchInvalidateRange(vm.label, first, last))
+                await vm.arch.invalidate_range(t, vm, first, last)
+        if flush:
+            await self.kvm_flush_remote_tlbs(t, vm)
+        if locked:
+            await vm.mmu_lock.write_unlock(t)
+        if t.rec is not None:
+            t.rec(t, InvStartRet())
+
+    async def kvm_gmem_invalidate_end(self, t: Task, inode: GmemInode, start: int, end: int) -> None:
+        """The end for every file; bindings are the same as at the start, since the invalidate lock was held."""
+        for file in list(inode.files):
+            await self.kvm_gmem_file_invalidate_end(t, file, start, end)
+
+    async def kvm_gmem_file_invalidate_end(self, t: Task, file: GmemFile, start: int, end: int) -> None:
+        """`__kvm_gmem_invalidate_end`: nothing to do without a bound slot."""
+        if t.rec is not None:
+            t.rec(t, InvEnd(start, end))
+        if file.slots_in(start, end):
+            vm = file.vm
+            await vm.mmu_lock.write_lock(t)
+            await self.kvm_mmu_invalidate_end(t, vm)
+            await vm.mmu_lock.write_unlock(t)

@@ -1,0 +1,124 @@
+"""Launch-time population of private memory (spec §4.9); the loop itself is the patch version's.
+
+Source pages are pages of an ordinary user buffer. GUP takes them one by one; a source that cannot be had makes it
+fail, and may take mmap_lock.
+"""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from typing import TYPE_CHECKING
+
+import attrs
+
+from ..audit.kvm_events import Copy, Gup, LaunchFinish, Populate, PopulateCallback, PopulateRet
+from .errno import EFAULT, EINVAL, ENOMEM
+from .gmem_folio import GmemFolios
+
+if TYPE_CHECKING:
+    from ..engine.task import Task
+    from .folio import Folio
+    from .inode import GmemFile, Process
+    from .memslot import Memslot
+    from .vm import Vm
+
+__all__ = ["GmemPopulate", "Source"]
+
+
+@attrs.frozen
+class Source:
+    """Where populate takes its bytes from.
+
+    Attributes:
+        process: whose address space; GUP may take its mmap_lock.
+        contents: one content token a page; None is a page that is not mapped (GUP fails with -EFAULT).
+        offset: byte offset of the source within its first page (0 = page aligned).
+    """
+
+    process: Process
+    contents: tuple[str | None, ...]
+    offset: int = 0
+
+
+class GmemPopulate(GmemFolios):
+    """`kvm_gmem_populate`: entry checks, GUP, and the arch callback. Subclasses give the loop."""
+
+    async def kvm_gmem_populate(
+        self, t: Task, vm: Vm, gfn: int, pages: int, source: Source | None
+    ) -> int:
+        """Populate `pages` pages from `gfn`; `vm.slots_lock` is held. Pages done, or an errno if none was."""
+        rec = t.rec
+        ident = self.request(t, vm.label, "populate", f"gfn={gfn:#x}") if rec else 0
+        if rec is not None:
+            rec(t, Populate(gfn, pages, source is not None))
+        ret = await self._checked_populate(t, vm, gfn, pages, source)
+        if rec is not None:
+            rec(t, PopulateRet(ret))
+            self.answer(t, ident, "populate", str(ret))
+        return ret
+
+    async def _checked_populate(self, t: Task, vm: Vm, gfn: int, pages: int, source: Source | None) -> int:
+        if pages <= 0 or self.populate_rejects(source):
+            return EINVAL
+        slot = vm.slot_of(gfn)
+        if slot is None or not slot.gmem:
+            return EINVAL
+        file = await self.get_file_active(t, slot.gmem_file)
+        if file is None:
+            return EFAULT
+        pages = min(pages, slot.pages - (gfn - slot.base_gfn))
+        ret = await self.kvm_gmem_populate_pages(t, vm, slot, file, gfn, pages, source)
+        await self.fput(t, file)
+        return ret
+
+    def populate_rejects(self, source: Source | None) -> bool:
+        """Whether common code refuses the source outright (alignment, from v2 on)."""
+        return False
+
+    @abstractmethod
+    async def kvm_gmem_populate_pages(
+        self, t: Task, vm: Vm, slot: Memslot, file: GmemFile, gfn: int, pages: int, source: Source | None
+    ) -> int:
+        """The loop over pages, with the locks of the version."""
+
+    async def get_user_pages_fast(self, t: Task, source: Source, page: int) -> str | int:
+        """Look up and pin source page number `page`: its content, or -EFAULT; takes mmap_lock shared if cold."""
+        await t.spend(self.costs.gup)
+        cold = t.fault("gup_cold")
+        if cold:
+            await source.process.mmap_lock.down_read(t)
+        content = source.contents[page] if page < len(source.contents) else None
+        if cold:
+            await source.process.mmap_lock.up_read(t)
+        if t.fault("gup_short"):
+            content = None
+            ret = ENOMEM
+        else:
+            ret = EFAULT if content is None else 1
+        if t.rec is not None:
+            t.rec(t, Gup(page, ret))
+        return ret if content is None else content
+
+    async def post_populate(self, t: Task, vm: Vm, gfn: int, folio: Folio, content: str | None) -> int:
+        """The arch callback for one page: slots_lock and the invalidate lock held, folio lock not."""
+        if content is not None and t.rec is not None:
+            t.rec(t, Copy(folio.pfn))
+        ret = await vm.arch.populate(t, vm, gfn, folio.pfn, content)
+        if t.rec is not None:
+            t.rec(t, PopulateCallback(gfn, folio.pfn, ret))
+        return ret
+
+    def gfn_is_private(self, vm: Vm, gfn: int) -> bool:
+        """The attribute test of the populate loop; a lock-free look-up."""
+        return gfn in vm.attributes
+
+    async def launch_finish(self, t: Task, vm: Vm) -> int:
+        """Finalize the VM (kvm->lock held): from now on memory may be mapped."""
+        await vm.lock.lock(t)
+        ret = EINVAL if vm.finalized else await vm.arch.launch_finish(t, vm)
+        if ret == 0:
+            vm.finalized = True
+        await vm.lock.unlock(t)
+        if t.rec is not None:
+            t.rec(t, LaunchFinish(ret))
+        return ret

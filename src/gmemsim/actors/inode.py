@@ -1,0 +1,122 @@
+"""The guest_memfd inode, its files (one per VM and descriptor) and host mappings."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from ..engine.cell import RefCount
+from ..engine.locks.folio_lock import FolioLockClass
+from ..engine.locks.rwsem import RwSem
+from ..engine.locks.stats import LockClass
+
+if TYPE_CHECKING:
+    from .folio import Folio
+    from .memslot import Memslot
+    from .vm import Vm
+
+__all__ = ["GmemFile", "GmemInode", "HostMapping", "Process"]
+
+
+class GmemInode:
+    """The filemap actor's state: page cache, invalidate lock, list of files.
+
+    Attributes:
+        label: name in the log (`gmem0`).
+        pages: size in 4 KiB pages; never changes.
+        flags: subset of {"MMAP", "INIT_SHARED"}.
+        folios: page cache, by index. An index that was never touched costs nothing.
+        invalidate_lock: `mapping->invalidate_lock`.
+        i_mmap_rwsem: taken shared to unmap host mappings.
+        files: one per open descriptor, in order of creation.
+        mappings: host mappings of the file.
+    """
+
+    __slots__ = (
+        "files",
+        "flags",
+        "folio_locks",
+        "folios",
+        "i_mmap_rwsem",
+        "invalidate_lock",
+        "label",
+        "lock_label",
+        "mappings",
+        "pages",
+        "ref_label",
+    )
+
+    def __init__(self, label: str, pages: int, flags: frozenset[str]) -> None:
+        self.label = label
+        self.pages = pages
+        self.flags = flags
+        self.folios: dict[int, Folio] = {}
+        self.lock_label = f"{label}.folio"
+        self.ref_label = f"{label}.ref"
+        self.folio_locks = FolioLockClass("folio_lock")
+        self.invalidate_lock = RwSem(f"{label}.invalidate_lock", LockClass("invalidate_lock"))
+        self.i_mmap_rwsem = RwSem(f"{label}.i_mmap_rwsem", LockClass("i_mmap_rwsem"))
+        self.files: list[GmemFile] = []
+        self.mappings: list[HostMapping] = []
+
+    @property
+    def init_shared(self) -> bool:
+        return "INIT_SHARED" in self.flags
+
+
+class GmemFile:
+    """`struct gmem_file`: what one VM sees of the inode.
+
+    Attributes:
+        count: references of the descriptor; 0 means that release is under way or done.
+        bindings: bound slots, by first index; ranges are disjoint.
+        released: `kvm_gmem_release` has run.
+    """
+
+    __slots__ = ("bindings", "count", "inode", "label", "released", "vm")
+
+    def __init__(self, label: str, inode: GmemInode, vm: Vm) -> None:
+        self.label = label
+        self.inode = inode
+        self.vm = vm
+        self.count = RefCount(f"{label}.f_count")
+        self.bindings: dict[int, Memslot] = {}
+        self.released = False
+
+    def slot_at(self, index: int) -> Memslot | None:
+        """The slot bound at `index` (`xa_load(&f->bindings, index)`)."""
+        for slot in self.bindings.values():
+            if slot.bound_start <= index < slot.bound_end:
+                return slot
+        return None
+
+    def slots_in(self, start: int, end: int) -> list[Memslot]:
+        """Slots bound anywhere in [start, end), in index order."""
+        found = [s for s in self.bindings.values() if s.bound_start < end and start < s.bound_end]
+        return sorted(found, key=lambda slot: slot.bound_start)
+
+
+class HostMapping:
+    """A MAP_SHARED mapping of [start, start + pages) by one process; `mapped` are the present entries."""
+
+    __slots__ = ("inode", "label", "mapped", "pages", "process", "start")
+
+    def __init__(self, label: str, process: Process, inode: GmemInode, start: int, pages: int) -> None:
+        self.label = label
+        self.process = process
+        self.inode = inode
+        self.start = start
+        self.pages = pages
+        self.mapped: dict[int, Folio] = {}
+
+    def covers(self, index: int) -> bool:
+        return self.start <= index < self.start + self.pages
+
+
+class Process:
+    """A host process: its mmap_lock is what orders page faults against mmap and munmap."""
+
+    __slots__ = ("label", "mmap_lock")
+
+    def __init__(self, label: str) -> None:
+        self.label = label
+        self.mmap_lock = RwSem(f"{label}.mmap_lock", LockClass("mmap_lock"))

@@ -1,0 +1,85 @@
+"""What every part of the modelled kernel shares: world, memory, release, costs, messages.
+
+The kernel is one object whose methods are the kernel's functions, under the kernel's names, spread over modules
+by subject (`page_cache`, `truncate`, `tdp_fault`, …). State is in plain objects (`Vm`, `GmemInode`, `Folio`) that
+are passed in, as in C. A patch version subclasses the whole and overrides the functions that the patch
+touches; so does a seeded bug, and so does a user's own patch.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, ClassVar
+
+from ..arch.costs import CostTable
+from ..audit.events import Receive, Send
+from .release import RELEASES, Release
+
+if TYPE_CHECKING:
+    from ..arch.memory import PhysicalMemory
+    from ..engine.task import Task
+    from .vm import World
+
+__all__ = ["KernelBase", "RetPf"]
+
+
+class RetPf:
+    """RET_PF_*: how a stage-2 fault ended."""
+
+    CONTINUE = 0
+    RETRY = 1
+    EMULATE = 2
+    FIXED = 5
+    SPURIOUS = 6
+
+
+class KernelBase:
+    """Shared state of the modelled kernel.
+
+    Attributes:
+        name: the patch version's name on the command line.
+        default_release: the kernel release that the version belongs to.
+    """
+
+    name: ClassVar[str] = ""
+    default_release: ClassVar[str] = "6.18"
+
+    def __init__(
+        self,
+        world: World,
+        memory: PhysicalMemory,
+        release: Release | None = None,
+        costs: CostTable | None = None,
+        gmem_prepare: bool = True,
+    ) -> None:
+        """Args:
+        world: the VMs and files to work on.
+        memory: frames and their contents.
+        release: steps outside the series; default: the version's own.
+        costs: virtual ns per operation; default: everything is free.
+        gmem_prepare: CONFIG_HAVE_KVM_ARCH_GMEM_PREPARE, which KVM_AMD_SEV selects.
+        """
+        self.world = world
+        self.memory = memory
+        self.release = RELEASES[self.default_release] if release is None else release
+        self.costs = CostTable.zero() if costs is None else costs
+        self.gmem_prepare = gmem_prepare
+
+    def request(self, t: Task, at: str, message: str, detail: str = "") -> int:
+        """Log a request from `t` to actor `at`, at both ends; the result pairs it with its `answer`.
+
+        Call it only when `t.rec` is set.
+        """
+        world = self.world
+        world.next_message = ident = world.next_message + 1
+        rec = t.rec
+        if rec is not None:
+            rec(t, Send(at, ident, message, detail))
+            rec(t, Receive(at, ident, message))
+        return ident
+
+    def answer(self, t: Task, ident: int, message: str, detail: str) -> None:
+        """Log the reply to request `ident`, at both ends."""
+        rec = t.rec
+        if rec is not None:
+            rec(t, Send(t.name, ident, message, detail))
+            rec(t, Receive(t.name, ident, message))

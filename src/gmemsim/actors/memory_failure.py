@@ -1,0 +1,85 @@
+"""Hardware memory errors: mm's memory_failure and guest_memfd's error_folio hook (spec §4.11)."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, ClassVar
+
+from ..audit.kvm_events import MemoryFailure, MemoryFailureRet
+from ..engine.locks.mutex import Mutex
+from ..engine.op import Op
+from .errno import EBUSY, EHWPOISON
+from .gmem_folio import GmemFolios
+
+if TYPE_CHECKING:
+    from ..engine.task import Task
+    from .folio import Folio
+    from .inode import GmemInode
+
+__all__ = ["MemoryFailures"]
+
+
+class MemoryFailures(GmemFolios):
+    """`memory_failure` as far as a guest_memfd folio sees it.
+
+    Attributes:
+        delayed_is_failure: "delayed" from the hook counts as a failure, so the call returns -EBUSY although the
+            invalidation succeeded. True in every tree read; an RFC of October 2025 would make it False.
+    """
+
+    delayed_is_failure: ClassVar[bool] = True
+
+    def mf_mutex(self) -> Mutex:
+        """One system-wide mutex serialises all memory failures."""
+        found: Mutex | None = getattr(self, "_mf_mutex", None)
+        if found is None:
+            self._mf_mutex = found = Mutex("mf_mutex")
+        return found
+
+    async def memory_failure(self, t: Task, inode: GmemInode, index: int) -> int:
+        """Poison the page at `index`: 0, -EHWPOISON if it is poisoned already, -EBUSY (see the class).
+
+        A poisoned page keeps one extra reference, so that its frame never goes back to the allocator.
+        """
+        folio = inode.folios.get(index)
+        if folio is None:
+            return 0
+        mutex = self.mf_mutex()
+        await mutex.lock(t)
+        if t.rec is not None:
+            t.rec(t, MemoryFailure(index, folio.pfn))
+        if t.traps:
+            await t.point(Op("rmw", f"{inode.label}.poison", index, index + 1))
+        if folio.poisoned:
+            ret = EHWPOISON
+        else:
+            folio.poisoned = True
+            ret = await self._handle(t, inode, folio)
+        await mutex.unlock(t)
+        if t.rec is not None:
+            t.rec(t, MemoryFailureRet(ret))
+        return ret
+
+    async def _handle(self, t: Task, inode: GmemInode, folio: Folio) -> int:
+        if t.traps:
+            await t.point(Op("rmw", inode.ref_label, folio.index, folio.index + 1))
+        if folio.ref == 0:
+            return EBUSY
+        folio.ref += 1
+        await folio.lock.lock(t)
+        if folio.mapping is not inode:
+            # Removed meanwhile: the frame is poisoned, the file is not concerned. The reference stays.
+            await self.folio_unlock(t, folio)
+            return EBUSY
+        if folio.mapcount:
+            await self.unmap_mapping_folio(t, inode, folio)
+        await self.kvm_gmem_error_folio(t, inode, folio)
+        await self.folio_unlock(t, folio)
+        return EBUSY if self.delayed_is_failure else 0
+
+    async def kvm_gmem_error_folio(self, t: Task, inode: GmemInode, folio: Folio) -> None:
+        """`kvm_gmem_error_folio`: the folio lock is held by the caller; the invalidate lock is taken *shared*."""
+        start, end = folio.index, folio.index + folio.pages
+        await inode.invalidate_lock.down_read(t)
+        await self.kvm_gmem_invalidate_start(t, inode, start, end, self.release_filter(inode))
+        await self.kvm_gmem_invalidate_end(t, inode, start, end)
+        await inode.invalidate_lock.up_read(t)

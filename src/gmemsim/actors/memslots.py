@@ -1,0 +1,134 @@
+"""KVM_SET_USER_MEMORY_REGION2: create and delete memslots (spec §4.2, §4.3).
+
+Moving slots and dirty logging are outside the model; a slot bound to a guest_memfd cannot do either.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from ..audit.kvm_events import SlotPublish, TlbFlush, Zap
+from ..engine.op import Op
+from .errno import EBADF, EEXIST, EINVAL, ENOMEM
+from .gmem_file import GmemFiles
+from .memslot import Memslot
+
+if TYPE_CHECKING:
+    from ..engine.task import Task
+    from .inode import GmemFile
+    from .memslot import UserMemory
+    from .vm import Vm
+
+__all__ = ["Memslots"]
+
+
+class Memslots(GmemFiles):
+    """Creation and deletion of memslots."""
+
+    async def kvm_set_memory_region(
+        self,
+        t: Task,
+        vm: Vm,
+        ident: int,
+        base_gfn: int,
+        pages: int,
+        file: GmemFile | None = None,
+        offset: int = 0,
+        user: UserMemory | None = None,
+        user_offset: int = 0,
+        gmem: bool = False,
+    ) -> int:
+        """Create slot `ident` (`pages` > 0), or delete it (`pages` == 0). `offset` is in bytes.
+
+        `gmem` asks for KVM_MEM_GUEST_MEMFD; with `file` None its descriptor is bad. Returns 0, -EINVAL, -EEXIST
+        (guest frames overlap), -ENOMEM, or an error of the bind.
+        """
+        await vm.slots_lock.lock(t)
+        ret = await self._set_region(t, vm, ident, base_gfn, pages, file, offset, user, user_offset, gmem)
+        await vm.slots_lock.unlock(t)
+        return ret
+
+    async def _set_region(
+        self,
+        t: Task,
+        vm: Vm,
+        ident: int,
+        base_gfn: int,
+        pages: int,
+        file: GmemFile | None,
+        offset: int,
+        user: UserMemory | None,
+        user_offset: int,
+        gmem: bool,
+    ) -> int:
+        old = next((slot for slot in vm.slots if slot.ident == ident), None)
+        if pages == 0:
+            return EINVAL if old is None else await self.kvm_delete_memslot(t, vm, old)
+        if base_gfn < 0 or pages < 0:
+            return EINVAL
+        if old is not None:
+            # A slot with guest_memfd cannot be changed, and the model has no other reason to change one.
+            return EINVAL
+        if any(slot.base_gfn < base_gfn + pages and base_gfn < slot.base_gfn + slot.pages for slot in vm.slots):
+            return EEXIST
+        if t.fault("alloc_memslot"):
+            return ENOMEM
+        slot = Memslot(ident, base_gfn, pages, user, user_offset)
+        if gmem or file is not None:
+            if file is None:
+                return EBADF
+            slot.gmem = True
+            ret = await self.kvm_gmem_bind(t, vm, slot, file, offset)
+            if ret:
+                return ret
+        await self.swap_active_memslots(t, vm, (*vm.slots, slot), slot, "valid")
+        return 0
+
+    async def kvm_delete_memslot(self, t: Task, vm: Vm, slot: Memslot) -> int:
+        """Delete in five steps: INVALID copy, grace period, zap, removal, grace period, unbind (§4.3)."""
+        if t.fault("alloc_memslot"):
+            return ENOMEM
+        copy = slot.invalid_copy()
+        with_copy = tuple(copy if other is slot else other for other in vm.slots)
+        await self.swap_active_memslots(t, vm, with_copy, slot, "invalid")
+        await self.kvm_arch_flush_shadow_memslot(t, vm, slot)
+        without = tuple(other for other in vm.slots if other is not copy)
+        await self.swap_active_memslots(t, vm, without, slot, "gone")
+        await self.kvm_gmem_unbind(t, slot)
+        return 0
+
+    async def swap_active_memslots(
+        self, t: Task, vm: Vm, slots: tuple[Memslot, ...], slot: Memslot, state: str
+    ) -> None:
+        """Publish a slot array and wait until no vCPU can still see the old one."""
+        await vm.slots_arch_lock.lock(t)
+        if t.traps:
+            await t.point(vm.store_slots)
+        vm.slots = slots
+        if t.rec is not None:
+            t.rec(t, SlotPublish(slot.ident, state))
+        await vm.slots_arch_lock.unlock(t)
+        await vm.srcu.synchronize(t)
+
+    async def kvm_arch_flush_shadow_memslot(self, t: Task, vm: Vm, slot: Memslot) -> None:
+        """Zap what the slot mapped; `seq` does not move (a fault that started earlier cannot exist any more).
+
+        The default VM type has the quirk SLOT_ZAP_ALL on: every root becomes obsolete and every mapping of the VM
+        goes. The other types zap the leaves of this slot, of both kinds.
+        """
+        await vm.mmu_lock.write_lock(t)
+        if vm.arch.has_private_memory:
+            if await self.kvm_unmap_gfn_range(t, vm, slot.base_gfn, slot.base_gfn + slot.pages, "both"):
+                await self.kvm_flush_remote_tlbs(t, vm)
+        else:
+            if t.rec is not None:
+                t.rec(t, Zap(vm.label, 0, 1 << 40, "both"))
+            if t.traps:
+                await t.point(Op("rmw", vm.spte_label))
+            vm.root_generation += 1
+            for root in vm.stage2.roots("both"):
+                root.clear()
+            vm.flush_tlbs()
+            if t.rec is not None:
+                t.rec(t, TlbFlush(vm.label))
+        await vm.mmu_lock.write_unlock(t)

@@ -1,0 +1,124 @@
+"""KVM's MMU invalidation protocol: in-progress count, range and sequence (spec §1.3)."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from ..audit.kvm_events import MmuInvEnd, MmuInvStart, TlbFlush, Zap, ZapRet
+from ..engine.errors import ModelError
+from ..engine.op import Op
+from .kernel_base import KernelBase
+from .vm import INVALID_GFN
+
+if TYPE_CHECKING:
+    from ..engine.task import Task
+    from .vm import Vm
+
+__all__ = ["MmuInvalidation"]
+
+
+class MmuInvalidation(KernelBase):
+    """start, range_add, end, the retry test, and the zap."""
+
+    async def kvm_mmu_invalidate_start(self, t: Task, vm: Vm) -> None:
+        """mmu_lock held for writing: one more invalidation; the first one resets the range."""
+        if t.rec is not None:
+            t.rec(t, MmuInvStart(vm.label))
+        if t.traps:
+            await t.point(Op("rmw", vm.load_seq.obj))
+        vm.in_progress += 1
+        if vm.in_progress == 1:
+            vm.range_start = vm.range_end = INVALID_GFN
+
+    async def kvm_mmu_invalidate_range_add(self, t: Task, vm: Vm, start: int, end: int) -> None:
+        """mmu_lock held for writing: the range becomes the union, whatever `in_progress` is."""
+        if t.traps:
+            await t.point(Op("rmw", vm.load_seq.obj))
+        if vm.range_start == INVALID_GFN and vm.range_end == INVALID_GFN:
+            vm.range_start, vm.range_end = start, end
+        else:
+            vm.range_start = min(vm.range_start, start)
+            vm.range_end = max(vm.range_end, end)
+
+    async def kvm_mmu_invalidate_end(self, t: Task, vm: Vm) -> None:
+        """mmu_lock held for writing: the sequence moves first, then the count goes down.
+
+        Raises:
+            ModelError: no invalidation was in progress, or no range was ever added (both WARN in the kernel).
+        """
+        if t.rec is not None:
+            t.rec(t, MmuInvEnd(vm.label))
+        if t.traps:
+            await t.point(Op("rmw", vm.load_seq.obj))
+        if vm.in_progress <= 0:
+            raise ModelError(f"{t.name} ends an invalidation of {vm.label} that was not started")
+        if vm.range_start == INVALID_GFN:
+            raise ModelError(f"{t.name} ends an invalidation of {vm.label} without a range")
+        vm.seq += 1
+        if t.traps:
+            await t.point(Op("rmw", vm.load_seq.obj))
+        vm.in_progress -= 1
+
+    def mmu_invalidate_retry_gfn(self, vm: Vm, seq: int, gfn: int) -> bool:
+        """The test with mmu_lock held: must a fault on `gfn` with snapshot `seq` be retried?"""
+        if vm.in_progress and vm.range_start <= gfn < vm.range_end:
+            return True
+        return vm.seq != seq
+
+    async def mmu_invalidate_retry_gfn_unsafe(self, t: Task, vm: Vm, seq: int, gfn: int) -> bool:
+        """The same test without the lock: a hint, wrong both ways; the locked test follows."""
+        if t.traps:
+            await t.point(vm.load_range)
+        if vm.in_progress and vm.range_start <= gfn < vm.range_end:
+            return True
+        if t.traps:
+            await t.point(vm.load_seq)
+        return vm.seq != seq
+
+    async def kvm_unmap_gfn_range(self, t: Task, vm: Vm, start: int, end: int, kinds: str) -> bool:
+        """Zap the leaves of gfns [start, end) of the `kinds` given; mmu_lock held for writing.
+
+        May flush, drop and re-take mmu_lock before a leaf when somebody contends for it or a reschedule is due,
+        if it made progress; in-progress keeps faults on the range out meanwhile. Returns whether a flush is due.
+        """
+        if not self.release.zap_filter:
+            kinds = "both"
+        rec = t.rec
+        if rec is not None:
+            rec(t, Zap(vm.label, start, end, kinds))
+        flush = False
+        for root in vm.stage2.roots(kinds):
+            for gfn in leaves_in(root, start, end):
+                if flush and (vm.mmu_lock.contended() or t.fault("need_resched")):
+                    await self.kvm_flush_remote_tlbs(t, vm)
+                    flush = False
+                    await vm.mmu_lock.write_unlock(t)
+                    await vm.mmu_lock.write_lock(t)
+                if t.traps:
+                    await t.point(Op("rmw", vm.spte_label, gfn, gfn + 1))
+                spte = root.pop(gfn, None)
+                if spte is None:
+                    continue
+                await t.spend(self.costs.zap_4k)
+                if vm.stage2.mirrored and spte.private:
+                    await vm.arch.remove_sptes(t, vm, [(gfn, spte.pfn)])
+                flush = True
+        if rec is not None:
+            rec(t, ZapRet(flush))
+        return flush
+
+    async def kvm_flush_remote_tlbs(self, t: Task, vm: Vm) -> None:
+        """No vCPU uses an old translation after this."""
+        if t.rec is not None:
+            t.rec(t, TlbFlush(vm.label))
+        if t.traps:
+            await t.point(Op("rmw", f"{vm.label}.tlb"))
+        await t.spend(self.costs.tlb_shootdown(len(vm.vcpus)))
+        vm.flush_tlbs()
+
+
+def leaves_in(root: dict[int, object], start: int, end: int) -> list[int]:
+    """Mapped gfns of [start, end), in order, at a cost bounded by the smaller of range and table."""
+    if end - start <= len(root):
+        return [gfn for gfn in range(start, end) if gfn in root]
+    return sorted(gfn for gfn in root if start <= gfn < end)

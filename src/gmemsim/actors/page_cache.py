@@ -1,0 +1,145 @@
+"""The page cache of a guest_memfd inode: find, create, insert and drop folios (mm/filemap.c; spec §1.1)."""
+
+from __future__ import annotations
+
+from ..audit.kvm_events import (
+    FilemapAdd,
+    FilemapAddRet,
+    FilemapGet,
+    FilemapGetRet,
+    FreePage,
+    PageCacheAdd,
+    UnmapHost,
+)
+from ..engine.errors import ModelError
+from ..engine.op import Op
+from .errno import EEXIST, ENOENT, ENOMEM
+from .folio import Folio
+from .kernel_base import KernelBase
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from ..engine.task import Task
+    from .inode import GmemInode
+
+__all__ = ["PageCache"]
+
+
+class PageCache(KernelBase):
+    """Look-up and lifetime of folios."""
+
+    async def filemap_get_folio(self, t: Task, inode: GmemInode, index: int, create: bool) -> Folio | int:
+        """`__filemap_get_folio`: the folio of `index`, locked and referenced, or -ENOENT, -ENOMEM.
+
+        With `create`, a missing folio is allocated and inserted. It holds stale data and is not uptodate.
+        """
+        rec = t.rec
+        if rec is not None:
+            rec(t, FilemapGet(index, create))
+        folios = inode.folios
+        costs = self.costs
+        while True:
+            if t.traps:
+                await t.point(Op("load", inode.label, index, index + 1, "r"))
+            await t.spend(costs.xarray_lookup)
+            folio = folios.get(index)
+            if folio is None:
+                if not create:
+                    found: Folio | int = ENOENT
+                    break
+                found = await self.filemap_create_folio(t, inode, index)
+                if found == EEXIST:
+                    continue
+                break
+            # filemap_get_entry takes the reference and rechecks the slot: one step here.
+            folio.ref += 1
+            await folio.lock.lock(t)
+            if folio.mapping is inode:
+                found = folio
+                break
+            # Truncated while we waited for the lock.
+            await self.folio_unlock(t, folio)
+            await self.folio_put(t, inode, folio)
+        if rec is not None:
+            rec(t, FilemapGetRet(found if found.__class__ is int else found.pfn))  # type: ignore[union-attr, arg-type]
+        return found
+
+    async def filemap_create_folio(self, t: Task, inode: GmemInode, index: int) -> Folio | int:
+        """Allocate a folio and insert it: locked, two references (cache and caller), or -EEXIST, -ENOMEM."""
+        if t.fault("alloc_folio"):
+            return ENOMEM
+        pfn = self.memory.allocate()
+        if pfn is None:
+            return ENOMEM
+        await t.spend(self.costs.alloc_4k)
+        folio = Folio(inode, index, pfn)
+        folio.lock.take_new(t)
+        rec = t.rec
+        if rec is not None:
+            rec(t, FilemapAdd(index, pfn))
+        if t.traps:
+            await t.point(Op("rmw", inode.label, index, index + 1))
+        if index in inode.folios:
+            if rec is not None:
+                rec(t, FilemapAddRet(EEXIST))
+            folio.lock.release(t)
+            folio.mapping = None
+            self.free_page(t, folio)
+            return EEXIST
+        inode.folios[index] = folio
+        folio.ref = 2
+        if rec is not None:
+            rec(t, PageCacheAdd(index, pfn, 0))
+            rec(t, FilemapAddRet(0))
+        return folio
+
+    async def folio_unlock(self, t: Task, folio: Folio) -> None:
+        """`folio_unlock`."""
+        await folio.lock.unlock(t)
+
+    async def folio_put(self, t: Task, inode: GmemInode, folio: Folio, count: int = 1) -> None:
+        """`folio_put_refs`: drop references; the last one frees the frame.
+
+        Raises:
+            ModelError: more references dropped than there are.
+        """
+        if t.traps:
+            await t.point(Op("rmw", inode.ref_label, folio.index, folio.index + 1))
+        folio.ref -= count
+        if folio.ref <= 0:
+            if folio.ref < 0:
+                raise ModelError(f"{t.name} drops a reference of {folio!r} that nobody holds")
+            self.free_page(t, folio)
+
+    def free_page(self, t: Task, folio: Folio) -> None:
+        """Give the frame back to the allocator."""
+        for vm in self.world.vms.values():
+            flag = vm.arch.page_freed(t, folio.pfn)
+            if flag is not None:
+                vm.arch.flag(t, flag, folio.pfn)
+            break
+        if t.rec is not None:
+            t.rec(t, FreePage(folio.pfn))
+        self.memory.free(folio.pfn)
+
+    async def unmap_mapping_folio(self, t: Task, inode: GmemInode, folio: Folio) -> None:
+        """`unmap_mapping_folio`: remove the host page-table entries of a locked folio (i_mmap_rwsem shared)."""
+        await inode.i_mmap_rwsem.down_read(t)
+        await self._unmap(t, inode, folio)
+        await inode.i_mmap_rwsem.up_read(t)
+
+    async def _unmap(self, t: Task, inode: GmemInode, folio: Folio) -> None:
+        index = folio.index
+        if t.rec is not None:
+            t.rec(t, UnmapHost(index, index + 1))
+        for mapping in inode.mappings:
+            if not mapping.covers(index):
+                continue
+            if t.traps:
+                await t.point(Op("rmw", mapping.label, index, index + 1))
+            mapped = mapping.mapped.get(index)
+            if mapped is folio:
+                del mapping.mapped[index]
+                folio.mapcount -= 1
+                await self.folio_put(t, inode, folio)

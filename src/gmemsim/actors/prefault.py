@@ -1,0 +1,74 @@
+"""KVM_PRE_FAULT_MEMORY: the fault path driven by an ioctl of the vCPU (spec §4.6, end)."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from ..audit.kvm_events import PreFault, PreFaultRet
+from .errno import EINTR, EINVAL, EIO, ENOENT, EOPNOTSUPP
+from .kernel_base import RetPf
+from .tdp_fault import TdpFaults
+
+if TYPE_CHECKING:
+    from ..engine.task import Task
+    from .vm import Vcpu
+
+__all__ = ["PreFaults"]
+
+PAGE = 4096
+
+
+class PreFaults(TdpFaults):
+    """`kvm_vcpu_pre_fault_memory`."""
+
+    async def kvm_vcpu_pre_fault_memory(
+        self, t: Task, vcpu: Vcpu, gpa: int, size: int, flags: int = 0
+    ) -> tuple[int, int, int]:
+        """Map [gpa, gpa + size) (bytes) without a guest access: (result, gpa reached, size left).
+
+        The result is 0 as soon as any page was mapped, even if a later one failed.
+        """
+        ret, gpa, size = await self._pre_fault(t, vcpu, gpa, size, flags)
+        if t.rec is not None:
+            t.rec(t, PreFaultRet(ret, gpa, size))
+        return ret, gpa, size
+
+    async def _pre_fault(self, t: Task, vcpu: Vcpu, gpa: int, size: int, flags: int) -> tuple[int, int, int]:
+        vm = vcpu.vm
+        if flags or gpa % PAGE or size % PAGE or size <= 0:
+            return EINVAL, gpa, size
+        if not vm.finalized or not self.release.prefault:
+            return EOPNOTSUPP, gpa, size
+        section = await vm.srcu.read_lock(t)
+        full = size
+        error = 0
+        while size:
+            if t.signalled():
+                error = EINTR
+                break
+            error = await self.kvm_arch_vcpu_pre_fault_memory(t, vcpu, gpa, size)
+            if error:
+                break
+            gpa += PAGE
+            size -= PAGE
+        await vm.srcu.read_unlock(t, section)
+        return (0 if size != full else error), gpa, size
+
+    async def kvm_arch_vcpu_pre_fault_memory(self, t: Task, vcpu: Vcpu, gpa: int, size: int) -> int:
+        """One page: 0 when it is mapped, else an errno; a RETRY is looped here."""
+        vm = vcpu.vm
+        gfn = gpa // PAGE
+        if t.rec is not None:
+            t.rec(t, PreFault(gpa, size))
+        private = await self.kvm_mem_is_private(t, vm, gfn)
+        while True:
+            if t.signalled():
+                return EINTR
+            ret = await self.kvm_mmu_do_page_fault(t, vcpu, gfn, private, prefetch=True)
+            if ret != RetPf.RETRY:
+                break
+            if vm.dead:
+                return EIO
+        if ret == RetPf.EMULATE:
+            return ENOENT
+        return min(ret, 0)

@@ -1,0 +1,71 @@
+"""What differs between kernel releases around guest_memfd, beside the patch series itself.
+
+A patch version has a default release; `--release` picks another one (the recordings of Linux 6.12 run the
+`baseline` patch on release 6.12). Every field names the step that it changes and the place in the spec.
+"""
+
+from __future__ import annotations
+
+import attrs
+
+from .errno import EEXIST, EINVAL
+
+__all__ = ["RELEASES", "Release"]
+
+
+@attrs.frozen
+class Release:
+    """Steps outside the series that depend on the kernel's age.
+
+    Attributes:
+        name: `6.12`, `6.18`, …
+        snapshots: how often the fault path snapshots the invalidation sequence (§4.6 step 5).
+        spurious_if_allowed: a vCPU that finds an adequate SPTE returns SPURIOUS; before 6.13 it compared whole
+            entries, so accessed bits set by hardware made it FIXED again (traces README §3).
+        zap_filter: the zap looks at the kind of mapping (6.14; §1.3).
+        put_under_mmu_lock: the page reference is dropped before mmu_lock (6.13; §4.6 step 13).
+        prefault_invalid_slot_eagain: pre-fault of a slot being deleted gets -EAGAIN (6.18; §4.6 step 4).
+        host_mmap: guest_memfd supports MMAP and INIT_SHARED (6.18).
+        lookup_first: find the folio without creating first, then create (NUMA policy; traces README §7).
+        bind_overlap: errno for binding a file range twice (§4.2).
+        revoke_neighbours: attribute changes revoke huge mappings of cut neighbours (6.15; §4.13).
+        invalidate_range_hook: the arch hook after each slot's zap (§1.3; in the 7.2 recordings).
+        reserve_for_clear: attribute entries are reserved even to store 0 (§4.13 step 4).
+        prefault: KVM_PRE_FAULT_MEMORY exists (6.11).
+    """
+
+    name: str
+    snapshots: int = 1
+    spurious_if_allowed: bool = True
+    zap_filter: bool = True
+    put_under_mmu_lock: bool = True
+    prefault_invalid_slot_eagain: bool = True
+    host_mmap: bool = True
+    lookup_first: bool = True
+    bind_overlap: int = EINVAL
+    revoke_neighbours: bool = True
+    invalidate_range_hook: bool = False
+    reserve_for_clear: bool = True
+    prefault: bool = True
+
+
+RELEASES: dict[str, Release] = {
+    release.name: release
+    for release in (
+        Release(
+            "6.12",
+            snapshots=2,
+            spurious_if_allowed=False,
+            zap_filter=False,
+            put_under_mmu_lock=False,
+            prefault_invalid_slot_eagain=False,
+            host_mmap=False,
+            lookup_first=False,
+            revoke_neighbours=False,
+        ),
+        Release("6.18", lookup_first=False),
+        Release("6.19"),
+        Release("7.2", bind_overlap=EEXIST, invalidate_range_hook=True),
+        Release("7.3", bind_overlap=EEXIST, invalidate_range_hook=True, reserve_for_clear=False),
+    )
+}

@@ -1,0 +1,283 @@
+"""The stage-2 fault path of x86's TDP MMU (spec §4.6): from a guest access to an installed SPTE, or a retry.
+
+Read from top to bottom it follows kvm_tdp_page_fault, kvm_mmu_faultin_pfn, __kvm_mmu_faultin_pfn and
+kvm_tdp_mmu_map.
+"""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from typing import TYPE_CHECKING
+
+from ..arch.memory import ZERO
+from ..audit.kvm_events import (
+    ExitMemoryFault,
+    ExitMmio,
+    Faultin,
+    FaultinRet,
+    Map,
+    MapRet,
+    PageFault,
+    Retry,
+    TdpFault,
+    TdpFaultRet,
+)
+from ..engine.op import Op
+from .attributes import VmAttributes
+from .errno import EAGAIN, EBUSY, EFAULT, ENOMEM
+from .gmem_folio import GmemFolios
+from .kernel_base import RetPf
+from .stage2 import Spte
+
+if TYPE_CHECKING:
+    from ..engine.task import Task
+    from .folio import Folio
+    from .memslot import Memslot
+    from .vm import Vcpu, Vm
+
+__all__ = ["Fault", "TdpFaults"]
+
+
+class Fault:
+    """`struct kvm_page_fault`.
+
+    Attributes:
+        private: what the access says it is (hardware bit, or KVM's own idea at fault entry).
+        seq: the invalidation sequence in force.
+        generation: root generation at entry; a change makes the fault stale.
+        prefetch: the fault comes from KVM_PRE_FAULT_MEMORY.
+        pfn, folio: what was found; folio is None for memory that is not guest_memfd's.
+    """
+
+    __slots__ = ("folio", "generation", "gfn", "order", "pfn", "prefetch", "private", "seq", "slot", "vcpu")
+
+    def __init__(self, vcpu: Vcpu, gfn: int, private: bool, prefetch: bool) -> None:
+        self.vcpu = vcpu
+        self.gfn = gfn
+        self.private = private
+        self.prefetch = prefetch
+        self.seq = 0
+        self.generation = vcpu.vm.root_generation
+        self.slot: Memslot | None = None
+        self.pfn = -1
+        self.folio: Folio | None = None
+        self.order = 0
+
+
+class TdpFaults(GmemFolios, VmAttributes):
+    """The fault path. SRCU is held by the caller."""
+
+    @abstractmethod
+    async def kvm_gmem_get_pfn(
+        self, t: Task, vm: Vm, slot: Memslot, gfn: int
+    ) -> tuple[int, Folio | None]:
+        """`kvm_gmem_get_pfn`: 0 and the folio with a reference, or an errno and None. The patch series' subject."""
+
+    async def kvm_mmu_do_page_fault(
+        self, t: Task, vcpu: Vcpu, gfn: int, private: bool | None, prefetch: bool = False
+    ) -> int:
+        """One attempt to handle an access to `gfn`: a `RetPf` value or a negative errno.
+
+        `private` None: the hardware has no such bit, and KVM's own idea of the gfn is taken, here at fault entry.
+        """
+        vm = vcpu.vm
+        rec = t.rec
+        await t.spend(self.costs.fault_entry)
+        if t.traps:
+            await t.point(vm.load_slots)
+        slot = vm.slot_of(gfn)
+        if private is None:
+            private = await self.kvm_mem_is_private(t, vm, gfn)
+        fault = Fault(vcpu, gfn, private, prefetch)
+        fault.slot = slot
+        if rec is not None:
+            if not prefetch:
+                rec(t, PageFault(gfn, private))
+            rec(t, TdpFault(gfn))
+        ret = await self.kvm_tdp_page_fault(t, fault)
+        if rec is not None:
+            rec(t, TdpFaultRet(ret))
+        return ret
+
+    async def kvm_tdp_page_fault(self, t: Task, fault: Fault) -> int:
+        """Find the pfn, then map it under mmu_lock unless an invalidation got in between."""
+        vm = fault.vcpu.vm
+        if t.fault("mmu_topup"):
+            return ENOMEM
+        ret = await self.kvm_mmu_faultin_pfn(t, fault)
+        if ret != RetPf.CONTINUE:
+            return ret
+        await vm.mmu_lock.read_lock(t)
+        if t.traps:
+            await t.point(vm.load_seq)
+        if fault.generation != vm.root_generation:
+            ret = self.retry(t, fault, "stale")
+        elif self.mmu_invalidate_retry_gfn(vm, fault.seq, fault.gfn):
+            ret = self.retry(t, fault, "late")
+        else:
+            ret = await self.kvm_tdp_mmu_map(t, fault)
+        if self.release.put_under_mmu_lock:
+            await self.kvm_release_faultin_pfn(t, fault)
+            await vm.mmu_lock.read_unlock(t)
+        else:
+            await vm.mmu_lock.read_unlock(t)
+            await self.kvm_release_faultin_pfn(t, fault)
+        return ret
+
+    async def kvm_release_faultin_pfn(self, t: Task, fault: Fault) -> None:
+        """Drop the reference that get_pfn handed out, if there is one."""
+        if fault.folio is not None and fault.slot is not None and fault.slot.gmem_file is not None:
+            await self.folio_put(t, fault.slot.gmem_file.inode, fault.folio)
+        elif fault.folio is not None:
+            # The file went away meanwhile; the reference counts all the same.
+            fault.folio.ref -= 1
+            if not fault.folio.ref:
+                self.free_page(t, fault.folio)
+
+    def retry(self, t: Task, fault: Fault, reason: str) -> int:
+        """Log why the fault is given up for now."""
+        if t.rec is not None:
+            t.rec(t, Retry(fault.gfn, reason))
+        return RetPf.RETRY
+
+    async def kvm_mmu_faultin_pfn(self, t: Task, fault: Fault) -> int:
+        """`kvm_mmu_faultin_pfn`: 0 with `fault.pfn` set, or how the fault ends."""
+        if t.rec is not None:
+            t.rec(t, Faultin(fault.gfn))
+        ret = await self._faultin(t, fault)
+        if t.rec is not None:
+            t.rec(t, FaultinRet(ret))
+        return ret
+
+    async def _faultin(self, t: Task, fault: Fault) -> int:
+        vm = fault.vcpu.vm
+        gfn = fault.gfn
+        if t.traps:
+            await t.point(vm.load_seq)
+        fault.seq = vm.seq
+        if fault.private != await self.kvm_mem_is_private(t, vm, gfn):
+            return self.memory_fault_exit(t, fault, EFAULT)
+        slot = fault.slot
+        if slot is None:
+            if fault.private:
+                return self.memory_fault_exit(t, fault, EFAULT)
+            if t.rec is not None:
+                t.rec(t, ExitMmio(gfn))
+            return RetPf.EMULATE
+        if slot.invalid:
+            if fault.prefetch and self.release.prefault_invalid_slot_eagain:
+                return EAGAIN
+            return self.retry(t, fault, "invalid_slot")
+        if self.release.snapshots > 1:
+            if t.traps:
+                await t.point(vm.load_seq)
+            fault.seq = vm.seq
+        if await self.mmu_invalidate_retry_gfn_unsafe(t, vm, fault.seq, gfn):
+            return self.retry(t, fault, "early")
+        ret = await self.kvm_mmu_faultin_pfn_of_kind(t, fault, slot)
+        if ret:
+            return ret
+        if await self.mmu_invalidate_retry_gfn_unsafe(t, vm, fault.seq, gfn):
+            await self.kvm_release_faultin_pfn(t, fault)
+            fault.folio = None
+            return self.retry(t, fault, "late")
+        return RetPf.CONTINUE
+
+    async def kvm_mmu_faultin_pfn_of_kind(self, t: Task, fault: Fault, slot: Memslot) -> int:
+        """`__kvm_mmu_faultin_pfn`: guest_memfd for private memory and gmem-only slots, else host memory."""
+        vm = fault.vcpu.vm
+        if not (fault.private or slot.gmem_only):
+            return await self.kvm_faultin_hva(t, fault, slot)
+        if not slot.gmem:
+            return self.memory_fault_exit(t, fault, EFAULT)
+        rec = t.rec
+        ident = self.request(t, self.gmem_label(slot), "get_pfn", f"gfn={fault.gfn:#x}") if rec else 0
+        ret, folio = await self.kvm_gmem_get_pfn(t, vm, slot, fault.gfn)
+        if rec is not None:
+            self.answer(t, ident, "get_pfn", str(ret))
+        if ret:
+            return self.memory_fault_exit(t, fault, ret)
+        fault.folio = folio
+        if folio is not None:
+            fault.pfn = folio.pfn + slot.index_of(fault.gfn) - folio.index
+        return 0
+
+    @staticmethod
+    def gmem_label(slot: Memslot) -> str:
+        """Name of the filemap actor behind a slot, for the log."""
+        return "-" if slot.gmem_file is None else slot.gmem_file.inode.label
+
+    async def kvm_faultin_hva(self, t: Task, fault: Fault, slot: Memslot) -> int:
+        """Shared memory of a two-source slot: the VMM's own buffer, its frames allocated at first touch."""
+        user = slot.user
+        if user is None:
+            return self.memory_fault_exit(t, fault, EFAULT)
+        page = fault.gfn - slot.base_gfn + slot.user_offset
+        if t.traps:
+            await t.point(Op("rmw", user.label, page, page + 1))
+        pfn = user.frames.get(page)
+        if pfn is None:
+            pfn = self.memory.allocate()
+            if pfn is None:
+                return self.memory_fault_exit(t, fault, ENOMEM)
+            self.memory.write(pfn, ZERO)
+            user.frames[page] = pfn
+        await t.spend(self.costs.gup)
+        fault.pfn = pfn
+        return 0
+
+    def memory_fault_exit(self, t: Task, fault: Fault, ret: int) -> int:
+        """`kvm_mmu_prepare_memory_fault_exit`: fill in the exit and pass the errno on unchanged."""
+        vcpu = fault.vcpu
+        vcpu.exit_reason = "memory_fault"
+        vcpu.exit_gfn = fault.gfn
+        vcpu.exit_private = fault.private
+        if t.rec is not None:
+            t.rec(t, ExitMemoryFault(fault.gfn, fault.private, ret))
+        return ret
+
+    async def kvm_tdp_mmu_map(self, t: Task, fault: Fault) -> int:
+        """`kvm_tdp_mmu_map`, mmu_lock held for reading: read the entry, then compare-exchange it."""
+        vm = fault.vcpu.vm
+        gfn = fault.gfn
+        rec = t.rec
+        if rec is not None:
+            rec(t, Map(gfn, fault.pfn, 1))
+        root = vm.stage2.root(fault.private)
+        if t.traps:
+            await t.point(Op("load", vm.spte_label, gfn, gfn + 1, "r"))
+        old = root.get(gfn)
+        new = Spte(fault.pfn, 1, fault.private, fault.folio)
+        if old is not None and old.pfn == new.pfn and old.private == new.private:
+            # Before 6.13 an accessed bit that hardware had set made the entries differ, and the fault "fixed" it.
+            fixed = not self.release.spurious_if_allowed and t.draw("spte.accessed", 2)
+            ret = RetPf.FIXED if fixed else RetPf.SPURIOUS
+        else:
+            ret = await self.tdp_mmu_set_spte_atomic(t, fault, root, old, new)
+        if rec is not None:
+            rec(t, MapRet(ret))
+        return ret
+
+    async def tdp_mmu_set_spte_atomic(
+        self, t: Task, fault: Fault, root: dict[int, Spte], old: Spte | None, new: Spte
+    ) -> int:
+        """Install `new` if the entry is still `old`; with a mirror root the arch acts before it is published."""
+        vm = fault.vcpu.vm
+        gfn = fault.gfn
+        await t.spend(self.costs.spte_install)
+        if t.traps:
+            await t.point(Op("rmw", vm.spte_label, gfn, gfn + 1))
+        if root.get(gfn) is not old:
+            return self.retry(t, fault, "spte")
+        if vm.stage2.mirrored and fault.private:
+            frozen = Spte(-1, 1, True, None)
+            root[gfn] = frozen
+            ret = await vm.arch.set_spte(t, vm, gfn, new.pfn, True)
+            if ret:
+                if old is None:
+                    del root[gfn]
+                else:
+                    root[gfn] = old
+                return self.retry(t, fault, "busy") if ret == EBUSY else ret
+        root[gfn] = new
+        return RetPf.FIXED

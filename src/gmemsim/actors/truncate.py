@@ -1,0 +1,168 @@
+"""Truncation of a range of the page cache: two passes and two edges (mm/truncate.c; spec §1.2)."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from ..audit.kvm_events import ArchInvalidate, PageCacheDelete, Truncate, TruncateRet
+from ..engine.op import Op
+from .page_cache import PageCache
+
+if TYPE_CHECKING:
+    from ..engine.task import Task
+    from .folio import Folio
+    from .inode import GmemInode
+    from .vm import Vm
+
+__all__ = ["FOLIO_BATCH", "Truncation"]
+
+#: PAGEVEC_SIZE since 2024; 15 before.
+FOLIO_BATCH: Final = 31
+
+
+class Truncation(PageCache):
+    """`truncate_inode_pages_range` and the hook that runs when a folio leaves the page cache."""
+
+    async def truncate_inode_pages_range(self, t: Task, inode: GmemInode, start: int, end: int) -> None:
+        """Remove every folio of [start, end), waiting for locked ones.
+
+        Returns after one whole scan found the range empty. In versions whose faults do not take the invalidate
+        lock new folios can appear meanwhile, so the number of scans has no bound.
+        """
+        rec = t.rec
+        if rec is not None:
+            rec(t, Truncate(start, end))
+        if t.traps:
+            await t.point(Op("load", inode.label, mode="r"))
+        if inode.folios:
+            await self._truncate(t, inode, start, end)
+        if rec is not None:
+            rec(t, TruncateRet())
+
+    async def _truncate(self, t: Task, inode: GmemInode, start: int, end: int) -> None:
+        # Pass 1: whatever can be locked at once, a batch at a time.
+        index = start
+        while index < end:
+            batch, index = await self.find_lock_entries(t, inode, index, end)
+            if not batch:
+                break
+            for folio in batch:
+                if folio.mapcount:
+                    await self.unmap_mapping_folio(t, inode, folio)
+            await self.delete_from_page_cache_batch(t, inode, batch)
+            for folio in batch:
+                await self.folio_unlock(t, folio)
+            for folio in batch:
+                await self.folio_put(t, inode, folio)
+        # The edges, with a blocking lock.
+        for edge in (start,) if end - start == 1 else (start, end - 1):
+            found = await self.filemap_get_folio(t, inode, edge, create=False)
+            if not isinstance(found, int):
+                await self.truncate_inode_folio(t, inode, found)
+                await self.folio_unlock(t, found)
+                await self.folio_put(t, inode, found)
+        # Pass 2: scan until a whole scan finds nothing.
+        index = start
+        while True:
+            batch, index = await self.find_get_entries(t, inode, index, end)
+            if not batch:
+                if index == start:
+                    return
+                index = start
+                continue
+            for folio in batch:
+                await folio.lock.lock(t)
+                if folio.mapping is inode:
+                    await self.truncate_inode_folio(t, inode, folio)
+                await self.folio_unlock(t, folio)
+            for folio in batch:
+                await self.folio_put(t, inode, folio)
+            index = batch[-1].index + 1
+
+    def indices(self, inode: GmemInode, start: int, end: int) -> list[int]:
+        """Present indices of [start, end), in order, at a cost bounded by the smaller of range and cache."""
+        folios = inode.folios
+        if end - start <= len(folios):
+            return [index for index in range(start, end) if index in folios]
+        return sorted(index for index in folios if start <= index < end)
+
+    async def find_lock_entries(
+        self, t: Task, inode: GmemInode, start: int, end: int
+    ) -> tuple[list[Folio], int]:
+        """Up to one batch of folios that could be try-locked, and where to go on."""
+        batch: list[Folio] = []
+        index = start
+        while index < end:
+            if t.traps:
+                await t.point(Op("load", inode.label, index, end, "r"))
+            present = self.indices(inode, index, end)
+            if not present:
+                return batch, end
+            index = present[0]
+            folio = inode.folios[index]
+            index += 1
+            folio.ref += 1
+            if await folio.lock.trylock(t):
+                if folio.mapping is inode:
+                    batch.append(folio)
+                    if len(batch) == FOLIO_BATCH:
+                        break
+                    continue
+                await self.folio_unlock(t, folio)
+            await self.folio_put(t, inode, folio)
+        return batch, index
+
+    async def find_get_entries(
+        self, t: Task, inode: GmemInode, start: int, end: int
+    ) -> tuple[list[Folio], int]:
+        """Up to one batch of folios, referenced, and `start` as given (the caller moves on)."""
+        if t.traps:
+            await t.point(Op("load", inode.label, start, end, "r"))
+        batch = [inode.folios[index] for index in self.indices(inode, start, end)[:FOLIO_BATCH]]
+        for folio in batch:
+            folio.ref += 1
+        return batch, start
+
+    async def delete_from_page_cache_batch(self, t: Task, inode: GmemInode, batch: list[Folio]) -> None:
+        """Remove the whole batch in one go, then run the free hook for each and drop the cache's references."""
+        if t.traps:
+            await t.point(Op("rmw", inode.label, batch[0].index, batch[-1].index + 1))
+        for folio in batch:
+            self._remove(t, inode, folio)
+        for folio in batch:
+            await self.filemap_free_folio(t, inode, folio)
+
+    async def truncate_inode_folio(self, t: Task, inode: GmemInode, folio: Folio) -> None:
+        """Unmap and remove one locked folio."""
+        if folio.mapcount:
+            await self.unmap_mapping_folio(t, inode, folio)
+        if t.traps:
+            await t.point(Op("rmw", inode.label, folio.index, folio.index + 1))
+        self._remove(t, inode, folio)
+        await self.filemap_free_folio(t, inode, folio)
+
+    def _remove(self, t: Task, inode: GmemInode, folio: Folio) -> None:
+        del inode.folios[folio.index]
+        folio.mapping = None
+        if t.rec is not None:
+            t.rec(t, PageCacheDelete(folio.index, folio.pfn, folio.order))
+
+    async def filemap_free_folio(self, t: Task, inode: GmemInode, folio: Folio) -> None:
+        """`filemap_free_folio`: the mapping's hook, then the cache's own references."""
+        await self.kvm_gmem_free_folio(t, inode, folio)
+        await self.folio_put(t, inode, folio, folio.pages)
+
+    async def kvm_gmem_free_folio(self, t: Task, inode: GmemInode, folio: Folio) -> None:
+        """The hook at removal: folio lock held, folio gone from the cache, its references still there (§4.10)."""
+        if not self.gmem_prepare:
+            return
+        rec = t.rec
+        if rec is not None:
+            rec(t, ArchInvalidate(folio.pfn, folio.pfn + folio.pages))
+        await self.inode_vm(inode).arch.invalidate(t, folio.pfn, folio.pfn + folio.pages)
+
+    def inode_vm(self, inode: GmemInode) -> Vm:
+        """A VM of the inode: RMP state belongs to the frame, so any VM's arch actor serves."""
+        if inode.files:
+            return inode.files[0].vm
+        return next(iter(self.world.vms.values()))

@@ -1,0 +1,130 @@
+"""A vCPU thread: guest accesses, the faults they cause, and exits to the VMM."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import attrs
+
+from ..engine.op import Op
+from .errno import EIO, EOPNOTSUPP
+from .kernel_base import RetPf
+from .prefault import PreFaults
+
+if TYPE_CHECKING:
+    from ..engine.task import Task
+    from .vm import Vcpu
+
+__all__ = ["GuestResult", "VcpuRun"]
+
+
+@attrs.frozen
+class GuestResult:
+    """How a guest access ended.
+
+    Attributes:
+        kind: `ok`, `exit_memory_fault`, `exit_mmio`, `error` (KVM_RUN failed), `exception` (in the guest) or
+            `dead`.
+        value: what was read or written (`ok`), or the exception.
+        errno: what KVM_RUN returned, 0 for a clean exit.
+        gfn, private: of the memory-fault exit.
+        faults: stage-2 faults that the access took.
+    """
+
+    kind: str
+    value: str = ""
+    errno: int = 0
+    gfn: int = 0
+    private: bool = False
+    faults: int = 0
+
+
+class VcpuRun(PreFaults):
+    """KVM_RUN as far as memory is concerned."""
+
+    async def guest_access(
+        self, t: Task, vcpu: Vcpu, gfn: int, private: bool | None, write: str | None
+    ) -> GuestResult:
+        """One guest load (`write` None) or store; faults until the access completes or leaves to the VMM.
+
+        `private` None: an access without a hardware kind bit, which follows KVM's own idea at each fault.
+        """
+        vm = vcpu.vm
+        faults = 0
+        while True:
+            if vm.dead:
+                return GuestResult("dead", errno=EIO, faults=faults)
+            done = await self.guest_touch(t, vcpu, gfn, private, write, faults)
+            if done is not None:
+                return done
+            faults += 1
+            ret = await self.handle_ept_violation(t, vcpu, gfn, private)
+            if ret in (RetPf.RETRY, RetPf.FIXED, RetPf.SPURIOUS):
+                continue
+            if ret == RetPf.EMULATE:
+                return GuestResult("exit_mmio", gfn=gfn, faults=faults)
+            kind = "exit_memory_fault" if vcpu.exit_reason == "memory_fault" else "error"
+            vcpu.exit_reason = ""
+            return GuestResult(kind, errno=ret, gfn=gfn, private=vcpu.exit_private, faults=faults)
+
+    async def guest_touch(
+        self, t: Task, vcpu: Vcpu, gfn: int, private: bool | None, write: str | None, faults: int
+    ) -> GuestResult | None:
+        """The access itself through the TLB or the tables; None when it needs a (further) stage-2 fault."""
+        vm = vcpu.vm
+        if t.traps:
+            await t.point(Op("load", vm.spte_label, gfn, gfn + 1, "r"))
+        kinds = (True, False) if private is None else (private,)
+        for kind in kinds:
+            spte = vcpu.tlb.get((gfn, kind))
+            if spte is None:
+                spte = vm.stage2.find(gfn, kind)
+                if spte is None or spte.pfn < 0:
+                    continue
+                vcpu.tlb[gfn, kind] = spte
+            result = await vm.arch.guest_access(t, vm, gfn, spte.pfn, kind, write)
+            if result.flag:
+                vm.arch.flag(t, result.flag, spte.pfn)
+            if result.kind == "npf":
+                vcpu.tlb.pop((gfn, kind), None)
+                return None
+            if result.kind == "dead":
+                vm.dead = True
+            return GuestResult(result.kind, result.value, faults=faults)
+        return None
+
+    async def handle_ept_violation(self, t: Task, vcpu: Vcpu, gfn: int, private: bool | None) -> int:
+        """The exit for a stage-2 fault: one attempt, or, with a mirror root, a loop inside the handler.
+
+        TDX repeats a RETRY locally, because going back to the guest would count as a step without progress; it
+        stops for a signal, a dead VM, or a slot that is being deleted.
+        """
+        vm = vcpu.vm
+        section = await vm.srcu.read_lock(t)
+        while True:
+            ret = await self.kvm_mmu_do_page_fault(t, vcpu, gfn, private)
+            if ret != RetPf.RETRY or not (vm.stage2.mirrored and private):
+                break
+            slot = vm.slot_of(gfn)
+            if t.signal_pending or vm.dead or slot is None or slot.invalid:
+                break
+        await vm.srcu.read_unlock(t, section)
+        return ret
+
+    async def guest_accept(self, t: Task, vcpu: Vcpu, gfn: int) -> GuestResult:
+        """The guest makes a private page usable: PVALIDATE on SNP, TDG.MEM.PAGE.ACCEPT on TDX."""
+        accept = getattr(vcpu.vm.arch, "guest_accept", None)
+        if accept is None:
+            return GuestResult("error", errno=EOPNOTSUPP)
+        faults = 0
+        while True:
+            spte = vcpu.vm.stage2.find(gfn, True)
+            if spte is not None and spte.pfn >= 0:
+                result = await accept(t, vcpu.vm, gfn, spte.pfn)
+                if result.kind != "npf":
+                    return GuestResult(result.kind, result.value, faults=faults)
+            faults += 1
+            ret = await self.handle_ept_violation(t, vcpu, gfn, True)
+            if ret not in (RetPf.RETRY, RetPf.FIXED, RetPf.SPURIOUS):
+                vcpu.exit_reason = ""
+                return GuestResult("exit_memory_fault", errno=ret, gfn=gfn, private=True, faults=faults)

@@ -1,0 +1,113 @@
+"""A VM (`struct kvm`), its vCPUs, and the world that several VMs share."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from ..engine.locks.mutex import Mutex
+from ..engine.locks.spinlock import QueuedRwLock
+from ..engine.locks.srcu import Srcu
+from ..engine.locks.stats import LockClass
+from ..engine.op import Op
+from .stage2 import Spte, Stage2
+
+if TYPE_CHECKING:
+    from ..arch.base import Arch
+    from ..engine.locks.stats import LockStatistics
+    from .inode import GmemFile, GmemInode, HostMapping, Process
+    from .memslot import Memslot, UserMemory
+
+__all__ = ["INVALID_GFN", "Vcpu", "Vm", "World"]
+
+#: Both ends of the invalidation range while no slot was added (`INVALID_GPA` in the kernel).
+INVALID_GFN = -1
+
+
+class Vm:
+    """State of one VM.
+
+    Attributes:
+        in_progress, seq, range_start, range_end: the MMU invalidation state (spec §1.3), guarded by mmu_lock.
+        slots: the published memslot array; replaced, never modified (SRCU).
+        attributes: gfns that are private (`mem_attr_array`); written under slots_lock, read lock-free.
+        finalized: memory may be mapped before the guest runs; always true for VMs without a launch phase.
+        dead: `kvm->vm_bugged`.
+    """
+
+    def __init__(self, label: str, ident: int, arch: Arch) -> None:
+        self.label = label
+        self.ident = ident
+        self.arch = arch
+        self.mmu_lock = QueuedRwLock(f"{label}.mmu_lock", LockClass("mmu_lock"))
+        self.slots_lock = Mutex(f"{label}.slots_lock", LockClass("slots_lock"))
+        self.slots_arch_lock = Mutex(f"{label}.slots_arch_lock", LockClass("slots_arch_lock"))
+        self.lock = Mutex(f"{label}.lock", LockClass("kvm_lock"))
+        self.srcu = Srcu(f"{label}.srcu")
+        self.in_progress = 0
+        self.seq = 0
+        self.range_start = INVALID_GFN
+        self.range_end = INVALID_GFN
+        self.slots: tuple[Memslot, ...] = ()
+        self.attributes: set[int] = set()
+        self.stage2 = Stage2(f"{label}.stage2", arch.mirror_root)
+        self.root_generation = 0
+        self.vcpus: list[Vcpu] = []
+        self.files: dict[str, GmemFile] = {}
+        self.finalized = not arch.needs_launch
+        self.dead = False
+        self.load_seq = Op("load", f"{label}.seq", mode="r")
+        self.load_range = Op("load", f"{label}.seq", mode="r")
+        self.load_slots = Op("load", f"{label}.memslots", mode="r")
+        self.store_slots = Op("store", f"{label}.memslots")
+        self.attr_label = f"{label}.attributes"
+        self.spte_label = f"{label}.spte"
+
+    def slot_of(self, gfn: int) -> Memslot | None:
+        """`gfn_to_memslot` on the published array."""
+        for slot in self.slots:
+            if slot.base_gfn <= gfn < slot.base_gfn + slot.pages:
+                return slot
+        return None
+
+    def flush_tlbs(self) -> None:
+        """Every vCPU forgets its cached translations."""
+        for vcpu in self.vcpus:
+            vcpu.tlb.clear()
+
+
+class Vcpu:
+    """One virtual CPU: cached translations and what its last run told userspace."""
+
+    __slots__ = ("exit_gfn", "exit_private", "exit_reason", "ident", "label", "tlb", "vm")
+
+    def __init__(self, vm: Vm, ident: int, label: str) -> None:
+        self.vm = vm
+        self.ident = ident
+        self.label = label
+        self.tlb: dict[tuple[int, bool], Spte] = {}
+        self.exit_reason = ""
+        self.exit_gfn = 0
+        self.exit_private = False
+
+
+class World:
+    """Everything that one run simulates: VMs, files, processes.
+
+    Attributes:
+        inodes: by label, in order of creation.
+        next_message: number of the next message between actors.
+    """
+
+    def __init__(self) -> None:
+        self.vms: dict[str, Vm] = {}
+        self.inodes: dict[str, GmemInode] = {}
+        self.processes: dict[str, Process] = {}
+        self.buffers: dict[str, UserMemory] = {}
+        self.mappings: dict[str, HostMapping] = {}
+        self.next_message = 0
+
+    def lock_statistics(self) -> list[LockStatistics]:
+        """Statistics of every lock class in use, summed over the locks of the class, by name."""
+        from .lock_table import collect  # noqa: PLC0415 - only needed once, at the end of a run
+
+        return collect(self)

@@ -1,0 +1,178 @@
+"""What an arch must answer: the hooks that KVM and guest_memfd call, and the accesses that hardware judges.
+
+An arch actor owns hardware state (RMP, S-EPT) keyed by frame. It knows pfns, gfns and VMs' identities, and
+nothing of filemaps, slots or locks of the common code. `Arch` itself is the arch of an ordinary VM: every hook
+succeeds and does nothing.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, ClassVar, NamedTuple, Protocol
+
+from ..audit.kvm_events import IllegalAccess
+from .memory import HOST_KEY, STALE, ZERO, PhysicalMemory
+
+if TYPE_CHECKING:
+    from ..engine.task import Task
+
+__all__ = ["Arch", "GuestAccess", "HookResult", "VmIdentity"]
+
+
+class VmIdentity(Protocol):
+    """What an arch may know of a VM."""
+
+    @property
+    def label(self) -> str: ...
+
+    @property
+    def ident(self) -> int: ...
+
+
+class HookResult(NamedTuple):
+    """Answer of prepare and make_private: 0 or a negative errno, and whether hardware state changed."""
+
+    ret: int
+    did: bool
+
+
+class GuestAccess(NamedTuple):
+    """Answer of a guest access through a present mapping.
+
+    Attributes:
+        kind: `ok`; `npf` (a nested fault although a mapping is there, to be handled as a fault of that gfn);
+            `exception` (the guest gets #VC or #VE); `dead` (the VM is killed).
+        value: what was read (`ok` only).
+        flag: the illegal-access flag of spec arch.md §1.6 or §2.6, if any.
+    """
+
+    kind: str
+    value: str = ""
+    flag: str = ""
+
+
+class Arch:
+    """Hooks of an ordinary VM (`KVM_X86_DEFAULT_VM`). Subclasses override what their hardware does.
+
+    Attributes:
+        name: as on the command line.
+        has_private_memory: whether a gfn can be private (`kvm_arch_has_private_mem`).
+        hardware_private: the private bit of an access comes from hardware (C-bit, shared bit), not from KVM's
+            attribute look-up.
+        mirror_root: private mappings live in a page table of their own, so that a zap filter selects.
+        needs_launch: the VM must be finalized before guest or pre-fault may touch private memory.
+        shared_from_start: guest_memfd accepts INIT_SHARED (A..D: only VM types without private memory).
+    """
+
+    name: ClassVar[str] = "default"
+    has_private_memory: ClassVar[bool] = False
+    hardware_private: ClassVar[bool] = False
+    mirror_root: ClassVar[bool] = False
+    needs_launch: ClassVar[bool] = False
+    shared_from_start: ClassVar[bool] = True
+
+    def __init__(self, memory: PhysicalMemory) -> None:
+        self.memory = memory
+        self.flags: list[tuple[str, int]] = []
+
+    # -- hooks of guest_memfd ------------------------------------------------------------------
+
+    async def prepare(self, t: Task, vm: VmIdentity, gfn: int, pfn: int, order: int) -> HookResult:
+        """`kvm_arch_gmem_prepare`: make the frame ready for the guest. Idempotent."""
+        return HookResult(0, False)
+
+    async def make_private(self, t: Task, vm: VmIdentity, gfn: int, pfn: int, pages: int) -> HookResult:
+        """`kvm_arch_gmem_make_private`: the renamed hook; same contract as `prepare`."""
+        return await self.prepare(t, vm, gfn, pfn, pages.bit_length() - 1)
+
+    async def invalidate(self, t: Task, start: int, end: int) -> None:
+        """`kvm_arch_gmem_invalidate`: frames [start, end) leave the page cache."""
+
+    async def reclaim(self, t: Task, pfn: int, pages: int) -> None:
+        """`kvm_arch_gmem_reclaim`: the renamed hook."""
+        await self.invalidate(t, pfn, pfn + pages)
+
+    async def make_shared(self, t: Task, pfn: int, pages: int) -> None:
+        """`kvm_arch_gmem_make_shared`: frames of a range that becomes shared in place; cannot fail."""
+        await self.invalidate(t, pfn, pfn + pages)
+
+    async def invalidate_range(self, t: Task, vm: VmIdentity, start: int, end: int) -> None:
+        """`kvm_arch_gmem_invalidate_range`: after the zap of gfns [start, end), mmu_lock held for writing."""
+
+    async def populate(self, t: Task, vm: VmIdentity, gfn: int, pfn: int, source: str | None) -> int:
+        """The populate callback for one page; `source` is the content to copy in, None for a NULL source.
+
+        Returns 0 or a negative errno. -EOPNOTSUPP here: an ordinary VM has no launch measurement.
+        """
+        return -95
+
+    async def launch_finish(self, t: Task, vm: VmIdentity) -> int:
+        """Finalize the VM: 0 or a negative errno."""
+        return 0
+
+    # -- hooks of the MMU ----------------------------------------------------------------------
+
+    async def set_spte(self, t: Task, vm: VmIdentity, gfn: int, pfn: int, private: bool) -> int:
+        """A leaf is about to become visible to the guest: 0, or -EBUSY to retry, or -EIO (the VM is dead)."""
+        return 0
+
+    async def remove_sptes(self, t: Task, vm: VmIdentity, leaves: list[tuple[int, int]]) -> None:
+        """Leaves `(gfn, pfn)` of the private table were zapped; mmu_lock is held for writing."""
+
+    def max_level(self, pfn: int, private: bool) -> int:
+        """Largest mapping level for the frame: 0 no opinion, 1 = 4K, 2 = 2M."""
+        return 0
+
+    # -- accesses ------------------------------------------------------------------------------
+
+    def guest_key(self, vm: VmIdentity, private: bool) -> int:
+        """Memory key of the guest's accesses of that kind."""
+        return HOST_KEY
+
+    async def guest_access(
+        self, t: Task, vm: VmIdentity, gfn: int, pfn: int, private: bool, write: str | None
+    ) -> GuestAccess:
+        """The guest reads (`write` is None) or writes the frame through a present mapping."""
+        key = self.guest_key(vm, private)
+        if write is not None:
+            self.memory.write(pfn, write, key)
+            return GuestAccess("ok", write)
+        return GuestAccess("ok", self.memory.read(pfn, key))
+
+    def host_access(self, t: Task, pfn: int, write: bool) -> str | None:
+        """Judge a host access (clear, copy, user mapping): None, or the illegal-access flag."""
+        return None
+
+    def flag(self, t: Task, name: str, pfn: int) -> None:
+        """Record an illegal access."""
+        self.flags.append((name, pfn))
+        if t.rec is not None:
+            t.rec(t, IllegalAccess(name, pfn))
+
+    def clear(self, t: Task, pfn: int) -> None:
+        """The host zeroes a frame through its direct map."""
+        flag = self.host_access(t, pfn, True)
+        if flag is not None:
+            self.flag(t, flag, pfn)
+        self.memory.write(pfn, ZERO)
+
+    def host_read(self, t: Task, pfn: int) -> str:
+        """The host reads a frame."""
+        flag = self.host_access(t, pfn, False)
+        if flag is not None:
+            self.flag(t, flag, pfn)
+        return self.memory.read(pfn)
+
+    def host_write(self, t: Task, pfn: int, value: str) -> None:
+        """The host writes a frame."""
+        flag = self.host_access(t, pfn, True)
+        if flag is not None:
+            self.flag(t, flag, pfn)
+        self.memory.write(pfn, value)
+
+    def page_freed(self, t: Task, pfn: int) -> str | None:
+        """The frame goes back to the allocator: the flag if hardware still thinks it a guest's."""
+        return None
+
+    def is_stale(self, pfn: int) -> bool:
+        """Whether the frame still holds what the host had there before."""
+        return self.memory.value.get(pfn, STALE) == STALE

@@ -1,0 +1,84 @@
+"""Physical memory: frames, who may use them, and what is in them.
+
+A frame's content is one token and the key that it was written with. Reading with another key yields
+`CIPHER`, as memory encryption does; nothing finer (cache lines, integrity tags) is modelled. Fresh frames hold
+`STALE`: whatever the host had there before, which no guest and no user may ever see.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+__all__ = ["CIPHER", "HOST_KEY", "STALE", "ZERO", "PhysicalMemory", "data"]
+
+STALE: Final = "stale"
+ZERO: Final = "zero"
+CIPHER: Final = "cipher"
+
+#: Key of ordinary, unencrypted accesses.
+HOST_KEY: Final = 0
+
+
+def data(tag: str) -> str:
+    """Token for bytes that somebody wrote on purpose."""
+    return f"data:{tag}"
+
+
+class PhysicalMemory:
+    """Frame allocator and contents. Frames are numbered from 0x1000; freed ones are reused last-in first-out.
+
+    Attributes:
+        value: token per frame that was written since it was allocated; a missing entry reads as `STALE`.
+        key: key of the last write where it is not `HOST_KEY`.
+        leaked: frames that were taken out of use for good.
+    """
+
+    __slots__ = ("_free", "_next", "in_use", "key", "leaked", "limit", "value")
+
+    def __init__(self, limit: int = 1 << 40) -> None:
+        self.value: dict[int, str] = {}
+        self.key: dict[int, int] = {}
+        self.leaked: set[int] = set()
+        self.in_use = 0
+        self.limit = limit
+        self._free: list[int] = []
+        self._next = 0x1000
+
+    def allocate(self) -> int | None:
+        """A frame with stale content, or None when memory is used up."""
+        if self.in_use >= self.limit:
+            return None
+        self.in_use += 1
+        if self._free:
+            return self._free.pop()
+        pfn = self._next
+        self._next = pfn + 1
+        return pfn
+
+    def free(self, pfn: int) -> None:
+        """Give a frame back; its content becomes stale host data for the next user."""
+        self.in_use -= 1
+        self.value.pop(pfn, None)
+        self.key.pop(pfn, None)
+        if pfn in self.leaked:
+            return
+        self._free.append(pfn)
+
+    def leak(self, pfn: int) -> None:
+        """Never hand this frame out again (KVM does so when it cannot get a frame back from firmware)."""
+        self.leaked.add(pfn)
+
+    def read(self, pfn: int, key: int = HOST_KEY) -> str:
+        """What an access with `key` sees."""
+        value = self.value.get(pfn, STALE)
+        if self.key and self.key.get(pfn, HOST_KEY) != key:
+            return CIPHER
+        return value
+
+    def write(self, pfn: int, value: str, key: int = HOST_KEY) -> None:
+        """Replace the content of the frame."""
+        self.value[pfn] = value
+        if key != HOST_KEY:
+            self.key[pfn] = key
+        elif self.key:
+            self.key.pop(pfn, None)

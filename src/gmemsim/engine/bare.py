@@ -1,0 +1,93 @@
+"""The bare runtime: drive the coroutines directly.
+
+For exploration and large campaigns; about twenty times cheaper a switch than a Trio task. It takes the same
+steps as `trio_runtime`, which a test asserts byte for byte.
+"""
+
+from __future__ import annotations
+
+from heapq import heappop, heappushpop
+from typing import TYPE_CHECKING
+
+from .errors import Deadlock, StepLimit
+
+if TYPE_CHECKING:
+    from .engine import Engine
+
+__all__ = ["run"]
+
+
+def run(engine: Engine) -> None:
+    """Run `engine` until every task that counts has finished.
+
+    Raises:
+        Deadlock, StepLimit: as `Engine.next_task`.
+        Exception: whatever a task raises; the run stops there, other tasks are closed.
+    """
+    try:
+        if engine.exploring:
+            _explore(engine)
+        else:
+            _timed(engine)
+    finally:
+        for task in engine.tasks:
+            if not task.done:
+                task.handle.close()
+
+
+def _timed(engine: Engine) -> None:
+    # `Engine.next_task` with its calls unfolded: this loop is the cost of a step.
+    heap = engine.heap
+    limit = engine.max_steps
+    until: int | None = None
+    while engine.live:
+        engine.steps = steps = engine.steps + 1
+        if steps > limit:
+            raise StepLimit(limit)
+        if until.__class__ is int:
+            engine.sequence = sequence = engine.sequence + 1
+            engine.now, _, task = heappushpop(heap, (until, sequence, engine.current))  # type: ignore[misc]
+        else:
+            if not heap:
+                raise Deadlock(engine.blocked())
+            engine.now, _, task = heappop(heap)
+        engine.current = task
+        try:
+            until = task.send(None)
+        except StopIteration as stop:
+            until = None
+            engine.finish(task, stop.value)
+
+
+def _explore(engine: Engine) -> None:
+    runnable = engine.runnable
+    pick = engine.strategy.pick
+    record = engine.tape.raw.append
+    limit = engine.max_steps
+    steps = engine.steps
+    current = engine.current
+    try:
+        while engine.live:
+            steps += 1
+            if steps > limit:
+                raise StepLimit(limit)
+            count = len(runnable)
+            if count == 1:
+                current = runnable[0]
+            elif not count:
+                raise Deadlock(engine.blocked())
+            elif current is None or current.done or current.parked_on is not None:
+                current = engine.pick(runnable, current)
+            else:
+                index = pick(runnable, current)
+                record((current.name, current.call, "sched", index, count))
+                if index:
+                    task = runnable[index]
+                    current = runnable[0] if task is current else task
+            engine.current = current
+            try:
+                current.send(None)
+            except StopIteration as stop:
+                engine.finish(current, stop.value)
+    finally:
+        engine.steps = steps

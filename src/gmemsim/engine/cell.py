@@ -1,0 +1,119 @@
+"""Shared cells: a word of memory that several tasks read and write, each access a step of its own.
+
+A read-modify-write that the kernel does atomically is `rmw`; one that it does as load and store must be written
+as two calls, so that another task can get in between. Memory is sequentially consistent: weak ordering is
+outside the model.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Generic, TypeVar
+
+from .op import Op
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from .task import Task
+
+__all__ = ["Cell", "RefCount", "SeqCount"]
+
+T = TypeVar("T")
+
+
+class Cell(Generic[T]):
+    """One shared word.
+
+    Attributes:
+        value: the content; read it directly only where no other task can interfere.
+    """
+
+    __slots__ = ("_load", "_rmw", "_store", "label", "value")
+
+    def __init__(self, label: str, value: T) -> None:
+        self.label = label
+        self.value = value
+        self._load = Op("load", label, mode="r")
+        self._store = Op("store", label)
+        self._rmw = Op("rmw", label)
+
+    async def load(self, t: Task) -> T:
+        """`READ_ONCE`."""
+        if t.traps:
+            await t.point(self._load)
+        return self.value
+
+    async def store(self, t: Task, value: T) -> None:
+        """`WRITE_ONCE`."""
+        if t.traps:
+            await t.point(self._store)
+        self.value = value
+
+    async def rmw(self, t: Task, function: Callable[[T], T]) -> T:
+        """An atomic read-modify-write; returns the new value."""
+        if t.traps:
+            await t.point(self._rmw)
+        self.value = value = function(self.value)
+        return value
+
+
+class RefCount:
+    """`refcount_t`: never revives from 0, never goes below."""
+
+    __slots__ = ("_rmw", "label", "value")
+
+    def __init__(self, label: str, value: int = 1) -> None:
+        self.label = label
+        self.value = value
+        self._rmw = Op("rmw", label)
+
+    async def inc_not_zero(self, t: Task) -> bool:
+        """`refcount_inc_not_zero`: False when the object is already dying."""
+        if t.traps:
+            await t.point(self._rmw)
+        if self.value == 0:
+            return False
+        self.value += 1
+        return True
+
+    async def dec_and_test(self, t: Task) -> bool:
+        """`refcount_dec_and_test`: True for the caller that dropped the last reference.
+
+        Raises:
+            ModelError: the count was 0 already.
+        """
+        if t.traps:
+            await t.point(self._rmw)
+        if self.value <= 0:
+            from .errors import ModelError  # noqa: PLC0415 - only on the failing path
+
+            raise ModelError(f"{t.name} drops a reference of {self.label} that nobody holds")
+        self.value -= 1
+        return self.value == 0
+
+
+class SeqCount:
+    """`seqcount_t`: odd while a writer is inside; a reader compares before and after."""
+
+    __slots__ = ("_cell",)
+
+    def __init__(self, label: str) -> None:
+        self._cell: Cell[int] = Cell(label, 0)
+
+    @property
+    def value(self) -> int:
+        return self._cell.value
+
+    async def begin(self, t: Task) -> int:
+        """`read_seqcount_begin`, without the wait: the caller checks for odd and retries."""
+        return await self._cell.load(t)
+
+    async def retry(self, t: Task, start: int) -> bool:
+        """`read_seqcount_retry`: whether a writer was inside since `start`, or is now."""
+        return bool(start & 1) or await self._cell.load(t) != start
+
+    async def write_begin(self, t: Task) -> None:
+        await self._cell.rmw(t, lambda value: value + 1)
+
+    async def write_end(self, t: Task) -> None:
+        await self._cell.rmw(t, lambda value: value + 1)

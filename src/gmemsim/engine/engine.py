@@ -1,0 +1,221 @@
+"""The scheduler: tasks, virtual time and choices, without a loop of its own.
+
+One scheduler, two ways to choose the next task:
+
+* a *timed* run is a discrete-event simulation: the task with the earliest virtual time runs, ties go to the
+  one that was scheduled first;
+* an *exploring* run asks the strategy at every trap and ignores cost.
+
+The loop that resumes the chosen task belongs to a runtime (`bare` or `trio_runtime`); both call `next_task`
+and so take the same steps in the same order.
+"""
+
+from __future__ import annotations
+
+from heapq import heappop, heappush
+from typing import TYPE_CHECKING, Any
+
+from .errors import Deadlock, StepLimit
+from .strategy import FirstRunnable
+from .tape import Tape
+from .task import Signal, Task
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Coroutine
+
+    from .strategy import Strategy
+    from .task import Waitable
+
+__all__ = ["Engine", "candidate"]
+
+
+class Engine:
+    """State of one run.
+
+    Args:
+        strategy: who answers draws; None makes a timed run in which every draw is answered 0.
+        exploring: ask the strategy at every trap (default: True if a strategy is given).
+        rec: called as `rec(task, event)` for every audit event; None switches recording off.
+        faults: how often each fault point may fire, by label; empty means never.
+        max_steps: raise `StepLimit` after this many resumptions.
+    """
+
+    __slots__ = (
+        "sequence",
+        "current",
+        "exploring",
+        "faults",
+        "heap",
+        "live",
+        "max_steps",
+        "now",
+        "on_spawn",
+        "rec",
+        "runnable",
+        "steps",
+        "strategy",
+        "tape",
+        "tasks",
+        "wake_ns",
+    )
+
+    def __init__(
+        self,
+        strategy: Strategy | None = None,
+        *,
+        exploring: bool | None = None,
+        rec: Callable[[Task, Any], None] | None = None,
+        faults: dict[str, int] | None = None,
+        max_steps: int = 1 << 62,
+        wake_ns: int = 0,
+    ) -> None:
+        self.exploring = (strategy is not None) if exploring is None else exploring
+        self.strategy: Strategy = FirstRunnable() if strategy is None else strategy
+        self.rec = rec
+        self.faults = dict(faults or {})
+        self.max_steps = max_steps
+        self.wake_ns = wake_ns
+        self.tape = Tape()
+        self.now = 0
+        self.heap: list[tuple[int, int, Task]] = []
+        self.runnable: list[Task] = []
+        self.tasks: list[Task] = []
+        self.live = 0
+        self.steps = 0
+        self.current: Task | None = None
+        self.on_spawn: Callable[[Task], None] | None = None
+        self.sequence = 0
+
+    # -- tasks ---------------------------------------------------------------------------------
+
+    def spawn(
+        self, name: str, function: Callable[..., Coroutine[Any, Any, Any]], *args: Any, daemon: bool = False
+    ) -> Task:
+        """Create a task that runs `function(task, *args)`; a daemon does not keep the run alive."""
+        task = Task.__new__(Task)
+        coro = function(task, *args)
+        task.__init__(self, len(self.tasks), name, coro, daemon)  # type: ignore[misc] # the coroutine needs the task first
+        self.tasks.append(task)
+        if not daemon:
+            self.live += 1
+        if self.exploring:
+            self.runnable.append(task)
+        else:
+            self.schedule_at(self.now, task)
+        if self.on_spawn is not None:
+            self.on_spawn(task)
+        return task
+
+    def finish(self, task: Task, result: Any) -> None:
+        """A runtime saw the coroutine of `task` return."""
+        task.done = True
+        task.result = result
+        if not task.daemon:
+            self.live -= 1
+        if self.exploring:
+            self.runnable.remove(task)
+
+    def block(self, task: Task, on: Waitable) -> None:
+        """`task` parks on `on`; only `wake` brings it back."""
+        task.parked_on = on
+        if self.exploring:
+            self.runnable.remove(task)
+
+    def wake(self, task: Task, value: Any = None, delay: int = 0) -> None:
+        """Make a parked task runnable again, in `delay` virtual ns; `value` is what its park returns."""
+        if task.parked_on is None:
+            return
+        task.parked_on = None
+        task.value = value
+        if self.exploring:
+            # Kept in order of age, so that answer 0 means the oldest whatever the history of wakes.
+            runnable = self.runnable
+            position = len(runnable)
+            while position and runnable[position - 1].ident > task.ident:
+                position -= 1
+            runnable.insert(position, task)
+        else:
+            self.schedule_at(self.now + delay, task)
+
+    def signal(self, task: Task) -> None:
+        """Send a signal: pending on the task, and the end of an interruptible park."""
+        task.signal_pending = True
+        if task.interruptible and task.parked_on is not None:
+            self.wake(task, Signal)
+
+    # -- time and choice -----------------------------------------------------------------------
+
+    def schedule_at(self, when: int, task: Task) -> None:
+        self.sequence = sequence = self.sequence + 1
+        heappush(self.heap, (when, sequence, task))
+
+    def choose(self, task: Task, label: str, bound: int) -> int:
+        """Draw from the strategy and put the answer on the tape."""
+        value = self.strategy.draw(task, label, bound)
+        self.tape.raw.append((task.name, task.call, label, value, bound))
+        return value
+
+    def next_task(self, until: int | None = None) -> Task | None:
+        """Choose who runs next; None when every task that counts has finished.
+
+        Args:
+            until: what the current task yielded, if it was a time: it is due again then.
+
+        Raises:
+            Deadlock: tasks are left, and none can run.
+            StepLimit: more than `max_steps` resumptions.
+        """
+        if not self.live:
+            return None
+        self.steps = steps = self.steps + 1
+        if steps > self.max_steps:
+            raise StepLimit(self.max_steps)
+        if not self.exploring:
+            if until is not None:
+                self.schedule_at(until, self.current)  # type: ignore[arg-type] # somebody yielded it
+            if not self.heap:
+                raise Deadlock(self.blocked())
+            self.now, _, task = heappop(self.heap)
+            self.current = task
+            return task
+        runnable = self.runnable
+        count = len(runnable)
+        if count == 1:
+            self.current = task = runnable[0]
+            return task
+        if not count:
+            raise Deadlock(self.blocked())
+        self.current = task = self.pick(runnable, self.current)
+        return task
+
+    def pick(self, runnable: list[Task], current: Task | None) -> Task:
+        """Ask the strategy which of two or more runnable tasks goes next, and put the answer on the tape."""
+        if current is None:
+            index = self.strategy.pick(runnable, None)
+            self.tape.raw.append(("-", 0, "sched", index, len(runnable)))
+            return runnable[index]
+        if current.done or current.parked_on is not None:
+            index = self.strategy.pick(runnable, None)
+            task = runnable[index]
+        else:
+            index = self.strategy.pick(runnable, current)
+            task = candidate(runnable, current, index)
+        self.tape.raw.append((current.name, current.call, "sched", index, len(runnable)))
+        return task
+
+    def blocked(self) -> list[Task]:
+        """Tasks that are not done and cannot run."""
+        return [task for task in self.tasks if not task.done and task.parked_on is not None]
+
+
+def candidate(runnable: list[Task], first: Task | None, index: int) -> Task:
+    """The task that answer `index` stands for: 0 is `first` (the current task) if there is one.
+
+    The other answers follow the order of age, with the oldest taking the place that `first` left.
+    """
+    if first is None:
+        return runnable[index]
+    if not index:
+        return first
+    task = runnable[index]
+    return runnable[0] if task is first else task

@@ -1,0 +1,151 @@
+"""The folio lock (`PG_locked` with its wait queue): a sleeping bit lock, one per folio.
+
+A page has no room for a queue, so neither has `FolioLock`: the bit is the owner, and the waiters of all folios
+that share a `FolioLockClass` live in one table that has an entry only while somebody waits. `folio_unlock`
+clears the bit and wakes the first waiter, which tries again and may lose to a task that came by; after
+`PAGE_LOCK_UNFAIRNESS` lost attempts a waiter has the bit handed over (mm/filemap.c `folio_wait_bit_common`,
+sysctl page_lock_unfairness = 5).
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from typing import TYPE_CHECKING, Final
+
+from ...audit.events import Contended, Lock, Unlock
+from ..errors import ModelError
+from ..op import Op
+from .stats import LockClass
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from ..task import Task
+
+__all__ = ["PAGE_LOCK_UNFAIRNESS", "FolioLock", "FolioLockClass"]
+
+PAGE_LOCK_UNFAIRNESS: Final = 5
+
+
+class FolioLockClass(LockClass):
+    """Counters and wait queues shared by the folio locks of one inode."""
+
+    __slots__ = ("waiters",)
+
+    def __init__(self, name: str) -> None:
+        super().__init__(name)
+        self.waiters: dict[FolioLock, deque[Task]] = {}
+
+
+class FolioLock:
+    """The lock of one folio.
+
+    Attributes:
+        owner: the task that holds the bit, or None.
+        obj: label of the mapping; together with `index` it names the lock.
+    """
+
+    __slots__ = ("_handoff", "_since", "cls", "index", "obj", "owner")
+
+    def __init__(self, obj: str, index: int, cls: FolioLockClass) -> None:
+        self.obj = obj
+        self.index = index
+        self.cls = cls
+        self.owner: Task | None = None
+        self._since = 0
+        self._handoff: Task | None = None
+
+    @property
+    def label(self) -> str:
+        return f"{self.obj}[{self.index}]"
+
+    @property
+    def locked(self) -> bool:
+        return self.owner is not None
+
+    def holders(self) -> Iterable[str]:
+        return () if self.owner is None else (self.owner.name,)
+
+    def _op(self, kind: str) -> Op:
+        return Op(kind, self.obj, self.index, self.index + 1)  # type: ignore[arg-type] # callers pass literals
+
+    async def lock(self, t: Task) -> None:
+        """`folio_lock`.
+
+        Raises:
+            ModelError: `t` holds it already (in the kernel: a hang).
+        """
+        if t.traps:
+            await t.point(self._op("acquire"))
+        if self.owner is None:
+            self._take(t)
+            return
+        if self.owner is t:
+            raise ModelError(f"{t.name} locks folio {self.label} twice")
+        if t.rec is not None:
+            t.rec(t, Contended(self.label, "w"))
+        engine = t.engine
+        began = engine.now
+        waiters = self.cls.waiters
+        lost = 0
+        waiters.setdefault(self, deque()).append(t)
+        while True:
+            await t.park(self, self._op("wait"))
+            if self._handoff is t or self.owner is None:
+                break
+            lost += 1
+            queue = waiters.setdefault(self, deque())
+            queue.appendleft(t)
+            if lost >= PAGE_LOCK_UNFAIRNESS:
+                self._handoff = t
+        self._handoff = None
+        self.cls.write.waited(engine.now - began)
+        self._take(t)
+
+    async def trylock(self, t: Task) -> bool:
+        """`folio_trylock`: never waits."""
+        if t.traps:
+            await t.point(self._op("try"))
+        if self.owner is not None:
+            return False
+        self._take(t)
+        return True
+
+    async def unlock(self, t: Task) -> None:
+        """`folio_unlock`: any task may do it (a page fault hands a locked folio to the mm core)."""
+        if t.rec is not None:
+            t.rec(t, Unlock(self.label, "w"))
+        if t.traps:
+            await t.point(self._op("release"))
+        self.release(t)
+
+    def release(self, t: Task) -> None:
+        """The step of `unlock` without a trap before it.
+
+        Raises:
+            ModelError: the folio is not locked.
+        """
+        if self.owner is None:
+            raise ModelError(f"{t.name} unlocks folio {self.label}, which is not locked")
+        engine = t.engine
+        self.cls.write.held(engine.now - self._since)
+        self.owner = None
+        queue = self.cls.waiters.get(self)
+        if queue:
+            waiter = queue.popleft()
+            if not queue:
+                del self.cls.waiters[self]
+            if self._handoff is waiter:
+                self.owner = waiter
+            engine.wake(waiter, delay=engine.wake_ns)
+
+    def take_new(self, t: Task) -> None:
+        """Lock a folio that no one else can see yet (`__folio_set_locked`)."""
+        self.owner = t
+        self._since = t.engine.now
+        self.cls.write.acquisitions += 1
+
+    def _take(self, t: Task) -> None:
+        self.take_new(t)
+        if t.rec is not None:
+            t.rec(t, Lock(self.label, "w"))

@@ -1,0 +1,87 @@
+"""Who decides: the interface of a strategy, and the two that the engine itself needs.
+
+A strategy answers draws. The scheduler's question "who runs next" is a draw too, with label `sched` and one
+answer per runnable task; answer 0 is "the current task if it can run, else the oldest". Richer strategies
+(bounded, partial-order, probabilistic) live in `explore` behind the same three methods, after Shuttle's
+`Scheduler` trait.
+"""
+
+from __future__ import annotations
+
+from random import Random
+from typing import TYPE_CHECKING, Protocol
+
+from .tape import Replay
+
+if TYPE_CHECKING:
+    from .engine import Engine
+    from .tape import Tape
+    from .task import Task
+
+__all__ = ["FirstRunnable", "RandomStrategy", "ReplayStrategy", "Strategy"]
+
+
+class Strategy(Protocol):
+    """Answers every draw of one run after another."""
+
+    def begin(self, engine: Engine) -> bool:
+        """Start a run; False when there is nothing left to try."""
+        ...
+
+    def pick(self, runnable: list[Task], current: Task | None) -> int:
+        """Who goes next, as an index into `Engine.candidates` order. `runnable` has at least two entries."""
+        ...
+
+    def draw(self, task: Task, label: str, bound: int) -> int:
+        """Any other choice, in `range(bound)`."""
+        ...
+
+
+class FirstRunnable:
+    """Always answer 0: run each task until it blocks. The dullest schedule, and the one timed runs use."""
+
+    def begin(self, engine: Engine) -> bool:
+        return True
+
+    def pick(self, runnable: list[Task], current: Task | None) -> int:
+        return 0
+
+    def draw(self, task: Task, label: str, bound: int) -> int:
+        return 0
+
+
+class RandomStrategy:
+    """Uniform over the runnable tasks at every step (not uniform over interleavings; see the reach table)."""
+
+    def __init__(self, seed: int) -> None:
+        self._random = Random(seed)  # noqa: S311 - a reproducible schedule, not a secret
+        self._pick = self._random.random
+
+    def begin(self, engine: Engine) -> bool:
+        return True
+
+    def pick(self, runnable: list[Task], current: Task | None) -> int:
+        return int(self._pick() * len(runnable))
+
+    def draw(self, task: Task, label: str, bound: int) -> int:
+        return int(self._pick() * bound)
+
+
+class ReplayStrategy:
+    """Give back a recorded tape (see `Replay` for strict and lenient)."""
+
+    def __init__(self, tape: Tape, strict: bool = True) -> None:
+        self.replay = Replay(tape, strict)
+
+    def begin(self, engine: Engine) -> bool:
+        return True
+
+    def pick(self, runnable: list[Task], current: Task | None) -> int:
+        if current is None:
+            name, call = "-", 0
+        else:
+            name, call = current.name, current.call
+        return self.replay.answer(name, call, "sched", len(runnable))
+
+    def draw(self, task: Task, label: str, bound: int) -> int:
+        return self.replay.answer(task.name, task.call, label, bound)

@@ -1,0 +1,156 @@
+"""A task: one vCPU, host thread or device, with the few calls that model code may make on it.
+
+Model code gets its task as the argument `t` (the kernel's `current`) and suspends only through it:
+
+* `await t.point(op)`: another task may go first. In an exploring run this yields to the strategy; in a timed
+  run it is free, because the earliest task runs until it spends time or blocks.
+* `await t.spend(ns)`: virtual time passes (timed runs only).
+* `await t.park(on, op)`: block until `Engine.wake`.
+* `await t.sleep(ns)`: a timer.
+
+Plain code between two of them is atomic. Passing the task explicitly costs nothing; a context variable
+look-up in every lock operation would cost more than the lock operation.
+"""
+
+from __future__ import annotations
+
+from types import coroutine
+from typing import TYPE_CHECKING, Any, Protocol
+
+from .op import Op
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Coroutine, Generator, Iterable
+
+    from .engine import Engine
+
+__all__ = ["Signal", "Task", "Waitable"]
+
+
+class Waitable(Protocol):
+    """What a task can be parked on: it has a stable label and can say who stands in the way."""
+
+    @property
+    def label(self) -> str: ...
+
+    def holders(self) -> Iterable[str]: ...
+
+
+class Signal:
+    """The value that an interruptible park returns when a signal woke it."""
+
+
+class Task:
+    """One coroutine under the engine's control. Create it with `Engine.spawn`."""
+
+    __slots__ = (
+        "call",
+        "cpu",
+        "daemon",
+        "done",
+        "engine",
+        "handle",
+        "held",
+        "ident",
+        "interruptible",
+        "name",
+        "parked_on",
+        "pending",
+        "rec",
+        "result",
+        "send",
+        "signal_pending",
+        "steps",
+        "traps",
+        "value",
+    )
+
+    def __init__(self, engine: Engine, ident: int, name: str, coro: Coroutine[Any, Any, Any], daemon: bool) -> None:
+        self.engine = engine
+        self.ident = ident
+        self.name = name
+        self.daemon = daemon
+        self.send = coro.send
+        self.handle: Any = coro
+        self.done = False
+        self.result: Any = None
+        self.pending = Op("start", name)
+        self.parked_on: Waitable | None = None
+        self.interruptible = False
+        self.signal_pending = False
+        self.value: Any = None
+        self.steps = 0
+        self.call = 0
+        self.cpu = ident
+        self.traps = engine.exploring
+        self.held: list[tuple[Any, str]] = []
+        self.rec: Callable[[Task, Any], None] | None = engine.rec
+
+    @coroutine
+    def point(self, op: Op) -> Generator[Op, None, None]:
+        """Let any other task take steps before `op` happens. Call it only when `self.traps` is set."""
+        self.pending = op
+        yield op
+
+    @coroutine
+    def spend(self, ns: int) -> Generator[int, None, None]:
+        """Let `ns` virtual nanoseconds pass; a no-op in an exploring run."""
+        engine = self.engine
+        if self.traps:
+            return
+        when = engine.now + ns
+        heap = engine.heap
+        if heap and heap[0][0] <= when:
+            yield when
+        else:
+            engine.now = when
+
+    @coroutine
+    def sleep(self, ns: int) -> Generator[Op | int, None, None]:
+        """Sleep on a timer for `ns`; in an exploring run the timer may fire at any moment from now on."""
+        if self.traps:
+            op = Op("sleep", self.name)
+            self.pending = op
+            yield op
+        else:
+            yield self.engine.now + ns
+
+    @coroutine
+    def park(self, on: Waitable, op: Op, interruptible: bool = False) -> Generator[Op, None, Any]:
+        """Block until `Engine.wake(self, value)` and return that value.
+
+        With `interruptible`, a signal that is pending or arrives returns `Signal` instead.
+        """
+        if interruptible and self.signal_pending:
+            return Signal
+        self.engine.block(self, on)
+        self.interruptible = interruptible
+        self.pending = op
+        yield op
+        self.interruptible = False
+        value, self.value = self.value, None
+        return value
+
+    def draw(self, label: str, bound: int) -> int:
+        """A choice in `range(bound)`; 0 is the dull answer (no fault, no delay)."""
+        return 0 if bound <= 1 else self.engine.choose(self, label, bound)
+
+    def fault(self, label: str) -> bool:
+        """Whether the fault point `label` fires now; it can only if the run allows it (`Engine.faults`)."""
+        faults = self.engine.faults
+        if not faults:
+            return False
+        left = faults.get(label, 0)
+        if left <= 0 or not self.engine.choose(self, label, 2):
+            return False
+        faults[label] = left - 1
+        return True
+
+    def signalled(self) -> bool:
+        """Whether a signal is pending (`signal_pending(current)`), by hand or by the `signal` fault point."""
+        if not self.signal_pending and self.fault("signal"):
+            self.signal_pending = True
+        return self.signal_pending
+
+    def __repr__(self) -> str:
+        return f"<Task {self.name}>"

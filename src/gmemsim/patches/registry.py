@@ -1,0 +1,80 @@
+"""Patch versions by name, and a user's own from a file."""
+
+from __future__ import annotations
+
+import importlib.util
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from .baseline import Baseline
+from .mainline_7_3 import Mainline73
+from .v1 import V1
+from .v2 import V2
+from .v3 import V3
+
+if TYPE_CHECKING:
+    from ..actors.kernel import Kernel
+
+__all__ = ["PATCHES", "PatchError", "load_patch"]
+
+PATCHES: dict[str, type[Kernel]] = {cls.name: cls for cls in (Baseline, V1, V2, V3, Mainline73)}
+
+
+class PatchError(Exception):
+    """No such patch, or a file that does not hold one; the message is one line for the user."""
+
+
+def load_patch(name: str) -> type[Kernel]:
+    """The patch version called `name`, or `path/to/file.py:ClassName`.
+
+    Raises:
+        PatchError: with what was expected.
+    """
+    if name in PATCHES:
+        return PATCHES[name]
+    path, colon, class_name = name.rpartition(":")
+    if not colon or not path.endswith(".py"):
+        raise PatchError(f"patch {name!r}: expected one of {', '.join(PATCHES)}, or path/to/file.py:ClassName")
+    return _from_file(Path(path), class_name)
+
+
+def _from_file(path: Path, class_name: str) -> type[Kernel]:
+    from ..actors.kernel import Kernel  # noqa: PLC0415 - only for a user's own patch
+
+    if not path.is_file():
+        raise PatchError(f"{path}: no such file")
+    module_name = f"gmemsim_user_patch_{path.stem}"
+    spec = importlib.util.spec_from_file_location(module_name, path)
+    if spec is None or spec.loader is None:
+        raise PatchError(f"{path}: not a Python file")
+    module = importlib.util.module_from_spec(spec)
+    # Registered so that dataclasses, pickling and tracebacks of the user's classes work.
+    sys.modules[module_name] = module
+    try:
+        spec.loader.exec_module(module)
+    except Exception as error:
+        line = getattr(error, "lineno", None) or _line_of(error, path)
+        raise PatchError(f"{path}:{line}: {type(error).__name__}: {error}") from error
+    found = getattr(module, class_name, None)
+    if not isinstance(found, type):
+        raise PatchError(f"{path}: no class {class_name}")
+    if not issubclass(found, Kernel):
+        raise PatchError(f"{path}: {class_name} is no patch; derive it from one, e.g. gmemsim.patches.v3.V3")
+    missing = sorted(getattr(found, "__abstractmethods__", ()))
+    if missing:
+        raise PatchError(f"{path}: {class_name} lacks {', '.join(missing)}; derive it from a patch version")
+    if "name" not in vars(found):
+        found.name = class_name
+    return found
+
+
+def _line_of(error: BaseException, path: Path) -> int:
+    """Line of the user's file in which an import-time error arose."""
+    line = 0
+    trace = error.__traceback__
+    while trace is not None:
+        if trace.tb_frame.f_code.co_filename == str(path):
+            line = trace.tb_lineno
+        trace = trace.tb_next
+    return line
