@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 __all__ = ["GmemFiles"]
 
 
-class GmemFiles(Truncation, GmemInvalidation):
+class GmemFiles(GmemInvalidation, Truncation):
     """Life of a guest_memfd file and its bindings."""
 
     def gmem_supported_flags(self, vm: Vm) -> frozenset[str]:

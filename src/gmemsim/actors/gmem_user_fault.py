@@ -65,6 +65,7 @@ class GmemUserFault(GmemFolios):
     async def _discard(self, t: Task, mapping: HostMapping, start: int, end: int) -> None:
         if t.rec is not None:
             t.rec(t, Discard(start, end))
+        await self.mmu_notifier_invalidate_start(t, mapping, start, end)
         for index in sorted(i for i in mapping.mapped if start <= i < end):
             if t.traps:
                 await t.point(Op("rmw", mapping.label, index, index + 1))
@@ -72,6 +73,7 @@ class GmemUserFault(GmemFolios):
             if folio is not None:
                 folio.mapcount -= 1
                 await self.folio_put(t, mapping.inode, folio)
+        await self.mmu_notifier_invalidate_end(t, mapping, start, end)
 
     async def host_access(self, t: Task, mapping: HostMapping, index: int, write: str | None) -> str:
         """A host load (`write` None) or store at `index`: the value, or SIGBUS, SIGSEGV, -ENOMEM's OOM.

@@ -96,9 +96,12 @@ class GmemFile:
 
 
 class HostMapping:
-    """A MAP_SHARED mapping of [start, start + pages) by one process; `mapped` are the present entries."""
+    """A MAP_SHARED mapping of [start, start + pages) by one process; `mapped` are the present entries.
 
-    __slots__ = ("inode", "label", "mapped", "pages", "process", "start")
+    `slots` are the memslots, with their VM, whose userspace address lies in it: KVM's MMU notifier acts on them.
+    """
+
+    __slots__ = ("inode", "label", "mapped", "pages", "process", "slots", "start")
 
     def __init__(self, label: str, process: Process, inode: GmemInode, start: int, pages: int) -> None:
         self.label = label
@@ -107,6 +110,7 @@ class HostMapping:
         self.start = start
         self.pages = pages
         self.mapped: dict[int, Folio] = {}
+        self.slots: list[tuple[Vm, Memslot]] = []
 
     def covers(self, index: int) -> bool:
         return self.start <= index < self.start + self.pages

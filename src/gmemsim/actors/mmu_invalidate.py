@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from ..audit.kvm_events import MmuInvEnd, MmuInvStart, TlbFlush, Zap, ZapRet
+from ..audit.kvm_events import MmuInvEnd, MmuInvStart, MmuNotifierStart, TlbFlush, Zap, ZapRet
 from ..engine.errors import ModelError
 from ..engine.op import Op
 from .kernel_base import KernelBase
@@ -12,6 +12,8 @@ from .vm import INVALID_GFN
 
 if TYPE_CHECKING:
     from ..engine.task import Task
+    from .inode import HostMapping
+    from .memslot import Memslot
     from .vm import Vm
 
 __all__ = ["MmuInvalidation"]
@@ -20,10 +22,13 @@ __all__ = ["MmuInvalidation"]
 class MmuInvalidation(KernelBase):
     """start, range_add, end, the retry test, and the zap."""
 
-    async def kvm_mmu_invalidate_start(self, t: Task, vm: Vm) -> None:
-        """mmu_lock held for writing: one more invalidation; the first one resets the range."""
+    async def kvm_mmu_invalidate_start(self, t: Task, vm: Vm, notifier: bool = False) -> None:
+        """mmu_lock held for writing: one more invalidation; the first one resets the range.
+
+        `notifier` says that an MMU notifier of host memory began it, which is an event of its own.
+        """
         if t.rec is not None:
-            t.rec(t, MmuInvStart(vm.label))
+            t.rec(t, MmuNotifierStart(vm.label) if notifier else MmuInvStart(vm.label))
         if t.traps:
             await t.point(Op("rmw", vm.load_seq.obj))
         vm.in_progress += 1
@@ -89,7 +94,7 @@ class MmuInvalidation(KernelBase):
         flush = False
         for root in vm.stage2.roots(kinds):
             for gfn in leaves_in(root, start, end):
-                if flush and (vm.mmu_lock.contended() or t.fault("need_resched")):
+                if flush and self.tdp_mmu_iter_need_resched(t, vm):
                     await self.kvm_flush_remote_tlbs(t, vm)
                     flush = False
                     await vm.mmu_lock.write_unlock(t)
@@ -107,6 +112,10 @@ class MmuInvalidation(KernelBase):
             rec(t, ZapRet(flush))
         return flush
 
+    def tdp_mmu_iter_need_resched(self, t: Task, vm: Vm) -> bool:
+        """Whether the zap gives mmu_lock up before the next leaf (`rwlock_needbreak`, or a reschedule is due)."""
+        return vm.mmu_lock.contended() or t.fault("need_resched")
+
     async def kvm_flush_remote_tlbs(self, t: Task, vm: Vm) -> None:
         """No vCPU uses an old translation after this."""
         if t.rec is not None:
@@ -115,6 +124,39 @@ class MmuInvalidation(KernelBase):
             await t.point(Op("rmw", f"{vm.label}.tlb"))
         await t.spend(self.costs.tlb_shootdown(len(vm.vcpus)))
         vm.flush_tlbs()
+
+
+    async def mmu_notifier_invalidate_start(self, t: Task, mapping: HostMapping, start: int, end: int) -> None:
+        """`kvm_mmu_notifier_invalidate_range_start`: host entries of [start, end) of a mapping are about to go.
+
+        Concerns every slot whose userspace address lies in the mapping, whether or not an entry is present.
+        """
+        for vm, slot in mapping.slots:
+            first, last = self.hva_range(slot, mapping, start, end)
+            if first >= last:
+                continue
+            await vm.mmu_lock.write_lock(t)
+            await self.kvm_mmu_invalidate_start(t, vm, notifier=True)
+            await self.kvm_mmu_invalidate_range_add(t, vm, first, last)
+            if await self.kvm_unmap_gfn_range(t, vm, first, last, "shared"):
+                await self.kvm_flush_remote_tlbs(t, vm)
+            await vm.mmu_lock.write_unlock(t)
+
+    async def mmu_notifier_invalidate_end(self, t: Task, mapping: HostMapping, start: int, end: int) -> None:
+        """`kvm_mmu_notifier_invalidate_range_end`."""
+        for vm, slot in mapping.slots:
+            first, last = self.hva_range(slot, mapping, start, end)
+            if first < last:
+                await vm.mmu_lock.write_lock(t)
+                await self.kvm_mmu_invalidate_end(t, vm)
+                await vm.mmu_lock.write_unlock(t)
+
+    @staticmethod
+    def hva_range(slot: Memslot, mapping: HostMapping, start: int, end: int) -> tuple[int, int]:
+        """gfns of `slot` whose userspace address shows file indices [start, end) of `mapping`."""
+        shift = slot.base_gfn - mapping.start - slot.user_offset
+        low, high = max(slot.base_gfn, start + shift), min(slot.base_gfn + slot.pages, end + shift)
+        return low, high
 
 
 def leaves_in(root: dict[int, object], start: int, end: int) -> list[int]:

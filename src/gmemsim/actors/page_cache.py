@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from ..engine.task import Task
-    from .inode import GmemInode
+    from .inode import GmemInode, HostMapping
 
 __all__ = ["PageCache"]
 
@@ -133,9 +133,10 @@ class PageCache(KernelBase):
         index = folio.index
         if t.rec is not None:
             t.rec(t, UnmapHost(index, index + 1))
-        for mapping in inode.mappings:
+        for mapping in list(inode.mappings):
             if not mapping.covers(index):
                 continue
+            await self.mmu_notifier_invalidate_start(t, mapping, index, index + 1)
             if t.traps:
                 await t.point(Op("rmw", mapping.label, index, index + 1))
             mapped = mapping.mapped.get(index)
@@ -143,3 +144,18 @@ class PageCache(KernelBase):
                 del mapping.mapped[index]
                 folio.mapcount -= 1
                 await self.folio_put(t, inode, folio)
+            await self.mmu_notifier_invalidate_end(t, mapping, index, index + 1)
+
+    async def folio_mapped(self, t: Task, inode: GmemInode, folio: Folio) -> bool:
+        """`folio_mapped`: whether a host page table maps it."""
+        if t.traps:
+            await t.point(Op("load", f"{inode.label}.mapcount", folio.index, folio.index + 1, "r"))
+        return folio.mapcount > 0
+
+    @abstractmethod
+    async def mmu_notifier_invalidate_start(self, t: Task, mapping: HostMapping, start: int, end: int) -> None:
+        """Host entries of [start, end) of a mapping are about to go."""
+
+    @abstractmethod
+    async def mmu_notifier_invalidate_end(self, t: Task, mapping: HostMapping, start: int, end: int) -> None:
+        """They are gone."""

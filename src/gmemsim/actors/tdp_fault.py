@@ -82,6 +82,8 @@ class TdpFaults(GmemFolios, VmAttributes):
         """
         vm = vcpu.vm
         rec = t.rec
+        if rec is not None and not prefetch:
+            rec(t, PageFault(gfn, bool(private)))
         await t.spend(self.costs.fault_entry)
         if t.traps:
             await t.point(vm.load_slots)
@@ -91,8 +93,6 @@ class TdpFaults(GmemFolios, VmAttributes):
         fault = Fault(vcpu, gfn, private, prefetch)
         fault.slot = slot
         if rec is not None:
-            if not prefetch:
-                rec(t, PageFault(gfn, private))
             rec(t, TdpFault(gfn))
         ret = await self.kvm_tdp_page_fault(t, fault)
         if rec is not None:

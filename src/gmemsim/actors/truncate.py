@@ -47,7 +47,7 @@ class Truncation(PageCache):
             if not batch:
                 break
             for folio in batch:
-                if folio.mapcount:
+                if await self.folio_mapped(t, inode, folio):
                     await self.unmap_mapping_folio(t, inode, folio)
             await self.delete_from_page_cache_batch(t, inode, batch)
             for folio in batch:
@@ -134,7 +134,7 @@ class Truncation(PageCache):
 
     async def truncate_inode_folio(self, t: Task, inode: GmemInode, folio: Folio) -> None:
         """Unmap and remove one locked folio."""
-        if folio.mapcount:
+        if await self.folio_mapped(t, inode, folio):
             await self.unmap_mapping_folio(t, inode, folio)
         if t.traps:
             await t.point(Op("rmw", inode.label, folio.index, folio.index + 1))

@@ -53,6 +53,7 @@ __all__ = [
     "MemoryFailureRet",
     "MmuInvEnd",
     "MmuInvStart",
+    "MmuNotifierStart",
     "PageCacheAdd",
     "PageCacheDelete",
     "PageFault",
@@ -478,6 +479,13 @@ class MmuInvStart(_MmuEvent, frozen=True, gc=False):
     """One more invalidation in progress in this VM (mmu_lock held for writing)."""
 
     mirrors: ClassVar[str] = "kvm_mmu_invalidate_begin (7.x: _start)"
+    vm: str
+
+
+class MmuNotifierStart(_MmuEvent, frozen=True, gc=False):
+    """As `mmu_inv_start`, but begun by an MMU notifier of host memory: host entries are about to go."""
+
+    mirrors: ClassVar[str] = "kvm_mmu_notifier_invalidate_range_start"
     vm: str
 
 
