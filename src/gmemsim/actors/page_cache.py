@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from abc import abstractmethod
+
 from ..audit.kvm_events import (
     FilemapAdd,
     FilemapAddRet,
