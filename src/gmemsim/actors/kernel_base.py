@@ -38,10 +38,19 @@ class KernelBase:
     Attributes:
         name: the patch version's name on the command line.
         default_release: the kernel release that the version belongs to.
+        uptodate_means: what the uptodate flag promises of a folio: `cleared`, or `prepared` (cleared *and* made
+            ready by the arch). Populated folios have it in both.
+        gup_under_invalidate_lock: populate reads user memory while it holds the invalidate lock.
+        in_place: private or shared is an attribute of the file's index, converted in place.
+        huge_pages: folios may be larger than 4 KiB.
     """
 
     name: ClassVar[str] = ""
     default_release: ClassVar[str] = "6.18"
+    uptodate_means: ClassVar[str] = "cleared"
+    gup_under_invalidate_lock: ClassVar[bool] = False
+    in_place: ClassVar[bool] = False
+    huge_pages: ClassVar[bool] = False
 
     def __init__(
         self,

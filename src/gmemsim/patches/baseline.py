@@ -27,6 +27,8 @@ class Baseline(Kernel):
 
     name: ClassVar[str] = "baseline"
     default_release: ClassVar[str] = "6.18"
+    uptodate_means: ClassVar[str] = "prepared"
+    gup_under_invalidate_lock: ClassVar[bool] = True
 
     async def kvm_gmem_get_pfn(self, t: Task, vm: Vm, slot: Memslot, gfn: int) -> tuple[int, Folio | None]:
         """`kvm_gmem_get_pfn`. The invalidate lock is not taken: the folio lock and `seq` order it against punches."""

@@ -30,6 +30,8 @@ class V1(Baseline):
 
     name: ClassVar[str] = "v1"
     default_release: ClassVar[str] = "6.19"
+    uptodate_means: ClassVar[str] = "cleared"
+    gup_under_invalidate_lock: ClassVar[bool] = False
 
     async def kvm_gmem_make_ready(self, t: Task, vm: Vm, inode: GmemInode, folio: Folio, gfn: int) -> int:
         """uptodate means cleared; the prepare hook is called every time and its failure unmarks nothing."""
