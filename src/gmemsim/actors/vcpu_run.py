@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import attrs
 
+from ..audit.kvm_events import GuestTouch
 from ..engine.op import Op
 from .errno import EIO, EOPNOTSUPP
 from .kernel_base import RetPf
@@ -88,6 +89,8 @@ class VcpuRun(PreFaults):
             if result.kind == "npf":
                 vcpu.tlb.pop((gfn, kind), None)
                 return None
+            if result.kind == "ok" and t.rec is not None:
+                t.rec(t, GuestTouch(vm.label, gfn, kind, spte.pfn, write is not None, result.value))
             if result.kind == "dead":
                 vm.dead = True
             return GuestResult(result.kind, result.value, faults=faults)

@@ -37,6 +37,7 @@ __all__ = [
     "GetFolioRet",
     "GetPfn",
     "GetPfnRet",
+    "GuestTouch",
     "Gup",
     "HardwareOp",
     "HostTouch",
@@ -162,6 +163,18 @@ class ExitMemoryFault(_FaultEvent, frozen=True, gc=False):
     gfn: int
     private: bool
     ret: int
+
+
+class GuestTouch(_FaultEvent, frozen=True, gc=False):
+    """A guest access went through a translation; `value` names what was read or written."""
+
+    mirrors: ClassVar[str] = "a load or store of the guest; the kernel sees nothing of it"
+    vm: str
+    gfn: int
+    private: bool
+    pfn: int
+    write: bool
+    value: str
 
 
 class ExitMmio(_FaultEvent, frozen=True, gc=False):
