@@ -126,8 +126,7 @@ class Memslots(GmemFiles):
             if t.traps:
                 await t.point(Op("rmw", vm.spte_label))
             vm.root_generation += 1
-            for root in vm.stage2.roots("both"):
-                root.clear()
+            vm.stage2.clear()
             vm.flush_tlbs()
             if t.rec is not None:
                 t.rec(t, TlbFlush(vm.label))

@@ -26,12 +26,14 @@ class Spte(NamedTuple):
 class Stage2:
     """The tables of one VM."""
 
-    __slots__ = ("_private", "_shared", "label")
+    __slots__ = ("_private", "_private_tables", "_shared", "_shared_tables", "label")
 
     def __init__(self, label: str, mirror_root: bool) -> None:
         self.label = label
         self._shared: dict[int, Spte] = {}
         self._private: dict[int, Spte] = {} if mirror_root else self._shared
+        self._shared_tables: set[tuple[int, int]] = set()
+        self._private_tables: set[tuple[int, int]] = set() if mirror_root else self._shared_tables
 
     @property
     def mirrored(self) -> bool:
@@ -40,6 +42,20 @@ class Stage2:
     def root(self, private: bool) -> dict[int, Spte]:
         """The table that holds mappings of that kind."""
         return self._private if private else self._shared
+
+    def tables(self, private: bool) -> set[tuple[int, int]]:
+        """Page-table pages under that root, as (level, gfn >> 9 * (level - 1)) for levels 4, 3 and 2.
+
+        Entry (2, n) is the page whose 4 KiB leaves are gfns [n << 9, (n + 1) << 9).
+        """
+        return self._private_tables if private else self._shared_tables
+
+    def clear(self) -> None:
+        """Every root becomes obsolete: all leaves and tables go."""
+        for leaves in (self._shared, self._private):
+            leaves.clear()
+        for tables in (self._shared_tables, self._private_tables):
+            tables.clear()
 
     def roots(self, kinds: str) -> list[dict[int, Spte]]:
         """Tables that a zap with filter `kinds` (private, shared, both) walks."""

@@ -243,6 +243,10 @@ class TdpFaults(GmemFolios, VmAttributes):
         rec = t.rec
         if rec is not None:
             rec(t, Map(gfn, fault.pfn, 1))
+        if not await self.tdp_mmu_link_tables(t, fault):
+            if rec is not None:
+                rec(t, MapRet(RetPf.RETRY))
+            return self.retry(t, fault, "spte")
         root = vm.stage2.root(fault.private)
         if t.traps:
             await t.point(Op("load", vm.spte_label, gfn, gfn + 1, "r"))
@@ -257,6 +261,30 @@ class TdpFaults(GmemFolios, VmAttributes):
         if rec is not None:
             rec(t, MapRet(ret))
         return ret
+
+    async def tdp_mmu_link_tables(self, t: Task, fault: Fault) -> bool:
+        """`tdp_mmu_link_sp` for each missing level: False if another vCPU linked a page there first."""
+        vm = fault.vcpu.vm
+        tables = vm.stage2.tables(fault.private)
+        gfn = fault.gfn
+        if (2, gfn >> 9) in tables:
+            # Page-table pages only go with the whole root, so the lowest one stands for all.
+            return True
+        for level in (4, 3, 2):
+            key = (level, gfn >> 9 * (level - 1))
+            span = 9 * (level - 1)
+            low, high = gfn >> span << span, ((gfn >> span) + 1) << span
+            if t.traps:
+                await t.point(Op("load", vm.table_label, low, high, "r"))
+            if key in tables:
+                continue
+            await t.spend(self.costs.alloc_4k)
+            if t.traps:
+                await t.point(Op("rmw", vm.table_label, low, high))
+            if key in tables:
+                return False
+            tables.add(key)
+        return True
 
     async def tdp_mmu_set_spte_atomic(
         self, t: Task, fault: Fault, root: dict[int, Spte], old: Spte | None, new: Spte

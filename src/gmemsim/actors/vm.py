@@ -61,6 +61,7 @@ class Vm:
         self.store_slots = Op("store", f"{label}.memslots")
         self.attr_label = f"{label}.attributes"
         self.spte_label = f"{label}.spte"
+        self.table_label = f"{label}.tables"
 
     def slot_of(self, gfn: int) -> Memslot | None:
         """`gfn_to_memslot` on the published array."""

@@ -1,0 +1,126 @@
+"""Cut a thread's steps into the calls that the model has to make: faults, punches, conversions, …"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import attrs
+
+if TYPE_CHECKING:
+    from .trace import Step, Trace
+
+__all__ = ["Call", "calls_of"]
+
+
+@attrs.define
+class Call:
+    """One operation of a thread.
+
+    Attributes:
+        kind: fault, prefault, fallocate, host_fault, discard, set_attributes.
+        args: gfn, or (punch, start, end), or index, or (start, end, private); see `calls_of`.
+        first, last: numbers of its first and last step within the thread (`last` < `first` for a silent call).
+    """
+
+    kind: str
+    args: tuple[int, ...]
+    first: int
+    last: int
+
+
+def calls_of(trace: Trace, thread: str) -> tuple[list[Call], int]:
+    """The calls of a thread, and how many of its steps lie before the first one (the trace began inside a call)."""
+    steps = trace.threads[thread]
+    calls: list[Call] = []
+    skipped = 0
+    position = 0
+    state = _State(trace)
+    while position < len(steps):
+        call = state.call_at(steps, position)
+        if call is None:
+            if not calls:
+                skipped += 1
+            position += 1
+            continue
+        calls.extend(call)
+        position = max(calls[-1].last + 1, position + 1)
+    return calls, skipped
+
+
+class _State:
+    """What the next call of a thread depends on."""
+
+    def __init__(self, trace: Trace) -> None:
+        self.trace = trace
+        self.prefault_gfn = trace.data_gfn
+        self.touched: int | None = None
+
+    def call_at(self, steps: list[Step], position: int) -> list[Call] | None:
+        """The call that begins at `position` (a silent one may precede it), or None if none does."""
+        step = steps[position]
+        name = step.name
+        obs = step.observation
+        if name == "page_fault":
+            return [Call("fault", (_number(obs.a),), position, _until(steps, position, "tdp_fault_ret"))]
+        if name == "pre_fault":
+            return [self._prefault(steps, position)]
+        if name == "fallocate":
+            last = _until(steps, position, "fallocate_ret")
+            return [Call("fallocate", (_number(obs.a), _number(obs.b), _number(obs.c)), position, last)]
+        if name == "user_fault":
+            return self._host_fault(steps, position)
+        if name == "set_attributes":
+            return [self._set_attributes(steps, position)]
+        return None
+
+    def _prefault(self, steps: list[Step], position: int) -> Call:
+        last = position
+        gfn: int | None = None
+        for number in range(position + 1, len(steps)):
+            step = steps[number]
+            if step.name == "pre_fault":
+                break
+            last = number
+            if step.name == "get_pfn":
+                gfn = _number(step.observation.a)
+            if step.name == "tdp_fault_ret" and step.observation.a != 1:
+                break
+        if gfn is None:
+            gfn = self.prefault_gfn
+        self.prefault_gfn = gfn + 1
+        return Call("prefault", (gfn,), position, last)
+
+    def _host_fault(self, steps: list[Step], position: int) -> list[Call]:
+        index = _number(steps[position].observation.a)
+        last = _until(steps, position, "user_fault_ret")
+        if steps[last].observation.a == "locked" and "folio_unlock" in self.trace.probed:
+            last = _until(steps, last, "folio_unlock")
+        call = Call("host_fault", (index,), position, last)
+        # A thread that comes back to an index it has mapped dropped its page-table entries in between.
+        again = self.touched is not None and index <= self.touched
+        self.touched = index
+        return [Call("discard", (), position, position - 1), call] if again else [call]
+
+    @staticmethod
+    def _set_attributes(steps: list[Step], position: int) -> Call:
+        obs = steps[position].observation
+        last = position
+        for number in range(position + 1, len(steps)):
+            if steps[number].name in ("set_attributes", "fallocate", "page_fault", "user_fault"):
+                break
+            if steps[number].name == "set_attributes_post":
+                last = number
+        return Call("set_attributes", (_number(obs.a), _number(obs.b), _number(obs.c)), position, last)
+
+
+def _until(steps: list[Step], position: int, name: str) -> int:
+    """Number of the next step called `name`; the last step of the thread if the trace ends inside the call."""
+    for number in range(position + 1, len(steps)):
+        if steps[number].name == name:
+            return number
+    return len(steps) - 1
+
+
+def _number(value: int | str | None) -> int:
+    assert isinstance(value, int)
+    return value

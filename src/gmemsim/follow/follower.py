@@ -1,0 +1,431 @@
+"""Drive the model along a trace.
+
+Every kernel thread is a model task that makes the calls cut from its part of the trace. The events of the trace are
+taken in order; for each, the thread's task runs until it shows an event of its own, and the two must agree. What
+lies between two events of a thread is silent: the model's steps there may be placed anywhere between the two, as the
+kernel's were. Three rules place them:
+
+* a step that changes something (a store, a lock taken or given back) is put off until the thread's next event is
+  due, or until another thread needs its effect (`_pull`);
+* a step that reads something is taken at the first moment at which it gives the outcome that the thread's future
+  in the trace requires (`wants`); while it does not, the thread waits and is asked again after each change;
+* nobody is let into a queue: a thread takes a lock when it can have it.
+
+So the follower looks for one placement and does not search all of them. It can reject a possible trace if these rules
+miss the one placement that fits; it never accepts an impossible one, since every event is the model's own.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from typing import TYPE_CHECKING
+
+from ..actors.release import RELEASES
+from ..audit.events import Unlock
+from ..audit.kvm_events import FilemapGet, FilemapGetRet, FreePage, TdpFault
+from ..engine.engine import Engine
+from ..engine.op import Op
+from .calls import calls_of
+from .frames import Frames
+from .initial import initial_pages
+from .lookahead import Lookahead
+from .probes import PROBES, Observation
+from .result import FollowResult, Rejection
+from .wants import Wants
+from .watch import observe, observers
+from .world import build_world
+
+if TYPE_CHECKING:
+    from ..actors.kernel import Kernel
+    from ..audit.base import Event
+    from ..engine.task import Task
+    from .calls import Call
+    from .trace import Step, Trace
+
+__all__ = ["Follower", "Thread", "follow"]
+
+#: A thread that takes this many steps without showing an event is stuck in a loop of the model's.
+_SILENT_LIMIT = 20_000
+
+
+class Thread:
+    """One thread of the trace and the task that stands for it.
+
+    Attributes:
+        shown: observations that the task produced and the trace has not reached yet.
+        gfn, snapshot, ranges, private: state of the fault in progress, for the wants.
+        call: the call that the task makes, or None between two calls.
+    """
+
+    __slots__ = (
+        "call", "calls", "future", "gfn", "looking", "name", "private", "ranges", "shown", "snapshot", "started",
+        "task", "truncating",
+    )  # fmt: skip
+
+    def __init__(self, name: str, future: Lookahead, calls: list[Call]) -> None:
+        self.name = name
+        self.future = future
+        self.calls = deque(calls)
+        self.call: Call | None = None
+        self.shown: deque[Observation] = deque()
+        self.gfn = -1
+        self.snapshot = 0
+        self.ranges = 0
+        self.private: bool | None = None
+        self.truncating = False
+        self.looking = False
+        self.task: Task
+        self.started = False
+
+
+class _Rejected(Exception):
+    """The model cannot take the event; carries the reason."""
+
+
+class Follower:
+    """One attempt to follow a trace with one patch version."""
+
+    def __init__(self, trace: Trace, kernel_class: type[Kernel], release: str | None = None) -> None:
+        self.trace = trace
+        chosen = release or (trace.release if trace.release in RELEASES else None)
+        self.release = RELEASES[chosen] if chosen else RELEASES[kernel_class.default_release]
+        self.frames = Frames()
+        self.table = observers(self.frames)
+        self.probed = trace.probed
+        pages = initial_pages(trace)
+        self.setup = build_world(
+            trace, kernel_class, self.release, {index: page.uptodate for index, page in pages.items()}
+        )
+        for index, page in pages.items():
+            folio = self.setup.gmem.inode.folios[index]
+            self.frames.bind(folio.pfn, page.pfn, index)
+        self.engine = Engine(self, exploring=True, rec=self._record, faults={"need_resched": 1 << 60})
+        self.kernel = self.setup.kernel
+        self.patch = kernel_class.name
+        self.matched = 0
+        self.steps = 0
+        self.notes: list[str] = []
+        self.threads: dict[str, Thread] = {}
+        self.by_task: dict[Task, Thread] = {}
+        self.waiting: dict[str, list[Thread]] = {}
+        self.locks_shown = {
+            _kind(step.thread) for step in trace.steps if step.kernel_name in ("down_read", "down_write", "up_read", "up_write")
+        }
+        self._make_threads()
+        self.wants = Wants(self)
+
+    def _make_threads(self) -> None:
+        ends = [step.position for step in self.trace.steps if step.name == "mmu_inv_end"]
+        skipped = 0
+        for name in sorted(self.trace.threads):
+            calls, early = calls_of(self.trace, name)
+            skipped += early
+            future = Lookahead(self.trace, name, ends)
+            future.cursor = early
+            thread = Thread(name, future, calls)
+            if any(call.kind in ("fault", "prefault") for call in calls):
+                self.setup.vcpu(name)
+            if any(call.kind == "host_fault" for call in calls):
+                self.setup.mapping(name)
+            thread.task = self.engine.spawn(name, self._body, thread)
+            # Run up to the first trap, which waits for the first call.
+            thread.task.send(None)
+            self.threads[name] = thread
+            self.by_task[thread.task] = thread
+        if skipped:
+            self.notes.append(f"{skipped} events before the first call of their thread were passed over")
+
+    # -- the task of a thread ------------------------------------------------------------------
+
+    async def _body(self, t: Task, thread: Thread) -> None:
+        while thread.calls:
+            await t.point(Op("call", thread.name))
+            call = thread.call = thread.calls.popleft()
+            t.call += 1
+            await self._make_call(t, thread, call)
+            thread.call = None
+        await t.point(Op("call", thread.name))
+
+    async def _make_call(self, t: Task, thread: Thread, call: Call) -> None:
+        kernel, setup = self.kernel, self.setup
+        kind, args = call.kind, call.args
+        if kind == "fault":
+            await kernel.handle_ept_violation(t, setup.vcpu(thread.name), args[0], None)
+        elif kind == "prefault":
+            await kernel.kvm_arch_vcpu_pre_fault_memory(t, setup.vcpu(thread.name), args[0] << 12, 4096)
+        elif kind == "fallocate":
+            punch, start, end = args
+            await kernel.kvm_gmem_fallocate(t, setup.gmem, start << 12, (end - start) << 12, bool(punch))
+        elif kind == "host_fault":
+            await kernel.host_fault(t, setup.mapping(thread.name), args[0])
+        elif kind == "discard":
+            mapping = setup.mapping(thread.name)
+            await kernel.madvise_dontneed(t, mapping, 0, mapping.pages)
+        else:
+            start, end, private = args
+            await kernel.kvm_vm_set_mem_attributes(t, setup.vm, start, end, bool(private))
+
+    def _record(self, task: Task, event: Event) -> None:
+        cls = event.__class__
+        if cls is FreePage:
+            self.frames.release(event.pfn)  # type: ignore[attr-defined]
+            return
+        thread = self.by_task[task]
+        if cls is TdpFault:
+            thread.gfn = event.gfn  # type: ignore[attr-defined]
+            thread.ranges = 0
+        elif cls is FilemapGet:
+            thread.looking = True
+        elif cls is FilemapGetRet:
+            thread.looking = False
+        elif cls is Unlock and thread.looking:
+            # __filemap_get_folio gives up a folio that was truncated meanwhile; its folio_unlock is inlined, both
+            # are in mm/filemap.c, so no probe sees it.
+            return
+        found = observe(self.table, self.probed, event)
+        if found is None:
+            return
+        if found.name in ("down_read", "down_write", "up_read", "up_write"):
+            if _kind(task.name) not in self.locks_shown:
+                return
+        elif found.name == "truncate":
+            thread.truncating = True
+        thread.shown.append(found)
+
+    # -- strategy: choices that the trace decides ----------------------------------------------
+
+    def begin(self, engine: Engine) -> bool:
+        return True
+
+    def pick(self, runnable: list[Task], current: Task | None) -> int:
+        return 0
+
+    def draw(self, task: Task, label: str, bound: int) -> int:
+        """Answers that only the thread's future knows; everything else is dull."""
+        future = self.by_task[task].future
+        if label == "need_resched":
+            return int(future.name_is_next("tlb_flush") and not self._flush_is_last(future))
+        if label == "spte.accessed":
+            step = future.next_event()
+            return int(step is not None and step.name == "map_ret" and step.observation.a == 5)
+        return 0
+
+    @staticmethod
+    def _flush_is_last(future: Lookahead) -> bool:
+        """Whether the next flush is the one after the zap, not one inside it."""
+        for step in future.steps[future.cursor :]:
+            if step.name == "zap_ret":
+                return False
+            if step.name != "tlb_flush":
+                return True
+        return True
+
+    # -- the walk ------------------------------------------------------------------------------
+
+    def run(self) -> FollowResult:
+        """Follow the whole trace, or up to the first event that the model cannot take."""
+        began = time.perf_counter()
+        rejection: Rejection | None = None
+        for step in self.trace.steps:
+            thread = self.threads[step.thread]
+            if step.number < thread.future.cursor and not thread.started:
+                continue
+            try:
+                self._take(thread, step)
+            except _Rejected as error:
+                event = f"{step.kernel_name}: {step.observation}"
+                rejection = Rejection(step.position, step.line, event, str(error), step.thread)
+                break
+        for thread in self.threads.values():
+            thread.task.handle.close()
+        unobserved = tuple(sorted(set(PROBES.values()) - self.probed))
+        return FollowResult(
+            trace=self.trace.path,
+            patch=self.patch,
+            release=self.release.name,
+            accepted=rejection is None,
+            events=self.trace.events,
+            matched=self.matched,
+            steps=self.steps,
+            rejected_at=rejection,
+            left_out=self.trace.ignored,
+            unobserved=unobserved,
+            probes_from=self.trace.probes_from,
+            notes=tuple(self.notes),
+            seconds=time.perf_counter() - began,
+        )
+
+    def _take(self, thread: Thread, step: Step) -> None:
+        observation = step.observation
+        if observation.name == "folio_unlock":
+            index = self.frames.index_of(observation.a)  # type: ignore[arg-type]
+            if index is None:
+                thread.future.cursor = step.number + 1
+                return
+            observation = Observation("folio_unlock", index)
+        thread.started = True
+        thread.future.cursor = max(thread.future.cursor, step.number)
+        self._skip_hints(thread, step)
+        if not thread.shown:
+            self._advance(thread, step)
+        shown = thread.shown.popleft()
+        self._compare(thread, shown, observation)
+        thread.future.cursor = step.number + 1
+        self.matched += 1
+        self._eager(thread)
+
+    def _skip_hints(self, thread: Thread, step: Step) -> None:
+        future = thread.future
+        while future.cursor < step.number:
+            future.cursor += 1
+
+    def _compare(self, thread: Thread, shown: Observation, seen: Observation) -> None:
+        if shown.name != seen.name:
+            raise _Rejected(f"here the model's {thread.name} does {shown}")
+        if shown.name in ("filemap_add", "page_cache_add"):
+            self._bind(thread, shown, seen)
+            return
+        for ours, theirs in zip(shown[1:], seen[1:], strict=True):
+            if ours is not None and theirs is not None and ours != theirs:
+                raise _Rejected(f"here the model's {thread.name} does {shown}")
+
+    def _bind(self, thread: Thread, shown: Observation, seen: Observation) -> None:
+        if shown.a != seen.a:
+            raise _Rejected(f"here the model's {thread.name} does {shown}")
+        if shown.b is not None or not isinstance(seen.b, int):
+            if shown.b != seen.b:
+                raise _Rejected(f"here the model's {thread.name} inserts frame {shown.b:#x}")
+            return
+        # The insertion itself fixes the number: filemap_add may be of a frame that loses the race.
+        if seen.name == "page_cache_add" or "page_cache_add" not in self.probed:
+            folio = self.setup.gmem.inode.folios.get(int(seen.a))  # type: ignore[arg-type]
+            if folio is None:
+                raise _Rejected(f"index {seen.a} is not in the model's page cache here")
+            problem = self.frames.bind(folio.pfn, seen.b, int(seen.a))  # type: ignore[arg-type]
+            if problem:
+                raise _Rejected(problem)
+            self._translate(thread, folio.pfn, seen.b)
+
+    @staticmethod
+    def _translate(thread: Thread, model: int, real: int) -> None:
+        """Observations made before the frame had its number carry the model's; give them the trace's."""
+        thread.shown = deque(
+            Observation(o.name, *(real if value == model and o.name != "get_pfn" else value for value in o[1:]))
+            for o in thread.shown
+        )
+
+    def _advance(self, thread: Thread, step: Step) -> None:
+        """Run the thread's task until it shows something; other threads give way where it needs them to."""
+        for _ in range(_SILENT_LIMIT):
+            self._run(thread, step)
+            if thread.shown:
+                return
+        raise _Rejected(f"the model's {thread.name} shows nothing in {_SILENT_LIMIT} steps")
+
+    def _run(self, thread: Thread, step: Step) -> None:
+        task = thread.task
+        if task.done:
+            raise _Rejected(f"the model's {thread.name} has nothing left to do here")
+        if task.pending.kind == "call" and not thread.calls:
+            raise _Rejected(f"no call of {thread.name} that could show {step.observation}")
+        ready, why = self.wants.ready(thread, task.pending)
+        if not ready:
+            if self._pull(thread):
+                return
+            if not self.wants.soft(thread, task.pending):
+                raise _Rejected(f"the model's {thread.name} {why}")
+        self._step(thread)
+
+    def _step(self, thread: Thread) -> None:
+        task = thread.task
+        op = task.pending
+        self.wants.before(thread, op)
+        self.steps += 1
+        try:
+            task.send(None)
+        except StopIteration as stop:
+            self.engine.finish(task, stop.value)
+        if op.mode == "w":
+            waiting = self.waiting.pop(op.obj, None)
+            if waiting:
+                for other in waiting:
+                    if other is not thread:
+                        self._eager(other)
+
+    def _eager(self, thread: Thread) -> None:
+        """Take the thread's reads that already have the outcome they need."""
+        for _ in range(_SILENT_LIMIT):
+            task = thread.task
+            if thread.shown or task.done:
+                return
+            op = task.pending
+            verdict = self.wants.eager(thread, op)
+            if verdict is None:
+                waiting = self.waiting.setdefault(op.obj, [])
+                if thread not in waiting:
+                    waiting.append(thread)
+                return
+            if not verdict:
+                return
+            self._step(thread)
+
+    # -- others' silent steps ------------------------------------------------------------------
+
+    def _pull(self, thread: Thread) -> bool:
+        """Take silent steps of other threads until `thread`'s next step has the outcome it needs."""
+        op = thread.task.pending
+        for _ in range(64):
+            moved = False
+            for other in self._helpers(thread):
+                while self._may_move(other):
+                    self._step(other)
+                    moved = True
+                    # The step may have let `thread` itself go on (see `_eager`); then the question is another one.
+                    if thread.task.pending is not op or self.wants.ready(thread, op)[0]:
+                        return True
+                    if op.kind != "acquire" and other.task.pending.obj != op.obj:
+                        break
+            if not moved:
+                return False
+        return False
+
+    def _helpers(self, thread: Thread) -> list[Thread]:
+        """Threads whose silent steps may help: the holders of a lock, or else whoever is about to change the object."""
+        op = thread.task.pending
+        if op.kind == "acquire":
+            holders = self.wants.holders(thread, op)
+            return [other for other in self.threads.values() if other.task in holders and not other.shown]
+        near, far = [], []
+        for other in self.threads.values():
+            if other is thread or other.shown or other.task.done:
+                continue
+            pending = other.task.pending
+            if pending.obj == op.obj:
+                if pending.mode == "w" and pending.lo < op.hi and op.lo < pending.hi:
+                    near.append(other)
+            elif pending.kind != "acquire" and (other.call is not None or self._discards_next(other)):
+                far.append(other)
+        return near + far
+
+    @staticmethod
+    def _discards_next(other: Thread) -> bool:
+        return other.started and bool(other.calls) and other.calls[0].kind == "discard"
+
+    def _may_move(self, other: Thread) -> bool:
+        if other.shown or other.task.done:
+            return False
+        op = other.task.pending
+        if op.kind == "call" and not self._discards_next(other):
+            return False
+        return self.wants.ready(other, op)[0]
+
+
+def _kind(thread: str) -> str:
+    """`vcpu1-451` is a `vcpu`."""
+    return thread.rpartition("-")[0].rstrip("0123456789")
+
+
+def follow(trace: Trace, kernel_class: type[Kernel], release: str | None = None) -> FollowResult:
+    """Is `trace` a run of `kernel_class`?"""
+    return Follower(trace, kernel_class, release).run()

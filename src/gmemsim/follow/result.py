@@ -1,0 +1,55 @@
+"""What following a trace came to."""
+
+from __future__ import annotations
+
+import attrs
+
+__all__ = ["FollowResult", "Rejection"]
+
+
+@attrs.frozen
+class Rejection:
+    """The first event that the model cannot take.
+
+    Attributes:
+        index: number of the event in the file, from 0.
+        line: line of the file.
+        event: the event as the trace shows it.
+        reason: what the model could have done instead.
+        thread: who did it.
+    """
+
+    index: int
+    line: int
+    event: str
+    reason: str
+    thread: str
+
+
+@attrs.frozen
+class FollowResult:
+    """Verdict on one trace.
+
+    Attributes:
+        events: events in the file.
+        matched: events that were matched one to one with events of the model.
+        steps: steps that the model took.
+        left_out: events that say nothing about the followed file, by name.
+        unobserved: observations that the recording could not show (they count as silent steps).
+        probes_from: whether the probe list came from the metadata or was inferred from the trace.
+        notes: assumptions made for this trace.
+    """
+
+    trace: str
+    patch: str
+    release: str
+    accepted: bool
+    events: int
+    matched: int
+    steps: int
+    rejected_at: Rejection | None
+    left_out: dict[str, int]
+    unobserved: tuple[str, ...]
+    probes_from: str
+    notes: tuple[str, ...] = ()
+    seconds: float = 0.0
