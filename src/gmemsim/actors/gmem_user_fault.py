@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from ..audit.kvm_events import Discard, HostTouch, Pin, Sigbus, Unpin, UserFault, UserFaultRet
 from ..engine.op import Op
-from .errno import EFAULT, EINVAL, ENODEV, ENOMEM
+from .errno import EBADF, EFAULT, EINVAL, ENODEV, ENOMEM
 from .gmem_folio import GmemFolios
 from .inode import HostMapping
 
@@ -28,14 +28,20 @@ class GmemUserFault(GmemFolios):
     async def kvm_gmem_mmap(
         self, t: Task, file: GmemFile, process: Process, label: str, start: int, pages: int, shared: bool = True
     ) -> HostMapping | int:
-        """`kvm_gmem_mmap`: a mapping of [start, start + pages), or -ENODEV, -EINVAL."""
+        """`kvm_gmem_mmap`: a mapping of [start, start + pages), or -ENODEV, -EINVAL, -EBADF.
+
+        It holds a reference of the file, so that closing the descriptor alone does not release it.
+        """
         inode = file.inode
         if "MMAP" not in inode.flags:
             return ENODEV
         if not shared:
             return EINVAL
+        if not await file.count.inc_not_zero(t):
+            return EBADF
         await process.mmap_lock.down_write(t)
         mapping = HostMapping(label, process, inode, start, pages)
+        mapping.file = file
         await inode.i_mmap_rwsem.down_write(t)
         inode.mappings.append(mapping)
         await inode.i_mmap_rwsem.up_write(t)
@@ -53,7 +59,9 @@ class GmemUserFault(GmemFolios):
         await inode.i_mmap_rwsem.up_write(t)
         self.world.mappings.pop(mapping.label, None)
         await mapping.process.mmap_lock.up_write(t)
-        if not inode.files and not inode.mappings:
+        if mapping.file is not None:
+            await self.fput(t, mapping.file)
+        elif not inode.files and not inode.mappings:
             await self.evict_inode(t, inode, next(iter(self.world.vms.values())))
 
     async def madvise_dontneed(self, t: Task, mapping: HostMapping, start: int, end: int) -> None:

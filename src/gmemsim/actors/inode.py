@@ -98,10 +98,11 @@ class GmemFile:
 class HostMapping:
     """A MAP_SHARED mapping of [start, start + pages) by one process; `mapped` are the present entries.
 
-    `slots` are the memslots, with their VM, whose userspace address lies in it: KVM's MMU notifier acts on them.
+    `file` is the descriptor that the mapping holds a reference of (`vma->vm_file`). `slots` are the memslots, with
+    their VM, whose userspace address lies in it: KVM's MMU notifier acts on them.
     """
 
-    __slots__ = ("inode", "label", "mapped", "pages", "process", "slots", "start")
+    __slots__ = ("file", "inode", "label", "mapped", "pages", "process", "slots", "start")
 
     def __init__(self, label: str, process: Process, inode: GmemInode, start: int, pages: int) -> None:
         self.label = label
@@ -110,6 +111,7 @@ class HostMapping:
         self.start = start
         self.pages = pages
         self.mapped: dict[int, Folio] = {}
+        self.file: GmemFile | None = None
         self.slots: list[tuple[Vm, Memslot]] = []
 
     def covers(self, index: int) -> bool:
