@@ -1,0 +1,89 @@
+"""Accesses that hardware punishes (spec arch.md §1.6, §2.6, §4.3), and oddities known to be harmless."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from ...audit.events import Unlock
+from ...audit.kvm_events import Fallocate, FallocateRet, IllegalAccess
+from .watch import Subject, after, before, track
+
+if TYPE_CHECKING:
+    from ...engine.task import Task
+    from .oracles import Oracles
+
+__all__ = ["FATAL_FLAGS", "SOFT_FLAGS", "Hardware"]
+
+#: Flags that mean a bug of the kernel: the rule that they break, and what happened.
+FATAL_FLAGS: Final[dict[str, tuple[str, str]]] = {
+    "HOST_RMP_VIOLATION": ("I35", "the host wrote to a page that the RMP assigns to a guest"),
+    "LIVELOCK": ("arch:LIVELOCK", "an operation spins without bound on a result that cannot change"),
+    "PAMT_DOUBLE_MAP": ("arch:PAMT_DOUBLE_MAP", "a frame that a TD owns was given to a TD again"),
+    "PKVM_DOUBLE_DONATE": ("arch:PKVM_DOUBLE_DONATE", "a page that a guest owns was donated again"),
+    "PKVM_FORCED_RECLAIM": ("I35", "the host touched a page that a guest owns, and destroyed it"),
+    "RMP_LEAK": ("I31", "a frame went back to the allocator while the RMP assigns it to a guest"),
+    "SEPT_UAF": ("I31", "a frame went back to the allocator while an S-EPT maps it"),
+    "TDX_MCE": ("I35", "a TD read a line that the host had poisoned"),
+    "TDX_POISON_WRITE": ("I35", "the host wrote to a page of a TD"),
+    "TLB_STALE": ("arch:TLB_STALE", "a private page was removed while a vCPU may still cache it"),
+}
+
+#: Flags that the guest, the VMM or a peek of the host can cause with a kernel that is right.
+SOFT_FLAGS: Final[dict[str, str]] = {
+    "DOUBLE_VALIDATE": "the guest validated a page twice: its own bug, or a replay",
+    "HOST_READ_CIPHERTEXT": "the host read a guest's page and saw ciphertext",
+    "RMP_GPA_STALE": "the file was bound at another address; its prepared pages keep the old one",
+    "TDX_LOST_PAGE": "the VMM took an accepted page away from the guest",
+}
+
+
+class Hardware(Subject):
+    """Flags of the arch actors, and notes."""
+
+    about = "hardware"
+
+    def __init__(self, oracles: Oracles) -> None:
+        super().__init__(oracles)
+        self.note = oracles.note
+
+    @before("arch:flags", IllegalAccess)
+    def punished(self, t: Task, event: IllegalAccess) -> None:
+        """A flag that means a bug breaks its rule; the others, and unknown ones, are noted."""
+        fatal = FATAL_FLAGS.get(event.flag)
+        if fatal is None:
+            says = SOFT_FLAGS.get(event.flag, "the arch actor flagged an access")
+            self.note(event.flag, f"{event.flag}: {says}", t, pfn=event.pfn)
+            return
+        rule, says = fatal
+        if rule in self.oracles.rules or rule.startswith("arch:"):
+            self.fail(rule, f"{event.flag}: {says}", t, event, pfn=event.pfn, flag=event.flag)
+
+    # -- the hole that is not empty (§4.5, commit b85524314a3d: documented as harmless) --------------
+
+    @track(Fallocate)
+    def punch_begins(self, t: Task, event: Fallocate) -> None:
+        """Remember the range of a PUNCH_HOLE."""
+        self.ledger.of(t).punch = (event.start, event.end) if event.punch else None
+
+    @track(Unlock)
+    def punch_ends(self, t: Task, event: Unlock) -> None:
+        """Remember the file while its lock still tells which it is."""
+        doing = self.ledger.of(t)
+        if doing.punch is not None:
+            kind, owner = self.ledger.kind(event.lock)
+            if kind == "invalidate_lock":
+                doing.punched_inode = self.world.inodes.get(owner)
+
+    @after("", FallocateRet)
+    def hole_is_empty(self, t: Task, event: FallocateRet) -> None:
+        """Where faults take no invalidate lock, one of them may have filled the hole again."""
+        doing = self.ledger.of(t)
+        inode, punch = doing.punched_inode, doing.punch
+        doing.punched_inode = doing.punch = None
+        if inode is None or punch is None or event.ret:
+            return
+        start, end = punch
+        left = range(start, end) if end - start < len(inode.folios) else sorted(inode.folios)
+        filled = [index for index in left if start <= index < end and index in inode.folios]
+        if filled:
+            self.note("hole", "a fault filled the hole again before PUNCH_HOLE returned", t, indices=filled)

@@ -1,0 +1,204 @@
+"""The oracles of one run: give them to the engine as `rec`.
+
+    oracles = Oracles(world, kernel)
+    engine = Engine(strategy, rec=oracles)
+    ... spawn tasks, run ...
+    oracles.finish()
+
+A run without oracles pays nothing, because nothing calls them. Whoever drives workload operations may also
+call `begin(task)` and `end(task)` around each: then locks left behind are seen at once, and whenever nothing
+else is in flight the checks that need rest run on what was touched.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from .bindings import Bindings
+from .filemap import Filemap
+from .hardware import Hardware
+from .invalidation import Invalidations
+from .ledger import Ledger
+from .locks import Locks
+from .populate import Populating
+from .preparation import Preparation
+from .private import Privacy
+from .references import References
+from .rules import RULES
+from .sptes import Sptes
+from .violation import Note, Violation
+from .watch import watches
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+    from ...actors.kernel_base import KernelBase
+    from ...actors.vm import World
+    from ...audit.base import Event
+    from ...engine.task import Task
+    from .watch import Subject
+
+__all__ = ["SUBJECTS", "Oracles", "checks_of"]
+
+#: In the order in which their bookkeeping runs.
+SUBJECTS: tuple[type[Subject], ...] = (
+    Locks,
+    Filemap,
+    Preparation,
+    References,
+    Sptes,
+    Invalidations,
+    Bindings,
+    Privacy,
+    Populating,
+    Hardware,
+)
+
+#: A run that collects stops collecting here; one broken invariant tends to break others at every step.
+_MANY = 200
+
+
+def checks_of(rule: str) -> list[str]:
+    """Names of the checks that implement a rule, as `Subject.method`."""
+    return [
+        f"{cls.__name__}.{name}" for cls in SUBJECTS for name, watch in watches(cls) if watch.rule == rule
+    ]
+
+
+class Oracles:
+    """Checks of all applicable invariants, dispatched by type of event.
+
+    Args:
+        world, kernel: what runs; the world may have run before.
+        collect: gather violations instead of raising the first.
+        rules: ids to check; default: all that apply to the patch version.
+        then: a recorder that gets every event first, so that the log ends with the one that broke a rule.
+
+    Attributes:
+        violations: what was found, in order; with `collect` False at most one.
+        notes: odd but allowed events.
+        skipped: rule id and reason for every rule that does not apply to this kernel.
+    """
+
+    def __init__(
+        self,
+        world: World,
+        kernel: KernelBase,
+        *,
+        collect: bool = False,
+        rules: Iterable[str] | None = None,
+        then: Callable[[Task, Any], None] | None = None,
+    ) -> None:
+        self.world = world
+        self.kernel = kernel
+        self.collect = collect
+        self.then = then
+        self.violations: list[Violation] = []
+        self.notes: list[Note] = []
+        self.skipped = {ident: why for ident, rule in RULES.items() if (why := rule.void(kernel))}
+        wanted = set(RULES) if rules is None else set(rules)
+        self.rules = frozenset(wanted - set(self.skipped))
+        self.ledger = Ledger(world, kernel)
+        self.events = 0
+        self._seen: set[tuple[str, str]] = set()
+        self._in_flight = 0
+        self._rest: list[Callable[[bool], None]] = []
+        self._table = self._dispatch()
+
+    def _dispatch(self) -> dict[type[Event], tuple[Callable[[Task, Any], None], ...]]:
+        phases: dict[str, dict[type[Event], list[Callable[[Task, Any], None]]]] = {
+            "before": {},
+            "track": {},
+            "after": {},
+        }
+        for cls in SUBJECTS:
+            subject = cls(self)
+            for name, watch in watches(cls):
+                if watch.rule and watch.rule not in self.rules and not watch.rule.startswith("arch:"):
+                    continue
+                if watch.phase == "rest":
+                    self._rest.append(getattr(subject, name))
+                    continue
+                for event in watch.events:
+                    phases[watch.phase].setdefault(event, []).append(getattr(subject, name))
+        events = {event for phase in phases.values() for event in phase}
+        return {
+            event: tuple(c for phase in phases.values() for c in phase.get(event, ())) for event in events
+        }
+
+    def __call__(self, task: Task, event: Event) -> None:
+        """Look at one audit event; this is the engine's `rec`.
+
+        Raises:
+            Violation: a rule is broken, and `collect` is False.
+        """
+        self.events += 1
+        if self.then is not None:
+            self.then(task, event)
+        for check in self._table.get(event.__class__, ()):
+            check(task, event)
+
+    def fail(self, rule: str, summary: str, task: Task | None, event: Event | None, **details: Any) -> None:
+        """Report a broken rule: raise, or with `collect` remember it (each rule and summary once)."""
+        if (rule, summary) in self._seen or len(self.violations) >= _MANY:
+            return
+        self._seen.add((rule, summary))
+        name, call, now = ("-", 0, 0) if task is None else (task.name, task.call, task.engine.now)
+        found = Violation(rule, summary, name, event, details, call=call, number=self.events, now=now)
+        self.violations.append(found)
+        if not self.collect:
+            raise found
+
+    def note(self, kind: str, summary: str, task: Task, **details: Any) -> None:
+        """Remember something odd but allowed (each kind and summary once)."""
+        if (kind, summary) not in self._seen:
+            self._seen.add((kind, summary))
+            self.notes.append(Note(kind, summary, task.name, details))
+
+    # -- operations and rest -------------------------------------------------------------------
+
+    def begin(self, task: Task) -> None:
+        """`task` starts a workload operation."""
+        doing = self.ledger.of(task)
+        if not doing.busy:
+            doing.busy = True
+            self._in_flight += 1
+
+    def end(self, task: Task) -> None:
+        """`task` finished its operation and must hold nothing; if nobody is busy, the world is at rest."""
+        doing = self.ledger.of(task)
+        if doing.busy:
+            doing.busy = False
+            self._in_flight -= 1
+        self._left_behind(task)
+        if not self._in_flight:
+            self._look(full=False)
+
+    def finish(self) -> None:
+        """The run ended normally: every task must hold nothing, and everything must be in order at rest."""
+        for task in list(self.ledger.doing):
+            if not task.daemon:
+                self._left_behind(task)
+        self._look(full=True)
+
+    def _look(self, *, full: bool) -> None:
+        for check in self._rest:
+            check(full)
+        self.ledger.touched.clear()
+
+    def _left_behind(self, task: Task) -> None:
+        doing = self.ledger.of(task)
+        if doing.held and "I9" in self.rules:
+            locks = ", ".join(doing.held)
+            self.fail(
+                "I9", f"an operation of {task.name} ended holding {locks}", task, None, locks=list(doing.held)
+            )
+        if doing.invalidations and "I15" in self.rules:
+            vms = [invalidation.vm for invalidation in doing.invalidations]
+            self.fail(
+                "I15",
+                f"an operation of {task.name} ended with an invalidation of {', '.join(vms)} open",
+                task,
+                None,
+                vms=vms,
+            )

@@ -1,0 +1,218 @@
+"""The invariants of the spec (guest-memfd.md §7), what each says and where it comes from.
+
+An invariant that no check implements says why: the version that it speaks of does not exist here
+yet. `Rule.needs` names the kernel attribute that has to be true (`in_place`, `huge_pages`).
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+import attrs
+
+if TYPE_CHECKING:
+    from ...actors.kernel_base import KernelBase
+
+__all__ = ["RULES", "Rule"]
+
+
+@attrs.frozen
+class Rule:
+    """One invariant.
+
+    Attributes:
+        ident: id in the spec, or `arch:FLAG` for an access that hardware punishes.
+        says: the invariant in one sentence.
+        source: kernel function, commit or document that it was read from, with the spec's tag.
+        needs: attribute of the kernel without which the invariant speaks of nothing.
+        unless: attribute of the kernel that makes it void, with `why`.
+        why: the reason given when it does not apply.
+    """
+
+    ident: str
+    says: str
+    source: str
+    needs: str = ""
+    unless: str = ""
+    why: str = ""
+
+    def void(self, kernel: KernelBase) -> str:
+        """Why the invariant does not apply to this version; empty if it does."""
+        if self.needs and not getattr(kernel, self.needs):
+            return self.why or f"speaks of versions that have {self.needs}"
+        if self.unless and getattr(kernel, self.unless):
+            return self.why
+        return ""
+
+
+_E: Final = "attributes of the inode and conversion in place (E)"
+_F: Final = "folios larger than 4 KiB (F)"
+
+
+def _rule(ident: str, says: str, source: str, **rest: str) -> Rule:
+    return Rule(ident, says, source, **rest)
+
+
+def _in_place(ident: str, says: str, source: str) -> Rule:
+    return Rule(ident, says, source, needs="in_place", why=_E)
+
+
+def _huge(ident: str, says: str, source: str) -> Rule:
+    return Rule(ident, says, source, needs="huge_pages", why=_F)
+
+
+RULES: Final[dict[str, Rule]] = {
+    rule.ident: rule
+    for rule in (
+        _rule("I1", "at most one folio per index, and the index lies in the file", "filemap_add_folio [TL]"),
+        _rule(
+            "I2",
+            "no page is mapped to host or guest, read, or measured before it was cleared or populated",
+            "kvm_gmem_get_pfn, kvm_gmem_fault_user_mapping: clear_highpage if !uptodate [TL]",
+        ),
+        _rule("I3", "uptodate is lost only with the folio", "PG_uptodate is never cleared [TL]"),
+        _rule(
+            "I4",
+            "uptodate is set only on what the version means by it, and get_pfn hands out nothing else",
+            "kvm_gmem_prepare_folio (A), kvm_gmem_get_pfn (B..) [KM][R3]",
+        ),
+        _rule(
+            "I5", "a folio is cleared once in its life; in A again after prepare failed", "[I8 p21][RT §6.2]"
+        ),
+        _rule(
+            "I6",
+            "every folio has order 0",
+            "v2 1/5, WARN_ON_ONCE(folio_order(folio)) [R2]",
+            unless="huge_pages",
+            why=_F,
+        ),
+        _rule("I7", "the file never changes its size", "kvm_gmem_setattr: -EINVAL [TL]"),
+        _rule(
+            "I8",
+            "at rest REF = page cache + one a host mapping + one a pin + one if poisoned",
+            "folio_ref_count; memory_failure keeps one [NX][H4][MF]",
+        ),
+        _rule(
+            "I9",
+            "every path that takes a lock releases it on every exit",
+            "kvm_gmem_get_pfn and callers [TL]",
+        ),
+        _in_place("I10", "no vCPU owns a reference at the map step", "commit 89fbe3de [CL]"),
+        _rule("I11", "a slot points only to a file that is not released", "kvm_gmem_release [TL]"),
+        _rule(
+            "I12",
+            "bindings of a file are disjoint, and are exactly the ranges of the published slots",
+            "kvm_gmem_bind, kvm_gmem_unbind; commit ae431059e75d [TL]",
+        ),
+        _rule(
+            "I13",
+            "bindings change only under the invalidate lock, exclusive (a dying file: under slots_lock)",
+            "kvm_gmem_bind, kvm_gmem_unbind [TL]",
+        ),
+        _rule("I14", "a file belongs to one VM", "kvm_gmem_bind: file->kvm != kvm is -EINVAL [TL]"),
+        _rule(
+            "I15",
+            "every invalidation that was started is ended once, by the same task, for the same VMs",
+            "__kvm_gmem_invalidate_start/_end; commit b25ab9cae30f [TL][KI]",
+        ),
+        _rule(
+            "I16",
+            "while an invalidation is in progress and mmu_lock is free, the range covers all of it",
+            "kvm_mmu_invalidate_range_add; mmu_invalidate_retry_gfn_unsafe [KR][KM25]",
+        ),
+        _rule(
+            "I17", "the sequence grows by one with every end, and only then", "kvm_mmu_invalidate_end [KI]"
+        ),
+        _rule(
+            "I18",
+            "no SPTE is installed inside a range in progress, nor from a pfn older than the last end",
+            "is_page_fault_stale under mmu_lock [MM][JT]",
+        ),
+        _rule(
+            "I19",
+            "no SPTE and no cached translation leads to a folio that left the page cache",
+            "consequence of I18 and the zap; checked at map, at removal and at every access",
+        ),
+        _rule(
+            "I20",
+            "after a conversion no SPTE of the old kind is left in the range",
+            "kvm_arch_pre_set_memory_attributes; for the VM's attributes here [KM25][NX]",
+        ),
+        _rule(
+            "I21", "the zapper flushes the TLBs before it drops mmu_lock", "__kvm_gmem_invalidate_start [TL]"
+        ),
+        _in_place("I22", "the attribute map covers the file without holes", "[NX]"),
+        _in_place("I23", "the attribute map is written only under the invalidate lock", "[NX]"),
+        _in_place("I24", "a private index is in no host page table", "[I8 cover]"),
+        _in_place("I25", "to-private commits only without outside references", "[I67][NX]"),
+        _in_place("I26", "references that appear after the commit are tolerated", "mail-archive msg17492"),
+        _rule(
+            "I27",
+            "only the attributes ioctl changes attributes, and a failed one changes none",
+            "kvm_vm_set_mem_attributes; selftest title [KA][CL]",
+        ),
+        _rule(
+            "I28",
+            "an access of one kind never maps memory of the other: it exits",
+            "kvm_mmu_faultin_pfn: fault->is_private != kvm_mem_is_private [MM]",
+        ),
+        _in_place("I29", "VM attributes and file attributes exclude each other", "[I8 p10, p24]"),
+        _in_place("I30", "a private and a shared SPTE of one gfn do not coexist at rest", "(INFERENCE)"),
+        _rule(
+            "I31",
+            "a frame assigned to a guest is in a page cache; leaving it takes the assignment away",
+            "kvm_gmem_free_folio: kvm_arch_gmem_invalidate [TL 4.10][TR]",
+        ),
+        _rule("I32", "prepare of a prepared page does nothing", "sev_gmem_prepare: assigned [PATCH][R1]"),
+        _rule(
+            "I33",
+            "prepare is called with the folio locked and in the page cache",
+            "kvm_gmem_get_pfn [TL][NX]",
+        ),
+        _rule(
+            "I34",
+            "make_private is called for private memory only",
+            "kvm_arch_gmem_make_private [SJ]; traces §7: never for INIT_SHARED",
+        ),
+        _rule(
+            "I35", "the host does not touch a page that hardware assigned to a guest", "arch.md §1.6, §2.6"
+        ),
+        _rule(
+            "I36",
+            "the populate callback runs with slots_lock and the invalidate lock held, the folio in the page "
+            "cache and not locked by the caller, the gfn private",
+            "kvm_gmem_populate [TL]",
+        ),
+        _rule(
+            "I37",
+            "user memory is never read under the invalidate lock",
+            "commit 2a62345b3052 [PT]",
+            unless="gup_under_invalidate_lock",
+            why="version A does so, and is what the series repaired",
+        ),
+        _rule(
+            "I38",
+            "populate returns the number of pages done, or an error if none was",
+            "kvm_gmem_populate [TL]",
+        ),
+        _rule(
+            "I39",
+            "no sleeping lock under mmu_lock, no slots_lock inside an SRCU section that slots_lock waits for",
+            "Documentation/virt/kvm/locking.rst [LK][AB]; cycles are the lock graph's part",
+        ),
+        _rule("I40", "writers exclude everybody, a folio has one owner", "[RW]"),
+        _huge("I41", "a huge folio has no shared page", "[H38]"),
+        _huge("I42", "split and merge happen under the invalidate lock or right after insertion", "[H38]"),
+        _huge("I43", "around split and merge only the page cache has references", "[H38]"),
+        _huge("I44", "a split set and its stash entry exist together", "[HM]"),
+        _huge("I45", "allocated huge pages do not exceed the subpool", "[H0]"),
+        _huge("I46", "the mapping level exceeds neither folio, nor arch, nor attribute border", "[ML][H40]"),
+        _huge("I47", "all pages of a split folio had the same clear state", "[R1]"),
+        _huge("I48", "to-private merges only when the whole huge range is private", "[H38]"),
+        _rule(
+            "poison",
+            "memory_failure leaves no SPTE of the poisoned page",
+            "kvm_gmem_error_folio, §4.11 [TL][MF]",
+        ),
+    )
+}

@@ -1,0 +1,217 @@
+"""SPTEs and cached translations: installed while nothing invalidates (I18), never of a dead folio (I19)."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from ...audit.kvm_events import (
+    Faultin,
+    GetPfn,
+    GuestTouch,
+    MapRet,
+    MemoryFailureRet,
+    PageCacheDelete,
+)
+from .watch import Subject, after, at_rest, before, track
+
+if TYPE_CHECKING:
+    from ...actors.stage2 import Spte
+    from ...actors.vm import Vm
+    from ...engine.task import Task
+    from .ledger import Doing
+
+__all__ = ["Sptes"]
+
+#: RET_PF_FIXED.
+_FIXED = 5
+
+
+class Sptes(Subject):
+    """What the stage-2 tables lead to."""
+
+    about = "stage-2 mappings"
+
+    # -- the snapshot that a fault stands on -----------------------------------------------------
+
+    @track(Faultin)
+    def new_attempt(self, t: Task, event: Faultin) -> None:
+        """A fault looks for its pfn afresh."""
+        self.ledger.of(t).pfn_seq = None
+
+    @track(GetPfn)
+    def pfn_asked(self, t: Task, event: GetPfn) -> None:
+        """No end of an invalidation may come between here and the installation."""
+        self.ledger.of(t).pfn_seq = {vm.label: vm.seq for vm in self.world.vms.values()}
+
+    # -- installation ----------------------------------------------------------------------------
+
+    def _vm(self, doing: Doing) -> Vm | None:
+        """The VM that the task is mapping for: the one whose mmu_lock it holds."""
+        vms = self.world.vms
+        if doing.mmu:
+            return vms.get(doing.mmu)
+        return next(iter(vms.values())) if len(vms) == 1 else None
+
+    @before("I18", MapRet)
+    def not_while_invalidating(self, t: Task, event: MapRet) -> None:
+        """mmu_lock is held, the gfn is in no range in progress, and the pfn is younger than the last end."""
+        doing = self.ledger.of(t)
+        vm = self._vm(doing)
+        if event.ret != _FIXED or vm is None:
+            return
+        gfn, pfn = doing.fault
+        if not doing.mmu:
+            self.fail("I18", f"gfn {gfn:#x} is mapped without mmu_lock", t, event, gfn=gfn, pfn=pfn)
+        for invalidation in self.ledger.in_progress.get(vm.label, ()):
+            if any(start <= gfn < end for start, end in invalidation.ranges):
+                self.fail(
+                    "I18",
+                    f"gfn {gfn:#x} is mapped while {invalidation.task.name} invalidates it",
+                    t,
+                    event,
+                    gfn=gfn,
+                    pfn=pfn,
+                )
+        if vm.in_progress and vm.range_start <= gfn < vm.range_end:
+            self.fail(
+                "I18", f"gfn {gfn:#x} is mapped inside the range in progress", t, event, gfn=gfn, pfn=pfn
+            )
+        if doing.pfn_seq is not None and doing.pfn_seq.get(vm.label, vm.seq) != vm.seq:
+            self.fail(
+                "I18",
+                f"gfn {gfn:#x} is mapped to a pfn from before the end of an invalidation",
+                t,
+                event,
+                gfn=gfn,
+                pfn=pfn,
+                asked_at=doing.pfn_seq[vm.label],
+                seq=vm.seq,
+            )
+
+    @before("I19", MapRet)
+    def not_a_dead_folio(self, t: Task, event: MapRet) -> None:
+        """The folio is in the page cache when its SPTE appears."""
+        gfn, pfn = self.ledger.of(t).fault
+        life = self.ledger.lives.get(pfn)
+        if event.ret == _FIXED and life is not None and not life.cached:
+            self.fail(
+                "I19",
+                f"gfn {gfn:#x} is mapped to frame {pfn:#x}, which left the page cache",
+                t,
+                event,
+                gfn=gfn,
+                pfn=pfn,
+            )
+
+    @track(MapRet)
+    def installed(self, t: Task, event: MapRet) -> None:
+        """Remember whose frame an SPTE shows."""
+        doing = self.ledger.of(t)
+        vm = self._vm(doing)
+        if event.ret != _FIXED or vm is None:
+            return
+        gfn, pfn = doing.fault
+        life = self.ledger.lives.get(pfn)
+        for private in (True, False):
+            spte = vm.stage2.find(gfn, private)
+            if spte is not None and spte.pfn == pfn:
+                key = (vm.label, gfn, private)
+                if life is None:
+                    self.ledger.installed.pop(key, None)
+                else:
+                    self.ledger.installed[key] = life
+                    life.mapped.add(key)
+
+    # -- use ---------------------------------------------------------------------------------------
+
+    @before("I19", PageCacheDelete)
+    def zapped_before_removal(self, t: Task, event: PageCacheDelete) -> None:
+        """A folio leaves the page cache only after every SPTE of it is gone."""
+        life = self.ledger.lives.get(event.pfn)
+        if life is None:
+            return
+        for label, gfn, private in sorted(life.mapped):
+            vm = self.vm(label)
+            spte = None if vm is None else vm.stage2.find(gfn, private)
+            if spte is not None and spte.pfn == event.pfn:
+                self.fail(
+                    "I19",
+                    f"index {event.index} leaves the page cache while gfn {gfn:#x} of {label} maps it",
+                    t,
+                    event,
+                    gfn=gfn,
+                    pfn=event.pfn,
+                    vm=label,
+                )
+
+    @after("I19", GuestTouch)
+    def live_translation(self, t: Task, event: GuestTouch) -> None:
+        """The guest reaches only folios that are in the page cache, through tables or TLB."""
+        life = self.ledger.installed.get((event.vm, event.gfn, event.private))
+        if life is not None and (life.pfn != event.pfn or not life.cached):
+            self.fail(
+                "I19",
+                f"the guest reaches frame {event.pfn:#x} at gfn {event.gfn:#x}: it left the page cache",
+                t,
+                event,
+                gfn=event.gfn,
+                pfn=event.pfn,
+                vm=event.vm,
+            )
+
+    # -- rest --------------------------------------------------------------------------------------
+
+    @at_rest("I19")
+    def tables_show_the_file(self, full: bool) -> None:
+        """Every SPTE lies in a slot and shows the folio at its index, or the slot's other memory."""
+        if not full:
+            return
+        for vm in self.world.vms.values():
+            for gfn, spte in vm.stage2.all():
+                wrong = self._wrong(vm, gfn, spte)
+                if wrong:
+                    self.fail(
+                        "I19",
+                        f"gfn {gfn:#x} of {vm.label} maps frame {spte.pfn:#x}: {wrong}",
+                        None,
+                        None,
+                        gfn=gfn,
+                        pfn=spte.pfn,
+                        vm=vm.label,
+                    )
+
+    @staticmethod
+    def _wrong(vm: Vm, gfn: int, spte: Spte) -> str:
+        slot = vm.slot_of(gfn)
+        if slot is None:
+            return "no slot is there"
+        if spte.folio is None:
+            page = gfn - slot.base_gfn + slot.user_offset
+            mine = slot.user is not None and slot.user.frames.get(page) == spte.pfn
+            return "" if mine else "not the slot's user memory"
+        if slot.gmem_file is None:
+            return "the slot has no file"
+        present = slot.gmem_file.inode.folios.get(slot.index_of(gfn))
+        return "" if present is spte.folio else "not the folio at its index"
+
+    # -- poison ------------------------------------------------------------------------------------
+
+    @before("poison", MemoryFailureRet)
+    def poison_unmapped(self, t: Task, event: MemoryFailureRet) -> None:
+        """Once memory_failure returned, no SPTE shows the poisoned page."""
+        life = self.ledger.lives.get(self.ledger.of(t).poison_pfn)
+        if life is None or life.folio is None or not life.folio.poisoned:
+            return
+        for label, gfn, private in sorted(life.mapped):
+            vm = self.vm(label)
+            spte = None if vm is None else vm.stage2.find(gfn, private)
+            if spte is not None and spte.folio is life.folio:
+                self.fail(
+                    "poison",
+                    f"gfn {gfn:#x} of {label} still maps the poisoned frame {life.pfn:#x}",
+                    t,
+                    event,
+                    gfn=gfn,
+                    pfn=life.pfn,
+                    vm=label,
+                )
