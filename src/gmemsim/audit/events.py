@@ -1,7 +1,7 @@
 """Events of the engine: locks, scheduling, messages.
 
-Lock names are labels such as `gmem0.invalidate_lock` or `gmem0[3]` (the lock of the folio at index 3); modes are
-`r` (shared) and `w` (exclusive).
+Lock names are labels such as `gmem0.invalidate_lock` or `gmem0[3]` (the lock of the folio at index 3);
+modes are `r` (shared) and `w` (exclusive).
 """
 
 from __future__ import annotations

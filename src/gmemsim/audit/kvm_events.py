@@ -1,8 +1,8 @@
 """Events of the model: what guest_memfd, KVM's MMU, the page cache and the arch hooks did.
 
-Units: `index`, `start`, `end` are 4 KiB page indices of the file unless the field is named `gfn` (guest frame),
-`pfn` (host frame) or ends in `_bytes`. Ranges are half open. `ret` is 0, a positive count, a negative errno or, for
-fault handlers, the kernel's RET_PF_* value.
+Units: `index`, `start`, `end` are 4 KiB page indices of the file unless the event says otherwise; `gfn` is a
+guest frame, `pfn` a host frame, `gpa` a guest address in bytes. Ranges are half open. `ret` is 0, a positive
+count, a negative errno or, for fault handlers, the kernel's RET_PF_* value.
 """
 
 from __future__ import annotations
