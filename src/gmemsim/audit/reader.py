@@ -1,0 +1,246 @@
+"""Reading a log back as typed events, with the exact place of whatever is wrong with it."""
+
+from __future__ import annotations
+
+import re
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any, NamedTuple, Union
+
+import msgspec
+from msgspec import structs
+
+from .errors import LogError
+from .header import END_PREFIX, Header, excerpt, parse_end
+from .logfile import blocks
+from .vocabulary import vocabulary
+
+if TYPE_CHECKING:
+    import os
+    from collections.abc import Iterator
+
+    from .base import Event
+
+__all__ = ["LogError", "LogReader", "Record", "read_log"]
+
+
+class Record(NamedTuple):
+    """One event of a log."""
+
+    seq: int
+    t: int
+    actor: str
+    event: Event
+
+
+def read_log(path: str | os.PathLike[str], *, partial: bool = False) -> LogReader:
+    """Open a log; iterate over the result for its events, as often as you like.
+
+    Args:
+        partial: accept a log that was never finished (the end line is missing, the last line or the
+            compressed data break off): its readable events are all there is.
+
+    Raises:
+        LogError: the file cannot be opened, or does not begin as a log of this schema. Iterating raises it
+            at the first damaged line, unknown event, missing, wrong or unexpected field, wrong `seq`, or
+            where the file is cut off; the events before that come first.
+    """
+    return LogReader(path, partial=partial)
+
+
+class LogReader:
+    """The events of one log file; see `read_log`.
+
+    Attributes:
+        header: which run it is of.
+    """
+
+    def __init__(self, path: str | os.PathLike[str], *, partial: bool = False) -> None:
+        self.path = path
+        self.partial = partial
+        first = next(blocks(path), None)
+        if first is None:
+            raise LogError(path, "expected a header, found an empty file", 1)
+        try:
+            self.header = Header.parse(first.partition(b"\n")[0])
+        except ValueError as error:
+            raise LogError(path, str(error), 1) from error
+
+    def __iter__(self) -> Iterator[Record]:
+        scan = _Scan(self.path)
+        try:
+            for block in blocks(self.path):
+                yield from scan.block(block)
+            scan.finish()
+        except LogError as error:
+            if error.truncated and self.partial:
+                return
+            if error.line or not scan.offset:
+                raise
+            # The data below the lines are at fault: say how far the lines go.
+            raise LogError(self.path, error.reason, scan.line, scan.offset, error.truncated) from error
+
+    def entries(self) -> Iterator[tuple[int, str, Event]]:
+        """`(t, actor, event)`, as a `Recorder` gives them."""
+        for _, t, actor, event in self:
+            yield t, actor, event
+
+
+class _Scan:
+    """One pass over a file, keeping count of lines, bytes and events."""
+
+    def __init__(self, path: str | os.PathLike[str]) -> None:
+        self.path = path
+        self.line = 1
+        self.offset = 0
+        self.seq = 0
+        self.ended = False
+        classes = tuple(vocabulary().values())
+        self.decoder, self.classes = _lines_of(classes)
+
+    def block(self, block: bytes) -> Iterator[Record]:
+        """The records of a block of lines."""
+        if self.line == 1:
+            cut = block.find(b"\n") + 1
+            self._passed(block[:cut])
+            block = block[cut:]
+        if not block:
+            return
+        try:
+            lines = self.decoder.decode_lines(block)
+        except (msgspec.DecodeError, UnicodeDecodeError):
+            lines = []
+        # The end line, a damaged line and a blank line, which the decoder skips, are met line by line.
+        if self.ended or not lines or len(lines) != block.count(b"\n"):
+            yield from self._one_by_one(block)
+            return
+        # At a microsecond an event, every call counts here.
+        seq = self.seq
+        classes = self.classes
+        astuple = structs.astuple
+        new = tuple.__new__
+        for line in lines:
+            fields = astuple(line)
+            if fields[0] != seq:
+                before = b"".join(block.splitlines(keepends=True)[: seq - self.seq])
+                self.line += seq - self.seq
+                self.offset += len(before)
+                raise self._wrong(f"expected seq {seq}, found seq {fields[0]}")
+            yield new(Record, (seq, fields[1], fields[2], classes[line.__class__](*fields[3:])))
+            seq += 1
+        self.seq = seq
+        self.line += len(lines)
+        self.offset += len(block)
+
+    def _one_by_one(self, block: bytes) -> Iterator[Record]:
+        for text in re.findall(rb"[^\n]*\n|[^\n]+$", block):
+            if not text.endswith(b"\n"):
+                raise self._truncated(f"the line breaks off after {len(text)} bytes")
+            record = self._record(text[:-1])
+            self._passed(text)
+            if record is not None:
+                self.seq += 1
+                yield record
+
+    def _passed(self, text: bytes) -> None:
+        self.line += 1
+        self.offset += len(text)
+
+    def _record(self, line: bytes) -> Record | None:
+        """What `line` holds; None for the end line."""
+        if self.ended:
+            raise self._wrong("expected the end of the file after the end line, found " + excerpt(line))
+        if line.startswith(END_PREFIX):
+            events = parse_end(line)
+            if events is None:
+                raise self._wrong("damaged end line: " + excerpt(line))
+            if events != self.seq:
+                raise self._wrong(f"the end line states {events} events, found {self.seq}")
+            self.ended = True
+            return None
+        try:
+            found = self.decoder.decode(line)
+        except (msgspec.DecodeError, UnicodeDecodeError) as error:
+            raise self._wrong(_explain(line, error, self.offset)) from error
+        if found.seq != self.seq:
+            raise self._wrong(f"expected seq {self.seq}, found seq {found.seq}")
+        fields = structs.astuple(found)
+        return Record(found.seq, found.t, found.actor, self.classes[found.__class__](*fields[3:]))
+
+    def finish(self) -> None:
+        """The file is at its end."""
+        if not self.ended:
+            raise self._truncated(f"expected the end line after {self.seq} events, found the end of the file")
+
+    def _truncated(self, reason: str) -> LogError:
+        return LogError(self.path, "truncated: " + reason, self.line, self.offset, truncated=True)
+
+    def _wrong(self, reason: str) -> LogError:
+        return LogError(self.path, reason, self.line, self.offset)
+
+
+@lru_cache(maxsize=4)
+def _lines_of(classes: tuple[type[Event], ...]) -> tuple[Any, dict[type, type[Event]]]:
+    """A decoder for whole lines, and the class of the event that each kind of line holds.
+
+    For each event there is a struct of its line, stamp and fields: decoding both at once costs half of
+    decoding one after the other.
+    """
+    shapes: dict[type, type[Event]] = {}
+    for cls in classes:
+        own = ((field.name, field.type) for field in structs.fields(cls))
+        shape = msgspec.defstruct(
+            cls.__name__,
+            [("seq", int), ("t", int), ("actor", str), *own],
+            tag_field="event",
+            tag=cls.__struct_config__.tag,
+            forbid_unknown_fields=True,
+            gc=False,
+        )
+        shapes[shape] = cls
+    return msgspec.json.Decoder(Union[tuple(shapes)]), shapes  # noqa: UP007 - a union of a computed list
+
+
+_EXPECTED = re.compile(r"(?P<what>Expected .*?)(?: - at `\$(?:\.(?P<field>[^`]*))?`)?")
+_MISSING = re.compile(r"Object missing required field `(?P<field>[^`]*)`.*")
+_UNKNOWN = re.compile(r"Object contains unknown field `(?P<field>[^`]*)`.*")
+_BYTE = re.compile(r"\(byte (\d+)\)")
+
+
+def _explain(line: bytes, error: Exception, offset: int) -> str:
+    """What is wrong with `line`, in the terms of a log."""
+    try:
+        found = msgspec.json.decode(line)
+    except (msgspec.DecodeError, UnicodeDecodeError) as damage:
+        if not line.strip():
+            return "expected an event, found " + excerpt(line)
+        at = _BYTE.search(str(damage))
+        byte = int(at[1]) if at else len(line) if "truncated" in str(damage) else -1
+        place = f", at byte {offset + byte}" if byte >= 0 else ""
+        return f"damaged line{place}: {excerpt(line)}"
+    if not isinstance(found, dict):
+        return "expected an object, found " + excerpt(line)
+    name = found.get("event")
+    if "event" not in found:
+        return "expected an event, found a line without field 'event': " + excerpt(line)
+    cls = vocabulary().get(name) if isinstance(name, str) else None
+    if cls is None:
+        return f"unknown event {excerpt(msgspec.json.encode(name))}{_near(name)}"
+    text = str(error)
+    if match := _MISSING.fullmatch(text):
+        return f"event {name!r}: expected field {match['field']!r}, found none"
+    if match := _UNKNOWN.fullmatch(text):
+        fields = ", ".join(("seq", "t", "actor", "event", *cls.__struct_fields__))
+        return f"event {name!r}: unexpected field {match['field']!r}; its fields are {fields}"
+    match = _EXPECTED.fullmatch(text)
+    if match and match["field"] is not None:
+        value = excerpt(msgspec.json.encode(found.get(match["field"])))
+        expected = match["what"].partition(", got ")[0].replace("`", "").replace("Expected", "expected")
+        return f"event {name!r}, field {match['field']!r}: {expected}, found {value}"
+    return f"event {name!r}: {text}"
+
+
+def _near(name: object) -> str:
+    from difflib import get_close_matches
+
+    close = get_close_matches(str(name), vocabulary(), 1)
+    return f"; did you mean {close[0]!r}?" if close else ""
