@@ -1,0 +1,55 @@
+"""The reference page is what the classes say."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from gmemsim.audit.reference import main, render_reference
+from gmemsim.audit.vocabulary import MODULES, name_of
+
+PAGE = Path(__file__).parents[2] / "docs" / "events.md"
+
+
+def test_the_page_in_the_tree_is_up_to_date() -> None:
+    assert PAGE.read_text(encoding="utf-8") == render_reference(), "run: python -m gmemsim.audit.reference"
+
+
+def test_every_event_has_its_row() -> None:
+    page = render_reference()
+    classes = [getattr(module, name) for module in MODULES for name in module.__all__]
+    assert [page.count(f"\n| `{name_of(cls)}` |") for cls in classes] == [1] * len(classes)
+    assert page.count("\n| `") == len(classes)
+    assert f"\n{len(classes)} events:\n" in page
+
+
+def test_a_row() -> None:
+    assert (
+        "\n| `page_cache_add` | `index` int, `pfn` int, `order` int | The folio is in the page cache. "
+        "| tracepoint mm_filemap_add_to_page_cache |\n"
+    ) in render_reference()
+
+
+def test_links_lead_to_headings() -> None:
+    lines = render_reference().splitlines()
+    headings = {line[3:].lower().replace(" ", "-") for line in lines if line.startswith("## ")}
+    links = {line.split("(#")[1].split(")")[0] for line in lines if line.startswith("* [")}
+    assert links == headings
+
+
+def test_the_command(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert main([str(tmp_path / "x.md")]) == 0
+    assert (tmp_path / "x.md").read_text(encoding="utf-8") == render_reference()
+    assert main(["-"]) == 0
+    assert capsys.readouterr().out == render_reference()
+    monkeypatch.chdir(tmp_path)
+    assert main([]) == 2
+    assert capsys.readouterr().err == "docs/events.md: No such file or directory\n"
+    (tmp_path / "docs").mkdir()
+    assert main([]) == 0
+    assert (tmp_path / "docs" / "events.md").exists()
+    assert main(["--help"]) == 2
+    assert capsys.readouterr().err.startswith("usage: ")
