@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from ..audit.kvm_events import Fallocate, FallocateRet
-from .errno import EINTR, EINVAL, EOPNOTSUPP
+from .errno import EBADF, EINTR, EINVAL, EOPNOTSUPP
 from .gmem_folio import GmemFolios
 
 if TYPE_CHECKING:
@@ -21,8 +21,17 @@ class GmemFallocate(GmemFolios):
     async def kvm_gmem_fallocate(
         self, t: Task, file: GmemFile, offset: int, length: int, punch: bool, keep_size: bool = True
     ) -> int:
-        """`kvm_gmem_fallocate`, offset and length in bytes: 0, -EOPNOTSUPP, -EINVAL, -EINTR or -ENOMEM."""
-        inode = file.inode
+        """fallocate(2), offset and length in bytes: 0, -EBADF, -EOPNOTSUPP, -EINVAL, -EINTR or -ENOMEM."""
+        if not self.fdget(file):
+            return EBADF
+        ret = await self._fallocate(t, file.inode, offset, length, punch, keep_size)
+        await self.fput(t, file)
+        return ret
+
+    async def _fallocate(
+        self, t: Task, inode: GmemInode, offset: int, length: int, punch: bool, keep_size: bool
+    ) -> int:
+        """`kvm_gmem_fallocate`."""
         rec = t.rec
         ident = self.request(t, inode.label, "fallocate", "punch" if punch else "allocate") if rec else 0
         if rec is not None:

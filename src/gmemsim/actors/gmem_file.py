@@ -60,10 +60,35 @@ class GmemFiles(GmemInvalidation, Truncation):
             return None
         return file
 
+    def fdget(self, file: GmemFile) -> bool:
+        """`fdget`: a system call keeps the file that it works on; False (-EBADF) if it is closed.
+
+        One step with what the call does first, since only a close could tell.
+        """
+        if file.count.value == 0:
+            return False
+        file.count.value += 1
+        return True
+
     async def fput(self, t: Task, file: GmemFile) -> None:
-        """`fput`: the last reference releases the file."""
+        """`fput` at the end of a system call (close, munmap): the last reference releases the file at once."""
+        await self.fput_later(t, file)
+        await self.task_work_run(t)
+
+    async def fput_later(self, t: Task, file: GmemFile) -> None:
+        """`fput` inside the kernel: a release waits until the task leaves it (`____fput` as task work).
+
+        Release takes slots_lock, which the caller may hold, or whose holder may wait for the caller's SRCU section.
+        """
         if await file.count.dec_and_test(t):
-            await self.kvm_gmem_release(t, file)
+            self.task_works.setdefault(t, []).append(file)
+
+    async def task_work_run(self, t: Task) -> None:
+        """`task_work_run`, on the way back to user mode or into the guest: the releases that `t` put off."""
+        works = self.task_works
+        while t in works:
+            for file in works.pop(t):
+                await self.kvm_gmem_release(t, file)
 
     async def kvm_gmem_bind(
         self, t: Task, vm: Vm, slot: Memslot, file: GmemFile | None, offset: int
@@ -75,7 +100,7 @@ class GmemFiles(GmemInvalidation, Truncation):
         if t.rec is not None:
             start = offset // 4096
             t.rec(t, Bind(file.label, slot.ident, start, start + slot.pages, ret))
-        await self.fput(t, file)
+        await self.fput_later(t, file)
         return ret
 
     async def _bind(self, t: Task, vm: Vm, slot: Memslot, file: GmemFile, offset: int) -> int:
@@ -121,7 +146,7 @@ class GmemFiles(GmemInvalidation, Truncation):
         await lock.down_write(t)
         await self.kvm_gmem_clear_binding(t, file, slot)
         await lock.up_write(t)
-        await self.fput(t, file)
+        await self.fput_later(t, file)
 
     async def kvm_gmem_clear_binding(self, t: Task, file: GmemFile, slot: Memslot) -> None:
         """Forget the range and the pointer."""

@@ -46,7 +46,10 @@ class GmemPopulate(GmemFolios):
     async def kvm_gmem_populate(
         self, t: Task, vm: Vm, gfn: int, pages: int, source: Source | None
     ) -> int:
-        """Populate `pages` pages from `gfn`; `vm.slots_lock` is held. Pages done, or an errno if none was."""
+        """Populate `pages` pages from `gfn`; `vm.slots_lock` is held. Pages done, or an errno if none was.
+
+        The caller runs `task_work_run` once it has dropped `slots_lock`.
+        """
         rec = t.rec
         ident = self.request(t, vm.label, "populate", f"gfn={gfn:#x}") if rec else 0
         if rec is not None:
@@ -68,7 +71,7 @@ class GmemPopulate(GmemFolios):
             return EFAULT
         pages = min(pages, slot.pages - (gfn - slot.base_gfn))
         ret = await self.kvm_gmem_populate_pages(t, vm, slot, file, gfn, pages, source)
-        await self.fput(t, file)
+        await self.fput_later(t, file)
         return ret
 
     def populate_rejects(self, source: Source | None) -> bool:

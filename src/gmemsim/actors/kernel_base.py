@@ -17,6 +17,7 @@ from .release import RELEASES, Release
 if TYPE_CHECKING:
     from ..arch.memory import PhysicalMemory
     from ..engine.task import Task
+    from .inode import GmemFile
     from .vm import World
 
 __all__ = ["KernelBase", "RetPf"]
@@ -72,6 +73,8 @@ class KernelBase:
         self.release = RELEASES[self.default_release] if release is None else release
         self.costs = CostTable.zero() if costs is None else costs
         self.gmem_prepare = gmem_prepare
+        #: Files whose release each task has put off (`task_struct.task_works`).
+        self.task_works: dict[Task, list[GmemFile]] = {}
 
     def request(self, t: Task, at: str, message: str, detail: str = "") -> int:
         """Log a request from `t` to actor `at`, at both ends; the result pairs it with its `answer`.

@@ -46,6 +46,7 @@ class Memslots(GmemFiles):
         await vm.slots_lock.lock(t)
         ret = await self._set_region(t, vm, ident, base_gfn, pages, file, offset, user, user_offset, gmem)
         await vm.slots_lock.unlock(t)
+        await self.task_work_run(t)
         return ret
 
     async def _set_region(

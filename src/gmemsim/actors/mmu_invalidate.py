@@ -83,8 +83,8 @@ class MmuInvalidation(KernelBase):
     async def kvm_unmap_gfn_range(self, t: Task, vm: Vm, start: int, end: int, kinds: str) -> bool:
         """Zap the leaves of gfns [start, end) of the `kinds` given; mmu_lock held for writing.
 
-        Before each entry it may give mmu_lock up, if it made progress: flush what it zapped so far, drop the lock,
-        re-take it, go on; in-progress keeps faults on the range out meanwhile. The entries behind the last leaf of
+        Before each entry but the first it may give mmu_lock up: flush what it zapped so far, drop the lock, re-take
+        it, go on; in-progress keeps faults on the range out meanwhile. The entries behind the last leaf of
         the range count too (spec §1.3 says "before each leaf"; the recordings show flushes behind the last one).
         Returns whether a flush is still due.
         """
@@ -95,10 +95,12 @@ class MmuInvalidation(KernelBase):
             rec(t, Zap(vm.label, start, end, kinds))
         flush = False
         for root in vm.stage2.roots(kinds):
+            if t.traps:
+                await t.point(Op("load", vm.spte_label, start, end, "r"))
             gfn = start - 1
             for gfn in leaves_in(root, start, end):
-                if flush and self.tdp_mmu_iter_need_resched(t, vm):
-                    await self.tdp_mmu_iter_cond_resched(t, vm)
+                if gfn > start and self.tdp_mmu_iter_need_resched(t, vm, flush):
+                    await self.tdp_mmu_iter_cond_resched(t, vm, flush)
                     flush = False
                 if t.traps:
                     await t.point(Op("rmw", vm.spte_label, gfn, gfn + 1))
@@ -109,22 +111,26 @@ class MmuInvalidation(KernelBase):
                 if vm.stage2.mirrored and spte.private:
                     await vm.arch.remove_sptes(t, vm, [(gfn, spte.pfn)])
                 flush = True
-            if flush and gfn + 1 < end and self.tdp_mmu_iter_need_resched(t, vm):
-                await self.tdp_mmu_iter_cond_resched(t, vm)
+            if gfn + 1 < end and self.tdp_mmu_iter_need_resched(t, vm, flush):
+                await self.tdp_mmu_iter_cond_resched(t, vm, flush)
                 flush = False
         if rec is not None:
             rec(t, ZapRet(flush))
         return flush
 
-    async def tdp_mmu_iter_cond_resched(self, t: Task, vm: Vm) -> None:
-        """Flush, then let others have mmu_lock for a moment."""
-        await self.kvm_flush_remote_tlbs(t, vm)
+    async def tdp_mmu_iter_cond_resched(self, t: Task, vm: Vm, flush: bool) -> None:
+        """Flush what is due, then let others have mmu_lock for a moment."""
+        if flush:
+            await self.kvm_flush_remote_tlbs(t, vm)
         await vm.mmu_lock.write_unlock(t)
         await vm.mmu_lock.write_lock(t)
 
-    def tdp_mmu_iter_need_resched(self, t: Task, vm: Vm) -> bool:
-        """Whether the zap gives mmu_lock up before the next leaf (`rwlock_needbreak`, or a reschedule is due)."""
-        return vm.mmu_lock.contended() or t.fault("need_resched")
+    def tdp_mmu_iter_need_resched(self, t: Task, vm: Vm, flush: bool) -> bool:
+        """Whether the zap gives mmu_lock up here (`rwlock_needbreak`, or a reschedule is due).
+
+        Without anybody contending it is a fault point, `need_resched`; `need_resched_idle` while nothing is to flush.
+        """
+        return vm.mmu_lock.contended() or t.fault("need_resched" if flush else "need_resched_idle")
 
     async def kvm_flush_remote_tlbs(self, t: Task, vm: Vm) -> None:
         """No vCPU uses an old translation after this."""

@@ -52,6 +52,7 @@ class PreFaults(TdpFaults):
             gpa += PAGE
             size -= PAGE
         await vm.srcu.read_unlock(t, section)
+        await self.task_work_run(t)
         return (0 if size != full else error), gpa, size
 
     async def kvm_arch_vcpu_pre_fault_memory(self, t: Task, vcpu: Vcpu, gpa: int, size: int) -> int:

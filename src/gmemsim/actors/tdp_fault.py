@@ -253,14 +253,20 @@ class TdpFaults(GmemFolios, VmAttributes):
         old = root.get(gfn)
         new = Spte(fault.pfn, 1, fault.private, fault.folio)
         if old is not None and old.pfn == new.pfn and old.private == new.private:
-            # Before 6.13 an accessed bit that hardware had set made the entries differ, and the fault "fixed" it.
-            fixed = not self.release.spurious_if_allowed and t.draw("spte.accessed", 2)
-            ret = RetPf.FIXED if fixed else RetPf.SPURIOUS
+            ret = RetPf.SPURIOUS if self.release.spurious_if_allowed else self.rewrite_spte(t, fault)
         else:
             ret = await self.tdp_mmu_set_spte_atomic(t, fault, root, old, new)
         if rec is not None:
             rec(t, MapRet(ret))
         return ret
+
+    def rewrite_spte(self, t: Task, fault: Fault) -> int:
+        """Before 6.13: accessed or dirty bits set by hardware make the entries differ, and the fault writes it anew.
+
+        The compare-exchange fails if hardware sets another bit in between. Which of the three happens is a draw.
+        """
+        drawn = t.draw("spte.accessed", 3)
+        return self.retry(t, fault, "spte") if drawn == 2 else (RetPf.SPURIOUS, RetPf.FIXED)[drawn]
 
     async def tdp_mmu_link_tables(self, t: Task, fault: Fault) -> bool:
         """`tdp_mmu_link_sp` for each missing level: False if another vCPU linked a page there first."""

@@ -112,6 +112,7 @@ class VcpuRun(PreFaults):
             if t.signal_pending or vm.dead or slot is None or slot.invalid:
                 break
         await vm.srcu.read_unlock(t, section)
+        await self.task_work_run(t)
         return ret
 
     async def guest_accept(self, t: Task, vcpu: Vcpu, gfn: int) -> GuestResult:

@@ -23,14 +23,23 @@ from typing import TYPE_CHECKING
 
 from ..actors.release import RELEASES
 from ..audit.events import Unlock
-from ..audit.kvm_events import FilemapGet, FilemapGetRet, FreePage, TdpFault
+from ..audit.kvm_events import (
+    FilemapGet,
+    FilemapGetRet,
+    FreePage,
+    MmuInvEnd,
+    MmuNotifierStart,
+    TdpFault,
+    Zap,
+    ZapRet,
+)
 from ..engine.engine import Engine
 from ..engine.op import Op
 from .calls import calls_of
 from .frames import Frames
 from .initial import initial_pages
 from .lookahead import Lookahead
-from .probes import PROBES, Observation
+from .probes import HINTS, PROBES, Observation
 from .result import FollowResult, Rejection
 from .wants import Wants
 from .watch import observe, observers
@@ -47,6 +56,8 @@ __all__ = ["Follower", "Thread", "follow"]
 
 #: A thread that takes this many steps without showing an event is stuck in a loop of the model's.
 _SILENT_LIMIT = 20_000
+#: Rounds of helping before a step is given up.
+_PULL_LIMIT = 256
 
 
 class Thread:
@@ -59,8 +70,8 @@ class Thread:
     """
 
     __slots__ = (
-        "call", "calls", "future", "gfn", "looking", "name", "private", "ranges", "shown", "snapshot", "started",
-        "task", "truncating",
+        "call", "calls", "future", "gfn", "looking", "name", "notifying", "private", "ranges", "shown", "snapshot",
+        "started", "task", "truncating", "zapping",
     )  # fmt: skip
 
     def __init__(self, name: str, future: Lookahead, calls: list[Call]) -> None:
@@ -75,6 +86,8 @@ class Thread:
         self.private: bool | None = None
         self.truncating = False
         self.looking = False
+        self.zapping = False
+        self.notifying = False
         self.task: Task
         self.started = False
 
@@ -100,11 +113,13 @@ class Follower:
         for index, page in pages.items():
             folio = self.setup.gmem.inode.folios[index]
             self.frames.bind(folio.pfn, page.pfn, index)
-        self.engine = Engine(self, exploring=True, rec=self._record, faults={"need_resched": 1 << 60})
+        self.engine = Engine(self, exploring=True, rec=self._record, faults={"need_resched": 1 << 60, "need_resched_idle": 1 << 60})
         self.kernel = self.setup.kernel
         self.patch = kernel_class.name
         self.matched = 0
         self.steps = 0
+        self.lock_wanted = False
+        self.position = -1
         self.notes: list[str] = []
         self.threads: dict[str, Thread] = {}
         self.by_task: dict[Task, Thread] = {}
@@ -183,15 +198,38 @@ class Follower:
             # __filemap_get_folio gives up a folio that was truncated meanwhile; its folio_unlock is inlined, both
             # are in mm/filemap.c, so no probe sees it.
             return
+        elif cls is Zap:
+            thread.zapping = True
+        elif cls is ZapRet:
+            thread.zapping = False
+        elif cls is MmuNotifierStart:
+            thread.notifying = True
+        elif cls is MmuInvEnd:
+            thread.notifying = False
         found = observe(self.table, self.probed, event)
         if found is None:
             return
         if found.name in ("down_read", "down_write", "up_read", "up_write"):
             if _kind(task.name) not in self.locks_shown:
                 return
+        elif found.name in ("mmu_inv_start", "tlb_flush") and self._inlined(thread, found.name):
+            return
         elif found.name == "truncate":
             thread.truncating = True
         thread.shown.append(found)
+
+    @staticmethod
+    def _inlined(thread: Thread, name: str) -> bool:
+        """Whether a step is invisible because caller and callee share a file and the compiler merged them.
+
+        kvm_handle_gfn_range and kvm_handle_hva_range, kvm_mmu_invalidate_begin and kvm_flush_remote_tlbs are all in
+        virt/kvm/kvm_main.c: a conversion shows neither its start nor its final flush (traces README §3), an MMU
+        notifier not its flush. Flushes inside the zap come from another file and do show.
+        """
+        converting = thread.call is not None and thread.call.kind == "set_attributes"
+        if name == "mmu_inv_start":
+            return converting
+        return (converting or thread.notifying) and not thread.zapping
 
     # -- strategy: choices that the trace decides ----------------------------------------------
 
@@ -206,9 +244,13 @@ class Follower:
         future = self.by_task[task].future
         if label == "need_resched":
             return int(future.name_is_next("tlb_flush") and not self._flush_is_last(future))
+        if label == "need_resched_idle":
+            # A break that flushes nothing shows in no event; it happens if somebody else must have had the lock.
+            return int(self.lock_wanted)
         if label == "spte.accessed":
             step = future.next_event()
-            return int(step is not None and step.name == "map_ret" and step.observation.a == 5)
+            known = {5: 1, 1: 2}
+            return known.get(step.observation.a, 0) if step is not None and step.name == "map_ret" else 0  # type: ignore[arg-type]
         return 0
 
     @staticmethod
@@ -258,6 +300,9 @@ class Follower:
 
     def _take(self, thread: Thread, step: Step) -> None:
         observation = step.observation
+        if step.name in HINTS:
+            self._heed(thread, step)
+            return
         if observation.name == "folio_unlock":
             index = self.frames.index_of(observation.a)  # type: ignore[arg-type]
             if index is None:
@@ -265,6 +310,7 @@ class Follower:
                 return
             observation = Observation("folio_unlock", index)
         thread.started = True
+        self.position = step.position
         thread.future.cursor = max(thread.future.cursor, step.number)
         self._skip_hints(thread, step)
         if not thread.shown:
@@ -274,6 +320,18 @@ class Follower:
         thread.future.cursor = step.number + 1
         self.matched += 1
         self._eager(thread)
+
+    def _heed(self, thread: Thread, step: Step) -> None:
+        """The thread goes to sleep on a folio lock: by now it has found the folio, and somebody else has it locked."""
+        task = thread.task
+        if thread.call is None or thread.shown or step.number < thread.future.cursor:
+            return
+        self.position = step.position
+        thread.future.cursor = step.number
+        if not self.wants.ready(thread, task.pending)[0]:
+            self._pull(thread)
+        self._eager(thread)
+        thread.future.cursor = step.number + 1
 
     def _skip_hints(self, thread: Thread, step: Step) -> None:
         future = thread.future
@@ -303,9 +361,22 @@ class Follower:
             if folio is None:
                 raise _Rejected(f"index {seen.a} is not in the model's page cache here")
             problem = self.frames.bind(folio.pfn, seen.b, int(seen.a))  # type: ignore[arg-type]
+            if problem and self._let_go(seen.b):
+                problem = self.frames.bind(folio.pfn, seen.b, int(seen.a))  # type: ignore[arg-type]
             if problem:
                 raise _Rejected(problem)
             self._translate(thread, folio.pfn, seen.b)
+
+    def _let_go(self, real: int) -> bool:
+        """Take silent steps until the frame is free: somebody's last reference has not been dropped yet."""
+        for other in self.threads.values():
+            for _ in range(_PULL_LIMIT):
+                if self.frames.index_of(real) is None:
+                    return True
+                if not self._may_move(other):
+                    break
+                self._step(other)
+        return self.frames.index_of(real) is None
 
     @staticmethod
     def _translate(thread: Thread, model: int, real: int) -> None:
@@ -362,9 +433,10 @@ class Follower:
             op = task.pending
             verdict = self.wants.eager(thread, op)
             if verdict is None:
-                waiting = self.waiting.setdefault(op.obj, [])
-                if thread not in waiting:
-                    waiting.append(thread)
+                for obj in self.wants.depends_on(op):
+                    waiting = self.waiting.setdefault(obj, [])
+                    if thread not in waiting:
+                        waiting.append(thread)
                 return
             if not verdict:
                 return
@@ -375,7 +447,14 @@ class Follower:
     def _pull(self, thread: Thread) -> bool:
         """Take silent steps of other threads until `thread`'s next step has the outcome it needs."""
         op = thread.task.pending
-        for _ in range(64):
+        self.lock_wanted = op.kind == "acquire" and op.obj == self.setup.vm.mmu_lock.label
+        try:
+            return self._pull_for(thread, op)
+        finally:
+            self.lock_wanted = False
+
+    def _pull_for(self, thread: Thread, op: Op) -> bool:
+        for _ in range(_PULL_LIMIT):
             moved = False
             for other in self._helpers(thread):
                 while self._may_move(other):
@@ -402,11 +481,22 @@ class Follower:
                 continue
             pending = other.task.pending
             if pending.obj == op.obj:
-                if pending.mode == "w" and pending.lo < op.hi and op.lo < pending.hi:
+                if pending.lo < op.hi and op.lo < pending.hi:
                     near.append(other)
             elif pending.kind != "acquire" and (other.call is not None or self._discards_next(other)):
                 far.append(other)
+        if op.obj.endswith(".mapcount"):
+            return [other for other in self.threads.values() if other is not thread and self._discards(other)]
         return near + far
+
+    def _discards(self, other: Thread) -> bool:
+        """Whether the thread is dropping its page-table entries, or may begin to."""
+        if other.shown or other.task.done:
+            return False
+        call = other.call
+        if call is None or other.future.cursor > call.last >= call.first:
+            return self._discards_next(other)
+        return call.kind == "discard"
 
     @staticmethod
     def _discards_next(other: Thread) -> bool:

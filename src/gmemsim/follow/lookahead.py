@@ -158,6 +158,22 @@ class Lookahead:
                 break
         return found
 
+    def batch_ahead(self) -> list[int]:
+        """As `batch`, but seen from before the unmapping of its folios."""
+        for number in range(self.cursor, len(self.steps)):
+            if self.steps[number].name == "page_cache_delete":
+                return self._run_of_deletions(number)
+            if self.steps[number].name == "truncate_ret":
+                break
+        return []
+
+    def _run_of_deletions(self, number: int) -> list[int]:
+        found = []
+        while number < len(self.steps) and self.steps[number].name == "page_cache_delete":
+            found.append(_int(self.steps[number]))
+            number += 1
+        return found
+
     def batch(self) -> list[int]:
         """Indices of the batch that the thread removes next: a run of deletions before anything is unlocked."""
         found = []

@@ -52,7 +52,7 @@ class Trace:
     """A parsed trace.
 
     Attributes:
-        steps: the events to match, in order; `number` counts within the thread.
+        steps: the events to match or heed, in order; `number` counts within the thread.
         threads: steps of each thread, by its name.
         events: events in the file, including those left out.
         ignored: left-out events by name and reason.
@@ -304,8 +304,7 @@ def trace_from_events(events: Iterable[KernelEvent], path: str, metadata: dict[s
         mine = threads.setdefault(event.thread, [])
         step = Step(position, len(mine), event.line, event.thread, event.name, found)
         mine.append(step)
-        if found.name not in HINTS:
-            steps.append(step)
+        steps.append(step)
     if not steps:
         raise TraceError(f"{path}: no event of a guest_memfd in it")
     probed, probes_from = _probed(meta, listed)
