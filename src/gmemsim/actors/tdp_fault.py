@@ -252,7 +252,10 @@ class TdpFaults(GmemFolios, VmAttributes):
             await t.point(Op("load", vm.spte_label, gfn, gfn + 1, "r"))
         old = root.get(gfn)
         new = Spte(fault.pfn, 1, fault.private, fault.folio)
-        if old is not None and old.pfn == new.pfn and old.private == new.private:
+        if old is not None and old.pfn < 0:
+            # Frozen: another vCPU is about to publish a leaf here (`is_frozen_spte`).
+            ret = self.retry(t, fault, "frozen")
+        elif old is not None and old.pfn == new.pfn and old.private == new.private:
             ret = RetPf.SPURIOUS if self.release.spurious_if_allowed else self.rewrite_spte(t, fault)
         else:
             ret = await self.tdp_mmu_set_spte_atomic(t, fault, root, old, new)
