@@ -1,8 +1,8 @@
 """What an arch must answer: the hooks that KVM and guest_memfd call, and the accesses that hardware judges.
 
 An arch actor owns hardware state (RMP, S-EPT) keyed by frame. It knows pfns, gfns and VMs' identities, and
-nothing of filemaps, slots or locks of the common code. `Arch` itself is the arch of an ordinary VM: every hook
-succeeds and does nothing.
+nothing of filemaps, slots or locks of the common code. `Arch` itself is the arch of an ordinary VM: every
+hook succeeds and does nothing.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, ClassVar, NamedTuple, Protocol
 
 from ..audit.kvm_events import IllegalAccess
+from .costs import CostTable
 from .memory import HOST_KEY, STALE, ZERO, PhysicalMemory
 
 if TYPE_CHECKING:
@@ -41,7 +42,7 @@ class GuestAccess(NamedTuple):
     Attributes:
         kind: `ok`; `npf` (a nested fault although a mapping is there, to be handled as a fault of that gfn);
             `exception` (the guest gets #VC or #VE); `dead` (the VM is killed).
-        value: what was read (`ok` only).
+        value: what was read, or the status that the instruction gave the guest (`ok`); which exception.
         flag: the illegal-access flag of spec arch.md §1.6 or §2.6, if any.
     """
 
@@ -61,6 +62,9 @@ class Arch:
         mirror_root: private mappings live in a page table of their own, so that a zap filter selects.
         needs_launch: the VM must be finalized before guest or pre-fault may touch private memory.
         shared_from_start: guest_memfd accepts INIT_SHARED (A..D: only VM types without private memory).
+        populate_maps: populate works on a leaf that KVM's private table has already (KVM_TDX_INIT_MEM_REGION
+            maps first), so the caller installs it, `set_spte` included, before it calls `populate`.
+        host_faults: flags of accesses that never reach memory, because the host takes a fault instead.
     """
 
     name: ClassVar[str] = "default"
@@ -69,9 +73,16 @@ class Arch:
     mirror_root: ClassVar[bool] = False
     needs_launch: ClassVar[bool] = False
     shared_from_start: ClassVar[bool] = True
+    populate_maps: ClassVar[bool] = False
+    host_faults: ClassVar[frozenset[str]] = frozenset()
 
-    def __init__(self, memory: PhysicalMemory) -> None:
+    def __init__(self, memory: PhysicalMemory, costs: CostTable | None = None) -> None:
+        """Args:
+        memory: frames, their contents, and the hardware tables of the machine.
+        costs: virtual ns per step; default: everything is free.
+        """
         self.memory = memory
+        self.costs = CostTable.zero() if costs is None else costs
         self.flags: list[tuple[str, int]] = []
 
     # -- hooks of guest_memfd ------------------------------------------------------------------
@@ -150,10 +161,7 @@ class Arch:
 
     def clear(self, t: Task, pfn: int) -> None:
         """The host zeroes a frame through its direct map."""
-        flag = self.host_access(t, pfn, True)
-        if flag is not None:
-            self.flag(t, flag, pfn)
-        self.memory.write(pfn, ZERO)
+        self.host_write(t, pfn, ZERO)
 
     def host_read(self, t: Task, pfn: int) -> str:
         """The host reads a frame."""
@@ -163,10 +171,12 @@ class Arch:
         return self.memory.read(pfn)
 
     def host_write(self, t: Task, pfn: int, value: str) -> None:
-        """The host writes a frame."""
+        """The host writes a frame; a write that faults (`host_faults`) changes nothing."""
         flag = self.host_access(t, pfn, True)
         if flag is not None:
             self.flag(t, flag, pfn)
+            if flag in self.host_faults:
+                return
         self.memory.write(pfn, value)
 
     def page_freed(self, t: Task, pfn: int) -> str | None:

@@ -1,15 +1,15 @@
 """Physical memory: frames, who may use them, and what is in them.
 
 A frame's content is one token and the key that it was written with. Reading with another key yields
-`CIPHER`, as memory encryption does; nothing finer (cache lines, integrity tags) is modelled. Fresh frames hold
-`STALE`: whatever the host had there before, which no guest and no user may ever see.
+`CIPHER`, as memory encryption does; nothing finer (cache lines, integrity tags) is modelled. Fresh frames
+hold `STALE`: whatever the host had there before, which no guest and no user may ever see.
 """
 
 from __future__ import annotations
 
-from typing import Final
+from typing import Any, Final
 
-__all__ = ["CIPHER", "HOST_KEY", "STALE", "ZERO", "PhysicalMemory", "data"]
+__all__ = ["CIPHER", "FRAMES", "HOST_KEY", "STALE", "ZERO", "PhysicalMemory", "data"]
 
 STALE: Final = "stale"
 ZERO: Final = "zero"
@@ -17,6 +17,11 @@ CIPHER: Final = "cipher"
 
 #: Key of ordinary, unencrypted accesses.
 HOST_KEY: Final = 0
+
+#: Object label of every step that touches a frame: its content, or what hardware knows about it. One label
+#: for both, because a single access depends on both (an RMP check and the load behind it are one step).
+#: Ranges are pfns.
+FRAMES: Final = "frame"
 
 
 def data(tag: str) -> str:
@@ -31,14 +36,17 @@ class PhysicalMemory:
         value: token per frame that was written since it was allocated; a missing entry reads as `STALE`.
         key: key of the last write where it is not `HOST_KEY`.
         leaked: frames that were taken out of use for good.
+        hardware: tables that the machine has once, whatever the number of VMs (RMP, PAMT, security
+            processor), by name; the arch actors of all VMs find each other's state here.
     """
 
-    __slots__ = ("_free", "_next", "in_use", "key", "leaked", "limit", "value")
+    __slots__ = ("_free", "_next", "hardware", "in_use", "key", "leaked", "limit", "value")
 
     def __init__(self, limit: int = 1 << 40) -> None:
         self.value: dict[int, str] = {}
         self.key: dict[int, int] = {}
         self.leaked: set[int] = set()
+        self.hardware: dict[str, Any] = {}
         self.in_use = 0
         self.limit = limit
         self._free: list[int] = []
@@ -70,10 +78,9 @@ class PhysicalMemory:
 
     def read(self, pfn: int, key: int = HOST_KEY) -> str:
         """What an access with `key` sees."""
-        value = self.value.get(pfn, STALE)
-        if self.key and self.key.get(pfn, HOST_KEY) != key:
+        if (key != HOST_KEY or self.key) and self.key.get(pfn, HOST_KEY) != key:
             return CIPHER
-        return value
+        return self.value.get(pfn, STALE)
 
     def write(self, pfn: int, value: str, key: int = HOST_KEY) -> None:
         """Replace the content of the frame."""
