@@ -1,0 +1,87 @@
+"""What the sources leave open: every UNVERIFIED of spec arch.md as a named choice with its default.
+
+A result that depends on one of these is a result about the choice: run it both ways. Hand a changed set to
+the arch actor, for instance `Snp(memory, choices=attrs.evolve(SnpChoices(),
+rmpupdate_clears_validated=False))`.
+"""
+
+from __future__ import annotations
+
+import attrs
+
+__all__ = ["SnpChoices", "TdxChoices"]
+
+
+@attrs.frozen
+class SnpChoices:
+    """Open points of SEV-SNP.
+
+    Attributes:
+        rmpupdate_clears_validated: an RMPUPDATE that writes the values the entry has already still resets
+            the validated bit (§1.5, §8: believed, not read). False keeps the bit if nothing else changes.
+        region_busy_code: what RMPUPDATE answers while another CPU works on a *different* page of the same
+            2M region. §1.5 allows 3 (in use: the fault fails) and 4 (overlap: the caller spins) and says
+            that both of two such updates succeed, which only 4 gives.
+        entry_busy_code: the same while another CPU works on *this* page.
+        failed_update_state: `firmware` or `pre_guest`: whose the page is between a failed SNP_LAUNCH_UPDATE
+            and SNP_PAGE_RECLAIM. Immutable in both, so that a plain RMPUPDATE does not get it back.
+        replicate_2m: hardware shows `assigned` in all 512 entries of a 2M page (§8: KVM relies on it).
+        in_place_source: populate may be called without a source and then takes the page itself (§1.3, V3 +
+            in-place).
+        scan_stride: look-ups between two traps of the 512-entry scan for a 2M level. 1 is hardware; more is
+            a coarser model with fewer interleavings.
+        overlap_watchdog: turns of the unbounded OVERLAP spin, with the cause unchanged, after which a timed
+            run gives up and reports LIVELOCK. Not a limit that the kernel has.
+    """
+
+    rmpupdate_clears_validated: bool = True
+    region_busy_code: int = 4
+    entry_busy_code: int = 3
+    failed_update_state: str = "firmware"
+    replicate_2m: bool = True
+    in_place_source: bool = False
+    scan_stride: int = 64
+    overlap_watchdog: int = 1000
+
+
+@attrs.frozen
+class TdxChoices:
+    """Open points of TDX, and what differs between module and kernel versions.
+
+    Attributes:
+        exclusive_tree_ops: SEAMCALLs that take the S-EPT tree lock exclusively. Module 1.5: RANGE.BLOCK
+            (§2.3); module 1.0 also `AUG`, `REMOVE` (and DEMOTE).
+        guest_locks_free: a guest ACCEPT locks a FREE entry before it finds out (newer modules do not, §2.3).
+        host_priority: a host call that loses an entry to the guest leaves a mark that makes the guest's
+            next try fail, until a host call had its turn (§2.1).
+        sept_add_mapped_ok: SEPT.ADD over a table that is there succeeds without effect (§8: meaning of
+            NL_MAPPED unknown).
+        sept_ve_disable: a guest access to a PENDING page exits and kills the VM; False raises #VE in the
+            guest (§2.6).
+        zero_step_threshold: EPT faults without progress after which VP.ENTER takes the tree lock
+            exclusively (§2.3).
+        page_references: KVM holds a reference per mapped page and leaks the page if REMOVE or WBINVD fails;
+            without it (the in-place and huge-page trees) guest_memfd is told nothing (§2.2).
+        erratum: the CPU has the partial-write erratum (SPR, EMR).
+        reset_removed: `always` (older kernels), `erratum` or `never`: when KVM zeroes a removed page.
+        host_read_value: `cipher` (garbage) or `zero` (a fixed value): what a host read of a TD page returns
+            (§8).
+        in_place_source: populate may be called without a source and then takes the page itself.
+        measure: PAGE.ADD is followed by MR.EXTEND over the page.
+        module_checks_tracking: PAGE.REMOVE refuses a page that is not blocked and tracked. False shows what
+            the check is for.
+    """
+
+    exclusive_tree_ops: frozenset[str] = frozenset({"BLOCK"})
+    guest_locks_free: bool = False
+    host_priority: bool = True
+    sept_add_mapped_ok: bool = True
+    sept_ve_disable: bool = True
+    zero_step_threshold: int = 6
+    page_references: bool = True
+    erratum: bool = False
+    reset_removed: str = "erratum"
+    host_read_value: str = "cipher"
+    in_place_source: bool = False
+    measure: bool = False
+    module_checks_tracking: bool = True

@@ -1,0 +1,238 @@
+"""SEV-SNP: KVM's hooks over the RMP, and accesses as the RMP judges them (spec arch.md §1)."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, ClassVar, Final
+
+from ..engine.op import Op
+from .base import GuestAccess, HookResult
+from .memory import FRAMES, HOST_KEY
+from .psp import PspCommand
+from .rmp import REGION_PAGES, RmpCode, head_of, pages_of, region_of
+from .snp_host import EIO, SnpHost
+
+if TYPE_CHECKING:
+    from ..engine.task import Task
+    from .base import VmIdentity
+
+__all__ = ["Snp"]
+
+ENOENT: Final = -2
+EEXIST: Final = -17
+EINVAL: Final = -22
+
+#: Folio order of a 2M page.
+ORDER_2M: Final = 9
+
+
+class Snp(SnpHost):
+    """Arch actor of an SEV-SNP VM.
+
+    Frames carry the guest's ASID as memory key once the guest or the firmware has written them, so a host
+    read of a private page, and a guest read of a page that it never wrote, see ciphertext.
+
+    Flags, by where they come from:
+
+    * host accesses: `HOST_RMP_VIOLATION` (a write; faults), `HOST_READ_CIPHERTEXT`;
+    * frames that go back to the allocator: `RMP_LEAK`;
+    * guest accesses: `RMP_GPA_STALE`, `RMP_ASID_STALE` (private access, entry of another address or guest:
+      the guest faults for ever), `RMP_SHARED_STALE` (shared access to a frame that is still assigned),
+      `DOUBLE_VALIDATE`;
+    * the kernel's own loop: `LIVELOCK`.
+    """
+
+    has_private_memory: ClassVar[bool] = True
+    hardware_private: ClassVar[bool] = True
+    needs_launch: ClassVar[bool] = True
+    shared_from_start: ClassVar[bool] = False
+
+    @staticmethod
+    def asid(vm: VmIdentity) -> int:
+        """The VM's ASID; 0 is the host's."""
+        return vm.ident + 1
+
+    def guest_key(self, vm: VmIdentity, private: bool) -> int:
+        return self.asid(vm) if private else HOST_KEY
+
+    # -- hooks of guest_memfd (§1.3) -----------------------------------------------------------
+
+    async def prepare(self, t: Task, vm: VmIdentity, gfn: int, pfn: int, order: int) -> HookResult:
+        """`sev_gmem_prepare`: assign the frame to the guest unless it is assigned already, to whomever.
+
+        Idempotence rests on the assigned bit alone; neither ASID, address nor level is compared. Content is
+        not touched. -ENOENT (look-up), -EINVAL (RMPUPDATE).
+        """
+        entry = await self.rmp.lookup(t, pfn)
+        if entry is None:
+            return HookResult(ENOENT, False)
+        if entry.assigned:
+            return HookResult(0, False)
+        level = 1
+        if order >= ORDER_2M and await self.region_is_shared(t, head_of(pfn)):
+            level = 2
+            # The gfn is taken to be congruent; nothing checks it (§5.1 B15).
+            pfn = head_of(pfn)
+            gfn = head_of(gfn)
+        if await self.rmp_make_private(t, pfn, gfn, level, self.asid(vm)):
+            return HookResult(EINVAL, False)
+        return HookResult(0, True)
+
+    async def invalidate(self, t: Task, start: int, end: int) -> None:
+        """`sev_gmem_invalidate`: frames [start, end) leave the page cache and become the host's again.
+
+        A frame whose RMPUPDATE fails stays private and goes back to the allocator all the same (`RMP_LEAK`).
+        """
+        pfn = start
+        while pfn < end:
+            pfn += await self._invalidate_one(t, pfn, end)
+
+    async def _invalidate_one(self, t: Task, pfn: int, end: int) -> int:
+        entry = await self.rmp.lookup(t, pfn)
+        if entry is None or not entry.assigned:
+            return 1
+        level = 1
+        if entry.level > 1:
+            if pfn % REGION_PAGES == 0 and pfn + REGION_PAGES <= end:
+                level = 2
+            else:
+                # A failure is reported, and the update below tried all the same.
+                await self.snp_rmptable_psmash(t, pfn)
+        pages = pages_of(level)
+        if await self.rmp_make_shared(t, pfn, level) == 0:
+            # Dirty lines of the guest carry its key; nothing else would write them back.
+            await t.spend(self.costs.clflush_4k * pages)
+        return pages
+
+    async def make_shared(self, t: Task, pfn: int, pages: int) -> None:
+        """`sev_gmem_make_shared`; body not found (§8), taken to be that of invalidate."""
+        await self.invalidate(t, pfn, pfn + pages)
+
+    # -- launch (§1.3 populate) ----------------------------------------------------------------
+
+    async def populate(
+        self, t: Task, vm: VmIdentity, gfn: int, pfn: int, source: str | None, page_type: str = "normal"
+    ) -> int:
+        """`sev_gmem_post_populate` for one page: copy, assign as immutable, have it measured and encrypted.
+
+        `page_type` is `normal` or `zero` (no source, the firmware zeroes).
+
+        Returns:
+            0; -EINVAL (no source, or no look-up); -EEXIST (assigned); -EFAULT (RMPUPDATE); -EIO (firmware, or
+            fault point `psp_launch_update`), after the page was taken back or, failing that, leaked.
+        """
+        zero = page_type == "zero"
+        if source is None and not zero and not self.choices.in_place_source:
+            return EINVAL
+        entry = await self.rmp.lookup(t, pfn)
+        if entry is None:
+            return EINVAL
+        if entry.assigned:
+            return EEXIST
+        if source is not None and not zero:
+            if t.traps:
+                await t.point(Op("store", FRAMES, pfn, pfn + 1))
+            self.host_write(t, pfn, source)
+        asid = self.asid(vm)
+        ret = await self.rmp_make_private(t, pfn, gfn, 1, asid, immutable=True)
+        if ret:
+            return ret
+        command = PspCommand("SNP_LAUNCH_UPDATE", asid, pfn, gfn, zero, t.fault("psp_launch_update"))
+        if await self.psp.call(t, command):
+            await self.snp_page_reclaim(t, asid, pfn)
+            return EIO
+        return 0
+
+    async def launch_finish(self, t: Task, vm: VmIdentity) -> int:
+        """`snp_launch_finish`: 0; -EINVAL a second time; -EIO (firmware; fault point `psp_launch_finish`)."""
+        asid = self.asid(vm)
+        if asid in self.psp.finished:
+            return EINVAL
+        fail = t.fault("psp_launch_finish")
+        return EIO if await self.psp.call(t, PspCommand("SNP_LAUNCH_FINISH", asid, fail=fail)) else 0
+
+    # -- MMU -----------------------------------------------------------------------------------
+
+    def max_level(self, pfn: int, private: bool) -> int:
+        """`sev_gmem_max_mapping_level`: never larger than the RMP entry; no opinion on shared memory."""
+        if not private:
+            return 0
+        if not self.rmp.entry(pfn).assigned:
+            return 1
+        return self.rmp.entry(head_of(pfn)).level
+
+    # -- guest (§1.6) --------------------------------------------------------------------------
+
+    async def guest_access(
+        self, t: Task, vm: VmIdentity, gfn: int, pfn: int, private: bool, write: str | None
+    ) -> GuestAccess:
+        """One load or store; the RMP check and the access are one step, as the hardware makes them.
+
+        Private: `npf` if the frame is the host's or somebody else's, #VC if it is not validated. Shared:
+        `npf` for a write to an assigned frame; a read is not checked and sees ciphertext.
+        """
+        if t.traps:
+            read = write is None
+            await t.point(Op("load" if read else "store", FRAMES, pfn, pfn + 1, "r" if read else "w"))
+        entry = self.rmp.entry(pfn)
+        key = self.guest_key(vm, private)
+        flag = ""
+        if private:
+            if not entry.assigned:
+                return GuestAccess("npf")
+            flag = self.rmp.owner_flag(pfn, key, gfn)
+            if flag:
+                return GuestAccess("npf", flag=flag)
+            if not entry.validated:
+                return GuestAccess("exception", "#VC")
+        elif entry.assigned:
+            flag = "RMP_SHARED_STALE"
+            if write is not None:
+                return GuestAccess("npf", flag=flag)
+        if write is not None:
+            self.memory.write(pfn, write, key)
+            return GuestAccess("ok", write, flag)
+        return GuestAccess("ok", self.memory.read(pfn, key), flag)
+
+    async def pvalidate(
+        self, t: Task, vm: VmIdentity, gfn: int, pfn: int, validate: bool, level: int = 1
+    ) -> GuestAccess:
+        """PVALIDATE of the page behind `gfn`: transitions 4 and 5.
+
+        `ok` with value `validated`, `rescinded`, `no_change` (flag DOUBLE_VALIDATE) or `size_mismatch`; or
+        `npf`.
+        """
+        code = await self.rmp.pvalidate(t, pfn, validate, self.asid(vm), gfn, level)
+        if code is None:
+            entry = self.rmp.entry(pfn)
+            return GuestAccess(
+                "npf", flag=self.rmp.owner_flag(pfn, self.asid(vm), gfn) if entry.assigned else ""
+            )
+        if code == RmpCode.NO_CHANGE:
+            return GuestAccess("ok", "no_change", "DOUBLE_VALIDATE")
+        if code == RmpCode.SIZE_MISMATCH:
+            return GuestAccess("ok", "size_mismatch")
+        return GuestAccess("ok", "validated" if validate else "rescinded")
+
+    async def guest_accept(self, t: Task, vm: VmIdentity, gfn: int, pfn: int) -> GuestAccess:
+        """PVALIDATE(1) as the common code asks for it; flags are recorded here."""
+        result = await self.pvalidate(t, vm, gfn, pfn, True)
+        if result.flag:
+            self.flag(t, result.flag, pfn)
+        return result
+
+    # -- host (§1.6) ---------------------------------------------------------------------------
+
+    def host_access(self, t: Task, pfn: int, write: bool) -> str | None:
+        """A write faults on an assigned frame, and through a large mapping of a region that holds one."""
+        if not self.rmp.entry(pfn).assigned:
+            region = region_of(pfn)
+            if write and self.rmp.assigned.get(region) and region not in self.split:
+                return "HOST_RMP_VIOLATION"
+            return None
+        return "HOST_RMP_VIOLATION" if write else "HOST_READ_CIPHERTEXT"
+
+    def page_freed(self, t: Task, pfn: int) -> str | None:
+        """`RMP_LEAK`, unless the kernel leaked the frame knowingly."""
+        if self.rmp.entry(pfn).assigned and pfn not in self.memory.leaked:
+            return "RMP_LEAK"
+        return None

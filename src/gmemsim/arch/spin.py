@@ -1,0 +1,112 @@
+"""Contention as hardware does it: locks that never queue, and software that spins because of them.
+
+A `TryLock` answers at once, taken or busy; nobody waits in it. Whoever retries does so outside, in a loop
+of its own, and `SpinWait` is one turn of such a loop.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from ..engine.errors import ModelError
+from ..engine.op import Op
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+    from ..engine.task import Task
+
+__all__ = ["SpinWait", "TryLock"]
+
+
+def _nobody() -> Iterable[str]:
+    return ()
+
+
+class SpinWait:
+    """One turn of a spin loop.
+
+    In a timed run a turn costs time. In an exploring run all turns between two changes of the object are
+    the same step that changes nothing, so the task sleeps until `changed`: no schedule of interest is lost,
+    and a strategy that is unfair to the others cannot spin forever. If nothing ever changes, the engine
+    reports a deadlock on this object's label.
+    """
+
+    __slots__ = ("_holders", "_op", "_waiters", "label")
+
+    def __init__(self, label: str, holders: Callable[[], Iterable[str]] = _nobody) -> None:
+        self.label = label
+        self._holders = holders
+        self._op = Op("wait", label)
+        self._waiters: list[Task] = []
+
+    def holders(self) -> Iterable[str]:
+        return self._holders()
+
+    async def turn(self, t: Task, ns: int) -> None:
+        """Spin once (`ns` virtual ns, at least 1 so that time moves on even when everything is free)."""
+        if t.traps:
+            self._waiters.append(t)
+            await t.park(self, self._op)
+        else:
+            await t.spend(max(ns, 1))
+
+    def changed(self, t: Task) -> None:
+        """Something happened that may end the spin of others."""
+        waiters, self._waiters = self._waiters, []
+        for task in waiters:
+            t.engine.wake(task)
+
+
+class TryLock:
+    """A lock of hardware or firmware with shared and exclusive mode: taken or busy, at once.
+
+    Attributes:
+        owner: who holds it exclusively, or None.
+        sharers: number of shared holds.
+        wait: for tasks that retry.
+    """
+
+    __slots__ = ("_ops", "label", "owner", "sharers", "wait")
+
+    def __init__(self, label: str) -> None:
+        self.label = label
+        self.owner: Task | None = None
+        self.sharers = 0
+        self.wait = SpinWait(f"{label}.retry")
+        self._ops = (
+            Op("try", label, mode="r"),
+            Op("try", label),
+            Op("release", label, mode="r"),
+            Op("release", label),
+        )
+
+    async def try_lock(self, t: Task, exclusive: bool) -> bool:
+        """Take the lock, or return False; never waits."""
+        if t.traps:
+            await t.point(self._ops[exclusive])
+        if self.owner is not None or (exclusive and self.sharers):
+            return False
+        if exclusive:
+            self.owner = t
+        else:
+            self.sharers += 1
+        return True
+
+    async def unlock(self, t: Task, exclusive: bool) -> None:
+        """Give the lock back in the mode that it was taken in.
+
+        Raises:
+            ModelError: `t` does not hold it so.
+        """
+        if t.traps:
+            await t.point(self._ops[2 + exclusive])
+        if exclusive:
+            if self.owner is not t:
+                raise ModelError(f"{t.name} releases {self.label} without holding it exclusively")
+            self.owner = None
+        else:
+            if not self.sharers:
+                raise ModelError(f"{t.name} releases {self.label}, which nobody shares")
+            self.sharers -= 1
+        self.wait.changed(t)
