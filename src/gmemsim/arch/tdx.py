@@ -1,0 +1,288 @@
+"""TDX: KVM's hooks over the module's S-EPT, and the guest's and host's accesses (spec arch.md §2)."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, ClassVar, Final
+
+from ..engine.op import Op
+from .base import GuestAccess
+from .memory import FRAMES, HOST_KEY, ZERO
+from .sept import SeptState
+from .tdx_host import EBUSY, EIO, TdxHost
+from .tdx_module import TdxStatus
+
+if TYPE_CHECKING:
+    from ..engine.task import Task
+    from .base import VmIdentity
+    from .tdx_module import Td
+
+__all__ = ["Tdx"]
+
+EINVAL: Final = -22
+EOPNOTSUPP: Final = -95
+
+
+class Tdx(TdxHost):
+    """Arch actor of a TD, 4K pages.
+
+    Preparing a page does nothing; a private leaf becomes the guest's when it is augmented, which happens
+    under mmu_lock held for reading and may be BUSY. Zapping a leaf destroys its content.
+
+    Flags, by where they come from:
+
+    * host accesses: `TDX_POISON_WRITE` (a write; nothing happens yet), `TDX_HOST_READ` (soft);
+    * guest accesses: `TDX_MCE` (read of a poisoned line: the TD dies), `TDX_LOST_PAGE` (an accepted page
+      came back pending: the TD dies), `TLB_STALE` (a translation outlived its page);
+    * the module's refusals, each of which kills the VM: `PAMT_DOUBLE_MAP` (a frame that has an owner),
+      `TLB_STALE` (REMOVE of a page that was not blocked and tracked), `KVM_BUG` (anything else, BUSY twice
+      included);
+    * frames that go back to the allocator: `SEPT_UAF`.
+    """
+
+    has_private_memory: ClassVar[bool] = True
+    hardware_private: ClassVar[bool] = True
+    mirror_root: ClassVar[bool] = True
+    needs_launch: ClassVar[bool] = True
+    shared_from_start: ClassVar[bool] = False
+    populate_maps: ClassVar[bool] = True
+
+    def guest_key(self, vm: VmIdentity, private: bool) -> int:
+        return self.td(vm).key if private else HOST_KEY
+
+    # -- hooks of guest_memfd: prepare, invalidate and make_shared do nothing ------------------
+
+    async def invalidate_range(self, t: Task, vm: VmIdentity, start: int, end: int) -> None:
+        """Drop leaves that populate added behind KVM's page table (see `populate`); no kernel has such."""
+        td = self.td(vm)
+        for gfn in sorted(gfn for gfn in td.unmirrored if start <= gfn < end):
+            entry = td.sept.find(gfn)
+            td.unmirrored.discard(gfn)
+            if entry is not None and entry.leaf:
+                await self.remove_leaf(t, td, gfn, entry.pfn)
+
+    async def populate(self, t: Task, vm: VmIdentity, gfn: int, pfn: int, source: str | None) -> int:
+        """`tdx_gmem_post_populate`: PAGE.ADD of one page that KVM's private table maps already.
+
+        A caller that did not map it first is helped: the leaf is noted as `unmirrored`, and the first
+        `set_spte` of the gfn finds it.
+
+        Returns:
+            0; -EOPNOTSUPP (no source); -EINVAL (the TD is finalized); -EBUSY (userspace tries again);
+            -EIO (the page is there already, or the module refuses for another reason).
+        """
+        td = self.td(vm)
+        if source is None and not self.choices.in_place_source:
+            return EOPNOTSUPP
+        if td.runnable:
+            return EINVAL
+        mapped = gfn in td.premapped
+        if not mapped:
+            ret = await self._link_table(t, td, gfn)
+            if ret:
+                return ret
+        content = self.memory.read(pfn) if source is None else source
+        code = await self.module.page_add(t, td, gfn, pfn, content)
+        if code == TdxStatus.OPERAND_BUSY:
+            return EBUSY
+        if code == TdxStatus.PAGE_METADATA_INCORRECT:
+            self.flag(t, "PAMT_DOUBLE_MAP", pfn)
+        if code:
+            return EIO
+        if mapped:
+            del td.premapped[gfn]
+        else:
+            td.unmirrored.add(gfn)
+        return 0
+
+    async def launch_finish(self, t: Task, vm: VmIdentity) -> int:
+        """`tdx_td_finalize`: 0, or -EINVAL (finalized already, or a mapped page was never added)."""
+        td = self.td(vm)
+        if td.runnable or td.premapped:
+            return EINVAL
+        if t.traps:
+            await t.point(Op("rmw", td.sept.label))
+        td.runnable = True
+        return 0
+
+    # -- hooks of the MMU ----------------------------------------------------------------------
+
+    async def set_spte(self, t: Task, vm: VmIdentity, gfn: int, pfn: int, private: bool) -> int:
+        """A leaf becomes visible: AUG once the TD is runnable, a mere count before (mirror entry frozen).
+
+        Returns:
+            0; -EBUSY (a try-lock was taken: the fault is retried); -EIO (the VM is dead).
+        """
+        if not private:
+            return 0
+        td = self.td(vm)
+        if td.dead:
+            return EIO
+        if gfn in td.unmirrored:
+            td.unmirrored.discard(gfn)
+            return 0
+        ret = await self._link_table(t, td, gfn)
+        if ret:
+            return ret
+        if not td.runnable:
+            td.premapped[gfn] = pfn
+            return 0
+        code = await self.module.page_aug(t, td, gfn, pfn)
+        if code == TdxStatus.OPERAND_BUSY:
+            await t.spend(self.costs.busy_retry)
+            return EBUSY
+        if code == TdxStatus.PAGE_METADATA_INCORRECT:
+            return self.kvm_bug(t, td, pfn, "PAMT_DOUBLE_MAP")
+        return self.kvm_bug(t, td, pfn) if code else 0
+
+    async def _link_table(self, t: Task, td: Td, gfn: int) -> int:
+        """The S-EPT table above a leaf: 0, -EBUSY or -EIO."""
+        if t.traps:
+            await t.point(td.sept.op("load", gfn, 2, "r"))
+        if td.sept.state(gfn, 2) == SeptState.NL_MAPPED:
+            return 0
+        # KVM freezes the mirror's own entry for the table; whoever meets that, or finds it there, retries.
+        region = td.sept.key(gfn, 2)[1]
+        if t.traps:
+            await t.point(td.sept.op("rmw", gfn, 2))
+        if region in td.linking or td.sept.state(gfn, 2) != SeptState.FREE:
+            return EBUSY
+        td.linking.add(region)
+        code = await self.module.sept_add(t, td, gfn)
+        td.linking.discard(region)
+        if code == TdxStatus.OPERAND_BUSY:
+            await t.spend(self.costs.busy_retry)
+            return EBUSY
+        return self.kvm_bug(t, td, -1) if code else 0
+
+    async def remove_sptes(self, t: Task, vm: VmIdentity, leaves: list[tuple[int, int]]) -> None:
+        """Leaves were zapped from the mirror: BLOCK, TRACK and kick, REMOVE for each (`remove_leaf`)."""
+        td = self.td(vm)
+        for gfn, pfn in leaves:
+            td.unmirrored.discard(gfn)
+            await self.remove_leaf(t, td, gfn, pfn)
+
+    def max_level(self, pfn: int, private: bool) -> int:
+        """4K for private memory, no opinion on shared."""
+        return 1 if private else 0
+
+    # -- guest ---------------------------------------------------------------------------------
+
+    async def guest_access(
+        self, t: Task, vm: VmIdentity, gfn: int, pfn: int, private: bool, write: str | None
+    ) -> GuestAccess:
+        """One load or store. A private one goes by the vCPU's own TLB and the S-EPT, not by `pfn`.
+
+        Private: `npf` without a usable leaf; `dead` (or #VE, `sept_ve_disable`) on a pending one. A vCPU
+        that is kicked in the middle repeats the access.
+        """
+        td = self.td(vm)
+        if not private:
+            return await self._shared_access(t, pfn, write)
+        vcpu = td.epochs.vcpu(t)
+        while True:
+            await self.enter_guest(t, td, vcpu)
+            if td.dead:
+                return GuestAccess("dead")
+            frame = vcpu.tlb.get(gfn)
+            if frame is None:
+                if t.traps:
+                    await t.point(td.sept.op("load", gfn, mode="r"))
+                if vcpu.epoch is None:
+                    continue
+                entry = td.sept.walk(gfn)
+                if entry is None or entry.state not in (SeptState.PENDING, SeptState.MAPPED):
+                    vcpu.faults += 1
+                    await self.exit_guest(t, td, vcpu)
+                    return GuestAccess("npf")
+                if entry.state == SeptState.PENDING:
+                    return self._pending(td, gfn)
+                vcpu.tlb[gfn] = frame = entry.pfn
+            if t.traps:
+                read = write is None
+                await t.point(Op("load" if read else "store", FRAMES, frame, frame + 1, "r" if read else "w"))
+            if vcpu.epoch is None:
+                continue
+            vcpu.faults = 0
+            return self._private_access(td, gfn, frame, write)
+
+    def _pending(self, td: Td, gfn: int) -> GuestAccess:
+        """Access before accept; a page that the guest had accepted was taken from it in between."""
+        if not self.choices.sept_ve_disable:
+            return GuestAccess("exception", "#VE")
+        td.dead = True
+        return GuestAccess("dead", flag="TDX_LOST_PAGE" if gfn in td.accepted else "")
+
+    def _private_access(self, td: Td, gfn: int, pfn: int, write: str | None) -> GuestAccess:
+        owner = self.module.pamt.get(pfn)
+        flag = "" if owner is not None and (owner.td, owner.gfn) == (td.ident, gfn) else "TLB_STALE"
+        if write is not None:
+            self.memory.write(pfn, write, td.key)
+            return GuestAccess("ok", write, flag)
+        if pfn in self.module.poisoned and not flag:
+            td.dead = True
+            return GuestAccess("dead", flag="TDX_MCE")
+        return GuestAccess("ok", self.memory.read(pfn, td.key), flag)
+
+    async def _shared_access(self, t: Task, pfn: int, write: str | None) -> GuestAccess:
+        """Through the shared EPT: the same as a host access."""
+        if t.traps:
+            read = write is None
+            await t.point(Op("load" if read else "store", FRAMES, pfn, pfn + 1, "r" if read else "w"))
+        flag = self.host_access(t, pfn, write is not None) or ""
+        if write is not None:
+            self.memory.write(pfn, write)
+            return GuestAccess("ok", write, flag)
+        return GuestAccess("ok", self.memory.read(pfn), flag)
+
+    async def accept(self, t: Task, vm: VmIdentity, gfn: int) -> GuestAccess:
+        """TDG.MEM.PAGE.ACCEPT of 4K: `ok` (value `accepted`, `already_accepted`, `busy`), `npf`, `dead`."""
+        td = self.td(vm)
+        vcpu = td.epochs.vcpu(t)
+        while True:
+            await self.enter_guest(t, td, vcpu)
+            if td.dead:
+                return GuestAccess("dead")
+            if vcpu.epoch is not None:
+                break
+        vcpu.in_module = True
+        code = await self.module.page_accept(t, td, gfn)
+        vcpu.in_module = False
+        td.kick.changed(t)
+        if code == TdxStatus.EPT_VIOLATION:
+            vcpu.faults += 1
+            await self.exit_guest(t, td, vcpu)
+            return GuestAccess("npf")
+        if code == TdxStatus.OPERAND_BUSY:
+            return GuestAccess("ok", "busy")
+        vcpu.faults = 0
+        return GuestAccess("ok", "accepted" if code == TdxStatus.SUCCESS else "already_accepted")
+
+    async def guest_accept(self, t: Task, vm: VmIdentity, gfn: int, pfn: int) -> GuestAccess:
+        """`accept`, as the common code asks for it."""
+        return await self.accept(t, vm, gfn)
+
+    def guest_release(self, vm: VmIdentity, gfn: int) -> None:
+        """The guest gives a page back (converts it to shared): finding it pending later is no loss."""
+        self.td(vm).accepted.discard(gfn)
+
+    # -- host ----------------------------------------------------------------------------------
+
+    def host_access(self, t: Task, pfn: int, write: bool) -> str | None:
+        """A write to a TD's page poisons it, which the TD's next read notices; a read sees garbage."""
+        module = self.module
+        if pfn not in module.pamt:
+            if write:
+                module.poisoned.discard(pfn)
+            return None
+        if not write:
+            return "TDX_HOST_READ"
+        module.poisoned.add(pfn)
+        return "TDX_POISON_WRITE"
+
+    def host_read(self, t: Task, pfn: int) -> str:
+        value = super().host_read(t, pfn)
+        return ZERO if self.choices.host_read_value == "zero" and pfn in self.module.pamt else value
+
+    def page_freed(self, t: Task, pfn: int) -> str | None:
+        """`SEPT_UAF`, unless KVM kept its reference and the frame is leaked."""
+        return "SEPT_UAF" if pfn in self.module.pamt and pfn not in self.memory.leaked else None

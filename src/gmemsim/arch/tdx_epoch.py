@@ -1,0 +1,87 @@
+"""TLB tracking of a TD: epochs, and the vCPUs that are inside the guest (spec arch.md §2.1, §2.3).
+
+A blocked page may be removed once every vCPU that could still hold its translation has left the guest. The
+module does not count translations but epochs: TRACK starts a new one, each vCPU belongs to the epoch in
+which it entered.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from .spin import TryLock
+
+if TYPE_CHECKING:
+    from ..engine.task import Task
+
+__all__ = ["Epochs", "TdVcpu"]
+
+
+class TdVcpu:
+    """One vCPU as the module sees it.
+
+    Attributes:
+        epoch: the TD epoch in which it entered the guest, or None while it is outside.
+        last_epoch: of its last entry; a later epoch at the next entry flushes its TLB.
+        tlb: translations that it holds, gfn to pfn.
+        faults: EPT faults since it last made progress.
+        in_module: inside a SEAMCALL or TDCALL, where a kick has to wait for it.
+    """
+
+    __slots__ = ("epoch", "faults", "in_module", "last_epoch", "tlb")
+
+    def __init__(self) -> None:
+        self.epoch: int | None = None
+        self.last_epoch = 0
+        self.tlb: dict[int, int] = {}
+        self.faults = 0
+        self.in_module = False
+
+
+class Epochs:
+    """Epoch state of one TD.
+
+    Attributes:
+        lock: the TD epoch resource: VP.ENTER shared, TRACK exclusive.
+        epoch: the current one.
+        count: vCPUs inside the guest that entered in an even and in an odd epoch.
+        vcpus: by the task that runs the vCPU.
+    """
+
+    __slots__ = ("count", "epoch", "lock", "vcpus")
+
+    def __init__(self, label: str) -> None:
+        self.lock = TryLock(f"{label}.epoch")
+        self.epoch = 1
+        self.count = [0, 0]
+        self.vcpus: dict[Task, TdVcpu] = {}
+
+    def vcpu(self, t: Task) -> TdVcpu:
+        """The vCPU that `t` runs."""
+        found = self.vcpus.get(t)
+        if found is None:
+            self.vcpus[t] = found = TdVcpu()
+        return found
+
+    def entered(self, vcpu: TdVcpu) -> None:
+        """`vcpu` is inside the guest from now on."""
+        if vcpu.last_epoch != self.epoch:
+            vcpu.tlb.clear()
+        vcpu.epoch = vcpu.last_epoch = self.epoch
+        self.count[self.epoch & 1] += 1
+
+    def left(self, vcpu: TdVcpu) -> None:
+        """`vcpu` is outside the guest, if it was not already."""
+        if vcpu.epoch is not None:
+            self.count[vcpu.epoch & 1] -= 1
+            vcpu.epoch = None
+
+    def previous_busy(self) -> bool:
+        """Whether a vCPU is still inside from the epoch before."""
+        return self.count[(self.epoch - 1) & 1] != 0
+
+    def tracked(self, bepoch: int) -> bool:
+        """Whether no vCPU can hold a translation that was blocked in `bepoch`."""
+        if bepoch == self.epoch - 1:
+            return self.count[bepoch & 1] == 0
+        return bepoch < self.epoch - 1

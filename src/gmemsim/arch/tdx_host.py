@@ -1,0 +1,163 @@
+"""KVM's side of a TD: calls that may be BUSY, kicks, and the removal of a leaf (spec arch.md §2.2)."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, ClassVar, Final
+
+from ..engine.op import Op
+from .base import Arch
+from .choices import TdxChoices
+from .memory import ZERO
+from .tdx_module import Td, TdxModule, TdxStatus
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+    from ..engine.task import Task
+    from .base import VmIdentity
+    from .costs import CostTable
+    from .memory import PhysicalMemory
+    from .tdx_epoch import TdVcpu
+
+__all__ = ["TdxHost"]
+
+EIO: Final = -5
+EBUSY: Final = -16
+
+
+class TdxHost(Arch):
+    """What the hooks of `Tdx` are made of.
+
+    The module belongs to the machine: actors on one `PhysicalMemory` share it, the first one's costs and the
+    last choices given included.
+    """
+
+    name: ClassVar[str] = "tdx"
+
+    def __init__(
+        self, memory: PhysicalMemory, costs: CostTable | None = None, choices: TdxChoices | None = None
+    ) -> None:
+        super().__init__(memory, costs)
+        if "tdx" not in memory.hardware:
+            memory.hardware["tdx"] = TdxModule(memory, TdxChoices(), self.costs)
+        self.module: TdxModule = memory.hardware["tdx"]
+        if choices is not None:
+            self.choices = choices
+
+    @property
+    def choices(self) -> TdxChoices:
+        """The machine's; setting them changes them for every actor on it."""
+        return self.module.choices
+
+    @choices.setter
+    def choices(self, choices: TdxChoices) -> None:
+        self.module.choices = choices
+        for td in self.module.tds.values():
+            td.sept.choices = choices
+
+    def td(self, vm: VmIdentity) -> Td:
+        """The TD of a VM."""
+        found = self.module.tds.get(vm.ident)
+        if found is None:
+            self.module.tds[vm.ident] = found = Td(vm.ident, vm.label, self.choices)
+        return found
+
+    # -- vCPUs ---------------------------------------------------------------------------------
+
+    async def enter_guest(self, t: Task, td: Td, vcpu: TdVcpu) -> None:
+        """KVM_RUN's loop: try to enter until the vCPU is inside the guest (or the VM is dead)."""
+        while vcpu.epoch is None and not td.dead:
+            if td.no_vcpus:
+                await td.gate.turn(t, self.costs.busy_retry)
+            elif not await self.module.vp_enter(t, td, vcpu):
+                lock = td.epochs.lock
+                if lock.owner is not None:
+                    await lock.wait.turn(t, self.costs.busy_retry)
+                elif td.tree.owner is not None or td.tree.sharers:
+                    await td.tree.wait.turn(t, self.costs.busy_retry)
+
+    async def exit_guest(self, t: Task, td: Td, vcpu: TdVcpu) -> None:
+        """The vCPU leaves the guest by itself."""
+        if t.traps:
+            await t.point(Op("release", td.epochs.lock.label))
+        td.epochs.left(vcpu)
+
+    async def kick_vcpus(self, t: Task, td: Td) -> None:
+        """Interrupt every vCPU and wait until each has been outside the guest once.
+
+        A vCPU between two instructions leaves at once and repeats the interrupted one later; one inside the
+        module finishes its call first.
+        """
+        if t.traps:
+            await t.point(Op("rmw", td.epochs.lock.label))
+        vcpus = td.epochs.vcpus
+        await t.spend(self.costs.tlb_shootdown(len(vcpus)))
+        for vcpu in list(vcpus.values()):
+            while vcpu.in_module:
+                await td.kick.turn(t, self.costs.busy_retry)
+            td.epochs.left(vcpu)
+
+    async def do_no_vcpus(self, t: Task, td: Td, call: Callable[[], Awaitable[int]]) -> int:
+        """A call that must not stay BUSY: its second and last try has every vCPU kept out of the guest."""
+        code = await call()
+        if code != TdxStatus.OPERAND_BUSY:
+            return code
+        td.no_vcpus = True
+        await self.kick_vcpus(t, td)
+        code = await call()
+        td.no_vcpus = False
+        td.gate.changed(t)
+        return code
+
+    def kvm_bug(self, t: Task, td: Td, pfn: int, flag: str = "KVM_BUG") -> int:
+        """`KVM_BUG_ON`: the VM is dead; `flag` says what the module objected to. Returns -EIO."""
+        td.dead = True
+        td.gate.changed(t)
+        self.flag(t, flag, pfn)
+        return EIO
+
+    # -- zap (mmu_lock held for writing) -------------------------------------------------------
+
+    async def remove_leaf(self, t: Task, td: Td, gfn: int, pfn: int) -> int:
+        """BLOCK, TRACK and kick, REMOVE, write back, reset: 0, or -EIO and the VM is dead.
+
+        TRACK and the kick are left out until the TD is runnable. With `page_references` a frame whose
+        removal failed is leaked; without it nobody is told.
+        """
+        if gfn in td.premapped:
+            # Counted but never added: BLOCK fails on the free entry, and that is taken for success.
+            del td.premapped[gfn]
+            await self.do_no_vcpus(t, td, lambda: self.module.range_block(t, td, gfn))
+            return 0
+        ret = await self._remove_leaf(t, td, gfn, pfn)
+        if ret and self.choices.page_references:
+            self.memory.leak(pfn)
+        return ret
+
+    async def _remove_leaf(self, t: Task, td: Td, gfn: int, pfn: int) -> int:
+        module = self.module
+        if await self.do_no_vcpus(t, td, lambda: module.range_block(t, td, gfn)):
+            return self.kvm_bug(t, td, pfn)
+        if td.runnable and await self.track(t, td):
+            return self.kvm_bug(t, td, pfn)
+        code = await self.do_no_vcpus(t, td, lambda: module.page_remove(t, td, gfn))
+        if code in (TdxStatus.NOT_BLOCKED, TdxStatus.TRACKING_NOT_DONE):
+            return self.kvm_bug(t, td, pfn, "TLB_STALE")
+        if code or await module.page_wbinvd(t, pfn):
+            return self.kvm_bug(t, td, pfn)
+        await self._reset(t, pfn)
+        return 0
+
+    async def track(self, t: Task, td: Td) -> int:
+        """TRACK, then always a kick: afterwards nobody is inside from the epoch before."""
+        code = await self.do_no_vcpus(t, td, lambda: self.module.mem_track(t, td))
+        await self.kick_vcpus(t, td)
+        return code
+
+    async def _reset(self, t: Task, pfn: int) -> None:
+        """Zero the frame with 64-byte stores, where the CPU (or the kernel's age) wants it."""
+        how = self.choices.reset_removed
+        if how == "always" or (how == "erratum" and self.choices.erratum):
+            await t.spend(self.costs.reset_4k)
+            self.memory.write(pfn, ZERO)
+            self.module.poisoned.discard(pfn)
