@@ -49,13 +49,13 @@ class Baseline(Kernel):
             return EFAULT, None
         folio = await self.kvm_gmem_get_checked_folio(t, file, slot, index)
         if isinstance(folio, int):
-            await self.fput(t, file)
+            await self.fput_later(t, file)
             return folio, None
         ret = await self.kvm_gmem_make_ready(t, vm, file.inode, folio, gfn)
         await self.folio_unlock(t, folio)
         if ret:
             await self.folio_put(t, file.inode, folio)
-        await self.fput(t, file)
+        await self.fput_later(t, file)
         return (ret, None) if ret else (0, folio)
 
     async def kvm_gmem_make_ready(self, t: Task, vm: Vm, inode: GmemInode, folio: Folio, gfn: int) -> int:
