@@ -63,9 +63,10 @@ class Mutex:
             await t.park(self, self._wait)
             if self.owner is None and self._handoff_to in (None, t):
                 break
-            # Overtaken: back to the head, and the next release is for us.
+            # Overtaken: back to the head, and the next release is for us, unless another was overtaken before.
             self._waiters.appendleft(t)
-            self._handoff_to = t
+            if self._handoff_to is None:
+                self._handoff_to = t
         self._handoff_to = None
         self.cls.write.waited(t.engine.now - began)
         self._take(t)
@@ -94,7 +95,12 @@ class Mutex:
         self.cls.write.held(t.engine.now - self._since)
         self.owner = None
         if self._waiters:
-            t.engine.wake(self._waiters.popleft(), delay=t.engine.wake_ns)
+            waiter = self._handoff_to
+            if waiter is None:
+                waiter = self._waiters.popleft()
+            else:
+                self._waiters.remove(waiter)
+            t.engine.wake(waiter, delay=t.engine.wake_ns)
 
     def _take(self, t: Task) -> None:
         self.owner = t
