@@ -19,10 +19,10 @@ class SnpChoices:
     Attributes:
         rmpupdate_clears_validated: an RMPUPDATE that writes the values the entry has already still resets
             the validated bit (§1.5, §8: believed, not read). False keeps the bit if nothing else changes.
-        region_busy_code: what RMPUPDATE answers while another CPU works on a *different* page of the same
+        region_busy_code: what RMPUPDATE answers while another CPU works on another page of the same
             2M region. §1.5 allows 3 (in use: the fault fails) and 4 (overlap: the caller spins) and says
             that both of two such updates succeed, which only 4 gives.
-        entry_busy_code: the same while another CPU works on *this* page.
+        entry_busy_code: the same while another CPU works on this very page (address and size).
         failed_update_state: `firmware` or `pre_guest`: whose the page is between a failed SNP_LAUNCH_UPDATE
             and SNP_PAGE_RECLAIM. Immutable in both, so that a plain RMPUPDATE does not get it back.
         replicate_2m: hardware shows `assigned` in all 512 entries of a 2M page (§8: KVM relies on it).

@@ -76,7 +76,9 @@ class Psp:
     async def call(self, t: Task, command: PspCommand) -> int:
         """Queue a command and wait for its status."""
         if self._engine is not t.engine:
+            # A new run: whoever waited in the old one is gone.
             self._engine = t.engine
+            self.mailbox = Mailbox("psp")
             t.engine.spawn("psp", self._serve, daemon=True)
         status: int = await self.mailbox.call(t, command)
         return status

@@ -191,9 +191,11 @@ class Rmp:
             await t.point(Op("try", "rmp.region", region, region + 1))
         meets = self.busy.get(region)
         if meets is not None:
-            lo, hi = meets
-            same = lo < pfn + pages and pfn < hi
+            same = meets == (pfn, pfn + pages)
             return self.choices.entry_busy_code if same else self.choices.region_busy_code
+        if self.overlap(pfn, new.level) is not None:
+            # Told at once, so that a caller who spins leaves the region to the others between its turns.
+            return RmpCode.OVERLAP
         self.busy[region] = (pfn, pfn + pages)
         await t.spend(self.costs.rmpupdate)
         if t.traps:
@@ -201,8 +203,6 @@ class Rmp:
         old = self.entry(pfn)
         if current_asid or old.immutable:
             code = RmpCode.PERMISSION
-        elif self.overlap(pfn, new.level) is not None:
-            code = RmpCode.OVERLAP
         else:
             code = RmpCode.OK
             self._store(t, pfn, old, new)
