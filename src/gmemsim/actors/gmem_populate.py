@@ -13,7 +13,7 @@ import attrs
 
 from ..audit.kvm_events import Copy, Gup, LaunchFinish, Populate, PopulateCallback, PopulateRet
 from .errno import EFAULT, EINVAL, ENOMEM
-from .gmem_folio import GmemFolios
+from .tdp_fault import TdpFaults
 
 if TYPE_CHECKING:
     from ..engine.task import Task
@@ -40,7 +40,7 @@ class Source:
     offset: int = 0
 
 
-class GmemPopulate(GmemFolios):
+class GmemPopulate(TdpFaults):
     """`kvm_gmem_populate`: entry checks, GUP, and the arch callback. Subclasses give the loop."""
 
     async def kvm_gmem_populate(
@@ -103,7 +103,14 @@ class GmemPopulate(GmemFolios):
         return ret if content is None else content
 
     async def post_populate(self, t: Task, vm: Vm, gfn: int, folio: Folio, content: str | None) -> int:
-        """The arch callback for one page: slots_lock and the invalidate lock held, folio lock not."""
+        """The arch callback for one page: slots_lock and the invalidate lock held, folio lock not.
+
+        Where the arch fills a leaf that is mapped already (TDX), the callback maps it first.
+        """
+        if vm.arch.populate_maps and (ret := await self.kvm_tdp_mmu_map_private_pfn(t, vm, gfn, folio)):
+            if t.rec is not None:
+                t.rec(t, PopulateCallback(gfn, folio.pfn, ret))
+            return ret
         if content is not None and t.rec is not None:
             t.rec(t, Copy(folio.pfn))
         ret = await vm.arch.populate(t, vm, gfn, folio.pfn, content)
