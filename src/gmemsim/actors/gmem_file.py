@@ -42,6 +42,7 @@ class GmemFiles(GmemInvalidation, Truncation):
         file: GmemFile | None = None
         if ret == 0:
             inode = GmemInode(label, size // 4096, flags)
+            inode.creator = vm
             await self.kvm_gmem_init_inode(t, inode)
             file = GmemFile(f"{label}@{vm.label}", inode, vm)
             inode.files.append(file)

@@ -27,11 +27,13 @@ class GmemInode:
         folios: page cache, by index. An index that was never touched costs nothing.
         invalidate_lock: `mapping->invalidate_lock`.
         i_mmap_rwsem: taken shared to unmap host mappings.
+        creator: the VM that it was created for; its arch still answers when no file is left.
         files: one per open descriptor, in order of creation.
         mappings: host mappings of the file.
     """
 
     __slots__ = (
+        "creator",
         "files",
         "flags",
         "folio_locks",
@@ -55,6 +57,7 @@ class GmemInode:
         self.folio_locks = FolioLockClass("folio_lock")
         self.invalidate_lock = RwSem(f"{label}.invalidate_lock", LockClass("invalidate_lock"))
         self.i_mmap_rwsem = RwSem(f"{label}.i_mmap_rwsem", LockClass("i_mmap_rwsem"))
+        self.creator: Vm | None = None
         self.files: list[GmemFile] = []
         self.mappings: list[HostMapping] = []
 

@@ -115,12 +115,14 @@ class PageCache(KernelBase):
             self.free_page(t, folio)
 
     def free_page(self, t: Task, folio: Folio) -> None:
-        """Give the frame back to the allocator."""
+        """Give the frame back to the allocator, which withholds it for good if it is poisoned."""
         for vm in self.world.vms.values():
             flag = vm.arch.page_freed(t, folio.pfn)
             if flag is not None:
                 vm.arch.flag(t, flag, folio.pfn)
-            break
+                break
+        if folio.poisoned:
+            self.memory.leak(folio.pfn)
         if t.rec is not None:
             t.rec(t, FreePage(folio.pfn))
         self.memory.free(folio.pfn)

@@ -163,7 +163,7 @@ class Truncation(PageCache):
         await self.inode_vm(inode).arch.invalidate(t, folio.pfn, folio.pfn + folio.pages)
 
     def inode_vm(self, inode: GmemInode) -> Vm:
-        """A VM of the inode: RMP state belongs to the frame, so any VM's arch actor serves."""
+        """A VM of the inode: RMP state belongs to the frame, so any of its VMs' arch actors serves."""
         if inode.files:
             return inode.files[0].vm
-        return next(iter(self.world.vms.values()))
+        return next(iter(self.world.vms.values())) if inode.creator is None else inode.creator
