@@ -40,6 +40,9 @@ class GmemFiles(GmemInvalidation, Truncation):
         elif t.fault("alloc_inode"):
             ret = ENOMEM
         file: GmemFile | None = None
+        while label in self.world.inodes:
+            # A mapping keeps a file alive that was closed; labels of locks and events must tell the two apart.
+            label += "'"
         if ret == 0:
             inode = GmemInode(label, size // 4096, flags)
             inode.creator = vm
