@@ -34,7 +34,7 @@ def calls_of(trace: Trace, thread: str) -> tuple[list[Call], int]:
     calls: list[Call] = []
     skipped = 0
     position = 0
-    state = _State(trace)
+    state = _State(trace, thread)
     while position < len(steps):
         call = state.call_at(steps, position)
         if call is None:
@@ -44,14 +44,19 @@ def calls_of(trace: Trace, thread: str) -> tuple[list[Call], int]:
             continue
         calls.extend(call)
         position = max(calls[-1].last + 1, position + 1)
+    if state.touched is not None:
+        # What a host thread mapped last goes too, when it drops the range, unmaps or exits.
+        calls.append(Call("discard", (), len(steps), len(steps) - 1))
     return calls, skipped
 
 
 class _State:
     """What the next call of a thread depends on."""
 
-    def __init__(self, trace: Trace) -> None:
+    def __init__(self, trace: Trace, thread: str) -> None:
         self.trace = trace
+        self.thread = thread
+        self.converted = 0
         self.prefault_gfn = trace.data_gfn
         self.touched: int | None = None
 
@@ -71,7 +76,22 @@ class _State:
             return self._host_fault(steps, position)
         if name == "set_attributes":
             return [self._set_attributes(steps, position)]
+        if name == "set_attributes_pre":
+            return self._unprobed_conversion(steps, position)
         return None
+
+    def _unprobed_conversion(self, steps: list[Step], position: int) -> list[Call] | None:
+        """A conversion of which only the inner steps show: its arguments come from elsewhere, in order."""
+        known = self.trace.conversions.get(self.thread.rpartition("-")[0])
+        visible = sum(step.name == "set_attributes_pre" for step in steps)
+        if known is None or len(known) < visible:
+            return None
+        if len(known) > visible:
+            # Some changed nothing and show nothing; which ones is not known.
+            return None
+        args = known[self.converted]
+        self.converted += 1
+        return [Call("set_attributes", args, position, _until(steps, position, "set_attributes_post"))]
 
     def _prefault(self, steps: list[Step], position: int) -> Call:
         last = position

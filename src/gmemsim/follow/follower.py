@@ -120,6 +120,7 @@ class Follower:
         self.steps = 0
         self.lock_wanted = False
         self.position = -1
+        self.outside = 0
         self.notes: list[str] = []
         self.threads: dict[str, Thread] = {}
         self.by_task: dict[Task, Thread] = {}
@@ -281,6 +282,8 @@ class Follower:
                 break
         for thread in self.threads.values():
             thread.task.handle.close()
+        if self.outside:
+            self.notes.append(f"{self.outside} events outside any modelled call were passed over")
         unobserved = tuple(sorted(set(PROBES.values()) - self.probed))
         return FollowResult(
             trace=self.trace.path,
@@ -303,6 +306,10 @@ class Follower:
         if step.name in HINTS:
             self._heed(thread, step)
             return
+        if not self._in_call(thread, step):
+            thread.future.cursor = step.number + 1
+            self.outside += 1
+            return
         if observation.name == "folio_unlock":
             index = self.frames.index_of(observation.a)  # type: ignore[arg-type]
             if index is None:
@@ -320,6 +327,13 @@ class Follower:
         thread.future.cursor = step.number + 1
         self.matched += 1
         self._eager(thread)
+
+    @staticmethod
+    def _in_call(thread: Thread, step: Step) -> bool:
+        """Whether the event belongs to a call; teardown and the like are none of ours."""
+        if thread.call is not None and step.number <= thread.call.last:
+            return True
+        return any(call.first <= step.number <= call.last for call in list(thread.calls)[:2])
 
     def _heed(self, thread: Thread, step: Step) -> None:
         """The thread goes to sleep on a folio lock: by now it has found the folio, and somebody else has it locked."""
@@ -458,6 +472,10 @@ class Follower:
             moved = False
             for other in self._helpers(thread):
                 while self._may_move(other):
+                    pending = other.task.pending
+                    if pending.kind == "acquire" and pending.obj != op.obj and not op.obj.endswith(".mapcount"):
+                        # Taking another lock for somebody's sake would keep it from those who had it first.
+                        break
                     self._step(other)
                     moved = True
                     # The step may have let `thread` itself go on (see `_eager`); then the question is another one.
@@ -485,6 +503,7 @@ class Follower:
                     near.append(other)
             elif pending.kind != "acquire" and (other.call is not None or self._discards_next(other)):
                 far.append(other)
+        near.sort(key=_next_position)
         if op.obj.endswith(".mapcount"):
             return [other for other in self.threads.values() if other is not thread and self._discards(other)]
         return near + far
@@ -509,6 +528,12 @@ class Follower:
         if op.kind == "call" and not self._discards_next(other):
             return False
         return self.wants.ready(other, op)[0]
+
+
+def _next_position(thread: Thread) -> int:
+    """Where the thread shows something next; of two that can help, the one that is due first did it first."""
+    step = thread.future.next_event()
+    return 1 << 60 if step is None else step.position
 
 
 def _kind(thread: str) -> str:

@@ -59,6 +59,8 @@ class Trace:
         probed: observation names that the recording could show.
         probes_from: `metadata` or `trace` (inferred).
         sw_protected, pages, data_gfn, release: the VM and the kernel.
+        conversions: arguments of conversions whose call was not probed, by thread name without pid, as another
+            recording of the same workload shows them.
     """
 
     path: str
@@ -75,6 +77,14 @@ class Trace:
     scenario: str = ""
     gmem_prepare: bool = False
     metadata: dict[str, object] = attrs.field(factory=dict)
+    conversions: dict[str, list[tuple[int, int, int]]] = attrs.field(factory=dict)
+
+    def take_conversions(self, other: Trace) -> None:
+        """Use the conversions of `other`, a recording of the same program with the same seed."""
+        for thread, steps in other.threads.items():
+            found = [s.observation[1:] for s in steps if s.name == "set_attributes"]
+            if found:
+                self.conversions[thread.rpartition("-")[0]] = found  # type: ignore[assignment] # three numbers each
 
 
 class _Reader:

@@ -69,9 +69,27 @@ class Wants:
                 return _OK
             return False, f"waits for {op.obj}, held by {', '.join(holders)}"
         if op.obj == self.vm.slots_lock.label and op.kind == "acquire":
-            holders = tuple(self.vm.slots_lock.holders())
-            return (False, f"waits for slots_lock, held by {', '.join(holders)}") if holders else _OK
+            return self._slots_lock(thread)
         return _OK
+
+    def _slots_lock(self, thread: Thread) -> tuple[bool, str]:
+        holders = tuple(self.vm.slots_lock.holders())
+        if holders:
+            return False, f"waits for slots_lock, held by {', '.join(holders)}"
+        call = thread.call
+        if call is None or call.kind != "set_attributes" or len(call.args) != 3:
+            return _OK
+        start, end, private = call.args
+        nothing = all((gfn in self.vm.attributes) == bool(private) for gfn in range(start, end))
+        if "set_attributes" in thread.future.probed and nothing == thread.future.name_is_next("set_attributes_pre"):
+            return False, "would change nothing here" if nothing else "would change attributes here"
+        return _OK
+
+    def _eager_slots_lock(self, thread: Thread) -> bool | None:
+        """A conversion that changes nothing shows nothing: it is over as soon as that is so."""
+        if thread.call is None or thread.call.kind != "set_attributes" or thread.future.name_is_next("set_attributes_pre"):
+            return False
+        return True if self._slots_lock(thread)[0] else None
 
     def eager(self, thread: Thread, op: Op) -> bool | None:
         """True: take it now; False: put it off; None: not yet, ask again when `op.obj` changes."""
@@ -81,6 +99,10 @@ class Wants:
             return True
         if op.obj == self.vm.mmu_lock.label:
             return self._eager_mmu_lock(thread, op)
+        if op.obj == self.vm.slots_lock.label and op.kind == "acquire":
+            return self._eager_slots_lock(thread)
+        if op.obj == self.inode.lock_label and op.kind in ("acquire", "release"):
+            return self._eager_folio_lock(thread, op)
         if op.kind != "load":
             return True if op.kind == "try" and self.ready(thread, op)[0] else (None if op.kind == "try" else False)
         if op.obj == self.vm.attr_label and self._attribute_is_late(thread):
@@ -95,6 +117,8 @@ class Wants:
         """Objects whose change may make `op` ready."""
         if op.obj == self.inode.label:
             return op.obj, self.inode.lock_label
+        if op.obj == self.vm.slots_lock.label:
+            return op.obj, self.vm.attr_label
         return (op.obj,)
 
     def soft(self, thread: Thread, op: Op) -> bool:
@@ -168,6 +192,9 @@ class Wants:
                 return _OK
             return False, f"finds the page cache {'not ' if folios else ''}empty"
         # A present folio that is not to be removed is a matter of its lock: the try-lock that follows must fail.
+        if thread.future.name_is_next("filemap_get"):
+            # The last scan of pass 1: whatever it finds must be locked by others.
+            return _OK
         wanted = thread.future.batch() or thread.future.deletions()
         rest = next((index for index in wanted if op.lo <= index < op.hi), None)
         if rest is not None:
@@ -197,9 +224,13 @@ class Wants:
         folio = self.inode.folios.get(op.lo)
         if op.kind == "acquire":
             lock = self._folio_lock_of(thread)
-            if lock is None or lock.owner is None:
+            if lock is None:
                 return _OK
-            return False, f"waits for the folio lock of index {op.lo}, held by {lock.owner.name}"
+            if lock.owner is not None:
+                return False, f"waits for the folio lock of index {op.lo}, held by {lock.owner.name}"
+            if folio is not None and folio.lock is lock and self._locked_by_others_until_due(thread, folio.pfn):
+                return False, f"takes the folio lock of index {op.lo} that others still have"
+            return _OK
         if op.kind == "try" and folio is not None:
             wanted = op.lo in thread.future.batch()
             if wanted == (folio.lock.owner is None):
@@ -208,6 +239,16 @@ class Wants:
                 return _OK
             return False, f"finds the folio of index {op.lo} {'locked' if wanted else 'unlocked'}"
         return _OK
+
+    def _eager_folio_lock(self, thread: Thread, op: Op) -> bool | None:
+        """A folio that left the page cache while we waited for it is given up at once, and looked up anew."""
+        lock = self._folio_lock_of(thread)
+        folio = self.inode.folios.get(op.lo)
+        if lock is None or (folio is not None and folio.lock is lock):
+            return None if op.kind == "acquire" else False
+        if not thread.looking:
+            return False
+        return True if op.kind == "release" or lock.owner is None else None
 
     def _locked_by_others_until_due(self, thread: Thread, pfn: int) -> bool:
         """Whether another thread shows that it holds the folio's lock before `thread` shows anything again."""
@@ -258,7 +299,7 @@ class Wants:
         if op is vm.load_seq and thread.ranges == 0:
             if plan.mapped and plan.ends_before is not None and vm.seq < plan.ends_before:
                 return False, "reads an invalidation sequence that is too old"
-            if ranged and not plan.early_retry:
+            if ranged and not (plan.early_retry or plan.memory_fault):
                 # The check that follows must pass, so the snapshot was taken outside the invalidation of this gfn.
                 return False, "would retry here"
             return _OK
