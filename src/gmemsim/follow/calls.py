@@ -114,7 +114,11 @@ class _State:
         index = _number(steps[position].observation.a)
         last = _until(steps, position, "user_fault_ret")
         if steps[last].observation.a == "locked" and "folio_unlock" in self.trace.probed:
-            last = _until(steps, last, "folio_unlock")
+            # The core unlocks the folio once it is mapped.
+            unlock = _until(steps, last, "folio_unlock")
+            between = {step.name for step in steps[last + 1 : unlock]}
+            if not between & {"user_fault", "down_write", "up_write"}:
+                last = unlock
         call = Call("host_fault", (index,), position, last)
         # A thread that comes back to an index it has mapped dropped its page-table entries in between.
         again = self.touched is not None and index <= self.touched

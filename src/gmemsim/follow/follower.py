@@ -58,6 +58,8 @@ __all__ = ["Follower", "Thread", "follow"]
 _SILENT_LIMIT = 20_000
 #: Rounds of helping before a step is given up.
 _PULL_LIMIT = 256
+#: How many faults may have their look-up placed the other way before the trace is rejected.
+_TURNS = 24
 
 
 class Thread:
@@ -95,12 +97,28 @@ class Thread:
 class _Rejected(Exception):
     """The model cannot take the event; carries the reason."""
 
+    def __init__(self, reason: str, fault: tuple[str, int] | None = None) -> None:
+        super().__init__(reason)
+        #: The fault (thread, number of its first step) whose kind may have been read at the wrong end of its window.
+        self.fault = fault
+
 
 class Follower:
     """One attempt to follow a trace with one patch version."""
 
-    def __init__(self, trace: Trace, kernel_class: type[Kernel], release: str | None = None) -> None:
+    def __init__(
+        self,
+        trace: Trace,
+        kernel_class: type[Kernel],
+        release: str | None = None,
+        turned: frozenset[tuple[str, int]] = frozenset(),
+    ) -> None:
+        """Args:
+        turned: faults whose first look-up of the gfn's kind is placed at the other end of its window.
+        """
         self.trace = trace
+        self.turned = turned
+        self.suspect: tuple[str, int] | None = None
         chosen = release or (trace.release if trace.release in RELEASES else None)
         self.release = RELEASES[chosen] if chosen else RELEASES[kernel_class.default_release]
         self.frames = Frames()
@@ -279,6 +297,7 @@ class Follower:
             except _Rejected as error:
                 event = f"{step.kernel_name}: {step.observation}"
                 rejection = Rejection(step.position, step.line, event, str(error), step.thread)
+                self.suspect = error.fault
                 break
         for thread in self.threads.values():
             thread.task.handle.close()
@@ -419,7 +438,7 @@ class Follower:
             if self._pull(thread):
                 return
             if not self.wants.soft(thread, task.pending):
-                raise _Rejected(f"the model's {thread.name} {why}")
+                raise _Rejected(f"the model's {thread.name} {why}", self.wants.suspect(thread, why))
         self._step(thread)
 
     def _step(self, thread: Thread) -> None:
@@ -542,5 +561,16 @@ def _kind(thread: str) -> str:
 
 
 def follow(trace: Trace, kernel_class: type[Kernel], release: str | None = None) -> FollowResult:
-    """Is `trace` a run of `kernel_class`?"""
-    return Follower(trace, kernel_class, release).run()
+    """Is `trace` a run of `kernel_class`?
+
+    Where the trace does not show which kind of memory a fault saw first, one placement of that look-up is assumed; if
+    the same fault then does not fit, the trace is followed again with the other one.
+    """
+    turned: frozenset[tuple[str, int]] = frozenset()
+    while True:
+        follower = Follower(trace, kernel_class, release, turned)
+        result = follower.run()
+        suspect = follower.suspect
+        if result.accepted or suspect is None or suspect in turned or len(turned) >= _TURNS:
+            return result
+        turned |= {suspect}

@@ -326,9 +326,25 @@ class Wants:
         return plan.faultin_ret == 1
 
     def _attribute_is_late(self, thread: Thread) -> bool:
-        """The first look-up of a fault whose kind the trace does not show is left to the last moment."""
+        """Whether the first look-up of the gfn's kind is left to the last moment.
+
+        By default it is for a fault that is retried early, and is not for one that ends in a memory-fault exit: the
+        trace shows neither kind.
+        """
         plan = thread.future.plan()
-        return thread.private is None and plan.early_retry
+        if thread.private is not None or not (plan.early_retry or plan.memory_fault):
+            return False
+        turned = thread.call is not None and (thread.name, thread.call.first) in self.follower.turned
+        return plan.early_retry != turned
+
+    def suspect(self, thread: Thread, why: str) -> tuple[str, int] | None:
+        """The fault to try the other way round, if a misplaced first look-up can be why it does not fit."""
+        if not self.follower.trace.sw_protected or thread.call is None or thread.call.kind != "fault":
+            return None
+        plan = thread.future.plan()
+        if plan.early_retry or plan.memory_fault:
+            return thread.name, thread.call.first
+        return None
 
     def _attribute(self, thread: Thread, op: Op) -> tuple[bool, str]:
         if op.kind != "load":
