@@ -1,0 +1,45 @@
+"""The scenarios that come with the package, by name."""
+
+from __future__ import annotations
+
+import difflib
+from functools import cache
+from pathlib import Path
+
+from .errors import ScenarioError
+from .scenario import Scenario, load, loads
+
+__all__ = ["find", "load_named", "names"]
+
+_FOLDER = Path(__file__).parent / "library"
+
+
+def names() -> list[str]:
+    """Names of all scenarios of the library, in alphabetical order."""
+    return sorted(path.stem for path in _FOLDER.glob("*.toml"))
+
+
+@cache
+def load_named(name: str) -> Scenario:
+    """The library's scenario of that name; parsed once a process.
+
+    Raises:
+        ScenarioError: there is none.
+    """
+    path = _FOLDER / f"{name}.toml"
+    if name not in names():
+        guess = difflib.get_close_matches(name, names(), 3)
+        hint = f"did you mean {' or '.join(guess)}?" if guess else f"there are: {', '.join(names())}"
+        raise ScenarioError(name, 0, "", f"no such scenario; {hint}")
+    return loads(path.read_text(encoding="utf-8"), f"{name}.toml")
+
+
+def find(name: str) -> Scenario:
+    """A library scenario by name, or the file at a path (anything with a slash or ending in .toml).
+
+    Raises:
+        ScenarioError: no such scenario, or it is wrong.
+    """
+    if name.endswith(".toml") or "/" in name:
+        return load(name)
+    return load_named(name)

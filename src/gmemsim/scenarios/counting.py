@@ -1,0 +1,99 @@
+"""Counting what a run does: events by class, how faults ended, lock statistics of the measured part."""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import TYPE_CHECKING, Any
+
+import attrs
+
+from ..audit.kvm_events import ExitMemoryFault, Retry, Sigbus, TdpFaultRet
+from ..audit.vocabulary import name_of
+from ..engine.locks.stats import LockStatistics, ModeStatistics
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from ..engine.task import Task
+
+__all__ = ["EventCounter", "subtract"]
+
+
+class EventCounter:
+    """Counts events and passes them on.
+
+    Attributes:
+        classes: number of events by class.
+        returns: what stage-2 faults returned.
+        retries: why faults were given up for now.
+        exits: errno of memory-fault exits.
+        sigbus: SIGBUS by whether it was for a poisoned page.
+    """
+
+    def __init__(self, onward: Callable[[Task, Any], None] | None = None) -> None:
+        self.classes: dict[type[Any], int] = {}
+        self.returns: Counter[int] = Counter()
+        self.retries: Counter[str] = Counter()
+        self.exits: Counter[int] = Counter()
+        self.sigbus: Counter[bool] = Counter()
+        self._onward = onward
+        self._special: dict[type[Any], Callable[[Any], None]] = {
+            TdpFaultRet: self._fault_ended,
+            Retry: self._retry,
+            ExitMemoryFault: self._exit,
+            Sigbus: self._sigbus,
+        }
+
+    def rec(self, t: Task, event: Any) -> None:
+        """For the engine."""
+        cls = event.__class__
+        classes = self.classes
+        classes[cls] = classes.get(cls, 0) + 1
+        special = self._special.get(cls)
+        if special is not None:
+            special(event)
+        if self._onward is not None:
+            self._onward(t, event)
+
+    def counts(self) -> dict[str, int]:
+        """Number of events by name, in alphabetical order."""
+        return dict(sorted((name_of(cls), count) for cls, count in self.classes.items()))
+
+    def _fault_ended(self, event: TdpFaultRet) -> None:
+        self.returns[event.ret] += 1
+
+    def _retry(self, event: Retry) -> None:
+        self.retries[event.reason] += 1
+
+    def _exit(self, event: ExitMemoryFault) -> None:
+        self.exits[event.ret] += 1
+
+    def _sigbus(self, event: Sigbus) -> None:
+        self.sigbus[event.hwpoison] += 1
+
+
+def subtract(after: list[LockStatistics], before: list[LockStatistics]) -> list[LockStatistics]:
+    """What was added since `before`; classes that nobody took since are left out.
+
+    The setup takes no time and waits for nobody, so maxima are those of the measured part.
+    """
+    old = {row.name: row for row in before}
+    rows: list[LockStatistics] = []
+    for row in after:
+        was = old.get(row.name)
+        new = row
+        if was is not None:
+            new = LockStatistics(row.name, _less(row.read, was.read), _less(row.write, was.write))
+        if new.read.acquisitions or new.write.acquisitions:
+            rows.append(new)
+    return rows
+
+
+def _less(after: ModeStatistics, before: ModeStatistics) -> ModeStatistics:
+    return attrs.evolve(
+        after,
+        acquisitions=after.acquisitions - before.acquisitions,
+        contentions=after.contentions - before.contentions,
+        wait_total=after.wait_total - before.wait_total,
+        hold_total=after.hold_total - before.hold_total,
+    )

@@ -1,0 +1,33 @@
+"""What a user gets to see when a scenario is wrong: one line that names file, line and field."""
+
+from __future__ import annotations
+
+__all__ = ["ScenarioError", "TimeLimit"]
+
+from ..engine.errors import EngineError
+
+
+class ScenarioError(Exception):
+    """A scenario that cannot be used. `str()` of it is one line: `FILE:LINE: FIELD: what was expected`.
+
+    Attributes:
+        source: path of the file, or the name it was given.
+        line: 1-based; 0 when no line is to blame.
+        field: dotted path of the key (`task[1].ops[0].count`), empty when none is to blame.
+    """
+
+    def __init__(self, source: str, line: int, field: str, message: str) -> None:
+        self.source = source
+        self.line = line
+        self.field = field
+        self.reason = " ".join(message.split())
+        where = f"{source}:{line}" if line else source
+        super().__init__(": ".join(part for part in (where, field, self.reason) if part))
+
+
+class TimeLimit(EngineError):
+    """A timed run went on for longer than allowed: a task gets nowhere, or the limit is too low."""
+
+    def __init__(self, ns: int) -> None:
+        super().__init__(f"no end after {ns / 1e6:g} ms of virtual time; raise the limit if it is too low")
+        self.ns = ns

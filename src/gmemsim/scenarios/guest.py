@@ -1,0 +1,107 @@
+"""Guest accesses, and what the VMM and the guest's own handlers do about those that do not go through."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from ..actors.errno import EFAULT, errno_name
+from .units import PAGE
+
+if TYPE_CHECKING:
+    from ..actors.kernel import Kernel
+    from ..actors.vcpu_run import GuestResult
+    from ..actors.vm import Vm
+    from ..engine.task import Task
+    from .thread import Thread
+
+__all__ = ["EXIT_LIMIT", "accept_page", "access", "convert"]
+
+#: So many exits of one access in a row, and it is given up: whatever the VMM does, it does not help.
+EXIT_LIMIT: Final = 64
+
+
+async def access(
+    thread: Thread, t: Task, gfn: int, private: bool | None, write: str | None
+) -> tuple[str, str]:
+    """One guest load (`write` None) or store until it completes or is given up: (outcome, value).
+
+    A memory-fault exit goes to the VMM, which acts on its policy. An exception goes to the guest, which
+    accepts the page again if it is of the tolerant kind.
+    """
+    vcpu = thread.vcpu
+    assert vcpu is not None
+    again = False
+    for _ in range(EXIT_LIMIT):
+        kind = guest_kind(thread, gfn, private)
+        if kind and (again or thread.must_accept(gfn)):
+            done = await accept_page(thread, t, gfn, again)
+            again = False
+            if done is None:
+                continue
+        else:
+            done = await thread.kernel.guest_access(t, vcpu, gfn, kind, write)
+            thread.results.faults += done.faults
+            if done.kind == "ok":
+                return "ok", done.value
+            if done.kind == "exception" and thread.vmm.accept == "tolerant":
+                thread.results.exits["exception"] += 1
+                again = True
+                continue
+        if done.kind == "exit_memory_fault":
+            thread.results.exits["memory_fault"] += 1
+            if await answer_exit(thread, t, gfn, done.private, done.errno):
+                continue
+            return ("exit_memory_fault" if done.errno == EFAULT else errno_name(done.errno)), ""
+        thread.results.exits[done.kind.removeprefix("exit_")] += 1
+        if done.kind in ("dead", "error"):
+            thread.results.stopped = done.kind
+        return (errno_name(done.errno) if done.kind == "error" else done.kind), ""
+    return "exit_loop", ""
+
+
+async def accept_page(thread: Thread, t: Task, gfn: int, again: bool) -> GuestResult | None:
+    """Make a private page usable, unless another vCPU is at it: None, or the result that prevented it."""
+    assert thread.vcpu is not None
+    book = thread.session.machine.accepted[thread.actor.vm]
+    if not await book.claim(t, gfn, again):
+        return None
+    done = await thread.kernel.guest_accept(t, thread.vcpu, gfn)
+    thread.results.faults += done.faults
+    while done.kind == "ok" and done.value == "busy":
+        await t.spend(thread.kernel.costs.busy_retry)
+        done = await thread.kernel.guest_accept(t, thread.vcpu, gfn)
+        thread.results.faults += done.faults
+    book.settle(t, gfn, done.kind == "ok")
+    return None if done.kind == "ok" else done
+
+
+def guest_kind(thread: Thread, gfn: int, private: bool | None) -> bool | None:
+    """The kind of an access: None where hardware has no bit for it, else as asked, else what the guest knows.
+
+    The guest is taken to know the present state: how it learns of conversions is outside the model.
+    """
+    if not thread.vm.arch.hardware_private:
+        return None
+    return thread.kernel.gfn_is_private(thread.vm, gfn) if private is None else private
+
+
+async def answer_exit(thread: Thread, t: Task, gfn: int, private: bool, errno: int) -> bool:
+    """KVM_EXIT_MEMORY_FAULT in the VMM, on the vCPU's own thread: whether to re-enter the guest.
+
+    Errors other than -EFAULT are nothing that a conversion could help: the access is given up.
+    """
+    policy = thread.vmm.on_memory_fault
+    if policy == "stop":
+        thread.results.stopped = "memory_fault"
+        return False
+    if errno != EFAULT:
+        return False
+    await t.spend(thread.kernel.costs.syscall)
+    if policy == "convert" and thread.kernel.gfn_is_private(thread.vm, gfn) != private:
+        return await convert(thread.kernel, t, thread.vm, gfn, gfn + 1, private) == 0
+    return True
+
+
+async def convert(kernel: Kernel, t: Task, vm: Vm, start: int, end: int, private: bool) -> int:
+    """Make guest frames [start, end) private or shared, with the call that the patch version has for it."""
+    return await kernel.kvm_vm_ioctl_set_mem_attributes(t, vm, start * PAGE, (end - start) * PAGE, private)

@@ -1,0 +1,63 @@
+"""Operations on files, and the hardware errors of their memory."""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import TYPE_CHECKING, cast
+
+from ...actors.errno import errno_name
+from .. import ops
+from ..results import Outcome
+from ..units import PAGE
+from .registry import from_errno, handles, of_pages
+
+if TYPE_CHECKING:
+    from ...actors.inode import GmemFile
+    from ...engine.task import Task
+    from ..steps import Step
+    from ..thread import Thread
+
+__all__: list[str] = []
+
+
+def _file(thread: Thread, step: Step) -> GmemFile | None:
+    assert step.file is not None
+    return thread.machine.files.get(step.file.id)
+
+
+@handles(ops.Create)
+async def create(thread: Thread, t: Task, step: Step, lo: int, hi: int) -> Outcome:
+    op = cast("ops.Create", step.op)
+    assert step.file is not None
+    return Outcome(await thread.machine.create(t, step.file, op.size))
+
+
+@handles(ops.Close)
+async def close(thread: Thread, t: Task, step: Step, lo: int, hi: int) -> Outcome:
+    assert step.file is not None
+    return Outcome(await thread.machine.close(t, step.file))
+
+
+@handles(ops.Allocate, ops.Punch)
+async def fallocate(thread: Thread, t: Task, step: Step, lo: int, hi: int) -> Outcome:
+    op = cast("ops.Allocate | ops.Punch", step.op)
+    file = _file(thread, step)
+    if file is None:
+        return Outcome("EBADF")
+    offset, length = lo * PAGE, (hi - lo) * PAGE
+    if op.offset is not None and op.length is not None:
+        offset, length = op.offset, op.length
+    punch = isinstance(op, ops.Punch)
+    return from_errno(await thread.kernel.kvm_gmem_fallocate(t, file, offset, length, punch, op.keep_size))
+
+
+@handles(ops.MemoryFailure)
+async def memory_failure(thread: Thread, t: Task, step: Step, lo: int, hi: int) -> Outcome:
+    file = _file(thread, step)
+    if file is None:
+        return Outcome("EBADF")
+    outcomes: Counter[str] = Counter()
+    for index in range(lo, hi):
+        ret = await thread.kernel.memory_failure(t, file.inode, index)
+        outcomes["ok" if ret == 0 else errno_name(ret)] += 1
+    return of_pages(outcomes, [])

@@ -1,0 +1,63 @@
+"""Operations of a vCPU: guest accesses, acceptance, pre-fault."""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import TYPE_CHECKING, cast
+
+from ...actors.errno import errno_name
+from .. import ops
+from ..guest import accept_page, access
+from ..results import Outcome
+from ..units import PAGE
+from .registry import handles, of_pages
+
+if TYPE_CHECKING:
+    from ...engine.task import Task
+    from ..steps import Step
+    from ..thread import Thread
+
+__all__: list[str] = []
+
+
+@handles(ops.Touch, ops.Read, ops.Write)
+async def guest_access(thread: Thread, t: Task, step: Step, lo: int, hi: int) -> Outcome:
+    op = cast("ops.GuestAccess", step.op)
+    write = op.write if isinstance(op, ops.Touch) else op.value if isinstance(op, ops.Write) else None
+    keep = isinstance(op, ops.Read)
+    paces = thread.paces(step.time or thread.session.access_time, t.call)
+    outcomes: Counter[str] = Counter()
+    values: list[str] = []
+    for gfn in range(lo, hi):
+        await t.spend(next(paces))
+        value = None if write is None else thread.fill(write, gfn)
+        outcome, seen = await access(thread, t, gfn, op.private, value)
+        outcomes[outcome] += 1
+        if keep:
+            values.append(seen if outcome == "ok" else outcome)
+        if thread.results.stopped:
+            break
+    return of_pages(outcomes, values)
+
+
+@handles(ops.Accept)
+async def accept(thread: Thread, t: Task, step: Step, lo: int, hi: int) -> Outcome:
+    outcomes: Counter[str] = Counter()
+    for gfn in range(lo, hi):
+        done = await accept_page(thread, t, gfn, True)
+        if done is None:
+            outcomes["ok"] += 1
+        else:
+            outcomes[errno_name(done.errno) if done.kind == "error" else done.kind] += 1
+    return of_pages(outcomes, [])
+
+
+@handles(ops.Prefault)
+async def prefault(thread: Thread, t: Task, step: Step, lo: int, hi: int) -> Outcome:
+    op = cast("ops.Prefault", step.op)
+    assert thread.vcpu is not None
+    gpa, size = lo * PAGE, (hi - lo) * PAGE
+    if op.address is not None and op.size is not None:
+        gpa, size = op.address, op.size
+    ret, reached, _left = await thread.kernel.kvm_vcpu_pre_fault_memory(t, thread.vcpu, gpa, size)
+    return Outcome("ok" if ret == 0 else errno_name(ret), (str((reached - gpa) // PAGE),))

@@ -1,0 +1,51 @@
+"""Which coroutine executes which operation, and the shapes of what they return.
+
+A handler is called with the thread, its task, the step and the pages of this round.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from typing import TYPE_CHECKING, Final
+
+from ...actors.errno import errno_name
+from ..results import Outcome
+
+if TYPE_CHECKING:
+    from collections import Counter
+
+    from ...engine.task import Task
+    from ..ops import Op
+    from ..steps import Step
+    from ..thread import Thread
+
+__all__ = ["HANDLERS", "OK", "Handler", "from_errno", "handles", "of_pages"]
+
+Handler = Callable[["Thread", "Task", "Step", int, int], Awaitable[Outcome]]
+
+#: Filled by the modules of this folder.
+HANDLERS: dict[type[Op], Handler] = {}
+
+OK: Final = Outcome("ok")
+
+
+def handles(*kinds: type[Op]) -> Callable[[Handler], Handler]:
+    """Decorator: this coroutine executes operations of `kinds`."""
+
+    def register(function: Handler) -> Handler:
+        for kind in kinds:
+            HANDLERS[kind] = function
+        return function
+
+    return register
+
+
+def from_errno(ret: int) -> Outcome:
+    """The outcome of a call that returns 0 or a negative errno."""
+    return Outcome("ok" if ret == 0 else errno_name(ret))
+
+
+def of_pages(outcomes: Counter[str], values: list[str]) -> Outcome:
+    """The outcome of an operation on pages: the first that is not `ok`, and how often each."""
+    first = next((outcome for outcome in outcomes if outcome != "ok"), "ok")
+    return Outcome(first, tuple(values), tuple(outcomes.items()))

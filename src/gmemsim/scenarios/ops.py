@@ -1,0 +1,245 @@
+"""The operations of a workload, one struct each: what `ops = [{op = "...", ...}]` may hold.
+
+Ranges are in pages of 4 KiB. Guest ranges count from the slot's first frame, file ranges from the start of
+the file, map ranges from the start of the mapping; left out, the range is the whole slot, file or mapping.
+Raw byte addresses (`address`, `offset`) go to the kernel unchecked, for what must fail.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+from msgspec import Meta
+
+from .op_base import FileRange, GuestAccess, GuestRange, Ident, Index, MapRange, Op, PageRange
+
+__all__ = [
+    "ALIASES", "OPS", "Accept", "Allocate", "AnyOp", "Barrier", "Bind", "Close", "Convert", "Create",
+    "FileRange", "GuestAccess", "GuestRange", "HostRead", "HostTouch", "HostWrite", "LaunchFinish", "Madvise",
+    "MapRange",
+    "MemoryFailure", "Mmap", "Munmap", "Op", "PageRange", "Pin", "Populate", "Prefault", "Punch", "Read",
+    "SetAttributes", "Signal", "SignalPending", "Sleep", "Touch", "Unbind", "Unpin", "Write", "canonical",
+]  # fmt: skip
+
+
+# -- guest ---------------------------------------------------------------------------------------
+
+
+class Touch(GuestAccess, frozen=True, kw_only=True):
+    """Access every page; a store if `write` is given. Only outcomes are kept."""
+
+    write: str | None = None
+
+
+class Read(GuestAccess, frozen=True, kw_only=True):
+    """Load every page and keep the values."""
+
+
+class Write(GuestAccess, frozen=True, kw_only=True):
+    """Store `value` to every page; `{task}`, `{round}` and `{page}` in it are filled in."""
+
+    value: str
+
+
+class Accept(GuestRange, frozen=True, kw_only=True):
+    """Make private pages usable: PVALIDATE, TDG.MEM.PAGE.ACCEPT."""
+
+
+class Prefault(GuestRange, frozen=True, kw_only=True):
+    """KVM_PRE_FAULT_MEMORY on the whole range."""
+
+    address: int | None = None
+    size: int | None = None
+
+
+# -- host mappings -------------------------------------------------------------------------------
+
+
+class HostTouch(MapRange, frozen=True, kw_only=True):
+    """Access every page of the mapping; a store if `write` is given. Only outcomes are kept."""
+
+    write: str | None = None
+
+
+class HostRead(MapRange, frozen=True, kw_only=True):
+    """Load every page and keep the values."""
+
+
+class HostWrite(MapRange, frozen=True, kw_only=True):
+    """Store `value` to every page."""
+
+    value: str
+
+
+class Mmap(Op, frozen=True, kw_only=True):
+    """Map what the `[[map]]` describes."""
+
+    map: Ident
+    shared: bool = True
+
+
+class Munmap(Op, frozen=True, kw_only=True):
+    """Remove a mapping."""
+
+    map: Ident
+
+
+class Madvise(MapRange, frozen=True, kw_only=True):
+    """MADV_DONTNEED."""
+
+
+class Pin(MapRange, frozen=True, kw_only=True):
+    """A long-term pin of every page (`pin_user_pages`)."""
+
+
+class Unpin(MapRange, frozen=True, kw_only=True):
+    """Give back the pins of every page."""
+
+
+# -- files ---------------------------------------------------------------------------------------
+
+
+class Create(Op, frozen=True, kw_only=True):
+    """KVM_CREATE_GUEST_MEMFD, as the `[[file]]` describes it; `size` (bytes) overrides that, unchecked."""
+
+    file: Ident
+    size: int | None = None
+
+
+class Close(Op, frozen=True, kw_only=True):
+    """Close the descriptor."""
+
+    file: Ident
+
+
+class Allocate(FileRange, frozen=True, kw_only=True):
+    """fallocate."""
+
+    keep_size: bool = True
+
+
+class Punch(FileRange, frozen=True, kw_only=True):
+    """fallocate with PUNCH_HOLE."""
+
+    keep_size: bool = True
+
+
+class MemoryFailure(FileRange, frozen=True, kw_only=True):
+    """A hardware memory error in every page of the range that is present."""
+
+
+# -- the VM --------------------------------------------------------------------------------------
+
+
+class Bind(Op, frozen=True, kw_only=True):
+    """KVM_SET_USER_MEMORY_REGION2, as the `[[slot]]` describes it."""
+
+    slot: Index
+
+
+class Unbind(Op, frozen=True, kw_only=True):
+    """Delete a memslot."""
+
+    slot: Index
+
+
+class SetAttributes(GuestRange, frozen=True, kw_only=True):
+    """KVM_SET_MEMORY_ATTRIBUTES on the VM; `address` and `size` (bytes) are not checked."""
+
+    private: bool
+    address: int | None = None
+    size: int | None = None
+
+
+class Convert(GuestRange, frozen=True, kw_only=True):
+    """Convert by the call that the patch version has for it, be it per file or per VM."""
+
+    private: bool
+
+
+class Populate(GuestRange, frozen=True, kw_only=True):
+    """SNP_LAUNCH_UPDATE, KVM_TDX_INIT_MEM_REGION.
+
+    Attributes:
+        source: content of the source pages; left out: no source (a NULL pointer).
+        offset: byte offset of the source in its page.
+        unmapped: page numbers of the source that are not mapped.
+        process: whose memory the source is.
+    """
+
+    source: str | None = None
+    offset: Annotated[int, Meta(ge=0, lt=4096)] = 0
+    unmapped: tuple[Index, ...] = ()
+    process: Ident = "vmm"
+
+
+class LaunchFinish(Op, frozen=True, kw_only=True):
+    """SNP_LAUNCH_FINISH, KVM_TDX_FINALIZE_VM."""
+
+
+# -- control -------------------------------------------------------------------------------------
+
+
+class Sleep(Op, frozen=True, kw_only=True):
+    """Let time pass."""
+
+    time: int | str
+
+
+class Signal(Op, frozen=True, kw_only=True):
+    """Send a signal to a task; it ends a system call of that task, and is lost if there is none."""
+
+    task: str
+
+
+class SignalPending(Op, frozen=True, kw_only=True):
+    """A signal arrives just as the next operation of this task enters the kernel."""
+
+
+class Barrier(Op, frozen=True, kw_only=True):
+    """Wait until every task that has this barrier is at it."""
+
+    barrier: Ident
+
+
+AnyOp = (
+    Touch | Read | Write | Accept | Prefault
+    | HostTouch | HostRead | HostWrite | Mmap | Munmap | Madvise | Pin | Unpin
+    | Create | Close | Allocate | Punch | MemoryFailure
+    | Bind | Unbind | SetAttributes | Convert | Populate | LaunchFinish
+    | Sleep | Signal | SignalPending | Barrier
+)  # fmt: skip
+
+#: Every operation by the name it has in a scenario.
+OPS: dict[str, type[Op]] = {}
+
+
+def _collect(cls: type[Op]) -> None:
+    for sub in cls.__subclasses__():
+        if sub.__subclasses__():
+            _collect(sub)
+        else:
+            OPS[str(sub.__struct_config__.tag)] = sub
+
+
+_collect(Op)
+
+#: Names of the same operations in the conformance vectors.
+ALIASES: dict[str, str] = {
+    "error_inject": "memory_failure",
+    "fallocate": "allocate",
+    "guest_accept": "accept",
+    "guest_read": "read",
+    "guest_write": "write",
+    "pre_fault": "prefault",
+    "punch_hole": "punch",
+}
+
+
+def canonical(op: Any) -> Any:
+    """The operation with its name in place of an alias; anything that is no operation comes back as it is."""
+    if isinstance(op, dict):
+        name = op.get("op")
+        if isinstance(name, str) and name in ALIASES:
+            return {**op, "op": ALIASES[name]}
+    return op

@@ -1,0 +1,93 @@
+"""What the operations of a run came to."""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import NamedTuple
+
+import attrs
+
+__all__ = ["FAILURES", "OpResult", "Outcome", "TaskResults"]
+
+#: Host accesses that are no value.
+FAILURES = frozenset({"SIGBUS", "SIGSEGV", "oom"})
+
+
+class Outcome(NamedTuple):
+    """One operation's result.
+
+    Attributes:
+        outcome: `ok`, an errno name, `SIGBUS`, `exit_memory_fault`, …; of pages: the first that is not `ok`.
+        values: what was read, a page each; or counts (`pages done`) where the call has one.
+        tally: per page, how often each outcome; empty for one result.
+    """
+
+    outcome: str
+    values: tuple[str, ...] = ()
+    tally: tuple[tuple[str, int], ...] = ()
+
+
+@attrs.frozen
+class OpResult:
+    """One executed operation.
+
+    Attributes:
+        call: stable call id, `1000 * round + id`.
+        op: its name.
+        lo, hi: pages, in the operation's unit.
+        outcome, values: see `Outcome`.
+        began, ended: logical stamps of the run; A came before B exactly if `A.ended < B.began`.
+    """
+
+    call: int
+    op: str
+    lo: int
+    hi: int
+    outcome: str
+    values: tuple[str, ...]
+    began: int
+    ended: int
+
+
+class TaskResults:
+    """What one task did.
+
+    Attributes:
+        rounds: completed.
+        operations: every executed operation in order (empty if the run does not keep them).
+        outcomes: `op` to outcome to count; an operation on pages counts pages.
+        exits: exits to the VMM by reason.
+        faults: stage-2 faults of its guest accesses.
+        stopped: why it ended before its last round, or empty.
+    """
+
+    __slots__ = ("exits", "faults", "operations", "outcomes", "rounds", "stopped")
+
+    def __init__(self) -> None:
+        self.rounds = 0
+        self.operations: list[OpResult] = []
+        self.outcomes: dict[str, Counter[str]] = {}
+        self.exits: Counter[str] = Counter()
+        self.faults = 0
+        self.stopped = ""
+
+    def count(self, op: str, outcome: Outcome) -> None:
+        """Add one operation to the tallies."""
+        counter = self.outcomes.get(op)
+        if counter is None:
+            counter = self.outcomes[op] = Counter()
+        if outcome.tally:
+            for name, number in outcome.tally:
+                counter[name] += number
+        else:
+            counter[outcome.outcome] += 1
+
+    def as_dict(self) -> dict[str, object]:
+        """For JSON: counts, no single operations."""
+        return {
+            "rounds": self.rounds,
+            "outcomes": {op: dict(sorted(counts.items())) for op, counts in sorted(self.outcomes.items())},
+            "exits": dict(sorted(self.exits.items())),
+            "faults": self.faults,
+            "stopped": self.stopped or None,
+        }

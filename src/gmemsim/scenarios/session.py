@@ -1,0 +1,266 @@
+"""A run of a scenario on one patch version: build it, run it on either runtime, look at what came out."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Literal
+
+import attrs
+
+from ..actors.lock_table import collect
+from ..actors.release import RELEASES, Release
+from ..actors.vm import World
+from ..arch.costs import CostTable
+from ..engine import bare
+from ..engine.cell import Cell
+from ..engine.engine import Engine
+from ..patches.registry import load_patch
+from .counting import EventCounter, subtract
+from .draws import SeededDraws
+from .errors import ScenarioError
+from .rendezvous import Rendezvous
+from .setup import bring_about
+from .summary import Summary, Violation, make_summary
+from .thread import Thread
+from .units import Duration
+from .watchdog import watch
+from .world import LockPolicy, Machine
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from ..actors.kernel import Kernel
+    from ..arch.base import Arch
+    from ..engine.locks.stats import LockStatistics
+    from ..engine.strategy import Strategy
+    from ..engine.task import Task
+    from .model import Scalar
+    from .results import Outcome, TaskResults
+    from .scenario import Scenario
+    from .steps import Step
+    from .workload import Workload
+
+__all__ = ["Options", "Runtime", "Session", "build"]
+
+Runtime = Literal["bare", "trio"]
+
+
+@attrs.frozen(kw_only=True)
+class Options:
+    """How to run, as far as most callers need not care.
+
+    Attributes:
+        strategy: who answers draws; None: a timed run whose draws follow from the seed.
+        exploring: whether the strategy also picks the next task at every trap; default: if there is one.
+        rec: called as `rec(task, event)` for every event; those of the setup come from a task called `setup`.
+        count: count events; an exploring campaign can do without.
+        keep_results: keep every single operation's result.
+        max_steps: raise `StepLimit` after so many resumptions.
+        max_virtual_ns: raise `TimeLimit` when a timed run gets there; without it a task that retries for ever
+            in one place is never interrupted.
+        policy: makes the lock that takes the place of an inode's invalidate lock.
+        access_ns: guest or host time per memory access where the scenario does not say.
+        until_rounds: cap on the rounds of `until` loops without one of their own; default: none in a timed
+            run, 2 in an exploring one, where a loop that waits for another task need not end.
+    """
+
+    strategy: Strategy | None = None
+    exploring: bool | None = None
+    rec: Callable[[Task, Any], None] | None = None
+    count: bool = True
+    keep_results: bool = True
+    max_steps: int = 1 << 62
+    max_virtual_ns: int | None = None
+    policy: LockPolicy | None = None
+    access_ns: int = 100
+    until_rounds: int | None = None
+
+
+class Session:
+    """One run. Made by `build`, which has brought about the initial state already.
+
+    Attributes:
+        workload, patch, vm_type, release, seed: what is run.
+        machine: VMs, files, memory, kernel.
+        engine: of the measured part; the setup ran on one of its own at time 0.
+        tasks: by name; empty until it starts.
+        results: by task name, also while it runs.
+        violations: what was found wrong so far.
+    """
+
+    def __init__(
+        self,
+        workload: Workload,
+        patch: type[Kernel],
+        vm_type: str,
+        release: Release,
+        seed: int,
+        costs: CostTable,
+        options: Options,
+    ) -> None:
+        self.workload = workload
+        self.patch = patch
+        self.vm_type = vm_type
+        self.release = release
+        self.seed = seed
+        self.keep_results = options.keep_results
+        self.access_time = Duration(options.access_ns, options.access_ns)
+        self.violations: list[Violation] = []
+        self.machine = Machine(
+            workload,
+            arches(),
+            vm_type,
+            lambda world, memory: patch(world, memory, release, costs),
+            costs,
+            options.policy,
+        )
+        self.barriers = {name: Rendezvous(name, parties) for name, parties in workload.barriers.items()}
+        background = sum(actor.background for actor in workload.actors)
+        self.background: Cell[int] = Cell("scenario.background", background)
+        self.tasks: dict[str, Task] = {}
+        self._stamp = 0
+        bring_about(self, options.rec)
+        self._locks_before = self._lock_rows()
+        self.counter = EventCounter(options.rec) if options.count else None
+        strategy = options.strategy
+        exploring = strategy is not None if options.exploring is None else options.exploring
+        self.until_rounds = options.until_rounds if options.until_rounds or not exploring else 2
+        self.engine = Engine(
+            SeededDraws(seed, workload.faults) if strategy is None else strategy,
+            exploring=exploring,
+            rec=options.rec if self.counter is None else self.counter.rec,
+            faults=workload.faults,
+            max_steps=options.max_steps,
+            wake_ns=costs.wake,
+        )
+        self._threads = [Thread(self, actor) for actor in workload.actors]
+        self.results: dict[str, TaskResults] = {thread.actor.name: thread.results for thread in self._threads}
+        self._max_virtual_ns = None if exploring else options.max_virtual_ns
+
+    # -- run -----------------------------------------------------------------------------------
+
+    def start(self) -> Engine:
+        """Spawn the tasks, once; `run` does it. For callers that drive the engine themselves."""
+        if not self.tasks:
+            for thread in self._threads:
+                self.tasks[thread.actor.name] = self.engine.spawn(thread.actor.name, thread.run)
+            if self._max_virtual_ns is not None:
+                self.engine.spawn("watchdog", watch, self._max_virtual_ns, daemon=True)
+        return self.engine
+
+    def run(self, runtime: Runtime = "bare") -> Session:
+        """Run to the end; the session itself, for chaining.
+
+        Raises:
+            Deadlock, StepLimit, ModelError: the run ended badly; results and summary hold what there was.
+        """
+        try:
+            if runtime == "bare":
+                bare.run(self.start())
+            else:
+                import trio
+
+                trio.run(self.run_async)
+        finally:
+            self._look_at_hardware()
+        return self
+
+    async def run_async(self) -> None:
+        """Run inside a Trio program; cancelling the surrounding scope stops the run."""
+        from ..engine import trio_runtime
+
+        await trio_runtime.run(self.start())
+
+    def _look_at_hardware(self) -> None:
+        for vm in self.machine.world.vms.values():
+            for flag, pfn in vm.arch.flags:
+                self.violations.append(Violation("illegal_access", f"{vm.label}: {flag} at pfn {pfn:#x}"))
+
+    def stamp(self) -> int:
+        """The next logical time."""
+        self._stamp += 1
+        return self._stamp
+
+    def unexpected(self, t: Task, step: Step, outcome: Outcome) -> None:
+        """An operation came to something that its `expect` does not allow."""
+        wanted = " or ".join(step.expect)
+        text = f"{t.name} call {t.call}: {step.op.name} came to {outcome.outcome}, expected {wanted}"
+        self.violations.append(Violation("unexpected_outcome", text))
+
+    # -- afterwards ----------------------------------------------------------------------------
+
+    def _lock_rows(self) -> list[LockStatistics]:
+        # Also of files that are gone: the world forgets an inode when it is evicted.
+        world = World()
+        world.vms = self.machine.world.vms
+        world.processes = self.machine.world.processes
+        world.inodes = {str(number): inode for number, inode in enumerate(self.machine.inodes)}
+        return collect(world)
+
+    def locks(self) -> list[LockStatistics]:
+        """Statistics of every lock class since the setup, by name."""
+        return subtract(self._lock_rows(), self._locks_before)
+
+    def summary(self) -> Summary:
+        """Counts, lock table and results as they are now."""
+        return make_summary(self)
+
+
+def arches() -> dict[str, type[Arch]]:
+    """Arch actors by VM type."""
+    from ..arch.registry import ARCHES
+
+    return dict(ARCHES)
+
+
+def build(
+    scenario: Scenario,
+    patch: str | type[Kernel] = "v3",
+    arch: str | None = None,
+    *,
+    vcpus: int | None = None,
+    seed: int = 0,
+    release: str | Release | None = None,
+    costs: CostTable | None = None,
+    parameters: Mapping[str, Scalar] | None = None,
+    small: bool = False,
+    options: Options | None = None,
+) -> Session:
+    """Wire up a run and bring about its initial state.
+
+    Args:
+        scenario: from `load`, `loads` or `library.load_named`.
+        patch: a version's name, `path/to/file.py:Class`, or the class itself.
+        arch: VM type for VMs whose type the scenario leaves open; default: the first that it makes sense for.
+        vcpus: short for `parameters={"vcpus": …}`.
+        seed: of chunks, times and, in a timed run, of every draw.
+        release: kernel release around the patch; default: the version's own.
+        costs: virtual ns per operation; default: the cost table's defaults.
+        parameters: in place of the scenario's defaults.
+        small: start from its `[small]` values.
+        options: strategy, recorder and the like.
+
+    Raises:
+        ScenarioError: the scenario is wrong, or makes no sense for this VM type or release.
+        PatchError: no such patch.
+    """
+    options = options or Options()
+    cls = load_patch(patch) if isinstance(patch, str) else patch
+    workload = scenario.resolve(parameters, vcpus=vcpus, small=small)
+    known = arches()
+    kinds = [kind for kind in scenario.head.vm_types or known if kind in known]
+    vm_type = kinds[0] if arch is None else arch
+    if vm_type not in known:
+        raise ScenarioError(
+            scenario.source.name, 0, "", f"no VM type {arch!r}; expected one of: {', '.join(known)}"
+        )
+    if vm_type not in kinds:
+        message = f"makes no sense for VM type {vm_type}; it is for: {', '.join(kinds)}"
+        raise scenario.source.error(("scenario", "vm_types"), message)
+    if not isinstance(release, Release):
+        name = cls.default_release if release is None else release
+        if name not in RELEASES:
+            raise ScenarioError(
+                scenario.source.name, 0, "", f"no release {name!r}; expected one of: {', '.join(RELEASES)}"
+            )
+        release = RELEASES[name]
+    return Session(workload, cls, vm_type, release, seed, costs or CostTable.default(), options)

@@ -1,0 +1,175 @@
+"""One thread of the workload: its rounds, its operations, and what it tells the session about them."""
+
+from __future__ import annotations
+
+from itertools import repeat
+from typing import TYPE_CHECKING
+
+from .draws import keyed_number
+from .handlers import HANDLERS
+from .ops import PageRange
+from .results import OpResult, TaskResults
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from ..actors.kernel import Kernel
+    from ..actors.vm import Vcpu, Vm
+    from ..engine.task import Task
+    from .model import VmTable
+    from .results import Outcome
+    from .session import Session
+    from .steps import Step
+    from .units import Duration
+    from .workload import Actor
+
+__all__ = ["CALLS", "Thread"]
+
+#: Calls of one round: the id of an operation is below this.
+CALLS = 1000
+
+
+class Thread:
+    """What an operation can reach.
+
+    Attributes:
+        vm, vmm: the VM that the thread belongs to, and its VMM's rules.
+        vcpu: of a vCPU thread.
+        round: current round.
+        results: what it did so far.
+    """
+
+    def __init__(self, session: Session, actor: Actor) -> None:
+        self.session = session
+        self.machine = session.machine
+        self.kernel: Kernel = session.machine.kernel
+        self.actor = actor
+        self.vm: Vm = session.machine.vm(actor.vm)
+        self.vmm: VmTable = session.workload.tables.vms[actor.vm]
+        self.vcpu: Vcpu | None = self.vm.vcpus[actor.vcpu] if actor.vcpu >= 0 else None
+        self._can_accept = hasattr(self.vm.arch, "guest_accept")
+        self.round = 0
+        self.results = TaskResults()
+
+    async def run(self, t: Task) -> TaskResults:
+        """All rounds; the body of the task."""
+        actor = self.actor
+        if actor.start is not None:
+            await t.sleep(self.amount(actor.start, "start"))
+        while await self._again(t):
+            for step in actor.steps:
+                await self.step(t, step)
+                if self.results.stopped:
+                    break
+            else:
+                self.round += 1
+                self.results.rounds = self.round
+                if actor.gap is not None:
+                    t.call = self.round * CALLS
+                    await t.sleep(self.amount(actor.gap, "gap"))
+                continue
+            break
+        t.call = (self.round + 1) * CALLS
+        for name in actor.barriers:
+            await self.session.barriers[name].drop(t)
+        if actor.background:
+            await self.session.background.rmw(t, _decrement)
+        return self.results
+
+    async def _again(self, t: Task) -> bool:
+        """Whether another round is due."""
+        actor = self.actor
+        limit = actor.repeat
+        if limit is None:
+            limit = self.session.until_rounds
+        if limit is not None and self.round >= limit:
+            return False
+        if not actor.until:
+            return True
+        t.call = self.round * CALLS
+        return await self.session.background.load(t) > 0
+
+    async def step(self, t: Task, step: Step) -> None:
+        """One operation: call id, range, handler, bookkeeping."""
+        session = self.session
+        t.call = self.round * CALLS + step.ident
+        armed = session.machine.armed
+        if t.name in armed:
+            armed.discard(t.name)
+            t.signal_pending = True
+        else:
+            # A signal that came between two system calls was handled there.
+            t.signal_pending = False
+        lo, hi = self.region(step)
+        began = session.stamp()
+        outcome: Outcome = await HANDLERS[type(step.op)](self, t, step, lo, hi)
+        ended = session.stamp()
+        if t.name not in armed:
+            t.signal_pending = False
+        results = self.results
+        results.count(step.op.name, outcome)
+        if session.keep_results:
+            results.operations.append(
+                OpResult(t.call, step.op.name, lo, hi, outcome.outcome, outcome.values, began, ended)
+            )
+        if step.expect and outcome.outcome not in step.expect:
+            session.unexpected(t, step, outcome)
+
+    def must_accept(self, gfn: int) -> bool:
+        """Whether the guest has to accept a private page before it may use it."""
+        if self.vmm.accept == "never" or not self._can_accept:
+            return False
+        return gfn not in self.machine.accepted[self.actor.vm].done
+
+    def region(self, step: Step) -> tuple[int, int]:
+        """The pages of this round: this instance's share, one chunk of it, or all."""
+        lo, hi = step.lo, step.hi
+        op = step.op
+        if not isinstance(op, PageRange):
+            return lo, hi
+        if op.slice:
+            actor = self.actor
+            count = hi - lo
+            lo, hi = lo + actor.instance * count // actor.of, lo + (actor.instance + 1) * count // actor.of
+        if op.chunk is not None and hi - lo >= op.chunk:
+            chunks = (hi - lo) // op.chunk
+            number = self.round
+            if op.pick == "random":
+                salt = step.ident if op.reroll else 0
+                number = keyed_number(self.session.seed, self.actor.name, self.round, "chunk", salt)
+            lo += number % chunks * op.chunk
+            hi = lo + op.chunk
+        return lo, hi
+
+    def amount(self, time: Duration, what: str) -> int:
+        """A time from its range: fixed by seed, task and round."""
+        if time.low == time.high:
+            return time.low
+        number = keyed_number(self.session.seed, self.actor.name, self.round, what)
+        return time.low + number % (time.high - time.low + 1)
+
+    def paces(self, time: Duration, call: int) -> Iterator[int]:
+        """Times between the accesses of one call; cheap, as a call can have many."""
+        low = time.low
+        if low == time.high:
+            return repeat(low)
+        number = keyed_number(self.session.seed, self.actor.name, call, "pace")
+        return self._drawn(low, time.high - low + 1, number)
+
+    @staticmethod
+    def _drawn(low: int, span: int, number: int) -> Iterator[int]:
+        while True:
+            # Knuth's 64-bit linear congruential generator; its upper bits are good enough for this.
+            number = (number * 6364136223846793005 + 1442695040888963407) & 0xFFFF_FFFF_FFFF_FFFF
+            yield low + (number >> 33) % span
+
+    def fill(self, text: str, page: int) -> str:
+        """A value to write, its placeholders filled in, as a content token."""
+        if "{" in text:
+            text = text.replace("{task}", self.actor.name).replace("{round}", str(self.round))
+            text = text.replace("{page}", str(page))
+        return f"data:{text}"
+
+
+def _decrement(count: int) -> int:
+    return count - 1
