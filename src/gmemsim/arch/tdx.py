@@ -144,7 +144,7 @@ class Tdx(TdxHost):
         region = td.sept.key(gfn, 2)[1]
         if t.traps:
             await t.point(td.sept.op("rmw", gfn, 2))
-        if region in td.linking or td.sept.state(gfn, 2) != SeptState.FREE:
+        if region in td.linking or td.sept.state(gfn, 2) == SeptState.NL_MAPPED:
             return EBUSY
         td.linking.add(region)
         code = await self.module.sept_add(t, td, gfn)
