@@ -1,0 +1,94 @@
+"""Every scenario of the library, on every patch version and VM type it is for, on both runtimes."""
+
+import itertools
+from typing import Any
+
+import msgspec
+import pytest
+
+from gmemsim.engine.strategy import RandomStrategy
+from gmemsim.engine.task import Task
+from gmemsim.patches.registry import PATCHES
+from gmemsim.scenarios.catalogue import load_named, names
+from gmemsim.scenarios.session import Options, Runtime, Session, arches, build
+
+#: Recorded workloads of the traces, each of which has its scenario.
+RECORDED = {
+    "same", "disjoint", "prepop", "prefault", "punch", "punch_tight", "punchonly", "hot1", "alloc_punch",
+    "mmap_h1", "mmap_h2", "mmap_h4", "mmap_punch", "conv1", "conv2", "conv1punch", "conv1_punch1",
+}  # fmt: skip
+
+
+def combinations() -> list[tuple[str, str]]:
+    return [(name, kind) for name in names() for kind in load_named(name).head.vm_types if kind in arches()]
+
+
+def stream(runtime: Runtime, exploring: bool, **arguments: Any) -> tuple[bytes, Session]:
+    """The whole event stream of a run, setup included, as bytes."""
+    encoder = msgspec.json.Encoder()
+    lines: list[bytes] = []
+
+    def rec(task: Task, event: Any) -> None:
+        lines.append(encoder.encode((task.engine.now, task.name, event)))
+
+    strategy = RandomStrategy(7) if exploring else None
+    options = Options(rec=rec, strategy=strategy, max_steps=200_000, max_virtual_ns=10**10)
+    session = build(**arguments, small=True, options=options).run(runtime)
+    return b"\n".join(lines), session
+
+
+@pytest.mark.parametrize(("name", "kind"), combinations())
+def test_both_runtimes_give_the_same_events(name: str, kind: str) -> None:
+    scenario = load_named(name)
+    for patch, exploring in itertools.product(PATCHES, (False, True)):
+        bare, session = stream("bare", exploring, scenario=scenario, patch=patch, arch=kind, seed=1)
+        trio, other = stream("trio", exploring, scenario=scenario, patch=patch, arch=kind, seed=1)
+        assert bare == trio, (patch, exploring)
+        assert bare
+        summary = session.summary()
+        assert summary.violations == (), (patch, exploring)
+        assert summary == other.summary()
+        assert all(task.done for task in session.tasks.values())
+
+
+@pytest.mark.parametrize("name", names())
+def test_the_full_size_runs_too(name: str) -> None:
+    """With the parameters of the file; long loops are cut to keep the suite quick."""
+    scenario = load_named(name)
+    cut = {
+        key: min(int(value), 6)
+        for key, value in scenario.parameters.items()
+        if key in {"rounds", "conversions"}
+    }
+    kind = next(kind for kind in scenario.head.vm_types if kind in arches())
+    session = build(scenario, "v3", kind, parameters=cut, options=Options(max_virtual_ns=10**10)).run()
+    assert session.summary().violations == ()
+    assert session.summary().events
+
+
+def test_the_library_covers_the_recorded_workloads() -> None:
+    assert set(names()) >= RECORDED
+
+
+@pytest.mark.parametrize("name", names())
+def test_every_scenario_says_what_it_is_for(name: str) -> None:
+    scenario = load_named(name)
+    assert scenario.name == name
+    assert scenario.head.vm_types
+    assert "§" in scenario.head.question or "README" in scenario.head.question
+    assert scenario.small, "a form to explore"
+
+
+def test_the_library_uses_every_operation() -> None:
+    from gmemsim.scenarios.ops import OPS
+
+    used: set[str] = set()
+    for name in names():
+        workload = load_named(name).resolve()
+        steps = [
+            *workload.launch,
+            *workload.setup,
+            *(step for actor in workload.actors for step in actor.steps),
+        ]
+        used |= {step.op.name for step in steps}
+    assert used == set(OPS) - {"host_write"}
