@@ -87,7 +87,7 @@ def test_the_all_in_tdx_accept_sweep_gives_what_was_published() -> None:
     """2.54, 5 and 8 µs for fault, AUG and accept (§6.3, §6.5); the page itself is charged elsewhere."""
     tdx = CostTable.default("tdx")
     totals = [
-        tdx.replace(**changes).fault_entry + tdx.replace(**changes).aug + tdx.accept
+        tdx.fault_entry + tdx.vp_enter + tdx.replace(**changes).aug + tdx.accept
         for changes in SWEEPS["tdx_accept"]
     ]
     assert totals == [2460, 4960, 7960]
@@ -128,7 +128,7 @@ def test_snp_charges_each_step_once(run: Runner, vm: FakeVm) -> None:
 def test_tdx_charges_each_step_once(run: Runner, vm: FakeVm) -> None:
     costs = CostTable.default("tdx")
     zap = costs.block + costs.track + costs.tlb_shootdown(1) + costs.remove + costs.wbinvd
-    expected = costs.sept_add + costs.aug + costs.accept + zap
+    expected = costs.sept_add + costs.aug + costs.vp_enter + costs.accept + zap
     assert run(tdx_lifetime(Tdx(PhysicalMemory(), costs), vm)).now == expected
 
 

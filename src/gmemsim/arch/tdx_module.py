@@ -298,6 +298,7 @@ class TdxModule:
                 refused = td.no_vcpus
                 if not refused:
                     td.epochs.entered(vcpu)
+                    await t.spend(self.costs.vp_enter)
                 await td.epochs.lock.unlock(t, False)
             if armed:
                 await td.tree.unlock(t, True)
