@@ -41,7 +41,6 @@ class Engine:
     """
 
     __slots__ = (
-        "sequence",
         "current",
         "exploring",
         "faults",
@@ -52,6 +51,7 @@ class Engine:
         "on_spawn",
         "rec",
         "runnable",
+        "sequence",
         "steps",
         "strategy",
         "tape",
@@ -118,6 +118,8 @@ class Engine:
     def block(self, task: Task, on: Waitable) -> None:
         """`task` parks on `on`; only `wake` brings it back."""
         task.parked_on = on
+        for call in task.on_block:
+            call(task)
         if self.exploring:
             self.runnable.remove(task)
 

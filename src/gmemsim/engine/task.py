@@ -54,6 +54,7 @@ class Task:
         "ident",
         "interruptible",
         "name",
+        "on_block",
         "parked_on",
         "pending",
         "rec",
@@ -65,7 +66,9 @@ class Task:
         "value",
     )
 
-    def __init__(self, engine: Engine, ident: int, name: str, coro: Coroutine[Any, Any, Any], daemon: bool) -> None:
+    def __init__(
+        self, engine: Engine, ident: int, name: str, coro: Coroutine[Any, Any, Any], daemon: bool
+    ) -> None:
         self.engine = engine
         self.ident = ident
         self.name = name
@@ -76,6 +79,8 @@ class Task:
         self.result: Any = None
         self.pending = Op("start", name)
         self.parked_on: Waitable | None = None
+        #: Called with this task whenever it parks: a spinner must learn that the owner it watches went to sleep.
+        self.on_block: tuple[Callable[[Task], None], ...] = ()
         self.interruptible = False
         self.signal_pending = False
         self.value: Any = None
