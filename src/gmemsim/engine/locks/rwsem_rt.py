@@ -1,0 +1,202 @@
+"""The rw-semaphore of PREEMPT_RT kernels: a reader count beside an rt-mutex (kernel/locking/rwbase_rt.c).
+
+A different lock under the same name. A writer first owns the rt-mutex, then takes away the bias that lets
+readers in without looking, then waits until the readers are gone. As long as one is left, more readers may
+enter, so a stream of overlapping readers starves a writer for ever; in exchange there is no hand-off, no
+spinning, no stealing. Readers that meet a writer which *has* the lock queue on the rt-mutex among the
+writers, and each passes it on as soon as it has counted itself.
+
+The grain is coarse: one step an operation, one a wake-up. Not modelled: priorities and their inheritance; all
+tasks are equal, so the rt-mutex is FIFO.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from errno import EINTR
+from typing import TYPE_CHECKING
+
+from ...audit.events import Contended, Lock, LockRequest, Unlock
+from .rwsem_base import RwLockBase
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from ..task import Task
+    from .stats import LockClass
+
+__all__ = ["RtRwSem"]
+
+
+class RtRwSem(RwLockBase):
+    """`struct rw_semaphore` with CONFIG_PREEMPT_RT."""
+
+    __slots__ = ("_draining", "_mutex", "_queue")
+
+    def __init__(self, label: str, cls: LockClass | None = None, *, line_ns: int = 0) -> None:
+        super().__init__(label, cls, line_ns=line_ns)
+        #: Owner and waiters of the rt-mutex.
+        self._mutex: Task | None = None
+        self._queue: deque[Task] = deque()
+        #: The writer that has taken the readers' bias away and waits for those inside.
+        self._draining: Task | None = None
+
+    def _waiting(self) -> Iterable[Task]:
+        return self._queue if self._draining is None else (self._draining, *self._queue)
+
+    # -- shared --------------------------------------------------------------------------------
+
+    async def down_read(self, t: Task) -> None:
+        """Acquire shared."""
+        await self._down_read(t, False)
+
+    async def down_read_killable(self, t: Task) -> int:
+        """Acquire shared unless a signal comes first: 0, or -EINTR without the lock."""
+        return await self._down_read(t, True)
+
+    async def down_read_trylock(self, t: Task) -> bool:
+        """Acquire shared if no writer has begun."""
+        if t.traps:
+            await t.point(self._try_w)
+        if self._writer is not None or self._draining is not None:
+            return False
+        self._hold_read(t)
+        if t.rec is not None:
+            t.rec(t, Lock(self.label, "r"))
+        return True
+
+    async def up_read(self, t: Task) -> None:
+        """Release one shared hold of `t`.
+
+        Raises:
+            ModelError: `t` has none.
+        """
+        if t.rec is not None:
+            t.rec(t, Unlock(self.label, "r"))
+        if t.traps:
+            await t.point(self._release_w)
+        elif self.line_ns:
+            await self._move_line(t)
+        self._drop_read(t)
+        if self._draining is not None and not self._readers:
+            t.engine.wake(self._draining, delay=t.engine.wake_ns)
+
+    async def _down_read(self, t: Task, killable: bool) -> int:
+        if t.rec is not None:
+            t.rec(t, LockRequest(self.label, "r"))
+        if t.traps:
+            await t.point(self._acquire_w)
+        elif self.line_ns:
+            await self._move_line(t)
+        if self._writer is None:
+            self._hold_read(t)
+        else:
+            began = t.engine.now
+            if await self._lock_mutex(t, "r", killable):
+                return -EINTR
+            self._hold_read(t)
+            self._unlock_mutex(t)
+            self._read.waited(t.engine.now - began)
+        if t.rec is not None:
+            t.rec(t, Lock(self.label, "r"))
+        return 0
+
+    # -- exclusive -----------------------------------------------------------------------------
+
+    async def down_write(self, t: Task) -> None:
+        """Acquire exclusively."""
+        await self._down_write(t, False)
+
+    async def down_write_killable(self, t: Task) -> int:
+        """Acquire exclusively unless a signal comes first: 0, or -EINTR without the lock."""
+        return await self._down_write(t, True)
+
+    async def down_write_trylock(self, t: Task) -> bool:
+        """Acquire exclusively if no reader is inside and the rt-mutex is free."""
+        if t.traps:
+            await t.point(self._try_w)
+        if self._mutex is not None or self._readers:
+            return False
+        self._mutex = t
+        self._hold_write(t)
+        if t.rec is not None:
+            t.rec(t, Lock(self.label, "w"))
+        return True
+
+    async def up_write(self, t: Task) -> None:
+        """Release the exclusive hold of `t`.
+
+        Raises:
+            ModelError: `t` has none.
+        """
+        if t.rec is not None:
+            t.rec(t, Unlock(self.label, "w"))
+        if t.traps:
+            await t.point(self._release_w)
+        self._drop_write(t)
+        self._unlock_mutex(t)
+
+    async def downgrade_write(self, t: Task) -> None:
+        """Turn the exclusive hold of `t` into a shared one; readers may enter, and the next writer may begin.
+
+        Raises:
+            ModelError: `t` does not hold the lock exclusively.
+        """
+        if t.traps:
+            await t.point(self._release_w)
+        self._drop_write(t)
+        self._hold_read(t)
+        if t.rec is not None:
+            t.rec(t, Unlock(self.label, "w"))
+            t.rec(t, Lock(self.label, "r"))
+        self._unlock_mutex(t)
+
+    async def _down_write(self, t: Task, killable: bool) -> int:
+        if t.rec is not None:
+            t.rec(t, LockRequest(self.label, "w"))
+        if t.traps:
+            await t.point(self._acquire_w)
+        began = t.engine.now
+        queued = self._mutex is not None
+        if await self._lock_mutex(t, "w", killable):
+            return -EINTR
+        waited = queued or bool(self._readers)
+        if self._readers:
+            if not queued and t.rec is not None:
+                t.rec(t, Contended(self.label, "w"))
+            self._draining = t
+            while self._readers:
+                if killable and t.signalled():
+                    self._draining = None
+                    self._unlock_mutex(t)
+                    return -EINTR
+                await t.park(self, self._wait_w, interruptible=killable)
+            self._draining = None
+        self._hold_write(t)
+        if waited:
+            self._write.waited(t.engine.now - began)
+        if t.rec is not None:
+            t.rec(t, Lock(self.label, "w"))
+        return 0
+
+    # -- the rt-mutex --------------------------------------------------------------------------
+
+    async def _lock_mutex(self, t: Task, mode: str, killable: bool) -> int:
+        if self._mutex is None:
+            self._mutex = t
+            return 0
+        if t.rec is not None:
+            t.rec(t, Contended(self.label, mode))
+        self._queue.append(t)
+        while self._mutex is not t or t in self._queue:
+            if killable and t.signalled():
+                self._queue.remove(t)
+                return -EINTR
+            await t.park(self, self._wait_w, interruptible=killable)
+        return 0
+
+    def _unlock_mutex(self, t: Task) -> None:
+        self._mutex = None
+        if self._queue:
+            self._mutex = self._queue.popleft()
+            t.engine.wake(self._mutex, delay=t.engine.wake_ns)
