@@ -28,7 +28,18 @@ class Folio:
         lock: the folio lock.
     """
 
-    __slots__ = ("index", "lock", "mapcount", "mapping", "order", "pfn", "pins", "poisoned", "ref", "uptodate")
+    __slots__ = (
+        "index",
+        "lock",
+        "mapcount",
+        "mapping",
+        "order",
+        "pfn",
+        "pins",
+        "poisoned",
+        "ref",
+        "uptodate",
+    )
 
     def __init__(self, mapping: GmemInode, index: int, pfn: int, order: int = 0) -> None:
         self.mapping: GmemInode | None = mapping

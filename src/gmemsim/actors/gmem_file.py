@@ -94,9 +94,7 @@ class GmemFiles(GmemInvalidation, Truncation):
             for file in works.pop(t):
                 await self.kvm_gmem_release(t, file)
 
-    async def kvm_gmem_bind(
-        self, t: Task, vm: Vm, slot: Memslot, file: GmemFile | None, offset: int
-    ) -> int:
+    async def kvm_gmem_bind(self, t: Task, vm: Vm, slot: Memslot, file: GmemFile | None, offset: int) -> int:
         """`kvm_gmem_bind` with `offset` in bytes: 0, -EBADF, -EINVAL, or the release's errno for an overlap."""
         if file is None or not await file.count.inc_not_zero(t):
             return EBADF
@@ -127,7 +125,9 @@ class GmemFiles(GmemInvalidation, Truncation):
         await lock.up_write(t)
         return 0
 
-    async def kvm_gmem_store_binding(self, t: Task, file: GmemFile, slot: Memslot, start: int, end: int) -> None:
+    async def kvm_gmem_store_binding(
+        self, t: Task, file: GmemFile, slot: Memslot, start: int, end: int
+    ) -> None:
         """`xa_store_range(&f->bindings)`; a failed store is ignored in A..D."""
         if t.traps:
             await t.point(Op("rmw", f"{file.label}.bindings", start, end))

@@ -21,7 +21,9 @@ class GmemInvalidation(MmuInvalidation):
         """Which kind of mapping can exist: A..D map one kind per inode (§4.4)."""
         return "shared" if inode.init_shared else "private"
 
-    async def kvm_gmem_invalidate_start(self, t: Task, inode: GmemInode, start: int, end: int, kinds: str) -> None:
+    async def kvm_gmem_invalidate_start(
+        self, t: Task, inode: GmemInode, start: int, end: int, kinds: str
+    ) -> None:
         """Zap [start, end) in every VM, each under its own mmu_lock; the caller holds the invalidate lock."""
         for file in list(inode.files):
             await self.kvm_gmem_file_invalidate_start(t, file, start, end, kinds)

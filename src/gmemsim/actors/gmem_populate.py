@@ -43,9 +43,7 @@ class Source:
 class GmemPopulate(TdpFaults):
     """`kvm_gmem_populate`: entry checks, GUP, and the arch callback. Subclasses give the loop."""
 
-    async def kvm_gmem_populate(
-        self, t: Task, vm: Vm, gfn: int, pages: int, source: Source | None
-    ) -> int:
+    async def kvm_gmem_populate(self, t: Task, vm: Vm, gfn: int, pages: int, source: Source | None) -> int:
         """Populate `pages` pages from `gfn`; `vm.slots_lock` is held. Pages done, or an errno if none was.
 
         The caller runs `task_work_run` once it has dropped `slots_lock`.

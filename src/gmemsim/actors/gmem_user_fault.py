@@ -26,7 +26,14 @@ class GmemUserFault(GmemFolios):
     """mmap, munmap, madvise, faults, and long-term pins of host mappings."""
 
     async def kvm_gmem_mmap(
-        self, t: Task, file: GmemFile, process: Process, label: str, start: int, pages: int, shared: bool = True
+        self,
+        t: Task,
+        file: GmemFile,
+        process: Process,
+        label: str,
+        start: int,
+        pages: int,
+        shared: bool = True,
     ) -> HostMapping | int:
         """`kvm_gmem_mmap`: a mapping of [start, start + pages), or -ENODEV, -EINVAL, -EBADF.
 
@@ -91,7 +98,9 @@ class GmemUserFault(GmemFolios):
         inode = mapping.inode
         while True:
             if t.traps:
-                await t.point(Op("rmw" if write else "load", mapping.label, index, index + 1, "w" if write else "r"))
+                await t.point(
+                    Op("rmw" if write else "load", mapping.label, index, index + 1, "w" if write else "r")
+                )
             folio = mapping.mapped.get(index)
             if folio is not None:
                 arch = self.inode_vm(inode).arch

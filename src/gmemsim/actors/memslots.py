@@ -70,7 +70,9 @@ class Memslots(GmemFiles):
         if old is not None:
             # A slot with guest_memfd cannot be changed, and the model has no other reason to change one.
             return EINVAL
-        if any(slot.base_gfn < base_gfn + pages and base_gfn < slot.base_gfn + slot.pages for slot in vm.slots):
+        if any(
+            slot.base_gfn < base_gfn + pages and base_gfn < slot.base_gfn + slot.pages for slot in vm.slots
+        ):
             return EEXIST
         if t.fault("alloc_memslot"):
             return ENOMEM

@@ -11,6 +11,8 @@ from .kernel_base import KernelBase
 from .vm import INVALID_GFN
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from ..engine.task import Task
     from .inode import HostMapping
     from .memslot import Memslot
@@ -141,8 +143,9 @@ class MmuInvalidation(KernelBase):
         await t.spend(self.costs.tlb_shootdown(len(vm.vcpus)))
         vm.flush_tlbs()
 
-
-    async def mmu_notifier_invalidate_start(self, t: Task, mapping: HostMapping, start: int, end: int) -> None:
+    async def mmu_notifier_invalidate_start(
+        self, t: Task, mapping: HostMapping, start: int, end: int
+    ) -> None:
         """`kvm_mmu_notifier_invalidate_range_start`: host entries of [start, end) of a mapping are about to go.
 
         Concerns every slot whose userspace address lies in the mapping, whether or not an entry is present.
@@ -175,7 +178,7 @@ class MmuInvalidation(KernelBase):
         return low, high
 
 
-def leaves_in(root: dict[int, object], start: int, end: int) -> list[int]:
+def leaves_in(root: Mapping[int, object], start: int, end: int) -> list[int]:
     """Mapped gfns of [start, end), in order, at a cost bounded by the smaller of range and table."""
     if end - start <= len(root):
         return [gfn for gfn in range(start, end) if gfn in root]

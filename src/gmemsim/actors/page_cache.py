@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
+from typing import TYPE_CHECKING
 
 from ..audit.kvm_events import (
     FilemapAdd,
@@ -18,8 +19,6 @@ from ..engine.op import Op
 from .errno import EEXIST, ENOENT, ENOMEM
 from .folio import Folio
 from .kernel_base import KernelBase
-
-from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from ..engine.task import Task
@@ -41,6 +40,7 @@ class PageCache(KernelBase):
             rec(t, FilemapGet(index, create))
         folios = inode.folios
         costs = self.costs
+        found: Folio | int = ENOENT
         while True:
             if t.traps:
                 await t.point(Op("load", inode.label, index, index + 1, "r"))
@@ -48,7 +48,6 @@ class PageCache(KernelBase):
             folio = folios.get(index)
             if folio is None:
                 if not create:
-                    found: Folio | int = ENOENT
                     break
                 found = await self.filemap_create_folio(t, inode, index)
                 if found == EEXIST:
@@ -64,7 +63,7 @@ class PageCache(KernelBase):
             await self.folio_unlock(t, folio)
             await self.folio_put(t, inode, folio)
         if rec is not None:
-            rec(t, FilemapGetRet(found if found.__class__ is int else found.pfn))  # type: ignore[union-attr, arg-type]
+            rec(t, FilemapGetRet(found if isinstance(found, int) else found.pfn))
         return found
 
     async def filemap_create_folio(self, t: Task, inode: GmemInode, index: int) -> Folio | int:
@@ -157,7 +156,9 @@ class PageCache(KernelBase):
         return folio.mapcount > 0
 
     @abstractmethod
-    async def mmu_notifier_invalidate_start(self, t: Task, mapping: HostMapping, start: int, end: int) -> None:
+    async def mmu_notifier_invalidate_start(
+        self, t: Task, mapping: HostMapping, start: int, end: int
+    ) -> None:
         """Host entries of [start, end) of a mapping are about to go."""
 
     @abstractmethod

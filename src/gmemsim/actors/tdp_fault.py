@@ -68,9 +68,7 @@ class TdpFaults(GmemFolios, VmAttributes):
     """The fault path. SRCU is held by the caller."""
 
     @abstractmethod
-    async def kvm_gmem_get_pfn(
-        self, t: Task, vm: Vm, slot: Memslot, gfn: int
-    ) -> tuple[int, Folio | None]:
+    async def kvm_gmem_get_pfn(self, t: Task, vm: Vm, slot: Memslot, gfn: int) -> tuple[int, Folio | None]:
         """`kvm_gmem_get_pfn`: 0 and the folio with a reference, or an errno and None. The patch series' subject."""
 
     async def kvm_mmu_do_page_fault(

@@ -109,6 +109,6 @@ class World:
 
     def lock_statistics(self) -> list[LockStatistics]:
         """Statistics of every lock class in use, summed over the locks of the class, by name."""
-        from .lock_table import collect  # noqa: PLC0415 - only needed once, at the end of a run
+        from .lock_table import collect
 
         return collect(self)

@@ -85,7 +85,7 @@ class RefCount:
         if t.traps:
             await t.point(self._rmw)
         if self.value <= 0:
-            from .errors import ModelError  # noqa: PLC0415 - only on the failing path
+            from .errors import ModelError
 
             raise ModelError(f"{t.name} drops a reference of {self.label} that nobody holds")
         self.value -= 1

@@ -43,5 +43,7 @@ class Deadlock(EngineError):
             on = task.parked_on
             holders = () if on is None else tuple(on.holders())
             self.waits.append((task.name, "nothing" if on is None else on.label, holders))
-        text = "; ".join(f"{n} waits for {o}" + (f" held by {', '.join(h)}" if h else "") for n, o, h in self.waits)
+        text = "; ".join(
+            f"{n} waits for {o}" + (f" held by {', '.join(h)}" if h else "") for n, o, h in self.waits
+        )
         super().__init__(f"deadlock: {text}")

@@ -54,7 +54,7 @@ class RandomStrategy:
     """Uniform over the runnable tasks at every step (not uniform over interleavings; see the reach table)."""
 
     def __init__(self, seed: int) -> None:
-        self._random = Random(seed)  # noqa: S311 - a reproducible schedule, not a secret
+        self._random = Random(seed)
         self._pick = self._random.random
 
     def begin(self, engine: Engine) -> bool:

@@ -75,7 +75,9 @@ class Replay:
         """The recorded answer to this draw."""
         if self.strict:
             if not self._in_order:
-                raise TapeMismatch(f"draw {self._given}: the tape ends, but {task} draws {label} (of {bound})")
+                raise TapeMismatch(
+                    f"draw {self._given}: the tape ends, but {task} draws {label} (of {bound})"
+                )
             choice = self._in_order.popleft()
             if (choice.task, choice.call, choice.label, choice.bound) != (task, call, label, bound):
                 raise TapeMismatch(

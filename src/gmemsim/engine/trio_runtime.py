@@ -119,9 +119,9 @@ async def run(engine: Engine) -> None:
                 if not task.done:
                     baton.spawn(task)
     except BaseExceptionGroup as group:
-        rest = group
-        while isinstance(rest, BaseExceptionGroup) and len(rest.exceptions) == 1:
-            rest = rest.exceptions[0]  # type: ignore[assignment]
-        raise rest from None
+        error: BaseException = group
+        while isinstance(error, BaseExceptionGroup) and len(error.exceptions) == 1:
+            error = error.exceptions[0]
+        raise error from None
     finally:
         engine.on_spawn = None

@@ -69,7 +69,12 @@ def _swap_with_next_of_thread(*names: str) -> Callable[[Lines, Random], Lines | 
         assert mine is not None
         for number in range(at + 1, len(lines)):
             event = parse_line(lines[number], number)
-            if event is None or event.thread != mine.thread or event.name in _NO_STEP or event.name == mine.name:
+            if (
+                event is None
+                or event.thread != mine.thread
+                or event.name in _NO_STEP
+                or event.name == mine.name
+            ):
                 continue
             changed = list(lines)
             changed[at], changed[number] = changed[number], changed[at]
@@ -95,7 +100,11 @@ def _move_clear_after_map(lines: Lines, random: Random) -> Lines | None:
     assert mine is not None
     for number in range(at + 1, len(lines)):
         event = parse_line(lines[number], number)
-        if event is not None and event.thread == mine.thread and event.name in ("tdp_map_ret", "user_fault_ret"):
+        if (
+            event is not None
+            and event.thread == mine.thread
+            and event.name in ("tdp_map_ret", "user_fault_ret")
+        ):
             return [*lines[:at], *lines[at + 1 : number + 1], lines[at], *lines[number + 1 :]]
     return None
 

@@ -131,7 +131,12 @@ class Follower:
         for index, page in pages.items():
             folio = self.setup.gmem.inode.folios[index]
             self.frames.bind(folio.pfn, page.pfn, index)
-        self.engine = Engine(self, exploring=True, rec=self._record, faults={"need_resched": 1 << 60, "need_resched_idle": 1 << 60})
+        self.engine = Engine(
+            self,
+            exploring=True,
+            rec=self._record,
+            faults={"need_resched": 1 << 60, "need_resched_idle": 1 << 60},
+        )
         self.kernel = self.setup.kernel
         self.patch = kernel_class.name
         self.matched = 0
@@ -144,7 +149,9 @@ class Follower:
         self.by_task: dict[Task, Thread] = {}
         self.waiting: dict[str, list[Thread]] = {}
         self.locks_shown = {
-            _kind(step.thread) for step in trace.steps if step.kernel_name in ("down_read", "down_write", "up_read", "up_write")
+            _kind(step.thread)
+            for step in trace.steps
+            if step.kernel_name in ("down_read", "down_write", "up_read", "up_write")
         }
         self._make_threads()
         self.wants = Wants(self)
@@ -415,7 +422,9 @@ class Follower:
     def _translate(thread: Thread, model: int, real: int) -> None:
         """Observations made before the frame had its number carry the model's; give them the trace's."""
         thread.shown = deque(
-            Observation(o.name, *(real if value == model and o.name != "get_pfn" else value for value in o[1:]))
+            Observation(
+                o.name, *(real if value == model and o.name != "get_pfn" else value for value in o[1:])
+            )
             for o in thread.shown
         )
 
@@ -492,7 +501,11 @@ class Follower:
             for other in self._helpers(thread):
                 while self._may_move(other):
                     pending = other.task.pending
-                    if pending.kind == "acquire" and pending.obj != op.obj and not op.obj.endswith(".mapcount"):
+                    if (
+                        pending.kind == "acquire"
+                        and pending.obj != op.obj
+                        and not op.obj.endswith(".mapcount")
+                    ):
                         # Taking another lock for somebody's sake would keep it from those who had it first.
                         break
                     self._step(other)

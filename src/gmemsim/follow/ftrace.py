@@ -62,7 +62,9 @@ def read_trace(path: Path) -> Iterator[KernelEvent]:
     line = 0
     events = 0
     try:
-        with gzip.open(path, "rt", errors="replace") if _is_gzip(path) else path.open(errors="replace") as file:
+        with (
+            gzip.open(path, "rt", errors="replace") if _is_gzip(path) else path.open(errors="replace") as file
+        ):
             for line, text in enumerate(file, 1):
                 try:
                     event = parse_line(text, line)

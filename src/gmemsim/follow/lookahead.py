@@ -19,6 +19,8 @@ __all__ = ["FaultPlan", "Lookahead"]
 
 RETRY = 1
 _EFAULT = -14
+#: Events that show a batch of deletions to be over.
+_ENDS_BATCH = frozenset({"folio_unlock", "filemap_get", "truncate_ret", "io_sched", "folio_lock_slow"})
 
 
 @attrs.frozen
@@ -43,7 +45,9 @@ class FaultPlan:
 
     @property
     def early_retry(self) -> bool:
-        return self.ret == RETRY and not self.get_pfn and self.faultin_ret in (None, RETRY) and not self.mapped
+        return (
+            self.ret == RETRY and not self.get_pfn and self.faultin_ret in (None, RETRY) and not self.mapped
+        )
 
     @property
     def late_retry(self) -> bool:
@@ -181,9 +185,13 @@ class Lookahead:
             step = self.steps[number]
             if step.name == "page_cache_delete":
                 found.append(_int(step))
-            elif step.name in ("folio_unlock", "filemap_get", "truncate_ret", "io_sched", "folio_lock_slow"):
-                break
-            elif found and step.name in ("arch_invalidate", "arch_reclaim"):
+            elif step.name in (
+                "folio_unlock",
+                "filemap_get",
+                "truncate_ret",
+                "io_sched",
+                "folio_lock_slow",
+            ) or (found and step.name in ("arch_invalidate", "arch_reclaim")):
                 break
         return found
 

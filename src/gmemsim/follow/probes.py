@@ -87,7 +87,9 @@ class Observation(NamedTuple):
     c: int | str | None = None
 
     def __str__(self) -> str:
-        shown = ", ".join(f"{x:#x}" if isinstance(x, int) and x > 9 else str(x) for x in self[1:] if x is not None)
+        shown = ", ".join(
+            f"{x:#x}" if isinstance(x, int) and x > 9 else str(x) for x in self[1:] if x is not None
+        )
         return f"{self.name}({shown})"
 
 

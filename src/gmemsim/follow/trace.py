@@ -37,7 +37,9 @@ class Step:
 
     __slots__ = ("kernel_name", "line", "name", "number", "observation", "position", "thread")
 
-    def __init__(self, position: int, number: int, line: int, thread: str, kernel_name: str, obs: Observation) -> None:
+    def __init__(
+        self, position: int, number: int, line: int, thread: str, kernel_name: str, obs: Observation
+    ) -> None:
         self.position = position
         self.number = number
         self.line = line
@@ -230,7 +232,9 @@ class _Reader:
 
     def _user_fault_ret(self, event: KernelEvent, kind: str) -> Observation:
         code = arguments(event.args)["ret"]
-        return Observation(kind, {0x200: "locked", 0x2: "SIGBUS", 0x1: "oom", 0x400: "retry"}.get(code, f"{code:#x}"))
+        return Observation(
+            kind, {0x200: "locked", 0x2: "SIGBUS", 0x1: "oom", 0x400: "retry"}.get(code, f"{code:#x}")
+        )
 
     def _set_attributes(self, event: KernelEvent, kind: str) -> Observation | str:
         match = _ATTRIBUTES.search(event.args)
@@ -286,7 +290,9 @@ def _first_scan(events: list[KernelEvent]) -> tuple[int | None, int | None, int 
     return mapping, base, ino
 
 
-def trace_from_events(events: Iterable[KernelEvent], path: str, metadata: dict[str, object] | None = None) -> Trace:
+def trace_from_events(
+    events: Iterable[KernelEvent], path: str, metadata: dict[str, object] | None = None
+) -> Trace:
     """Turn kernel events into steps.
 
     Raises:
@@ -349,16 +355,17 @@ def _probed(meta: dict[str, object], events: list[KernelEvent]) -> tuple[frozens
     """Observation names the recording could show, from the metadata's probe list or from what is in the trace."""
     listed = meta.get("probes")
     if isinstance(listed, list):
-        names = {match[1].rpartition("/")[2].rstrip() for line in listed if (match := _PROBE.match(str(line)))}
+        names = {
+            match[1].rpartition("/")[2].rstrip() for line in listed if (match := _PROBE.match(str(line)))
+        }
         source = "metadata"
     else:
         names = {event.name for event in events}
         source = "trace"
     kinds = set()
     for name in names:
-        if name.startswith(("zero_begin", "uptodate_set")):
-            name = name[: name.rindex("_")]
-        kind = PROBES.get(name)
+        instruction = name.startswith(("zero_begin", "uptodate_set"))
+        kind = PROBES.get(name[: name.rindex("_")] if instruction else name)
         if kind:
             kinds.add(kind)
     return frozenset(kinds), source

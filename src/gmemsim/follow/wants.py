@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from ..actors.inode import GmemInode
     from ..actors.vm import Vm
     from ..engine.op import Op
-    from ..engine.task import Task
+    from ..engine.task import Task, Waitable
     from .follower import Follower, Thread
 
 __all__ = ["Wants"]
@@ -65,7 +65,9 @@ class Wants:
         lock = self._sleeping.get(op.obj)
         if lock is not None and op.kind == "acquire":
             holders = tuple(lock.holders())
-            if not holders or (op.mode == "r" and not any(lock.write_held(x.task) for x in self.follower.threads.values())):
+            if not holders or (
+                op.mode == "r" and not any(lock.write_held(x.task) for x in self.follower.threads.values())
+            ):
                 return _OK
             return False, f"waits for {op.obj}, held by {', '.join(holders)}"
         if op.obj == self.vm.slots_lock.label and op.kind == "acquire":
@@ -81,13 +83,19 @@ class Wants:
             return _OK
         start, end, private = call.args
         nothing = all((gfn in self.vm.attributes) == bool(private) for gfn in range(start, end))
-        if "set_attributes" in thread.future.probed and nothing == thread.future.name_is_next("set_attributes_pre"):
+        if "set_attributes" in thread.future.probed and nothing == thread.future.name_is_next(
+            "set_attributes_pre"
+        ):
             return False, "would change nothing here" if nothing else "would change attributes here"
         return _OK
 
     def _eager_slots_lock(self, thread: Thread) -> bool | None:
         """A conversion that changes nothing shows nothing: it is over as soon as that is so."""
-        if thread.call is None or thread.call.kind != "set_attributes" or thread.future.name_is_next("set_attributes_pre"):
+        if (
+            thread.call is None
+            or thread.call.kind != "set_attributes"
+            or thread.future.name_is_next("set_attributes_pre")
+        ):
             return False
         return True if self._slots_lock(thread)[0] else None
 
@@ -104,7 +112,11 @@ class Wants:
         if op.obj == self.inode.lock_label and op.kind in ("acquire", "release"):
             return self._eager_folio_lock(thread, op)
         if op.kind != "load":
-            return True if op.kind == "try" and self.ready(thread, op)[0] else (None if op.kind == "try" else False)
+            return (
+                True
+                if op.kind == "try" and self.ready(thread, op)[0]
+                else (None if op.kind == "try" else False)
+            )
         if op.obj == self.vm.attr_label and self._attribute_is_late(thread):
             return False
         if op.obj in (self.vm.spte_label, self.vm.table_label) and not self._reads_entry_early(thread, op):
@@ -127,7 +139,12 @@ class Wants:
         if op.obj == self.vm.table_label:
             return plan.map_ret == 1
         # Not seen by the unlocked check: the one under mmu_lock will see it.
-        return op.obj == self.vm.load_seq.obj and plan.late_retry and plan.faultin_ret is None and thread.ranges > 0
+        return (
+            op.obj == self.vm.load_seq.obj
+            and plan.late_retry
+            and plan.faultin_ret is None
+            and thread.ranges > 0
+        )
 
     def before(self, thread: Thread, op: Op) -> None:
         """Note what a step about to be taken reads, where a later want depends on it."""
@@ -156,7 +173,7 @@ class Wants:
                     return _OK
                 return False, f"finds index {op.lo} {'taken' if present else 'free'} when it inserts"
             return _OK
-        if thread.truncating and op.hi - op.lo != 1 or self._is_scan(thread):
+        if (thread.truncating and op.hi - op.lo != 1) or self._is_scan(thread):
             return self._scan(thread, op)
         wanted = thread.future.lookup(create=False)
         folio = folios.get(op.lo)
@@ -216,7 +233,9 @@ class Wants:
         if folio.mapcount:
             return _OK if unmaps else (False, f"finds index {op.lo} mapped by the host")
         # An unmap that is to come may be of a later folio of the batch.
-        if not unmaps or any(i > op.lo and i in folios_mapped(self.inode) for i in thread.future.batch_ahead()):
+        if not unmaps or any(
+            i > op.lo and i in folios_mapped(self.inode) for i in thread.future.batch_ahead()
+        ):
             return _OK
         return False, f"finds index {op.lo} not mapped by the host"
 
@@ -228,7 +247,11 @@ class Wants:
                 return _OK
             if lock.owner is not None:
                 return False, f"waits for the folio lock of index {op.lo}, held by {lock.owner.name}"
-            if folio is not None and folio.lock is lock and self._locked_by_others_until_due(thread, folio.pfn):
+            if (
+                folio is not None
+                and folio.lock is lock
+                and self._locked_by_others_until_due(thread, folio.pfn)
+            ):
                 return False, f"takes the folio lock of index {op.lo} that others still have"
             return _OK
         if op.kind == "try" and folio is not None:
@@ -264,8 +287,10 @@ class Wants:
         if op.obj == self.inode.lock_label:
             lock = self._folio_lock_of(thread)
             return [] if lock is None or lock.owner is None else [lock.owner]
-        known = {self.vm.mmu_lock.label: self.vm.mmu_lock, self.vm.slots_lock.label: self.vm.slots_lock}
-        found = known.get(op.obj) or self._sleeping.get(op.obj)
+        locks: dict[str, Waitable] = {**self._sleeping}
+        for lock_of_vm in (self.vm.mmu_lock, self.vm.slots_lock):
+            locks[lock_of_vm.label] = lock_of_vm
+        found = locks.get(op.obj)
         names = set(found.holders()) if found is not None else set()
         return [other.task for other in self.follower.threads.values() if other.task.name in names]
 

@@ -44,7 +44,9 @@ def observers(frames: Frames) -> dict[type[Event], Callable[..., Observation | N
         kvm.Prepare: lambda e: Observation("prepare", e.gfn, real(e.pfn), e.order),
         kvm.PrepareRet: lambda e: Observation("prepare_ret", e.ret),
         kvm.MakePrivate: lambda e: Observation("make_private", e.gfn, real(e.pfn)),
-        kvm.ArchInvalidate: lambda e: Observation("arch_invalidate", real(e.start), frames.end(e.start, e.end)),
+        kvm.ArchInvalidate: lambda e: Observation(
+            "arch_invalidate", real(e.start), frames.end(e.start, e.end)
+        ),
         kvm.ArchReclaim: lambda e: Observation("arch_reclaim", real(e.pfn)),
         kvm.ArchInvalidateRange: lambda e: Observation("arch_invalidate_range"),
         kvm.Map: lambda e: Observation("map"),

@@ -77,7 +77,9 @@ class Setup:
         ret = await kernel.kvm_set_memory_region(
             t, vm, 0, trace.data_gfn, trace.pages, file, 0, None if shared else buffer
         )
-        ret = ret or await kernel.kvm_set_memory_region(t, vm, 1, 0, trace.data_gfn, None, 0, UserMemory("code"))
+        ret = ret or await kernel.kvm_set_memory_region(
+            t, vm, 1, 0, trace.data_gfn, None, 0, UserMemory("code")
+        )
         if ret:
             raise ValueError(f"the model refuses the recorded slots: errno {ret}")
         if trace.sw_protected:

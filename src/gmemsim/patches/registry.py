@@ -35,12 +35,14 @@ def load_patch(name: str) -> type[Kernel]:
         return PATCHES[name]
     path, colon, class_name = name.rpartition(":")
     if not colon or not path.endswith(".py"):
-        raise PatchError(f"patch {name!r}: expected one of {', '.join(PATCHES)}, or path/to/file.py:ClassName")
+        raise PatchError(
+            f"patch {name!r}: expected one of {', '.join(PATCHES)}, or path/to/file.py:ClassName"
+        )
     return _from_file(Path(path), class_name)
 
 
 def _from_file(path: Path, class_name: str) -> type[Kernel]:
-    from ..actors.kernel import Kernel  # noqa: PLC0415 - only for a user's own patch
+    from ..actors.kernel import Kernel
 
     if not path.is_file():
         raise PatchError(f"{path}: no such file")

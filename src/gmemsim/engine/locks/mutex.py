@@ -26,7 +26,17 @@ __all__ = ["Mutex"]
 class Mutex:
     """Exclusive sleeping lock with `lock`, `trylock`, `unlock`."""
 
-    __slots__ = ("_acquire", "_handoff_to", "_release", "_since", "_wait", "_waiters", "cls", "label", "owner")
+    __slots__ = (
+        "_acquire",
+        "_handoff_to",
+        "_release",
+        "_since",
+        "_wait",
+        "_waiters",
+        "cls",
+        "label",
+        "owner",
+    )
 
     def __init__(self, label: str, cls: LockClass | None = None) -> None:
         self.label = label

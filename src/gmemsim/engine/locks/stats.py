@@ -64,7 +64,12 @@ class Counter:
 
     def snapshot(self) -> ModeStatistics:
         return ModeStatistics(
-            self.acquisitions, self.contentions, self.wait_total, self.wait_max, self.hold_total, self.hold_max
+            self.acquisitions,
+            self.contentions,
+            self.wait_total,
+            self.wait_max,
+            self.hold_total,
+            self.hold_max,
         )
 
 

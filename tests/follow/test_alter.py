@@ -1,0 +1,61 @@
+"""Altered traces are rejected, each kind of alteration on several kernels."""
+
+from __future__ import annotations
+
+import gzip
+import json
+from pathlib import Path
+from random import Random
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from gmemsim.follow.alter import ALTERATIONS, alter
+from gmemsim.follow.follower import follow
+from gmemsim.follow.ftrace import parse_line
+from gmemsim.follow.trace import trace_from_events
+from gmemsim.patches.registry import PATCHES
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+TRACES = (
+    ("6.18.15", "baseline", "sh_same_v2"),
+    ("7.2.13", "v3", "sh_same_v2"),
+    ("6.18.15", "baseline", "sh_punch1_v1"),
+    ("7.2.13", "v3", "sh_punch1_v1"),
+    ("7.2.13", "v3", "sh_mmap_h1_v2"),
+)
+SEEDS = 2
+
+
+@pytest.mark.parametrize("name", sorted(ALTERATIONS))
+def test_an_altered_trace_is_rejected(
+    carried: Path, name: str, record_property: Callable[[str, object], None]
+) -> None:
+    altered = rejected = 0
+    accepted: list[str] = []
+    for release, patch, trace_name in TRACES:
+        path = carried / release / f"{trace_name}.trace.gz"
+        with gzip.open(path, "rt") as file:
+            lines = file.readlines()
+        metadata = json.loads((carried / release / f"{trace_name}.json").read_text())
+        for seed in range(SEEDS):
+            changed = alter(lines, name, Random(f"{trace_name} {seed}"))
+            if changed is None:
+                continue
+            events = (event for number, text in enumerate(changed, 1) if (event := parse_line(text, number)))
+            result = follow(trace_from_events(events, str(path), metadata), PATCHES[patch])
+            altered += 1
+            rejected += not result.accepted
+            if result.accepted:
+                accepted.append(f"{release} {trace_name} seed {seed}")
+    record_property("altered", altered)
+    record_property("rejected", rejected)
+    assert altered, "no trace offers a place for this alteration"
+    assert not accepted, f"rejected {rejected} of {altered}"
+
+
+def test_there_are_enough_kinds() -> None:
+    assert len(ALTERATIONS) >= 8
