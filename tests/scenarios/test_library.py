@@ -8,6 +8,7 @@ import pytest
 
 from gmemsim.engine.strategy import RandomStrategy
 from gmemsim.engine.task import Task
+from gmemsim.explore.oracles import Oracles
 from gmemsim.patches.registry import PATCHES
 from gmemsim.scenarios.catalogue import load_named, names
 from gmemsim.scenarios.session import Options, Runtime, Session, arches, build
@@ -32,13 +33,20 @@ def stream(runtime: Runtime, exploring: bool, **arguments: Any) -> tuple[bytes, 
         lines.append(encoder.encode((task.engine.now, task.name, event)))
 
     strategy = RandomStrategy(7) if exploring else None
-    options = Options(rec=rec, strategy=strategy, max_steps=200_000, max_virtual_ns=10**10)
+    options = Options(
+        rec=rec,
+        strategy=strategy,
+        checker=lambda world, kernel: Oracles(world, kernel, collect=True),
+        max_steps=200_000,
+        max_virtual_ns=10**10,
+    )
     session = build(**arguments, small=True, options=options).run(runtime)
     return b"\n".join(lines), session
 
 
 @pytest.mark.parametrize(("name", "kind"), combinations())
 def test_both_runtimes_give_the_same_events(name: str, kind: str) -> None:
+    """And no oracle objects to them."""
     scenario = load_named(name)
     for patch, exploring in itertools.product(PATCHES, (False, True)):
         bare, session = stream("bare", exploring, scenario=scenario, patch=patch, arch=kind, seed=1)

@@ -3,9 +3,12 @@
 import pytest
 
 from gmemsim.engine.errors import Deadlock, StepLimit
+from gmemsim.engine.locks.policies import LOCK_POLICIES
+from gmemsim.engine.locks.rwsem import RwSem
+from gmemsim.engine.locks.stats import LockClass
 from gmemsim.engine.strategy import RandomStrategy
 from gmemsim.scenarios.catalogue import load_named
-from gmemsim.scenarios.errors import TimeLimit
+from gmemsim.scenarios.errors import ScenarioError, TimeLimit
 from gmemsim.scenarios.scenario import loads
 from gmemsim.scenarios.session import Options, Session, build
 
@@ -266,16 +269,24 @@ def test_a_deadlock_is_found_in_spite_of_the_watchdog() -> None:
 
 
 def test_the_lock_of_the_invalidate_lock_can_be_swapped() -> None:
-    from gmemsim.engine.locks.rwsem import RwSem
-
     made: list[str] = []
 
-    def policy(label: str, cls: object) -> RwSem:
-        made.append(label)
-        return RwSem(label, cls)  # type: ignore[arg-type]
+    class Noted(RwSem):
+        def __init__(self, label: str, cls: LockClass | None = None, *, line_ns: int = 0) -> None:
+            super().__init__(label, cls, line_ns=line_ns)
+            made.append(label)
 
-    run(FILE + host("h", '{ op = "punch" }'), policy=policy)
+    run(FILE + host("h", '{ op = "punch" }'), policy=Noted)
     assert made == ["g.invalidate_lock"]
+    for name in LOCK_POLICIES:
+        (row,) = [
+            row
+            for row in run(FILE + host("h", '{ op = "punch" }'), policy=name).locks()
+            if row.name == "invalidate_lock"
+        ]
+        assert row.write.acquisitions == 1
+    with pytest.raises(ScenarioError, match="no lock policy 'fair'; expected one of: rwsem"):
+        run(FILE + host("h", '{ op = "punch" }'), policy="fair")
 
 
 def test_nothing_is_counted_or_kept_on_request() -> None:

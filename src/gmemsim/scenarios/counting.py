@@ -20,7 +20,7 @@ __all__ = ["EventCounter", "subtract"]
 
 
 class EventCounter:
-    """Counts events and passes them on.
+    """Counts events.
 
     Attributes:
         classes: number of events by class.
@@ -30,13 +30,12 @@ class EventCounter:
         sigbus: SIGBUS by whether it was for a poisoned page.
     """
 
-    def __init__(self, onward: Callable[[Task, Any], None] | None = None) -> None:
+    def __init__(self) -> None:
         self.classes: dict[type[Any], int] = {}
         self.returns: Counter[int] = Counter()
         self.retries: Counter[str] = Counter()
         self.exits: Counter[int] = Counter()
         self.sigbus: Counter[bool] = Counter()
-        self._onward = onward
         self._special: dict[type[Any], Callable[[Any], None]] = {
             TdpFaultRet: self._fault_ended,
             Retry: self._retry,
@@ -52,8 +51,6 @@ class EventCounter:
         special = self._special.get(cls)
         if special is not None:
             special(event)
-        if self._onward is not None:
-            self._onward(t, event)
 
     def counts(self) -> dict[str, int]:
         """Number of events by name, in alphabetical order."""

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Literal
-
-import attrs
+from typing import TYPE_CHECKING, cast
 
 from ..actors.lock_table import collect
 from ..actors.release import RELEASES, Release
 from ..actors.vm import World
 from ..arch.costs import CostTable
+from ..audit.recorder import fan_out
 from ..engine import bare
 from ..engine.cell import Cell
 from ..engine.engine import Engine
@@ -17,62 +16,31 @@ from ..patches.registry import load_patch
 from .counting import EventCounter, subtract
 from .draws import SeededDraws
 from .errors import ScenarioError
+from .options import Options, Runtime
 from .rendezvous import Rendezvous
 from .setup import bring_about
 from .summary import Summary, Violation, make_summary
 from .thread import Thread
 from .units import Duration
 from .watchdog import watch
-from .world import LockPolicy, Machine
+from .world import Machine
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Mapping
 
     from ..actors.kernel import Kernel
     from ..arch.base import Arch
+    from ..audit.recorder import Rec
     from ..engine.locks.stats import LockStatistics
-    from ..engine.strategy import Strategy
     from ..engine.task import Task
     from .model import Scalar
+    from .options import Checker
     from .results import Outcome, TaskResults
     from .scenario import Scenario
     from .steps import Step
     from .workload import Workload
 
-__all__ = ["Options", "Runtime", "Session", "build"]
-
-Runtime = Literal["bare", "trio"]
-
-
-@attrs.frozen(kw_only=True)
-class Options:
-    """How to run, as far as most callers need not care.
-
-    Attributes:
-        strategy: who answers draws; None: a timed run whose draws follow from the seed.
-        exploring: whether the strategy also picks the next task at every trap; default: if there is one.
-        rec: called as `rec(task, event)` for every event; those of the setup come from a task called `setup`.
-        count: count events; an exploring campaign can do without.
-        keep_results: keep every single operation's result.
-        max_steps: raise `StepLimit` after so many resumptions.
-        max_virtual_ns: raise `TimeLimit` when a timed run gets there; without it a task that retries for ever
-            in one place is never interrupted.
-        policy: makes the lock that takes the place of an inode's invalidate lock.
-        access_ns: guest or host time per memory access where the scenario does not say.
-        until_rounds: cap on the rounds of `until` loops without one of their own; default: none in a timed
-            run, 2 in an exploring one, where a loop that waits for another task need not end.
-    """
-
-    strategy: Strategy | None = None
-    exploring: bool | None = None
-    rec: Callable[[Task, Any], None] | None = None
-    count: bool = True
-    keep_results: bool = True
-    max_steps: int = 1 << 62
-    max_virtual_ns: int | None = None
-    policy: LockPolicy | None = None
-    access_ns: int = 100
-    until_rounds: int | None = None
+__all__ = ["Options", "Runtime", "Session", "arches", "build"]
 
 
 class Session:
@@ -84,6 +52,7 @@ class Session:
         engine: of the measured part; the setup ran on one of its own at time 0.
         tasks: by name; empty until it starts.
         results: by task name, also while it runs.
+        checker: what looks on, if anything does.
         violations: what was found wrong so far.
     """
 
@@ -118,16 +87,21 @@ class Session:
         self.background: Cell[int] = Cell("scenario.background", background)
         self.tasks: dict[str, Task] = {}
         self._stamp = 0
+        self.checker: Checker | None = None
         bring_about(self, options.rec)
         self._locks_before = self._lock_rows()
-        self.counter = EventCounter(options.rec) if options.count else None
+        if options.checker is not None:
+            self.checker = options.checker(self.machine.world, self.machine.kernel)
+        self.counter = EventCounter() if options.count else None
+        counting = None if self.counter is None else self.counter.rec
         strategy = options.strategy
         exploring = strategy is not None if options.exploring is None else options.exploring
         self.until_rounds = options.until_rounds if options.until_rounds or not exploring else 2
         self.engine = Engine(
             SeededDraws(seed, workload.faults) if strategy is None else strategy,
             exploring=exploring,
-            rec=options.rec if self.counter is None else self.counter.rec,
+            # The checker comes last: the event that it objects to has been recorded and counted.
+            rec=fan_out(*cast("tuple[Rec | None, ...]", (options.rec, counting, self.checker))),
             faults=workload.faults,
             max_steps=options.max_steps,
             wake_ns=costs.wake,
@@ -151,29 +125,46 @@ class Session:
         """Run to the end; the session itself, for chaining.
 
         Raises:
-            Deadlock, StepLimit, ModelError: the run ended badly; results and summary hold what there was.
+            Deadlock, StepLimit, TimeLimit, ModelError: the run ended badly; results and summary hold what
+                there was. Also whatever a checker raises.
         """
-        try:
-            if runtime == "bare":
+        if runtime == "bare":
+            try:
                 bare.run(self.start())
-            else:
-                import trio
+                self._finish()
+            finally:
+                self._collect()
+        else:
+            import trio
 
-                trio.run(self.run_async)
-        finally:
-            self._look_at_hardware()
+            trio.run(self.run_async)
         return self
 
     async def run_async(self) -> None:
         """Run inside a Trio program; cancelling the surrounding scope stops the run."""
         from ..engine import trio_runtime
 
-        await trio_runtime.run(self.start())
+        try:
+            await trio_runtime.run(self.start())
+            self._finish()
+        finally:
+            self._collect()
 
-    def _look_at_hardware(self) -> None:
-        for vm in self.machine.world.vms.values():
-            for flag, pfn in vm.arch.flags:
-                self.violations.append(Violation("illegal_access", f"{vm.label}: {flag} at pfn {pfn:#x}"))
+    def _finish(self) -> None:
+        if self.checker is not None:
+            self.checker.finish()
+
+    def _collect(self) -> None:
+        if self.checker is not None:
+            found = [Violation(violation.rule, violation.summary) for violation in self.checker.violations]
+        else:
+            # Without a checker, what the hardware itself objected to.
+            found = [
+                Violation("illegal_access", f"{vm.label}: {flag} at pfn {pfn:#x}")
+                for vm in self.machine.world.vms.values()
+                for flag, pfn in vm.arch.flags
+            ]
+        self.violations += found
 
     def stamp(self) -> int:
         """The next logical time."""

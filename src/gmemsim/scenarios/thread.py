@@ -101,9 +101,14 @@ class Thread:
             # A signal that came between two system calls was handled there.
             t.signal_pending = False
         lo, hi = self.region(step)
+        checker = session.checker
+        if checker is not None:
+            checker.begin(t)
         began = session.stamp()
         outcome: Outcome = await HANDLERS[type(step.op)](self, t, step, lo, hi)
         ended = session.stamp()
+        if checker is not None:
+            checker.end(t)
         if t.name not in armed:
             t.signal_pending = False
         results = self.results

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import attrs
@@ -12,24 +11,25 @@ from ..actors.inode import Process
 from ..actors.memslot import UserMemory
 from ..actors.vm import Vcpu, Vm, World
 from ..arch.memory import PhysicalMemory
-from ..engine.locks.stats import LockClass
+from ..engine.locks.rwsem import RwSem
 from .acceptance import Acceptance
+from .errors import ScenarioError
 from .units import PAGE
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from ..actors.folio import Folio
     from ..actors.inode import GmemFile, GmemInode
     from ..actors.kernel import Kernel
     from ..arch.base import Arch
     from ..arch.costs import CostTable
+    from ..engine.locks.rwsem_protocol import RwLock
     from ..engine.task import Task
     from .tables import File, Map, Slot
     from .workload import Workload
 
-__all__ = ["LockPolicy", "Machine"]
-
-#: Makes the lock that takes the place of an inode's invalidate lock: called with its label and lock class.
-LockPolicy = Callable[[str, LockClass], Any]
+__all__ = ["Machine"]
 
 
 class Machine:
@@ -50,12 +50,13 @@ class Machine:
         vm_type: str,
         kernel: Callable[[World, PhysicalMemory], Kernel],
         costs: CostTable,
-        policy: LockPolicy | None,
+        policy: type[RwLock] | str | None,
     ) -> None:
         self.workload = workload
         self.world = World()
         self.memory = PhysicalMemory()
-        self.policy = policy
+        self.costs = costs
+        self._lock = _lock_class(policy)
         self.files: dict[str, GmemFile] = {}
         self.pins: dict[tuple[str, int], list[tuple[GmemInode, Folio]]] = {}
         self.inodes: list[GmemInode] = []
@@ -82,6 +83,7 @@ class Machine:
         found = self.world.processes.get(label)
         if found is None:
             found = self.world.processes[label] = Process(label)
+            found.mmap_lock.line_ns = self.costs.line
         return found
 
     def buffer(self, label: str) -> UserMemory:
@@ -105,9 +107,10 @@ class Machine:
         if isinstance(made, int):
             return errno_name(made)
         inode = made.inode
-        if self.policy is not None:
-            # Nobody can have seen the inode yet: there was no step since it was made.
-            inode.invalidate_lock = self.policy(f"{file.id}.invalidate_lock", LockClass("invalidate_lock"))
+        # Nobody can have seen the inode yet: there was no step since it was made.
+        label = inode.invalidate_lock.label
+        inode.invalidate_lock = self._lock(label, inode.invalidate_lock.cls, line_ns=self.costs.line)  # type: ignore[assignment]
+        inode.i_mmap_rwsem.line_ns = self.costs.line
         self.inodes.append(inode)
         self.files[file.id] = made
         return "ok"
@@ -183,3 +186,22 @@ def _choose(arch: Arch, wanted: dict[str, Any]) -> None:
     known = {field.name for field in attrs.fields(type(choices))}
     values = {name: frozenset(value) if isinstance(value, list) else value for name, value in wanted.items()}
     arch.choices = attrs.evolve(choices, **{name: value for name, value in values.items() if name in known})  # type: ignore[attr-defined]
+
+
+def _lock_class(policy: type[RwLock] | str | None) -> type[RwLock]:
+    """The class of the invalidate lock.
+
+    Raises:
+        ScenarioError: no policy of that name.
+    """
+    if policy is None:
+        return RwSem
+    if not isinstance(policy, str):
+        return policy
+    from ..engine.locks.policies import LOCK_POLICIES
+
+    if policy not in LOCK_POLICIES:
+        raise ScenarioError(
+            "", 0, "", f"no lock policy {policy!r}; expected one of: {', '.join(LOCK_POLICIES)}"
+        )
+    return LOCK_POLICIES[policy]
