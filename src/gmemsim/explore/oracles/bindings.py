@@ -157,9 +157,10 @@ class Bindings(Subject):
             self._bound(vm, t, event)
 
     def _bound(self, vm: Vm, t: Task | None, event: Event | None) -> None:
+        published = [slot for other in self.world.vms.values() for slot in other.slots]
         for file in vm.files.values():
             for slot in file.bindings.values():
-                if slot not in vm.slots:
+                if slot not in published:
                     self.fail(
                         "I12",
                         f"{file.label} is bound to slot {slot.ident}, which is deleted",
@@ -179,7 +180,9 @@ class Bindings(Subject):
                     )
         for slot in vm.slots:
             file_ = slot.gmem_file
-            if file_ is not None and not slot.invalid and file_.bindings.get(slot.pgoff) is not slot:
+            if file_ is None or slot.invalid or file_.released:
+                continue
+            if file_.bindings.get(slot.pgoff) is not slot:
                 self.fail(
                     "I12",
                     f"slot {slot.ident} of {vm.label} points to {file_.label}, which is not bound to it",

@@ -17,11 +17,13 @@ __all__ = ["FATAL_FLAGS", "SOFT_FLAGS", "Hardware"]
 #: Flags that mean a bug of the kernel: the rule that they break, and what happened.
 FATAL_FLAGS: Final[dict[str, tuple[str, str]]] = {
     "HOST_RMP_VIOLATION": ("I35", "the host wrote to a page that the RMP assigns to a guest"),
+    "KVM_BUG": ("arch:KVM_BUG", "the TDX module refused what KVM thinks cannot fail"),
     "LIVELOCK": ("arch:LIVELOCK", "an operation spins without bound on a result that cannot change"),
     "PAMT_DOUBLE_MAP": ("arch:PAMT_DOUBLE_MAP", "a frame that a TD owns was given to a TD again"),
     "PKVM_DOUBLE_DONATE": ("arch:PKVM_DOUBLE_DONATE", "a page that a guest owns was donated again"),
     "PKVM_FORCED_RECLAIM": ("I35", "the host touched a page that a guest owns, and destroyed it"),
     "RMP_LEAK": ("I31", "a frame went back to the allocator while the RMP assigns it to a guest"),
+    "RMP_SHARED_STALE": ("I34", "a shared access reached a page that the RMP assigns to a guest"),
     "SEPT_UAF": ("I31", "a frame went back to the allocator while an S-EPT maps it"),
     "TDX_MCE": ("I35", "a TD read a line that the host had poisoned"),
     "TDX_POISON_WRITE": ("I35", "the host wrote to a page of a TD"),
@@ -32,7 +34,9 @@ FATAL_FLAGS: Final[dict[str, tuple[str, str]]] = {
 SOFT_FLAGS: Final[dict[str, str]] = {
     "DOUBLE_VALIDATE": "the guest validated a page twice: its own bug, or a replay",
     "HOST_READ_CIPHERTEXT": "the host read a guest's page and saw ciphertext",
+    "RMP_ASID_STALE": "the page belongs to another guest of the same file",
     "RMP_GPA_STALE": "the file was bound at another address; its prepared pages keep the old one",
+    "TDX_HOST_READ": "the host read a TD's page and saw nothing of it",
     "TDX_LOST_PAGE": "the VMM took an accepted page away from the guest",
 }
 

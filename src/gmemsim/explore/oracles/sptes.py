@@ -11,6 +11,7 @@ from ...audit.kvm_events import (
     MapRet,
     MemoryFailureRet,
     PageCacheDelete,
+    Populate,
 )
 from .watch import Subject, after, at_rest, before, track
 
@@ -33,9 +34,9 @@ class Sptes(Subject):
 
     # -- the snapshot that a fault stands on -----------------------------------------------------
 
-    @track(Faultin)
-    def new_attempt(self, t: Task, event: Faultin) -> None:
-        """A fault looks for its pfn afresh."""
+    @track(Faultin, Populate)
+    def new_attempt(self, t: Task, event: Faultin | Populate) -> None:
+        """A fault looks for its pfn afresh; a launch maps without one."""
         self.ledger.of(t).pfn_seq = None
 
     @track(GetPfn)
