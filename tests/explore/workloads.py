@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from gmemsim.actors.folio import Folio
 from gmemsim.actors.gmem_populate import Source
 from gmemsim.actors.inode import GmemFile, GmemInode, HostMapping, Process
-from gmemsim.actors.memslot import Memslot, UserMemory
+from gmemsim.actors.memslot import UserMemory
+from gmemsim.actors.release import RELEASES
 from gmemsim.actors.vm import Vcpu, Vm, World
 from gmemsim.arch.base import Arch, HookResult
 from gmemsim.arch.memory import PhysicalMemory, data
@@ -33,7 +34,7 @@ if TYPE_CHECKING:
     from gmemsim.engine.strategy import Strategy
     from gmemsim.engine.task import Task
 
-__all__ = ["BASE", "KINDS", "LAUNCHED", "AssigningArch", "Machine", "Plan", "run_plan", "run_random"]
+__all__ = ["BASE", "KINDS", "LAUNCHED", "AssigningArch", "Machine", "Plan", "run_random"]
 
 #: First gfn of every slot 0.
 BASE = 0x100
@@ -153,7 +154,9 @@ class Machine:
 
         async def bind(t: Task) -> GmemFile:
             if share is None:
-                made = await self.kernel.kvm_gmem_create(t, vm, f"gmem{len(self.files)}", self.pages * PAGE, flags)
+                made = await self.kernel.kvm_gmem_create(
+                    t, vm, f"gmem{len(self.files)}", self.pages * PAGE, flags
+                )
                 assert isinstance(made, GmemFile), made
             else:
                 made = GmemFile(f"{share.label}@{label}", share, vm)
@@ -246,6 +249,12 @@ class Machine:
             UserMemory(f"user{vm}.{slot}"),
         )  # fmt: skip
 
+    async def bind_other(self, t: Task, vm: int, file: int) -> None:
+        """Create slot 7 over a file that may be another VM's."""
+        await self.kernel.kvm_set_memory_region(
+            t, list(self.world.vms.values())[vm], 7, BASE + 64, self.pages, self.files[file]
+        )
+
     async def close(self, t: Task, file: int) -> None:
         """close(2), once."""
         if self.files[file] in self.open_files:
@@ -319,12 +328,16 @@ class Plan:
 
     def __init__(self, *threads: list[tuple[Any, ...]], faults: dict[str, int] | None = None) -> None:
         self.threads = [
-            (f"t{number}", [(op[0], tuple(op[1:])) for op in operations]) for number, operations in enumerate(threads)
+            (f"t{number}", [(op[0], tuple(op[1:])) for op in operations])
+            for number, operations in enumerate(threads)
         ]
         self.faults = faults or {}
 
     def __repr__(self) -> str:
-        lines = [f"{name}: " + ", ".join(f"{op}{args}" for op, args in operations) for name, operations in self.threads]
+        lines = [
+            f"{name}: " + ", ".join(f"{op}{args}" for op, args in operations)
+            for name, operations in self.threads
+        ]
         return "\n".join([*lines, f"faults {self.faults}"])
 
 
@@ -391,7 +404,13 @@ def random_plan(random: Random, machine: Machine, kind: str, poison: bool = True
 
 
 def run_random(
-    seed: int, patch: str | type[Kernel], *, poison: bool = True, collect: bool = False
+    seed: int,
+    patch: str | type[Kernel],
+    *,
+    poison: bool = True,
+    collect: bool = False,
+    release: str = "",
+    max_steps: int = 200_000,
 ) -> tuple[Oracles, Plan]:
     """One random workload under one random schedule."""
     random = Random(seed)
@@ -399,24 +418,17 @@ def run_random(
     kind = random.choice(sorted(KINDS))
     # An arch with private memory in hardware selects the hooks.
     hooks = kind in LAUNCHED or random.random() < 0.8
-    machine = Machine(kernel, kind, pages=random.choice((1, 2, 3)), gmem_prepare=hooks)
+    if release and not RELEASES[release].host_mmap and kind == "shared":
+        kind = "private"
+    age = RELEASES[release] if release else None
+    machine = Machine(kernel, kind, pages=random.choice((1, 2, 3)), gmem_prepare=hooks, release=age)
     extra = random.random()
     if extra < 0.15:
-        machine.add_vm("vm1", random.choice(sorted(KINDS)), 1)
+        machine.add_vm("vm1", kind if release else random.choice(sorted(KINDS)), 1)
     elif extra < 0.3 and kind not in LAUNCHED:
         machine.add_vm("vm1", kind, 1, share=machine.inode)
     if kind in LAUNCHED and random.random() < 0.6:
         for number in range(len(machine.world.vms)):
             machine.do(partial(Machine.launch, machine, vm=number))
     plan = random_plan(random, machine, kind, poison)
-    return machine.run(plan, RandomStrategy(seed), collect=collect), plan
-
-
-def run_plan(machine: Machine, plan: Plan, seeds: Iterable[int], make: Callable[[], Machine]) -> Oracles | None:
-    """Run the plan under one schedule after another, collecting; the first run that found something."""
-    for seed in seeds:
-        oracles = machine.run(plan, RandomStrategy(seed), collect=True)
-        if oracles.violations:
-            return oracles
-        machine = make()
-    return None
+    return machine.run(plan, RandomStrategy(seed), collect=collect, max_steps=max_steps), plan
