@@ -1,6 +1,6 @@
 """Events of the engine: locks, scheduling, messages.
 
-Lock names are labels such as `gmem0.invalidate_lock` or `gmem0[3]` (the lock of the folio at index 3);
+Lock names are labels such as `gmem0.invalidate_lock` or `gmem0.folio[3]` (the lock of the folio at index 3);
 modes are `r` (shared) and `w` (exclusive).
 """
 
