@@ -1,0 +1,44 @@
+"""The table of commands. A command appears as soon as its module exists."""
+
+from __future__ import annotations
+
+from importlib.util import find_spec
+from typing import Final, NamedTuple
+
+__all__ = ["COMMANDS", "Command", "available"]
+
+
+class Command(NamedTuple):
+    """Where a command is, and what `--help` says about it without importing it.
+
+    Attributes:
+        module: below `gmemsim.cli`; it has a click command called `command`.
+        summary: one line.
+    """
+
+    module: str
+    summary: str
+
+
+#: In the order in which `--help` lists them.
+COMMANDS: Final[dict[str, Command]] = {
+    "run": Command("run", "Run a scenario once, in virtual time."),
+    "demo": Command("demo", "A first look at what the model does."),
+    "list": Command("listing", "What there is: patches, VM types, scenarios, …"),
+    "diff": Command("diff", "Compare two patches on one workload, or two logs."),
+    "follow": Command("follow", "Is what a kernel did a run of the model?"),
+    "explore": Command("explore", "Search the schedules of a scenario for violations."),
+    "replay": Command("replay", "The same failure again, step by step."),
+    "outcomes": Command("outcomes", "All final outcomes of a scenario, patch by patch."),
+    "stress": Command("stress", "A resumable campaign over many seeds."),
+    "conform": Command("conform", "Run conformance vectors."),
+    "zoo": Command("zoo", "Seeded real bugs: found or not, and by what."),
+    "bench": Command("bench", "Lock contention across vCPUs, folio sizes, patches and lock policies."),
+}
+
+
+def available() -> list[str]:
+    """Names of the commands that are there, in the order of the table."""
+    return [
+        name for name, command in COMMANDS.items() if find_spec(f"{__package__}.{command.module}") is not None
+    ]

@@ -1,0 +1,108 @@
+"""`gmemsim list`: what there is."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Iterable
+from importlib import import_module
+from importlib.util import find_spec
+from typing import Any, Final
+
+import click
+
+from .output import console, print_json
+
+__all__ = ["command"]
+
+Row = dict[str, Any]
+
+
+def _first_line(thing: Any) -> str:
+    return (inspect.getdoc(thing) or "").partition("\n")[0]
+
+
+def _patches() -> Iterable[Row]:
+    from ..patches.registry import PATCHES
+
+    for name, cls in PATCHES.items():
+        module = import_module(cls.__module__)
+        yield {"name": name, "release": cls.default_release, "summary": _first_line(module)}
+
+
+def _arches() -> Iterable[Row]:
+    from ..arch.registry import ARCHES
+
+    for name, cls in ARCHES.items():
+        yield {"name": name, "private memory": cls.has_private_memory, "summary": _first_line(cls)}
+
+
+def _scenarios() -> Iterable[Row]:
+    from ..scenarios.catalogue import load_named, names
+
+    for name in names():
+        scenario = load_named(name)
+        yield {"name": name, "VM types": ", ".join(scenario.head.vm_types), "summary": scenario.head.summary}
+
+
+def _events() -> Iterable[Row]:
+    from ..audit.vocabulary import vocabulary
+
+    for name, cls in vocabulary().items():
+        fields = ", ".join(cls.__struct_fields__)
+        yield {"name": name, "family": cls.family, "fields": fields, "mirrors": cls.mirrors}
+
+
+def _locks() -> Iterable[Row]:
+    from ..engine.locks.policies import LOCK_POLICIES
+
+    for name, cls in LOCK_POLICIES.items():
+        yield {"name": name, "summary": _first_line(cls)}
+
+
+def _mapping(module: str, attribute: str) -> Callable[[], Iterable[Row]]:
+    def rows() -> Iterable[Row]:
+        found: dict[str, Any] = getattr(import_module(module), attribute)
+        for name, thing in found.items():
+            yield {"name": name, "summary": getattr(thing, "summary", None) or _first_line(thing)}
+
+    return rows
+
+
+#: What can be listed: the module that must exist, and the rows.
+KINDS: Final[dict[str, tuple[str, Callable[[], Iterable[Row]]]]] = {
+    "patches": ("gmemsim.patches.registry", _patches),
+    "arches": ("gmemsim.arch.registry", _arches),
+    "scenarios": ("gmemsim.scenarios.catalogue", _scenarios),
+    "bugs": ("gmemsim.patches.zoo.registry", _mapping("gmemsim.patches.zoo.registry", "BUGS")),
+    "strategies": ("gmemsim.explore.strategies", _mapping("gmemsim.explore.strategies", "STRATEGIES")),
+    "locks": ("gmemsim.engine.locks.policies", _locks),
+    "events": ("gmemsim.audit.vocabulary", _events),
+}
+
+
+def kinds() -> list[str]:
+    """What there is to list."""
+    return [kind for kind, (module, _) in KINDS.items() if find_spec(module) is not None]
+
+
+@click.command("list")
+@click.argument("kind", type=click.Choice(kinds()))
+@click.option("--json", "as_json", is_flag=True, help="One JSON document.")
+def command(kind: str, as_json: bool) -> None:
+    """Show what there is."""
+    rows = list(KINDS[kind][1]())
+    if as_json:
+        print_json(rows)
+        return
+    from rich.table import Table
+
+    table = Table(box=None, pad_edge=False)
+    for heading in rows[0] if rows else ():
+        table.add_column(heading, overflow="fold", no_wrap=heading == "name")
+    for row in rows:
+        table.add_row(*(_cell(value) for value in row.values()))
+    console().print(table)
+
+
+def _cell(value: Any) -> str:
+    return ("yes" if value else "no") if isinstance(value, bool) else str(value)

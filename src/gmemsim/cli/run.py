@@ -1,0 +1,141 @@
+"""`gmemsim run`: one timed run of a scenario."""
+
+from __future__ import annotations
+
+from contextlib import ExitStack
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from .errors import VIOLATION, InputError
+from .output import print_json, progress
+
+if TYPE_CHECKING:
+    from ..scenarios.scenario import Scenario
+    from ..scenarios.session import Session
+
+__all__ = ["command"]
+
+
+@click.command("run")
+@click.argument("scenario")
+@click.option("--patch", default="v3", show_default=True, help="Patch version, or path/to/file.py:Class.")
+@click.option("--arch", help="VM type; default: the first that the scenario is for.")
+@click.option("--release", help="Kernel release around the patch; default: the version's own.")
+@click.option("--seed", type=int, default=0, show_default=True, help="Of chunks, times and draws.")
+@click.option("--vcpus", type=click.IntRange(min=0), help="Short for --set vcpus=N.")
+@click.option("--set", "settings", multiple=True, metavar="NAME=VALUE", help="Another value of a parameter.")
+@click.option("--small", is_flag=True, help="Start from the scenario's [small] values.")
+@click.option("--runtime", type=click.Choice(["trio", "bare"]), default="bare", show_default=True)
+@click.option("--lock", "policy", help="Lock policy in place of the invalidate lock.")
+@click.option(
+    "--log", type=click.Path(dir_okay=False, path_type=Path), help="Write the audit log (.jsonl[.zst])."
+)
+@click.option("--check/--no-check", default=True, help="Let the oracles look on.  [default: check]")
+@click.option("--limit", default="10s", show_default=True, help="Give up after so much virtual time.")
+@click.option("--json", "as_json", is_flag=True, help="One JSON document.")
+@click.pass_context
+def command(
+    ctx: click.Context,
+    scenario: str,
+    patch: str,
+    arch: str | None,
+    release: str | None,
+    seed: int,
+    vcpus: int | None,
+    settings: tuple[str, ...],
+    small: bool,
+    runtime: str,
+    policy: str | None,
+    log: Path | None,
+    check: bool,
+    limit: str,
+    as_json: bool,
+) -> None:
+    """Run SCENARIO, a name of the library or a .toml file, once.
+
+    Shows how faults and operations ended and what the locks cost. Exit code 1 if something was found that must
+    not happen.
+    """
+    from ..audit.errors import LogError
+    from ..explore.oracles import Oracles
+    from ..patches.registry import PatchError
+    from ..scenarios.catalogue import find
+    from ..scenarios.errors import ScenarioError
+    from ..scenarios.options import Options
+    from ..scenarios.session import build
+    from ..scenarios.units import duration
+    from .running import Log, finish, user_error
+
+    try:
+        ceiling = duration(limit).high
+    except ValueError as error:
+        raise click.BadParameter(str(error), param_hint="--limit") from None
+    try:
+        found = find(scenario)
+        log_to = None if log is None else Log(log)
+        options = Options(
+            rec=None if log_to is None else log_to.rec,
+            checker=(lambda world, kernel: Oracles(world, kernel, collect=True)) if check else None,
+            policy=policy,
+            keep_results=False,
+            max_virtual_ns=ceiling,
+        )
+        with ExitStack() as stack, user_error(patch):
+            stack.enter_context(progress(f"{found.name} on {patch} …"))
+            session = build(
+                found,
+                patch,
+                arch,
+                vcpus=vcpus,
+                seed=seed,
+                release=release,
+                parameters=parse_settings(found, settings),
+                small=small,
+                options=options,
+            )
+            if log_to is not None:
+                stack.enter_context(log_to.of(session))
+            finish(session, "trio" if runtime == "trio" else "bare")
+    except (ScenarioError, PatchError, LogError) as error:
+        raise InputError(str(error)) from None
+    if as_json:
+        print_json(session.summary().as_dict())
+    else:
+        show(session)
+    if session.violations:
+        ctx.exit(VIOLATION)
+
+
+def parse_settings(scenario: Scenario, settings: tuple[str, ...]) -> dict[str, int | str | bool]:
+    """The values of `--set`, each of the type that the parameter has.
+
+    Raises:
+        InputError: not NAME=VALUE, or not a value of that type. Unknown names are left to the scenario.
+    """
+    values: dict[str, int | str | bool] = {}
+    for setting in settings:
+        name, equals, text = setting.partition("=")
+        if not equals or not name:
+            raise InputError(f"--set {setting}: expected NAME=VALUE")
+        default = scenario.parameters.get(name, "")
+        if isinstance(default, bool):
+            if text not in ("true", "false"):
+                raise InputError(f"--set {setting}: expected true or false")
+            values[name] = text == "true"
+        elif isinstance(default, int):
+            try:
+                values[name] = int(text, 0)
+            except ValueError:
+                raise InputError(f"--set {setting}: expected a number") from None
+        else:
+            values[name] = text
+    return values
+
+
+def show(session: Session) -> None:
+    """Tables for people."""
+    from .report import report
+
+    report(session)

@@ -1,0 +1,97 @@
+"""Running a session from the command line: log file, engine errors as violations, blame for user patches."""
+
+from __future__ import annotations
+
+import traceback
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from .. import __version__
+from ..audit.header import Header
+from ..audit.recorder import Recorder
+from ..audit.render import LogWriter
+from ..engine.errors import EngineError
+from ..scenarios.summary import Violation
+from .errors import InputError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from ..audit.recorder import Entry
+    from ..scenarios.options import Runtime
+    from ..scenarios.session import Session
+
+__all__ = ["Log", "finish", "header_of", "user_error"]
+
+
+class Log:
+    """An audit log that starts with the setup, although its header is known only after it.
+
+    Use `rec` for the session, then `with log.of(session)` around its run.
+    """
+
+    def __init__(self, path: Path) -> None:
+        from ..audit.logfile import is_compressed
+
+        self.path = path
+        is_compressed(path)  # refuses a bad name before anything is run
+        if not path.parent.is_dir():
+            raise InputError(f"{path}: no such directory")
+        self._writer: LogWriter | None = None
+        self._early: list[Entry] = []
+        self._recorder = Recorder(self._sink)
+        self.rec = self._recorder.rec
+
+    def _sink(self, entries: list[Entry]) -> None:
+        if self._writer is None:
+            self._early += entries
+        else:
+            self._writer.write(entries)
+
+    @contextmanager
+    def of(self, session: Session) -> Iterator[None]:
+        """The file appears when the block is left without an exception."""
+        self._recorder.flush()
+        with LogWriter(self.path, header_of(session)) as writer:
+            self._writer = writer
+            writer.write(self._early)
+            yield
+            self._recorder.flush()
+
+
+def header_of(session: Session) -> Header:
+    """What the log says about its run."""
+    more: dict[str, Any] = {f"parameter.{name}": value for name, value in session.workload.parameters.items()}
+    more["release"] = session.release.name
+    more["version"] = __version__
+    return Header(session.workload.head.name, session.patch.name, session.vm_type, session.seed, more)
+
+
+def finish(session: Session, runtime: Runtime) -> None:
+    """Run to the end; an error of the engine is something that was found, not a failure of the command."""
+    try:
+        session.run(runtime)
+    except EngineError as error:
+        name = type(error).__name__
+        rule = "".join(f"_{char.lower()}" if char.isupper() else char for char in name).lstrip("_")
+        session.violations.append(Violation(rule, str(error)))
+
+
+@contextmanager
+def user_error(patch: str) -> Iterator[None]:
+    """An exception that comes from the user's own patch file names its line there."""
+    try:
+        yield
+    except (EngineError, click.ClickException):
+        raise
+    except Exception as error:
+        path = Path(patch.rpartition(":")[0])
+        frames = [
+            frame for frame in traceback.extract_tb(error.__traceback__) if Path(frame.filename) == path
+        ]
+        if not frames:
+            raise
+        raise InputError(f"{path}:{frames[-1].lineno}: {type(error).__name__}: {error}") from error
