@@ -1,0 +1,138 @@
+"""`gmemsim follow`: is what a kernel did a run of the model?"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from .errors import VIOLATION, InputError
+from .output import console, print_json, progress
+
+if TYPE_CHECKING:
+    from ..follow.result import FollowResult
+
+__all__ = ["command"]
+
+
+@click.command("follow")
+@click.argument("traces", nargs=-1, required=True, type=click.Path(path_type=Path))
+@click.option("--patch", default="v3", show_default=True, help="Patch version, or path/to/file.py:Class.")
+@click.option("--release", help="Kernel release around the patch; default: as the metadata says.")
+@click.option(
+    "--metadata",
+    type=click.Path(path_type=Path),
+    help="JSON that lists the probes; default: NAME.json beside NAME.trace.gz, else inferred.",
+)
+@click.option(
+    "--conversions-from",
+    type=click.Path(path_type=Path),
+    help="Another recording of the same program and seed, for the ranges of conversions that were not probed.",
+)
+@click.option("--json", "as_json", is_flag=True, help="One JSON document.")
+@click.pass_context
+def command(
+    ctx: click.Context,
+    traces: tuple[Path, ...],
+    patch: str,
+    release: str | None,
+    metadata: Path | None,
+    conversions_from: Path | None,
+    as_json: bool,
+) -> None:
+    """Drive the model along kernel ftrace text (TRACES, plain or gzip).
+
+    A trace is accepted if the model can take its steps in its order, else rejected at the first event that it cannot
+    take, with what it could have done instead. Exit code 1 if any trace is rejected.
+    """
+    from ..actors.release import RELEASES
+    from ..follow.follower import follow
+    from ..follow.ftrace import TraceError
+    from ..follow.trace import load_trace
+    from ..patches.registry import PatchError, load_patch
+
+    if release is not None and release not in RELEASES:
+        raise click.BadParameter(
+            f"no release {release!r}; expected one of: {', '.join(RELEASES)}", param_hint="--release"
+        )
+    results = []
+    try:
+        kernel_class = load_patch(patch)
+        for number, path in enumerate(traces, 1):
+            with progress(f"{path.name} ({number} of {len(traces)}) …"):
+                trace = load_trace(path, metadata)
+                if conversions_from is not None:
+                    trace.take_conversions(load_trace(conversions_from))
+                results.append(follow(trace, kernel_class, release))
+    except (TraceError, PatchError, ValueError) as error:
+        raise InputError(str(error)) from None
+    if as_json:
+        documents = [_document(result) for result in results]
+        print_json(documents[0] if len(documents) == 1 else {"traces": documents, **_totals(results)})
+    else:
+        _show(results)
+    if not all(result.accepted for result in results):
+        ctx.exit(VIOLATION)
+
+
+def _totals(results: list[FollowResult]) -> dict[str, Any]:
+    return {
+        "accepted": sum(result.accepted for result in results),
+        "rejected": sum(not result.accepted for result in results),
+        "events": sum(result.events for result in results),
+    }
+
+
+def _document(result: FollowResult) -> dict[str, Any]:
+    at = result.rejected_at
+    rejected = None
+    if at is not None:
+        rejected = {
+            "index": at.index,
+            "line": at.line,
+            "event": at.event,
+            "reason": at.reason,
+            "thread": at.thread,
+        }
+    return {
+        "trace": result.trace,
+        "patch": result.patch,
+        "release": result.release,
+        "accepted": result.accepted,
+        "events": result.events,
+        "matched": result.matched,
+        "steps": result.steps,
+        "rejected_at": rejected,
+        "unobserved": list(result.unobserved),
+        "probes_from": result.probes_from,
+        "left_out": result.left_out,
+        "notes": list(result.notes),
+        "seconds": round(result.seconds, 3),
+    }
+
+
+def _show(results: list[FollowResult]) -> None:
+    out = console()
+    for result in results:
+        verdict = "[green]accepted[/]" if result.accepted else "[red]rejected[/]"
+        out.print(
+            f"{verdict}  {result.trace}: {result.matched} of {result.events} events matched by {result.steps} steps of "
+            f"{result.patch} on release {result.release}",
+            soft_wrap=True,
+        )
+        at = result.rejected_at
+        if at is not None:
+            out.print(f"  line {at.line}, {at.thread}, {at.event}", soft_wrap=True, markup=False)
+            out.print(f"  {at.reason}", soft_wrap=True, markup=False)
+    first = results[0]
+    out.print(
+        f"Probes read from the {first.probes_from}; not observed there: {', '.join(first.unobserved) or 'nothing'}."
+    )
+    for note in dict.fromkeys(note for result in results for note in result.notes):
+        out.print(f"Note: {note}.")
+    if len(results) > 1:
+        totals = _totals(results)
+        seconds = sum(result.seconds for result in results)
+        rate = totals["events"] / max(seconds, 1e-9)
+        out.print(f"{totals['accepted']} of {len(results)} accepted; {rate:,.0f} events a second.")
