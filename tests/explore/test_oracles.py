@@ -25,6 +25,7 @@ from gmemsim.audit.kvm_events import (
     Unbind,
 )
 from gmemsim.engine.engine import Engine
+from gmemsim.engine.locks.policies import LOCK_POLICIES
 from gmemsim.engine.strategy import RandomStrategy
 from gmemsim.explore.oracles import RULES, Oracles, Violation, checks_of
 from gmemsim.explore.oracles.hardware import FATAL_FLAGS, SOFT_FLAGS
@@ -151,6 +152,14 @@ def test_exclusion(first: str, second: str) -> None:
     bench = Bench()
     assert bench(Lock("gmem0.invalidate_lock", first)) == set()
     assert bench(Lock("gmem0.invalidate_lock", second), by=bench.b) == {"I40"}
+
+
+def test_policy_that_does_not_exclude() -> None:
+    bench = Bench()
+    swapped = LOCK_POLICIES["srcu"]("gmem0.invalidate_lock", None)
+    bench.machine.inode.invalidate_lock = swapped  # type: ignore[assignment] # as scenarios swap it
+    bench(Lock("gmem0.invalidate_lock", "w"))
+    assert bench(Lock("gmem0.invalidate_lock", "r"), by=bench.b) == set()
 
 
 def test_readers_share() -> None:

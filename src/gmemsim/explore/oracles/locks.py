@@ -98,9 +98,12 @@ class Locks(Subject):
 
     @before("I40", Lock)
     def exclusion(self, t: Task, event: Lock) -> None:
-        """A writer is alone; a folio lock and a mutex have one owner."""
+        """A writer is alone; a folio lock and a mutex have one owner.
+
+        A policy in the invalidate lock's place that does not promise to exclude is judged by what comes of it.
+        """
         others = self.ledger.holders.get(event.lock)
-        if not others:
+        if not others or self._promises_nothing(event.lock):
             return
         for other, mode in others.items():
             if (event.mode == "w" or mode == "w") and not self._two_folios(event.lock, other, t):
@@ -112,6 +115,11 @@ class Locks(Subject):
                     lock=event.lock,
                     other=other.name,
                 )
+
+    def _promises_nothing(self, label: str) -> bool:
+        kind, owner = self.ledger.kind(label)
+        inode = self.world.inodes.get(owner) if kind == "invalidate_lock" else None
+        return inode is not None and not inode.invalidate_lock.excludes
 
     def _two_folios(self, label: str, first: Task, second: Task) -> bool:
         """Whether the label names two folios: one that left the page cache, and its successor."""
