@@ -452,6 +452,7 @@ def test_host_priority(rig: Rig, run: Runner, priority: bool) -> None:
     rig.td.sept.unlock(GFN, 1)
     assert rig.call("page_accept", GFN) == (TdxStatus.OPERAND_BUSY if priority else TdxStatus.SUCCESS)
     assert rig.call("range_block", GFN) == TdxStatus.SUCCESS
+    assert rig.call("page_accept", GFN) == TdxStatus.EPT_VIOLATION
 
 
 @pytest.mark.parametrize("locks", [True, False])

@@ -99,7 +99,7 @@ class Psp:
         await t.spend(self.costs.psp_launch_update if update else self.costs.psp_command)
         if t.traps:
             await t.point(Op("rmw", FRAMES, command.pfn, command.pfn + 1))
-        return self._launch_update(t, command) if update else self._page_reclaim(t, command)
+        return self._launch_update(command) if update else self._page_reclaim(command)
 
     def _launch_finish(self, command: PspCommand) -> int:
         if command.fail:
@@ -109,7 +109,7 @@ class Psp:
         self.finished.add(command.asid)
         return PspStatus.SUCCESS
 
-    def _launch_update(self, t: Task, command: PspCommand) -> int:
+    def _launch_update(self, command: PspCommand) -> int:
         """Transition 3: Pre-Guest to Guest-Valid, measured and encrypted in place."""
         pfn = command.pfn
         entry = self.rmp.entry(pfn)
@@ -117,20 +117,20 @@ class Psp:
             return PspStatus.INVALID_PAGE_STATE
         if command.fail or command.asid in self.finished:
             if self.rmp.choices.failed_update_state == "firmware":
-                self.rmp.write(t, pfn, entry._replace(asid=0))
+                self.rmp.write(pfn, entry._replace(asid=0))
             return PspStatus.FAILED if command.fail else PspStatus.INVALID_GUEST_STATE
         content = ZERO if command.zero else self.memory.read(pfn)
         self.memory.write(pfn, content, command.asid)
         self.measured.append((command.asid, command.gfn, content))
-        self.rmp.write(t, pfn, entry._replace(immutable=False, validated=True))
+        self.rmp.write(pfn, entry._replace(immutable=False, validated=True))
         return PspStatus.SUCCESS
 
-    def _page_reclaim(self, t: Task, command: PspCommand) -> int:
+    def _page_reclaim(self, command: PspCommand) -> int:
         """A page that the firmware kept becomes one that the host may take back with RMPUPDATE."""
         entry = self.rmp.entry(command.pfn)
         if command.fail:
             return PspStatus.FAILED
         if entry == HYPERVISOR or not entry.immutable:
             return PspStatus.INVALID_PAGE_STATE
-        self.rmp.write(t, command.pfn, entry._replace(immutable=False))
+        self.rmp.write(command.pfn, entry._replace(immutable=False))
         return PspStatus.SUCCESS

@@ -89,7 +89,6 @@ class Rmp:
         assigned: number of assigned entries per region that has any.
         busy: per region, the frames [lo, hi) that an instruction works on now.
         limit: first frame that the table does not cover.
-        changes: number of writes so far.
     """
 
     def __init__(self, choices: SnpChoices, costs: CostTable, limit: int = 1 << 40) -> None:
@@ -99,7 +98,6 @@ class Rmp:
         self.entries: dict[int, RmpEntry] = {}
         self.assigned: dict[int, int] = {}
         self.busy: dict[int, tuple[int, int]] = {}
-        self.changes = 0
         self._waits: dict[int, SpinWait] = {}
 
     # -- reads ---------------------------------------------------------------------------------
@@ -151,8 +149,8 @@ class Rmp:
 
     # -- writes --------------------------------------------------------------------------------
 
-    def write(self, t: Task, pfn: int, entry: RmpEntry) -> None:
-        """Store one entry, and let everybody who spins on the region look again; no trap."""
+    def write(self, pfn: int, entry: RmpEntry) -> None:
+        """Store one entry; no trap."""
         region = region_of(pfn)
         count = self.assigned.get(region, 0) + entry.assigned - self.entry(pfn).assigned
         if count:
@@ -163,9 +161,6 @@ class Rmp:
             self.entries.pop(pfn, None)
         else:
             self.entries[pfn] = entry
-        self.changes += 1
-        if region in self._waits:
-            self._waits[region].changed(t)
 
     async def rmpupdate(self, t: Task, pfn: int, new: RmpEntry, current_asid: int = 0) -> int:
         """RMPUPDATE once: the page at `pfn` (4K or 2M by `new.level`) becomes `new`, `validated` aside.
@@ -205,11 +200,11 @@ class Rmp:
             code = RmpCode.PERMISSION
         else:
             code = RmpCode.OK
-            self._store(t, pfn, old, new)
+            self._store(pfn, old, new)
         await self._release(t, region)
         return code
 
-    def _store(self, t: Task, pfn: int, old: RmpEntry, new: RmpEntry) -> None:
+    def _store(self, pfn: int, old: RmpEntry, new: RmpEntry) -> None:
         validated = old.validated and not self.choices.rmpupdate_clears_validated
         validated = validated and old._replace(validated=False) == new._replace(validated=False)
         new = new._replace(validated=validated)
@@ -220,7 +215,7 @@ class Rmp:
             if offset and new.assigned and not self.choices.replicate_2m:
                 break
             # Only the head carries the level; §1.3 step 2 reads it there.
-            self.write(t, pfn + offset, new._replace(gfn=new.gfn + offset) if new.assigned else new)
+            self.write(pfn + offset, new._replace(gfn=new.gfn + offset) if new.assigned else new)
             if not offset:
                 new = new._replace(level=1)
 
@@ -263,7 +258,7 @@ class Rmp:
         else:
             code = RmpCode.OK
             for offset in range(REGION_PAGES):
-                self.write(t, pfn + offset, old._replace(level=1, gfn=old.gfn + offset))
+                self.write(pfn + offset, old._replace(level=1, gfn=old.gfn + offset))
         await self._release(t, region)
         return code
 
@@ -303,7 +298,7 @@ class Rmp:
         else:
             code = RmpCode.OK
             for frame in range(pfn, pfn + pages_of(level)):
-                self.write(t, frame, self.entry(frame)._replace(validated=validate))
+                self.write(frame, self.entry(frame)._replace(validated=validate))
         if t.rec is not None:
             t.rec(t, HardwareOp("PVALIDATE", pfn, code))
         return code
