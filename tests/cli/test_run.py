@@ -113,6 +113,16 @@ def test_both_runtimes_write_the_same_log(tmp_path: Path, suffix: str) -> None:
     assert actors.index("vcpu0") > max(position for position, actor in enumerate(actors) if actor == "setup")
 
 
+def test_the_log_does_not_depend_on_the_hash_seed(tmp_path: Path) -> None:
+    logs = []
+    for seed in ("1", "2"):
+        log = tmp_path / f"{seed}.jsonl"
+        command = [sys.executable, "-m", "gmemsim", "run", "populate_mmap_lock", "--log", str(log)]
+        subprocess.run(command, check=True, capture_output=True, env={**os.environ, "PYTHONHASHSEED": seed})
+        logs.append(log.read_bytes())
+    assert logs[0] == logs[1]
+
+
 def test_a_violation_is_exit_code_1_and_the_log_is_kept(tmp_path: Path) -> None:
     scenario = tmp_path / "mine.toml"
     scenario.write_text(SCENARIO)
