@@ -62,7 +62,8 @@ class TdxChoices:
             exclusively (§2.3).
         page_references: KVM holds a reference per mapped page and leaks the page if REMOVE or WBINVD fails;
             without it (the in-place and huge-page trees) guest_memfd is told nothing (§2.2).
-        erratum: the CPU has the partial-write erratum (SPR, EMR).
+        erratum: the CPU has the partial-write erratum (SPR, EMR). Only the reset follows from it here: host writes
+            of less than a line are not modelled.
         reset_removed: `always` (older kernels), `erratum` or `never`: when KVM zeroes a removed page.
         host_read_value: `cipher` (garbage) or `zero` (a fixed value): what a host read of a TD page returns
             (§8).

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, ClassVar, Final
 from ..engine.op import Op
 from .base import Arch
 from .choices import TdxChoices
-from .memory import ZERO
+from .memory import FRAMES, ZERO
 from .tdx_module import Td, TdxModule, TdxStatus
 
 if TYPE_CHECKING:
@@ -67,6 +67,7 @@ class TdxHost(Arch):
     async def enter_guest(self, t: Task, td: Td, vcpu: TdVcpu) -> None:
         """KVM_RUN's loop: try to enter until the vCPU is inside the guest (or the VM is dead)."""
         while vcpu.epoch is None and not td.dead:
+            # Tested in the step in which the vCPU counts as inside the module, so that no kick is lost.
             if td.no_vcpus:
                 await td.gate.turn(t, self.costs.busy_retry)
             elif not await self.module.vp_enter(t, td, vcpu):
@@ -159,5 +160,7 @@ class TdxHost(Arch):
         how = self.choices.reset_removed
         if how == "always" or (how == "erratum" and self.choices.erratum):
             await t.spend(self.costs.reset_4k)
+            if t.traps:
+                await t.point(Op("store", FRAMES, pfn, pfn + 1))
             self.memory.write(pfn, ZERO)
             self.module.poisoned.discard(pfn)

@@ -284,21 +284,18 @@ class TdxModule:
         return self._done(t, "TDH.MEM.TRACK", -1, code)
 
     async def vp_enter(self, t: Task, td: Td, vcpu: TdVcpu) -> bool:
-        """TDH.VP.ENTER: into the guest, in the current epoch; False: OPERAND_BUSY, or KVM lets nobody enter.
+        """TDH.VP.ENTER: into the guest, in the current epoch; False: OPERAND_BUSY.
 
         After `zero_step_threshold` EPT faults without progress the entry takes the tree lock exclusively.
         """
         vcpu.in_module = True
         armed = vcpu.faults >= self.choices.zero_step_threshold
-        got = refused = False
+        got = False
         if not armed or await td.tree.try_lock(t, True):
             got = await td.epochs.lock.try_lock(t, False)
             if got:
-                # KVM tests the flag where a kick would no longer be lost: when the vCPU counts as inside.
-                refused = td.no_vcpus
-                if not refused:
-                    td.epochs.entered(vcpu)
-                    await t.spend(self.costs.vp_enter)
+                td.epochs.entered(vcpu)
+                await t.spend(self.costs.vp_enter)
                 await td.epochs.lock.unlock(t, False)
             if armed:
                 await td.tree.unlock(t, True)
@@ -306,7 +303,7 @@ class TdxModule:
         td.kick.changed(t)
         if not got:
             self._done(t, "TDH.VP.ENTER", -1, TdxStatus.OPERAND_BUSY)
-        return got and not refused
+        return got
 
     # -- called by the guest -------------------------------------------------------------------
 
