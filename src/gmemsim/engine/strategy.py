@@ -77,6 +77,8 @@ class ReplayStrategy:
         return True
 
     def pick(self, runnable: list[Task], current: Task | None) -> int:
+        # A task that just parked or finished cannot go on, but the choice was recorded under its call.
+        current = runnable[0].engine.current if current is None else current
         if current is None:
             name, call = "-", 0
         else:
