@@ -27,7 +27,7 @@ def test_the_examples_run(text: str) -> None:
     scenario = loads(text, "docs/scenarios.md")
     for kind in scenario.head.vm_types:
         for patch in ("baseline", "v3"):
-            session = build(scenario, patch, kind).run()
+            session = build(scenario, patch, kind, small=bool(scenario.small)).run()
             assert session.summary().violations == (), (kind, patch)
 
 

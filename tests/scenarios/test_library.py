@@ -6,11 +6,13 @@ from typing import Any
 import msgspec
 import pytest
 
-from gmemsim.engine.strategy import RandomStrategy
+from gmemsim.engine.strategy import RandomStrategy, ReplayStrategy, Strategy
+from gmemsim.engine.tape import Tape
 from gmemsim.engine.task import Task
 from gmemsim.explore.oracles import Oracles
 from gmemsim.patches.registry import PATCHES
 from gmemsim.scenarios.catalogue import load_named, names
+from gmemsim.scenarios.scenario import loads
 from gmemsim.scenarios.session import Options, Runtime, Session, arches, build
 
 #: Recorded workloads of the traces, each of which has its scenario.
@@ -57,6 +59,53 @@ def test_both_runtimes_give_the_same_events(name: str, kind: str) -> None:
         assert summary.violations == (), (patch, exploring)
         assert summary == other.summary()
         assert all(task.done for task in session.tasks.values())
+
+
+@pytest.mark.parametrize("name", ["same", "punch", "conv1", "signals", "populate_mmap_lock"])
+def test_a_recorded_tape_gives_the_same_run_on_the_other_runtime(name: str) -> None:
+    scenario = load_named(name)
+    kind = scenario.head.vm_types[0]
+    logs: list[list[tuple[str, Any]]] = []
+
+    def recorded(strategy: Strategy, runtime: Runtime) -> Session:
+        log: list[tuple[str, Any]] = []
+        logs.append(log)
+        options = Options(rec=lambda task, event: log.append((task.name, event)), strategy=strategy)
+        return build(scenario, "v2", kind, small=True, options=options).run(runtime)
+
+    for seed in range(3):
+        first = recorded(RandomStrategy(seed), "bare")
+        again = recorded(ReplayStrategy(first.engine.tape), "trio")
+        assert logs[-2] == logs[-1]
+        assert first.engine.tape.raw == again.engine.tape.raw
+
+
+def test_choices_survive_when_another_operation_is_taken_out() -> None:
+    text = load_named("same").source.text.replace('repeat = "$rounds"\n', "")
+    kept = '{ op = "prefault", id = 1 }, %s{ op = "read", id = 3 }]'
+    head = text[: text.index("ops = [")] + "ops = ["
+
+    def choices(ops: str, strategy: Strategy) -> dict[tuple[str, int, str], list[int]]:
+        session = build(
+            loads(head + ops), "v3", "default", vcpus=2, small=True, options=Options(strategy=strategy)
+        )
+        found: dict[tuple[str, int, str], list[int]] = {}
+        for choice in session.run().engine.tape.choices:
+            found.setdefault(choice[:3], []).append(choice.value)
+        tapes.append(session.engine.tape)
+        return found
+
+    tapes: list[Tape] = []
+    for seed in range(5):
+        long = choices(kept % '{ op = "punch", id = 2 }, ', RandomStrategy(seed))
+        short = choices(kept % "", ReplayStrategy(tapes[-1], strict=False))
+        assert any(call == 3 for _task, call, _label in short)
+        for key, values in short.items():
+            recorded = long.get(key, [])
+            count = min(len(values), len(recorded))
+            # A bound can be smaller than it was, and what was never recorded is 0.
+            assert all(value <= was for value, was in zip(values, recorded, strict=False))
+            assert values[count:] == [0] * (len(values) - count)
 
 
 @pytest.mark.parametrize("name", names())

@@ -9,7 +9,7 @@ from gmemsim.scenarios.catalogue import load_named
 from gmemsim.scenarios.session import build
 from gmemsim.scenarios.summary import Summary
 
-CUT: dict[str, Any] = {"rounds": 12, "conversions": 8, "host_rounds": 8}
+CUT: dict[str, Any] = {"rounds": 6, "conversions": 4, "host_rounds": 4}
 
 
 def run(name: str, patch: str, kind: str, **arguments: Any) -> Summary:
