@@ -257,6 +257,8 @@ def test_violation_travels_between_processes() -> None:
 def test_only_wanted_rules() -> None:
     mutant = MUTANTS[1]
     assert mutant.machine().run(mutant.plan, collect=True, rules={"I1", "I8"}).violations == []
+    with pytest.raises(ValueError, match="no such rule: I99"):
+        mutant.machine().run(mutant.plan, rules={"I1", "I99"})
 
 
 def test_looking_changes_nothing() -> None:

@@ -46,7 +46,7 @@ class Bindings(Subject):
         kind, owner = self.ledger.kind(event.lock)
         return self.world.inodes.get(owner) if kind == "invalidate_lock" else None
 
-    @before("I13", Lock)
+    @before("I13", Lock, locks=["invalidate_lock"])
     def unchanged_since(self, t: Task, event: Lock) -> None:
         """Nobody changed bindings since the last exclusive section (of a dying file: under slots_lock)."""
         inode = self._inode(event)
@@ -64,7 +64,7 @@ class Bindings(Subject):
                     file=file.label,
                 )
 
-    @track(Unlock)
+    @track(Unlock, locks=["invalidate_lock"])
     def settle(self, t: Task, event: Unlock) -> None:
         """The end of an exclusive section: this is what others may rely on."""
         inode = self._inode(event)
@@ -129,7 +129,7 @@ class Bindings(Subject):
         kind, owner = self.ledger.kind(event.lock)
         return self.vm(owner) if kind == "slots_lock" else None
 
-    @before("I11", Unlock)
+    @before("I11", Unlock, locks=["slots_lock"])
     def no_pointer_to_released(self, t: Task, event: Unlock) -> None:
         """No slot points to a file that release took off the inode's list."""
         vm = self._slots_unlocked(event)
@@ -149,7 +149,7 @@ class Bindings(Subject):
                     file=file.label,
                 )
 
-    @before("I12", Unlock)
+    @before("I12", Unlock, locks=["slots_lock"])
     def bound_slots_exist(self, t: Task, event: Unlock) -> None:
         """Every binding is a slot that is published, and the slot points back."""
         vm = self._slots_unlocked(event)

@@ -69,7 +69,7 @@ class Hardware(Subject):
         """Remember the range of a PUNCH_HOLE."""
         self.ledger.of(t).punch = (event.start, event.end) if event.punch else None
 
-    @track(Unlock)
+    @track(Unlock, locks=["invalidate_lock"])
     def punch_ends(self, t: Task, event: Unlock) -> None:
         """Remember the file while its lock still tells which it is."""
         doing = self.ledger.of(t)

@@ -90,7 +90,7 @@ class Invalidations(Subject):
                 self.ledger.in_progress[event.vm].remove(invalidation)
                 return
 
-    @before("I15", Unlock)
+    @before("I15", Unlock, locks=["invalidate_lock", "slots_lock"])
     def ended_under_its_lock(self, t: Task, event: Unlock) -> None:
         """The lock that keeps bindings stable (invalidate lock, slots_lock) covers start and end."""
         doing = self.ledger.of(t)
@@ -123,7 +123,7 @@ class Invalidations(Subject):
         kind, owner = self.ledger.kind(event.lock)
         return self.vm(owner) if kind == "mmu_lock" else None
 
-    @before("I15", Unlock)
+    @before("I15", Unlock, locks=["mmu_lock"])
     def count(self, t: Task, event: Unlock) -> None:
         """in_progress is the number of starts without an end."""
         vm = self._at_unlock(t, event)
@@ -138,7 +138,7 @@ class Invalidations(Subject):
                     vm=vm.label,
                 )
 
-    @before("I16", Unlock)
+    @before("I16", Unlock, locks=["mmu_lock"])
     def range_covers(self, t: Task, event: Unlock) -> None:
         """The range is valid and holds the range of every invalidation in progress."""
         vm = self._at_unlock(t, event)
@@ -162,7 +162,7 @@ class Invalidations(Subject):
                         zapped=[start, end],
                     )
 
-    @before("I17", Unlock)
+    @before("I17", Unlock, locks=["mmu_lock"])
     def sequence(self, t: Task, event: Unlock) -> None:
         """The sequence is the number of ends."""
         vm = self._at_unlock(t, event)
@@ -175,7 +175,7 @@ class Invalidations(Subject):
                 vm=vm.label,
             )
 
-    @before("I21", Unlock)
+    @before("I21", Unlock, locks=["mmu_lock"])
     def flushed_before_unlock(self, t: Task, event: Unlock) -> None:
         """No vCPU caches a translation that the zapper removed."""
         vm = self._at_unlock(t, event)
@@ -197,7 +197,7 @@ class Invalidations(Subject):
                             vm=label,
                         )
 
-    @track(Unlock)
+    @track(Unlock, locks=["mmu_lock"])
     def new_section(self, t: Task, event: Unlock) -> None:
         """Zaps of one mmu_lock section are settled when it ends."""
         if event.mode == "w" and self.ledger.kind(event.lock)[0] == "mmu_lock":

@@ -56,31 +56,33 @@ class Locks(Subject):
 
     about = "locks"
 
-    @before("I39", LockRequest, Contended, Lock)
+    @before("I39", LockRequest, Contended, Lock, locks=SLEEPING)
     def no_sleep_under_mmu_lock(self, t: Task, event: Lock) -> None:
         """mmu_lock spins: asking for a lock that sleeps while holding it is a bug even if that is free."""
         doing = self.ledger.of(t)
-        kind, owner = self.ledger.kind(event.lock)
-        if kind in SLEEPING:
-            if doing.mmu:
-                self.fail(
-                    "I39",
-                    f"{t.name} takes {event.lock}, which sleeps, under {doing.mmu}.mmu_lock",
-                    t,
-                    event,
-                    lock=event.lock,
-                    held=list(doing.held),
-                )
-            if kind == "slots_lock":
-                vm = self.vm(owner)
-                if vm is not None and t.name in vm.srcu.holders():
-                    self.fail(
-                        "I39",
-                        f"{t.name} takes {event.lock} inside an SRCU read section of {owner}",
-                        t,
-                        event,
-                        lock=event.lock,
-                    )
+        if doing.mmu:
+            self.fail(
+                "I39",
+                f"{t.name} takes {event.lock}, which sleeps, under {doing.mmu}.mmu_lock",
+                t,
+                event,
+                lock=event.lock,
+                held=list(doing.held),
+            )
+
+    @before("I39", Contended, Lock, locks=["slots_lock"])
+    def no_slots_lock_inside_srcu(self, t: Task, event: Lock) -> None:
+        """Its holder waits for the SRCU section to end."""
+        _, owner = self.ledger.kind(event.lock)
+        vm = self.vm(owner)
+        if vm is not None and t.name in vm.srcu.holders():
+            self.fail(
+                "I39",
+                f"{t.name} takes {event.lock} inside an SRCU read section of {owner}",
+                t,
+                event,
+                lock=event.lock,
+            )
 
     @before("I39", SrcuSync)
     def no_grace_period_under_mmu_lock(self, t: Task, event: SrcuSync) -> None:

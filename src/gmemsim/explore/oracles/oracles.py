@@ -12,7 +12,7 @@ else is in flight the checks that need rest run on what was touched.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from .bindings import Bindings
 from .filemap import Filemap
@@ -35,8 +35,12 @@ if TYPE_CHECKING:
     from ...actors.kernel_base import KernelBase
     from ...actors.vm import World
     from ...audit.base import Event
+    from ...audit.events import Lock
     from ...engine.task import Task
-    from .watch import Subject
+    from .watch import Subject, Watch
+
+    Check = Callable[[Task, Any], None]
+    Checks = tuple[Check, ...]
 
 __all__ = ["SUBJECTS", "Oracles", "checks_of"]
 
@@ -65,13 +69,27 @@ def checks_of(rule: str) -> list[str]:
     ]
 
 
+class _ByLock(dict[str, "Checks"]):
+    """Checks of a lock event by the lock's label, for those that want only some kinds of lock."""
+
+    def __init__(self, ledger: Ledger, wanted: list[tuple[frozenset[str], Check]]) -> None:
+        super().__init__()
+        self._ledger = ledger
+        self._wanted = wanted
+
+    def __missing__(self, label: str) -> Checks:
+        kind, _ = self._ledger.kind(label)
+        found = self[label] = tuple(check for kinds, check in self._wanted if not kinds or kind in kinds)
+        return found
+
+
 class Oracles:
     """Checks of all applicable invariants, dispatched by type of event.
 
     Args:
         world, kernel: what runs; the world may have run before.
         collect: gather violations instead of raising the first.
-        rules: ids to check; default: all that apply to the patch version.
+        rules: ids to check; default: all. Those that do not apply to the patch version are left out.
         then: a recorder that gets every event first, so that the log ends with the one that broke a rule.
 
     Attributes:
@@ -97,20 +115,21 @@ class Oracles:
         self.notes: list[Note] = []
         self.skipped = {ident: why for ident, rule in RULES.items() if (why := rule.void(kernel))}
         wanted = set(RULES) if rules is None else set(rules)
+        if wanted - set(RULES):
+            raise ValueError(f"no such rule: {', '.join(sorted(wanted - set(RULES)))}")
         self.rules = frozenset(wanted - set(self.skipped))
         self.ledger = Ledger(world, kernel)
         self.events = 0
         self._seen: set[tuple[str, str]] = set()
         self._in_flight = 0
         self._rest: list[Callable[[bool], None]] = []
-        self._table = self._dispatch()
+        self._table: dict[type[Event], Checks] = {}
+        self._lock_table: dict[type[Event], _ByLock] = {}
+        self._dispatch()
 
-    def _dispatch(self) -> dict[type[Event], tuple[Callable[[Task, Any], None], ...]]:
-        phases: dict[str, dict[type[Event], list[Callable[[Task, Any], None]]]] = {
-            "before": {},
-            "track": {},
-            "after": {},
-        }
+    def _dispatch(self) -> None:
+        """Gather the checks of every event, in the order in which they run."""
+        marked: dict[str, list[tuple[Watch, Check]]] = {"before": [], "track": [], "after": []}
         for cls in SUBJECTS:
             subject = cls(self)
             for name, watch in watches(cls):
@@ -119,12 +138,14 @@ class Oracles:
                 if watch.phase == "rest":
                     self._rest.append(getattr(subject, name))
                     continue
-                for event in watch.events:
-                    phases[watch.phase].setdefault(event, []).append(getattr(subject, name))
-        events = {event for phase in phases.values() for event in phase}
-        return {
-            event: tuple(c for phase in phases.values() for c in phase.get(event, ())) for event in events
-        }
+                marked[watch.phase].append((watch, getattr(subject, name)))
+        in_order = [mark for phase in marked.values() for mark in phase]
+        for event in {event for watch, _ in in_order for event in watch.events}:
+            wanted = [(watch.locks, check) for watch, check in in_order if event in watch.events]
+            if any(locks for locks, _ in wanted):
+                self._lock_table[event] = _ByLock(self.ledger, wanted)
+            else:
+                self._table[event] = tuple(check for _, check in wanted)
 
     def __call__(self, task: Task, event: Event) -> None:
         """Look at one audit event; this is the engine's `rec`.
@@ -135,7 +156,13 @@ class Oracles:
         self.events += 1
         if self.then is not None:
             self.then(task, event)
-        for check in self._table.get(event.__class__, ()):
+        checks = self._table.get(event.__class__)
+        if checks is None:
+            by_lock = self._lock_table.get(event.__class__)
+            if by_lock is None:
+                return
+            checks = by_lock[cast("Lock", event).lock]
+        for check in checks:
             check(task, event)
 
     def fail(self, rule: str, summary: str, task: Task | None, event: Event | None, **details: Any) -> None:

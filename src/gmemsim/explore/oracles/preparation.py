@@ -121,11 +121,9 @@ class Preparation(Subject):
             life.assigned = False
             life.prepared = False
 
-    @before("I31", Unlock)
+    @before("I31", Unlock, locks=["folio"])
     def unassigned_at_unlock(self, t: Task, event: Unlock) -> None:
         """A folio that left the page cache is unassigned before its lock is given back."""
-        if event.lock[-1] != "]":
-            return
         for life in self._leaving(event.lock, t):
             self.fail(
                 "I31",

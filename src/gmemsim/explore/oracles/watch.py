@@ -10,7 +10,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple, TypeVar
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
 
     from ...actors.kernel_base import KernelBase
     from ...actors.vm import Vm, World
@@ -25,11 +25,15 @@ Phase = Literal["before", "track", "after", "rest"]
 
 
 class Watch(NamedTuple):
-    """One mark on a method: in which phase, for which rule (empty: bookkeeping), at which events."""
+    """One mark on a method: in which phase, for which rule (empty: bookkeeping), at which events.
+
+    `locks`, if not empty, are the kinds of lock that lock events are wanted of (see `ledger.lock_kind`).
+    """
 
     phase: Phase
     rule: str
     events: tuple[type[Event], ...]
+    locks: frozenset[str] = frozenset()
 
 
 def _mark(watch: Watch) -> Callable[[F], F]:
@@ -40,14 +44,14 @@ def _mark(watch: Watch) -> Callable[[F], F]:
     return mark
 
 
-def before(rule: str, *events: type[Event]) -> Callable[[F], F]:
+def before(rule: str, *events: type[Event], locks: Iterable[str] = ()) -> Callable[[F], F]:
     """Check `rule` at these events, with the ledger as it was before them."""
-    return _mark(Watch("before", rule, events))
+    return _mark(Watch("before", rule, events, frozenset(locks)))
 
 
-def track(*events: type[Event]) -> Callable[[F], F]:
+def track(*events: type[Event], locks: Iterable[str] = ()) -> Callable[[F], F]:
     """Bookkeeping at these events, whatever rules are wanted."""
-    return _mark(Watch("track", "", events))
+    return _mark(Watch("track", "", events, frozenset(locks)))
 
 
 def after(rule: str, *events: type[Event]) -> Callable[[F], F]:
