@@ -58,9 +58,8 @@ def own(root: Path) -> list[str]:
             at = result.rejected_at
             if at is not None:
                 done = 100 * result.matched // max(1, result.events)
-                rejected.append(
-                    f"| {directory.name}/{path.name.removesuffix('.trace.gz')} | {at.line} ({done} %) | {at.event} | {at.reason} |"
-                )
+                name = f"{directory.name}/{path.name.removesuffix('.trace.gz')}"
+                rejected.append(f"| {name} | {at.line} ({done} %) | {at.event} | {at.reason} |")
             print(directory.name, path.name, "accepted" if result.accepted else "REJECTED", file=sys.stderr)
         lines.append(
             f"| {directory.name} | {patch} | {count} | {good} | {events:,} | {events / max(seconds, 1e-9):,.0f} |"
@@ -138,11 +137,18 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=2, help="altered traces per recording and kind")
     parser.add_argument("--markdown", type=Path, help="write the tables there")
     options = parser.parse_args()
-    text = "\n".join(
-        ["## Each kernel against its own version", "", *own(options.directory)]
-        + ["## Across versions", "", *across(options.directory)]
-        + ["## Altered traces", "", *altered(options.directory, options.seeds)]
-    )
+    parts = [
+        "## Each kernel against its own version",
+        "",
+        *own(options.directory),
+        "## Across versions",
+        "",
+        *across(options.directory),
+        "## Altered traces",
+        "",
+        *altered(options.directory, options.seeds),
+    ]
+    text = "\n".join(parts)
     print(text)
     if options.markdown is not None:
         options.markdown.write_text(text)

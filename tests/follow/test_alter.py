@@ -6,7 +6,6 @@ import gzip
 import json
 from pathlib import Path
 from random import Random
-
 from typing import TYPE_CHECKING
 
 import pytest

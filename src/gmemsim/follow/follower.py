@@ -111,13 +111,14 @@ class Follower:
         trace: Trace,
         kernel_class: type[Kernel],
         release: str | None = None,
-        turned: frozenset[tuple[str, int]] = frozenset(),
+        turned: dict[tuple[str, int], int] | None = None,
     ) -> None:
         """Args:
-        turned: faults whose first look-up of the gfn's kind is placed at the other end of its window.
+        turned: faults whose first look-up of the gfn's kind is placed otherwise than by default: 1 at the other end
+            of its window, 2 at its end with the kind that a conversion in progress gives.
         """
         self.trace = trace
-        self.turned = turned
+        self.turned = turned or {}
         self.suspect: tuple[str, int] | None = None
         chosen = release or (trace.release if trace.release in RELEASES else None)
         self.release = RELEASES[chosen] if chosen else RELEASES[kernel_class.default_release]
@@ -516,7 +517,18 @@ class Follower:
                     if op.kind != "acquire" and other.task.pending.obj != op.obj:
                         break
             if not moved:
-                return False
+                return self._begin_conversion(thread, op)
+        return False
+
+    def _begin_conversion(self, thread: Thread, op: Op) -> bool:
+        """Let a conversion begin whose start no probe shows, if a retry must have met it."""
+        if op.obj != self.setup.vm.load_seq.obj:
+            return False
+        for other in self.threads.values():
+            while other.call is not None and other.call.kind == "set_attributes" and self._may_move(other):
+                self._step(other)
+                if thread.task.pending is not op or self.wants.ready(thread, op)[0]:
+                    return True
         return False
 
     def _helpers(self, thread: Thread) -> list[Thread]:
@@ -577,13 +589,13 @@ def follow(trace: Trace, kernel_class: type[Kernel], release: str | None = None)
     """Is `trace` a run of `kernel_class`?
 
     Where the trace does not show which kind of memory a fault saw first, one placement of that look-up is assumed; if
-    the same fault then does not fit, the trace is followed again with the other one.
+    the same fault then does not fit, the trace is followed again with another one.
     """
-    turned: frozenset[tuple[str, int]] = frozenset()
+    turned: dict[tuple[str, int], int] = {}
     while True:
         follower = Follower(trace, kernel_class, release, turned)
         result = follower.run()
         suspect = follower.suspect
-        if result.accepted or suspect is None or suspect in turned or len(turned) >= _TURNS:
+        if result.accepted or suspect is None or turned.get(suspect, 0) >= 2 or len(turned) >= _TURNS:
             return result
-        turned |= {suspect}
+        turned[suspect] = turned.get(suspect, 0) + 1

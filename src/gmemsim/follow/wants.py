@@ -359,8 +359,19 @@ class Wants:
         plan = thread.future.plan()
         if thread.private is not None or not (plan.early_retry or plan.memory_fault):
             return False
-        turned = thread.call is not None and (thread.name, thread.call.first) in self.follower.turned
-        return plan.early_retry != turned
+        turned = self._turned(thread)
+        return turned == 2 or plan.early_retry != bool(turned)
+
+    def _turned(self, thread: Thread) -> int:
+        return 0 if thread.call is None else self.follower.turned.get((thread.name, thread.call.first), 0)
+
+    def _kind_in_progress(self, gfn: int) -> bool | None:
+        """The kind that a conversion under way gives `gfn`, or None."""
+        for other in self.follower.threads.values():
+            call = other.call
+            if call is not None and call.kind == "set_attributes" and call.args[0] <= gfn < call.args[1]:
+                return bool(call.args[2])
+        return None
 
     def suspect(self, thread: Thread, why: str) -> tuple[str, int] | None:
         """The fault to try the other way round, if a misplaced first look-up can be why it does not fit."""
@@ -381,6 +392,8 @@ class Wants:
                 return (True, "") if private != thread.private else (False, "sees no change of kind")
             return (True, "") if private == thread.private else (False, "sees a change of kind")
         if plan.ret is None or plan.early_retry or plan.memory_fault:
+            if self._turned(thread) == 2 and self._kind_in_progress(op.lo) not in (None, private):
+                return False, "sees a change of kind that is still to come"
             return _OK
         if private == plan.get_pfn:
             return _OK
