@@ -22,9 +22,9 @@ def _first_line(thing: Any) -> str:
 
 
 def _patches() -> Iterable[Row]:
-    from ..patches.registry import PATCHES
+    from ..patches.registry import PATCHES, VARIANTS
 
-    for name, cls in PATCHES.items():
+    for name, cls in {**PATCHES, **VARIANTS}.items():
         module = import_module(cls.__module__)
         yield {"name": name, "release": cls.default_release, "summary": _first_line(module)}
 

@@ -117,7 +117,11 @@ class _State:
             # The core unlocks the folio once it is mapped.
             unlock = _until(steps, last, "folio_unlock")
             between = {step.name for step in steps[last + 1 : unlock]}
-            if not between & {"user_fault", "down_write", "up_write"}:
+            if steps[unlock].name == "folio_unlock" and not between & {
+                "user_fault",
+                "down_write",
+                "up_write",
+            }:
                 last = unlock
         call = Call("host_fault", (index,), position, last)
         # A thread that comes back to an index it has mapped dropped its page-table entries in between.

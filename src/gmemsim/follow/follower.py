@@ -124,7 +124,8 @@ class Follower:
         self.release = RELEASES[chosen] if chosen else RELEASES[kernel_class.default_release]
         self.frames = Frames()
         self.table = observers(self.frames)
-        self.probed = trace.probed
+        # A hook that the kernel does not have is shown too, so that a version that calls it is found out.
+        self.probed = trace.probed | trace.absent
         pages = initial_pages(trace)
         self.setup = build_world(
             trace, kernel_class, self.release, {index: page.uptodate for index, page in pages.items()}

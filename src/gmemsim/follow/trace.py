@@ -59,6 +59,7 @@ class Trace:
         events: events in the file, including those left out.
         ignored: left-out events by name and reason.
         probed: observation names that the recording could show.
+        absent: arch hooks that the recorded kernel does not have: not to be probed although others were.
         probes_from: `metadata` or `trace` (inferred).
         sw_protected, pages, data_gfn, release: the VM and the kernel.
         conversions: arguments of conversions whose call was not probed, by thread name without pid, as another
@@ -71,6 +72,7 @@ class Trace:
     events: int
     ignored: dict[str, int]
     probed: frozenset[str]
+    absent: frozenset[str]
     probes_from: str
     sw_protected: bool
     pages: int
@@ -332,6 +334,7 @@ def trace_from_events(
         events=len(listed),
         ignored=dict(sorted(ignored.items())),
         probed=probed,
+        absent=_absent(meta, probed),
         probes_from=probes_from,
         sw_protected=bool(meta.get("vm_type") == "KVM_X86_SW_PROTECTED_VM" or "arch_pre_set_attrs" in names),
         pages=pages,
@@ -369,6 +372,30 @@ def _probed(meta: dict[str, object], events: list[KernelEvent]) -> tuple[frozens
         if kind:
             kinds.add(kind)
     return frozenset(kinds), source
+
+
+#: The kernel's hook behind each observation. They are called across modules, so a missing symbol is no inlined one.
+_HOOKS = {
+    "prepare": "kvm_arch_gmem_prepare",
+    "make_private": "kvm_arch_gmem_make_private",
+    "arch_invalidate": "kvm_arch_gmem_invalidate",
+    "arch_reclaim": "kvm_arch_gmem_reclaim",
+}
+
+
+def _absent(meta: dict[str, object], probed: frozenset[str]) -> frozenset[str]:
+    """Hooks whose symbol the recorder looked for in vain in a kernel that has others of them."""
+    unavailable = meta.get("probes_unavailable")
+    if not isinstance(unavailable, list) or not probed & set(_HOOKS):
+        return frozenset()
+    missing = [
+        f"{line} " for line in map(str, unavailable) if line.startswith("PROBE ") and "missing" in line
+    ]
+    return frozenset(
+        name
+        for name, symbol in _HOOKS.items()
+        if name not in probed and any(f"PROBE {symbol} " in line for line in missing)
+    )
 
 
 def load_trace(path: Path, metadata: Path | None = None) -> Trace:
