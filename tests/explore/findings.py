@@ -69,6 +69,12 @@ def _old(cls: type[Kernel]) -> Machine:
     return Machine(cls, "private", pages=1, release=RELEASES["6.12"])
 
 
+def _two_files(cls: type[Kernel]) -> Machine:
+    machine = Machine(cls, "private", pages=1)
+    machine.add_vm("vm1", "private", 1, share=machine.inode)
+    return machine
+
+
 def _mapped(cls: type[Kernel]) -> Machine:
     machine = Machine(cls, "shared", pages=1)
     machine.run(Plan([("access", 0, 0, 0, False)]))
@@ -97,6 +103,16 @@ FINDINGS = (
         _ALL,
         Plan([("fallocate", 0, 0, 1, False), ("fail", 0, 0)], [("close", 0)], [("delete", 0, 0)]),
         _private,
+        1000,
+    ),
+    Finding(
+        "punch-unbind-unbalanced",
+        "I15",
+        "the same without a memory error, where two VMs have files of one inode (which no ioctl can make yet): "
+        "PUNCH_HOLE through one file, while the other file is dying and its slot is deleted",
+        _ALL,
+        Plan([("fallocate", 0, 0, 1, True)], [("close", 1)], [("delete", 1, 0)]),
+        _two_files,
         1000,
     ),
     Finding(
