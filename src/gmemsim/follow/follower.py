@@ -359,7 +359,7 @@ class Follower:
     @staticmethod
     def _in_call(thread: Thread, step: Step) -> bool:
         """Whether the event belongs to a call; teardown and the like are none of ours."""
-        if thread.call is not None and step.number <= thread.call.last:
+        if thread.call is not None and thread.call.first <= step.number <= thread.call.last:
             return True
         return any(call.first <= step.number <= call.last for call in list(thread.calls)[:2])
 
