@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from .baseline import Baseline
 from .mainline_7_3 import Mainline73
+from .tracked import Tracked, TrackedShared
 from .v1 import V1
 from .v2 import V2
 from .v3 import V3
@@ -16,9 +17,12 @@ from .v3 import V3
 if TYPE_CHECKING:
     from ..actors.kernel import Kernel
 
-__all__ = ["PATCHES", "PatchError", "load_patch"]
+__all__ = ["PATCHES", "VARIANTS", "PatchError", "load_patch"]
 
 PATCHES: dict[str, type[Kernel]] = {cls.name: cls for cls in (Baseline, V1, V2, V3, Mainline73)}
+
+#: What-ifs that nobody posted: they run like the versions, but what is said of A..D need not hold for them.
+VARIANTS: dict[str, type[Kernel]] = {cls.name: cls for cls in (Tracked, TrackedShared)}
 
 
 class PatchError(Exception):
@@ -26,18 +30,17 @@ class PatchError(Exception):
 
 
 def load_patch(name: str) -> type[Kernel]:
-    """The patch version called `name`, or `path/to/file.py:ClassName`.
+    """The patch version or variant called `name`, or `path/to/file.py:ClassName`.
 
     Raises:
         PatchError: with what was expected.
     """
-    if name in PATCHES:
-        return PATCHES[name]
+    known = PATCHES | VARIANTS
+    if name in known:
+        return known[name]
     path, colon, class_name = name.rpartition(":")
     if not colon or not path.endswith(".py"):
-        raise PatchError(
-            f"patch {name!r}: expected one of {', '.join(PATCHES)}, or path/to/file.py:ClassName"
-        )
+        raise PatchError(f"patch {name!r}: expected one of {', '.join(known)}, or path/to/file.py:ClassName")
     return _from_file(Path(path), class_name)
 
 

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from gmemsim.engine.locks.rwsem_protocol import RwLock
     from gmemsim.engine.strategy import Strategy
 
-__all__ = ["GRAINS", "Dfs", "World", "at_rest", "drive", "explore", "run"]
+__all__ = ["GRAINS", "Cut", "Dfs", "World", "at_rest", "drive", "explore", "run"]
 
 GRAINS: dict[str, type[RwSem] | type[FineRwSem]] = {"coarse": RwSem, "fine": FineRwSem}
 
@@ -244,7 +244,7 @@ def at_rest(world: World) -> bool:
     return True
 
 
-class _Seen(Exception):
+class Cut(Exception):
     """The run has reached a state that another run explores."""
 
 
@@ -280,7 +280,7 @@ class Dfs:
             assert self.world is not None
             state = snapshot(self.world)
             if state in self.seen:
-                raise _Seen
+                raise Cut
             self.seen.add(state)
         return self._digit(len(runnable))
 
@@ -306,7 +306,7 @@ def explore(
         assert dfs.runs <= limit, f"more than {limit} runs"
         try:
             outcomes.add(run(make, programs, dfs).outcome)
-        except _Seen:
+        except Cut:
             continue
     explore.runs = dfs.runs  # type: ignore[attr-defined]
     return outcomes
@@ -345,8 +345,10 @@ _STATIC = {
 }  # fmt: skip
 
 
-#: Locals that never change while a coroutine lives, or that `World.outcome` and `Task.call` stand for.
-_CONSTANT = {"self", "t", "world", "program", "letter", "op", "killable", "owner", "reader", "reads", "began"}
+#: Locals that never change while a coroutine lives, that `World.outcome` and `Task.call` stand for, or that are dead.
+_CONSTANT = {
+    "self", "t", "world", "program", "letter", "op", "killable", "owner", "reader", "began", "since", "ns", "counter",
+}  # fmt: skip
 
 
 def _frames(coroutine: Any, lock: Any) -> tuple[Any, ...]:
@@ -388,7 +390,8 @@ def _code(value: Any, lock: Any) -> Any:
     if kind in {list, tuple, deque}:
         return tuple([_code(item, lock) for item in value])
     if kind is dict:
-        return tuple([(_code(key, lock), _code(item, lock)) for key, item in value.items()])
+        # By task: the order in which readers came matters only for the names in a message.
+        return tuple(sorted([(_code(key, lock), _code(item, lock)) for key, item in value.items()]))
     if kind is WakeKind:
         return value
     if kind is WaitLock:

@@ -167,6 +167,7 @@ def test_c7_a_downgrade_wakes_nobody_behind_a_writer_at_the_head(stage: Stage) -
     stage.do("w", "down_write")
     stage.do("b", "down_read")
     stage.do("a", "downgrade_write")
+    assert paths(stage).wake_writer == paths(stage).wake_reader == 0
     assert [stage.go(who) for who in "wb"] == [BLOCKED, BLOCKED]
     stage.do("a", "up_read")
     assert stage.go("w") is None
@@ -409,6 +410,20 @@ def test_an_orphaned_hand_off_serves_the_next_writer(stage: Stage) -> None:
     assert stage.go("w") is None
     stage.do("w", "up_write")
     assert stage.go("b") is None
+
+
+def test_an_orphaned_hand_off_serves_a_writer_that_is_not_the_head(stage: Stage) -> None:
+    stage.do("a", "down_read")
+    stage.answers["rwsem.deadline"] = 1
+    stage.do("v", "down_write_killable")
+    stage.answers["rwsem.deadline"] = 0
+    stage.do("u", "down_write")
+    stage.engine.signal(stage.task("v"))
+    stage.go("v")
+    stage.do("a", "up_read")
+    # u is the head and on its way; w queues behind it, tries once (W7) and need not yield.
+    assert stage.do("w", "down_write") is None
+    assert stage.go("u") is BLOCKED
 
 
 def test_a_barging_writer_makes_the_reader_at_the_head_ask_for_a_hand_off(stage: Stage) -> None:

@@ -112,6 +112,9 @@ class RwSem(RwSemCore):
             if ns > counter.hold_max:
                 counter.hold_max = ns
         if self._queue or self._spinning:
+            if t.traps and not self._queue:
+                # A newcomer could still take the fast path, so telling the spinners does not commute with that.
+                await t.point(self._release_w)
             self._read_released(t)
 
     async def up_read_non_owner(self, t: Task, owner: Task) -> None:
@@ -174,7 +177,7 @@ class RwSem(RwSemCore):
     def _read_released(self, t: Task) -> None:
         if self._queue:
             self.paths.contended_release += 1
-        if not self._readers:
+        if not self._readers and self._writer is None:
             self.nonspinnable = self.nonspinnable and not self._queue
             self._freed(t)
 
