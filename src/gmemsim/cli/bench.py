@@ -1,0 +1,237 @@
+"""`gmemsim bench`: figures in virtual time."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from .errors import InputError
+from .output import LIMITS, console, print_json
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+
+    from ..contention.result import Result
+    from ..contention.storm import Point
+    from ..contention.sweep import Corner
+
+__all__ = ["command", "contention"]
+
+
+@click.group("bench")
+def command() -> None:
+    """Figures in virtual time."""
+
+
+def _numbers(ctx: click.Context, param: click.Parameter, value: str) -> list[int]:
+    try:
+        return [int(item) for item in value.split(",")]
+    except ValueError:
+        raise click.BadParameter(f"{value!r}: expected numbers separated by commas") from None
+
+
+def _names(ctx: click.Context, param: click.Parameter, value: str) -> list[str]:
+    return [item.strip() for item in value.split(",")]
+
+
+_FILE = click.Path(dir_okay=False, path_type=Path)
+_LIST = {"show_default": True, "callback": _names}
+
+
+@command.command("contention")
+@click.option("--vcpus", default="1,2,4,8,16,32,64", show_default=True, callback=_numbers, help="Counts.")
+@click.option("--patch", "patches", default="baseline,v3,tracked,tracked-shared", help="Versions.", **_LIST)  # type: ignore[arg-type]
+@click.option("--arch", "arches", default="snp", help="VM types.", **_LIST)  # type: ignore[arg-type]
+@click.option("--storm", "storms", default="first-touch,refault", help="Or first-touch-same.", **_LIST)  # type: ignore[arg-type]
+@click.option("--background", "backgrounds", default="none", help="none, punch, convert.", **_LIST)  # type: ignore[arg-type]
+@click.option("--lock", "policy", default="rwsem", show_default=True, help="The invalidate lock's policy.")
+@click.option("--pages", type=click.IntRange(min=1), default=512, show_default=True, help="Over all vCPUs.")
+@click.option(
+    "--interval", type=click.IntRange(min=1), default=20, show_default=True, help="Of the background, µs."
+)
+@click.option("--other-lines", is_flag=True, help="Charge the cache lines of f_count and mmu_lock too.")
+@click.option("--sweep", is_flag=True, help="Repeat in every corner of the uncertain costs.")
+@click.option("--csv", "csv_path", type=_FILE, help="Write all figures.")
+@click.option("--plot", "plot_path", type=_FILE, help="Draw the picture (.svg, .png, .pdf).")
+@click.option("--json", "as_json", is_flag=True, help="One JSON document.")
+def contention(
+    vcpus: list[int],
+    patches: list[str],
+    arches: list[str],
+    storms: list[str],
+    backgrounds: list[str],
+    policy: str,
+    pages: int,
+    interval: int,
+    other_lines: bool,
+    sweep: bool,
+    csv_path: Path | None,
+    plot_path: Path | None,
+    as_json: bool,
+) -> None:
+    """Fault storms of N vCPUs on one guest_memfd: throughput, latency, and what each lock cost.
+
+    Options that take several values take them separated by commas.
+    """
+    from ..contention.csv_file import to_csv
+    from ..contention.plot import FORMATS, to_image
+    from ..contention.storm import Point, PointError
+    from ..contention.sweep import points, run_all, sensitivity
+    from ..patches.registry import PatchError
+
+    _writable(csv_path, None)
+    _writable(plot_path, FORMATS)
+    if sweep and (csv_path or plot_path or other_lines):
+        raise InputError("--sweep goes neither with --csv, --plot nor --other-lines")
+    common = Point(pages=pages, interval_ns=interval * 1000, policy=policy, other_lines=other_lines)
+    try:
+        wanted = points(
+            patches=patches, arches=arches, storms=storms, backgrounds=backgrounds, vcpus=vcpus, common=common
+        )
+    except (PointError, PatchError) as error:
+        raise InputError(str(error)) from error
+    if sweep:
+        found = sensitivity(wanted, _progress())
+        if as_json:
+            print_json([_corner(corner, results) for corner, results in found])
+        else:
+            _show_sweep(found)
+        return
+    results = run_all(wanted, progress=_progress())
+    outputs: list[tuple[Path, bytes]] = []
+    if csv_path is not None:
+        outputs.append((csv_path, to_csv(results).encode()))
+    if plot_path is not None:
+        try:
+            outputs.append((plot_path, to_image(results, plot_path.suffix[1:])))
+        except ImportError:
+            raise InputError("--plot needs matplotlib: pip install 'gmemsim[plot]'") from None
+    for path, data in outputs:
+        _write(path, data)
+    if as_json:
+        print_json([result.document() for result in results])
+    else:
+        _show(results)
+
+
+def _writable(path: Path | None, suffixes: Sequence[str] | None) -> None:
+    """Refuse a file name before anything is run."""
+    if path is None:
+        return
+    if suffixes is not None and path.suffix[1:] not in suffixes:
+        raise InputError(f"{path}: expected a name that ends in .{', .'.join(suffixes)}")
+    if not path.parent.is_dir():
+        raise InputError(f"{path}: no such directory")
+
+
+def _write(path: Path, data: bytes) -> None:
+    """The whole file or none."""
+    part = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        part.write_bytes(data)
+        part.replace(path)
+    except OSError as error:
+        part.unlink(missing_ok=True)
+        raise InputError(f"{path}: {error.strerror}") from error
+
+
+def _progress() -> Callable[[int, Point], None] | None:
+    """Say which point is run, if stderr is a terminal."""
+    if not sys.stderr.isatty():
+        return None
+
+    def say(number: int, point: Point) -> None:
+        text = f"{number}: {point.storm} {point.background} {point.vcpus} vCPUs {point.patch}"
+        sys.stderr.write(f"\r\x1b[K{text}")
+        sys.stderr.flush()
+
+    return say
+
+
+def _corner(corner: Corner, results: Sequence[Result]) -> dict[str, object]:
+    return {
+        "corner": corner.name,
+        "changes": corner.changes,
+        "other_lines": corner.other_lines,
+        "results": [result.document() for result in results],
+    }
+
+
+def _groups(results: Sequence[Result]) -> Iterator[tuple[tuple[str, str, str], list[Result]]]:
+    keys = dict.fromkeys((r.point.arch, r.point.storm, r.point.background) for r in results)
+    for key in keys:
+        yield key, [r for r in results if (r.point.arch, r.point.storm, r.point.background) == key]
+
+
+def _show(results: Sequence[Result]) -> None:
+    """A table a storm; the locks of its largest points, in full and as perf shows them."""
+    from rich.table import Table
+
+    from ..audit.perf_table import format_ns, lock_table, perf_lock_contention
+
+    if sys.stderr.isatty():
+        sys.stderr.write("\r\x1b[K")
+    out = console()
+    for key, mine in _groups(results):
+        table = Table(title=", ".join(key), title_justify="left")
+        for heading in (
+            "vCPUs",
+            "patch",
+            "faults/ms",
+            "vs first",
+            "p50",
+            "p90",
+            "p99",
+            "max",
+            "retries",
+            "hook calls",
+        ):
+            table.add_column(heading, justify="left" if heading == "patch" else "right")
+        for result in mine:
+            first = next(r for r in mine if r.point.vcpus == result.point.vcpus)
+            ratio = result.faults_per_ms / first.faults_per_ms if first.faults_per_ms else 0.0
+            times = map(format_ns, (result.p50, result.p90, result.p99, result.longest))
+            table.add_row(
+                str(result.point.vcpus),
+                result.point.patch,
+                f"{result.faults_per_ms:,.1f}",
+                f"{ratio:.3f}",
+                *times,
+                str(result.retries),
+                str(result.prepares),
+            )
+        out.print(table)
+        most = max(r.point.vcpus for r in mine)
+        for result in (r for r in mine if r.point.vcpus == most):
+            out.print(lock_table(result.lock_rows(), title=f"locks: {result.point.patch}, {most} vCPUs"))
+            if any(row.contentions for row in result.lock_rows()):
+                click.echo(perf_lock_contention(result.lock_rows()))
+    out.print(f"[dim]{LIMITS}[/]", highlight=False)
+
+
+def _show_sweep(found: Sequence[tuple[Corner, list[Result]]]) -> None:
+    """Throughput against the first patch, per corner, at the largest number of vCPUs."""
+    from rich.table import Table
+
+    if sys.stderr.isatty():
+        sys.stderr.write("\r\x1b[K")
+    out = console()
+    first = found[0][1]
+    patches = list(dict.fromkeys(r.point.patch for r in first))
+    most = max(r.point.vcpus for r in first)
+    for key, _ in _groups(first):
+        title = f"{', '.join(key)}, {most} vCPUs: throughput against {patches[0]}"
+        table = Table(title=title, title_justify="left")
+        for heading in ("corner", "other lines", "faults/ms", *patches[1:]):
+            table.add_column(heading, justify="left" if heading == "corner" else "right")
+        for corner, results in found:
+            mine = next(group for name, group in _groups(results) if name == key)
+            rates = [r.faults_per_ms for r in mine if r.point.vcpus == most]
+            ratios = [f"{rate / rates[0]:.3f}" for rate in rates[1:]]
+            table.add_row(corner.name, "yes" if corner.other_lines else "", f"{rates[0]:,.1f}", *ratios)
+        out.print(table)
+    out.print(f"[dim]{LIMITS}[/]", highlight=False)

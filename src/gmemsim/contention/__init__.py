@@ -1,0 +1,1 @@
+"""Lock contention in virtual time: storms of faults, swept over vCPUs, patches and uncertain costs."""

@@ -1,0 +1,68 @@
+"""Throughput and tail latency over vCPUs as a picture, a row of panels a storm."""
+
+from __future__ import annotations
+
+import io
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from .result import Result
+
+__all__ = ["FORMATS", "to_image"]
+
+FORMATS = ("svg", "png", "pdf")
+_STYLES = {"baseline": "o-", "v3": "s--", "tracked": "^-", "tracked-shared": "v:"}
+
+
+def to_image(results: Sequence[Result], kind: str) -> bytes:
+    """The picture in one of `FORMATS`; equal results give equal bytes.
+
+    Raises:
+        ImportError: matplotlib is not installed.
+    """
+    import matplotlib as mpl
+    from matplotlib.figure import Figure
+
+    keys = list(
+        dict.fromkeys((r.point.arch, r.point.storm, r.point.background, r.point.other_lines) for r in results)
+    )
+    with mpl.rc_context({"svg.hashsalt": "gmemsim", "font.size": 8}):
+        figure = Figure(figsize=(3.4 * len(keys), 5.2), layout="constrained")
+        grid = figure.subplots(2, len(keys), squeeze=False)
+        for column, key in enumerate(keys):
+            arch, storm, background, lines = key
+            mine = [
+                r
+                for r in results
+                if (r.point.arch, r.point.storm, r.point.background, r.point.other_lines) == key
+            ]
+            title = f"{arch}, {storm}" + ("" if background == "none" else f", {background}")
+            top, bottom = grid[0][column], grid[1][column]
+            top.set_title(title + ("\nf_count and mmu_lock lines charged" if lines else ""))
+            _panel(top, mine, "faults per virtual ms", lambda r: r.faults_per_ms)
+            _panel(bottom, mine, "p99 latency, virtual µs", lambda r: r.p99 / 1000)
+        grid[0][0].legend()
+        out = io.BytesIO()
+        metadata: dict[str, Any] = {"svg": {"Date": None}, "pdf": {"CreationDate": None}}.get(kind, {})
+        figure.savefig(out, format=kind, metadata=metadata, dpi=90)
+    return out.getvalue()
+
+
+def _panel(axes: Any, results: Sequence[Result], label: str, value: Any) -> None:
+    for patch in dict.fromkeys(r.point.patch for r in results):
+        mine = [r for r in results if r.point.patch == patch]
+        axes.plot(
+            [r.point.vcpus for r in mine],
+            [value(r) for r in mine],
+            _STYLES.get(patch, "d-"),
+            label=patch,
+            markersize=3,
+            linewidth=1,
+        )
+    axes.set_xscale("log", base=2)
+    axes.set_yscale("log")
+    axes.set_xlabel("vCPUs")
+    axes.set_ylabel(label)
+    axes.grid(True, alpha=0.3)

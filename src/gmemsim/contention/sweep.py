@@ -1,0 +1,110 @@
+"""Many points: over vCPUs, patches, storms and backgrounds, and over the uncertain costs."""
+
+from __future__ import annotations
+
+from itertools import product
+from typing import TYPE_CHECKING, Final
+
+import attrs
+
+from ..arch.costs import SWEEPS, CostTable
+from .storm import BACKGROUNDS, STORMS, Point, check, run
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping, Sequence
+
+    from .result import Result
+
+__all__ = ["PATCHES", "UNCERTAIN", "VCPUS", "Corner", "corners", "points", "run_all", "sensitivity"]
+
+VCPUS: Final = (1, 2, 4, 8, 16, 32, 64)
+PATCHES: Final = ("baseline", "v3", "tracked", "tracked-shared")
+
+#: What the storms here depend on, with the alternatives; the other entries of `SWEEPS` are never charged in them.
+UNCERTAIN: Final[Mapping[str, tuple[Mapping[str, int], ...]]] = {
+    **{name: SWEEPS[name] for name in ("line", "rmpupdate", "wake", "shootdown")},
+    # The hook's own cost, which SWEEPS leaves alone: two cached reads, or two that miss.
+    "rmp_lookup": ({"rmp_lookup": 4}, {"rmp_lookup": 20}, {"rmp_lookup": 200}),
+}
+
+
+def points(
+    *,
+    patches: Iterable[str] = PATCHES,
+    arches: Iterable[str] = ("snp",),
+    storms: Iterable[str] = STORMS,
+    backgrounds: Iterable[str] = BACKGROUNDS,
+    vcpus: Iterable[int] = VCPUS,
+    common: Point | None = None,
+) -> list[Point]:
+    """All combinations, checked; the rest of each point is as in `common`.
+
+    Raises:
+        PointError, PatchError: one of them makes no sense.
+    """
+    common = common or Point()
+    made = [
+        attrs.evolve(common, patch=patch, arch=arch, storm=storm, background=background, vcpus=count)
+        for arch, storm, background, count, patch in product(arches, storms, backgrounds, vcpus, patches)
+    ]
+    for point in made:
+        check(point)
+    return made
+
+
+def run_all(
+    wanted: Sequence[Point],
+    costs: CostTable | None = None,
+    progress: Callable[[int, Point], None] | None = None,
+) -> list[Result]:
+    """Run them in order; `progress(number, point)` is called before each."""
+    results = []
+    for number, point in enumerate(wanted):
+        if progress is not None:
+            progress(number, point)
+        results.append(run(point, costs))
+    return results
+
+
+@attrs.frozen
+class Corner:
+    """One choice for every uncertain cost; `name` is what to call it."""
+
+    name: str
+    changes: dict[str, int]
+    other_lines: bool = False
+
+
+def corners() -> list[Corner]:
+    """The default, every alternative by itself, and all low and all high; each with and without the other lines."""
+    single = [
+        Corner(" ".join(f"{key}={value}" for key, value in change.items()), dict(change))
+        for changes in UNCERTAIN.values()
+        for change in changes
+    ]
+    low: dict[str, int] = {}
+    high: dict[str, int] = {}
+    for changes in UNCERTAIN.values():
+        low.update(changes[0])
+        high.update(changes[-1])
+    all_low, all_high = Corner("all first", low), Corner("all last", high)
+    once = [Corner("default", {}), *single, all_low, all_high]
+    return [*once, *(attrs.evolve(corner, other_lines=True) for corner in once)]
+
+
+def sensitivity(
+    wanted: Sequence[Point], progress: Callable[[int, Point], None] | None = None
+) -> list[tuple[Corner, list[Result]]]:
+    """Run all points in every corner."""
+    found = []
+    number = 0
+    for corner in corners():
+        results = []
+        for point in wanted:
+            if progress is not None:
+                progress(number, point)
+            number += 1
+            costs = CostTable.default(point.arch).replace(**corner.changes)
+            results.append(run(attrs.evolve(point, other_lines=corner.other_lines), costs))
+        found.append((corner, results))
+    return found
