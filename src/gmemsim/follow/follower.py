@@ -67,13 +67,15 @@ class Thread:
 
     Attributes:
         shown: observations that the task produced and the trace has not reached yet.
+        waits_for_folios: the truncation is past its edges, in the pass that waits for busy folios.
         gfn, snapshot, ranges, private: state of the fault in progress, for the wants.
         call: the call that the task makes, or None between two calls.
     """
 
     __slots__ = (
         "call", "calls", "future", "gfn", "looking", "name", "notifying", "private", "ranges", "shown", "snapshot",
-        "started", "task", "truncating", "zapping",
+        "started", "task", "truncating",
+        "waits_for_folios", "zapping",
     )  # fmt: skip
 
     def __init__(self, name: str, future: Lookahead, calls: list[Call]) -> None:
@@ -87,6 +89,7 @@ class Thread:
         self.ranges = 0
         self.private: bool | None = None
         self.truncating = False
+        self.waits_for_folios = False
         self.looking = False
         self.zapping = False
         self.notifying = False
@@ -222,6 +225,7 @@ class Follower:
             thread.looking = True
         elif cls is FilemapGetRet:
             thread.looking = False
+            thread.waits_for_folios = thread.truncating
         elif cls is Unlock and thread.looking:
             # __filemap_get_folio gives up a folio that was truncated meanwhile; its folio_unlock is inlined, both
             # are in mm/filemap.c, so no probe sees it.
@@ -244,6 +248,7 @@ class Follower:
             return
         elif found.name == "truncate":
             thread.truncating = True
+            thread.waits_for_folios = False
         thread.shown.append(found)
 
     @staticmethod

@@ -138,6 +138,8 @@ class Wants:
         plan = thread.future.plan()
         if op.obj == self.vm.table_label:
             return plan.map_ret == 1
+        if op.obj == self.inode.label and thread.waits_for_folios and op.hi - op.lo > 1:
+            return True
         # Not seen by the unlocked check: the one under mmu_lock will see it.
         return (
             op.obj == self.vm.load_seq.obj
@@ -215,7 +217,14 @@ class Wants:
         wanted = thread.future.batch() or thread.future.deletions()
         rest = next((index for index in wanted if op.lo <= index < op.hi), None)
         if rest is not None:
-            return _OK if rest in folios else (False, f"does not find index {rest} in the page cache")
+            if rest not in folios:
+                return False, f"does not find index {rest} in the page cache"
+            if thread.waits_for_folios:
+                coming = set(thread.future.deletions())
+                other = next((i for i in range(op.lo, op.hi) if i in folios and i not in coming), None)
+                if other is not None:
+                    return False, f"finds index {other} to remove"
+            return _OK
         if thread.future.name_is_next("truncate_ret"):
             present = next((index for index in range(op.lo, op.hi) if index in folios), None)
             if present is not None:
