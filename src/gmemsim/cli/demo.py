@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 
 import click
 
+from .output import LIMITS
+
 if TYPE_CHECKING:
     from rich.console import Console
     from rich.table import Table
@@ -39,9 +41,7 @@ def command() -> None:
 
 def show(report: DemoReport, out: Console) -> None:
     """Print the report so that it reads at a glance, in 80 columns."""
-    out.print(
-        "[bold]Preparation tracking removed from guest_memfd: before (baseline, Linux 6.18) and after (v3, 7.2)[/]"
-    )
+    out.print("[bold]guest_memfd before (baseline, Linux 6.18) and after the series (v3, Linux 7.2)[/]")
     for patch, order in report.order:
         out.print(f"  first fault   {patch:<9} {' < '.join(order)}")
     for patch, text in report.populate:
@@ -63,6 +63,7 @@ def show(report: DemoReport, out: Console) -> None:
             )
     out.print()
     out.print(_locks(report))
+    out.print(LIMITS, style="dim")
 
 
 def _side(row: Row) -> str:
@@ -78,7 +79,8 @@ def _counts(report: DemoReport) -> Table:
 
     table = Table(title="calls, model / kernel", title_justify="left", caption_justify="left")
     table.caption = (
-        "A prepare for each zeroing by a vCPU before, for each get_pfn after. EEXIST: lost insertions."
+        "A prepare for each zeroing by a vCPU before, for each get_pfn after. EEXIST: lost insertions. "
+        "Counts of racing workloads differ from run to run, in kernels too; the laws below do not."
     )
     table.add_column("workload")
     table.add_column("side")

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from .errors import VIOLATION, InputError
-from .output import console, print_json, progress
+from .output import LIMITS, console, print_json, progress
 
 if TYPE_CHECKING:
     from ..audit.base import Event
@@ -167,6 +167,7 @@ def _show(sides: list[Side], found: Diff, most: int) -> None:
         out.print(f"  {side}: {_step(step)}", markup=False, soft_wrap=True)
     if sides[0][2]:
         _locks(sides)
+        out.print(LIMITS, style="dim")
 
 
 def _step(step: dict[str, Any] | None) -> str:
