@@ -1,0 +1,135 @@
+"""`gmemsim follow`, `diff` and `demo`: verdicts, JSON keys, exit codes, and one line for bad input."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner, Result
+
+import gmemsim
+from gmemsim.cli.group import cli
+
+RECORDED = Path(gmemsim.__file__).parent / "scenarios" / "recorded"
+BEFORE = RECORDED / "6.18.15" / "sh_same_v2.trace.gz"
+AFTER = RECORDED / "7.2.13" / "sh_same_v2.trace.gz"
+MINE = """\
+from gmemsim.patches.v3 import V3
+
+
+class NoPrepare(V3):
+    async def kvm_gmem_prepare_folio(self, t, vm, folio, gfn):
+        return 0
+"""
+
+
+def gmem(*arguments: object) -> Result:
+    return CliRunner().invoke(cli, [str(argument) for argument in arguments])
+
+
+def test_a_trace_is_accepted() -> None:
+    result = gmem("follow", BEFORE, "--patch", "baseline", "--json")
+    assert result.exit_code == 0, result.output
+    document = json.loads(result.stdout)
+    assert document["accepted"] is True
+    assert document["rejected_at"] is None
+    assert document["matched"] > 1200
+    assert document["events"] == 1407
+    assert document["probes_from"] == "metadata"
+
+
+def test_a_trace_is_rejected_at_an_event() -> None:
+    result = gmem("follow", BEFORE, "--patch", "v3", "--json")
+    assert result.exit_code == 1
+    at = json.loads(result.stdout)["rejected_at"]
+    assert set(at) >= {"index", "line", "event", "reason"}
+    assert "prepare" in at["event"]
+    assert "set_uptodate" in at["reason"]
+
+
+def test_people_see_the_same() -> None:
+    result = gmem("follow", BEFORE, AFTER, "--patch", "v3")
+    assert result.exit_code == 1
+    assert "rejected" in result.stdout
+    assert "1 of 2 accepted" in result.stdout
+
+
+def test_a_users_patch_is_followed_too(tmp_path: Path) -> None:
+    mine = tmp_path / "mine.py"
+    mine.write_text(MINE)
+    result = gmem("follow", AFTER, "--patch", f"{mine}:NoPrepare", "--json")
+    assert result.exit_code == 1
+    assert "prepare" in json.loads(result.stdout)["rejected_at"]["event"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (["follow", "none.trace"], "none.trace: no such file"),
+        (["follow", BEFORE, "--patch", "v9"], "'v9'"),
+        (["follow", BEFORE, "--release", "5.0"], "5.0"),
+        (["follow", __file__], "expected 'TASK-PID"),
+        (["diff", "none", "other"], "none: no such file; for two patches give --scenario"),
+        (["diff", "v3", "v9", "--scenario", "same"], "'v9'"),
+        (["diff", "v3", "v2", "--scenario", "nothing"], "nothing"),
+    ],
+)
+def test_bad_input_is_one_line_and_exit_2(arguments: list[object], says: str) -> None:
+    result = gmem(*arguments)
+    assert result.exit_code == 2
+    assert says in result.stderr
+    assert len(result.stderr.strip().splitlines()) == 1
+    assert not result.stdout
+
+
+def test_two_patches_differ() -> None:
+    result = gmem("diff", "baseline", "v3", "--scenario", "same", "--vcpus", 1, "--release", "7.2", "--json")
+    assert result.exit_code == 1
+    document = json.loads(result.stdout)
+    assert document["events"]["prepare"] == {"left": 64, "right": 64}
+    assert document["first_divergence"] is not None
+    assert document["locks"]["left"]
+    assert document["virtual_ns"]["left"]
+    moved = [change for change in document["changes"] if change["kind"] == "order"]
+    assert any("prepare" in f"{change['event']} {change['left']} {change['right']}" for change in moved), (
+        document["changes"]
+    )
+
+
+def test_a_patch_is_like_itself() -> None:
+    result = gmem("diff", "v3", "v3", "--scenario", "same", "--json")
+    assert result.exit_code == 0, result.stdout
+    document = json.loads(result.stdout)
+    assert document["first_divergence"] is None
+    assert document["changes"] == []
+
+
+def test_two_kernels_differ_in_the_preparation() -> None:
+    result = gmem(
+        "diff",
+        RECORDED / "6.18.15" / "sh_prefault_v4.trace.gz",
+        RECORDED / "7.2.13" / "sh_prefault_v4.trace.gz",
+        "--json",
+    )
+    assert result.exit_code == 1
+    events = json.loads(result.stdout)["events"]
+    assert events["prepare"] == {"left": 64, "right": 256}
+    assert events["clear"] == {"left": 64, "right": 64}
+
+
+def test_two_logs(tmp_path: Path) -> None:
+    for name, patch in (("a.jsonl", "v3"), ("b.jsonl.zst", "v3"), ("c.jsonl", "baseline")):
+        assert gmem("run", "same", "--patch", patch, "--log", tmp_path / name).exit_code == 0
+    assert gmem("diff", tmp_path / "a.jsonl", tmp_path / "b.jsonl.zst").exit_code == 0
+    assert gmem("diff", tmp_path / "a.jsonl", tmp_path / "c.jsonl").exit_code == 1
+
+
+def test_the_demo_holds() -> None:
+    result = gmem("demo")
+    assert result.exit_code == 0, result.output
+    assert "8 of 8 recordings are runs of the model" in result.stdout
+    assert "v3        clear < set_uptodate < prepare" in result.stdout
+    assert "baseline  EEXIST from guest_memfd" in result.stdout
+    # No law is broken, in the model or in the kernels.
+    assert "✗" not in result.stdout
