@@ -28,7 +28,7 @@ def to_image(results: Sequence[Result], kind: str) -> bytes:
     keys = list(
         dict.fromkeys((r.point.arch, r.point.storm, r.point.background, r.point.other_lines) for r in results)
     )
-    with mpl.rc_context({"svg.hashsalt": "gmemsim", "font.size": 8}):
+    with mpl.rc_context({"svg.hashsalt": "gmemsim", "svg.fonttype": "none", "font.size": 8}):
         figure = Figure(figsize=(3.4 * len(keys), 5.2), layout="constrained")
         grid = figure.subplots(2, len(keys), squeeze=False)
         for column, key in enumerate(keys):

@@ -20,9 +20,19 @@ __all__ = ["PATCHES", "UNCERTAIN", "VCPUS", "Corner", "corners", "points", "run_
 VCPUS: Final = (1, 2, 4, 8, 16, 32, 64)
 PATCHES: Final = ("baseline", "v3", "tracked", "tracked-shared")
 
-#: What the storms here depend on, with the alternatives; the other entries of `SWEEPS` are never charged in them.
+#: What storms and backgrounds depend on, with the alternatives. The rest of `SWEEPS` is TDX and launch.
 UNCERTAIN: Final[Mapping[str, tuple[Mapping[str, int], ...]]] = {
-    **{name: SWEEPS[name] for name in ("line", "rmpupdate", "wake", "shootdown")},
+    **{
+        name: SWEEPS[name]
+        for name in (
+            "line",
+            "rmpupdate",
+            "wake",
+            "shootdown",
+            "direct_map_split",
+            "clflush",
+        )
+    },
     # The hook's own cost, which SWEEPS leaves alone: two cached reads, or two that miss.
     "rmp_lookup": ({"rmp_lookup": 4}, {"rmp_lookup": 20}, {"rmp_lookup": 200}),
 }
