@@ -9,12 +9,15 @@ from typing import TYPE_CHECKING
 
 import attrs
 import pytest
+import trio
 
 from gmemsim.arch.costs import CostTable
 from gmemsim.arch.memory import PhysicalMemory
 from gmemsim.arch.rmp import RmpCode
 from gmemsim.arch.snp import Snp
 from gmemsim.arch.snp_host import Livelock
+from gmemsim.engine import bare, trio_runtime
+from gmemsim.engine.engine import Engine
 from gmemsim.engine.errors import Deadlock
 from gmemsim.engine.locks.mutex import Mutex
 from gmemsim.engine.op import Op
@@ -343,3 +346,25 @@ def test_two_populates_of_one_frame_without_slots_lock(run: Runner, vm: FakeVm) 
     seen = {tuple(sorted(outcome.results)) for outcome in run.seeds(make, 400)}
     assert (-17, 0) in seen
     assert (-14, 0) in seen
+
+
+def test_both_runtimes_agree_on_the_psp(vm: FakeVm, other_vm: FakeVm) -> None:
+    """The processor's task is spawned in the middle of a run; the log is the same on either runtime."""
+
+    def engine(log: list[object]) -> Engine:
+        snp = Snp(PhysicalMemory(), CostTable.default("snp"))
+        made = Engine(rec=lambda task, event: log.append((task.name, event)))
+        for number, each in enumerate((vm, other_vm)):
+
+            async def body(t: Task, each: FakeVm = each, pfn: int = PFN + number) -> None:
+                assert await snp.populate(t, each, GFN, pfn, "data:x") == 0
+                assert await snp.launch_finish(t, each) == 0
+
+            made.spawn(each.label, body)
+        return made
+
+    logs: tuple[list[object], list[object]] = ([], [])
+    bare.run(engine(logs[0]))
+    trio.run(trio_runtime.run, engine(logs[1]))
+    assert logs[0] == logs[1]
+    assert len(logs[0]) == 6

@@ -445,6 +445,21 @@ def test_tlb_stale_when_remove_is_not_refused(host: Host) -> None:
     assert host.flags == ["TLB_STALE"]
 
 
+def test_tlb_stale_when_the_frame_is_at_another_gfn_by_now(host: Host) -> None:
+    """Still a page of the same TD, but no longer the one that the translation is for."""
+    host.tdx = NoTrack(PhysicalMemory(), choices=attrs.evolve(TdxChoices(), module_checks_tracking=False))
+    result = host.do(
+        host.finish,
+        host.set_spte(),
+        host.accept,
+        host.guest(),
+        host.remove(),
+        host.set_spte(GFN + 1),
+        host.guest("data:late"),
+    )
+    assert result == GuestAccess("ok", "data:late", "TLB_STALE")
+
+
 def test_no_tlb_stale_when_it_is_tracked(host: Host) -> None:
     result = host.do(
         host.finish, host.set_spte(), host.accept, host.guest(), host.remove(), host.guest("data:late")
@@ -485,6 +500,21 @@ def test_a_failed_wbinvd_kills_the_vm(run: Runner, vm: FakeVm, references: bool)
     assert (PFN in host.tdx.memory.leaked) is references
     # The module has given the frame up; what nobody did is write its lines back.
     assert host.free() is None
+
+
+def test_ept_faults_count_until_there_is_progress(host: Host) -> None:
+    """Zero-step accounting: accesses and accepts that fault, per vCPU; an accept or access that works resets."""
+    td = host.tdx.td(host.vm)
+    counts: list[int] = []
+
+    async def body(t: Task) -> None:
+        await host.finish(t)
+        for step in (host.guest(), host.accept, host.guest(), host.set_spte(), host.accept, host.guest()):
+            await step(t)
+            counts.append(td.epochs.vcpu(t).faults)
+
+    host.run(body)
+    assert counts == [1, 2, 3, 3, 0, 0]
 
 
 def test_kvm_bug_when_the_table_is_blocked(host: Host) -> None:

@@ -187,8 +187,6 @@ class Tdx(TdxHost):
             if frame is None:
                 if t.traps:
                     await t.point(td.sept.op("load", gfn, mode="r"))
-                if vcpu.epoch is None:
-                    continue
                 entry = td.sept.walk(gfn)
                 if entry is None or entry.state not in (SeptState.PENDING, SeptState.MAPPED):
                     vcpu.faults += 1
