@@ -126,7 +126,9 @@ class RwSem(RwSemCore):
         if t.rec is not None:
             t.rec(t, Unlock(self.label, "r"))
         if t.traps:
-            await t.point(self._release_r)
+            await t.point(self._release_w)
+        elif self.line_ns:
+            await self._move_line(t)
         self._drop_read(owner)
         if self._queue or self._spinning:
             self._read_released(t)

@@ -3,8 +3,8 @@
 Each flag names what the newer code does; `AGES` gives the set that a release had. Distribution kernels carry
 backports, so a flag can be set by itself.
 
-Two dates differ from the specification, after the commits' own messages: 1ee326196c66 (wake after a
-cancellation), 54c1ee4d614d (a queueing reader wakes) and f9e21aa9e6fb (R6 and HANDOFF) were all merged for
+Where the dates differ from the specification, they follow the commits' own messages: 1ee326196c66 (wake after
+a cancellation), 54c1ee4d614d (a queueing reader wakes) and f9e21aa9e6fb (R6 and HANDOFF) were all merged for
 5.19; and it was a cancelled *reader* that woke nobody, while a cancelled writer woke the head even if it was
 not the head itself.
 

@@ -1,5 +1,4 @@
-"""Statistics of rw-semaphores: the lock class counters plus one counter per path, after the kernel's lock
-events.
+"""Statistics of rw-semaphores: the counters of the lock class, and one counter per path as the kernel has.
 
 Two views of time are kept apart. The class counters (`stats.Counter`) see a task: `wait_total` runs from the
 failed first attempt to the moment the task has the lock, asleep or spinning; `hold_total` from there to the
@@ -8,7 +7,8 @@ for every acquisition: request to return = line + wait, and return to release = 
 release in it).
 
 The path counters see the lock: which way an acquisition went. Spinning makes no contention event, as in the
-kernel, but it is waiting, so `contentions` here counts it and an event count does not.
+kernel, but it is waiting, so `contentions` here counts it and an event count does not. A wait that a signal
+ended is in neither total, only in `rlock_fail` and `wlock_fail`.
 """
 
 from __future__ import annotations
@@ -22,8 +22,7 @@ __all__ = ["PathCounters", "RwLockStatistics", "RwSemPaths", "RwSemStatistics"]
 
 @attrs.frozen
 class RwSemPaths:
-    """How acquisitions went, named as `kernel/locking/lock_events_list.h` names them; fast paths are not
-    counted.
+    """How acquisitions went, in the names of `kernel/locking/lock_events_list.h`; fast paths are not counted.
 
     Attributes:
         sleep_reader, sleep_writer: times a waiter went to sleep.
