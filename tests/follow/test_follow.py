@@ -39,9 +39,20 @@ def test_a_kernel_is_no_run_of_another_version(carried: Path, release: str, patc
 
 
 def test_what_was_not_probed_is_named(carried: Path) -> None:
-    result = follow(load_trace(carried / "7.2.13" / "sh_same_v2.trace.gz"), PATCHES["v3"])
-    assert "make_private" in result.unobserved
+    trace = load_trace(carried / "7.2.13" / "sh_same_v2.trace.gz")
+    result = follow(trace, PATCHES["v3"])
+    assert "prepare_ret" not in result.unobserved
+    assert "set_attributes" not in result.unobserved
+    # The kernel has other arch hooks, so one that is missing does not exist.
+    assert trace.absent == {"make_private", "arch_reclaim"}
     assert result.probes_from == "metadata"
+
+
+def test_an_unprobed_function_is_no_missing_step(beside: Path) -> None:
+    # kvm_mmu_faultin_pfn is inlined in that kernel.
+    result = follow(load_trace(beside / "linux-6.12.107-custom" / "pv_same_v2.trace.gz"), PATCHES["baseline"])
+    assert result.accepted, result.rejected_at
+    assert "faultin" in result.unobserved
 
 
 def test_without_metadata_the_probes_are_inferred(carried: Path, tmp_path: Path) -> None:

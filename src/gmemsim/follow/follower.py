@@ -18,6 +18,7 @@ miss the one placement that fits; it never accepts an impossible one, since ever
 from __future__ import annotations
 
 import time
+from bisect import bisect_right
 from collections import deque
 from typing import TYPE_CHECKING
 
@@ -58,6 +59,10 @@ __all__ = ["Follower", "Thread", "follow"]
 _SILENT_LIMIT = 20_000
 #: Rounds of helping before a step is given up.
 _PULL_LIMIT = 256
+#: Events inside a write section of mmu_lock.
+_WRITE_LOCKED = frozenset(
+    {"mmu_inv_start", "mmu_inv_end", "zap", "zap_ret", "set_attributes_pre", "set_attributes_post"}
+)
 #: How many faults may have their look-up placed the other way before the trace is rejected.
 _TURNS = 24
 
@@ -115,12 +120,15 @@ class Follower:
         kernel_class: type[Kernel],
         release: str | None = None,
         turned: dict[tuple[str, int], int] | None = None,
+        begin_conversions: bool = True,
     ) -> None:
         """Args:
         turned: faults whose first look-up of the gfn's kind is placed otherwise than by default: 1 at the other end
             of its window, 2 at its end with the kind that a conversion in progress gives.
+        begin_conversions: a conversion whose start no probe shows may be begun early for the sake of a retry.
         """
         self.trace = trace
+        self.begin_conversions = begin_conversions
         self.turned = turned or {}
         self.suspect: tuple[str, int] | None = None
         chosen = release or (trace.release if trace.release in RELEASES else None)
@@ -158,6 +166,7 @@ class Follower:
             for step in trace.steps
             if step.kernel_name in ("down_read", "down_write", "up_read", "up_write")
         }
+        self.writers = [(s.position, s.thread) for s in trace.steps if s.name in _WRITE_LOCKED]
         self._make_threads()
         self.wants = Wants(self)
 
@@ -528,14 +537,32 @@ class Follower:
 
     def _begin_conversion(self, thread: Thread, op: Op) -> bool:
         """Let a conversion begin whose start no probe shows, if a retry must have met it."""
-        if op.obj != self.setup.vm.load_seq.obj:
+        if op.obj != self.setup.vm.load_seq.obj or not self.begin_conversions:
             return False
         for other in self.threads.values():
+            if (
+                other.call is None
+                and self._converts_unseen(other)
+                and not other.shown
+                and not other.task.done
+            ):
+                self._step(other)
             while other.call is not None and other.call.kind == "set_attributes" and self._may_move(other):
                 self._step(other)
                 if thread.task.pending is not op or self.wants.ready(thread, op)[0]:
                     return True
         return False
+
+    def _lock_is_taken_before(self, other: Thread) -> bool:
+        """Whether somebody else shows that it has mmu_lock for writing before `other` shows anything."""
+        due = _next_position(other)
+        first = bisect_right(self.writers, (self.position, "~"))
+        return any(name != other.name for position, name in self.writers[first:] if position < due)
+
+    def _converts_unseen(self, other: Thread) -> bool:
+        """Whether the thread's next call is a conversion whose entry no probe shows."""
+        seen = "set_attributes" in self.probed
+        return not seen and bool(other.calls) and other.calls[0].kind == "set_attributes"
 
     def _helpers(self, thread: Thread) -> list[Thread]:
         """Threads whose silent steps may help: the holders of a lock, or else whoever is about to change the object."""
@@ -555,8 +582,16 @@ class Follower:
                 far.append(other)
         near.sort(key=_next_position)
         if op.obj.endswith(".mapcount"):
+            if thread.future.name_is_next("down_read"):
+                return [other for other in self.threads.values() if self._maps(other, op.lo)]
             return [other for other in self.threads.values() if other is not thread and self._discards(other)]
         return near + far
+
+    @staticmethod
+    def _maps(other: Thread, index: int) -> bool:
+        """Whether the thread is in a host fault on `index` and about to map it."""
+        call = other.call
+        return call is not None and not other.shown and call.kind == "host_fault" and call.args[0] == index
 
     def _discards(self, other: Thread) -> bool:
         """Whether the thread is dropping its page-table entries, or may begin to."""
@@ -597,9 +632,19 @@ def follow(trace: Trace, kernel_class: type[Kernel], release: str | None = None)
     Where the trace does not show which kind of memory a fault saw first, one placement of that look-up is assumed; if
     the same fault then does not fit, the trace is followed again with another one.
     """
+    result = _follow(trace, kernel_class, release, True)
+    if result.accepted or not trace.sw_protected:
+        return result
+    other = _follow(trace, kernel_class, release, False)
+    return other if other.accepted or other.matched > result.matched else result
+
+
+def _follow(
+    trace: Trace, kernel_class: type[Kernel], release: str | None, begin_conversions: bool
+) -> FollowResult:
     turned: dict[tuple[str, int], int] = {}
     while True:
-        follower = Follower(trace, kernel_class, release, turned)
+        follower = Follower(trace, kernel_class, release, turned, begin_conversions)
         result = follower.run()
         suspect = follower.suspect
         if result.accepted or suspect is None or turned.get(suspect, 0) >= 2 or len(turned) >= _TURNS:

@@ -140,13 +140,20 @@ class Wants:
             return plan.map_ret == 1
         if op.obj == self.inode.label and thread.waits_for_folios and op.hi - op.lo > 1:
             return True
+        if op.obj != self.vm.load_seq.obj or plan.faultin_ret is not None:
+            return False
+        if thread.ranges == 0:
+            # Host memory shows no get_pfn, so what looks like an early retry may be a late one.
+            return op is self.vm.load_range and plan.early_retry and thread.private is False
         # Not seen by the unlocked check: the one under mmu_lock will see it.
-        return (
-            op.obj == self.vm.load_seq.obj
-            and plan.late_retry
-            and plan.faultin_ret is None
-            and thread.ranges > 0
-        )
+        return self._late_retry(thread)
+
+    def _late_retry(self, thread: Thread) -> bool:
+        """Whether the fault is retried after its page was found."""
+        plan = thread.future.plan()
+        if plan.early_retry and plan.faultin_ret is None:
+            return thread.private is False and thread.ranges > 0
+        return plan.late_retry
 
     def before(self, thread: Thread, op: Op) -> None:
         """Note what a step about to be taken reads, where a later want depends on it."""
@@ -356,7 +363,7 @@ class Wants:
             return False
         if plan.faultin_ret is None:
             # Not probed: a late retry may be seen here or under mmu_lock.
-            return plan.late_retry
+            return self._late_retry(thread)
         return plan.faultin_ret == 1
 
     def _attribute_is_late(self, thread: Thread) -> bool:
@@ -460,7 +467,7 @@ class Wants:
             return False, f"waits for mmu_lock, held by {', '.join(holders)}"
         if op.mode == "r":
             plan = thread.future.plan()
-            if plan.late_retry and plan.ret is not None and not self._would_retry(thread):
+            if self._late_retry(thread) and plan.ret is not None and not self._would_retry(thread):
                 return False, "would not retry under mmu_lock"
         return _OK
 
@@ -473,7 +480,7 @@ class Wants:
         """A fault that is retried under mmu_lock goes in as soon as it would be; everybody else waits its turn."""
         if op.mode == "r" and op.kind == "acquire":
             plan = thread.future.plan()
-            if plan.late_retry and not plan.mapped:
+            if self._late_retry(thread) and not plan.mapped:
                 return True if self._mmu_lock(thread, op)[0] else None
         return False
 
