@@ -1,0 +1,1 @@
+"""Strategies beyond those that the engine needs, one file each behind `engine.strategy.Strategy`."""
