@@ -21,6 +21,7 @@ from gmemsim.audit.errors import LogError
 from gmemsim.audit.events import Contended, Lock, Receive, Send, Unlock
 from gmemsim.audit.header import Header
 from gmemsim.audit.kvm_events import (
+    ArchInvalidate,
     Clear,
     Copy,
     Fallocate,
@@ -128,6 +129,7 @@ def test_the_series_in_one_line() -> None:
         Change("order", "prepare", "pages 0-63 (64), vcpu0", "before set_uptodate", "after set_uptodate", 64)
     ]
     assert ("prepare", 64, 512, 448) in rows(result, "count")
+    assert Change("count", "send prepare", "pages 0-63 (64), 7 tasks", 128, 1024, 896) in result.changes
     assert {change.kind for change in result.changes} == {"count", "order"}
     (line,) = [line for line in summary(result) if line.startswith("prepare:")]
     assert line == (
@@ -201,6 +203,12 @@ def test_first_divergence_far_into_the_log() -> None:
     found = diff(left, left[:9_000]).first_divergence
     assert found is not None
     assert (found.index, found.right) == (9_000, None)
+    # A frame that is known on one side only.
+    again: Steps = [("vcpu0", PageCacheAdd(0, 100, 0)), ("vcpu0", PageCacheAdd(1, 100, 0))]
+    fresh: Steps = [again[0], ("vcpu0", PageCacheAdd(1, 555, 0))]
+    found = diff(again, fresh).first_divergence
+    assert found is not None
+    assert found.index == 1
     # Renamed frames first, a real difference later.
     renamed: Steps = [(actor, msgspec.structs.replace(event, pfn=event.pfn + 50)) for actor, event in left]  # type: ignore[attr-defined]
     renamed[7_777] = ("vcpu0", PageCacheAdd(7_777 % 7, 51, 0))
@@ -237,6 +245,14 @@ def test_a_step_that_moved_out_of_a_lock() -> None:
     assert summary(result) == ["gup: before lock gmem0.invalidate_lock:w instead of after get_pfn (vmm)"]
 
 
+def test_steps_that_moved_together_are_one_change() -> None:
+    outside: list[Event] = [Gup(0, 0), Copy(7)]
+    inside: list[Event] = [Lock("l", "w"), GetPfn(0, 0), GetPfnRet(0, 7), Unlock("l", "w")]
+    one: Steps = [("vmm", event) for event in (Populate(0, 2, True), *outside, *inside, PopulateRet(1))]
+    two: Steps = [("vmm", event) for event in (Populate(0, 2, True), *inside, *outside, PopulateRet(1))]
+    assert rows(diff(one, two), "order") == [("gup", "before lock l:w", "after unlock l:w", 1)]
+
+
 def test_a_lock_is_not_what_a_swap_is_named_after() -> None:
     left: Steps = [
         ("vmm", event) for event in (Populate(0, 1, True), Lock("l", "w"), Gup(0, 0), PopulateRet(1))
@@ -255,6 +271,23 @@ def test_steps_on_different_pages_of_one_operation_may_change_places() -> None:
     assert result.first_divergence is not None
     assert result.changes == ()
     assert render_diff(result).endswith("no changes: only independent steps come in another order\n")
+
+
+def test_frames_that_a_function_finds_belong_to_its_page() -> None:
+    def allocate(*pages: int) -> Steps:
+        events: list[Event] = [Fallocate(False, 0, 3)]
+        for page in pages:
+            events += [FilemapGet(page, True), FilemapGetRet(100 + page)]
+        return [("vmm", event) for event in (*events, FallocateRet(0))]
+
+    assert diff(allocate(0, 1, 2), allocate(0, 2, 1)).changes == ()
+
+
+def test_how_many_frames_at_once() -> None:
+    left: Steps = [("punch0", ArchInvalidate(100, 101))]
+    right: Steps = [("punch0", ArchInvalidate(300, 302))]
+    assert diff(left, [("punch0", ArchInvalidate(300, 301))]).first_divergence is None
+    assert rows(diff(left, right), "value") == [("arch_invalidate", "end=+1", "end=+2", 1)]
 
 
 def test_faults_in_another_order_of_pages() -> None:
@@ -316,6 +349,30 @@ def test_tasks_that_meet_on_a_page_in_another_order() -> None:
     ]
 
 
+def test_an_additional_step_has_not_moved() -> None:
+    touch, clear = ("host0", HostTouch(3, False, "zero")), ("vcpu0", Clear(3, 1, 1))
+    result = diff([touch, clear], [clear, touch, clear])
+    assert [change.kind for change in result.changes] == ["count"]
+
+
+def test_the_step_passed_first_is_the_one_that_is_named() -> None:
+    steps: Steps = [("a", HostTouch(3, False, "zero")), ("b", Clear(3, 1, 1)), ("c", SetUptodate(3, 1))]
+    later = [steps[1], steps[2], steps[0]]
+    assert rows(diff(steps, later), "interleaving") == [("clear", "after host_touch", "before host_touch", 1)]
+    assert rows(diff(later, steps), "interleaving") == [
+        ("host_touch", "after set_uptodate", "before set_uptodate", 1)
+    ]
+
+
+def test_a_step_counts_as_the_same_wherever_its_operation_began() -> None:
+    frames = {3: 1}
+    left = punch("punch0", 2, 4, frames) + punch("punch1", 3, 4, {})
+    right = punch("punch0", 2, 4, {}) + punch("punch1", 3, 4, frames)
+    assert diff(left, right).changes == (
+        Change("actor", "page_cache_delete", "page 3", "punch0", "punch1", 1),
+    )
+
+
 def test_more_retries_are_more_of_the_same() -> None:
     def spins(count: int) -> Steps:
         early: Steps = [
@@ -331,6 +388,29 @@ def test_more_retries_are_more_of_the_same() -> None:
         ("tdp_fault_ret", 21, 28, 7),
     ]
     assert len(result.changes) == 4, "the success is compared with the success"
+
+
+def test_attempts_are_compared_with_attempts_that_ended_alike() -> None:
+    def attempt(reason: str, tracked: bool) -> Steps:
+        steps = fault("vcpu0", 3, 1, False, tracked=tracked)[:-6]
+        return [*steps, ("vcpu0", Retry(3, reason)), ("vcpu0", TdpFaultRet(1))]
+
+    def run(late: int, lost: int, tracked: bool) -> Steps:
+        steps = attempt("late", tracked) * late + attempt("spte", tracked) * lost
+        return steps + fault("vcpu0", 3, 1, False, tracked=tracked)
+
+    result = diff(run(0, 2, True), run(3, 2, False))
+    assert {change.kind for change in result.changes} == {"count"}
+    counts = {change.event: change.count for change in result.changes}
+    assert (counts["retry late"], counts["tdp_fault"], counts["prepare"]) == (3, 3, 6)
+    assert "retry spte" not in counts
+    assert "map" not in counts
+
+
+def test_a_step_that_an_operation_takes_twice() -> None:
+    left: Steps = [("vcpu0", event) for event in (TdpFault(0), *[Copy(1)] * 3, TdpFaultRet(1))]
+    right: Steps = [("vcpu0", event) for event in (TdpFault(0), Copy(1), TdpFaultRet(1))]
+    assert rows(diff(left, right), "count") == [("copy", 3, 1, 2)]
 
 
 def test_what_comes_and_goes_in_different_places() -> None:
@@ -521,6 +601,19 @@ def test_logs(tmp_path: Path) -> None:
     assert diff_logs(one, same) == diff(left, left)
     with pytest.raises(LogError, match="No such file"):
         diff_logs(one, tmp_path / "d.jsonl")
+
+
+def test_equal_logs_are_not_compared_event_by_event(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*sides: Steps) -> Diff:
+        raise AssertionError("compared")
+
+    monkeypatch.setattr("gmemsim.audit.diff.diff", refuse)
+    steps = fault("vcpu0", 0, 1, True)
+    one, other = (write(tmp_path / f"{name}.jsonl", steps, name) for name in "ab")
+    assert diff_logs(one, other).events["prepare"] == (1, 1)
+    changed = write(tmp_path / "c.jsonl", fault("vcpu0", 0, 1, False), "c")
+    with pytest.raises(AssertionError, match="compared"):
+        diff_logs(one, changed)
 
 
 def test_equal_logs_must_still_be_logs(tmp_path: Path) -> None:

@@ -217,10 +217,25 @@ def test_a_page_s_stream() -> None:
     assert sorted(side.pages) == [2, 3, 4]
 
 
+def test_ranges_of_guest_frames_are_the_pages_behind_them() -> None:
+    steps: Steps = [
+        *fault("vcpu0", 103, 3, 10),
+        ("vmm", Zap("vm0", 102, 104, "both")),
+        ("vmm", ZapRet(True)),
+        ("punch0", Fallocate(True, 102, 104)),
+        ("punch0", FallocateRet(0)),
+    ]
+    projector, (side,) = project(steps)
+    assert ("vmm", "zap") in stream(projector, side, 3)
+    assert stream(projector, side, -1 - 102) == [("vmm", "zap")]
+    assert stream(projector, side, 103) == [("punch0", "fallocate")]
+
+
 def test_wide_ranges_are_in_no_page_s_stream() -> None:
-    projector, (side,) = project([("punch0", Zap("vm0", 0, 1 << 40, "both")), ("punch0", ZapRet(True))])
-    assert not side.pages
-    assert len(projector.contents) == 1
+    for pages, streams in ((0, 0), (64, 64), (65, 0), (1 << 40, 0)):
+        projector, (side,) = project([("vmm", Zap("vm0", 7, 7 + pages, "both")), ("vmm", ZapRet(True))])
+        assert len(side.pages) == streams
+        assert len(projector.contents) == 1
 
 
 def test_guest_frames_without_index_are_pages_of_their_own() -> None:

@@ -76,11 +76,13 @@ def diff_logs(left: str | os.PathLike[str], right: str | os.PathLike[str]) -> Di
         LogError: one of them cannot be read; see `read_log`.
     """
     one, two = read_log(left), read_log(right)
-    events = [(actor, event) for _, _, actor, event in one]
-    if _digest(left) == _digest(right):
-        counts = _counts(events)
-        return Diff(_side_by_side(counts, counts), None, ())
-    return diff(events, ((actor, event) for _, _, actor, event in two))
+    with _collector_paused():
+        lefts = [(actor, event) for _, _, actor, event in one]
+        if _digest(left) == _digest(right):
+            counts = _counts(lefts)
+            return Diff(_side_by_side(counts, counts), None, ())
+        rights = [(actor, event) for _, _, actor, event in two]
+        return diff(lefts, rights)
 
 
 def _digest(path: str | os.PathLike[str]) -> bytes:

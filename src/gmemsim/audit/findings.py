@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from .changes import Change, Tally
 from .operations import Delta, compare_operations, match_operations
+from .roles import PLACES
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -222,7 +223,9 @@ def _difference(old: Code, new: Code) -> tuple[str, str]:
 
 
 def _value(name: str, value: object) -> str:
-    """A coded value: places and frames are relative to the operation."""
+    """A coded value. Places count from the first page of the operation, and say so by their sign."""
     if name == "pfn" and isinstance(value, str):
         return f"frame {value}"
+    if name in PLACES and isinstance(value, int):
+        return f"{value:+d}"
     return str(value).lower() if isinstance(value, bool) else str(value)

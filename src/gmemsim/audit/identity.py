@@ -152,8 +152,6 @@ class Coder:
         if plan.entry is not None:
             # A return is about the page that its function was called for.
             page = operation.leave(plan.entry)
-            if page is not None:
-                operation.at = page[1]
             key = plan.key(event, operation)
             code = plan.known.get((page, key))
             return self._new(plan, key, page, (page, key)) if code is None else code

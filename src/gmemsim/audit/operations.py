@@ -121,7 +121,7 @@ def _moves(
         before = i, j
         if together:
             blocks[-1][2].append(left[i])
-        elif here != there:
+        else:
             blocks.append((here, there, [left[i]]))
     moves: list[Move] = []
     for here, there, block in blocks:
