@@ -1,6 +1,6 @@
 """An engine step against the bare thing: a ring of coroutines, and a park/reschedule hop of Trio.
 
-    python bench/engine_step.py
+python bench/engine_step.py
 """
 
 from __future__ import annotations
@@ -116,11 +116,17 @@ def trio_engine() -> int:
 
 def main() -> list[str]:
     """The two tables."""
-    on_bare = measure({"coroutine ring": ring, "engine, timed": timed, "engine, exploring at random": exploring}, 7)
+    on_bare = measure(
+        {"coroutine ring": ring, "engine, timed": timed, "engine, exploring at random": exploring}, 7
+    )
     goals = {"engine, timed": "≤ 2", "engine, exploring at random": "≤ 5"}
     lines = rows("a step on the bare runtime", on_bare, "coroutine ring", goals)
     on_trio = measure({"raw park/reschedule hop": trio_hop, "engine on Trio": trio_engine}, 7)
-    return [*lines, "", *rows("a step on Trio", on_trio, "raw park/reschedule hop", {"engine on Trio": "≤ 1.3"})]
+    return [
+        *lines,
+        "",
+        *rows("a step on Trio", on_trio, "raw park/reschedule hop", {"engine on Trio": "≤ 1.3"}),
+    ]
 
 
 if __name__ == "__main__":

@@ -31,8 +31,10 @@ def measure(cases: dict[str, Callable[[], int]], rounds: int) -> dict[str, float
 
 def rows(title: str, found: dict[str, float], reference: str, goals: dict[str, str]) -> list[str]:
     """A Markdown table: time per unit, units a second, ratio to the reference, goal."""
-    lines = [f"| {title} | ns | per second | × {reference} | goal |", "|---|--:|--:|--:|---|"]
+    lines = [f"| {title} | ns | per second | x {reference} | goal |", "|---|--:|--:|--:|---|"]
     for name, seconds in found.items():
         ratio = seconds / found[reference]
-        lines.append(f"| {name} | {seconds * 1e9:,.0f} | {1 / seconds:,.0f} | {ratio:.2f} | {goals.get(name, '')} |")
+        lines.append(
+            f"| {name} | {seconds * 1e9:,.0f} | {1 / seconds:,.0f} | {ratio:.2f} | {goals.get(name, '')} |"
+        )
     return lines

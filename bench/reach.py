@@ -82,7 +82,8 @@ def stock_trio(tasks: int, steps: int, runs: int) -> int:
 def table(runs: int) -> list[str]:
     """The reach table in Markdown."""
     lines = [
-        f"| tasks × steps | possible | stock Trio, {runs} runs | random strategy, {runs} runs | depth-first (schedules) |",
+        f"| tasks x steps | possible | stock Trio, {runs} runs | random strategy, {runs} runs "
+        "| depth-first (schedules) |",
         "|---|--:|--:|--:|--:|",
     ]
     for tasks, steps in SHAPES:
@@ -90,12 +91,12 @@ def table(runs: int) -> list[str]:
         reached, schedules = depth_first(tasks, steps)
         if reached != every:
             raise SystemExit(
-                f"depth-first search reached {reached} of {every} interleavings of {tasks} × {steps}"
+                f"depth-first search reached {reached} of {every} interleavings of {tasks} x {steps}"
             )
         stock = stock_trio(tasks, steps, runs)
         drawn = random_search(tasks, steps, runs)
         lines.append(
-            f"| {tasks} × {steps} | {every:,} | {stock:,} | {drawn:,} | {reached:,} ({schedules:,}) |"
+            f"| {tasks} x {steps} | {every:,} | {stock:,} | {drawn:,} | {reached:,} ({schedules:,}) |"
         )
     return lines
 

@@ -180,10 +180,14 @@ def test_a_deadlock_names_who_waits_for_what() -> None:
         engine.spawn("a", body, one, two)
         engine.spawn("b", body, two, one)
         with pytest.raises(Deadlock, match=r"a waits for two held by b; b waits for one held by a"):
-            if runtime == "bare":
-                bare.run(engine)
-            else:
-                trio.run(trio_runtime.run, engine)
+            _run(engine, runtime)
+
+
+def _run(engine: Engine, runtime: str) -> None:
+    if runtime == "bare":
+        bare.run(engine)
+    else:
+        trio.run(trio_runtime.run, engine)
 
 
 async def _for_ever(t: Task, closed: list[str]) -> None:
@@ -230,10 +234,7 @@ def test_an_error_in_a_task_is_raised_as_itself() -> None:
         engine.spawn("other", _for_ever, closed)
         engine.spawn("bad", bad)
         with pytest.raises(ValueError, match="on purpose"):
-            if runtime == "bare":
-                bare.run(engine)
-            else:
-                trio.run(trio_runtime.run, engine)
+            _run(engine, runtime)
     assert closed == ["other", "other"]
 
 
