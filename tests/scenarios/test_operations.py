@@ -298,3 +298,13 @@ def test_nothing_is_counted_or_kept_on_request() -> None:
 
 def test_a_session_that_is_never_run_leaves_nothing_behind() -> None:
     build(load_named("same"), "v3")
+
+
+def test_a_file_closed_during_populate_is_released_when_populate_returns() -> None:
+    text = FILE + host("h", '{ op = "populate", source = "image.{page}" }') + host("c", '{ op = "close", file = "g" }')
+    found = set()
+    for seed in range(40):
+        session = run(text, "snp", strategy=RandomStrategy(seed))
+        found.add(outcomes(session, "h")[0])
+        assert session.summary().events["close"] == 1
+    assert found == {"EIO", "EFAULT"}  # The launch is over, or the file was closed first.

@@ -76,6 +76,8 @@ async def populate(thread: Thread, t: Task, step: Step, lo: int, hi: int) -> Out
             break
     await vm.slots_lock.unlock(t)
     await vm.lock.unlock(t)
+    # Populate may have dropped the last reference of a file that was closed meanwhile.
+    await thread.kernel.task_work_run(t)
     # What is measured at launch is the guest's already.
     thread.machine.accepted[step.vm].done.update(range(lo, lo + done))
     outcome = "ok" if done == hi - lo else errno_name(ret) if ret < 0 else "short"
