@@ -301,7 +301,11 @@ def test_a_session_that_is_never_run_leaves_nothing_behind() -> None:
 
 
 def test_a_file_closed_during_populate_is_released_when_populate_returns() -> None:
-    text = FILE + host("h", '{ op = "populate", source = "image.{page}" }') + host("c", '{ op = "close", file = "g" }')
+    text = (
+        FILE
+        + host("h", '{ op = "populate", source = "image.{page}" }')
+        + host("c", '{ op = "close", file = "g" }')
+    )
     found = set()
     for seed in range(40):
         session = run(text, "snp", strategy=RandomStrategy(seed))
