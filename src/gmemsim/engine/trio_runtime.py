@@ -51,10 +51,14 @@ class _Baton:
         next_task = engine.next_task
         send = task.send
         parked = self.parked
+        # Read once: these are the cost of a hop that is ours and not Trio's.
+        me = current_task()
+        abort = self._abort
+        hand_over = self._hand_over
         try:
             if task is not self.first:
-                parked[task] = current_task()
-                await wait_task_rescheduled(self._abort)
+                parked[task] = me
+                await wait_task_rescheduled(abort)
             self.first = None
             breath = 0
             while True:
@@ -66,7 +70,7 @@ class _Baton:
                     if following is None:
                         self.nursery.cancel_scope.cancel()
                     else:
-                        self._hand_over(following)
+                        hand_over(following)
                     return
                 following = next_task(until if until.__class__ is int else None)
                 if following is task:
@@ -75,12 +79,12 @@ class _Baton:
                         breath = 0
                         await trio.lowlevel.checkpoint()
                     continue
-                parked[task] = current_task()
+                parked[task] = me
                 if following is None:
                     self.nursery.cancel_scope.cancel()
                 else:
-                    self._hand_over(following)
-                await wait_task_rescheduled(self._abort)
+                    hand_over(following)
+                await wait_task_rescheduled(abort)
         finally:
             if not task.done:
                 self.over = True
