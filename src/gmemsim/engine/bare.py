@@ -25,7 +25,9 @@ def run(engine: Engine) -> None:
         Exception: whatever a task raises; the run stops there, other tasks are closed.
     """
     try:
-        if engine.exploring:
+        if engine.on_step is not None and engine.exploring:
+            _watched(engine)
+        elif engine.exploring:
             _explore(engine)
         else:
             _timed(engine)
@@ -98,3 +100,14 @@ def _explore(engine: Engine) -> None:
                 engine.finish(current, stop.value)
     finally:
         engine.steps = steps
+
+
+def _watched(engine: Engine) -> None:
+    """As `_explore`, with somebody looking at every step."""
+    task = engine.next_task()
+    while task is not None:
+        try:
+            task.send(None)
+        except StopIteration as stop:
+            engine.finish(task, stop.value)
+        task = engine.next_task()

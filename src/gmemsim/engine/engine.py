@@ -49,6 +49,7 @@ class Engine:
         "max_steps",
         "now",
         "on_spawn",
+        "on_step",
         "rec",
         "runnable",
         "sequence",
@@ -84,6 +85,9 @@ class Engine:
         self.steps = 0
         self.current: Task | None = None
         self.on_spawn: Callable[[Task], None] | None = None
+        #: Called with the chosen task before every resumption of an exploring run, forced ones included:
+        #: `task.pending` is what it is about to do. Set it before the run starts (see `watch_steps`).
+        self.on_step: Callable[[Task], None] | None = None
         self.sequence = 0
 
     # -- tasks ---------------------------------------------------------------------------------
@@ -145,6 +149,19 @@ class Engine:
         if task.interruptible and task.parked_on is not None:
             self.wake(task, Signal)
 
+    def watch_steps(self, call: Callable[[Task], None]) -> None:
+        """Have `call` see every step of an exploring run, after those that asked before."""
+        first = self.on_step
+        if first is None:
+            self.on_step = call
+            return
+
+        def both(task: Task) -> None:
+            first(task)
+            call(task)
+
+        self.on_step = both
+
     # -- time and choice -----------------------------------------------------------------------
 
     def schedule_at(self, when: int, task: Task) -> None:
@@ -183,11 +200,14 @@ class Engine:
         runnable = self.runnable
         count = len(runnable)
         if count == 1:
-            self.current = task = runnable[0]
-            return task
-        if not count:
+            task = runnable[0]
+        elif not count:
             raise Deadlock(self.blocked())
-        self.current = task = self.pick(runnable, self.current)
+        else:
+            task = self.pick(runnable, self.current)
+        self.current = task
+        if self.on_step is not None:
+            self.on_step(task)
         return task
 
     def pick(self, runnable: list[Task], current: Task | None) -> Task:

@@ -7,7 +7,7 @@ untried answer left, and only then; there is no cap inside.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 from ...engine.errors import TapeMismatch
 
@@ -25,6 +25,10 @@ class DepthFirst:
         schedules: runs begun so far.
         complete: nothing is left to try.
     """
+
+    name: ClassVar[str] = "dfs"
+    summary: ClassVar[str] = "every schedule, depth first, without reduction"
+    bound: ClassVar[str] = ""
 
     def __init__(self) -> None:
         self.schedules = 0

@@ -1,0 +1,75 @@
+"""What ended a run badly, whoever saw it: an oracle, the engine, the workload's own expectations."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, Any, Final
+
+import attrs
+
+from ..engine.errors import Deadlock, EngineError, StepLimit
+from .oracles.violation import Violation
+
+if TYPE_CHECKING:
+    from ..audit.base import Event
+
+__all__ = ["CRASH", "Failure", "failure_of", "lock_class"]
+
+#: Rule of an exception that neither an oracle nor the engine raised: the model or a user's patch is broken.
+CRASH: Final = "crash"
+
+_FOLIO = re.compile(r"\[\d+\]$")
+
+
+@attrs.frozen
+class Failure:
+    """The first thing that was wrong in a run.
+
+    Attributes:
+        rule: id of the invariant (`I2`, `arch:RMP_LEAK`), `deadlock`, `step_limit`, `unexpected_outcome`, …
+        summary: one line.
+        kind: what it was seen at: the event's type, the lock classes of a deadlock, …; see `signature`.
+        task, call: whose step showed it, in which of its calls; `-` and 0 if no single one did.
+        event: the audit event at which an oracle saw it.
+        error: the exception that ended the run, if one did.
+    """
+
+    rule: str
+    summary: str
+    kind: str = ""
+    task: str = "-"
+    call: int = 0
+    event: Event | None = None
+    details: dict[str, Any] = attrs.field(factory=dict, eq=False)
+    error: BaseException | None = attrs.field(default=None, eq=False, repr=False)
+
+    @property
+    def signature(self) -> tuple[str, str]:
+        """What two runs have in common that fail in the same way. A shrinker keeps it."""
+        return self.rule, self.kind
+
+
+def lock_class(label: str) -> str:
+    """The class of a lock or other object: `gmem0.invalidate_lock` is an `invalidate_lock`, `gmem0[3]` a folio's."""
+    if _FOLIO.search(label):
+        return "folio"
+    return label.rpartition(".")[2]
+
+
+def failure_of(error: Exception) -> Failure:
+    """Name what an exception that ended a run stands for."""
+    if isinstance(error, Violation):
+        rule, kind = error.signature
+        return Failure(
+            rule, error.summary, kind, error.task, error.call, error.event, dict(error.details), error
+        )
+    if isinstance(error, Deadlock):
+        kind = " ".join(sorted({lock_class(on) for _, on, _ in error.waits}))
+        return Failure("deadlock", str(error), kind, details={"waits": error.waits}, error=error)
+    if isinstance(error, StepLimit):
+        return Failure("step_limit", str(error), error=error)
+    if isinstance(error, EngineError):
+        name = type(error).__name__
+        rule = "".join(f"_{char.lower()}" if char.isupper() else char for char in name).lstrip("_")
+        return Failure(rule, str(error), name, error=error)
+    return Failure(CRASH, f"{type(error).__name__}: {error}", type(error).__name__, error=error)

@@ -1,0 +1,200 @@
+"""What is searched: something that can be built afresh, run under a strategy, and asked what came of it.
+
+A `Program` makes `Run`s. A strategy sees only the engine of a run; the search sees the run. `ScenarioProgram` is the
+one that users meet; tests search programs of a few lines with `TaskProgram`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, Protocol
+
+import attrs
+
+from ..audit.recorder import fan_out
+from ..engine import bare
+from ..engine.engine import Engine
+from ..scenarios.options import Options
+from ..scenarios.session import build
+from .failure import Failure
+from .oracles import Oracles
+
+if TYPE_CHECKING:
+    from ..actors.kernel import Kernel
+    from ..actors.release import Release
+    from ..audit.recorder import Rec
+    from ..engine.strategy import Strategy
+    from ..scenarios.model import Scalar
+    from ..scenarios.options import Checker
+    from ..scenarios.scenario import Scenario
+    from ..scenarios.session import Session
+
+__all__ = ["Program", "Run", "ScenarioProgram", "TaskProgram"]
+
+
+class Run(Protocol):
+    """One run, built and not started.
+
+    Attributes:
+        engine: of the run. Whoever wants to watch sets `engine.rec` (see `watch_events`) and `engine.watch_steps`
+            before `run`: no task exists yet.
+    """
+
+    engine: Engine
+
+    def run(self) -> None:
+        """Run to the end. Whatever an oracle, the engine or the model raises goes through."""
+
+    def found(self) -> Failure | None:
+        """What was wrong although nothing was raised."""
+
+    def outcome(self) -> str:
+        """What came of it, in one canonical line: equal lines are equal outcomes."""
+
+
+class Program(Protocol):
+    """Makes runs that differ only in the choices of their strategy."""
+
+    @property
+    def name(self) -> str:
+        """For reports."""
+
+    def build(self, strategy: Strategy, *, rec: Rec | None = None, max_steps: int = 20_000) -> Run:
+        """A fresh run."""
+
+
+@attrs.frozen(kw_only=True)
+class ScenarioProgram:
+    """A scenario on one patch version and VM type, with the oracles looking on.
+
+    Attributes:
+        patch: a version's name, `path/to/file.py:Class`, or the class itself.
+        rules: ids of the invariants to check; None: all that apply; empty: none.
+        The rest is as in `scenarios.session.build`.
+    """
+
+    scenario: Scenario
+    patch: str | type[Kernel] = "v3"
+    arch: str | None = None
+    vcpus: int | None = None
+    seed: int = 0
+    release: str | Release | None = None
+    parameters: dict[str, Scalar] | None = None
+    small: bool = True
+    policy: Any = None
+    rules: frozenset[str] | None = None
+    until_rounds: int | None = None
+
+    @property
+    def name(self) -> str:
+        patch = self.patch if isinstance(self.patch, str) else self.patch.name
+        return f"{self.scenario.name} on {patch}"
+
+    def build(self, strategy: Strategy, *, rec: Rec | None = None, max_steps: int = 20_000) -> ScenarioRun:
+        """A fresh session, its initial state brought about.
+
+        Raises:
+            ScenarioError, PatchError: as `scenarios.session.build`.
+        """
+        options = Options(
+            strategy=strategy,
+            rec=rec,
+            checker=self._checker(),
+            count=False,
+            max_steps=max_steps,
+            policy=self.policy,
+            until_rounds=self.until_rounds,
+        )
+        return ScenarioRun(
+            build(
+                self.scenario,
+                self.patch,
+                self.arch,
+                vcpus=self.vcpus,
+                seed=self.seed,
+                release=self.release,
+                parameters=self.parameters,
+                small=self.small,
+                options=options,
+            )
+        )
+
+    def _checker(self) -> Callable[[Any, Any], Checker] | None:
+        rules = self.rules
+        if rules is None:
+            return Oracles
+        if not rules:
+            return None
+        return lambda world, kernel: Oracles(world, kernel, rules=rules)
+
+
+class ScenarioRun:
+    """A `Run` around a session."""
+
+    def __init__(self, session: Session) -> None:
+        self.session = session
+        self.engine = session.engine
+
+    def run(self) -> None:
+        self.session.run()
+
+    def found(self) -> Failure | None:
+        for violation in self.session.violations:
+            return Failure(violation.rule, violation.text, "end")
+        return None
+
+    def outcome(self) -> str:
+        """Every operation's result, then every file's page cache."""
+        parts = []
+        for name, results in self.session.results.items():
+            calls = (
+                f"{r.op}={r.outcome}{':' + ','.join(r.values) if r.values else ''}"
+                for r in results.operations
+            )
+            parts.append(f"{name}({' '.join(calls)})")
+        for inode in self.session.machine.inodes:
+            pages = (
+                f"{index}{'u' if folio.uptodate else ''}" for index, folio in sorted(inode.folios.items())
+            )
+            parts.append(f"{inode.label}[{' '.join(pages)}]")
+        return " ".join(parts)
+
+
+@attrs.frozen
+class TaskProgram:
+    """A program in Python: a function that spawns its tasks on an engine and returns how to read the outcome.
+
+    Attributes:
+        setup: called with a new engine for every run; what it returns is called after the run, and the `str` of
+            that is the outcome.
+        faults: how often each fault point may fire.
+    """
+
+    name: str
+    setup: Callable[[Engine], Callable[[], object]]
+    faults: dict[str, int] = attrs.field(factory=dict)
+
+    def build(self, strategy: Strategy, *, rec: Rec | None = None, max_steps: int = 20_000) -> TaskRun:
+        """A fresh engine. The tasks are spawned when it is run, so that watchers come first."""
+        return TaskRun(
+            self.setup, Engine(strategy, rec=fan_out(rec), faults=self.faults, max_steps=max_steps)
+        )
+
+
+class TaskRun:
+    """A `Run` of a `TaskProgram`."""
+
+    def __init__(self, setup: Callable[[Engine], Callable[[], object]], engine: Engine) -> None:
+        self.engine = engine
+        self._setup = setup
+        self._outcome: Callable[[], object] = str
+
+    def run(self) -> None:
+        self._outcome = self._setup(self.engine)
+        bare.run(self.engine)
+
+    def found(self) -> Failure | None:
+        return None
+
+    def outcome(self) -> str:
+        return str(self._outcome())
