@@ -1,0 +1,133 @@
+"""Run a failing schedule again, watch it, and gather everything that a report needs."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from ...engine.strategy import ReplayStrategy
+from ...engine.tape import Tape
+from ..oracles.rules import RULES
+from .calls import calls_of, context_of
+from .lock_state import lock_states
+from .model import FailureReport
+from .nearest import TRIES, find_nearest
+from .recording import record
+from .slicing import steps_that_matter
+from .why import explain, subject_of
+
+if TYPE_CHECKING:
+    from ..failure import Failure
+    from ..program import Program
+    from ..search import Found
+    from .model import Moment
+    from .recording import Recording
+
+__all__ = ["KEPT", "NotReproduced", "report_failure"]
+
+#: Steps that a report keeps: the last ones, if a run has more.
+KEPT: Final = 2_000
+
+_SAYS: Final = {
+    "deadlock": (
+        "every unfinished task waits for something that no one will do",
+        "the engine: nobody can run",
+    ),
+    "step_limit": (
+        "every call ends",
+        "the engine: more steps than allowed, so a livelock or a limit set too low",
+    ),
+    "unexpected_outcome": ("every call comes to what the workload expects of it", "`expect` in the workload"),
+    "crash": ("model code raises no exception", "the model, or the patch"),
+    "model_error": (
+        "model code keeps the rules of the engine",
+        "the engine: a lock released that is not held, …",
+    ),
+    "illegal_access": ("nothing is accessed against the rules of the hardware", "the arch actor's flags"),
+}
+
+
+class NotReproduced(ValueError):
+    """Running the tape again did not show the failure: program and tape do not belong together."""
+
+
+def report_failure(program: Program, found: Found, replay: str = "", *, tries: int = TRIES) -> FailureReport:
+    """Everything about one failing run of `program`.
+
+    Args:
+        program: what was searched; for a reader's sake, shrunk before.
+        found: failure and tape.
+        replay: token that replays it, for the command line in the report.
+        tries: runs that the search for a passing schedule may take; 0: do not look for one.
+
+    Raises:
+        NotReproduced: the tape does not show the failure on this program.
+        TapeMismatch: the tape does not fit the program.
+    """
+    failure = found.failure
+    livelock = failure.rule == "step_limit"
+    limit = max(found.steps - 1, 1) if livelock else max(20_000, 4 * found.steps)
+    failing = record(program, ReplayStrategy(Tape(found.tape.raw)), limit)
+    again = failing.failure
+    if again is None or again.signature != failure.signature:
+        shown = "nothing" if again is None else f"{again.rule} ({again.summary})"
+        raise NotReproduced(
+            f"the tape of a {failure.rule} ({failure.summary}) shows {shown} on {program.name}"
+        )
+    calls = calls_of(failing.run, failing.steps)
+    subject = subject_of(again, failing, calls)
+    nearest, passing, tried = find_nearest(program, failing, max_steps=limit, tries=tries)
+    why = explain(again, subject, failing, () if passing is None else passing.steps)
+    locks = lock_states(failing)
+    labels = [state.lock for state in locks]
+    shown_steps = steps_that_matter(
+        failing.steps, subject.interest, why, nearest, labels, subject.moment.step
+    )
+    says, source = _rule(again.rule)
+    dropped = max(0, len(failing.steps) - KEPT)
+    choices = failing.engine.tape.raw
+    preemptions = sum(1 for step in failing.steps if step.preempted)
+    return FailureReport(
+        program=program.name,
+        context=context_of(failing.run),
+        rule=again.rule,
+        says=says,
+        source=source,
+        kind=again.kind,
+        summary=again.summary,
+        verdict=_verdict(program, again, subject.moment, failing, preemptions),
+        replay=replay,
+        calls=calls,
+        tasks=tuple(task.name for task in failing.engine.tasks),
+        steps=tuple(failing.steps[dropped:]),
+        dropped=dropped,
+        shown=frozenset(number for number in shown_steps if number > dropped),
+        preemptions=preemptions,
+        choices=len(choices),
+        holds=tuple(failing.holds),
+        waits=tuple(failing.waits),
+        locks=locks,
+        moment=subject.moment,
+        why=why,
+        nearest=nearest,
+        tried=tried,
+    )
+
+
+def _rule(ident: str) -> tuple[str, str]:
+    rule = RULES.get(ident)
+    if rule is not None:
+        return rule.says, rule.source
+    if ident.startswith("arch:"):
+        return (
+            f"no access sets the flag {ident.removeprefix('arch:')}",
+            "the arch actor: what the hardware punishes",
+        )
+    return _SAYS.get(ident, ("", ""))
+
+
+def _verdict(program: Program, failure: Failure, moment: Moment, failing: Recording, preemptions: int) -> str:
+    summary = failure.summary.removeprefix(f"{failure.rule}: ")
+    where = f" at step {moment.step}" if moment.step and moment.step != len(failing.steps) else ""
+    who = f" in {moment.task} call {moment.call}" if moment.task != "-" and moment.call else ""
+    stops = f"{preemptions} preemption{'' if preemptions == 1 else 's'}"
+    return f"{failure.rule}: {summary}{who}{where} ({program.name}; {len(failing.steps)} steps, {stops})"

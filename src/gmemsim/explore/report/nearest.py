@@ -1,0 +1,103 @@
+"""The nearest passing schedule: change one choice of a failing tape, and keep the rest as far as it fits.
+
+Choices that stopped a task, or let a fault happen, are tried first, the last one first, with the dull answer 0; then
+all choices with every other answer, again from the end. The first run that passes is the one reported: near in the
+sense that it differs in one choice and shares the longest part with the failure.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from ...engine.strategy import ReplayStrategy
+from ...engine.tape import Tape
+from .model import Nearest, Turn
+from .recording import record
+from .words import event_text, is_message, op_text
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from ..program import Program
+    from .model import Step
+    from .recording import Recording
+
+__all__ = ["TRIES", "changes", "find_nearest"]
+
+#: Runs that the search for a passing schedule may take.
+TRIES: Final = 256
+
+Raw = tuple[str, int, str, int, int]
+
+
+def changes(raw: Sequence[Raw]) -> Iterator[tuple[int, int]]:
+    """Position and new answer of every single change, nearest first."""
+    for position in range(len(raw) - 1, -1, -1):
+        if raw[position][3]:
+            yield position, 0
+    for position in range(len(raw) - 1, -1, -1):
+        value, bound = raw[position][3:]
+        for answer in range(1, bound):
+            if answer != value:
+                yield position, answer
+
+
+def find_nearest(
+    program: Program, failing: Recording, *, max_steps: int, tries: int = TRIES
+) -> tuple[Nearest | None, Recording | None, int]:
+    """The nearest passing schedule with its recording, if one was found, and how many changes were run."""
+    raw = failing.engine.tape.raw
+    tried = 0
+    for position, answer in changes(raw):
+        if tried >= tries:
+            break
+        tried += 1
+        task, call, label, _, bound = raw[position]
+        changed: Raw = (task, call, label, answer, bound)
+        tape = Tape([*raw[:position], changed, *raw[position + 1 :]])
+        recording = record(program, ReplayStrategy(tape, strict=False), max_steps)
+        if recording.failure is None:
+            return _describe(failing, recording, position, tried), recording, tried
+    return None, None, tried
+
+
+def _describe(failing: Recording, passing: Recording, position: int, tried: int) -> Nearest:
+    task, call, label, was, bound = failing.engine.tape.raw[position]
+    now = passing.engine.tape.raw[position][3]
+    at = _decided(failing.steps, position, label)
+    other = _decided(passing.steps, position, label)
+    # The step before is the same in both: nothing differed until then.
+    before = _turn(failing.steps[at - 1]) if at else None
+    return Nearest(
+        tried,
+        position,
+        label,
+        task,
+        call,
+        was,
+        now,
+        bound,
+        failing.steps[at].number,
+        before,
+        _turn(failing.steps[at]),
+        _turn(passing.steps[other]),
+        tuple(passing.engine.tape.raw),
+        len(passing.steps),
+    )
+
+
+def _decided(steps: Sequence[Step], position: int, label: str) -> int:
+    """Index of the step that the choice decides about: the one it lets run, or the one in which it is drawn."""
+    if label == "sched":
+        for index, step in enumerate(steps):
+            if step.choice == position:
+                return index
+    # A draw inside a step: the first step at whose end it was on the tape.
+    return next((index for index, step in enumerate(steps) if step.drawn > position), len(steps) - 1)
+
+
+def _turn(step: Step) -> Turn:
+    events = tuple(
+        event_text(happening.event) for happening in step.happenings if not is_message(happening.event)
+    )
+    return Turn(step.task, step.then, step.function, op_text(step.op, step.primitive), events)
