@@ -1,0 +1,161 @@
+"""Operations on host mappings, hardware memory errors, and NUMA policy."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from ...actors.errno import EINVAL, ENOMEM, errno_name
+from ...actors.inode import HostMapping
+from ..units import PAGE
+from .content import read_bytes, write_bytes
+from .registry import from_errno, op
+from .results import Got
+from .rig import Unsupported
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from ...actors.memslot import UserMemory
+    from ...engine.task import Task
+    from .rig import Rig
+    from .vector import Step
+
+__all__ = ["pieces"]
+
+
+def pieces(offset: int, length: int) -> Iterator[tuple[int, int, int]]:
+    """(page, first byte, end byte) of each page that [offset, offset + length) touches."""
+    end = offset + length
+    while offset < end:
+        page = offset // PAGE
+        until = min(end, (page + 1) * PAGE)
+        yield page, offset - page * PAGE, until - page * PAGE
+        offset = until
+
+
+async def _access(
+    rig: Rig, t: Task, mapping: HostMapping | UserMemory, page: int, value: str | None
+) -> str:
+    if isinstance(mapping, HostMapping):
+        return await rig.kernel.host_access(t, mapping, mapping.start + page, value)
+    pfn = rig.frame(mapping, page)
+    if value is not None:
+        rig.memory.write(pfn, value)
+    return rig.memory.read(pfn)
+
+
+@op("host_read", "map", "offset", "len")
+async def host_read(rig: Rig, t: Task, step: Step) -> Got:
+    mapping = rig.mapping(step.args["map"])
+    found: set[int | None] = set()
+    for page, start, end in pieces(step.args["offset"], step.args["len"]):
+        seen = await _access(rig, t, mapping, page, None)
+        if seen in ("SIGBUS", "SIGSEGV", "oom"):
+            return Got(seen)
+        found |= read_bytes(seen, start, end)
+    return Got("value", found)
+
+
+@op("host_write", "map", "offset", "len", "value")
+async def host_write(rig: Rig, t: Task, step: Step) -> Got:
+    mapping = rig.mapping(step.args["map"])
+    for page, start, end in pieces(step.args["offset"], step.args["len"]):
+        token = ""
+        if end - start < PAGE:
+            # Part of a page: what the rest of it holds must not change.
+            token = await _access(rig, t, mapping, page, None)
+            if token in ("SIGBUS", "SIGSEGV", "oom"):
+                return Got(token)
+        seen = await _access(rig, t, mapping, page, write_bytes(token, start, end, step.args["value"]))
+        if seen in ("SIGBUS", "SIGSEGV", "oom"):
+            return Got(seen)
+    return Got("ok")
+
+
+@op("mmap", "gmem", "offset", "len", "share", "prot", "as")
+async def mmap(rig: Rig, t: Task, step: Step) -> Got:
+    args = step.args
+    ret = await rig.mmap(
+        t, step.actor, args["as"], args["gmem"], args["offset"], args["len"], args["share"]
+    )
+    if "aligned_to" in step.expect:
+        raise Unsupported("alignment of addresses: mappings have none")
+    return from_errno(ret)
+
+
+@op("munmap", "map")
+async def munmap(rig: Rig, t: Task, step: Step) -> Got:
+    mapping = rig.maps.pop(step.args["map"], None)
+    if isinstance(mapping, HostMapping):
+        await rig.kernel.munmap(t, mapping)
+    return Got("ok")
+
+
+@op("madvise", "map", "offset", "len", "advice")
+async def madvise(rig: Rig, t: Task, step: Step) -> Got:
+    args = step.args
+    mapping = rig.maps.get(args["map"])
+    if not isinstance(mapping, HostMapping):
+        return from_errno(ENOMEM)
+    if args["advice"] != "DONTNEED":
+        raise Unsupported(f"madvise {args['advice']}")
+    first, end = args["offset"] // PAGE, -(-(args["offset"] + args["len"]) // PAGE)
+    await rig.kernel.madvise_dontneed(t, mapping, mapping.start + first, mapping.start + end)
+    return Got("ok")
+
+
+@op("pin", "map", "offset", "len")
+async def pin(rig: Rig, t: Task, step: Step) -> Got:
+    mapping = rig.mapping(step.args["map"])
+    if not isinstance(mapping, HostMapping):
+        raise Unsupported("pins of ordinary memory")
+    for page, _, _ in pieces(step.args["offset"], step.args["len"]):
+        folio = await rig.kernel.pin_user_page(t, mapping, mapping.start + page)
+        if isinstance(folio, int):
+            return from_errno(folio)
+        rig.pins.setdefault((step.args["map"], page), []).append((mapping.inode, folio))
+    return Got("ok")
+
+
+@op("unpin", "map", "offset", "len")
+async def unpin(rig: Rig, t: Task, step: Step) -> Got:
+    for page, _, _ in pieces(step.args["offset"], step.args["len"]):
+        held = rig.pins.get((step.args["map"], page))
+        if not held:
+            return from_errno(EINVAL)
+        await rig.kernel.unpin_user_page(t, *held.pop())
+    return Got("ok")
+
+
+@op("error_inject", "gmem", "offset", "map", "method", "kill_policy", "mapped", "dirty")
+async def error_inject(rig: Rig, t: Task, step: Step) -> Got:
+    """A hardware error in the page at `offset`: the process gets SIGBUS if it is to be killed early and maps it.
+
+    With policy `early` every process that maps the page is killed at once; madvise injects into the caller's own
+    access, which is one that maps it. Otherwise the signal comes with the next access.
+    """
+    args = step.args
+    if args["method"] not in ("debugfs", "madvise", "kernel"):
+        raise Unsupported(f"method {args['method']!r} of error_inject")
+    inode = rig.file(args["gmem"]).inode
+    index = args["offset"] // PAGE
+    folio = inode.folios.get(index)
+    mapped = any(index in mapping.mapped for mapping in inode.mappings)
+    ret = await rig.kernel.memory_failure(t, inode, index)
+    if folio is not None:
+        rig.poisoned.append((inode, folio))
+    early = args.get("kill_policy") == "early" or args["method"] == "madvise"
+    # A clean page can be had again from its file, so nobody needs to die for it.
+    kills = mapped and early and args.get("dirty", True)
+    return Got("SIGBUS" if kills else "ok", None, {"memory_failure_rc": errno_name(ret) if ret else 0})
+
+
+@op("unpoison", "what")
+async def unpoison(rig: Rig, t: Task, step: Step) -> Got:
+    if step.args["what"] != "last" or not rig.poisoned:
+        raise Unsupported("unpoison of anything but the last page")
+    inode, folio = rig.poisoned.pop()
+    if folio.mapping is inode:
+        # The page is still in the file, where the model has no way back.
+        raise Unsupported("unpoison of a page that is in a file")
+    return Got("ok")

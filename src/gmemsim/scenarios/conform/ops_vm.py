@@ -1,0 +1,139 @@
+"""Operations on the VM: attributes, launch, probes."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import attrs
+
+from ...actors.errno import EFAULT, EINVAL, EIO, errno_name
+from ...actors.gmem_populate import Source
+from ..units import PAGE
+from .content import whole
+from .registry import from_errno, op
+from .results import Got
+from .rig import Unsupported
+
+if TYPE_CHECKING:
+    from ...actors.vm import Vm
+    from ...engine.task import Task
+    from .rig import Rig
+    from .vector import Step
+
+__all__ = ["COUNTED"]
+
+#: Audit events that `event_count` counts, by the vector's name for them.
+COUNTED = {
+    "arch_prepare_called": ("Prepare", "MakePrivate"),
+    "rmp_make_private": ("RmpMakePrivate",),
+    "arch_make_shared": ("MakeShared",),
+    "folio_cleared": ("Clear",),
+}
+
+
+@op("set_attributes", "gpa", "len", "attributes", "flags")
+async def set_attributes(rig: Rig, t: Task, step: Step) -> Got:
+    args = step.args
+    names = set(args["attributes"])
+    if names - {"PRIVATE"}:
+        return from_errno(EINVAL)
+    ret = await rig.kernel.kvm_vm_ioctl_set_mem_attributes(
+        t, rig.vm(step.actor), args["gpa"], args["len"], "PRIVATE" in names, args["flags"]
+    )
+    return from_errno(ret)
+
+
+@op("launch_finish")
+async def launch_finish(rig: Rig, t: Task, step: Step) -> Got:
+    return from_errno(await rig.kernel.launch_finish(t, rig.vm(step.actor)))
+
+
+@op("populate", "gpa", "len", "type", "source", "source_misaligned", "bad_argument_pointer")
+async def populate(rig: Rig, t: Task, step: Step) -> Got:
+    """The launch command around kvm_gmem_populate: KVM_SEV_SNP_LAUNCH_UPDATE or KVM_TDX_INIT_MEM_REGION."""
+    args = step.args
+    if args.get("bad_argument_pointer"):
+        return from_errno(EFAULT)
+    vm = rig.vm("host")
+    if vm.arch.name not in ("snp", "tdx"):
+        raise Unsupported(f"populate on VM type {vm.arch.name}")
+    if args.get("type", "normal") not in ("normal",) and vm.arch.name == "snp":
+        raise Unsupported(f"page type {args['type']!r}")
+    pages = args["len"] // PAGE
+    source: Source | None = None
+    if args["source"] is not None:
+        offset = PAGE // 2 if args.get("source_misaligned") else 0
+        contents = tuple(whole(args["source"]) for _ in range(pages + bool(offset)))
+        source = Source(rig.process("host"), contents, offset)
+    if args["gpa"] % PAGE or args["len"] % PAGE or not pages:
+        return from_errno(EINVAL)
+    await vm.lock.lock(t)
+    if vm.finalized or not rig.launch_started:
+        await vm.lock.unlock(t)
+        return from_errno(EINVAL)
+    await vm.slots_lock.lock(t)
+    run = _snp if vm.arch.name == "snp" else _tdx
+    got = await run(rig, t, vm, args["gpa"] // PAGE, pages, source)
+    await vm.slots_lock.unlock(t)
+    await vm.lock.unlock(t)
+    await rig.kernel.task_work_run(t)
+    return got
+
+
+async def _snp(rig: Rig, t: Task, vm: Vm, gfn: int, pages: int, source: Source | None) -> Got:
+    """`snp_launch_update`: one call for all pages; any error below it becomes -EIO; a short count is no error."""
+    slot = vm.slot_of(gfn)
+    if slot is None or not slot.gmem:
+        return from_errno(EINVAL)
+    ret = await rig.kernel.kvm_gmem_populate(t, vm, gfn, pages, source)
+    done = max(ret, 0)
+    more = {"remaining_len": (pages - done) * PAGE, "processed": done, "remaining_gpa": (gfn + done) * PAGE}
+    if ret < 0:
+        return Got(errno_name(EIO), None, {**more, "inner_errno": errno_name(ret)})
+    return Got("ok", None, more)
+
+
+async def _tdx(rig: Rig, t: Task, vm: Vm, gfn: int, pages: int, source: Source | None) -> Got:
+    """`tdx_vcpu_init_mem_region`: page by page; the error comes through as it is."""
+    if source is not None and source.offset:
+        return from_errno(EINVAL)
+    done = 0
+    ret = 0
+    while done < pages:
+        part = source and attrs.evolve(source, contents=source.contents[done:])
+        ret = await rig.kernel.kvm_gmem_populate(t, vm, gfn + done, 1, part)
+        if ret != 1:
+            break
+        done += 1
+    more = {"remaining_len": (pages - done) * PAGE, "processed": done, "remaining_gpa": (gfn + done) * PAGE}
+    if done == pages:
+        return Got("ok", None, more)
+    return Got(errno_name(ret if ret < 0 else EIO), None, more)
+
+
+@op("zap_stage2", "gpa", "len")
+async def zap_stage2(rig: Rig, t: Task, step: Step) -> Got:
+    """Drop the guest's mappings of a range, as an invalidation of unrelated cause would."""
+    vm = rig.vm(step.actor)
+    first, end = step.args["gpa"] // PAGE, (step.args["gpa"] + step.args["len"]) // PAGE
+    await vm.mmu_lock.write_lock(t)
+    if await rig.kernel.kvm_unmap_gfn_range(t, vm, first, end, "both"):
+        await rig.kernel.kvm_flush_remote_tlbs(t, vm)
+    await vm.mmu_lock.write_unlock(t)
+    return Got("ok")
+
+
+@op("stage2_mapped", "gpa")
+async def stage2_mapped(rig: Rig, t: Task, step: Step) -> Got:
+    vm = rig.vm(step.actor)
+    gfn = step.args["gpa"] // PAGE
+    found = [vm.stage2.find(gfn, kind) for kind in (True, False)]
+    return Got("value", any(spte is not None and spte.pfn >= 0 for spte in found))
+
+
+@op("event_count", "event", "gpa")
+async def event_count(rig: Rig, t: Task, step: Step) -> Got:
+    if step.args["event"] not in COUNTED:
+        raise Unsupported(f"event {step.args['event']!r}")
+    gfn = step.args["gpa"] // PAGE
+    return Got("value", rig.counts[step.args["event"], gfn])

@@ -1,0 +1,124 @@
+"""What a step came to, and whether that is what the vector expects."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final
+
+import attrs
+
+from .rig import Unsupported
+
+if TYPE_CHECKING:
+    from .rig import Rig
+
+__all__ = ["Got", "Mismatch", "check"]
+
+#: Keys of `expect` that say something about what the step came to: compared if the step reported them.
+_COMPARED: Final = frozenset(
+    {
+        "error_offset", "remaining_size", "remaining_gpa", "remaining_len", "processed", "flags", "gpa", "size",
+        "errno", "phys_addr", "is_write", "len", "st_size", "st_blksize", "state", "to", "policy", "nodes",
+    }
+)  # fmt: skip
+
+#: Keys that steps interpret themselves, or that say how a result is to be read.
+_KNOWN: Final = frozenset(
+    {
+        "result", "value", "value_not", "any_of", "likely_errno", "inner_errno", "memory_failure_rc",
+        "memory_failure_rc_with_fix", "loop_until", "completes", "invariants", "save_ino", "ino_same_as",
+        "ino_differs_from", "aligned_to", "remaining_shrinks_iff",
+    }
+)  # fmt: skip
+
+#: Failures that `error` stands for: anything but these.
+_NO_ERROR: Final = frozenset({"ok", "value"})
+
+
+class Mismatch(Exception):
+    """A step came to something else than the vector expects."""
+
+    def __init__(self, path: str, expected: Any, got: Any) -> None:
+        super().__init__(f"step {path}: expected {expected}, got {got}")
+        self.path = path
+        self.expected = expected
+        self.got = got
+
+
+@attrs.frozen
+class Got:
+    """What a step came to.
+
+    Attributes:
+        result: `ok`, `value`, an errno name, `SIGBUS`, `exit_memory_fault`, ….
+        value: what was read: the set of bytes, None among them if some are unknown; or a structure.
+        more: further facts, by the vector's names.
+    """
+
+    result: str
+    value: Any = None
+    more: dict[str, Any] = attrs.field(factory=dict)
+
+    def plain(self) -> dict[str, Any]:
+        """For reports."""
+        shown: dict[str, Any] = {"result": self.result, **self.more}
+        if self.result == "value":
+            shown["value"] = sorted(self.value, key=str) if isinstance(self.value, set) else self.value
+        return shown
+
+
+def check(rig: Rig, path: str, expect: dict[str, Any], got: Got) -> None:
+    """Compare.
+
+    Raises:
+        Mismatch: they differ.
+        Unsupported: `expect` has a key that nobody here knows.
+    """
+    for name in expect:
+        if name not in _COMPARED and name not in _KNOWN:
+            raise Unsupported(f"step {path}: key {name!r} of expect")
+    if not _fits(rig, expect, got):
+        raise Mismatch(path, expect, got.plain())
+
+
+def _fits(rig: Rig, expect: dict[str, Any], got: Got) -> bool:
+    result = expect["result"]
+    if result == "any_of":
+        return any(
+            _fits(rig, each if isinstance(each, dict) else {"result": each}, got) for each in expect["any_of"]
+        ) and _shrinks(expect, got)
+    if result == "error":
+        if got.result in _NO_ERROR:
+            return False
+    elif result != got.result:
+        return False
+    if result == "value" and not _same_value(expect, got):
+        return False
+    if not _ino(rig, expect, got):
+        return False
+    return all(got.more.get(name) == value for name, value in expect.items() if name in _COMPARED)
+
+
+def _shrinks(expect: dict[str, Any], got: Got) -> bool:
+    """`remaining_shrinks_iff`: the call made progress exactly if it returned that."""
+    wanted = expect.get("remaining_shrinks_iff")
+    return wanted is None or bool(got.more.get("shrank")) == (got.result == wanted)
+
+
+def _same_value(expect: dict[str, Any], got: Got) -> bool:
+    value = got.value
+    if "value_not" in expect:
+        return isinstance(value, set) and expect["value_not"] not in value
+    if "value" not in expect or expect["value"] == "undefined":
+        return True
+    if isinstance(value, set):
+        return value == {expect["value"]}
+    return bool(value == expect["value"])
+
+
+def _ino(rig: Rig, expect: dict[str, Any], got: Got) -> bool:
+    number = got.more.get("ino")
+    if "save_ino" in expect:
+        rig.noted[expect["save_ino"]] = number
+    if "ino_same_as" in expect and rig.noted.get(expect["ino_same_as"]) != number:
+        return False
+    return "ino_differs_from" not in expect or rig.noted.get(expect["ino_differs_from"]) != number
