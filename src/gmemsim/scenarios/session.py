@@ -110,6 +110,11 @@ class Session:
         self.results: dict[str, TaskResults] = {thread.actor.name: thread.results for thread in self._threads}
         self._max_virtual_ns = None if exploring else options.max_virtual_ns
 
+    @property
+    def threads(self) -> tuple[Thread, ...]:
+        """The workload's threads, in the order of their tasks."""
+        return tuple(self._threads)
+
     # -- run -----------------------------------------------------------------------------------
 
     def start(self) -> Engine:

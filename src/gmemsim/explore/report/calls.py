@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from ...scenarios.results import OpResult
     from ...scenarios.session import Session
     from ...scenarios.steps import Step as Operation
-    from ...scenarios.workload import Actor
+    from ...scenarios.thread import Thread
     from ..program import Run
     from .model import Step
 
@@ -102,13 +102,15 @@ def _of_session(session: Session, steps: tuple[Step, ...] | list[Step]) -> tuple
         for happening in step.happenings:
             begun.setdefault(step.task, set()).add(happening.call)
         begun.setdefault(step.task, set()).update((step.call, step.then))
-    for actor in workload.actors:
-        results = {result.call: result for result in session.results[actor.name].operations}
-        found += _of_actor(actor, results, begun.get(actor.name, set()))
+    for thread in session.threads:
+        name = thread.actor.name
+        results = {result.call: result for result in session.results[name].operations}
+        found += _of_thread(thread, results, begun.get(name, set()))
     return tuple(found)
 
 
-def _of_actor(actor: Actor, results: dict[int, OpResult], begun: set[int]) -> list[Call]:
+def _of_thread(thread: Thread, results: dict[int, OpResult], begun: set[int]) -> list[Call]:
+    actor = thread.actor
     found: list[Call] = []
     rounds = sorted({call // _ROUND for call in (*results, *(call for call in begun if call % _ROUND))} | {0})
     for number in rounds:
@@ -122,7 +124,9 @@ def _of_actor(actor: Actor, results: dict[int, OpResult], begun: set[int]) -> li
                 found.append(Call(actor.name, call, text, state, result.outcome, step.expect))
             else:
                 state = "running" if call in begun else "not begun"
-                found.append(Call(actor.name, call, _text(step, step.lo, step.hi), state, "", step.expect))
+                found.append(
+                    Call(actor.name, call, _text(step, *thread.region(step)), state, "", step.expect)
+                )
     return found
 
 

@@ -77,7 +77,7 @@ def report_failure(program: Program, found: Found, replay: str = "", *, tries: i
     subject = subject_of(again, failing, calls)
     nearest, passing, tried = find_nearest(program, failing, max_steps=limit, tries=tries)
     why = explain(again, subject, failing, () if passing is None else passing.steps)
-    locks = lock_states(failing)
+    locks = lock_states(failing, subject.moment.step)
     labels = [state.lock for state in locks]
     shown_steps = steps_that_matter(
         failing.steps, subject.interest, why, nearest, labels, subject.moment.step
@@ -126,8 +126,10 @@ def _rule(ident: str) -> tuple[str, str]:
 
 
 def _verdict(program: Program, failure: Failure, moment: Moment, failing: Recording, preemptions: int) -> str:
-    summary = failure.summary.removeprefix(f"{failure.rule}: ")
-    where = f" at step {moment.step}" if moment.step and moment.step != len(failing.steps) else ""
+    summary = failure.summary.removeprefix(f"{failure.rule}: ").removeprefix(
+        f"{moment.task} call {moment.call}: "
+    )
+    where = f" at step {moment.step}" if moment.step else ""
     who = f" in {moment.task} call {moment.call}" if moment.task != "-" and moment.call else ""
     stops = f"{preemptions} preemption{'' if preemptions == 1 else 's'}"
-    return f"{failure.rule}: {summary}{who}{where} ({program.name}; {len(failing.steps)} steps, {stops})"
+    return f"{failure.rule}{who}{where}: {summary} ({program.name}; {len(failing.steps)} steps, {stops})"

@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 __all__ = ["access_of", "conflicts", "keys_of"]
 
 _SYNCHRONIZE: Final = frozenset({"acquire", "release", "try", "wait", "wake"})
+_WORDS: Final = (".attributes", ".memslots", ".seq")
+_COUNTS: Final = (".f_count", ".ref", ".mapcount")
 #: Pairs looked at per object, from the last one back.
 _LOOK: Final = 400
 #: Name of a step that means the same in another schedule: task, call, operation, and the how-manieth of these.
@@ -89,13 +91,13 @@ def _flips(places: dict[Key, int], first: Key, second: Key) -> bool:
 
 
 def _rank(one: Step, two: Step, interest: Interest, flips: bool) -> int:
-    ours = interest.op(one.op) or interest.op(two.op)
+    ours = interest.op(one.op) and interest.op(two.op)
     if one.op.kind in _SYNCHRONIZE or two.op.kind in _SYNCHRONIZE:
         return 2 * ours + flips
-    paged = any(True for _ in interest.op_spans(two.op)) and bool(interest.spans)
-    # Words without pages (the invalidation sequence, the memslots) belong to every page of the VM.
-    value = 3 if ours else 1 if paged else 2
-    return 4 * value + (8 if flips else 0)
+    # Words of the VM (the invalidation sequence, the memslots) belong to each of its pages. References come and go.
+    words = two.op.obj.endswith(_WORDS)
+    value = 4 if ours else 3 if words else 1 if two.op.obj.endswith(_COUNTS) else 2
+    return 4 * value + (12 if flips else 0)
 
 
 def access_of(step: Step) -> Access:

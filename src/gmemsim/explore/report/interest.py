@@ -28,7 +28,7 @@ Span = tuple[str, int, int]
 _GUEST_RANGES: Final = frozenset({"arch_invalidate_range", "attr_store", "set_attributes", "zap"})
 _FRAME_RANGES: Final = frozenset({"arch_invalidate"})
 _INDEX_OBJECTS: Final = (".bindings", ".content", ".folio", ".mapcount", ".poison", ".ref", ".uptodate")
-_GUEST_OBJECTS: Final = (".attributes", ".spte", ".tables")
+_GUEST_OBJECTS: Final = (".attributes", ".spte")
 #: A range as wide as this is no place.
 _WIDE: Final = 4096
 
@@ -67,11 +67,13 @@ class Interest:
     Attributes:
         spans: pages; empty: no page was named, so that any page counts.
         labels: locks and other objects.
+        suffixes: last parts of the labels of objects that count whatever VM or file they belong to.
     """
 
-    def __init__(self, inodes: Iterable[str] = ()) -> None:
+    def __init__(self, inodes: Iterable[str] = (), suffixes: Iterable[str] = ()) -> None:
         self.spans: set[Span] = set()
         self.labels: set[str] = set()
+        self.suffixes = tuple(suffixes)
         self.inodes = frozenset(inodes)
 
     def add_values(self, values: Mapping[str, Any]) -> None:
@@ -112,7 +114,9 @@ class Interest:
 
     def op(self, op: Op) -> bool:
         """Whether the operation is on any of it."""
-        return lock_of(op) in self.labels or any(self.meets(span) for span in self.op_spans(op))
+        if lock_of(op) in self.labels or (self.suffixes and op.obj.endswith(self.suffixes)):
+            return True
+        return any(self.meets(span) for span in self.op_spans(op))
 
     def op_spans(self, op: Op) -> Iterator[Span]:
         """Pages of the operation."""

@@ -12,17 +12,18 @@ if TYPE_CHECKING:
 __all__ = ["lock_states"]
 
 
-def lock_states(recording: Recording) -> tuple[LockState, ...]:
-    """Every lock that is held or awaited at the end of the run, those with a queue first, then by label."""
+def lock_states(recording: Recording, step: int) -> tuple[LockState, ...]:
+    """Every lock that is held or awaited at the end of a step, those with a queue first, then by label."""
     holders: dict[str, dict[str, Hold]] = {}
     for hold in recording.holds:
-        if not hold.until:
+        if hold.since <= step and not 0 < hold.until <= step:
             holders.setdefault(hold.lock, {}).setdefault(hold.task, hold)
     queues: dict[str, list[Wait]] = {}
     for wait in recording.waits:
-        if not wait.until:
+        if wait.since <= step and not 0 < wait.until <= step:
             queues.setdefault(wait.on, []).append(wait)
-    asleep = (task.parked_on for task in recording.engine.tasks if not task.done)
+    ended = step == len(recording.steps)
+    asleep = (task.parked_on for task in recording.engine.tasks if ended and not task.done)
     live = {on.label: on for on in asleep if on is not None}
     for label, lock in live.items():
         told = holders.setdefault(label, {})

@@ -197,12 +197,14 @@ class Why:
         conflict: the pair that matters most, if two tasks are to blame.
         more: other pairs, one an object, the last of each.
         cycle: of a deadlock.
+        loop: of a run without end, how many of the last steps show what goes on.
     """
 
     text: str
     conflict: Conflict | None = None
     more: tuple[Conflict, ...] = ()
     cycle: tuple[Edge, ...] = ()
+    loop: int = 0
 
 
 @attrs.frozen
@@ -218,10 +220,11 @@ class Turn:
 
 @attrs.frozen
 class Nearest:
-    """The nearest passing schedule that was found: one choice changed, everything after it as far as it still fits.
+    """The nearest passing schedule that was found: one choice changed.
 
     Attributes:
-        tried: single changes that were run.
+        tried: changes that were run.
+        kept: what came after the changed choice was kept, as far as it still fits; else nobody is stopped there.
         position: of the choice on the tape.
         label, task, call: of the choice: what it is about and who drew it.
         was, now, bound: its answer in the failing and in the passing schedule, and how many answers it has.
@@ -233,6 +236,7 @@ class Nearest:
     """
 
     tried: int
+    kept: bool
     position: int
     label: str
     task: str
@@ -286,7 +290,7 @@ class FailureReport:
         locks: their state at the failure.
         moment: where it showed.
         nearest: the nearest passing schedule, if one was found.
-        tried: how many single changes of the schedule were run to find it.
+        tried: how many changes of one choice were run to find it.
         not_seen: what the model does not see.
     """
 

@@ -1,8 +1,9 @@
-"""The nearest passing schedule: change one choice of a failing tape, and keep the rest as far as it fits.
+"""The nearest passing schedule: change one choice of a failing tape, and see whether that is enough.
 
-Choices that stopped a task, or let a fault happen, are tried first, the last one first, with the dull answer 0; then
-all choices with every other answer, again from the end. The first run that passes is the one reported: near in the
-sense that it differs in one choice and shares the longest part with the failure.
+First the choices that stopped a task, or let a fault happen, get the dull answer 0, the last one first, and everything
+else stays as it was, as far as it still fits. Then all choices get every other answer, again from the end. If none of
+these runs passes, the tape is cut behind the changed choice, so that from there on nobody is stopped. The first run
+that passes is the one reported.
 """
 
 from __future__ import annotations
@@ -26,20 +27,25 @@ __all__ = ["TRIES", "changes", "find_nearest"]
 
 #: Runs that the search for a passing schedule may take.
 TRIES: Final = 256
+#: Steps that they may take together: a livelock is long.
+BUDGET: Final = 200_000
 
 Raw = tuple[str, int, str, int, int]
 
 
-def changes(raw: Sequence[Raw]) -> Iterator[tuple[int, int]]:
-    """Position and new answer of every single change, nearest first."""
-    for position in range(len(raw) - 1, -1, -1):
-        if raw[position][3]:
-            yield position, 0
-    for position in range(len(raw) - 1, -1, -1):
-        value, bound = raw[position][3:]
-        for answer in range(1, bound):
-            if answer != value:
-                yield position, answer
+def changes(raw: Sequence[Raw]) -> Iterator[tuple[int, int, bool]]:
+    """Position, new answer, and whether the rest is kept, of every change in the order in which they are tried."""
+    stops = [position for position in range(len(raw) - 1, -1, -1) if raw[position][3]]
+    others = [
+        (position, answer)
+        for position in range(len(raw) - 1, -1, -1)
+        for answer in range(1, raw[position][4])
+        if answer != raw[position][3]
+    ]
+    yield from ((position, 0, True) for position in stops)
+    yield from ((position, answer, True) for position, answer in others)
+    yield from ((position, 0, False) for position in stops)
+    yield from ((position, answer, False) for position, answer in others)
 
 
 def find_nearest(
@@ -47,21 +53,22 @@ def find_nearest(
 ) -> tuple[Nearest | None, Recording | None, int]:
     """The nearest passing schedule with its recording, if one was found, and how many changes were run."""
     raw = failing.engine.tape.raw
-    tried = 0
-    for position, answer in changes(raw):
-        if tried >= tries:
+    tried = steps = 0
+    for position, answer, keep in changes(raw):
+        if tried >= tries or steps >= BUDGET:
             break
         tried += 1
         task, call, label, _, bound = raw[position]
         changed: Raw = (task, call, label, answer, bound)
-        tape = Tape([*raw[:position], changed, *raw[position + 1 :]])
+        tape = Tape([*raw[:position], changed, *(raw[position + 1 :] if keep else ())])
         recording = record(program, ReplayStrategy(tape, strict=False), max_steps)
+        steps += len(recording.steps)
         if recording.failure is None:
-            return _describe(failing, recording, position, tried), recording, tried
+            return _describe(failing, recording, position, tried, keep), recording, tried
     return None, None, tried
 
 
-def _describe(failing: Recording, passing: Recording, position: int, tried: int) -> Nearest:
+def _describe(failing: Recording, passing: Recording, position: int, tried: int, kept: bool) -> Nearest:
     task, call, label, was, bound = failing.engine.tape.raw[position]
     now = passing.engine.tape.raw[position][3]
     at = _decided(failing.steps, position, label)
@@ -70,6 +77,7 @@ def _describe(failing: Recording, passing: Recording, position: int, tried: int)
     before = _turn(failing.steps[at - 1]) if at else None
     return Nearest(
         tried,
+        kept,
         position,
         label,
         task,

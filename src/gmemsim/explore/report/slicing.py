@@ -44,6 +44,8 @@ def steps_that_matter(
     kept = {failed_at, steps[0].number, steps[-1].number, *_named(why)}
     if nearest is not None:
         kept.add(nearest.step)
+    if why.loop:
+        kept.update(step.number for step in steps[-why.loop :])
     objects = {pair.on for pair in _pairs(why)}
     for step in steps:
         if (
@@ -58,6 +60,8 @@ def steps_that_matter(
             or (step.op.mode == "w" and interest.op(step.op) and step.op.kind in {"rmw", "store"})
         ):
             kept.add(step.number)
+    # To say that one step is left out takes as much room as the step.
+    kept |= {number + 1 for number in kept if number + 2 in kept}
     return frozenset(kept)
 
 

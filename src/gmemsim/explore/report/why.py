@@ -22,6 +22,20 @@ __all__ = ["Subject", "explain", "subject_of"]
 
 #: How many of the last steps stand for a run without end.
 _TAIL: Final = 200
+#: Objects that a rule is about beside the pages that a violation names.
+_ABOUT: Final = {
+    "I12": (".bindings",),
+    "I13": (".bindings",),
+    "I15": (".seq", ".bindings"),
+    "I16": (".seq",),
+    "I17": (".seq",),
+    "I18": (".seq",),
+    "I20": (".attributes", ".spte"),
+    "I27": (".attributes",),
+    "I28": (".attributes", ".seq"),
+}
+#: How many of them are shown.
+_ROUND: Final = 6
 #: Further pairs that a report lists.
 _MORE: Final = 3
 
@@ -38,7 +52,7 @@ class Subject:
 def subject_of(failure: Failure, recording: Recording, calls: Sequence[Call]) -> Subject:
     """Find the moment at which it showed, and what it is about."""
     steps = recording.steps
-    interest = Interest(_inodes(steps))
+    interest = Interest(_inodes(steps), _ABOUT.get(failure.rule, ()))
     blamed: Call | None = None
     if failure.rule == "unexpected_outcome":
         blamed = next(
@@ -87,7 +101,9 @@ def _worth(pair: Conflict, subject: Subject) -> bool:
 
 def _sentence(pair: Conflict) -> str:
     turned = " In the nearest passing schedule they come the other way round." if pair.flips else ""
-    return f"The accesses that conflict on {pair.on}: first {_where(pair.first)}, then {_where(pair.second)}.{turned}"
+    return (
+        f"Two accesses of {pair.on} conflict: first {_where(pair.first)}, then {_where(pair.second)}.{turned}"
+    )
 
 
 def _where(access: Access) -> str:
@@ -232,4 +248,5 @@ def _livelock(recording: Recording) -> Why:
     loops = ", ".join(f"{task} in {function} ({count})" for (task, function), count in where.most_common(6))
     asleep = [f"{wait.task} for {wait.on}" for wait in recording.waits if not wait.until]
     rest = f" Meanwhile there wait: {', '.join(asleep)}." if asleep else ""
-    return Why(f"No end in sight; the last {len(tail)} steps were {loops}.{rest}")
+    text = f"No end in sight; the last {len(tail)} steps were {loops}.{rest}"
+    return Why(text, loop=min(_ROUND, len(tail)))

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final
 
+from ...actors.errno import errno_name
+from ...actors.kernel_base import RetPf
 from ...audit.events import Contended, Lock, LockRequest, Receive, Send, Unlock
+from ...audit.kvm_events import FaultinRet, MapRet, TdpFaultRet
 from ...audit.vocabulary import name_of
 from ...engine.op import ALL
 
@@ -27,6 +30,7 @@ __all__ = [
 
 _HEX: Final = frozenset({"gfn", "gpa", "pfn"})
 _GUEST: Final = frozenset({"arch_invalidate", "arch_invalidate_range", "attr_store", "set_attributes", "zap"})
+_RET_PF: Final = {value: name for name, value in vars(RetPf).items() if isinstance(value, int)}
 _KINDS: Final = {
     "locks": "lock",
     "vCPU fault": "fault",
@@ -89,17 +93,20 @@ def event_text(event: Event) -> str:
     if {"start", "end"} <= values.keys():
         start, end = values.pop("start"), values.pop("end")
         words.append(pages(start, end, name in _GUEST))
-    for field, value in values.items():
-        words.append(_field(field, value))
+    words += [_field(field, value, event) for field, value in values.items()]
     return " ".join(word for word in words if word)
 
 
-def _field(name: str, value: Any) -> str:
+def _field(name: str, value: Any, event: Event) -> str:
     if isinstance(value, bool):
-        return name if value else f"no-{name}"
+        return name if value else f"{name}=no"
     if isinstance(value, str):
         return value if name in {"file", "vm", "filter", "reason", "state", "result"} else f"{name}={value}"
-    return f"{name}={value:#x}" if name in _HEX and value >= 0 else f"{name}={value}"
+    if value < 0:
+        return f"{name}=-{errno_name(value)}"
+    if name == "ret" and isinstance(event, (FaultinRet, MapRet, TdpFaultRet)):
+        return f"{name}={_RET_PF.get(value, value)}"
+    return f"{name}={value:#x}" if name in _HEX else f"{name}={value}"
 
 
 def op_text(op: Op, primitive: str = "") -> str:
