@@ -23,6 +23,7 @@ from .task import Signal, Task
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
 
+    from .op import Op
     from .strategy import Strategy
     from .task import Waitable
 
@@ -51,12 +52,14 @@ class Engine:
         "on_spawn",
         "on_step",
         "rec",
+        "roots",
         "runnable",
         "sequence",
         "steps",
         "strategy",
         "tape",
         "tasks",
+        "touched",
         "wake_ns",
     )
 
@@ -88,6 +91,11 @@ class Engine:
         #: Called with the chosen task before every resumption of an exploring run, forced ones included:
         #: `task.pending` is what it is about to do. Set it before the run starts (see `watch_steps`).
         self.on_step: Callable[[Task], None] | None = None
+        #: What the present step touched beside the op that it announced, if a strategy wants to know (see
+        #: `Task.touch`); the strategy empties it. None: nobody asks.
+        self.touched: list[Op] | None = None
+        #: Objects that the outcome of the run is read from: part of its state even when no task can reach them.
+        self.roots: list[Any] = []
         self.sequence = 0
 
     # -- tasks ---------------------------------------------------------------------------------
@@ -118,6 +126,8 @@ class Engine:
             self.live -= 1
         if self.exploring:
             self.runnable.remove(task)
+            if self.touched is not None:
+                task.touch_task("w")
 
     def block(self, task: Task, on: Waitable) -> None:
         """`task` parks on `on`; only `wake` brings it back."""
@@ -126,9 +136,13 @@ class Engine:
             call(task)
         if self.exploring:
             self.runnable.remove(task)
+            if self.touched is not None:
+                task.touch_task("w")
 
     def wake(self, task: Task, value: Any = None, delay: int = 0) -> None:
         """Make a parked task runnable again, in `delay` virtual ns; `value` is what its park returns."""
+        if self.touched is not None:
+            task.touch_task("w")
         if task.parked_on is None:
             return
         task.parked_on = None
@@ -145,6 +159,7 @@ class Engine:
 
     def signal(self, task: Task) -> None:
         """Send a signal: pending on the task, and the end of an interruptible park."""
+        task.touch_task("w")
         task.signal_pending = True
         if task.interruptible and task.parked_on is not None:
             self.wake(task, Signal)

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Generator, Iterable
 
     from .engine import Engine
+    from .op import Mode
 
 __all__ = ["Signal", "Task", "Waitable"]
 
@@ -126,8 +127,10 @@ class Task:
 
         With `interruptible`, a signal that is pending or arrives returns `Signal` instead.
         """
-        if interruptible and self.signal_pending:
-            return Signal
+        if interruptible:
+            self.touch_task("r")
+            if self.signal_pending:
+                return Signal
         self.engine.block(self, on)
         self.interruptible = interruptible
         self.pending = op
@@ -135,6 +138,22 @@ class Task:
         self.interruptible = False
         value, self.value = self.value, None
         return value
+
+    def touch(self, op: Op) -> None:
+        """Say that the step under way touches more than the op that it announced.
+
+        Plain code between two traps is one step, and not all of it is about the object of the trap. Partial-order
+        reduction needs to know the rest; nobody else does, so it is no trap.
+        """
+        touched = self.engine.touched
+        if touched is not None:
+            touched.append(op)
+
+    def touch_task(self, mode: Mode) -> None:
+        """The step under way, whoever's it is, looks at or changes whether this task runs, sleeps or is signalled."""
+        touched = self.engine.touched
+        if touched is not None:
+            touched.append(Op("load" if mode == "r" else "store", self.name, mode=mode))
 
     def draw(self, label: str, bound: int) -> int:
         """A choice in `range(bound)`; 0 is the dull answer (no fault, no delay)."""
@@ -146,13 +165,19 @@ class Task:
         if not faults:
             return False
         left = faults.get(label, 0)
+        if self.engine.touched is not None and label in faults:
+            self.touch(Op("load", f"fault.{label}", mode="r"))
         if left <= 0 or not self.engine.choose(self, label, 2):
             return False
         faults[label] = left - 1
+        if self.engine.touched is not None:
+            self.touch(Op("rmw", f"fault.{label}"))
         return True
 
     def signalled(self) -> bool:
         """Whether a signal is pending (`signal_pending(current)`), by hand or by the `signal` fault point."""
+        if self.traps:
+            self.touch_task("r")
         if not self.signal_pending and self.fault("signal"):
             self.signal_pending = True
         return self.signal_pending

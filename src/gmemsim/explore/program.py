@@ -134,6 +134,9 @@ class ScenarioRun:
     def __init__(self, session: Session) -> None:
         self.session = session
         self.engine = session.engine
+        self.engine.roots.append(session)
+        if session.checker is not None:
+            self.engine.roots.append(session.checker)
 
     def run(self) -> None:
         self.session.run()
@@ -191,6 +194,7 @@ class TaskRun:
 
     def run(self) -> None:
         self._outcome = self._setup(self.engine)
+        self.engine.roots.append(self._outcome)
         bare.run(self.engine)
 
     def found(self) -> Failure | None:

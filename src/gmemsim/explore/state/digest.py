@@ -1,0 +1,297 @@
+"""A canonical digest of everything that a run's future depends on.
+
+Reached from the tasks: each one's chain of suspended coroutines with position, locals and stack (`frames`), what it is
+parked on, its signal and its result; and from there, and from `Engine.roots`, every object that can be reached. The
+budgets of the fault points count too. Identity is state and addresses are not: an object is written out where it is
+met first and referred to by number afterwards. Sets, and dicts whose order no code asks for, are written in the
+order of their keys.
+
+Two runs with equal digests can do the same things from here on, up to what `ignored` leaves out. Digests are made for
+comparing within one search; they are not stable over versions.
+"""
+
+from __future__ import annotations
+
+from collections import Counter, deque
+from enum import Enum
+from hashlib import blake2b
+from types import (
+    BuiltinFunctionType,
+    CellType,
+    CodeType,
+    CoroutineType,
+    FrameType,
+    FunctionType,
+    GeneratorType,
+    MethodType,
+    ModuleType,
+)
+from typing import TYPE_CHECKING, Any, Final
+
+from ...engine.engine import Engine
+from ...engine.locks.rwsem_core import RwSemCore
+from ...engine.task import Task
+from .frames import look_into
+from .ignored import ATTRIBUTES, CONSTANTS, LOCALS
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+__all__ = ["StateDigest"]
+
+_WALKED: Final[tuple[Any, ...]] = (
+    [], (), {}, {}.values(), {}.items(), set(), "", range(1), range(1 << 70), deque(),
+)  # fmt: skip
+_ITERATORS: Final = (*(type(iter(of)) for of in _WALKED), enumerate, zip, reversed, type(reversed([])))
+_NOTHING: Final[frozenset[str]] = frozenset()
+_BY_NAME: Final = (BuiltinFunctionType, ModuleType, type, CodeType)
+
+
+class StateDigest:
+    """Makes digests of engines of one search; keep it, since it remembers how classes are laid out.
+
+    Args:
+        ledger: include what the oracles remember (see `explore.strategies.stateful`).
+    """
+
+    def __init__(self, *, ledger: bool = True) -> None:
+        self.ledger = ledger
+        self._layouts: dict[type, tuple[tuple[str, ...], frozenset[str]]] = {}
+        self._writers: dict[type, Callable[[Any], None]] = {}
+        self._out: list[str] = []
+        self._seen: dict[int, int] = {}
+        self._keep: list[Any] = []
+
+    def of(self, engine: Engine) -> bytes:
+        """The digest of a run between two steps: 16 bytes."""
+        return blake2b(
+            "\x1f".join(self.text(engine)).encode("utf-8", "surrogatepass"), digest_size=16
+        ).digest()
+
+    def text(self, engine: Engine) -> list[str]:
+        """What the digest is made of, for tests and for who wonders why two states differ."""
+        self._out = out = []
+        self._seen = {}
+        self._keep = []
+        for task in engine.tasks:
+            self._task(task)
+        out.append("faults")
+        self._dict(engine.faults)
+        out.append("roots")
+        for root in engine.roots:
+            self._write(root)
+        self._keep.clear()
+        return out
+
+    # -- tasks ---------------------------------------------------------------------------------
+
+    def _task(self, task: Task) -> None:
+        state = "done" if task.done else "parked" if task.parked_on is not None else "ready"
+        self._out.append(
+            f"\ntask {task.ident} {task.name} {state} {task.signal_pending} {task.interruptible}"
+        )
+        for part in (task.parked_on, task.value, task.result, task.held, task.on_block):
+            self._write(part)
+        if not task.done:
+            self._out.append(task.pending.kind)
+            self._write(task.handle)
+
+    def _suspended(self, coro: Any) -> None:
+        if self._again(coro):
+            return
+        found = look_into(coro)
+        if found is None:
+            self._out.append("ended")
+            return
+        name, position, variables, stack = found
+        self._out.append(f"{name}+{position}")
+        skip = LOCALS.get(name.rpartition(".")[2], _NOTHING)
+        for variable, value in variables.items():
+            if variable not in skip:
+                self._out.append(variable)
+                self._write(value)
+        self._out.append("|")
+        for value in stack:
+            self._write(value)
+
+    # -- values --------------------------------------------------------------------------------
+
+    def _write(self, value: Any) -> None:
+        cls = value.__class__
+        if value is None or cls is int or cls is str or cls is bool:
+            self._out.append(repr(value))
+            return
+        writer = self._writers.get(cls)
+        if writer is None:
+            writer = self._writers[cls] = self._writer(cls)
+        writer(value)
+
+    def _writer(self, cls: type) -> Callable[[Any], None]:
+        """How objects of a class are written."""
+        for base, key in CONSTANTS.items():
+            if issubclass(cls, base):
+                return lambda value: self._out.append(f"{cls.__name__} {key(value)}")
+        exact: dict[type, Callable[[Any], None]] = {
+            Task: lambda task: self._out.append(f"task {task.ident}"),
+            Engine: lambda _: self._out.append("engine"),
+            FrameType: lambda _: None,
+            CellType: self._cell,
+            CoroutineType: self._suspended,
+            GeneratorType: self._suspended,
+            FunctionType: self._function,
+            MethodType: self._method,
+            tuple: self._tuple,
+        }
+        if cls in exact:
+            return exact[cls]
+        if issubclass(cls, (float, complex, bytes, str, int, Enum, range, slice)):
+            return lambda value: self._out.append(repr(value))
+        if issubclass(cls, Counter):
+            return self._ordered
+        for kind, writer in (
+            (dict, self._mapping),
+            ((list, deque, tuple), self._sequence),
+            ((set, frozenset), self._set),
+            (_BY_NAME, self._named),
+            (_ITERATORS, self._reduced),
+        ):
+            if issubclass(cls, kind):  # type: ignore[arg-type] # classes and tuples of classes
+                return writer
+        if cls.__module__ == "itertools":
+            return self._reduced
+        if issubclass(cls, RwSemCore):
+            return self._rwsem
+        if cls.__name__ == "Oracles" and not self.ledger:
+            return lambda _: self._out.append("oracles")
+        return self._object
+
+    def _again(self, value: Any) -> bool:
+        """Whether the object was written before; then its number is."""
+        key = id(value)
+        number = self._seen.get(key)
+        if number is not None:
+            self._out.append(f"@{number}")
+            return True
+        self._seen[key] = len(self._seen)
+        return False
+
+    def _tuple(self, value: tuple[Any, ...]) -> None:
+        # A plain tuple is a value: whether two equal ones are the same object is the interpreter's business.
+        self._out.append(f"({len(value)}")
+        for item in value:
+            self._write(item)
+
+    def _sequence(self, value: Any) -> None:
+        if not self._again(value):
+            self._out.append(f"{value.__class__.__name__}[{len(value)}")
+            for item in value:
+                self._write(item)
+
+    def _set(self, value: Iterable[Any]) -> None:
+        if not self._again(value):
+            items = sorted(value, key=_rank)
+            self._out.append(f"{{{len(items)}")
+            for item in items:
+                self._write(item)
+
+    def _mapping(self, value: dict[Any, Any]) -> None:
+        if not self._again(value):
+            self._dict(value)
+
+    def _dict(self, value: dict[Any, Any]) -> None:
+        self._out.append(f"dict{len(value)}")
+        for key, item in value.items() if len(value) < 2 else sorted(value.items(), key=_rank_item):
+            self._write(key)
+            self._write(item)
+
+    def _ordered(self, value: dict[Any, Any]) -> None:
+        # Of a tally the first entry that is not `ok` is the outcome of an operation.
+        if not self._again(value):
+            self._out.append(f"counter{len(value)}")
+            for key, item in value.items():
+                self._write(key)
+                self._write(item)
+
+    def _named(self, value: Any) -> None:
+        self._out.append(getattr(value, "__qualname__", None) or value.__class__.__name__)
+
+    def _reduced(self, value: Any) -> None:
+        if not self._again(value):
+            parts = value.__reduce__()
+            self._keep.append(parts)
+            self._out.append(value.__class__.__name__)
+            for part in parts[1:]:
+                self._write(part)
+
+    def _cell(self, value: Any) -> None:
+        if not self._again(value):
+            try:
+                self._write(value.cell_contents)
+            except ValueError:
+                self._out.append("empty")
+
+    def _function(self, value: Any) -> None:
+        if not self._again(value):
+            self._out.append(value.__qualname__)
+            for cell in value.__closure__ or ():
+                self._cell(cell)
+
+    def _method(self, value: Any) -> None:
+        self._out.append(value.__func__.__qualname__)
+        self._write(value.__self__)
+
+    def _rwsem(self, value: RwSemCore) -> None:
+        # While nobody is queued, whose deadline has passed is nobody's concern.
+        self._object(value, _NOTHING if value.queue else frozenset({"_patience"}))
+
+    def _object(self, value: Any, skip: frozenset[str] = _NOTHING) -> None:
+        if self._again(value):
+            return
+        cls = value.__class__
+        layout = self._layouts.get(cls)
+        if layout is None:
+            layout = self._layouts[cls] = _layout(cls)
+        slots, ignored = layout
+        self._out.append(cls.__name__)
+        for name in slots:
+            if name not in skip:
+                try:
+                    item = getattr(value, name)
+                except AttributeError:
+                    self._out.append("-")
+                    continue
+                self._write(item)
+        variables = getattr(value, "__dict__", None)
+        if variables:
+            for name in sorted(variables):
+                if name not in ignored and name not in skip:
+                    self._out.append(name)
+                    self._write(variables[name])
+
+
+def _layout(cls: type) -> tuple[tuple[str, ...], frozenset[str]]:
+    """The slots of a class that are state, and the attributes that are not."""
+    ignored: set[str] = set()
+    slots: list[str] = []
+    for base in cls.__mro__:
+        ignored |= ATTRIBUTES.get(base, _NOTHING)
+        ignored.update(vars(base).get("__digest_skip__", ()))
+        own = vars(base).get("__slots__", ())
+        slots += (own,) if isinstance(own, str) else own
+    # msgspec structs list their fields apart from their slots.
+    slots += getattr(cls, "__struct_fields__", ())
+    kept = {name for name in slots if name not in ignored and name not in ("__dict__", "__weakref__")}
+    return tuple(sorted(kept)), frozenset(ignored)
+
+
+def _rank_item(item: tuple[Any, Any]) -> tuple[str, str]:
+    return _rank(item[0])
+
+
+def _rank(key: Any) -> tuple[str, str]:
+    """Where a key of a set or dict goes: by value, or by the name that the object has in the model."""
+    if isinstance(key, Task):
+        return "task", f"{key.ident:08}"
+    if isinstance(key, (int, str, bytes, float, tuple)) or key is None:
+        return key.__class__.__name__, repr(key)
+    return key.__class__.__name__, str(getattr(key, "label", ""))

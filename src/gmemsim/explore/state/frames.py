@@ -1,0 +1,54 @@
+"""What a suspended coroutine still knows: its position, its locals, and what lies on its evaluation stack.
+
+The stack matters: the list that a `for` loop walks and the left side of `a != await b` are in no variable. Python
+shows locals only, but the garbage collector visits the stack as well, behind the locals; how many objects it visits in
+front of them depends on the interpreter and is measured once, on a coroutine whose frame is known.
+"""
+
+from __future__ import annotations
+
+from gc import get_referents
+from types import CoroutineType, coroutine
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Generator
+
+__all__ = ["look_into"]
+
+
+@coroutine
+def _trap() -> Generator[None, None, None]:
+    yield
+
+
+async def _probe(one: int, two: int) -> None:
+    # Two locals, and on the stack nothing but what is awaited.
+    await _trap()
+
+
+def _measure() -> int:
+    probe = _probe(1, 2)
+    probe.send(None)
+    _, found = _referents(probe)
+    probe.close()
+    return len(found) - 3
+
+
+def _referents(suspended: Any) -> tuple[dict[str, Any], list[Any]]:
+    frame: Any = suspended.cr_frame if isinstance(suspended, CoroutineType) else suspended.gi_frame
+    # Before the collector looks: both become objects that it visits.
+    variables: dict[str, Any] = frame.f_locals
+    return variables, get_referents(suspended)
+
+
+_IN_FRONT = _measure()
+
+
+def look_into(suspended: Any) -> tuple[str, int, dict[str, Any], list[Any]] | None:
+    """Name and position of a suspended coroutine or generator, its locals, its stack; None if it has ended."""
+    frame = suspended.cr_frame if isinstance(suspended, CoroutineType) else suspended.gi_frame
+    if frame is None:
+        return None
+    variables, found = _referents(suspended)
+    return suspended.__qualname__, frame.f_lasti, variables, found[_IN_FRONT + len(variables) :]

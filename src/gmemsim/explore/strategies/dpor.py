@@ -1,0 +1,250 @@
+"""Dynamic partial-order reduction: one schedule of each class that differs in the order of independent steps.
+
+Flanagan and Godefroid, "Dynamic partial-order reduction for model checking software" (POPL 2005), with the source
+sets of Abdulla, Aronis, Jonsson and Sagonas, "Optimal dynamic partial order reduction" (POPL 2014), and sleep sets
+(Godefroid 1996). A run is executed to its end; every pair of its steps that raced (`dpor_order`) leads to one more run
+in which they come the other way round, unless such a run is under way anyway. Sleep sets cut runs that only repeat
+explored ones; they are counted in `blocked`. Wakeup trees, which would avoid beginning those, are not there.
+
+Dependence is over locks by mode (two readers commute while nobody writes or queues), over ranges of folio indices,
+guest frames and frames, and over whatever else a step says that it touched (`Task.touch`). The attempt to take a lock
+is a step that is always possible; if the lock is taken it puts the task into the queue, and the grant is a step of its
+own. So the order of arrival is state, no lock operation is ever disabled, and a deadlock is found by reordering
+attempts.
+
+Draws. An answer within a step (a fault, a spinner's luck) is a choice of that step alone: all answers are tried.
+
+What is preserved: every reachable final outcome, deadlock and exception of the model, provided that steps touch
+nothing they do not say. Tests compare with plain depth-first search, and swap neighbouring steps that claim to be
+independent. What is not: an oracle that looks at more than the present step touches sees one order of independent
+steps, and not the others.
+
+A step that ends the run while others had still something to do (a violation, an exception) depends on all of them.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, ClassVar
+
+from ...engine.errors import TapeMismatch
+from .base import Pruned
+from .dpor_order import EVERYTHING, Footprint, Order, conflict
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from ...engine.engine import Engine
+    from ...engine.op import Op
+    from ...engine.task import Task
+
+__all__ = ["Dpor"]
+
+
+class _Node:
+    """A state of the present run and what is to be tried from it; tasks by number.
+
+    Attributes:
+        enabled: tasks that can take a step.
+        sleep: tasks whose step here would repeat an explored run, with the footprint that it had.
+        wanted: tasks to be tried here (the backtrack set).
+        done: tasks that have been, with what their step touched under any answers of its draws.
+        chosen: the one under way, `op` what it announced, `draws` its answers with their bounds.
+        touched: what the step of `chosen` has touched so far, over all answers.
+    """
+
+    __slots__ = ("chosen", "done", "draws", "enabled", "op", "sleep", "touched", "wanted")
+
+    def __init__(self, enabled: tuple[int, ...], sleep: dict[int, Footprint], chosen: int) -> None:
+        self.enabled = enabled
+        self.sleep = sleep
+        self.wanted = {chosen}
+        self.done: dict[int, Footprint] = {}
+        self.choose(chosen)
+
+    def choose(self, task: int) -> None:
+        self.chosen = task
+        self.op: Op | None = None
+        self.draws: list[list[int]] = []
+        self.touched: Footprint = ()
+
+
+class Dpor:
+    """Source-set DPOR with sleep sets.
+
+    Attributes:
+        schedules: runs begun so far.
+        blocked: runs that ended because every task that could go on was asleep.
+        races: pairs of steps that were found to be reversible.
+        complete: nothing is left to try.
+    """
+
+    name: ClassVar[str] = "dpor"
+    summary: ClassVar[str] = "one schedule of each class that differs in independent steps only"
+    bound: ClassVar[str] = ""
+
+    def __init__(self) -> None:
+        self.schedules = 0
+        self.blocked = 0
+        self.races = 0
+        self.complete = False
+        self._stack: list[_Node] = []
+        self._order = Order()
+        self._engine: Engine | None = None
+        #: Steps begun in the present run, and draws in the present step.
+        self._steps = 0
+        self._drawn = 0
+        self._parked: frozenset[int] = frozenset()
+        self._born = 0
+        self._cut = False
+
+    # -- a run ---------------------------------------------------------------------------------
+
+    def begin(self, engine: Engine) -> bool:
+        """Conclude from the last run what is to be tried next; False when nothing is left."""
+        if self._engine is not None:
+            self._conclude(self._engine)
+            if not self._advance():
+                self.complete = True
+                return False
+            self._order.cut(len(self._stack) - 1)
+        self.schedules += 1
+        self._engine = engine
+        self._steps = 0
+        self._cut = False
+        engine.touched = []
+        engine.watch_steps(self._before_step)
+        return True
+
+    def pick(self, runnable: list[Task], current: Task | None) -> int:
+        """Who runs next."""
+        node = self._node(runnable, current)
+        index = next((i for i, task in enumerate(runnable) if task.ident == node.chosen), -1)
+        if index < 0:
+            raise self._differs()
+        if current is None:
+            return index
+        if runnable[index] is current:
+            return 0
+        # The order of candidates: the current task first, the oldest in the place that it left.
+        return index or runnable.index(current)
+
+    def draw(self, task: Task, label: str, bound: int) -> int:
+        """Any other choice: one of the step under way."""
+        if not self._steps:
+            raise TapeMismatch(f"{task.name} draws {label} before the first step")
+        draws = self._stack[self._steps - 1].draws
+        number = self._drawn
+        self._drawn = number + 1
+        if number == len(draws):
+            draws.append([0, bound])
+        value, known = draws[number]
+        if known != bound:
+            raise self._differs()
+        return value
+
+    def _before_step(self, task: Task) -> None:
+        engine = task.engine
+        node = self._node(engine.runnable, None)
+        if node.op is None:
+            node.op = task.pending
+        if node.chosen != task.ident or node.op != task.pending:
+            raise self._differs()
+        touched = engine.touched
+        assert touched is not None
+        touched.clear()
+        self._steps += 1
+        self._drawn = 0
+        if self._steps > len(self._order):
+            self._parked = frozenset(other.ident for other in engine.tasks if other.parked_on is not None)
+            self._born = len(engine.tasks)
+
+    def _node(self, runnable: Sequence[Task], current: Task | None) -> _Node:
+        """The node of the step that is about to be chosen."""
+        if self._steps < len(self._stack):
+            return self._stack[self._steps]
+        assert self._engine is not None
+        self._complete_step(self._engine)
+        sleep: dict[int, Footprint] = {}
+        if self._stack:
+            parent = self._stack[-1]
+            last = self._order.footprint(len(self._order) - 1)
+            sleep = {
+                ident: footprint
+                for ident, footprint in (parent.sleep | parent.done).items()
+                if ident != parent.chosen and not conflict(footprint, last)
+            }
+        awake = [task for task in runnable if task.ident not in sleep]
+        if not awake:
+            self.blocked += 1
+            self._cut = True
+            raise Pruned
+        chosen = current if current in awake else awake[0]
+        assert chosen is not None
+        node = _Node(tuple(task.ident for task in runnable), sleep, chosen.ident)
+        self._stack.append(node)
+        return node
+
+    def _differs(self) -> TapeMismatch:
+        return TapeMismatch(f"step {self._steps} was another one before: the program is not deterministic")
+
+    # -- what a run taught ---------------------------------------------------------------------
+
+    def _complete_step(self, engine: Engine) -> None:
+        """The step under way has come to its end: its footprint is known, and with it its races."""
+        number = self._steps - 1
+        if number < len(self._order):
+            return
+        node = self._stack[number]
+        assert node.op is not None
+        footprint = tuple(dict.fromkeys((node.op, *(engine.touched or ()))))
+        node.touched = tuple(dict.fromkeys((*node.touched, *footprint)))
+        enabled = [
+            task.ident
+            for task in engine.tasks
+            if task.ident >= self._born or (task.ident in self._parked and task.parked_on is None)
+        ]
+        for first in self._order.add(node.chosen, footprint, enabled):
+            self.races += 1
+            self._reverse(first, number)
+
+    def _reverse(self, first: int, second: int) -> None:
+        """See to it that `second` is tried before `first`."""
+        node = self._stack[first]
+        initials = self._order.initials(first, second)
+        if initials & (node.wanted | node.sleep.keys()):
+            return
+        possible = initials & set(node.enabled)
+        if not possible:
+            node.wanted.update(node.enabled)
+            return
+        task = self._stack[second].chosen
+        node.wanted.add(task if task in possible else min(possible))
+
+    def _conclude(self, engine: Engine) -> None:
+        """The run has ended."""
+        if self._cut or not self._steps:
+            return
+        self._complete_step(engine)
+        if engine.runnable:
+            node = self._stack[self._steps - 1]
+            node.touched = EVERYTHING
+            node.wanted.update(node.enabled)
+
+    def _advance(self) -> bool:
+        """Go back to the last state with something left to try, and choose it."""
+        stack = self._stack
+        while stack:
+            node = stack[-1]
+            draws = node.draws
+            while draws and draws[-1][0] + 1 >= draws[-1][1]:
+                draws.pop()
+            if draws:
+                draws[-1][0] += 1
+                return True
+            node.done[node.chosen] = node.touched
+            for task in node.enabled:
+                if task in node.wanted and task not in node.done and task not in node.sleep:
+                    node.choose(task)
+                    return True
+            stack.pop()
+        return False
