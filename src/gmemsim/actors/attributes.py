@@ -39,7 +39,7 @@ class VmAttributes(MmuInvalidation):
     ) -> int:
         """The ioctl, address and size in bytes: 0, -EINVAL, or -ENOMEM with nothing changed."""
         await t.spend(self.costs.syscall)
-        bad = flags or size <= 0 or address < 0 or address % 4096 or size % 4096
+        bad = flags or size <= 0 or address < 0 or address % 4096 or size % 4096 or address + size >= 1 << 64
         if bad or (private and not vm.arch.has_private_memory):
             return EINVAL
         return await self.kvm_vm_set_mem_attributes(t, vm, address // 4096, (address + size) // 4096, private)

@@ -107,11 +107,11 @@ class GmemFiles(GmemInvalidation, Truncation):
 
     async def _bind(self, t: Task, vm: Vm, slot: Memslot, file: GmemFile, offset: int) -> int:
         inode = file.inode
-        if file.vm is not vm or offset < 0 or offset % 4096:
+        if file.vm is not vm or not 0 <= offset < 1 << 63 or offset % 4096:
             return EINVAL
         start = offset // 4096
         end = start + slot.pages
-        if end > inode.pages:
+        if end > inode.pages and not (self.release.bind_end_wraps and end * 4096 >= 1 << 63):
             return EINVAL
         lock = inode.invalidate_lock
         await lock.down_write(t)

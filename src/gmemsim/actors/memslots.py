@@ -5,7 +5,7 @@ Moving slots and dirty logging are outside the model; a slot bound to a guest_me
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from ..audit.kvm_events import SlotPublish, TlbFlush, Zap
 from ..engine.op import Op
@@ -19,7 +19,10 @@ if TYPE_CHECKING:
     from .memslot import UserMemory
     from .vm import Vm
 
-__all__ = ["Memslots"]
+__all__ = ["KVM_USER_MEM_SLOTS", "Memslots"]
+
+#: Slots that userspace may number on x86: SHRT_MAX less the three that KVM keeps.
+KVM_USER_MEM_SLOTS: Final = 32764
 
 
 class Memslots(GmemFiles):
@@ -65,7 +68,10 @@ class Memslots(GmemFiles):
         old = next((slot for slot in vm.slots if slot.ident == ident), None)
         if pages == 0:
             return EINVAL if old is None else await self.kvm_delete_memslot(t, vm, old)
-        if base_gfn < 0 or pages < 0:
+        if base_gfn < 0 or pages < 0 or not 0 <= ident < KVM_USER_MEM_SLOTS:
+            return EINVAL
+        if base_gfn + pages >= 1 << 52:
+            # gpa + size does not fit 64 bits.
             return EINVAL
         if old is not None:
             # A slot with guest_memfd cannot be changed, and the model has no other reason to change one.

@@ -35,7 +35,7 @@ class PreFaults(TdpFaults):
 
     async def _pre_fault(self, t: Task, vcpu: Vcpu, gpa: int, size: int, flags: int) -> tuple[int, int, int]:
         vm = vcpu.vm
-        if flags or gpa % PAGE or size % PAGE or size <= 0:
+        if flags or gpa % PAGE or size % PAGE or size <= 0 or gpa + size >= 1 << 64:
             return EINVAL, gpa, size
         if not vm.finalized or not self.release.prefault:
             return EOPNOTSUPP, gpa, size

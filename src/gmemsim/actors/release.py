@@ -31,6 +31,7 @@ class Release:
         revoke_neighbours: attribute changes revoke huge mappings of cut neighbours (6.15; §4.13).
         invalidate_range_hook: the arch hook after each slot's zap (§1.3; in the 7.2 recordings).
         reserve_for_clear: attribute entries are reserved even to store 0 (§4.13 step 4).
+        bind_end_wraps: end of a bind range is a signed sum, so that a huge offset passes the size check (to 7.1).
         prefault: KVM_PRE_FAULT_MEMORY exists (6.11).
     """
 
@@ -46,6 +47,7 @@ class Release:
     revoke_neighbours: bool = True
     invalidate_range_hook: bool = False
     reserve_for_clear: bool = True
+    bind_end_wraps: bool = True
     prefault: bool = True
 
 
@@ -65,7 +67,13 @@ RELEASES: dict[str, Release] = {
         ),
         Release("6.18", lookup_first=False),
         Release("6.19"),
-        Release("7.2", bind_overlap=EEXIST, invalidate_range_hook=True),
-        Release("7.3", bind_overlap=EEXIST, invalidate_range_hook=True, reserve_for_clear=False),
+        Release("7.2", bind_overlap=EEXIST, invalidate_range_hook=True, bind_end_wraps=False),
+        Release(
+            "7.3",
+            bind_overlap=EEXIST,
+            invalidate_range_hook=True,
+            reserve_for_clear=False,
+            bind_end_wraps=False,
+        ),
     )
 }

@@ -46,6 +46,9 @@ class Snp(SnpHost):
     needs_launch: ClassVar[bool] = True
     shared_from_start: ClassVar[bool] = False
 
+    #: Type of the pages that the launch command under way adds, `normal` or `zero`; guarded by slots_lock.
+    launch_page_type: str = "normal"
+
     @staticmethod
     def asid(vm: VmIdentity) -> int:
         """The VM's ASID; 0 is the host's."""
@@ -110,17 +113,18 @@ class Snp(SnpHost):
     # -- launch (§1.3 populate) ----------------------------------------------------------------
 
     async def populate(
-        self, t: Task, vm: VmIdentity, gfn: int, pfn: int, source: str | None, page_type: str = "normal"
+        self, t: Task, vm: VmIdentity, gfn: int, pfn: int, source: str | None, page_type: str = ""
     ) -> int:
         """`sev_gmem_post_populate` for one page: copy, assign as immutable, have it measured and encrypted.
 
-        `page_type` is `normal` or `zero` (no source, the firmware zeroes).
+        `page_type` is `normal` or `zero` (no source, the firmware zeroes); empty: that of the launch command
+        under way, which holds slots_lock (`launch_page_type`).
 
         Returns:
             0; -EINVAL (no source, or no look-up); -EEXIST (assigned); -EFAULT (RMPUPDATE); -EIO (firmware, or
             fault point `psp_launch_update`), after the page was taken back or, failing that, leaked.
         """
-        zero = page_type == "zero"
+        zero = (page_type or self.launch_page_type) == "zero"
         if source is None and not zero and not self.choices.in_place_source:
             return EINVAL
         entry = await self.rmp.lookup(t, pfn)

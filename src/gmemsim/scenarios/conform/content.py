@@ -58,7 +58,9 @@ def write_bytes(token: str, start: int, end: int, byte: int) -> str:
             merged.append((offset, value))
     if len(merged) == 1 and merged[0][1] is not None:
         return whole(merged[0][1])
-    return _DATA + ",".join(f"{offset:x}@{'??' if value is None else f'{value:02x}'}" for offset, value in merged)
+    return _DATA + ",".join(
+        f"{offset:x}@{'??' if value is None else f'{value:02x}'}" for offset, value in merged
+    )
 
 
 def read_bytes(token: str, start: int, end: int) -> set[int | None]:

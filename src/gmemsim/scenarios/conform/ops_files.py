@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final
 
-from ...actors.errno import EBADF, EINVAL
+from ...actors.errno import EBADF, EINVAL, EOPNOTSUPP
+from ...actors.memslots import KVM_USER_MEM_SLOTS
 from ..units import PAGE
 from .registry import from_errno, op
 from .results import Got
@@ -70,10 +71,11 @@ async def check_cap(rig: Rig, t: Task, step: Step) -> Got:
 
 @op("fallocate", "gmem", "offset", "len", "mode")
 async def fallocate(rig: Rig, t: Task, step: Step) -> Got:
-    unknown = set(step.args["mode"]) - {"KEEP_SIZE"}
-    if unknown:
-        raise Unsupported(f"fallocate mode {', '.join(sorted(unknown))}")
-    return await _fallocate(rig, t, step, punch=False, keep_size="KEEP_SIZE" in step.args["mode"])
+    mode = set(step.args["mode"])
+    if mode - {"KEEP_SIZE", "PUNCH_HOLE"}:
+        # Whatever they are, guest_memfd has only these two (kvm_gmem_fallocate).
+        return from_errno(EOPNOTSUPP)
+    return await _fallocate(rig, t, step, punch="PUNCH_HOLE" in mode, keep_size="KEEP_SIZE" in mode)
 
 
 @op("punch_hole", "gmem", "offset", "len")
@@ -95,17 +97,13 @@ async def _fallocate(rig: Rig, t: Task, step: Step, *, punch: bool, keep_size: b
 @op("bind", "slot", "gpa", "size", "gmem", "gmem_offset", "flags", "userspace_addr")
 async def bind(rig: Rig, t: Task, step: Step) -> Got:
     args = step.args
-    unknown = set(args["flags"]) - {"GUEST_MEMFD"}
-    if unknown:
-        raise Unsupported(f"slot flags {', '.join(sorted(unknown))}")
+    if _bad_slot_flags(args["flags"]):
+        return from_errno(EINVAL)
     private = "GUEST_MEMFD" in args["flags"]
     vm = rig.vm(step.actor)
     if args["size"] == 0:
         return from_errno(await rig.kernel.kvm_set_memory_region(t, vm, args["slot"], 0, 0))
     offset = args["gmem_offset"]
-    if offset + args["size"] >= 1 << 63:
-        # A sum that does not fit loff_t; the size check catches it (spec §4.2).
-        return from_errno(EINVAL)
     userspace = args["userspace_addr"]
     shows = "none" if not userspace else userspace if isinstance(userspace, str) else f"user{args['slot']}"
     gmem = args["gmem"] if private else None
@@ -117,14 +115,23 @@ async def bind(rig: Rig, t: Task, step: Step) -> Got:
 async def bind_v1(rig: Rig, t: Task, step: Step) -> Got:
     """KVM_SET_USER_MEMORY_REGION knows neither the flag nor the file."""
     args = step.args
-    if "GUEST_MEMFD" in args["flags"]:
+    if "GUEST_MEMFD" in args["flags"] or _bad_slot_flags(args["flags"]):
         return from_errno(EINVAL)
     vm = rig.vm(step.actor)
+    slot = KVM_USER_MEM_SLOTS if args["slot"] == "max_slots" else args["slot"]
     if args["size"] == 0:
-        return from_errno(await rig.kernel.kvm_set_memory_region(t, vm, args["slot"], 0, 0))
-    name = f"user{args['slot']}"
-    ret = await rig.bind(t, vm, args["slot"], args["gpa"], args["size"], None, 0, name, False)
+        return from_errno(await rig.kernel.kvm_set_memory_region(t, vm, slot, 0, 0))
+    ret = await rig.bind(t, vm, slot, args["gpa"], args["size"], None, 0, f"user{slot}", False)
     return from_errno(ret)
+
+
+def _bad_slot_flags(flags: list[str]) -> bool:
+    """`check_memory_region_flags`: bits without a name; read-only and dirty-logged slots are not modelled."""
+    names = set(flags) - {"GUEST_MEMFD"}
+    known = names & {"LOG_DIRTY_PAGES", "READONLY"}
+    if known:
+        raise Unsupported(f"slot flags {', '.join(sorted(known))}")
+    return bool(names)
 
 
 @op("unbind", "slot")

@@ -22,6 +22,9 @@ if TYPE_CHECKING:
 
 __all__: list[str] = []
 
+#: Reads of a loop in a row; then it waits until another branch has finished a step, since nothing else can change.
+_UNDISTURBED: Final = 2
+
 #: Attempts of an access whose page has to be accepted first.
 _ATTEMPTS: Final = 100
 
@@ -74,7 +77,7 @@ async def _read(rig: Rig, t: Task, vcpu: Vcpu, gpa: int, length: int, access: st
         if done.kind != "ok":
             at = max(gpa, gfn * PAGE)
             rig.pending[vcpu.label] = partial(
-                _read, rig, vcpu=vcpu, gpa=at, length=gpa + length - at, access=access
+                _read, rig, t, vcpu=vcpu, gpa=at, length=gpa + length - at, access=access
             )
             return _exit(done, gfn * PAGE + start, end - start, False)
         found |= read_bytes(done.value, start, end)
@@ -94,7 +97,7 @@ async def _write(rig: Rig, t: Task, vcpu: Vcpu, gpa: int, length: int, access: s
         if done.kind != "ok":
             at = max(gpa, gfn * PAGE)
             rig.pending[vcpu.label] = partial(
-                _write, rig, vcpu=vcpu, gpa=at, length=gpa + length - at, access=access, value=value
+                _write, rig, t, vcpu=vcpu, gpa=at, length=gpa + length - at, access=access, value=value
             )
             return _exit(done, gfn * PAGE + start, end - start, True)
     return Got("ok")
@@ -116,11 +119,13 @@ async def guest_write(rig: Rig, t: Task, step: Step) -> Got:
 @op("guest_read_loop", "gpa", "len")
 async def guest_read_loop(rig: Rig, t: Task, step: Step) -> Got:
     """Reads until an access leaves the guest; a loop that is never disturbed is cut off and says so."""
-    for _ in range(_ATTEMPTS):
-        got = await _read(rig, t, rig.vcpu(step.actor), step.args["gpa"], step.args["len"], "auto")
-        if got.result != "value":
-            return got
-    return Got("still reading")
+    while True:
+        for _ in range(_UNDISTURBED):
+            got = await _read(rig, t, rig.vcpu(step.actor), step.args["gpa"], step.args["len"], "auto")
+            if got.result != "value":
+                return got
+        if not await rig.others.progress(t):
+            return Got("still reading")
 
 
 @op("resume")
@@ -128,7 +133,7 @@ async def resume(rig: Rig, t: Task, step: Step) -> Got:
     access = rig.pending.pop(step.actor, None)
     if access is None:
         raise Unsupported(f"{step.actor} left no access to complete")
-    got: Got = await access(t=t)
+    got = await access()
     # The access completes inside the guest: that it read something is all that userspace learns.
     return Got("ok", None, got.more) if got.result == "value" else got
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from ...actors.errno import EINVAL, ENOMEM, errno_name
+from ...actors.errno import EFAULT, EINVAL, ENOENT, ENOMEM, errno_name
 from ...actors.inode import HostMapping
 from ..units import PAGE
 from .content import read_bytes, write_bytes
@@ -33,9 +33,7 @@ def pieces(offset: int, length: int) -> Iterator[tuple[int, int, int]]:
         offset = until
 
 
-async def _access(
-    rig: Rig, t: Task, mapping: HostMapping | UserMemory, page: int, value: str | None
-) -> str:
+async def _access(rig: Rig, t: Task, mapping: HostMapping | UserMemory, page: int, value: str | None) -> str:
     if isinstance(mapping, HostMapping):
         return await rig.kernel.host_access(t, mapping, mapping.start + page, value)
     pfn = rig.frame(mapping, page)
@@ -75,11 +73,8 @@ async def host_write(rig: Rig, t: Task, step: Step) -> Got:
 @op("mmap", "gmem", "offset", "len", "share", "prot", "as")
 async def mmap(rig: Rig, t: Task, step: Step) -> Got:
     args = step.args
-    ret = await rig.mmap(
-        t, step.actor, args["as"], args["gmem"], args["offset"], args["len"], args["share"]
-    )
-    if "aligned_to" in step.expect:
-        raise Unsupported("alignment of addresses: mappings have none")
+    ret = await rig.mmap(t, step.actor, args["as"], args["gmem"], args["offset"], args["len"], args["share"])
+    # `aligned_to` is where the selftest asked for the mapping to be; the model's mappings have no address.
     return from_errno(ret)
 
 
@@ -97,6 +92,11 @@ async def madvise(rig: Rig, t: Task, step: Step) -> Got:
     mapping = rig.maps.get(args["map"])
     if not isinstance(mapping, HostMapping):
         return from_errno(ENOMEM)
+    if args["advice"] == "HUGEPAGE":
+        # A flag of the mapping; without collapse nothing asks for it.
+        return Got("ok")
+    if args["advice"] == "COLLAPSE":
+        return from_errno(rig.kernel.madvise_collapse(mapping))
     if args["advice"] != "DONTNEED":
         raise Unsupported(f"madvise {args['advice']}")
     first, end = args["offset"] // PAGE, -(-(args["offset"] + args["len"]) // PAGE)
@@ -135,11 +135,13 @@ async def error_inject(rig: Rig, t: Task, step: Step) -> Got:
     access, which is one that maps it. Otherwise the signal comes with the next access.
     """
     args = step.args
-    if args["method"] not in ("debugfs", "madvise", "kernel"):
+    if args["method"] not in ("debugfs", "madvise", "kernel", "fd_ioctl_rfc"):
         raise Unsupported(f"method {args['method']!r} of error_inject")
     inode = rig.file(args["gmem"]).inode
     index = args["offset"] // PAGE
     folio = inode.folios.get(index)
+    if folio is None and args["method"] == "fd_ioctl_rfc":
+        return from_errno(ENOENT)
     mapped = any(index in mapping.mapped for mapping in inode.mappings)
     ret = await rig.kernel.memory_failure(t, inode, index)
     if folio is not None:
@@ -159,3 +161,27 @@ async def unpoison(rig: Rig, t: Task, step: Step) -> Got:
         # The page is still in the file, where the model has no way back.
         raise Unsupported("unpoison of a page that is in a file")
     return Got("ok")
+
+
+@op("mbind", "map", "offset", "len", "policy", "nodes")
+async def mbind(rig: Rig, t: Task, step: Step) -> Got:
+    args = step.args
+    mapping = rig.maps.get(args["map"])
+    if not isinstance(mapping, HostMapping):
+        return from_errno(EFAULT)
+    if any(node >= rig.setup.get("numa_nodes", 1) for node in args["nodes"]):
+        return from_errno(EINVAL)
+    first = mapping.start + args["offset"] // PAGE
+    end = mapping.start + -(-(args["offset"] + args["len"]) // PAGE)
+    ret = await rig.kernel.mbind(t, mapping, first, end, args["policy"], tuple(args["nodes"]))
+    return from_errno(ret)
+
+
+@op("get_mempolicy", "map", "offset")
+async def get_mempolicy(rig: Rig, t: Task, step: Step) -> Got:
+    mapping = rig.maps.get(step.args["map"])
+    if not isinstance(mapping, HostMapping):
+        return from_errno(EFAULT)
+    index = mapping.start + step.args["offset"] // PAGE
+    policy, nodes = await rig.kernel.get_mempolicy(t, mapping, index)
+    return Got("value", None, {"policy": policy, "nodes": list(nodes)})

@@ -6,8 +6,9 @@ from typing import TYPE_CHECKING
 
 import attrs
 
-from ...actors.errno import EFAULT, EINVAL, EIO, errno_name
+from ...actors.errno import EFAULT, EINVAL, EIO, ENOTTY, errno_name
 from ...actors.gmem_populate import Source
+from ...arch.snp import Snp
 from ..units import PAGE
 from .content import whole
 from .registry import from_errno, op
@@ -22,13 +23,8 @@ if TYPE_CHECKING:
 
 __all__ = ["COUNTED"]
 
-#: Audit events that `event_count` counts, by the vector's name for them.
-COUNTED = {
-    "arch_prepare_called": ("Prepare", "MakePrivate"),
-    "rmp_make_private": ("RmpMakePrivate",),
-    "arch_make_shared": ("MakeShared",),
-    "folio_cleared": ("Clear",),
-}
+#: What `event_count` can count; `runner` does it.
+COUNTED = ("arch_prepare_called", "rmp_make_private", "arch_make_shared", "folio_cleared")
 
 
 @op("set_attributes", "gpa", "len", "attributes", "flags")
@@ -57,8 +53,9 @@ async def populate(rig: Rig, t: Task, step: Step) -> Got:
     vm = rig.vm("host")
     if vm.arch.name not in ("snp", "tdx"):
         raise Unsupported(f"populate on VM type {vm.arch.name}")
-    if args.get("type", "normal") not in ("normal",) and vm.arch.name == "snp":
-        raise Unsupported(f"page type {args['type']!r}")
+    page_type = args.get("type", "normal")
+    if page_type not in ("normal", "zero"):
+        raise Unsupported(f"page type {page_type!r}")
     pages = args["len"] // PAGE
     source: Source | None = None
     if args["source"] is not None:
@@ -72,8 +69,12 @@ async def populate(rig: Rig, t: Task, step: Step) -> Got:
         await vm.lock.unlock(t)
         return from_errno(EINVAL)
     await vm.slots_lock.lock(t)
-    run = _snp if vm.arch.name == "snp" else _tdx
-    got = await run(rig, t, vm, args["gpa"] // PAGE, pages, source)
+    if isinstance(vm.arch, Snp):
+        vm.arch.launch_page_type = page_type
+        got = await _snp(rig, t, vm, args["gpa"] // PAGE, pages, None if page_type == "zero" else source)
+        vm.arch.launch_page_type = "normal"
+    else:
+        got = await _tdx(rig, t, vm, args["gpa"] // PAGE, pages, source)
     await vm.slots_lock.unlock(t)
     await vm.lock.unlock(t)
     await rig.kernel.task_work_run(t)
@@ -83,7 +84,7 @@ async def populate(rig: Rig, t: Task, step: Step) -> Got:
 async def _snp(rig: Rig, t: Task, vm: Vm, gfn: int, pages: int, source: Source | None) -> Got:
     """`snp_launch_update`: one call for all pages; any error below it becomes -EIO; a short count is no error."""
     slot = vm.slot_of(gfn)
-    if slot is None or not slot.gmem:
+    if slot is None or not slot.gmem or rig.kernel.populate_rejects(source):
         return from_errno(EINVAL)
     ret = await rig.kernel.kvm_gmem_populate(t, vm, gfn, pages, source)
     done = max(ret, 0)
@@ -137,3 +138,11 @@ async def event_count(rig: Rig, t: Task, step: Step) -> Got:
         raise Unsupported(f"event {step.args['event']!r}")
     gfn = step.args["gpa"] // PAGE
     return Got("value", rig.counts[step.args["event"], gfn])
+
+
+@op("convert", "gmem", "offset", "len", "to")
+async def convert(rig: Rig, t: Task, step: Step) -> Got:
+    """The conversion call on the file: an ioctl that a file without in-place conversion does not have."""
+    if not rig.kernel.in_place:
+        return from_errno(ENOTTY)
+    raise Unsupported("conversion in place")

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections import Counter
 from typing import TYPE_CHECKING, Any
 
+import attrs
+
 from ...actors.errno import errno_name
 from ...actors.inode import Process
 from ...actors.memslot import UserMemory
@@ -12,16 +14,19 @@ from ...actors.vm import Vcpu, Vm, World
 from ...arch.costs import CostTable
 from ...arch.memory import ZERO, PhysicalMemory
 from ...arch.registry import ARCHES
+from ...arch.tdx import Tdx
 from ..units import PAGE
+from .branches import Branches
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Awaitable, Callable
 
     from ...actors.folio import Folio
     from ...actors.inode import GmemFile, GmemInode, HostMapping
     from ...actors.kernel import Kernel
     from ...actors.release import Release
     from ...engine.task import Task
+    from .results import Got
     from .vector import Vector
 
 __all__ = ["Rig", "Unsupported"]
@@ -55,16 +60,19 @@ class Rig:
         self.inodes: dict[str, GmemInode] = {}
         self.maps: dict[str, HostMapping | UserMemory] = {}
         self.pins: dict[tuple[str, int], list[tuple[GmemInode, Folio]]] = {}
-        self.pending: dict[str, Callable[[Task], Any]] = {}
+        self.pending: dict[str, Callable[[], Awaitable[Got]]] = {}
         self.counts: Counter[tuple[str, int]] = Counter()
         self.noted: dict[str, Any] = {}
         self.numbers: dict[int, int] = {}
-        self.policies: dict[str, list[tuple[int, int, str, tuple[int, ...]]]] = {}
         self.launch_started = bool(self.setup.get("launch_started", True))
+        self.others = Branches()
         self.poisoned: list[tuple[GmemInode, Folio]] = []
         self.vm_type = vm_type
         for ident, label in enumerate(self.setup.get("vms") or ["vm0"]):
             arch = ARCHES[vm_type](self.memory, CostTable.default())
+            if isinstance(arch, Tdx):
+                # The vectors' guests accept pages when they meet them, which takes the #VE.
+                arch.choices = attrs.evolve(arch.choices, sept_ve_disable=False)
             vm = Vm(label, ident, arch)
             self.vms[label] = self.world.vms[label] = vm
             if ident == 0:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple
 import attrs
 
 from ...actors.release import RELEASES
-from ...audit.kvm_events import Clear, HardwareOp, MakePrivate, Prepare
+from ...audit.kvm_events import Clear, MakePrivate, MakePrivateRet, Prepare, PrepareRet
 from ...engine import bare
 from ...engine.engine import Engine
 from ...engine.errors import EngineError, ModelError
@@ -110,7 +110,7 @@ class VectorRun:
         self.rig = Rig(case.vector, case.patch, case.vm_type, case.release)
         self._rec = rec
         self.engine = Engine(strategy, exploring=True, rec=self._count, max_steps=max_steps)
-        self._pfns: dict[int, int] = {}
+        self._asked: dict[Task, int] = {}
         setup = Engine(exploring=True, rec=rec, max_steps=max_steps)
         setup.spawn("setup", self.rig.bring_about)
         bare.run(setup)
@@ -118,10 +118,10 @@ class VectorRun:
     def _count(self, task: Task, event: Any) -> None:
         counts = self.rig.counts
         if isinstance(event, Prepare | MakePrivate):
-            self._pfns[event.pfn] = event.gfn
+            self._asked[task] = event.gfn
             counts["arch_prepare_called", event.gfn] += 1
-        elif isinstance(event, HardwareOp):
-            pass
+        elif isinstance(event, PrepareRet | MakePrivateRet):
+            counts["rmp_make_private", self._asked[task]] += event.did
         elif isinstance(event, Clear):
             for vm in self.rig.vms.values():
                 for slot in vm.slots:
@@ -155,6 +155,7 @@ class VectorRun:
     async def _steps(self, t: Task, steps: Iterable[Step]) -> None:
         for step in steps:
             await self._step(t, step)
+            self.rig.others.moved(t)
 
     async def _step(self, t: Task, step: Step) -> None:
         if step.op == "parallel":
@@ -177,42 +178,16 @@ class VectorRun:
         """Every branch on a task of its own; the step ends when all have."""
         if step.args:
             raise Unsupported(f"step {step.path}: argument {', '.join(sorted(step.args))} of parallel")
-        left = Join(len(step.branches), step.path)
+        others = self.rig.others
+        others.begin(len(step.branches))
         for number, branch in enumerate(step.branches):
-            self.engine.spawn(f"branch{step.path}.{number}", self._branch, branch, left)
-        await left.wait(t)
+            self.engine.spawn(f"branch{step.path}.{number}", self._branch, branch)
+        await others.join(t)
         check(self.rig, step.path, step.expect, Got("ok"))
 
-    async def _branch(self, t: Task, branch: tuple[Step, ...], left: Join) -> None:
+    async def _branch(self, t: Task, branch: tuple[Step, ...]) -> None:
         await self._steps(t, branch)
-        left.done(t)
-
-
-class Join:
-    """Waits for the branches of one `parallel`."""
-
-    def __init__(self, parties: int, path: str) -> None:
-        self.label = f"parallel.{path}"
-        self._left = parties
-        self._waiting: Task | None = None
-
-    def holders(self) -> tuple[str, ...]:
-        """Nobody in particular."""
-        return ()
-
-    async def wait(self, t: Task) -> None:
-        """Until every branch is done."""
-        if self._left:
-            from ...engine.op import Op
-
-            self._waiting = t
-            await t.park(self, Op("wait", self.label))
-
-    def done(self, t: Task) -> None:
-        """One more is."""
-        self._left -= 1
-        if not self._left and self._waiting is not None:
-            t.engine.wake(self._waiting)
+        self.rig.others.done(t)
 
 
 def build_case(

@@ -134,7 +134,7 @@ def parse_vector(document: Any, where: str, line: int = 0) -> Vector:
     return Vector(
         id=document["id"],
         line=line,
-        family=document.get("family", document["id"]),
+        family=str(document.get("family", document["id"])),
         area=document.get("area", ""),
         evidence=document["evidence"],
         versions=tuple(applies["versions"]),
@@ -165,13 +165,13 @@ def _step(item: Any, where: str, path: str) -> Step:
     if item["op"] == "parallel":
         given = args.get("branches")
         if not isinstance(given, list) or not all(isinstance(branch, list) for branch in given):
-            raise VectorError(f"{where}: step {path}: field 'args.branches': expected a list of lists of steps")
-        branches = tuple(
-            _steps(branch, where, f"{path}.{number}.") for number, branch in enumerate(given)
-        )
+            raise VectorError(
+                f"{where}: step {path}: field 'args.branches': expected a list of lists of steps"
+            )
+        branches = tuple(_steps(branch, where, f"{path}.{number}.") for number, branch in enumerate(given))
         args = {name: value for name, value in args.items() if name != "branches"}
     return Step(path, item["actor"], item["op"], args, expect, branches)
 
 
 def _named(kind: type) -> str:
-    return {str: "a string", dict: "an object", list: "a list"}[kind]
+    return "a string" if kind is str else "an object" if kind is dict else "a list"

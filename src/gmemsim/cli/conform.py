@@ -1,0 +1,152 @@
+"""`gmemsim conform`: run conformance vectors."""
+
+from __future__ import annotations
+
+from collections import Counter
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from .errors import VIOLATION, InputError
+from .output import console, print_json, progress
+
+if TYPE_CHECKING:
+    from ..scenarios.conform.suite import CaseResult
+
+__all__ = ["command"]
+
+
+@click.command("conform")
+@click.argument("vectors", required=False, type=click.Path(dir_okay=False, path_type=Path))
+@click.option("--patch", "patches", multiple=True, help="Patch version; can be repeated.  [default: v3]")
+@click.option("--arch", "vm_types", multiple=True, help="VM type; can be repeated.  [default: all]")
+@click.option("--release", help="Kernel release around the patch; default: each version's own.")
+@click.option("--id", "ids", multiple=True, help="Only the vector of this id; can be repeated.")
+@click.option(
+    "--schedules",
+    type=click.IntRange(min=1),
+    default=20,
+    show_default=True,
+    help="Random schedules of a vector with parallel steps.",
+)
+@click.option("--seed", type=int, default=0, show_default=True)
+@click.option("--json", "as_json", is_flag=True, help="One JSON document.")
+@click.pass_context
+def command(
+    ctx: click.Context,
+    vectors: Path | None,
+    patches: tuple[str, ...],
+    vm_types: tuple[str, ...],
+    release: str | None,
+    ids: tuple[str, ...],
+    schedules: int,
+    seed: int,
+    as_json: bool,
+) -> None:
+    """Run VECTORS (default: those of the kernel's selftests) step by step through the model.
+
+    Exit code 1 if one fails that the documentation does not explain. What the runner does not know is reported as
+    unsupported, never as passed.
+    """
+    from ..actors.release import RELEASES
+    from ..arch.registry import ARCHES
+    from ..patches.registry import PatchError, load_patch
+    from ..scenarios.conform import VectorError, load_vectors
+    from ..scenarios.conform.suite import EMBEDDED, run_suite
+
+    for kind in vm_types:
+        if kind not in ARCHES:
+            raise InputError(f"--arch {kind}: expected one of {', '.join(ARCHES)}")
+    if release is not None and release not in RELEASES:
+        raise InputError(f"--release {release}: expected one of {', '.join(RELEASES)}")
+    try:
+        versions = [load_patch(name) for name in patches or ("v3",)]
+        found = load_vectors(vectors or EMBEDDED)
+    except (PatchError, VectorError) as error:
+        raise InputError(str(error)) from None
+    unknown = set(ids) - {vector.id for vector in found}
+    if unknown:
+        raise InputError(f"--id {min(unknown)}: no such vector in {vectors or 'the embedded set'}")
+    chosen = [vector for vector in found if not ids or vector.id in ids]
+    with progress("running vectors …"):
+        results = list(
+            run_suite(
+                chosen,
+                versions,
+                vm_types or None,
+                None if release is None else RELEASES[release],
+                schedules=schedules,
+                seed=seed,
+            )
+        )
+    if not results:
+        raise InputError("no vector applies to these versions, VM types and release")
+    if as_json:
+        print_json(_document(results))
+    else:
+        _show(results)
+    if any(result.verdict.result == "failed" and not result.why for result in results):
+        ctx.exit(VIOLATION)
+
+
+def _document(results: list[CaseResult]) -> dict[str, Any]:
+    counts = Counter(result.verdict.result for result in results)
+    return {
+        "passed": counts["passed"],
+        "failed": counts["failed"],
+        "unsupported": counts["unsupported"],
+        "results": [
+            {
+                "id": result.case.vector.id,
+                "evidence": result.case.vector.evidence,
+                "patch": result.case.patch.name,
+                "arch": result.case.vm_type,
+                "release": result.case.release.name,
+                "result": result.verdict.result,
+                "step": result.verdict.step or None,
+                "expected": result.verdict.expected,
+                "got": result.verdict.got,
+                "schedules": result.schedules,
+                "explained": result.why or None,
+            }
+            for result in results
+        ],
+    }
+
+
+def _show(results: list[CaseResult]) -> None:
+    from rich.table import Table
+
+    from ..scenarios.conform import EVIDENCE
+
+    out = console()
+    table = Table(title="vectors by what they rest on", title_justify="left")
+    for name in ("patch", "evidence", "passed", "explained", "failed", "unsupported"):
+        table.add_column(name, justify="left" if name in ("patch", "evidence") else "right")
+    for patch in dict.fromkeys(result.case.patch.name for result in results):
+        for evidence in EVIDENCE:
+            rows = [
+                result
+                for result in results
+                if result.case.patch.name == patch and result.case.vector.evidence == evidence
+            ]
+            if rows:
+                counts = Counter("explained" if row.why else row.verdict.result for row in rows)
+                cells = (counts[name] for name in ("passed", "explained", "failed", "unsupported"))
+                table.add_row(patch, evidence, *(str(cell) if cell else "" for cell in cells))
+    out.print(table)
+    for result in results:
+        verdict = result.verdict
+        if verdict.result == "passed":
+            continue
+        case = result.case
+        where = f"{case.vector.id} (line {case.vector.line}), {case.patch.name}, {case.vm_type}"
+        if result.why:
+            text = f"explained: {where}, step {verdict.step}: {result.why}"
+        elif verdict.result == "failed":
+            step = f", step {verdict.step}" if verdict.step else ""
+            text = f"FAILED: {where}{step}: expected {verdict.expected}, got {verdict.got}"
+        else:
+            text = f"unsupported: {where}: {verdict.got}"
+        out.print(text, markup=False, highlight=False, soft_wrap=True)
