@@ -26,7 +26,7 @@ __all__ = ["command"]
 @click.option(
     "--schedules",
     type=click.IntRange(min=1),
-    default=20,
+    default=5,
     show_default=True,
     help="Random schedules of a vector with parallel steps.",
 )
