@@ -1,0 +1,48 @@
+"""A lenient replay that comes to an end.
+
+Where the tape has nothing to say, the dull answer is "let the current task go on". A task that spins until another one
+gets somewhere (a fault that is retried while its page is being invalidated) would then go on for ever, so after some
+patience the others get a turn.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from ..engine.strategy import ReplayStrategy
+
+if TYPE_CHECKING:
+    from ..engine.tape import Tape
+    from ..engine.task import Task
+
+__all__ = ["LenientReplay"]
+
+#: Steps that a task may take in a row before another one is let in. No kernel function of the model has as many.
+PATIENCE: Final = 400
+
+
+class LenientReplay(ReplayStrategy):
+    """Gives back a tape as far as its choices are asked for (`engine.tape.Replay`), and is fair beyond."""
+
+    def __init__(self, tape: Tape) -> None:
+        super().__init__(tape, strict=False)
+        self._alone = 0
+        self._turn = 0
+
+    @property
+    def diverged_at(self) -> int | None:
+        """Choices given back before the first draw that the tape does not have; None: there was none."""
+        return self.replay.diverged_at
+
+    def pick(self, runnable: list[Task], current: Task | None) -> int:
+        """Who runs next."""
+        index = super().pick(runnable, current)
+        if index or current is None:
+            self._alone = 0
+            return index
+        self._alone += 1
+        if self._alone <= PATIENCE:
+            return 0
+        self._alone = 0
+        self._turn += 1
+        return 1 + self._turn % (len(runnable) - 1)

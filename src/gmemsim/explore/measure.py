@@ -1,0 +1,132 @@
+"""How long a schedule is: steps, switches between tasks, preemptions. Counted while it runs.
+
+A *preemption* is a switch away from a task that could have gone on. A task that parked, finished, or waits for a timer
+gave way by itself, and so costs nothing.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import attrs
+
+from ..engine.errors import TapeMismatch
+from ..engine.strategy import ReplayStrategy
+from .failure import failure_of
+from .strategies.base import Pruned
+
+if TYPE_CHECKING:
+    from ..audit.recorder import Rec
+    from ..engine.engine import Engine
+    from ..engine.strategy import Strategy
+    from ..engine.tape import Tape
+    from ..engine.task import Task
+    from .failure import Failure
+    from .program import Program, Run
+
+__all__ = ["Attempt", "Measure", "StepCounter", "attempt", "measure"]
+
+
+@attrs.frozen(order=True)
+class Measure:
+    """The size of one run; compares by what a reader minds most.
+
+    Attributes:
+        preemptions: switches away from a task that could have gone on.
+        deviations: choices other than the dull one, faults included.
+        steps: resumptions of tasks.
+        switches: steps of another task than the step before.
+        choices: draws on the tape.
+    """
+
+    preemptions: int
+    deviations: int
+    steps: int
+    switches: int
+    choices: int
+
+
+class StepCounter:
+    """Watches the steps of a run that has not started.
+
+    Attributes:
+        order: name of the task of each step.
+    """
+
+    def __init__(self, engine: Engine) -> None:
+        self.order: list[str] = []
+        self.preemptions = 0
+        self.switches = 0
+        self._engine = engine
+        self._last: Task | None = None
+        engine.watch_steps(self._step)
+
+    def _step(self, task: Task) -> None:
+        last = self._last
+        if last is not None and task is not last:
+            self.switches += 1
+            self.preemptions += not last.done and last.parked_on is None and last.pending.kind != "sleep"
+        self._last = task
+        self.order.append(task.name)
+
+    def result(self) -> Measure:
+        """What was counted so far."""
+        raw = self._engine.tape.raw
+        deviations = sum(1 for choice in raw if choice[3])
+        return Measure(self.preemptions, deviations, len(self.order), self.switches, len(raw))
+
+
+@attrs.frozen
+class Attempt:
+    """One run to its end.
+
+    Attributes:
+        failure: what was wrong; None: nothing, or the strategy cut it short (`pruned`).
+        order: name of the task of each step.
+    """
+
+    run: Run
+    failure: Failure | None
+    measure: Measure
+    order: tuple[str, ...]
+    pruned: bool = False
+
+    @property
+    def tape(self) -> Tape:
+        """Every choice of the run."""
+        return self.run.engine.tape
+
+
+def attempt(
+    program: Program, strategy: Strategy, *, max_steps: int = 20_000, rec: Rec | None = None
+) -> Attempt:
+    """Run `program` once, and count.
+
+    Raises:
+        TapeMismatch: from a strict replay.
+        Exception: what building the run raises.
+    """
+    run = program.build(strategy, rec=rec, max_steps=max_steps)
+    strategy.begin(run.engine)
+    counter = StepCounter(run.engine)
+    failure: Failure | None = None
+    pruned = False
+    try:
+        run.run()
+        failure = run.found()
+    except TapeMismatch:
+        raise
+    except Pruned:
+        pruned = True
+    except Exception as error:  # whatever model code raises is a failure
+        failure = failure_of(error)
+    return Attempt(run, failure, counter.result(), tuple(counter.order), pruned)
+
+
+def measure(program: Program, tape: Tape, *, max_steps: int = 20_000) -> Measure:
+    """The size of the run that `tape` replays, strictly.
+
+    Raises:
+        TapeMismatch: the tape is not of this program.
+    """
+    return attempt(program, ReplayStrategy(tape), max_steps=max_steps).measure

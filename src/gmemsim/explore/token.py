@@ -1,0 +1,238 @@
+"""The replay token: a failing run in one line of text that can be mailed, and says when it no longer fits.
+
+`gm1:` and then, in URL-safe base64, a zlib stream of MessagePack: what was run (scenario, patch, VM type, release,
+parameters, seed, …), every choice with its key, the failure, and a digest of the audit log. A scenario of the library
+goes by name and digest; any other is carried along, so the token stands alone. Choices are columns of small numbers
+(task, call, label, answer, bound), which compress to well under a byte each and still say exactly where a replay
+diverges. A patch goes by name, with a digest of the sources that its class chain comes from: when that changed, the
+replay says so, and its choices tell whether it matters.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import zlib
+from hashlib import blake2b
+from typing import TYPE_CHECKING, Any, Final
+
+import msgspec
+
+from ..audit.recorder import Recorder
+from ..audit.render import render_lines
+from ..engine.strategy import ReplayStrategy
+from ..engine.tape import Tape
+from .measure import attempt
+from .program import ScenarioProgram, ScenarioRun
+from .token_columns import Columns, pack, unpack
+from .token_names import TokenError, patch_digest, patch_name, policy_name, release_name
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from ..actors.kernel import Kernel
+    from ..audit.recorder import Entry
+    from ..scenarios.scenario import Scenario
+    from .program import Program
+
+__all__ = ["PREFIX", "Token", "TokenError", "decode", "encode", "log_digest"]
+
+PREFIX: Final = "gm1:"
+_SCHEMA: Final = 1
+#: No token of ours unpacks to more; a text that does is none.
+_LARGEST: Final = 64 << 20
+
+
+class Target(msgspec.Struct, array_like=True, frozen=True):
+    """What `ScenarioProgram` has, by name. `text` is empty for a scenario of the library as it is now."""
+
+    scenario: str
+    digest: bytes
+    text: str
+    patch: str
+    patch_digest: bytes
+    arch: str
+    release: str
+    vcpus: int | None
+    seed: int
+    parameters: dict[str, int | str | bool] | None
+    small: bool
+    policy: str | None
+    rules: list[str] | None
+    until_rounds: int | None
+
+
+class Token(msgspec.Struct, array_like=True, frozen=True):
+    """A decoded token.
+
+    Attributes:
+        schema: version of this layout.
+        name: of the program.
+        target: None for a program in Python, which whoever replays it has to supply.
+        max_steps: step limit of the run.
+        failure: rule and kind (`Failure.signature`); None: the run was fine.
+        steps: resumptions.
+        log: digest of the audit log, canonical JSON lines.
+        columns: the choices.
+    """
+
+    schema: int
+    name: str
+    target: Target | None
+    max_steps: int
+    failure: tuple[str, str] | None
+    steps: int
+    log: bytes
+    columns: Columns
+
+    @property
+    def tape(self) -> Tape:
+        """The choices.
+
+        Raises:
+            TokenError: damaged.
+        """
+        return unpack(self.columns)
+
+    def program(self, patch: str | type[Kernel] | None = None) -> ScenarioProgram:
+        """What was run.
+
+        Args:
+            patch: in place of the recorded one, for instance a fixed version or a file that has moved.
+
+        Raises:
+            TokenError: it was a program in Python, or the library's scenario is another by now.
+        """
+        target = self.target
+        if target is None:
+            raise TokenError(f"{self.name} is a program in Python: the token holds only its choices")
+        return ScenarioProgram(
+            scenario=_scenario(target),
+            patch=target.patch if patch is None else patch,
+            arch=target.arch,
+            vcpus=target.vcpus,
+            seed=target.seed,
+            release=target.release,
+            parameters=target.parameters,
+            small=target.small,
+            policy=target.policy,
+            rules=None if target.rules is None else frozenset(target.rules),
+            until_rounds=target.until_rounds,
+        )
+
+
+def log_digest(entries: Iterable[Entry]) -> bytes:
+    """Digest of a log's canonical lines: equal digests, equal bytes."""
+    digest = blake2b(digest_size=12)
+    for lines in render_lines(entries):
+        digest.update(lines)
+    return digest.digest()
+
+
+def encode(program: Program, tape: Tape, *, max_steps: int = 20_000) -> str:
+    """The token of the run that `tape` gives on `program`. It is run once more for that, strictly.
+
+    Raises:
+        TokenError: the patch, release or lock policy has no name that another process could find it by.
+        TapeMismatch: the tape is not of this program.
+    """
+    recorder = Recorder()
+    done = attempt(program, ReplayStrategy(tape), max_steps=max_steps, rec=recorder.rec)
+    target = None
+    if isinstance(program, ScenarioProgram):
+        assert isinstance(done.run, ScenarioRun)
+        target = _target(program, done.run)
+    token = Token(
+        _SCHEMA,
+        program.name,
+        target,
+        max_steps,
+        None if done.failure is None else done.failure.signature,
+        done.measure.steps,
+        log_digest(recorder),
+        pack(tape),
+    )
+    packed = zlib.compress(msgspec.msgpack.encode(token), 9)
+    return PREFIX + base64.urlsafe_b64encode(packed).decode().rstrip("=")
+
+
+def decode(text: str) -> Token:
+    """Read a token; white space in it, as from a wrapped line, does no harm.
+
+    Raises:
+        TokenError: it is none, is cut off or damaged, or of another version.
+    """
+    text = "".join(text.split())
+    if not text.startswith(PREFIX):
+        raise TokenError(f"a replay token starts with {PREFIX}, this one with {text[:8]!r}")
+    body = text[len(PREFIX) :]
+    try:
+        packed = base64.b64decode(body + "=" * (-len(body) % 4), b"-_", validate=True)
+        unzip = zlib.decompressobj()
+        values = unzip.decompress(packed, _LARGEST)
+    except (binascii.Error, ValueError, zlib.error):
+        raise TokenError("the token is damaged: some of its characters are missing or changed") from None
+    if not unzip.eof or unzip.unused_data:
+        raise TokenError("the token is cut off, or something follows it")
+    try:
+        raw: list[Any] = msgspec.msgpack.decode(values, type=list[Any])
+        if raw and isinstance(raw[0], int) and raw[0] != _SCHEMA:
+            raise TokenError(f"the token is of version {raw[0]}; this gmemsim reads version {_SCHEMA}")
+        token = msgspec.msgpack.decode(values, type=Token)
+    except msgspec.MsgspecError as error:
+        raise TokenError(f"the token is damaged: {error}") from None
+    unpack(token.columns)
+    return token
+
+
+def _text_digest(text: str) -> bytes:
+    return blake2b(text.encode(), digest_size=8).digest()
+
+
+def _target(program: ScenarioProgram, run: ScenarioRun) -> Target:
+    scenario = program.scenario
+    text = scenario.source.text
+    known = _from_library(scenario.source.name)
+    return Target(
+        scenario.source.name,
+        _text_digest(text),
+        "" if known is not None and known.source.text == text else text,
+        patch_name(program.patch, run.session.patch),
+        patch_digest(run.session.patch),
+        run.session.vm_type,
+        release_name(run.session.release),
+        program.vcpus,
+        program.seed,
+        None if program.parameters is None else dict(program.parameters),
+        program.small,
+        policy_name(program.policy),
+        None if program.rules is None else sorted(program.rules),
+        program.until_rounds,
+    )
+
+
+def _from_library(source: str) -> Scenario | None:
+    """The library's scenario that a source is called after."""
+    from ..scenarios.catalogue import load_named, names
+
+    name = source.removesuffix(".toml")
+    return load_named(name) if name in names() else None
+
+
+def _scenario(target: Target) -> Scenario:
+    from ..scenarios.errors import ScenarioError
+    from ..scenarios.scenario import loads
+
+    try:
+        found = loads(target.text, target.scenario) if target.text else _from_library(target.scenario)
+    except ScenarioError as error:
+        raise TokenError(f"the token's scenario is not understood: {error}") from None
+    if found is None:
+        raise TokenError(f"the library has no scenario {target.scenario} (any more)")
+    digest = _text_digest(found.source.text)
+    if digest != target.digest:
+        what = "the token is damaged" if target.text else "the library's scenario is another than the token's"
+        raise TokenError(
+            f"{target.scenario}: {what} (digest {digest.hex()}, the token has {target.digest.hex()})"
+        )
+    return found

@@ -1,0 +1,79 @@
+"""Names in a token for what is an object in a program, and the digest of a patch."""
+
+from __future__ import annotations
+
+import sys
+from hashlib import blake2b
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ..actors.kernel_base import KernelBase
+from ..actors.release import RELEASES
+from ..engine.locks.policies import LOCK_POLICIES
+
+if TYPE_CHECKING:
+    from ..actors.kernel import Kernel
+    from ..actors.release import Release
+
+__all__ = ["TokenError", "patch_digest", "patch_name", "policy_name", "release_name"]
+
+
+class TokenError(ValueError):
+    """A text that is no token, a token that does not fit, or a run that no token can name. One line for the user."""
+
+
+def patch_name(given: str | type[Kernel], cls: type[Kernel]) -> str:
+    """What `load_patch` would find the class by; for any other class a name to show, which it will not find."""
+    if isinstance(given, str):
+        return given
+    from ..patches.registry import PATCHES, VARIANTS
+
+    for name, known in (PATCHES | VARIANTS).items():
+        if known is cls:
+            return name
+    if cls.__module__.startswith("gmemsim_user_patch_"):
+        path = getattr(sys.modules.get(cls.__module__), "__file__", None)
+        if path is not None:
+            return f"{path}:{cls.__qualname__}"
+    return f"{cls.__module__}.{cls.__qualname__}"
+
+
+def patch_digest(cls: type[Kernel]) -> bytes:
+    """Digest of the source files that the class and its parents are in, the model of the kernel included."""
+    digest = blake2b(digest_size=8)
+    for name in dict.fromkeys(parent.__module__ for parent in cls.__mro__ if issubclass(parent, KernelBase)):
+        path = getattr(sys.modules.get(name), "__file__", None)
+        if path is not None and Path(path).suffix == ".py" and Path(path).is_file():
+            # Line ends as Python sees them: the same checkout on another system has the same digest.
+            digest.update(Path(path).read_text(encoding="utf-8").encode())
+    return digest.digest()
+
+
+def release_name(release: Release) -> str:
+    """Its name in `RELEASES`.
+
+    Raises:
+        TokenError: it is one made by hand.
+    """
+    for name, known in RELEASES.items():
+        if known == release:
+            return name
+    raise TokenError(
+        f"a token names releases by name, and {release.name} is not one of {', '.join(RELEASES)}"
+    )
+
+
+def policy_name(policy: Any) -> str | None:
+    """Its name in `LOCK_POLICIES`.
+
+    Raises:
+        TokenError: it has none.
+    """
+    if policy is None or isinstance(policy, str):
+        return policy
+    for name, known in LOCK_POLICIES.items():
+        if known is policy:
+            return name
+    raise TokenError(
+        f"a token names lock policies by name, and {policy.__name__} is not one of {', '.join(LOCK_POLICIES)}"
+    )
