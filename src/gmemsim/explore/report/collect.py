@@ -36,7 +36,7 @@ _SAYS: Final = {
         "every call ends",
         "the engine: more steps than allowed, so a livelock or a limit set too low",
     ),
-    "unexpected_outcome": ("every call comes to what the workload expects of it", "`expect` in the workload"),
+    "unexpected_outcome": ("every call comes to what the workload expects of it", "the operation's expect"),
     "crash": ("model code raises no exception", "the model, or the patch"),
     "model_error": (
         "model code keeps the rules of the engine",
