@@ -35,9 +35,11 @@ class Deadlock(EngineError):
 
     Attributes:
         waits: one `(task, object waited for, holders)` per blocked task, in task order.
+        tasks: the blocked tasks themselves, for who wants to know modes and queues.
     """
 
     def __init__(self, blocked: list[Task]) -> None:
+        self.tasks = tuple(blocked)
         self.waits: list[tuple[str, str, tuple[str, ...]]] = []
         for task in blocked:
             on = task.parked_on

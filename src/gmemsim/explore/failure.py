@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 import attrs
 
 from ..engine.errors import Deadlock, EngineError, StepLimit
+from .oracles.deadlock import wait_for
 from .oracles.violation import Violation
 
 if TYPE_CHECKING:
@@ -26,7 +27,8 @@ class Failure:
     """The first thing that was wrong in a run.
 
     Attributes:
-        rule: id of the invariant (`I2`, `arch:RMP_LEAK`), `deadlock`, `step_limit`, `unexpected_outcome`, …
+        rule: id of the invariant (`I2`, `arch:RMP_LEAK`), `deadlock`, `lost_wakeup`, `step_limit`,
+            `unexpected_outcome`, …
         summary: one line.
         kind: what it was seen at: the event's type, the lock classes of a deadlock, …; see `signature`.
         task, call: whose step showed it, in which of its calls; `-` and 0 if no single one did.
@@ -65,7 +67,10 @@ def failure_of(error: Exception) -> Failure:
         )
     if isinstance(error, Deadlock):
         kind = " ".join(sorted({lock_class(on) for _, on, _ in error.waits}))
-        return Failure("deadlock", str(error), kind, details={"waits": error.waits}, error=error)
+        stuck = wait_for(error.tasks)
+        rule = "lost_wakeup" if stuck.kind == "lost_wakeup" else "deadlock"
+        summary = f"{rule.replace('_', ' ')}: {stuck.text()}" if stuck.text() else str(error)
+        return Failure(rule, summary, kind, details={"waits": error.waits, "wait_for": stuck}, error=error)
     if isinstance(error, StepLimit):
         return Failure("step_limit", str(error), error=error)
     if isinstance(error, EngineError):
