@@ -1,0 +1,225 @@
+"""`gmemsim explore`: search the schedules of a scenario."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from .errors import INTERRUPTED, VIOLATION, InputError
+from .output import console, print_json
+from .program import describe, input_errors, make_program, program_options
+from .watching import watching
+
+if TYPE_CHECKING:
+    from ..explore.campaign import CampaignResult
+    from ..explore.classes import Coverage
+    from ..explore.program import Program, ScenarioProgram
+    from ..explore.report import FailureReport
+    from ..explore.search import Found, Limits, SearchResult
+
+__all__ = ["command"]
+
+
+@click.command("explore")
+@click.argument("scenario")
+@click.option("--patch", default="v3", show_default=True, help="Patch version, or path/to/file.py:Class.")
+@click.option(
+    "--strategy", default="portfolio", show_default=True, help="See `gmemsim list strategies`; `pct:3`."
+)
+@click.option("--max-schedules", type=click.IntRange(min=1), default=10_000, show_default=True)
+@click.option("--max-seconds", type=click.FloatRange(min=0), help="Wall-clock.")
+@click.option(
+    "--max-steps", type=click.IntRange(min=1), default=20_000, show_default=True, help="In one run."
+)
+@program_options
+@click.option("--jobs", type=click.IntRange(min=1), default=1, show_default=True, help="Processes.")
+@click.option("--keep-going", is_flag=True, help="Do not stop at the first violation.")
+@click.option("--shrink/--no-shrink", default=True, help="Make what was found small.  [default: shrink]")
+@click.option("--html", type=click.Path(dir_okay=False, path_type=Path), help="The report as a page.")
+@click.option(
+    "--trace", type=click.Path(dir_okay=False, path_type=Path), help="The failing run for Perfetto (.json)."
+)
+@click.option("--json", "as_json", is_flag=True, help="One JSON document.")
+@click.pass_context
+def command(
+    ctx: click.Context,
+    /,
+    scenario: str,
+    patch: str,
+    strategy: str,
+    max_schedules: int,
+    max_seconds: float | None,
+    max_steps: int,
+    jobs: int,
+    keep_going: bool,
+    shrink: bool,
+    html: Path | None,
+    trace: Path | None,
+    as_json: bool,
+    **options: Any,
+) -> None:
+    """Search the schedules of SCENARIO, a name of the library or a .toml file.
+
+    Stops at the first violation and reports it, shrunk, with a token that `gmemsim replay` plays again. Exit code 1
+    if there is one. Ctrl-C and limits end the search with what it has.
+    """
+    from ..explore.campaign import Campaign, run_campaign
+    from ..explore.search import Limits
+    from ..explore.strategies import make_strategy
+
+    for path in (html, trace):
+        if path is not None and not path.parent.is_dir():
+            raise InputError(f"{path}: no such directory")
+    try:
+        make_strategy(strategy, 0)
+    except ValueError as error:
+        raise click.BadParameter(str(error), param_hint="--strategy") from None
+    with input_errors(patch):
+        program = make_program(scenario, patch, **options)
+        campaign = Campaign(
+            program=program,
+            strategy=strategy,
+            seed=options["seed"],
+            limits=Limits(schedules=max_schedules, seconds=max_seconds, steps=max_steps),
+            jobs=jobs,
+            keep_going=keep_going,
+        )
+        with watching(describe(program)) as progress:
+            result = run_campaign(campaign, progress)
+        reports = _reports(program, result, shrink, campaign.limits)
+    if reports:
+        _write(reports[0][1], html, trace)
+    if as_json:
+        print_json(_document(program, result, reports))
+    else:
+        _show(describe(program), result, reports)
+    if result.search.found:
+        ctx.exit(VIOLATION)
+    if result.search.stopped == "interrupted":
+        ctx.exit(INTERRUPTED)
+
+
+def _reports(
+    program: ScenarioProgram, result: CampaignResult, shrink: bool, limits: Limits
+) -> list[tuple[Found, FailureReport]]:
+    """A report on each failure that was found, in the order in which they were found."""
+    from ..explore.report import report_failure
+    from ..explore.shrink import shrink as make_small
+    from ..explore.token import encode
+
+    reports = []
+    for found in result.search.found:
+        small: Program = program
+        shown = found
+        if shrink:
+            shrunk = make_small(program, found, max_steps=limits.steps)
+            small, shown = shrunk.program, shrunk.found
+        token = encode(small, shown.tape, max_steps=limits.steps)
+        reports.append((shown, report_failure(small, shown, token)))
+    return reports
+
+
+def _document(
+    program: ScenarioProgram, result: CampaignResult, reports: list[tuple[Found, FailureReport]]
+) -> dict[str, Any]:
+    from ..explore.report.json import as_json
+
+    done = result.search
+    violation = None
+    if reports:
+        found, report = reports[0]
+        violation = {
+            "rule": found.failure.rule,
+            "summary": found.failure.summary,
+            "replay": report.replay,
+            "schedule_length": report.choices,
+            "preemptions": report.preemptions,
+            "found_at_schedule": found.schedule,
+            "report": as_json(report),
+        }
+    coverage = result.coverage
+    return {
+        "verdict": "violation" if reports else "none",
+        "complete": done.complete,
+        "bound": done.bound or None,
+        "stopped": done.stopped,
+        "scenario": program.scenario.name,
+        "patch": program.patch,
+        "arch": program.arch,
+        "strategy": done.strategy,
+        "schedules": done.schedules,
+        "pruned": done.pruned,
+        "seconds": done.seconds,
+        "classes": None if coverage is None else coverage.distinct,
+        "violation": violation,
+        "others": [
+            {"rule": found.failure.rule, "summary": found.failure.summary, "replay": report.replay}
+            for found, report in reports[1:]
+        ],
+        "potential_cycles": [],
+    }
+
+
+def _write(report: FailureReport, html: Path | None, trace: Path | None) -> None:
+    import msgspec
+
+    from ..explore.report.html import render_html
+    from ..explore.report.trace_events import trace_events
+    from .whole import write_whole
+
+    if html is not None:
+        write_whole(html, render_html(report).encode())
+    if trace is not None:
+        write_whole(trace, msgspec.json.encode(trace_events(report)))
+
+
+def _show(what: str, result: CampaignResult, reports: list[tuple[Found, FailureReport]]) -> None:
+    from ..explore.report.text import render_text
+
+    out = console()
+    done = result.search
+    rate = done.schedules / done.seconds if done.seconds else 0.0
+    for _, report in reports:
+        click.echo(render_text(report, out.width, color=out.is_terminal))
+        click.echo("")
+    lines = [f"{what}: strategy {done.strategy}, {_scope(done)}"]
+    pruned = f", {done.pruned:,} of them cut short" if done.pruned else ""
+    lines.append(
+        f"{done.schedules:,} schedules{pruned} in {done.seconds:.1f} s ({rate:,.0f}/s), "
+        f"up to {done.depth:,} choices each"
+    )
+    if result.coverage is not None:
+        lines.append(_coverage(result.coverage, done.complete))
+    if not reports:
+        lines.insert(0, "No violation found.")
+    for line in lines:
+        click.echo(line)
+
+
+def _scope(done: SearchResult) -> str:
+    """What the search covered, said with its bounds."""
+    bound = f" within its bound ({done.bound})" if done.bound else ""
+    if done.complete:
+        return (
+            f"complete{bound}: every schedule of this scenario at this size, or one equivalent to it, was run"
+        )
+    why = {
+        "violation": "stopped at the first violation",
+        "schedules": "stopped at --max-schedules",
+        "seconds": "stopped at --max-seconds",
+        "interrupted": "interrupted",
+        "exhausted": "some runs met the step limit",
+    }[done.stopped]
+    return f"not complete: {why}"
+
+
+def _coverage(coverage: Coverage, complete: bool) -> str:
+    text = f"{coverage.distinct:,} classes of equivalent schedules"
+    if complete or not coverage.runs:
+        return text
+    return (
+        f"{text}; if runs were drawn at random: {coverage.seen_before:.0%} chance that the next run shows one seen "
+        f"before, at least {coverage.at_least:,} classes in all"
+    )

@@ -1,0 +1,106 @@
+"""Options that name what is searched, the same for every command that searches."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from .errors import InputError
+from .run import parse_settings
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from ..explore.program import ScenarioProgram
+
+__all__ = ["describe", "input_errors", "make_program", "program_options"]
+
+_OPTIONS: tuple[Callable[[Any], Any], ...] = (
+    click.option("--arch", help="VM type; default: the first that the scenario is for."),
+    click.option("--release", help="Kernel release around the patch; default: the version's own."),
+    click.option(
+        "--seed", type=int, default=0, show_default=True, help="Of the strategy, and of chunks and times."
+    ),
+    click.option("--vcpus", type=click.IntRange(min=0), help="Short for --set vcpus=N."),
+    click.option(
+        "--set", "settings", multiple=True, metavar="NAME=VALUE", help="Another value of a parameter."
+    ),
+    click.option("--full", is_flag=True, help="The scenario's full size; default: its [small] values."),
+    click.option("--lock", "policy", help="Lock policy in place of the invalidate lock."),
+    click.option(
+        "--rounds", type=click.IntRange(min=1), help="Rounds of loops that wait for others.  [default: 2]"
+    ),
+)
+
+
+def program_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """All of them, in the order in which `--help` shows them."""
+    for option in reversed(_OPTIONS):
+        command = option(command)
+    return command
+
+
+def make_program(
+    scenario: str,
+    patch: str,
+    *,
+    arch: str | None,
+    release: str | None,
+    seed: int,
+    vcpus: int | None,
+    settings: tuple[str, ...],
+    full: bool,
+    policy: str | None,
+    rounds: int | None,
+) -> ScenarioProgram:
+    """The program that the options ask for, built once to see whether it can be.
+
+    Raises:
+        InputError, ScenarioError, PatchError: it cannot.
+    """
+    import attrs
+
+    from ..engine.strategy import FirstRunnable
+    from ..explore.program import ScenarioProgram
+    from ..scenarios.catalogue import find
+
+    found = find(scenario)
+    program = ScenarioProgram(
+        scenario=found,
+        patch=patch,
+        arch=arch,
+        vcpus=vcpus,
+        seed=seed,
+        release=release,
+        parameters=parse_settings(found, settings),
+        small=not full,
+        policy=policy,
+        until_rounds=rounds,
+    )
+    run = program.build(FirstRunnable())
+    # With the VM type that was chosen by default, so that reports and tokens name it.
+    return attrs.evolve(program, arch=run.session.vm_type)
+
+
+def describe(program: ScenarioProgram) -> str:
+    """What is searched, in one line."""
+    size = "small" if program.small else "full size"
+    more = "".join(f" {name}={value}" for name, value in (program.parameters or {}).items())
+    return f"{program.name}, {program.arch}, {size}{more}"
+
+
+@contextmanager
+def input_errors(patch: str) -> Iterator[None]:
+    """Whatever is wrong with scenario or patch becomes one line and exit code 2."""
+    from ..patches.registry import PatchError
+    from ..scenarios.errors import ScenarioError
+    from .running import user_error
+
+    try:
+        with user_error(patch):
+            yield
+    except (ScenarioError, PatchError) as error:
+        raise InputError(str(error)) from None

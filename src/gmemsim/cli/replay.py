@@ -1,0 +1,148 @@
+"""`gmemsim replay`: the same failure again, step by step."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from .errors import VIOLATION, InputError
+from .output import console, print_json
+from .program import input_errors
+from .whole import write_whole
+
+if TYPE_CHECKING:
+    from ..explore.replay import Replayed
+
+__all__ = ["command"]
+
+
+@click.command("replay")
+@click.argument("token")
+@click.option("--patch", help="Run this version, or path/to/file.py:Class, in place of the recorded one.")
+@click.option("--follow", is_flag=True, help="Go on where the run leaves the recorded choices.")
+@click.option(
+    "--log", type=click.Path(dir_okay=False, path_type=Path), help="Write the audit log (.jsonl[.zst])."
+)
+@click.option("--html", type=click.Path(dir_okay=False, path_type=Path), help="The report as a page.")
+@click.option(
+    "--trace", type=click.Path(dir_okay=False, path_type=Path), help="The run for Perfetto (.json)."
+)
+@click.option("--json", "as_json", is_flag=True, help="One JSON document.")
+@click.pass_context
+def command(
+    ctx: click.Context,
+    token: str,
+    patch: str | None,
+    follow: bool,
+    log: Path | None,
+    html: Path | None,
+    trace: Path | None,
+    as_json: bool,
+) -> None:
+    """Run what TOKEN (from `gmemsim explore`, or @FILE that holds one) says again, choice by choice.
+
+    Exit code 1 if it fails as it did, 2 if it does not fit any more and --follow is not given.
+    """
+    from ..explore.replay import replay
+    from ..explore.token import TokenError
+
+    for path in (log, html, trace):
+        if path is not None and not path.parent.is_dir():
+            raise InputError(f"{path}: no such directory")
+    text = _text(token)
+    with input_errors(patch or ""):
+        try:
+            done = replay(text, patch=patch, follow=follow)
+        except TokenError as error:
+            raise InputError(str(error)) from None
+        report = _report(done, text)
+        if log is not None:
+            _write_log(done, log)
+    if report is not None and (html is not None or trace is not None):
+        import msgspec
+
+        from ..explore.report.html import render_html
+        from ..explore.report.trace_events import trace_events
+
+        if html is not None:
+            write_whole(html, render_html(report).encode())
+        if trace is not None:
+            write_whole(trace, msgspec.json.encode(trace_events(report)))
+    if as_json:
+        print_json(_document(done, report))
+    else:
+        _show(done, report)
+    if done.attempt is None:
+        raise InputError(f"{done.diverged}; --follow goes on with the dull choice")
+    if done.failure is not None:
+        ctx.exit(VIOLATION)
+
+
+def _text(token: str) -> str:
+    if not token.startswith("@"):
+        return token
+    path = Path(token[1:])
+    try:
+        return path.read_text(encoding="utf-8").strip()
+    except (OSError, UnicodeDecodeError):
+        raise InputError(f"{path}: cannot be read; expected a file that holds a token") from None
+
+
+def _report(done: Replayed, token: str) -> Any:
+    if done.attempt is None or done.failure is None:
+        return None
+    from ..explore.report import report_failure
+    from ..explore.search import Found
+
+    found = Found(done.failure, done.attempt.tape, 1, done.attempt.measure.steps)
+    return report_failure(done.program, found, token)
+
+
+def _write_log(done: Replayed, path: Path) -> None:
+    from ..audit.errors import LogError
+    from ..audit.header import Header
+    from ..audit.render import LogWriter
+
+    program: Any = done.program
+    header = Header(program.name, str(getattr(program, "patch", "")), str(getattr(program, "arch", "")), 0)
+    try:
+        with LogWriter(path, header) as writer:
+            writer.write(list(done.entries))
+    except LogError as error:
+        raise InputError(str(error)) from None
+
+
+def _document(done: Replayed, report: Any) -> dict[str, Any]:
+    from ..explore.report.json import as_json
+
+    return {
+        "program": done.program.name,
+        "diverged": done.diverged or None,
+        "same_failure": done.same_failure,
+        "same_log": done.same_log,
+        "notes": list(done.notes),
+        "violation": None if report is None else as_json(report),
+    }
+
+
+def _show(done: Replayed, report: Any) -> None:
+    from ..explore.report.text import render_text
+
+    out = console()
+    if report is not None:
+        click.echo(render_text(report, out.width, color=out.is_terminal))
+        click.echo("")
+    for note in done.notes:
+        click.echo(note)
+    if done.diverged:
+        click.echo(done.diverged)
+    if done.attempt is not None:
+        same = "the same failure" if done.same_failure else "not what the token recorded"
+        log = (
+            "the log is the same, byte for byte" if done.same_log else "the log differs from the recorded one"
+        )
+        click.echo(
+            f"Replayed: {same if done.failure else 'no violation' if done.same_failure else same}; {log}."
+        )

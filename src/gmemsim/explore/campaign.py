@@ -1,0 +1,257 @@
+"""A search in batches, over one process or many, with the same verdict either way.
+
+A random strategy is run in batches of a fixed number of schedules; the seed of a batch follows from the campaign's seed
+and the batch's number. Batches are handed to processes in order, and a violation ends the campaign when every batch
+with a lower number is done: so what is reported does not depend on how many processes there are or which was faster. A
+systematic strategy remembers where it has been, so it stays in one process unless it can be given a root
+(`strategies.base`).
+"""
+
+from __future__ import annotations
+
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from multiprocessing import get_context
+from time import monotonic
+from typing import TYPE_CHECKING, Final
+
+import attrs
+
+from .classes import ClassCounter, Coverage
+from .search import Found, Limits, SearchResult, Stopped, search
+from .strategies import make_strategy
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from .program import Program
+    from .search import State
+
+__all__ = ["BATCH", "Campaign", "CampaignResult", "Progress", "run_campaign"]
+
+#: Schedules of one batch of a random strategy.
+BATCH: Final = 2_000
+
+
+@attrs.frozen(kw_only=True)
+class Campaign:
+    """What to search, and how.
+
+    Attributes:
+        program: pickled to other processes if `jobs` is above 1.
+        strategy: as on the command line (`pct:3`).
+        seed: of everything random.
+        keep_going: do not stop at the first violation.
+        outcomes: count final outcomes.
+        classes: count classes of equivalent schedules; costs about as much as the steps themselves.
+    """
+
+    program: Program
+    strategy: str = "portfolio"
+    seed: int = 0
+    limits: Limits = attrs.field(factory=Limits)
+    jobs: int = 1
+    keep_going: bool = False
+    outcomes: bool = False
+    classes: bool = True
+
+
+@attrs.frozen(kw_only=True)
+class CampaignResult:
+    """What all batches together did and found; see `search.SearchResult`."""
+
+    search: SearchResult
+    coverage: Coverage | None
+
+
+@attrs.frozen
+class Progress:
+    """Where a campaign stands."""
+
+    schedules: int
+    classes: int
+    depth: int
+    seconds: float
+
+
+@attrs.frozen
+class _Batch:
+    """What comes back from one batch; picklable."""
+
+    number: int
+    result: SearchResult
+    counts: dict[int, int]
+
+
+def run_campaign(campaign: Campaign, progress: Callable[[Progress], object] | None = None) -> CampaignResult:
+    """Search until something is found, nothing is left, a limit is met or the user interrupts.
+
+    Raises:
+        ValueError: no such strategy.
+        Exception: as `search.search`.
+    """
+    merged = _Merger(campaign, progress)
+    strategy = make_strategy(campaign.strategy, campaign.seed)
+    if getattr(strategy, "systematic", True):
+        merged.add(_run(campaign, 0, campaign.limits, merged.tick))
+        return merged.result()
+    batches = _batches(campaign.limits.schedules)
+    if campaign.jobs <= 1:
+        for number, schedules in batches:
+            left = merged.limits_left(schedules)
+            if left is None:
+                break
+            merged.add(_run(campaign, number, left, merged.tick))
+            if merged.over:
+                break
+    else:
+        _spread(campaign, batches, merged)
+    return merged.result()
+
+
+def _batches(schedules: int | None) -> Iterator[tuple[int, int]]:
+    number = 0
+    while schedules is None or number * BATCH < schedules:
+        yield number, BATCH if schedules is None else min(BATCH, schedules - number * BATCH)
+        number += 1
+
+
+def _run(
+    campaign: Campaign, number: int, limits: Limits, tick: Callable[[State, int], object] | None = None
+) -> _Batch:
+    """One batch, in whatever process this is."""
+    counter = ClassCounter()
+    result = search(
+        campaign.program,
+        make_strategy(campaign.strategy, campaign.seed + number * 0x9E3779B97F4A7C15),
+        limits,
+        observers=[counter] if campaign.classes else [],
+        progress=None if tick is None else lambda state: tick(state, counter.distinct),
+        keep_going=campaign.keep_going,
+        collect_outcomes=campaign.outcomes,
+    )
+    return _Batch(number, result, counter.counts)
+
+
+def _send(campaign: Campaign, number: int, limits: Limits) -> _Batch:
+    """`_run` for another process: exceptions of the model stay behind, they need not be picklable."""
+    batch = _run(campaign, number, limits)
+    found = tuple(
+        attrs.evolve(each, failure=attrs.evolve(each.failure, error=None)) for each in batch.result.found
+    )
+    return attrs.evolve(batch, result=attrs.evolve(batch.result, found=found))
+
+
+def _spread(campaign: Campaign, batches: Iterator[tuple[int, int]], merged: _Merger) -> None:
+    """Keep every process busy, and merge in the order of the batches."""
+    pending: dict[Future[_Batch], int] = {}
+    ready: dict[int, _Batch] = {}
+    following = 0
+    pool = ProcessPoolExecutor(campaign.jobs, mp_context=get_context("spawn"))
+    try:
+        while True:
+            while len(pending) < 2 * campaign.jobs and len(ready) < 8 * campaign.jobs:
+                number, schedules = next(batches, (-1, 0))
+                limits = merged.limits_left(schedules) if number >= 0 else None
+                if limits is None:
+                    break
+                pending[pool.submit(_send, campaign, number, limits)] = number
+            if not pending:
+                break
+            done, _ = wait(pending, return_when=FIRST_COMPLETED)
+            for future in done:
+                ready[pending.pop(future)] = future.result()
+            while following in ready:
+                merged.add(ready.pop(following))
+                following += 1
+                if merged.over:
+                    return
+    except KeyboardInterrupt:
+        merged.stopped = "interrupted"
+    finally:
+        pool.shutdown(wait=False, cancel_futures=True)
+
+
+class _Merger:
+    """Adds up batches."""
+
+    def __init__(self, campaign: Campaign, progress: Callable[[Progress], object] | None) -> None:
+        self.campaign = campaign
+        self.progress = progress
+        self.began = monotonic()
+        self.stopped: Stopped | None = None
+        self.over = False
+        self._parts: list[SearchResult] = []
+        self._counts: dict[int, int] = {}
+        self._found: dict[tuple[str, str], Found] = {}
+        self._outcomes: dict[str, int] = {}
+        self._schedules = 0
+
+    def limits_left(self, schedules: int) -> Limits | None:
+        """For the next batch; None if time is up."""
+        limits = self.campaign.limits
+        if limits.seconds is None:
+            return attrs.evolve(limits, schedules=schedules)
+        left = limits.seconds - (monotonic() - self.began)
+        if left <= 0:
+            self.stopped = self.stopped or "seconds"
+            return None
+        return attrs.evolve(limits, schedules=schedules, seconds=left)
+
+    def tick(self, state: State, distinct: int) -> None:
+        """Progress within a batch of this process."""
+        if self.progress is not None:
+            depth = max([state.depth, *(part.depth for part in self._parts)])
+            self.progress(
+                Progress(
+                    self._schedules + state.schedules,
+                    len(self._counts) + distinct,
+                    depth,
+                    monotonic() - self.began,
+                )
+            )
+
+    def add(self, batch: _Batch) -> None:
+        """One more, in order."""
+        part = batch.result
+        for found in part.found:
+            self._found.setdefault(
+                found.failure.signature, attrs.evolve(found, schedule=self._schedules + found.schedule)
+            )
+        self._schedules += part.schedules
+        self._parts.append(part)
+        for fingerprint, runs in batch.counts.items():
+            self._counts[fingerprint] = self._counts.get(fingerprint, 0) + runs
+        for outcome, runs in part.outcomes.items():
+            self._outcomes[outcome] = self._outcomes.get(outcome, 0) + runs
+        if part.stopped in ("violation", "seconds", "interrupted"):
+            self.stopped = part.stopped
+            self.over = True
+        if self.progress is not None:
+            depth = max(part.depth for part in self._parts)
+            self.progress(Progress(self._schedules, len(self._counts), depth, monotonic() - self.began))
+
+    def result(self) -> CampaignResult:
+        """All of it."""
+        parts = self._parts
+        last = parts[-1] if parts else None
+        counts = list(self._counts.values())
+        return CampaignResult(
+            search=SearchResult(
+                strategy=self.campaign.strategy,
+                schedules=self._schedules,
+                pruned=sum(part.pruned for part in parts),
+                steps=sum(part.steps for part in parts),
+                depth=max((part.depth for part in parts), default=0),
+                seconds=monotonic() - self.began,
+                complete=len(parts) == 1 and parts[0].complete,
+                bound="" if last is None else last.bound,
+                stopped=self.stopped or (last.stopped if last is not None else "seconds"),
+                found=tuple(self._found.values()),
+                outcomes=self._outcomes,
+            ),
+            coverage=(
+                Coverage(sum(counts), len(counts), counts.count(1), counts.count(2))
+                if self.campaign.classes
+                else None
+            ),
+        )
