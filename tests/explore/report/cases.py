@@ -8,6 +8,7 @@ import attrs
 
 from gmemsim.engine.cell import Cell
 from gmemsim.engine.locks.mutex import Mutex
+from gmemsim.engine.locks.rwsem import RwSem
 from gmemsim.engine.strategy import RandomStrategy
 from gmemsim.explore.program import ScenarioProgram, TaskProgram
 from gmemsim.explore.search import Found, Limits, search
@@ -167,6 +168,44 @@ def _torn(engine: Engine) -> Callable[[], object]:
     return lambda: cell.value
 
 
+def _behind(engine: Engine) -> Callable[[], object]:
+    """A reader holds two semaphores shared; a writer queues for each, and behind it a second reader of the other."""
+    first, second = RwSem("first"), RwSem("second")
+
+    async def nested(t: Task, one: RwSem, other: RwSem) -> None:
+        t.call = 1
+        await one.down_read(t)
+        await other.down_read(t)
+        await other.up_read(t)
+        await one.up_read(t)
+
+    async def write(t: Task, lock: RwSem) -> None:
+        t.call = 1
+        await lock.down_write(t)
+        await lock.up_write(t)
+
+    engine.spawn("reader0", nested, first, second)
+    engine.spawn("reader1", nested, second, first)
+    engine.spawn("writer0", write, first)
+    engine.spawn("writer1", write, second)
+    return lambda: ""
+
+
+def _kept(engine: Engine) -> Callable[[], object]:
+    """A task ends with a mutex in its hands."""
+    lock = Mutex("kept")
+
+    async def take(t: Task, back: bool) -> None:
+        t.call = 1
+        await lock.lock(t)
+        if back:
+            await lock.unlock(t)
+
+    engine.spawn("keeper", take, False)
+    engine.spawn("heir", take, True)
+    return lambda: ""
+
+
 CASES: dict[str, Case] = {
     case.name: case
     for case in (
@@ -181,6 +220,8 @@ CASES: dict[str, Case] = {
             steps=800,
         ),
         Case("crowd", "deadlock", _scenario("crowd", _CROWD, 2)),
+        Case("behind", "deadlock", lambda: TaskProgram("behind", _behind)),
+        Case("kept", "deadlock", lambda: TaskProgram("kept", _kept)),
         Case("torn", "crash", lambda: TaskProgram("torn", _torn)),
     )
 }

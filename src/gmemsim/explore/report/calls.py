@@ -53,6 +53,7 @@ def calls_of(run: Run, steps: tuple[Step, ...] | list[Step]) -> tuple[Call, ...]
     """All calls, those of the setup first; for a program in Python, what the steps tell."""
     if isinstance(run, ScenarioRun):
         return _of_session(run.session, steps)
+    order = {task.name: position for position, task in enumerate(run.engine.tasks)}
     seen: dict[tuple[str, int], None] = {}
     done = {step.task for step in steps if step.finished}
     last: dict[str, int] = {}
@@ -66,7 +67,7 @@ def calls_of(run: Run, steps: tuple[Step, ...] | list[Step]) -> tuple[Call, ...]
             f"call {call}" if call else "the task",
             "done" if task in done or call < last[task] else "running",
         )
-        for task, call in seen
+        for task, call in sorted(seen, key=lambda one: (order[one[0]], one[1]))
     )
 
 

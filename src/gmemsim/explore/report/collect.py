@@ -32,6 +32,10 @@ _SAYS: Final = {
         "every unfinished task waits for something that no one will do",
         "the engine: nobody can run",
     ),
+    "lost_wakeup": (
+        "whoever waits for what is free is woken",
+        "the engine: nobody can run, and nothing is in the way",
+    ),
     "step_limit": (
         "every call ends",
         "the engine: more steps than allowed, so a livelock or a limit set too low",
@@ -78,10 +82,7 @@ def report_failure(program: Program, found: Found, replay: str = "", *, tries: i
     nearest, passing, tried = find_nearest(program, failing, max_steps=limit, tries=tries)
     why = explain(again, subject, failing, () if passing is None else passing.steps)
     locks = lock_states(failing, subject.moment.step)
-    labels = [state.lock for state in locks]
-    shown_steps = steps_that_matter(
-        failing.steps, subject.interest, why, nearest, labels, subject.moment.step
-    )
+    shown_steps = steps_that_matter(failing.steps, subject.interest, why, nearest, locks, subject.moment.step)
     says, source = _rule(again.rule)
     dropped = max(0, len(failing.steps) - KEPT)
     choices = failing.engine.tape.raw

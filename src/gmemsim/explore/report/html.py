@@ -86,7 +86,9 @@ def _json(data: Any) -> str:
 
 def _rows(report: FailureReport) -> list[Step]:
     last = len(report.steps) + report.dropped - ROWS
-    return [step for step in report.steps if step.number in report.shown or step.number > last]
+    linked = {access.step for pair in report.why.more for access in (pair.first, pair.second)}
+    wanted = report.shown | linked
+    return [step for step in report.steps if step.number in wanted or step.number > last]
 
 
 class _Bars:

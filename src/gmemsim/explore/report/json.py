@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-import attrs
+import msgspec
 
 from ...audit.vocabulary import name_of
 from ...engine.op import ALL
@@ -19,10 +19,6 @@ __all__ = ["as_json"]
 
 def as_json(report: FailureReport) -> dict[str, Any]:
     """Plain dicts, lists, strings and numbers; keys in a fixed order, so equal reports encode to equal bytes."""
-    nearest = None
-    if report.nearest is not None:
-        nearest = attrs.asdict(report.nearest)
-        nearest["tape"] = [list(choice) for choice in report.nearest.tape]
     return {
         "report": "gmemsim failure",
         "schema": 1,
@@ -35,21 +31,26 @@ def as_json(report: FailureReport) -> dict[str, Any]:
         "summary": report.summary,
         "verdict": report.verdict,
         "replay": report.replay or None,
-        "moment": attrs.asdict(report.moment),
+        "moment": _plain(report.moment),
         "preemptions": report.preemptions,
         "choices": report.choices,
-        "calls": [attrs.asdict(call) for call in report.calls],
+        "calls": _plain(report.calls),
         "tasks": list(report.tasks),
         "dropped_steps": report.dropped,
         "steps": [_step(report, step) for step in report.steps],
-        "holds": [attrs.asdict(hold) for hold in report.holds],
-        "waits": [attrs.asdict(wait) for wait in report.waits],
-        "locks": [attrs.asdict(lock) for lock in report.locks],
-        "why": attrs.asdict(report.why),
-        "nearest": nearest,
+        "holds": _plain(report.holds),
+        "waits": _plain(report.waits),
+        "locks": _plain(report.locks),
+        "why": _plain(report.why),
+        "nearest": _plain(report.nearest),
         "tried": report.tried,
         "not_seen": list(report.not_seen),
     }
+
+
+def _plain(value: Any) -> Any:
+    """As it comes back from JSON."""
+    return msgspec.json.decode(msgspec.json.encode(value))
 
 
 def _step(report: FailureReport, step: Step) -> dict[str, Any]:

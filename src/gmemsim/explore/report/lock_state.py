@@ -43,6 +43,7 @@ def lock_states(recording: Recording, step: int) -> tuple[LockState, ...]:
 
 def _queue(lock: Any) -> tuple[str, ...]:
     """Names of the waiters from the head of the queue, where the lock can tell."""
+    lock = getattr(lock, "_lock", lock)  # parked on a part of it: the spinners' queue of a semaphore
     statistics = getattr(lock, "statistics", None)
     if statistics is not None:
         return tuple(statistics().waiters)

@@ -173,16 +173,20 @@ class Conflict:
 
 @attrs.frozen
 class Edge:
-    """Part of a wait-for cycle: `task` has `has` and waits for `wants`, which `holder` has.
+    """Part of a wait-for cycle: `task` waits for `wants` behind `holder`, and stands in the way of the task before it.
 
-    `took` and `asks` are the two accesses: where it took the one, and where it waits for the other. `took` is None
-    for what is not taken (an SRCU section that was entered before the run).
+    Attributes:
+        holds: `holder` has `wants`; else it is only queued in front.
+        has: what the task before waits for.
+        took: where `task` took `has`; None if it is only queued in front.
+        asks: where it waits for `wants`.
     """
 
     task: str
     wants: str
     mode: str
     holder: str
+    holds: bool
     has: str
     took: Access | None
     asks: Access

@@ -10,7 +10,7 @@ from .cells import outcome_of
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from .model import Access, FailureReport, Turn
+    from .model import Access, Edge, FailureReport, Turn
 
 __all__ = ["calls_part", "head_part", "locks_part", "nearest_part", "not_seen_part", "why_part"]
 
@@ -41,6 +41,11 @@ def _place(access: Access) -> str:
     return f"{_link(access.step)}{function}: <code>{escape(access.what)}</code>"
 
 
+def _by(edge: Edge) -> str:
+    holder = escape(edge.holder)
+    return f"which {holder} has" if edge.holds else f"for which {holder} is queued in front"
+
+
 def why_part(report: FailureReport) -> Iterator[str]:
     """The reason, with links to the steps."""
     why = report.why
@@ -64,8 +69,8 @@ def why_part(report: FailureReport) -> Iterator[str]:
                 else ""
             )
             yield (
-                f"<li><b>{escape(edge.task)}</b>{took} waits for <code>{escape(edge.wants)}</code>, which "
-                f"{escape(edge.holder)} has, at {_place(edge.asks)}</li>"
+                f"<li><b>{escape(edge.task)}</b>{took} waits for <code>{escape(edge.wants)}</code>, "
+                f"{_by(edge)}, at {_place(edge.asks)}</li>"
             )
         yield "</ul>"
     if why.more:

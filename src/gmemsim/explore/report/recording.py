@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, cast
 
 import attrs
 
-from ...audit.events import Lock, Unlock
+from ...audit.events import Contended, Lock, Unlock
 from ...audit.kvm_events import PageCacheAdd
 from ...engine.errors import TapeMismatch
 from ..failure import failure_of
@@ -170,7 +170,7 @@ class Recording:
         if label:
             function = step.happenings[-1].functions[-1:] if step.happenings else step.functions[-1:]
             self._asleep[task] = len(self.waits)
-            self.waits.append(Wait(label, task.name, task.pending.mode, step.number, 0, "".join(function)))
+            self.waits.append(Wait(label, task.name, _mode(step, label), step.number, 0, "".join(function)))
 
     def _sections(self, step: _Open) -> None:
         """SRCU read sections have no events; their ops tell."""
@@ -180,6 +180,15 @@ class Recording:
                 self._took(step.task.name, op.obj, op.mode, step.number, step.functions)
             elif op.kind == "release":
                 self._gave(step.task.name, op.obj, step.number)
+
+
+def _mode(step: _Open, label: str) -> str:
+    """In which mode the task wants what it went to sleep on: its event knows, a spinning lock's operation does not."""
+    for happening in reversed(step.happenings):
+        event = happening.event
+        if isinstance(event, Contended) and event.lock == label:
+            return event.mode
+    return step.task.pending.mode
 
 
 def record(program: Program, strategy: Strategy, max_steps: int) -> Recording:

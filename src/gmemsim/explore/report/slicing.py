@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
     from ...audit.base import Event
     from .interest import Interest
-    from .model import Conflict, Nearest, Step, Why
+    from .model import Conflict, LockState, Nearest, Step, Why
 
 __all__ = ["SMALL", "steps_that_matter"]
 
@@ -29,7 +29,7 @@ def steps_that_matter(
     interest: Interest,
     why: Why,
     nearest: Nearest | None,
-    locks: Iterable[str],
+    locks: Iterable[LockState],
     failed_at: int,
 ) -> frozenset[int]:
     """Numbers of the steps to show.
@@ -40,10 +40,14 @@ def steps_that_matter(
     """
     if len(steps) <= SMALL:
         return frozenset(step.number for step in steps)
-    labels = {*locks, *interest.labels}
+    locks = tuple(locks)
+    labels = {*(state.lock for state in locks), *interest.labels}
     kept = {failed_at, steps[0].number, steps[-1].number, *_named(why)}
     if nearest is not None:
         kept.add(nearest.step)
+    for state in locks:
+        kept.update(hold.since for hold in state.holders if hold.since)
+        kept.update(wait.since for wait in state.queue)
     if why.loop:
         kept.update(step.number for step in steps[-why.loop :])
     objects = {pair.on for pair in _pairs(why)}

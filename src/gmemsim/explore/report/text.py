@@ -141,13 +141,15 @@ def _accesses(pair: Conflict, width: int) -> Iterator[str]:
 def _edge(edge: Edge, width: int) -> Iterator[str]:
     if edge.took is not None:
         yield from _item(f"{edge.task} took {edge.has} at {_place(edge.took)}", width, 2)
-    yield from _item(
-        f"{edge.task} waits for {edge.wants}, which {edge.holder} has, at {_place(edge.asks)}", width, 2
-    )
+    yield from _item(f"{edge.task} waits for {edge.wants}, {_by(edge)}, at {_place(edge.asks)}", width, 2)
 
 
 def _brief(access: Access) -> str:
     return f"{access.task} at {_place(access)}"
+
+
+def _by(edge: Edge) -> str:
+    return f"which {edge.holder} has" if edge.holds else f"for which {edge.holder} is queued in front"
 
 
 def _place(access: Access) -> str:

@@ -172,7 +172,7 @@ def _step(track: _Track, step: Step) -> None:
         while track.open:
             track.end(late)
     elif step.waits_for:
-        track.begin(start + 1, f"waits for {step.waits_for}", "wait", {"on": step.waits_for})
+        track.begin(late, f"waits for {step.waits_for}", "wait", {"on": step.waits_for})
 
 
 def _about(step: Step) -> dict[str, Any]:

@@ -15,11 +15,14 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from ..failure import Failure
-    from .model import Call, Conflict, Hold, Step, Wait
+    from ..oracles.deadlock import WaitEdge, WaitFor
+    from .model import Call, Conflict, Step, Wait
     from .recording import Recording
 
-__all__ = ["Subject", "explain", "subject_of"]
+__all__ = ["STUCK", "Subject", "explain", "subject_of"]
 
+#: Rules of runs in which nobody can go on.
+STUCK: Final = frozenset({"deadlock", "lost_wakeup"})
 #: How many of the last steps stand for a run without end.
 _TAIL: Final = 200
 #: Objects that a rule is about beside the pages that a violation names.
@@ -62,10 +65,9 @@ def subject_of(failure: Failure, recording: Recording, calls: Sequence[Call]) ->
     interest.add_values(failure.details)
     if failure.event is not None:
         interest.add_event(failure.event)
-    for task, on, _ in failure.details.get("waits", ()):
-        interest.labels.update((on, task))
+    interest.labels.update(on for _, on, _ in failure.details.get("waits", ()))
     at = next((step for step in reversed(steps) if step.number == moment.step), None)
-    if at is not None and not interest.spans and failure.rule != "deadlock":
+    if at is not None and not interest.spans and failure.rule not in STUCK:
         interest.spans.update(interest.op_spans(at.op))
     if blamed is not None:
         for step in steps:
@@ -79,8 +81,8 @@ def subject_of(failure: Failure, recording: Recording, calls: Sequence[Call]) ->
 
 def explain(failure: Failure, subject: Subject, recording: Recording, passing: Sequence[Step] = ()) -> Why:
     """The reason, as far as the steps tell it."""
-    if failure.rule == "deadlock":
-        return _deadlock(failure, recording)
+    if failure.rule in STUCK:
+        return _stuck(failure, recording)
     if failure.rule == "step_limit":
         return _livelock(recording)
     pairs = conflicts(recording.steps, subject.interest, passing, subject.moment.step)
@@ -138,7 +140,7 @@ def _moment(failure: Failure, steps: Sequence[Step], blamed: Call | None) -> Mom
                 if happening.event == failure.event and failure.task in {"-", step.task}:
                     function = happening.functions[-1] if happening.functions else ""
                     return Moment(step.number, step.task, happening.call, event_text(failure.event), function)
-    if failure.rule == "deadlock":
+    if failure.rule in STUCK:
         return Moment(last.number, "-", 0, "", "")
     mine = next((step for step in reversed(steps) if step.task == failure.task), last)
     if failure.task == "-" and failure.kind == "rest":
@@ -174,64 +176,57 @@ def _inodes(steps: Sequence[Step]) -> set[str]:
 # -- deadlock and livelock ------------------------------------------------------------------------------
 
 
-def _deadlock(failure: Failure, recording: Recording) -> Why:
-    waits: list[tuple[str, str, tuple[str, ...]]] = list(failure.details.get("waits", ()))
-    circle = _cycle({task: holders for task, _, holders in waits})
-    if not circle:
-        text = "; ".join(f"{task} waits for {on}" for task, on, _ in waits)
-        return Why(f"No cycle: nobody is left who would wake them. {text}.")
-    wanted = {task: on for task, on, _ in waits}
-    edges = []
-    for position, task in enumerate(circle):
-        holder = circle[(position + 1) % len(circle)]
-        has = wanted[circle[position - 1]]
-        edges.append(_edge(recording, task, wanted[task], holder, has))
-    words = "; ".join(
-        f"{edge.task} has {edge.has} and waits for {edge.wants} ({edge.mode})" for edge in edges
+def _stuck(failure: Failure, recording: Recording) -> Why:
+    found: WaitFor = failure.details["wait_for"]
+    if not found.cycle:
+        return Why(_no_cycle(found, recording))
+    edges = tuple(
+        _edge(recording, edge, found.cycle[position - 1]) for position, edge in enumerate(found.cycle)
     )
-    behind = [task for task, _, _ in waits if task not in circle]
+    words = "; ".join(_words(edge, edges[position - 1]) for position, edge in enumerate(edges))
+    names = {edge.task for edge in edges}
+    behind = list(dict.fromkeys(edge.task for edge in found.edges if edge.task not in names))
     rest = f" Behind the cycle wait {', '.join(behind)}." if behind else ""
-    itself = "A task waits for itself" if len(circle) == 1 else f"A cycle of {len(circle)} tasks"
-    return Why(f"{itself}: {words}.{rest}", cycle=tuple(edges))
+    itself = "A task waits for itself" if len(edges) == 1 else f"A cycle of {len(edges)} tasks"
+    return Why(f"{itself}: {words}.{rest}", cycle=edges)
 
 
-def _cycle(graph: dict[str, tuple[str, ...]]) -> list[str]:
-    """The first cycle of the wait-for graph, in the order of the tasks."""
-    for start in graph:
-        path: list[str] = []
-        at: str | None = start
-        while at is not None and at in graph and at not in path:
-            path.append(at)
-            at = next((holder for holder in graph[at] if holder in graph), None)
-        if at is not None and at in path:
-            return path[path.index(at) :]
-    return []
+def _words(edge: Edge, before: Edge) -> str:
+    if edge.has == edge.wants and not before.holds:
+        return f"{edge.task} is queued for {edge.wants} ({edge.mode})"
+    has = "has" if before.holds else "is queued in front for"
+    return f"{edge.task} {has} {edge.has} and waits for {edge.wants} ({edge.mode})"
 
 
-def _edge(recording: Recording, task: str, wants: str, holder: str, has: str) -> Edge:
-    wait: Wait | None = None
-    for one in recording.waits:
-        if one.task == task and one.on == wants and not one.until:
-            wait = one
-    hold: Hold | None = None
-    for held in recording.holds:
-        if held.task == task and held.lock == has and not held.until:
-            hold = held
-            break
+def _no_cycle(found: WaitFor, recording: Recording) -> str:
+    if found.lost:
+        lost = "; ".join(f"{task} sleeps on {on}" for task, on in found.lost)
+        return f"A wake-up was lost: {lost}, and nothing stands in the way."
+    waits = "; ".join(f"{wait.task} waits for {wait.on}" for wait in recording.waits if not wait.until)
+    over = sorted(
+        {edge.behind for edge in found.edges} & {step.task for step in recording.steps if step.finished}
+    )
+    ended = f" {' and '.join(over)} ended without giving it back." if over else ""
+    return f"No cycle: nobody is left who would wake them. {waits}.{ended}"
+
+
+def _edge(recording: Recording, found: WaitEdge, before: WaitEdge) -> Edge:
+    """One edge; `before` is the one whose task waits for this one's."""
+    task, has = found.task, before.on
+    wait = next(
+        (one for one in recording.waits if (one.task, one.on, one.until) == (task, found.on, 0)), None
+    )
     steps = recording.steps
-    asks = _asks(steps, wait, task, wants)
+    asks = _asks(steps, wait, task, found.on)
     took = None
-    if hold is not None:
-        step = steps[hold.since - 1]
-        took = Access(
-            hold.since,
-            task,
-            step.then,
-            op_text(step.op, step.primitive),
-            hold.function,
-            access_of(step).mirrors,
-        )
-    return Edge(task, wants, wait.mode if wait is not None else "?", holder, has, took, asks)
+    if before.as_holder:
+        holds = (one for one in recording.holds if (one.task, one.lock, one.until) == (task, has, 0))
+        hold = next(holds, None)
+        if hold is not None:
+            step = steps[hold.since - 1]
+            what = op_text(step.op, step.primitive)
+            took = Access(hold.since, task, step.then, what, hold.function, access_of(step).mirrors)
+    return Edge(task, found.on, found.mode, found.behind, found.as_holder, has, took, asks)
 
 
 def _asks(steps: Sequence[Step], wait: Wait | None, task: str, wants: str) -> Access:
