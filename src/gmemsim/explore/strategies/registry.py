@@ -1,0 +1,73 @@
+"""Strategies by the names that they have on the command line."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from importlib import import_module
+from typing import TYPE_CHECKING, Final, cast
+
+if TYPE_CHECKING:
+    from .base import SearchStrategy
+
+__all__ = ["STRATEGIES", "make_strategy"]
+
+#: By name: module, class, and whether it takes a seed and a number (`pct:3`).
+_WHERE: Final[dict[str, tuple[str, str, bool, bool]]] = {
+    "portfolio": ("portfolio", "Portfolio", True, False),
+    "random": ("random_walk", "RandomWalk", True, False),
+    "pos": ("pos", "Pos", True, False),
+    "pct": ("pct", "Pct", True, True),
+    "surw": ("surw", "Surw", True, False),
+    "preemption": ("preemption_bound", "PreemptionBound", False, True),
+    "delay": ("delay_bound", "DelayBound", False, True),
+    "dfs": ("dfs", "DepthFirst", False, False),
+    "dpor": ("dpor", "Dpor", False, False),
+    "stateful": ("stateful", "Stateful", False, False),
+}
+
+
+class _Classes(Mapping[str, "type[SearchStrategy]"]):
+    """The classes, imported when asked for: a run needs one of them."""
+
+    def __getitem__(self, name: str) -> type[SearchStrategy]:
+        module, cls, _, _ = _WHERE[name]
+        return cast("type[SearchStrategy]", getattr(import_module(f".{module}", __package__), cls))
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(_WHERE)
+
+    def __len__(self) -> int:
+        return len(_WHERE)
+
+
+#: By name, the default first.
+STRATEGIES: Final[Mapping[str, type[SearchStrategy]]] = _Classes()
+
+
+def make_strategy(spec: str, seed: int = 0) -> SearchStrategy:
+    """The strategy that `spec` (`portfolio`, `pct:3`, `preemption:2`, …) names.
+
+    Args:
+        seed: for those that draw; the others do without.
+
+    Raises:
+        ValueError: there is none of that name, or it does not take that number.
+    """
+    name, colon, number = spec.partition(":")
+    if name not in _WHERE:
+        raise ValueError(f"no strategy {spec!r}: there are {_names()}")
+    _, _, seeded, numbered = _WHERE[name]
+    arguments = [seed] if seeded else []
+    if colon:
+        if not numbered:
+            raise ValueError(
+                f"the strategy {name} takes no number, but it says {spec!r}: there are {_names()}"
+            )
+        if not (number.isascii() and number.isdigit()):
+            raise ValueError(f"{number!r} in {spec!r} is no number: there are {_names()}")
+        arguments.append(int(number))
+    return STRATEGIES[name](*arguments)
+
+
+def _names() -> str:
+    return ", ".join(f"{name}[:N]" if numbered else name for name, (_, _, _, numbered) in _WHERE.items())
