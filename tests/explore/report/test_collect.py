@@ -67,18 +67,22 @@ def test_not_reproduced() -> None:
         report_failure(repaired, one)
 
 
-def test_steps_beyond_the_limit_are_dropped(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The last ones are kept, under their numbers."""
-    monkeypatch.setattr("gmemsim.explore.report.collect.KEPT", 100)
-    made = report_failure(*found("livelock"), tries=0)
-    assert made.dropped == 700
-    assert [step.number for step in made.steps] == list(range(701, 801))
+def test_steps_by_number() -> None:
+    """From 1 to the last; nothing beyond."""
+    made = report("livelock")
     step = made.step(750)
     assert step is not None
     assert step.number == 750
-    assert made.step(700) is None
+    assert made.step(0) is None
     assert made.step(801) is None
-    assert min(made.shown) > 700
+
+
+def test_long_slices_are_cut(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of a loop its begin and its end are shown, and always the failure."""
+    monkeypatch.setattr("gmemsim.explore.report.slicing.LARGEST", 8)
+    made = report_failure(*found("recheck"), tries=0)
+    assert len(made.shown) < len(report("recheck").shown)
+    assert {1, 2, 41} <= made.shown
 
 
 # -- the workload --------------------------------------------------------------------------------------

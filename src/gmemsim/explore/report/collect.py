@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
+from ...engine.errors import StepLimit
 from ...engine.strategy import ReplayStrategy
 from ...engine.tape import Tape
 from ..oracles.rules import RULES
@@ -22,10 +23,7 @@ if TYPE_CHECKING:
     from .model import Moment
     from .recording import Recording
 
-__all__ = ["KEPT", "NotReproduced", "report_failure"]
-
-#: Steps that a report keeps: the last ones, if a run has more.
-KEPT: Final = 2_000
+__all__ = ["NotReproduced", "report_failure"]
 
 _SAYS: Final = {
     "deadlock": (
@@ -68,8 +66,9 @@ def report_failure(program: Program, found: Found, replay: str = "", *, tries: i
         TapeMismatch: the tape does not fit the program.
     """
     failure = found.failure
-    livelock = failure.rule == "step_limit"
-    limit = max(found.steps - 1, 1) if livelock else max(20_000, 4 * found.steps)
+    error = failure.error
+    # A livelock is shown again by the limit that it was found with.
+    limit = error.steps if isinstance(error, StepLimit) else max(20_000, 4 * found.steps)
     failing = record(program, ReplayStrategy(Tape(found.tape.raw)), limit)
     again = failing.failure
     if again is None or again.signature != failure.signature:
@@ -84,7 +83,6 @@ def report_failure(program: Program, found: Found, replay: str = "", *, tries: i
     locks = lock_states(failing, subject.moment.step)
     shown_steps = steps_that_matter(failing.steps, subject.interest, why, nearest, locks, subject.moment.step)
     says, source = _rule(again.rule)
-    dropped = max(0, len(failing.steps) - KEPT)
     choices = failing.engine.tape.raw
     preemptions = sum(1 for step in failing.steps if step.preempted)
     return FailureReport(
@@ -99,9 +97,8 @@ def report_failure(program: Program, found: Found, replay: str = "", *, tries: i
         replay=replay,
         calls=calls,
         tasks=tuple(task.name for task in failing.engine.tasks),
-        steps=tuple(failing.steps[dropped:]),
-        dropped=dropped,
-        shown=frozenset(number for number in shown_steps if number > dropped),
+        steps=tuple(failing.steps),
+        shown=shown_steps,
         preemptions=preemptions,
         choices=len(choices),
         holds=tuple(failing.holds),

@@ -85,7 +85,7 @@ def _json(data: Any) -> str:
 
 
 def _rows(report: FailureReport) -> list[Step]:
-    last = len(report.steps) + report.dropped - ROWS
+    last = len(report.steps) - ROWS
     linked = {access.step for pair in report.why.more for access in (pair.first, pair.second)}
     wanted = report.shown | linked
     return [step for step in report.steps if step.number in wanted or step.number > last]
@@ -124,7 +124,7 @@ class _Bars:
 
 
 def _lanes(report: FailureReport, rows: list[Step]) -> Iterator[str]:
-    total = len(report.steps) + report.dropped
+    total = len(report.steps)
     bars = _Bars(report)
     yield "<h2>What happened</h2>"
     yield '<div class="bar">'

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
@@ -14,7 +14,10 @@ from .words import fields_of, op_text
 if TYPE_CHECKING:
     from .model import FailureReport, Happening, Step
 
-__all__ = ["as_json"]
+__all__ = ["STEPS", "as_json"]
+
+#: Steps that the document has beside those that matter: the last ones; `length` says how many there were.
+STEPS: Final = 1_000
 
 
 def as_json(report: FailureReport) -> dict[str, Any]:
@@ -36,8 +39,8 @@ def as_json(report: FailureReport) -> dict[str, Any]:
         "choices": report.choices,
         "calls": _plain(report.calls),
         "tasks": list(report.tasks),
-        "dropped_steps": report.dropped,
-        "steps": [_step(report, step) for step in report.steps],
+        "length": len(report.steps),
+        "steps": [_step(report, step) for step in _kept(report)],
         "holds": _plain(report.holds),
         "waits": _plain(report.waits),
         "locks": _plain(report.locks),
@@ -51,6 +54,12 @@ def as_json(report: FailureReport) -> dict[str, Any]:
 def _plain(value: Any) -> Any:
     """As it comes back from JSON."""
     return msgspec.json.decode(msgspec.json.encode(value))
+
+
+def _kept(report: FailureReport) -> list[Step]:
+    """All steps; of a long run those that matter, and the last ones."""
+    last = len(report.steps) - STEPS
+    return [step for step in report.steps if step.number > last or step.number in report.shown]
 
 
 def _step(report: FailureReport, step: Step) -> dict[str, Any]:

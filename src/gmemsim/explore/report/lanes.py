@@ -16,7 +16,6 @@ __all__ = ["lanes"]
 
 #: Narrower columns than this are no columns.
 _NARROW: Final = 22
-_GUTTER: Final = 9
 _BETWEEN: Final = " │ "
 _ASLEEP: Final = "┆"
 
@@ -29,25 +28,27 @@ def lanes(report: FailureReport, width: int, paint: Callable[[str, str], str]) -
         paint: `paint(text, sort)` colours a text, or returns it as it is.
     """
     count = max(len(report.tasks), 1)
-    column = (width - _GUTTER - len(_BETWEEN) * (count - 1)) // count
+    digits = max(3, len(str(len(report.steps))))
+    gutter = digits + 6
+    column = (width - gutter - len(_BETWEEN) * (count - 1)) // count
     asleep: set[str] = set()
     rows = list(_rows(report))
     used: set[str] = set()
     if column >= _NARROW:
         names = _BETWEEN.join(f"{name[:column]:<{column}}" for name in report.tasks)
-        yield paint(f"{'step':>{_GUTTER - 3}}   {names}".rstrip(), "head")
+        yield paint(f"{'step':>{gutter - 3}}   {names}".rstrip(), "head")
     for row in rows:
         if isinstance(row, int):
-            yield paint(f"{'…':>{_GUTTER - 3}}   {row} step{'' if row == 1 else 's'} left out", "dim")
+            yield paint(f"{'…':>{gutter - 3}}   {row} step{'' if row == 1 else 's'} left out", "dim")
             continue
         step, lines, woken = row
         asleep -= woken
         marks = marks_of(report, step)
         used.update(marks)
         if column >= _NARROW:
-            yield from _columns(report, step, lines, marks, column, asleep, paint)
+            yield from _columns(report, step, lines, marks, (digits, column), asleep, paint)
         else:
-            yield from _listed(step, lines, marks, width, paint)
+            yield from _listed(step, lines, f"{marks:<3}{step.number:>{digits}}", width, paint)
         if step.waits_for:
             asleep.add(step.task)
     legend = [f"{mark} {says}" for mark, says in MARKS.items() if mark in used]
@@ -59,7 +60,7 @@ def lanes(report: FailureReport, width: int, paint: Callable[[str, str], str]) -
 
 def _rows(report: FailureReport) -> Iterator[tuple[Step, list[Line], set[str]] | int]:
     """Steps that matter with their lines and who was woken since the row above; numbers for those left out."""
-    left_out = report.dropped
+    left_out = 0
     functions: dict[str, str] = {}
     woken: set[str] = set()
     for step in report.steps:
@@ -83,13 +84,14 @@ def _columns(
     step: Step,
     lines: list[Line],
     marks: str,
-    column: int,
+    sizes: tuple[int, int],
     asleep: set[str],
     paint: Callable[[str, str], str],
 ) -> Iterator[str]:
+    digits, column = sizes
     at = report.tasks.index(step.task)
     for number, (text, sort) in enumerate(_wrapped(lines, column)):
-        gutter = f"{marks:<3}{step.number:>3}   " if not number else " " * _GUTTER
+        gutter = f"{marks:<3}{step.number:>{digits}}   " if not number else " " * (digits + 6)
         cells = []
         for position, task in enumerate(report.tasks):
             if position == at:
@@ -100,11 +102,12 @@ def _columns(
 
 
 def _listed(
-    step: Step, lines: list[Line], marks: str, width: int, paint: Callable[[str, str], str]
+    step: Step, lines: list[Line], start: str, width: int, paint: Callable[[str, str], str]
 ) -> Iterator[str]:
-    yield paint(f"{marks:<3}{step.number:>3} {step.task}", "mark")
-    for text, sort in _wrapped(lines, max(width - 7, 16)):
-        yield f"       {paint(text, sort)}"
+    yield paint(f"{start} {step.task}", "mark")
+    indent = " " * (len(start) + 1)
+    for text, sort in _wrapped(lines, max(width - len(indent), 16)):
+        yield f"{indent}{paint(text, sort)}"
 
 
 def _wrapped(lines: list[Line], width: int) -> Iterator[tuple[str, str]]:

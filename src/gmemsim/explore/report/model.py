@@ -286,7 +286,7 @@ class FailureReport:
         replay: the token; empty if there is none.
         calls: the workload, setup first.
         tasks: names, in the order of their columns.
-        steps: all of them, or the last ones; `dropped` says how many came before.
+        steps: all of them; number n is at n - 1.
         shown: numbers of the steps that matter.
         preemptions: choices that stopped a task that could go on.
         choices: length of the tape.
@@ -310,7 +310,6 @@ class FailureReport:
     calls: tuple[Call, ...]
     tasks: tuple[str, ...]
     steps: tuple[Step, ...]
-    dropped: int
     shown: frozenset[int]
     preemptions: int
     choices: int
@@ -324,6 +323,5 @@ class FailureReport:
     not_seen: tuple[str, ...] = NOT_SEEN
 
     def step(self, number: int) -> Step | None:
-        """The step of that number, if it was kept."""
-        position = number - self.dropped - 1
-        return self.steps[position] if 0 <= position < len(self.steps) else None
+        """The step of that number, if there is one."""
+        return self.steps[number - 1] if 1 <= number <= len(self.steps) else None

@@ -15,10 +15,12 @@ if TYPE_CHECKING:
     from .interest import Interest
     from .model import Conflict, LockState, Nearest, Step, Why
 
-__all__ = ["SMALL", "steps_that_matter"]
+__all__ = ["LARGEST", "SMALL", "steps_that_matter"]
 
 #: A run of so few steps is shown whole.
 SMALL: Final = 16
+#: More steps than this are not read; the middle is left out.
+LARGEST: Final = 240
 #: Always of note, whatever they are about.
 _NOTABLE: Final = (FaultInjected, IllegalAccess, SignalSent)
 _LOCKS: Final = (Contended, Lock, Unlock)
@@ -64,6 +66,11 @@ def steps_that_matter(
             or (step.op.mode == "w" and interest.op(step.op) and step.op.kind in {"rmw", "store"})
         ):
             kept.add(step.number)
+    named = frozenset(_named(why)) | {failed_at}
+    if len(kept) > LARGEST:
+        # A loop: how it began, and how it ended.
+        in_order = sorted(kept)
+        kept = {*in_order[: LARGEST // 2], *in_order[-LARGEST // 4 :], *named}
     # To say that one step is left out takes as much room as the step.
     kept |= {number + 1 for number in kept if number + 2 in kept}
     return frozenset(kept)

@@ -81,7 +81,7 @@ def _item(text: str, width: int, depth: int = 1) -> Iterator[str]:
 
 
 def _shown(report: FailureReport) -> str:
-    total = len(report.steps) + report.dropped
+    total = len(report.steps)
     return f"{len(report.shown)} of {total} steps" if len(report.shown) < total else f"all {total} steps"
 
 

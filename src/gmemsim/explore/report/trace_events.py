@@ -79,7 +79,7 @@ def _lanes(report: FailureReport) -> dict[tuple[str, str], int]:
 
 def _end(report: FailureReport) -> int:
     """The time at which the run is over."""
-    return report.dropped + len(report.steps) + 1
+    return len(report.steps) + 1
 
 
 class _Track:
@@ -235,7 +235,7 @@ def _wakes(report: FailureReport) -> Iterator[Record]:
         woken = [
             wait.until for wait in report.waits if wait.task == step.task and 0 < wait.until < step.number
         ]
-        if woken and woken[-1] > report.dropped:
+        if woken:
             base = {"pid": _TASKS, "name": "wakes", "cat": "wake", "id": step.number}
             yield {"ph": "s", "tid": numbers[step.woken_by], "ts": woken[-1], **base}
             yield {"ph": "f", "bp": "e", "tid": numbers[step.task], "ts": step.number, **base}

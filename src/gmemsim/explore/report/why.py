@@ -67,7 +67,7 @@ def subject_of(failure: Failure, recording: Recording, calls: Sequence[Call]) ->
         interest.add_event(failure.event)
     interest.labels.update(on for _, on, _ in failure.details.get("waits", ()))
     at = next((step for step in reversed(steps) if step.number == moment.step), None)
-    if at is not None and not interest.spans and failure.rule not in STUCK:
+    if at is not None and not interest.spans and failure.rule not in {*STUCK, "step_limit"}:
         interest.spans.update(interest.op_spans(at.op))
     if blamed is not None:
         for step in steps:
@@ -243,5 +243,9 @@ def _livelock(recording: Recording) -> Why:
     loops = ", ".join(f"{task} in {function} ({count})" for (task, function), count in where.most_common(6))
     asleep = [f"{wait.task} for {wait.on}" for wait in recording.waits if not wait.until]
     rest = f" Meanwhile there wait: {', '.join(asleep)}." if asleep else ""
+    could = Counter(other for step in tail for other in step.others)
+    starved = sorted(task for task, count in could.items() if count * 10 >= len(tail) * 9)
+    if starved:
+        rest += f" Meanwhile {' and '.join(starved)} could run and was hardly ever chosen: the schedule is unfair."
     text = f"No end in sight; the last {len(tail)} steps were {loops}.{rest}"
     return Why(text, loop=min(_ROUND, len(tail)))
