@@ -33,16 +33,16 @@ class Measure:
 
     Attributes:
         preemptions: switches away from a task that could have gone on.
-        deviations: choices other than the dull one, faults included.
         steps: resumptions of tasks.
         switches: steps of another task than the step before.
+        deviations: choices other than the dull one, faults included.
         choices: draws on the tape.
     """
 
     preemptions: int
-    deviations: int
     steps: int
     switches: int
+    deviations: int
     choices: int
 
 
@@ -51,11 +51,12 @@ class StepCounter:
 
     Attributes:
         order: name of the task of each step.
+        preempted: numbers of the steps before which a task was preempted.
     """
 
     def __init__(self, engine: Engine) -> None:
         self.order: list[str] = []
-        self.preemptions = 0
+        self.preempted: list[int] = []
         self.switches = 0
         self._engine = engine
         self._last: Task | None = None
@@ -65,7 +66,8 @@ class StepCounter:
         last = self._last
         if last is not None and task is not last:
             self.switches += 1
-            self.preemptions += not last.done and last.parked_on is None and last.pending.kind != "sleep"
+            if not last.done and last.parked_on is None and last.pending.kind != "sleep":
+                self.preempted.append(len(self.order))
         self._last = task
         self.order.append(task.name)
 
@@ -73,7 +75,7 @@ class StepCounter:
         """What was counted so far."""
         raw = self._engine.tape.raw
         deviations = sum(1 for choice in raw if choice[3])
-        return Measure(self.preemptions, deviations, len(self.order), self.switches, len(raw))
+        return Measure(len(self.preempted), len(self.order), self.switches, deviations, len(raw))
 
 
 @attrs.frozen
@@ -83,12 +85,14 @@ class Attempt:
     Attributes:
         failure: what was wrong; None: nothing, or the strategy cut it short (`pruned`).
         order: name of the task of each step.
+        preempted: numbers of the steps before which a task was preempted.
     """
 
     run: Run
     failure: Failure | None
     measure: Measure
     order: tuple[str, ...]
+    preempted: tuple[int, ...]
     pruned: bool = False
 
     @property
@@ -120,7 +124,7 @@ def attempt(
         pruned = True
     except Exception as error:  # whatever model code raises is a failure
         failure = failure_of(error)
-    return Attempt(run, failure, counter.result(), tuple(counter.order), pruned)
+    return Attempt(run, failure, counter.result(), tuple(counter.order), tuple(counter.preempted), pruned)
 
 
 def measure(program: Program, tape: Tape, *, max_steps: int = 20_000) -> Measure:

@@ -1,0 +1,96 @@
+"""Make a failure small: first the workload, then the schedule.
+
+What is kept is the failure's signature (rule and kind), so a shrunk run shows the same kind of failure, not necessarily
+the same cause. The result is small, not minimal: the moves are greedy and the number of runs is bounded. Everything is
+deterministic.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import attrs
+
+from .lenient import LenientReplay
+from .measure import Measure, attempt
+from .program import ScenarioProgram
+from .search import Found
+from .shrink_schedule import shrink_schedule
+from .shrink_try import Judge
+from .shrink_workload import shrink_workload
+from .workload_tables import operations
+
+if TYPE_CHECKING:
+    from .measure import Attempt
+    from .program import Program
+
+__all__ = ["ATTEMPTS", "Shrunk", "shrink"]
+
+#: Runs that a shrinker makes at most.
+ATTEMPTS = 2_000
+#: A candidate that takes this many times the steps is given up.
+_SLOWER = 4
+
+
+@attrs.frozen(kw_only=True)
+class Shrunk:
+    """A smaller failure.
+
+    Attributes:
+        program: with the smaller workload.
+        found: the run; its tape replays on `program`, strictly.
+        before, after: sizes of the two runs.
+        operations_before, operations_after: calls of the workload; 0 for a program in Python.
+        attempts: runs that were made.
+        finished: no move helped any more; False: the budget was spent first.
+    """
+
+    program: Program
+    found: Found
+    before: Measure
+    after: Measure
+    operations_before: int
+    operations_after: int
+    attempts: int
+    finished: bool
+
+
+def shrink(program: Program, found: Found, *, attempts: int = ATTEMPTS, max_steps: int = 20_000) -> Shrunk:
+    """Make `found`, a failing run of `program`, smaller.
+
+    Args:
+        attempts: runs to make at most; 0 only measures.
+        max_steps: as in the search that found it.
+
+    Raises:
+        ValueError: the tape does not fail on this program in that way.
+    """
+    first = attempt(program, LenientReplay(found.tape), max_steps=max_steps)
+    signature = found.failure.signature
+    if first.failure is None or first.failure.signature != signature:
+        raise ValueError(f"the tape does not show {' '.join(signature).rstrip()} on {program.name}")
+    slow = signature[0] == "step_limit"
+    limit = max_steps if slow else min(max_steps, _SLOWER * first.measure.steps + 2_000)
+    small: Program = program
+    best: Attempt = first
+    before = after = 0
+    judge = Judge(signature, attempts * 2 // 3, limit)
+    if isinstance(program, ScenarioProgram):
+        before = after = operations(program)
+        shrunk, best = shrink_workload(program, first, judge)
+        small = shrunk
+        after = operations(shrunk)
+    finished = not judge.spent
+    judge.limit = attempts
+    best = shrink_schedule(small, best, judge)
+    assert best.failure is not None
+    return Shrunk(
+        program=small,
+        found=Found(best.failure, best.tape, found.schedule, best.measure.steps),
+        before=first.measure,
+        after=best.measure,
+        operations_before=before,
+        operations_after=after,
+        attempts=judge.attempts,
+        finished=finished and not judge.spent,
+    )

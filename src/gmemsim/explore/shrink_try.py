@@ -1,0 +1,90 @@
+"""The judge of a shrinker: run a candidate, within a budget, and keep it only if it fails in the same way."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from ..engine.strategy import RandomStrategy
+from ..scenarios.errors import ScenarioError
+from .lenient import LenientReplay
+from .measure import attempt
+from .shrink_strategies import FewPreemptions, InOrder
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from ..engine.strategy import Strategy
+    from ..engine.tape import Tape
+    from .measure import Attempt
+    from .program import Program
+
+__all__ = ["Judge"]
+
+#: Runs of the short search for a workload whose schedule no longer fits.
+_SEARCH = 24
+#: Steps of an average run, for the budget: a livelock takes longer, and must not take all day.
+_STEPS = 500
+
+
+class Judge:
+    """Runs candidates.
+
+    Args:
+        signature: what a candidate has to fail with.
+        limit: runs that it may make; together they may take 500 steps for each.
+        max_steps: of one run.
+
+    Attributes:
+        attempts, steps: so far.
+    """
+
+    def __init__(self, signature: tuple[str, str], limit: int, max_steps: int) -> None:
+        self.signature = signature
+        self.limit = limit
+        self.max_steps = max_steps
+        self.attempts = 0
+        self.steps = 0
+
+    @property
+    def spent(self) -> bool:
+        """No more runs."""
+        return self.attempts >= self.limit or self.steps >= _STEPS * self.limit
+
+    def run(self, program: Program, strategy: Strategy) -> Attempt | None:
+        """The run, if it failed in the same way and there was budget for it."""
+        try:
+            return self._run(program, strategy)
+        except ScenarioError:
+            return None
+
+    def _run(self, program: Program, strategy: Strategy) -> Attempt | None:
+        if self.spent:
+            return None
+        self.attempts += 1
+        done = attempt(program, strategy, max_steps=self.max_steps)
+        self.steps += done.measure.steps
+        if done.failure is None or done.failure.signature != self.signature:
+            return None
+        return done
+
+    def find(self, program: Program, tape: Tape, order: tuple[str, ...]) -> Attempt | None:
+        """A failing run of another workload, from a schedule that failed before: as it is, or by a short search."""
+        for make in self._ways(tape, order):
+            try:
+                done = self._run(program, make())
+            except ScenarioError:
+                # It cannot be built: no schedule will change that.
+                return None
+            if done is not None or self.spent:
+                return done
+        return None
+
+    @staticmethod
+    def _ways(tape: Tape, order: tuple[str, ...]) -> Iterator[Callable[[], Strategy]]:
+        yield lambda: LenientReplay(tape)
+        yield lambda: InOrder(order, tape)
+        for seed in range(_SEARCH):
+            if seed % 4 == 3:
+                yield lambda seed=seed: RandomStrategy(seed)  # type: ignore[misc] # bound early
+            else:
+                yield lambda seed=seed: FewPreemptions(seed, seed % 4, len(order), tape)  # type: ignore[misc]
