@@ -31,6 +31,7 @@ class Mutex:
         "_handoff_to",
         "_release",
         "_since",
+        "_try",
         "_wait",
         "_waiters",
         "cls",
@@ -46,6 +47,7 @@ class Mutex:
         self._since = 0
         self._waiters: deque[Task] = deque()
         self._acquire = Op("acquire", label)
+        self._try = Op("try", label)
         self._wait = Op("wait", label)
         self._release = Op("release", label)
 
@@ -84,7 +86,7 @@ class Mutex:
     async def trylock(self, t: Task) -> bool:
         """`mutex_trylock`: take the lock if it is free, never wait."""
         if t.traps:
-            await t.point(self._acquire)
+            await t.point(self._try)
         if self.owner is not None or self._handoff_to is not None:
             return False
         self._take(t)
