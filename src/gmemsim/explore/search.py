@@ -7,6 +7,7 @@ and no run that met the step limit; what the strategy leaves out on purpose is i
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from time import monotonic
 from typing import TYPE_CHECKING, Literal, Protocol, cast
 
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
     from .program import Program, Run
     from .strategies.base import SearchStrategy
 
-__all__ = ["Found", "Limits", "Observer", "SearchResult", "Stopped", "search", "watch_events"]
+__all__ = ["Found", "Judge", "Limits", "Observer", "SearchResult", "Stopped", "search", "watch_events"]
 
 #: Why a search ended: something was found; the strategy has nothing left; a limit; Ctrl-C.
 Stopped = Literal["violation", "exhausted", "schedules", "seconds", "interrupted"]
@@ -45,6 +46,13 @@ class Limits:
     schedules: int | None = 10_000
     seconds: float | None = None
     steps: int = 20_000
+
+
+class Judge(Protocol):
+    """Looks at a failure once more."""
+
+    def __call__(self, program: Program, failure: Failure, tape: Tape, steps: int) -> Failure | None:
+        """What it really is; None: nothing. `steps` is the number of resumptions in the run."""
 
 
 class Observer(Protocol):
@@ -90,6 +98,7 @@ class SearchResult:
         stopped: why it ended.
         found: the runs that failed, first of each signature, in the order in which they were found.
         outcomes: how often each final outcome was seen, if the search was asked to collect them.
+        dismissed: failures that the judge said are none; a search with one is not complete if it was a step limit.
     """
 
     strategy: str
@@ -103,6 +112,7 @@ class SearchResult:
     stopped: Stopped
     found: tuple[Found, ...]
     outcomes: dict[str, int]
+    dismissed: int = 0
 
 
 @attrs.define
@@ -115,6 +125,7 @@ class State:
     depth: int = 0
     began: float = attrs.field(factory=monotonic)
     step_limits: int = 0
+    dismissed: int = 0
     found: dict[tuple[str, str], Found] = attrs.field(factory=dict)
     outcomes: dict[str, int] = attrs.field(factory=dict)
 
@@ -138,6 +149,7 @@ def search(
     progress: Callable[[State], object] | None = None,
     keep_going: bool = False,
     collect_outcomes: bool = False,
+    judge: Judge | None = None,
 ) -> SearchResult:
     """Run `program` again and again under `strategy`.
 
@@ -145,6 +157,7 @@ def search(
         progress: called after every run.
         keep_going: go on after a failure; the first run of each signature is kept.
         collect_outcomes: count final outcomes of runs that ended well, and signatures of those that did not.
+        judge: has the last word on a failure (`oracles.livelock.judge`); None from it: it is none.
 
     Raises:
         Exception: what building a run raises (`ScenarioError`, …), and `TapeMismatch` if the program is not
@@ -166,7 +179,9 @@ def search(
             if not strategy.begin(run.engine):
                 break
             state.schedules += 1
-            failure = _one(run, state, observers, collect_outcomes)
+            failure = _one(
+                run, state, observers, collect_outcomes, None if judge is None else partial(judge, program)
+            )
             if progress is not None:
                 progress(state)
             if failure is not None and not keep_going:
@@ -186,10 +201,17 @@ def search(
         stopped=stopped,
         found=tuple(state.found.values()),
         outcomes=state.outcomes,
+        dismissed=state.dismissed,
     )
 
 
-def _one(run: Run, state: State, observers: tuple[Observer, ...], collect: bool) -> Failure | None:
+def _one(
+    run: Run,
+    state: State,
+    observers: tuple[Observer, ...],
+    collect: bool,
+    judge: Callable[[Failure, Tape, int], Failure | None] | None,
+) -> Failure | None:
     for observer in observers:
         observer.attach(run)
     failure: Failure | None = None
@@ -205,6 +227,10 @@ def _one(run: Run, state: State, observers: tuple[Observer, ...], collect: bool)
         failure = failure_of(error)
         state.step_limits += isinstance(error, StepLimit)
     engine = run.engine
+    if failure is not None and judge is not None:
+        judged = judge(failure, engine.tape, engine.steps)
+        state.dismissed += judged is None
+        failure = judged
     state.steps += engine.steps
     state.pruned += pruned
     state.depth = max(state.depth, len(engine.tape))

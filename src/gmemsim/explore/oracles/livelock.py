@@ -1,0 +1,190 @@
+"""Runs that do not end: a livelock, a schedule that no scheduler would make, or just a limit set too low.
+
+A strategy may let one task spin for ever while the task that it waits for is never run. Such a run says nothing about
+the kernel, whose scheduler is fair: every task that can run does so after a while. So a run that met the step limit is
+replayed and then carried on fairly, round robin. What that comes to decides:
+
+* it ends: the schedule was unfair, and there is nothing to report;
+* it goes on, and calls still end: the limit is too low for the workload;
+* it goes on, and in all that time no call ends and no task finishes: a livelock.
+
+Round robin is tried with several lengths of turn, as tasks in lockstep can miss each other for ever where any other
+rhythm would let one through; a livelock survives them all. That is evidence from a bounded continuation, and no more.
+
+Source: fair schedules and the liveness check by bounded execution are those of Musuvathi and Qadeer, "Fair stateless
+model checking", PLDI 2008; that a call ends is what they call progress.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import TYPE_CHECKING, Final, Literal
+
+import attrs
+
+from ...engine.errors import StepLimit, TapeMismatch
+from ..failure import Failure, failure_of, lock_class
+
+if TYPE_CHECKING:
+    from ...engine.engine import Engine
+    from ...engine.tape import Tape
+    from ...engine.task import Task
+    from ..program import Program
+
+__all__ = ["FAIR_STEPS", "Liveness", "ThenFair", "carry_on", "judge"]
+
+#: Steps of the fair continuation. The longest call of the model takes a few hundred.
+FAIR_STEPS: Final = 4_000
+#: Steps of one turn, one continuation each.
+TURNS: Final = (1, 3, 50)
+#: Every so many times a draw that is not a fault is answered other than with 0: a deadline passes at some time.
+_RARELY: Final = 5
+
+
+@attrs.frozen(kw_only=True)
+class Liveness:
+    """What a fair continuation came to.
+
+    Attributes:
+        verdict: see the module; `unfair` also if the continuation failed in another way, which is then `failure`.
+        turn: length of turn that decided; 0: all.
+        loop: task and operation (`load vm0.seq`) by how often in the continuation, if it did not end.
+        asleep: tasks that waited at its end, and what for.
+        failure: how the continuation failed.
+    """
+
+    verdict: Literal["livelock", "unfair", "long"]
+    turn: int
+    loop: tuple[tuple[str, str, int], ...] = ()
+    asleep: tuple[tuple[str, str], ...] = ()
+    failure: Failure | None = None
+
+
+class ThenFair:
+    """A strategy: a tape to its end, then turns of equal length in a circle."""
+
+    def __init__(self, tape: Tape, turn: int) -> None:
+        self._raw = list(tape.raw)
+        self._turn = turn
+        self._at = 0
+        self._left = turn
+        self._count: Counter[str] = Counter()
+        self.engine: Engine | None = None
+        #: Steps of the continuation so far.
+        self.fair = 0
+        #: Step of the continuation at which a call or a task ended last.
+        self.progress = 0
+        self.loop: Counter[tuple[str, str]] = Counter()
+        self._state: list[tuple[int, bool]] = []
+
+    def begin(self, engine: Engine) -> bool:
+        """Start the run."""
+        self.engine = engine
+        engine.watch_steps(self._step)
+        return True
+
+    def pick(self, runnable: list[Task], current: Task | None) -> int:
+        """Who runs next."""
+        if self._at < len(self._raw):
+            return self._recorded("sched", len(runnable))
+        if current is not None and self._left:
+            self._left -= 1
+            return 0
+        self._left = self._turn - 1
+        last = -1 if runnable[0].engine.current is None else runnable[0].engine.current.ident
+        chosen = next((task for task in runnable if task.ident > last), runnable[0])
+        if current is None:
+            return runnable.index(chosen)
+        # Answer 0 is the current task, and the oldest takes its place in the order.
+        return 0 if chosen is current else runnable.index(chosen if chosen is not runnable[0] else current)
+
+    def draw(self, task: Task, label: str, bound: int) -> int:
+        """Any other choice: no fault, and otherwise mostly 0."""
+        if self._at < len(self._raw):
+            return self._recorded(label, bound)
+        if label in task.engine.faults:
+            return 0
+        self._count[label] += 1
+        count = self._count[label]
+        return 0 if count % _RARELY else count // _RARELY % bound
+
+    def _recorded(self, label: str, bound: int) -> int:
+        _, _, known, value, known_bound = self._raw[self._at]
+        if (known, known_bound) != (label, bound):
+            raise TapeMismatch(
+                f"draw {self._at} is {label} (of {bound}), the tape has {known} (of {known_bound})"
+            )
+        self._at += 1
+        return value
+
+    def _step(self, task: Task) -> None:
+        if self._at < len(self._raw):
+            return
+        self.fair += 1
+        self.loop[task.name, f"{task.pending.kind} {task.pending.obj}"] += 1
+        state = [(other.call, other.done) for other in task.engine.tasks]
+        if state != self._state:
+            self._state = state
+            self.progress = self.fair
+
+
+def carry_on(program: Program, tape: Tape, steps: int, *, fair_steps: int = FAIR_STEPS) -> Liveness:
+    """Replay a run that met its step limit, and go on fairly.
+
+    Args:
+        tape: all choices of the run.
+        steps: resumptions in it.
+        fair_steps: resumptions of each continuation.
+
+    Raises:
+        TapeMismatch: the tape is not of this program.
+    """
+    last = Liveness(verdict="unfair", turn=0)
+    for turn in TURNS:
+        strategy = ThenFair(tape, turn)
+        run = program.build(strategy, max_steps=steps + fair_steps)
+        strategy.begin(run.engine)
+        try:
+            run.run()
+            return Liveness(verdict="unfair", turn=turn, failure=run.found())
+        except StepLimit:
+            pass
+        except TapeMismatch:
+            raise
+        except Exception as error:  # what the model raises there is a failure of its own
+            return Liveness(verdict="unfair", turn=turn, failure=failure_of(error))
+        most = max(strategy.loop.values(), default=0)
+        # What was done once on the way into the loop is not part of it.
+        loop = tuple(
+            (task, op, count) for (task, op), count in strategy.loop.most_common(12) if count * 10 >= most
+        )
+        asleep = tuple(
+            (task.name, "" if task.parked_on is None else task.parked_on.label)
+            for task in run.engine.blocked()
+        )
+        if strategy.progress > strategy.fair // 2:
+            return Liveness(verdict="long", turn=turn, loop=loop, asleep=asleep)
+        last = Liveness(verdict="livelock", turn=0, loop=loop, asleep=asleep)
+    return last
+
+
+def judge(program: Program, failure: Failure, tape: Tape, steps: int) -> Failure | None:
+    """What a failure is after a fair continuation: None if only an unfair schedule shows it (`search(judge=…)`).
+
+    Failures other than `step_limit` come back as they are. So does one whose calls still end: the limit is too low.
+    """
+    if failure.rule != "step_limit":
+        return failure
+    live = carry_on(program, tape, steps)
+    if live.verdict == "unfair":
+        # How the continuation failed is a finding, but not of this tape: the search will come to it by itself.
+        return None
+    if live.verdict == "long":
+        return failure
+    tasks = sorted({task for task, _, _ in live.loop})
+    kind = " ".join(sorted({lock_class(op.partition(" ")[2]) for _, op, _ in live.loop}))
+    asleep = "".join(f"; {task} waits for {on}" for task, on in live.asleep)
+    summary = (
+        f"livelock: {', '.join(tasks)} went round {FAIR_STEPS} steps of fair turns and no call ended{asleep}"
+    )
+    return Failure("livelock", summary, kind, details={"liveness": live}, error=failure.error)
