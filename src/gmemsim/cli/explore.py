@@ -15,6 +15,7 @@ from .watching import watching
 if TYPE_CHECKING:
     from ..explore.campaign import CampaignResult
     from ..explore.classes import Coverage
+    from ..explore.lock_graph import Decided
     from ..explore.program import Program, ScenarioProgram
     from ..explore.report import FailureReport
     from ..explore.search import Found, Limits, SearchResult
@@ -37,6 +38,11 @@ __all__ = ["command"]
 @click.option("--jobs", type=click.IntRange(min=1), default=1, show_default=True, help="Processes.")
 @click.option("--keep-going", is_flag=True, help="Do not stop at the first violation.")
 @click.option("--shrink/--no-shrink", default=True, help="Make what was found small.  [default: shrink]")
+@click.option(
+    "--cycles/--no-cycles",
+    default=True,
+    help="Search for the deadlock of each lock cycle.  [default: cycles]",
+)
 @click.option("--html", type=click.Path(dir_okay=False, path_type=Path), help="The report as a page.")
 @click.option(
     "--trace", type=click.Path(dir_okay=False, path_type=Path), help="The failing run for Perfetto (.json)."
@@ -55,6 +61,7 @@ def command(
     jobs: int,
     keep_going: bool,
     shrink: bool,
+    cycles: bool,
     html: Path | None,
     trace: Path | None,
     as_json: bool,
@@ -89,13 +96,14 @@ def command(
         with watching(describe(program)) as progress:
             result = run_campaign(campaign, progress)
         reports = _reports(program, result, shrink, campaign.limits)
+        decided = _decide(program, result, cycles, options["seed"])
     if reports:
         _write(reports[0][1], html, trace)
     if as_json:
-        print_json(_document(program, result, reports))
+        print_json(_document(program, result, reports, decided))
     else:
-        _show(describe(program), result, reports)
-    if result.search.found:
+        _show(describe(program), result, reports, decided)
+    if reports or any(each.found is not None for each in decided):
         ctx.exit(VIOLATION)
     if result.search.stopped == "interrupted":
         ctx.exit(INTERRUPTED)
@@ -121,8 +129,23 @@ def _reports(
     return reports
 
 
+def _decide(program: ScenarioProgram, result: CampaignResult, search: bool, seed: int) -> list[Decided]:
+    """What comes of each cycle of the lock-order graph; a deadlock that was found already needs no search."""
+    from ..explore.lock_graph import Decided, decide
+
+    found = result.lock_graph.cycles()
+    if not search or result.search.stopped == "interrupted":
+        return [
+            Decided(cycle=cycle, verdict="potential", found=None, schedules=0, bound="") for cycle in found
+        ]
+    return [decide(program, cycle, seed=seed, schedules=1_000) for cycle in found]
+
+
 def _document(
-    program: ScenarioProgram, result: CampaignResult, reports: list[tuple[Found, FailureReport]]
+    program: ScenarioProgram,
+    result: CampaignResult,
+    reports: list[tuple[Found, FailureReport]],
+    decided: list[Decided],
 ) -> dict[str, Any]:
     from ..explore.report.json import as_json
 
@@ -158,7 +181,7 @@ def _document(
             {"rule": found.failure.rule, "summary": found.failure.summary, "replay": report.replay}
             for found, report in reports[1:]
         ],
-        "potential_cycles": [],
+        "potential_cycles": [each.as_dict() for each in decided],
     }
 
 
@@ -175,7 +198,9 @@ def _write(report: FailureReport, html: Path | None, trace: Path | None) -> None
         write_whole(trace, msgspec.json.encode(trace_events(report)))
 
 
-def _show(what: str, result: CampaignResult, reports: list[tuple[Found, FailureReport]]) -> None:
+def _show(
+    what: str, result: CampaignResult, reports: list[tuple[Found, FailureReport]], decided: list[Decided]
+) -> None:
     from ..explore.report.text import render_text
 
     out = console()
@@ -192,6 +217,7 @@ def _show(what: str, result: CampaignResult, reports: list[tuple[Found, FailureR
     )
     if result.coverage is not None:
         lines.append(_coverage(result.coverage, done.complete))
+    lines += [_cycle(each) for each in decided]
     if not reports:
         lines.insert(0, "No violation found.")
     for line in lines:
@@ -223,3 +249,10 @@ def _coverage(coverage: Coverage, complete: bool) -> str:
         f"{text}; if runs were drawn at random: {coverage.seen_before:.0%} chance that the next run shows one seen "
         f"before, at least {coverage.at_least:,} classes in all"
     )
+
+
+def _cycle(each: Decided) -> str:
+    text = f"lock cycle {each.cycle.text()}: {each.verdict}"
+    if each.found is not None:
+        return f"{text} ({each.found.failure.summary})"
+    return f"{text} ({each.bound})" if each.bound else f"{text} ({each.schedules:,} schedules looked for it)"

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Final
 import attrs
 
 from .classes import ClassCounter, Coverage
+from .lock_graph import LockGraph
 from .search import Found, Limits, SearchResult, Stopped, search
 from .strategies import make_strategy
 
@@ -42,7 +43,8 @@ class Campaign:
         seed: of everything random.
         keep_going: do not stop at the first violation.
         outcomes: count final outcomes.
-        classes: count classes of equivalent schedules; costs about as much as the steps themselves.
+        classes: count classes of equivalent schedules; costs about as much as the steps themselves. The lock-order
+            graph is always drawn.
     """
 
     program: Program
@@ -61,6 +63,7 @@ class CampaignResult:
 
     search: SearchResult
     coverage: Coverage | None
+    lock_graph: LockGraph
 
 
 @attrs.frozen
@@ -80,6 +83,7 @@ class _Batch:
     number: int
     result: SearchResult
     counts: dict[int, int]
+    graph: LockGraph
 
 
 def run_campaign(campaign: Campaign, progress: Callable[[Progress], object] | None = None) -> CampaignResult:
@@ -120,16 +124,17 @@ def _run(
 ) -> _Batch:
     """One batch, in whatever process this is."""
     counter = ClassCounter()
+    graph = LockGraph(campaign.program.name)
     result = search(
         campaign.program,
         make_strategy(campaign.strategy, campaign.seed + number * 0x9E3779B97F4A7C15),
         limits,
-        observers=[counter] if campaign.classes else [],
+        observers=[counter, graph] if campaign.classes else [graph],
         progress=None if tick is None else lambda state: tick(state, counter.distinct),
         keep_going=campaign.keep_going,
         collect_outcomes=campaign.outcomes,
     )
-    return _Batch(number, result, counter.counts)
+    return _Batch(number, result, counter.counts, graph)
 
 
 def _send(campaign: Campaign, number: int, limits: Limits) -> _Batch:
@@ -185,6 +190,7 @@ class _Merger:
         self._found: dict[tuple[str, str], Found] = {}
         self._outcomes: dict[str, int] = {}
         self._schedules = 0
+        self._graph = LockGraph(campaign.program.name)
 
     def limits_left(self, schedules: int) -> Limits | None:
         """For the next batch; None if time is up."""
@@ -223,6 +229,7 @@ class _Merger:
             self._counts[fingerprint] = self._counts.get(fingerprint, 0) + runs
         for outcome, runs in part.outcomes.items():
             self._outcomes[outcome] = self._outcomes.get(outcome, 0) + runs
+        self._graph.merge(batch.graph)
         if part.stopped in ("violation", "seconds", "interrupted"):
             self.stopped = part.stopped
             self.over = True
@@ -254,4 +261,5 @@ class _Merger:
                 if self.campaign.classes
                 else None
             ),
+            lock_graph=self._graph,
         )

@@ -111,6 +111,22 @@ class LockGraph:
     def done(self, run: Run, failure: Failure | None, *, pruned: bool) -> None:
         """The run ended; nothing to conclude from how."""
 
+    def merge(self, other: LockGraph) -> None:
+        """Add what another graph of the same program saw; witnesses that are here already stay."""
+        self.runs += other.runs
+        self.written |= other.written
+        for key, edge in other.edges.items():
+            mine = self.edges.get(key)
+            if mine is None:
+                self.edges[key] = edge
+            else:
+                mine.seen += edge.seen
+                mine.gates &= edge.gates
+
+    def __getstate__(self) -> dict[str, object]:
+        """Without the book of the run that was under way: it belongs to an engine of this process."""
+        return {name: value for name, value in self.__dict__.items() if name != "_book"}
+
     def cycles(self, longest: int = 5) -> tuple[Cycle, ...]:
         """Cycles of at most `longest` classes that the modes allow to block, shortest first."""
         return find_cycles(tuple(self.edges.values()), frozenset(self.written), longest)
