@@ -8,8 +8,9 @@ all of a lower cost than the present one have been.
 
 Other draws (faults and the like) cost nothing: all their answers are tried, at every cost.
 
-A task in a retry loop (`retry`) is not kept running: there the next younger task, round and round, takes the place of
-answer 0. A schedule that goes on with the loop is not in any bound.
+A task in a retry loop (`retry`) is not kept running: there the choice is among the others, the next younger one in
+place of answer 0, and without those that came to the same end before, until each had its turn. Without that rule two
+spinning tasks could hand over to each other for ever. A schedule that goes on with a loop is not in any bound.
 """
 
 from __future__ import annotations
@@ -89,6 +90,7 @@ class Bounded:
     """
 
     name: ClassVar[str]
+    summary: ClassVar[str]
     systematic: ClassVar[bool] = True
 
     #: What one unit of cost is called, for `bound`.
@@ -109,6 +111,8 @@ class Bounded:
         self._known = array("L")
         self._position = 0
         self._watch = RetryWatch()
+        #: Tasks that were taken out of a retry loop since all had a turn.
+        self._had_turn: set[int] = set()
 
     @property
     def bound(self) -> str:
@@ -130,6 +134,7 @@ class Bounded:
         self.schedules += 1
         self._position = 0
         self._watch = RetryWatch()
+        self._had_turn = set()
         return True
 
     def _keep(self, run: _Run) -> None:
@@ -181,7 +186,14 @@ class Bounded:
         """Who runs next."""
         if current is not None and self._watch.retries(current):
             younger = [task for task in runnable if task.ident > current.ident]
-            others = [*younger, *(task for task in runnable if task.ident < current.ident)]
+            every = [*younger, *(task for task in runnable if task.ident < current.ident)]
+            self._had_turn.add(current.ident)
+            others = [task for task in every if task.ident not in self._had_turn]
+            if not others:
+                self._had_turn = {current.ident}
+                others = every
+            if len(others) == 1:
+                return index_of(runnable, current, others[0])
             chosen = self._answer(len(others), self.tariff(None))
             return index_of(runnable, current, others[chosen])
         return self._answer(len(runnable), self.tariff(current))

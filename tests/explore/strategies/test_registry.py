@@ -1,0 +1,55 @@
+"""Names of strategies."""
+
+from __future__ import annotations
+
+import pytest
+
+from gmemsim.explore.search import Limits, search
+from gmemsim.explore.strategies import STRATEGIES, make_strategy
+from gmemsim.explore.strategies.delay_bound import DelayBound
+from gmemsim.explore.strategies.pct import Pct
+from gmemsim.explore.strategies.preemption_bound import PreemptionBound
+
+from .schedules import steps
+
+
+def test_default_comes_first() -> None:
+    assert next(iter(STRATEGIES)) == "portfolio"
+
+
+@pytest.mark.parametrize("name", STRATEGIES)
+def test_every_strategy_runs_under_its_name(name: str) -> None:
+    cls = STRATEGIES[name]
+    assert cls.name == name
+    assert cls.summary
+    assert "\n" not in cls.summary
+    strategy = make_strategy(name, 1)
+    assert isinstance(strategy, cls)
+    result = search(steps(2, 1), strategy, Limits(schedules=10))
+    assert result.strategy == name
+    assert result.schedules
+
+
+def test_numbers() -> None:
+    pct, preemption, delay = make_strategy("pct:5"), make_strategy("preemption:3"), make_strategy("delay:0")
+    assert isinstance(pct, Pct)
+    assert pct.depth == 5
+    assert isinstance(preemption, PreemptionBound)
+    assert preemption.limit == 3
+    assert isinstance(delay, DelayBound)
+    assert delay.limit == 0
+
+
+@pytest.mark.parametrize(
+    "spec", ["", "pc", "pct:", "pct:x", "pct:-1", "pct:0", "pct:1:2", "random:2", "dfs:", "pct:²"]
+)
+def test_bad_spec_is_one_clear_line(spec: str) -> None:
+    with pytest.raises(ValueError, match=r"portfolio, random, pos|at least 1") as caught:
+        make_strategy(spec)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("cls", [PreemptionBound, DelayBound])
+def test_no_negative_bound(cls: type[PreemptionBound | DelayBound]) -> None:
+    with pytest.raises(ValueError, match="at least 0, not -1"):
+        cls(-1)
