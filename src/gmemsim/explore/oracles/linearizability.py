@@ -1,0 +1,357 @@
+"""The results of a run against a sequential model of a page.
+
+No system call on a range is atomic across its pages, nor does the kernel promise that; for each page the calls must
+look as if they had been done one after another. So the history is cut up by page, and each is checked alone (pages
+share nothing that a result depends on). That the run then ends in the state that the model ends in is part of the
+check: it is the result of a last operation.
+
+The model of a page is (present, content, content of the shared memory beside the file, private):
+
+* a guest access that goes through takes place in the file if the frame is private, or the slot is for guest_memfd
+  only, else in the memory beside; a load sees what was stored there last, and zero after a hole was punched;
+* a host access that goes through takes place in the file;
+* PUNCH_HOLE that succeeds leaves no page and zero; allocation that succeeds leaves a page; a conversion that succeeds
+  leaves the attribute as asked and no content changed; what fails with -EINVAL and the like changes nothing;
+* `exit_memory_fault` of a single page needs a conversion of that page that overlaps it.
+
+Left open, so that nothing is reported that could be right: an access, a pre-fault, a pin or a failed allocation may
+leave a page behind; a failed access of several pages may have stored; an access whose VMM converts on its own may
+change the attribute. Not looked at, and said so in `skipped`: VMs whose hardware keeps private memory apart (content
+is then a matter of keys and acceptance), pages that are bound more than once or not at all from the start, and files
+with memory errors, population, or with slots or descriptors that come and go.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final
+
+import attrs
+
+from ...arch.memory import STALE, ZERO
+from ...scenarios import ops
+from ...scenarios.results import FAILURES
+from ..failure import Failure
+from .linearize import Interval, linearizable
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from ...actors.inode import GmemInode
+    from ...actors.vm import Vm
+    from ...audit.recorder import Rec
+    from ...engine.strategy import Strategy
+    from ...scenarios.results import OpResult
+    from ...scenarios.session import Session
+    from ...scenarios.steps import Step
+    from ..program import ScenarioProgram, ScenarioRun
+
+__all__ = ["Linearizable", "Page", "PageHistories"]
+
+#: Operations after which the model has nothing to say of the file.
+_BEYOND: Final = (ops.Bind, ops.Unbind, ops.Close, ops.Create, ops.MemoryFailure, ops.Populate)
+#: Failures that change nothing on any page.
+_REFUSED: Final = frozenset({"EINVAL", "EBADF", "EOPNOTSUPP", "ENOTTY", "EPERM"})
+_CALLS: Final = 1000
+
+
+@attrs.frozen
+class Page:
+    """State of the sequential model; `beside` None: not known yet."""
+
+    present: bool
+    content: str
+    beside: str | None
+    private: bool
+
+
+@attrs.frozen
+class _Place:
+    """A page of a file, and where the guest sees it."""
+
+    inode: GmemInode
+    index: int
+    vm: Vm
+    gfn: int
+    gmem_only: bool
+
+
+class PageHistories:
+    """Checks one session; make it before the session runs, when its setup is done.
+
+    Attributes:
+        skipped: why a file is not looked at, by label.
+        checked: pages with at least one operation, after `check`.
+        undecided: pages whose history was too long to decide.
+    """
+
+    def __init__(self, session: Session) -> None:
+        self.session = session
+        self.skipped: dict[str, str] = {}
+        self.checked = 0
+        self.undecided = 0
+        self._files = {name: file.inode for name, file in session.machine.files.items()}
+        self._places = list(self._find())
+        self._initial = {(place.inode.label, place.index): self._now(place) for place in self._places}
+
+    def check(self) -> Failure | None:
+        """After the run: the first page whose results no order explains."""
+        for place in self._places:
+            history = list(self._history(place))
+            if not history:
+                continue
+            self.checked += 1
+            end = self.session.stamp()
+            final = self._now(place)
+            history.append(Interval("end", end, end, lambda page, final=final: _same(page, final)))  # type: ignore[misc] # bound at once
+            wrong = linearizable(history, self._initial[place.inode.label, place.index])
+            if wrong is None:
+                continue
+            order, sure = wrong
+            if not sure:
+                self.undecided += 1
+                continue
+            return Failure(
+                "linearizability",
+                f"no order of the operations on page {place.index} of {place.inode.label} explains their results",
+                place.inode.label,
+                details={
+                    "index": place.index,
+                    "history": [(one.name, one.began, one.ended) for one in history],
+                    "explained": order,
+                    "end": final,
+                },
+            )
+        return None
+
+    def _find(self) -> Iterator[_Place]:
+        steps = [step for thread in self.session.threads for step in thread.actor.steps]
+        beyond = sorted({step.op.name for step in steps if isinstance(step.op, _BEYOND)})
+        for inode in self._files.values():
+            places = [
+                _Place(inode, index, file.vm, slot.base_gfn + index - slot.pgoff, slot.gmem_only)
+                for file in inode.files
+                for slot in file.bindings.values()
+                for index in range(slot.pgoff, slot.pgoff + slot.pages)
+            ]
+            if beyond:
+                self.skipped[inode.label] = f"operations {', '.join(beyond)}"
+            elif any(place.vm.arch.hardware_private for place in places):
+                self.skipped[inode.label] = "private memory is kept apart by hardware"
+            elif len({place.index for place in places}) != len(places):
+                self.skipped[inode.label] = "pages that are bound more than once"
+            else:
+                yield from places
+
+    def _now(self, place: _Place) -> Page:
+        folio = place.inode.folios.get(place.index)
+        content = ZERO
+        if folio is not None and folio.uptodate:
+            content = self.session.machine.memory.read(folio.pfn)
+        return Page(folio is not None, content, None, place.gfn in place.vm.attributes)
+
+    # -- the history of a page -----------------------------------------------------------------
+
+    def _history(self, place: _Place) -> Iterator[Interval[Page]]:
+        mine: list[tuple[OpResult, Step, Any, int]] = []
+        for thread in self.session.threads:
+            steps = {step.ident: step for step in thread.actor.steps}
+            for result in thread.results.operations:
+                step = steps[result.call % _CALLS]
+                position = self._position(place, step, result)
+                if position is not None:
+                    mine.append((result, step, thread, position))
+        converts = [
+            result
+            for result, step, _, _ in mine
+            if isinstance(step.op, (ops.Convert, ops.SetAttributes)) and result.outcome == "ok"
+        ]
+        for result, step, thread, position in mine:
+            effect = self._effect(place, result, step, thread, position, converts)
+            if effect is not None:
+                yield Interval(
+                    f"{thread.actor.name}.{result.call} {result.op}={result.outcome}",
+                    result.began,
+                    result.ended,
+                    effect,
+                )
+
+    def _position(self, place: _Place, step: Step, result: OpResult) -> int | None:
+        """Which page of the operation it is; None if the operation is about other pages."""
+        op = step.op
+        if isinstance(op, (ops.GuestAccess, ops.GuestRange)):
+            number = place.gfn if step.vm == place.vm.label else -1
+            if getattr(op, "address", None) is not None:
+                return None  # raw addresses are there to fail
+        elif isinstance(op, ops.FileRange):
+            same = step.file is not None and self._files.get(step.file.id) is place.inode
+            number = place.index if same and getattr(op, "offset", None) is None else -1
+        elif isinstance(op, ops.MapRange):
+            same = step.map is not None and self._files.get(step.map.file) is place.inode
+            number = place.index - step.map.start if same and step.map is not None else -1
+        else:
+            return None
+        return number - result.lo if result.lo <= number < result.hi else None
+
+    def _effect(
+        self,
+        place: _Place,
+        result: OpResult,
+        step: Step,
+        thread: Any,
+        position: int,
+        converts: list[OpResult],
+    ) -> Callable[[Page], list[Page]] | None:
+        op = step.op
+        good = result.outcome == "ok"
+        if isinstance(op, (ops.Touch, ops.Read, ops.Write)):
+            return self._guest(place, result, step, thread, position, converts)
+        if isinstance(op, (ops.HostTouch, ops.HostRead, ops.HostWrite)):
+            number = place.index
+            seen = result.values[position] if result.values else None
+            good = good if seen is None else seen not in FAILURES
+            single = seen is not None or result.hi - result.lo == 1
+            return _access(True, good, single, seen, self._stored(op, thread, result, number))
+        if isinstance(op, ops.Punch):
+            return _punch(result.outcome)
+        if isinstance(op, ops.Allocate):
+            return _allocate(result.outcome)
+        if isinstance(op, (ops.Convert, ops.SetAttributes)):
+            return _convert(op.private, good)
+        if isinstance(op, (ops.Prefault, ops.Pin)):
+            return _maybe
+        return None
+
+    def _guest(
+        self,
+        place: _Place,
+        result: OpResult,
+        step: Step,
+        thread: Any,
+        position: int,
+        converts: list[OpResult],
+    ) -> Callable[[Page], list[Page]]:
+        seen = result.values[position] if result.values else None
+        single = result.hi - result.lo == 1
+        good = result.outcome == "ok" or (seen is not None and (seen == ZERO or seen.startswith("data:")))
+        exit_here = result.outcome == "exit_memory_fault" and single
+        if exit_here and not any(c.began <= result.ended and result.began <= c.ended for c in converts):
+            return lambda page: []
+        inside: bool | None = True if place.gmem_only or not place.vm.arch.has_private_memory else None
+        effect = _access(
+            inside,
+            good,
+            single or seen is not None,
+            seen,
+            self._stored(step.op, thread, result, place.gfn),
+        )
+        if thread.results.exits.get("memory_fault") and thread.vmm.on_memory_fault == "convert":
+            return lambda page: [
+                after
+                for kind in (page.private, not page.private)
+                for after in effect(attrs.evolve(page, private=kind))
+            ]
+        return effect
+
+    def _stored(self, op: Any, thread: Any, result: OpResult, page: int) -> str | None:
+        """The token that it stores."""
+        text = getattr(op, "value", None) or getattr(op, "write", None)
+        if text is None:
+            return None
+        filled = text.replace("{task}", thread.actor.name).replace("{round}", str(result.call // _CALLS))
+        return f"data:{filled.replace('{page}', str(page))}"
+
+
+def _access(
+    inside: bool | None, good: bool, single: bool, seen: str | None, stored: str | None
+) -> Callable[[Page], list[Page]]:
+    """An access in the file (`inside`), or (None) where the attribute says."""
+
+    def done(page: Page) -> list[Page]:
+        if page.private if inside is None else inside:
+            if seen is not None and stored is None and seen != page.content:
+                return []
+            return [attrs.evolve(page, present=True, content=stored or page.content)]
+        if stored is not None:
+            page = attrs.evolve(page, beside=stored)
+        elif seen is not None:
+            if page.beside not in {None, seen}:
+                return []
+            page = attrs.evolve(page, beside=seen)
+        return _maybe(page)
+
+    def effect(page: Page) -> list[Page]:
+        if good:
+            return done(page)
+        # Of several pages only the first failure is known: this one may have been reached, or not.
+        return _maybe(page) if single else [*_maybe(page), *done(page)]
+
+    return effect
+
+
+def _maybe(page: Page) -> list[Page]:
+    """Nothing, or a page is left behind."""
+    return [page] if page.present else [page, attrs.evolve(page, present=True)]
+
+
+def _punch(outcome: str) -> Callable[[Page], list[Page]]:
+    def effect(page: Page) -> list[Page]:
+        gone = attrs.evolve(page, present=False, content=ZERO)
+        if outcome == "ok":
+            return [gone]
+        return [page] if outcome in _REFUSED else [page, gone]
+
+    return effect
+
+
+def _allocate(outcome: str) -> Callable[[Page], list[Page]]:
+    def effect(page: Page) -> list[Page]:
+        if outcome == "ok":
+            return [attrs.evolve(page, present=True)]
+        return [page] if outcome in _REFUSED else _maybe(page)
+
+    return effect
+
+
+def _convert(private: bool, good: bool) -> Callable[[Page], list[Page]]:
+    return lambda page: [attrs.evolve(page, private=private) if good else page]
+
+
+def _same(page: Page, final: Page) -> list[Page]:
+    """The run ended in `final`."""
+    content = final.content == page.content or not page.present or final.content == STALE
+    return [page] if (page.present, page.private) == (final.present, final.private) and content else []
+
+
+@attrs.frozen
+class Linearizable:
+    """A scenario whose runs also fail if their results are not linearizable page by page; search it in its place."""
+
+    inner: ScenarioProgram
+
+    @property
+    def name(self) -> str:
+        """That of the scenario."""
+        return self.inner.name
+
+    def build(self, strategy: Strategy, *, rec: Rec | None = None, max_steps: int = 20_000) -> _Run:
+        """A fresh run, its initial pages noted."""
+        return _Run(self.inner.build(strategy, rec=rec, max_steps=max_steps))
+
+
+class _Run:
+    """A run that asks the histories last."""
+
+    def __init__(self, inner: ScenarioRun) -> None:
+        self._inner = inner
+        self.session = inner.session
+        self.engine = inner.engine
+        self.histories = PageHistories(inner.session)
+
+    def run(self) -> None:
+        self._inner.run()
+
+    def found(self) -> Failure | None:
+        return self._inner.found() or self.histories.check()
+
+    def outcome(self) -> str:
+        return self._inner.outcome()
