@@ -74,7 +74,7 @@ def command(
         print_json(_document(done, report))
     else:
         _show(done, report)
-    if done.attempt is None:
+    if done.diverged and not follow:
         raise InputError(f"{done.diverged}; --follow goes on with the dull choice")
     if done.failure is not None:
         ctx.exit(VIOLATION)

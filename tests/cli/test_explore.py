@@ -1,0 +1,215 @@
+"""`gmemsim explore`, `replay`, `outcomes`: what they print, what they write, and their exit codes."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+from click.testing import CliRunner, Result
+
+from gmemsim.audit.reader import read_log
+from gmemsim.cli.group import cli
+
+SCENARIO = """\
+[scenario]
+name = "mf_punch"
+summary = "A memory failure against a punch"
+question = "Can they wait for each other?"
+
+[[vm]]
+id = "vm0"
+
+[[file]]
+id = "gmem0"
+pages = 2
+
+[[slot]]
+file = "gmem0"
+gfn = 0x10000
+
+[[task]]
+name = "first"
+ops = [{ op = "allocate", file = "gmem0" }, { op = "FIRST", file = "gmem0" }]
+
+[[task]]
+name = "punch"
+ops = [{ op = "punch", file = "gmem0" }]
+"""
+
+PATCH = """\
+from gmemsim.patches.v3 import V3
+
+
+class Mine(V3):
+    async def kvm_gmem_punch_hole(self, t, inode, start, end):
+        return -22
+"""
+
+
+def run(*arguments: str) -> Result:
+    return CliRunner().invoke(cli, list(arguments))
+
+
+@pytest.fixture
+def deadlock(tmp_path: Path) -> str:
+    path = tmp_path / "mf.toml"
+    path.write_text(SCENARIO.replace("FIRST", "memory_failure"))
+    return str(path)
+
+
+@pytest.fixture
+def fine(tmp_path: Path) -> str:
+    path = tmp_path / "fine.toml"
+    path.write_text(SCENARIO.replace("FIRST", "punch"))
+    return str(path)
+
+
+@pytest.fixture
+def tiny(tmp_path: Path) -> str:
+    path = tmp_path / "tiny.toml"
+    path.write_text(
+        SCENARIO.replace('{ op = "FIRST", file = "gmem0" }', "").replace("pages = 2", "pages = 1")
+    )
+    return str(path)
+
+
+def document(*arguments: str) -> Any:
+    result = run(*arguments, "--json")
+    assert result.stderr == ""
+    return json.loads(result.stdout)
+
+
+def test_violation_is_reported_shrunk_and_replayable(deadlock: str) -> None:
+    result = run("explore", deadlock)
+    assert result.exit_code == 1
+    assert result.stdout.startswith("deadlock at step ")
+    assert "gmemsim replay gm1:" in result.stdout
+    assert "lock cycle folio (w) → invalidate_lock (w) → folio: witnessed" in result.stdout
+    assert "not complete: stopped at the first violation" in result.stdout
+    found = document("explore", deadlock)
+    assert found["verdict"] == "violation"
+    assert found["complete"] is False
+    violation = found["violation"]
+    assert violation["rule"] == "deadlock"
+    assert violation["preemptions"] <= 1
+    assert violation["schedule_length"] >= 1
+    (cycle,) = found["potential_cycles"]
+    assert cycle["verdict"] == "witnessed"
+    again = run("replay", violation["replay"])
+    assert again.exit_code == 1
+    assert "Replayed: the same failure; the log is the same, byte for byte." in again.stdout
+
+
+def test_nothing_found_says_what_was_covered(fine: str) -> None:
+    result = run("explore", fine, "--max-schedules", "60")
+    assert result.exit_code == 0, result.output
+    assert result.stdout.startswith("No violation found.")
+    assert "not complete: stopped at --max-schedules" in result.stdout
+    found = document("explore", fine, "--max-schedules", "60")
+    assert found["verdict"] == "none"
+    assert found["complete"] is False
+    assert found["schedules"] == 60
+    assert found["violation"] is None
+
+
+def test_complete_search_says_so_with_its_scope(tiny: str) -> None:
+    found = document("explore", tiny, "--strategy", "dpor")
+    assert found["complete"] is True
+    result = run("explore", tiny, "--strategy", "dpor")
+    assert "complete: every schedule of this scenario at this size" in result.stdout
+
+
+def test_page_and_trace_are_written(deadlock: str, tmp_path: Path) -> None:
+    page, trace = tmp_path / "out.html", tmp_path / "out.json"
+    assert run("explore", deadlock, "--html", str(page), "--trace", str(trace)).exit_code == 1
+    text = page.read_text()
+    assert text.startswith("<!")
+    assert "invalidate_lock" in text
+    assert "traceEvents" in json.loads(trace.read_text())
+    assert not list(tmp_path.glob(".*.tmp"))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--strategy", "zigzag"], "zigzag"),
+        (["--patch", "v9"], "patch 'v9'"),
+        (["--html", "/no/such/place/x.html"], "no such directory"),
+        (["--set", "colour=red"], "colour"),
+        (["--lock", "velcro"], "velcro"),
+    ],
+)
+def test_bad_usage_is_one_line(fine: str, arguments: list[str], message: str) -> None:
+    result = run("explore", fine, *arguments)
+    assert result.exit_code == 2
+    assert message in result.stderr
+    assert result.stderr.count("\n") == 1
+    assert result.stdout == ""
+
+
+def test_own_patch(tiny: str, tmp_path: Path) -> None:
+    mine = tmp_path / "mine.py"
+    mine.write_text(PATCH)
+    found = document("outcomes", tiny, "--patch", "v3", "--patch", f"{mine}:Mine")
+    assert found["v3"]["complete"]
+    assert {each["outcome"] for each in found["v3"]["outcomes"]}.isdisjoint(
+        each["outcome"] for each in found[f"{mine}:Mine"]["outcomes"]
+    )
+
+
+def test_outcomes_side_by_side(tiny: str) -> None:
+    result = run("outcomes", tiny, "--patch", "baseline", "--patch", "v3")
+    assert result.exit_code == 0, result.output
+    assert "baseline" in result.stdout
+    assert "complete" in result.stdout
+    found = document("outcomes", tiny, "--patch", "baseline", "--patch", "v3")
+    sets = [{each["outcome"] for each in found[patch]["outcomes"]} for patch in ("baseline", "v3")]
+    assert sets[0] == sets[1]
+    assert len(sets[0]) >= 2
+
+
+def test_replay_writes_the_log(deadlock: str, tmp_path: Path) -> None:
+    token = document("explore", deadlock)["violation"]["replay"]
+    held = tmp_path / "token"
+    held.write_text(token)
+    log = tmp_path / "run.jsonl"
+    assert run("replay", f"@{held}", "--log", str(log)).exit_code == 1
+    assert len(list(read_log(log))) > 10
+
+
+def test_replay_of_another_patch_says_where_it_diverged(deadlock: str, tmp_path: Path) -> None:
+    token = document("explore", deadlock)["violation"]["replay"]
+    mine = tmp_path / "mine.py"
+    mine.write_text(PATCH)
+    result = run("replay", token, "--patch", f"{mine}:Mine")
+    assert result.exit_code == 2
+    assert "diverged at draw" in result.stderr
+    followed = run("replay", token, "--patch", f"{mine}:Mine", "--follow")
+    assert followed.exit_code == 0, followed.output
+
+
+@pytest.mark.parametrize("token", ["", "gm1:", "gm1:AAAA", "hello", "@/no/such/file"])
+def test_bad_tokens(token: str) -> None:
+    result = run("replay", token)
+    assert result.exit_code == 2
+    assert result.stderr.count("\n") == 1
+
+
+def test_interrupt_reports_what_there_is(fine: str) -> None:
+    environment = {**os.environ, "PYTHONUNBUFFERED": "1"}
+    command = [sys.executable, "-m", "gmemsim", "explore", fine, "--max-schedules", "10000000", "--json"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=environment) as child:
+        time.sleep(2.5)
+        child.send_signal(signal.SIGINT)
+        out, err = child.communicate(timeout=60)
+    assert child.returncode == 130, err
+    found = json.loads(out)
+    assert found["stopped"] == "interrupted"
+    assert found["schedules"] > 0
