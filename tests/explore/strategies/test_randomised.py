@@ -246,3 +246,12 @@ def test_portfolio_goes_on_when_a_member_has_nothing_left() -> None:
 def test_members_of_a_portfolio_are_seeded_differently() -> None:
     first, second = Portfolio(1), Portfolio(2)
     assert schedules(steps(3, 3), first, 16) != schedules(steps(3, 3), second, 16)
+
+
+def test_bounded_members_of_two_portfolios_do_not_repeat_each_other() -> None:
+    def bounded(seed: int) -> list[object]:
+        found = schedules(steps(3, 3), Portfolio(seed), 10 * len(TURNS))
+        return [run for number, run in enumerate(found) if TURNS[number % len(TURNS)] == "preemption:2"]
+
+    assert len(bounded(1)) == 20
+    assert bounded(1) != bounded(2)
