@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from ..engine.locks.folio_lock import FolioLock
+from ..engine.op import Op
 
 if TYPE_CHECKING:
     from .inode import GmemInode
@@ -52,6 +53,22 @@ class Folio:
         self.uptodate = False
         self.poisoned = False
         self.lock = FolioLock(mapping.lock_label, index, mapping.folio_locks)
+
+    @property
+    def ref_op(self) -> Op:
+        """The step on its reference count."""
+        # The folio knows its inode's label by its lock: `mapping` is None once it was removed.
+        return Op("rmw", f"{self.lock.obj.removesuffix('.folio')}.ref", self.index, self.index + self.pages)
+
+    @property
+    def poison_label(self) -> str:
+        """Object of the steps that look at or change `poisoned`."""
+        return f"{self.lock.obj.removesuffix('.folio')}.poison"
+
+    @property
+    def uptodate_label(self) -> str:
+        """Object of the steps that look at or change `uptodate`."""
+        return f"{self.lock.obj.removesuffix('.folio')}.uptodate"
 
     @property
     def pages(self) -> int:

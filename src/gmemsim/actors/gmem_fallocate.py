@@ -22,7 +22,7 @@ class GmemFallocate(GmemFolios):
         self, t: Task, file: GmemFile, offset: int, length: int, punch: bool, keep_size: bool = True
     ) -> int:
         """fallocate(2), offset and length in bytes: 0, -EBADF, -EOPNOTSUPP, -EINVAL, -EINTR or -ENOMEM."""
-        if not self.fdget(file):
+        if not self.fdget(t, file):
             return EBADF
         ret = await self._fallocate(t, file.inode, offset, length, punch, keep_size)
         await self.fput(t, file)

@@ -8,7 +8,7 @@ from ..audit.kvm_events import Bind, Close, Create, Unbind
 from ..engine.op import Op
 from .errno import EBADF, EINVAL, EMFILE, ENOMEM
 from .gmem_invalidate import GmemInvalidation
-from .inode import GmemFile, GmemInode
+from .inode import FILES, GmemFile, GmemInode
 from .truncate import Truncation
 
 if TYPE_CHECKING:
@@ -40,6 +40,7 @@ class GmemFiles(GmemInvalidation, Truncation):
         elif t.fault("alloc_inode"):
             ret = ENOMEM
         file: GmemFile | None = None
+        t.changed(FILES)
         while label in self.world.inodes:
             # A mapping keeps a file alive that was closed; labels of locks and events must tell the two apart.
             label += "'"
@@ -64,11 +65,12 @@ class GmemFiles(GmemInvalidation, Truncation):
             return None
         return file
 
-    def fdget(self, file: GmemFile) -> bool:
+    def fdget(self, t: Task, file: GmemFile) -> bool:
         """`fdget`: a system call keeps the file that it works on; False (-EBADF) if it is closed.
 
         One step with what the call does first, since only a close could tell.
         """
+        t.changed(file.count.label)
         if file.count.value == 0:
             return False
         file.count.value += 1
@@ -118,6 +120,8 @@ class GmemFiles(GmemInvalidation, Truncation):
         if file.slots_in(start, end):
             await lock.up_write(t)
             return self.release.bind_overlap
+        if t.traps:
+            t.changed(slot.file_label)
         slot.gmem_file = file
         slot.pgoff = start
         slot.gmem_only = "MMAP" in inode.flags
@@ -136,6 +140,8 @@ class GmemFiles(GmemInvalidation, Truncation):
 
     async def kvm_gmem_unbind(self, t: Task, slot: Memslot) -> None:
         """`kvm_gmem_unbind`: slots_lock held, no vCPU can see the slot any more. Does not zap."""
+        if t.traps:
+            t.saw(slot.file_label)
         pointer = slot.gmem_file
         if pointer is None:
             return
@@ -156,6 +162,8 @@ class GmemFiles(GmemInvalidation, Truncation):
         """Forget the range and the pointer."""
         if t.traps:
             await t.point(Op("rmw", f"{file.label}.bindings", slot.bound_start, slot.bound_end))
+        if t.traps:
+            t.changed(slot.file_label)
         file.bindings.pop(slot.bound_start, None)
         slot.gmem_file = None
 
@@ -170,13 +178,22 @@ class GmemFiles(GmemInvalidation, Truncation):
         for slot in list(file.bindings.values()):
             if t.traps:
                 await t.point(Op("store", f"{file.label}.bindings", slot.bound_start, slot.bound_end))
+            if t.traps:
+                t.changed(slot.file_label)
             slot.gmem_file = None
         kinds = self.release_filter(inode)
         await self.kvm_gmem_file_invalidate_start(t, file, 0, inode.pages, kinds)
         await self.kvm_gmem_file_invalidate_end(t, file, 0, inode.pages)
+        if t.traps:
+            t.changed(inode.users_label)
         inode.files.remove(file)
         await inode.invalidate_lock.up_write(t)
         await vm.slots_lock.unlock(t)
+        if t.traps:
+            t.changed(f"{file.label}.bindings")
+        t.changed(FILES)
+        if t.traps:
+            t.saw(inode.users_label)
         file.bindings.clear()
         file.released = True
         vm.files.pop(inode.label, None)
@@ -190,4 +207,5 @@ class GmemFiles(GmemInvalidation, Truncation):
     async def evict_inode(self, t: Task, inode: GmemInode, vm: Vm) -> None:
         """The last user is gone: `truncate_inode_pages_final`. The invalidate lock is not held."""
         await self.truncate_inode_pages_range(t, inode, 0, inode.pages)
+        t.changed(FILES)
         self.world.inodes.pop(inode.label, None)

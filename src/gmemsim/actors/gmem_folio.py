@@ -56,6 +56,8 @@ class GmemFolios(GmemFiles):
         folio = await self.kvm_gmem_get_folio(t, file.inode, index)
         if isinstance(folio, int):
             return folio
+        if t.traps:
+            t.saw(folio.poison_label, index, index + 1)
         if folio.poisoned:
             await self.folio_unlock(t, folio)
             await self.folio_put(t, file.inode, folio)
@@ -69,6 +71,8 @@ class GmemFolios(GmemFiles):
         if t.traps:
             await t.point(Op("rmw", f"{inode.label}.content", folio.index, folio.index + pages))
         await t.spend(self.costs.clear_4k * pages)
+        if t.traps:
+            t.saw(inode.users_label)
         arch = self.inode_vm(inode).arch
         for pfn in range(folio.pfn, folio.pfn + pages):
             arch.clear(t, pfn)
@@ -78,5 +82,5 @@ class GmemFolios(GmemFiles):
         if t.rec is not None:
             t.rec(t, SetUptodate(folio.index, folio.pfn))
         if t.traps:
-            await t.point(Op("store", f"{inode.label}.uptodate", folio.index, folio.index + 1))
+            await t.point(Op("store", folio.uptodate_label, folio.index, folio.index + 1))
         folio.uptodate = True

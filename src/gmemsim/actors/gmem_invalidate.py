@@ -25,6 +25,8 @@ class GmemInvalidation(MmuInvalidation):
         self, t: Task, inode: GmemInode, start: int, end: int, kinds: str
     ) -> None:
         """Zap [start, end) in every VM, each under its own mmu_lock; the caller holds the invalidate lock."""
+        if t.traps:
+            t.saw(inode.users_label)
         for file in list(inode.files):
             await self.kvm_gmem_file_invalidate_start(t, file, start, end, kinds)
 
@@ -37,6 +39,8 @@ class GmemInvalidation(MmuInvalidation):
         vm = file.vm
         flush = False
         locked = False
+        if t.traps:
+            t.saw(f"{file.label}.bindings", start, end)
         for slot in file.slots_in(start, end):
             if not locked:
                 locked = True
@@ -59,6 +63,8 @@ class GmemInvalidation(MmuInvalidation):
 
     async def kvm_gmem_invalidate_end(self, t: Task, inode: GmemInode, start: int, end: int) -> None:
         """The end for every file; bindings are the same as at the start, since the invalidate lock was held."""
+        if t.traps:
+            t.saw(inode.users_label)
         for file in list(inode.files):
             await self.kvm_gmem_file_invalidate_end(t, file, start, end)
 
@@ -66,6 +72,8 @@ class GmemInvalidation(MmuInvalidation):
         """`__kvm_gmem_invalidate_end`: nothing to do without a bound slot."""
         if t.rec is not None:
             t.rec(t, InvEnd(start, end))
+        if t.traps:
+            t.saw(f"{file.label}.bindings", start, end)
         if file.slots_in(start, end):
             vm = file.vm
             await vm.mmu_lock.write_lock(t)

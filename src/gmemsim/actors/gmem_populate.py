@@ -61,9 +61,12 @@ class GmemPopulate(TdpFaults):
     async def _checked_populate(self, t: Task, vm: Vm, gfn: int, pages: int, source: Source | None) -> int:
         if pages <= 0 or self.populate_rejects(source):
             return EINVAL
+        t.touch(vm.load_slots)
         slot = vm.slot_of(gfn)
         if slot is None or not slot.gmem:
             return EINVAL
+        if t.traps:
+            t.saw(slot.file_label)
         file = await self.get_file_active(t, slot.gmem_file)
         if file is None:
             return EFAULT
@@ -123,8 +126,10 @@ class GmemPopulate(TdpFaults):
     async def launch_finish(self, t: Task, vm: Vm) -> int:
         """Finalize the VM (kvm->lock held): from now on memory may be mapped."""
         await vm.lock.lock(t)
+        t.saw(vm.finalized_label)
         ret = EINVAL if vm.finalized else await vm.arch.launch_finish(t, vm)
         if ret == 0:
+            t.changed(vm.finalized_label)
             vm.finalized = True
         await vm.lock.unlock(t)
         if t.rec is not None:

@@ -8,7 +8,7 @@ from ..audit.kvm_events import Discard, HostTouch, Pin, Sigbus, Unpin, UserFault
 from ..engine.op import Op
 from .errno import EBADF, EFAULT, EINVAL, ENODEV, ENOMEM
 from .gmem_folio import GmemFolios
-from .inode import HostMapping
+from .inode import MAPPINGS, HostMapping
 
 if TYPE_CHECKING:
     from ..engine.task import Task
@@ -50,8 +50,11 @@ class GmemUserFault(GmemFolios):
         mapping = HostMapping(label, process, inode, start, pages)
         mapping.file = file
         await inode.i_mmap_rwsem.down_write(t)
+        if t.traps:
+            t.changed(inode.users_label)
         inode.mappings.append(mapping)
         await inode.i_mmap_rwsem.up_write(t)
+        t.changed(MAPPINGS)
         self.world.mappings[label] = mapping
         await process.mmap_lock.up_write(t)
         return mapping
@@ -62,10 +65,15 @@ class GmemUserFault(GmemFolios):
         await mapping.process.mmap_lock.down_write(t)
         await self._discard(t, mapping, mapping.start, mapping.start + mapping.pages)
         await inode.i_mmap_rwsem.down_write(t)
+        if t.traps:
+            t.changed(inode.users_label)
         inode.mappings.remove(mapping)
         await inode.i_mmap_rwsem.up_write(t)
+        t.changed(MAPPINGS)
         self.world.mappings.pop(mapping.label, None)
         await mapping.process.mmap_lock.up_write(t)
+        if t.traps:
+            t.saw(inode.users_label)
         if mapping.file is not None:
             await self.fput(t, mapping.file)
         elif not inode.files and not inode.mappings:
@@ -81,11 +89,14 @@ class GmemUserFault(GmemFolios):
         if t.rec is not None:
             t.rec(t, Discard(start, end))
         await self.mmu_notifier_invalidate_start(t, mapping, start, end)
+        t.saw(mapping.label, start, end)
         for index in sorted(i for i in mapping.mapped if start <= i < end):
             if t.traps:
                 await t.point(Op("rmw", mapping.label, index, index + 1))
             folio = mapping.mapped.pop(index, None)
             if folio is not None:
+                if t.traps:
+                    t.changed(mapping.inode.mapcount_label, index, index + 1)
                 folio.mapcount -= 1
                 await self.folio_put(t, mapping.inode, folio)
         await self.mmu_notifier_invalidate_end(t, mapping, start, end)
@@ -103,6 +114,8 @@ class GmemUserFault(GmemFolios):
                 )
             folio = mapping.mapped.get(index)
             if folio is not None:
+                if t.traps:
+                    t.saw(inode.users_label)
                 arch = self.inode_vm(inode).arch
                 if write is None:
                     value = arch.host_read(t, folio.pfn)
@@ -124,6 +137,8 @@ class GmemUserFault(GmemFolios):
         lock = mapping.process.mmap_lock
         await t.spend(self.costs.host_fault)
         await lock.down_read(t)
+        if t.traps:
+            t.saw(inode.users_label)
         if mapping not in inode.mappings:
             await lock.up_read(t)
             return SEGV
@@ -131,6 +146,8 @@ class GmemUserFault(GmemFolios):
         if isinstance(folio, str):
             await lock.up_read(t)
             return None if folio == "retry" else folio
+        if t.traps:
+            t.saw(folio.poison_label, index, index + 1)
         if folio.poisoned:
             outcome = await self.host_fault_poisoned(t, inode, folio, index)
             await lock.up_read(t)
@@ -143,6 +160,8 @@ class GmemUserFault(GmemFolios):
             await self.folio_put(t, inode, folio)
         else:
             mapping.mapped[index] = folio
+            if t.traps:
+                t.changed(inode.mapcount_label, index, index + 1)
             folio.mapcount += 1
             await self.folio_unlock(t, folio)
         await lock.up_read(t)
@@ -150,8 +169,12 @@ class GmemUserFault(GmemFolios):
 
     async def host_fault_poisoned(self, t: Task, inode: GmemInode, folio: Folio, index: int) -> str | None:
         """The core met a poisoned page: evict it and repeat the access, or SIGBUS (spec §4.8)."""
+        if t.traps:
+            t.saw(inode.mapcount_label, index, index + 1)
         if folio.mapcount:
             await self.unmap_mapping_folio(t, inode, folio)
+        if t.traps:
+            t.touch(folio.ref_op)
         evicted = folio.mapping is inode and folio.ref <= folio.pages + 1
         if evicted:
             await self.truncate_inode_folio(t, inode, folio)
@@ -182,6 +205,8 @@ class GmemUserFault(GmemFolios):
             await self.folio_unlock(t, folio)
             await self.folio_put(t, inode, folio)
             return SIGBUS
+        if t.traps:
+            t.saw(folio.uptodate_label, index, index + 1)
         if not folio.uptodate:
             await self.kvm_gmem_clear_folio(t, inode, folio, 1)
             await self.kvm_gmem_mark_uptodate(t, inode, folio)
@@ -203,6 +228,8 @@ class GmemUserFault(GmemFolios):
                 await t.point(Op("rmw", mapping.label, index, index + 1))
             folio = mapping.mapped.get(index)
             if folio is not None:
+                if t.traps:
+                    t.touch(folio.ref_op)
                 folio.ref += 1
                 folio.pins += 1
                 if t.rec is not None:
@@ -215,5 +242,7 @@ class GmemUserFault(GmemFolios):
         """Give a pin back."""
         if t.rec is not None:
             t.rec(t, Unpin(folio.index, folio.pfn))
+        if t.traps:
+            t.touch(folio.ref_op)
         folio.pins -= 1
         await self.folio_put(t, inode, folio)

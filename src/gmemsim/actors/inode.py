@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from ..engine.cell import RefCount
 from ..engine.locks.folio_lock import FolioLockClass
@@ -14,7 +14,11 @@ if TYPE_CHECKING:
     from .memslot import Memslot
     from .vm import Vm
 
-__all__ = ["GmemFile", "GmemInode", "HostMapping", "Process"]
+__all__ = ["FILES", "MAPPINGS", "GmemFile", "GmemInode", "HostMapping", "Process"]
+
+#: Object of the steps that look up, open or close files by name, and of those that do it to mappings.
+FILES: Final = "world.files"
+MAPPINGS: Final = "world.mappings"
 
 
 class GmemInode:
@@ -60,6 +64,16 @@ class GmemInode:
         self.creator: Vm | None = None
         self.files: list[GmemFile] = []
         self.mappings: list[HostMapping] = []
+
+    @property
+    def users_label(self) -> str:
+        """Object of the steps that look at or change `files` and `mappings`."""
+        return f"{self.label}.users"
+
+    @property
+    def mapcount_label(self) -> str:
+        """Object of the steps that look at or change the map counts of its folios."""
+        return f"{self.label}.mapcount"
 
     @property
     def init_shared(self) -> bool:
@@ -116,6 +130,11 @@ class HostMapping:
         self.mapped: dict[int, Folio] = {}
         self.file: GmemFile | None = None
         self.slots: list[tuple[Vm, Memslot]] = []
+
+    @property
+    def slots_label(self) -> str:
+        """Object of the steps that look at or change `slots`."""
+        return f"{self.label}.slots"
 
     def covers(self, index: int) -> bool:
         return self.start <= index < self.start + self.pages

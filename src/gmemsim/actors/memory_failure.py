@@ -40,6 +40,7 @@ class MemoryFailures(GmemFolios):
 
         A poisoned page keeps one extra reference, so that its frame never goes back to the allocator.
         """
+        t.saw(inode.label, index, index + 1)
         folio = inode.folios.get(index)
         if folio is None:
             return 0
@@ -48,7 +49,7 @@ class MemoryFailures(GmemFolios):
         if t.rec is not None:
             t.rec(t, MemoryFailure(index, folio.pfn))
         if t.traps:
-            await t.point(Op("rmw", f"{inode.label}.poison", index, index + 1))
+            await t.point(Op("rmw", folio.poison_label, index, index + 1))
         if folio.poisoned:
             ret = EHWPOISON
         else:
@@ -70,6 +71,8 @@ class MemoryFailures(GmemFolios):
             # Removed meanwhile: the frame is poisoned, the file is not concerned. The reference stays.
             await self.folio_unlock(t, folio)
             return EBUSY
+        if t.traps:
+            t.saw(inode.mapcount_label, folio.index, folio.index + 1)
         if folio.mapcount:
             await self.unmap_mapping_folio(t, inode, folio)
         await self.kvm_gmem_error_folio(t, inode, folio)

@@ -66,6 +66,11 @@ class Memslot:
         """`kvm_gmem_get_index`."""
         return gfn - self.base_gfn + self.pgoff
 
+    @property
+    def file_label(self) -> str:
+        """Object of the steps that look at or change `gmem_file`."""
+        return f"slot{self.ident}.file"
+
     def invalid_copy(self) -> Memslot:
         """The copy that stands in while the slot is deleted; it does not carry the file (spec §4.3)."""
         copy = Memslot(self.ident, self.base_gfn, self.pages, self.user, self.user_offset)

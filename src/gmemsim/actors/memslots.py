@@ -134,6 +134,9 @@ class Memslots(GmemFiles):
                 t.rec(t, Zap(vm.label, 0, 1 << 40, "both"))
             if t.traps:
                 await t.point(Op("rmw", vm.spte_label))
+            t.changed(vm.roots_label)
+            t.changed(vm.table_label)
+            t.changed(vm.tlb_label)
             vm.root_generation += 1
             vm.stage2.clear()
             vm.flush_tlbs()

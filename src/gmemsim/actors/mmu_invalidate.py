@@ -136,6 +136,7 @@ class MmuInvalidation(KernelBase):
 
         Without anybody contending it is a fault point, `need_resched`; `need_resched_idle` while nothing is to flush.
         """
+        t.saw(vm.mmu_lock.label)
         return vm.mmu_lock.contended() or t.fault("need_resched" if flush else "need_resched_idle")
 
     async def kvm_flush_remote_tlbs(self, t: Task, vm: Vm) -> None:
@@ -143,7 +144,7 @@ class MmuInvalidation(KernelBase):
         if t.rec is not None:
             t.rec(t, TlbFlush(vm.label))
         if t.traps:
-            await t.point(Op("rmw", f"{vm.label}.tlb"))
+            await t.point(Op("rmw", vm.tlb_label))
         await t.spend(self.costs.tlb_shootdown(len(vm.vcpus)))
         vm.flush_tlbs()
 
@@ -154,6 +155,8 @@ class MmuInvalidation(KernelBase):
 
         Concerns every slot whose userspace address lies in the mapping, whether or not an entry is present.
         """
+        if t.traps:
+            t.saw(mapping.slots_label)
         for vm, slot in mapping.slots:
             first, last = self.hva_range(slot, mapping, start, end)
             if first >= last:
@@ -167,6 +170,8 @@ class MmuInvalidation(KernelBase):
 
     async def mmu_notifier_invalidate_end(self, t: Task, mapping: HostMapping, start: int, end: int) -> None:
         """`kvm_mmu_notifier_invalidate_range_end`."""
+        if t.traps:
+            t.saw(mapping.slots_label)
         for vm, slot in mapping.slots:
             first, last = self.hva_range(slot, mapping, start, end)
             if first < last:

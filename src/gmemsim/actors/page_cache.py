@@ -5,6 +5,7 @@ from __future__ import annotations
 from abc import abstractmethod
 from typing import TYPE_CHECKING
 
+from ..arch.memory import FRAMES, FREE_LIST
 from ..audit.kvm_events import (
     FilemapAdd,
     FilemapAddRet,
@@ -54,6 +55,8 @@ class PageCache(KernelBase):
                     continue
                 break
             # filemap_get_entry takes the reference and rechecks the slot: one step here.
+            if t.traps:
+                t.touch(folio.ref_op)
             folio.ref += 1
             await folio.lock.lock(t)
             if folio.mapping is inode:
@@ -70,6 +73,7 @@ class PageCache(KernelBase):
         """Allocate a folio and insert it: locked, two references (cache and caller), or -EEXIST, -ENOMEM."""
         if t.fault("alloc_folio"):
             return ENOMEM
+        t.changed(FREE_LIST)
         pfn = self.memory.allocate()
         if pfn is None:
             return ENOMEM
@@ -115,6 +119,10 @@ class PageCache(KernelBase):
 
     def free_page(self, t: Task, folio: Folio) -> None:
         """Give the frame back to the allocator, which withholds it for good if it is poisoned."""
+        t.changed(FREE_LIST)
+        t.changed(FRAMES, folio.pfn, folio.pfn + folio.pages)
+        if t.traps:
+            t.saw(folio.poison_label, folio.index, folio.index + 1)
         for vm in self.world.vms.values():
             flag = vm.arch.page_freed(t, folio.pfn)
             if flag is not None:
@@ -136,6 +144,8 @@ class PageCache(KernelBase):
         index = folio.index
         if t.rec is not None:
             t.rec(t, UnmapHost(index, index + 1))
+        if t.traps:
+            t.saw(inode.users_label)
         for mapping in list(inode.mappings):
             if not mapping.covers(index):
                 continue
@@ -145,6 +155,8 @@ class PageCache(KernelBase):
             mapped = mapping.mapped.get(index)
             if mapped is folio:
                 del mapping.mapped[index]
+                if t.traps:
+                    t.changed(inode.mapcount_label, index, index + 1)
                 folio.mapcount -= 1
                 await self.folio_put(t, inode, folio)
             await self.mmu_notifier_invalidate_end(t, mapping, index, index + 1)
@@ -152,7 +164,7 @@ class PageCache(KernelBase):
     async def folio_mapped(self, t: Task, inode: GmemInode, folio: Folio) -> bool:
         """`folio_mapped`: whether a host page table maps it."""
         if t.traps:
-            await t.point(Op("load", f"{inode.label}.mapcount", folio.index, folio.index + 1, "r"))
+            await t.point(Op("load", inode.mapcount_label, folio.index, folio.index + 1, "r"))
         return folio.mapcount > 0
 
     @abstractmethod

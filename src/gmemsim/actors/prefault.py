@@ -37,6 +37,7 @@ class PreFaults(TdpFaults):
         vm = vcpu.vm
         if flags or gpa % PAGE or size % PAGE or size <= 0 or gpa + size >= 1 << 64:
             return EINVAL, gpa, size
+        t.saw(vm.finalized_label)
         if not vm.finalized or not self.release.prefault:
             return EOPNOTSUPP, gpa, size
         section = await vm.srcu.read_lock(t)
@@ -68,6 +69,7 @@ class PreFaults(TdpFaults):
             ret = await self.kvm_mmu_do_page_fault(t, vcpu, gfn, private, prefetch=True)
             if ret != RetPf.RETRY:
                 break
+            t.saw(vm.dead_label)
             if vm.dead:
                 return EIO
         if ret == RetPf.EMULATE:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from abc import abstractmethod
 from typing import TYPE_CHECKING
 
-from ..arch.memory import ZERO
+from ..arch.memory import FRAMES, FREE_LIST, ZERO
 from ..audit.kvm_events import (
     ExitMemoryFault,
     ExitMmio,
@@ -88,6 +88,7 @@ class TdpFaults(GmemFolios, VmAttributes):
         slot = vm.slot_of(gfn)
         if private is None:
             private = await self.kvm_mem_is_private(t, vm, gfn)
+        t.saw(vm.roots_label)
         fault = Fault(vcpu, gfn, private, prefetch)
         fault.slot = slot
         if rec is not None:
@@ -108,6 +109,7 @@ class TdpFaults(GmemFolios, VmAttributes):
         await vm.mmu_lock.read_lock(t)
         if t.traps:
             await t.point(vm.load_seq)
+        t.saw(vm.roots_label)
         if fault.generation != vm.root_generation:
             ret = self.retry(t, fault, "stale")
         elif self.mmu_invalidate_retry_gfn(vm, fault.seq, fault.gfn):
@@ -124,10 +126,16 @@ class TdpFaults(GmemFolios, VmAttributes):
 
     async def kvm_release_faultin_pfn(self, t: Task, fault: Fault) -> None:
         """Drop the reference that get_pfn handed out, if there is one."""
-        if fault.folio is not None and fault.slot is not None and fault.slot.gmem_file is not None:
+        if fault.folio is None:
+            return
+        if fault.slot is not None and t.traps:
+            t.saw(fault.slot.file_label)
+        if fault.slot is not None and fault.slot.gmem_file is not None:
             await self.folio_put(t, fault.slot.gmem_file.inode, fault.folio)
-        elif fault.folio is not None:
+        else:
             # The file went away meanwhile; the reference counts all the same.
+            if t.traps:
+                t.touch(fault.folio.ref_op)
             fault.folio.ref -= 1
             if not fault.folio.ref:
                 self.free_page(t, fault.folio)
@@ -215,9 +223,11 @@ class TdpFaults(GmemFolios, VmAttributes):
             await t.point(Op("rmw", user.label, page, page + 1))
         pfn = user.frames.get(page)
         if pfn is None:
+            t.changed(FREE_LIST)
             pfn = self.memory.allocate()
             if pfn is None:
                 return self.memory_fault_exit(t, fault, ENOMEM)
+            t.changed(FRAMES, pfn, pfn + 1)
             self.memory.write(pfn, ZERO)
             user.frames[page] = pfn
         await t.spend(self.costs.gup)
@@ -268,12 +278,14 @@ class TdpFaults(GmemFolios, VmAttributes):
         """
         if not vm.vcpus:
             return EIO
+        t.saw(vm.roots_label)
         fault = Fault(vm.vcpus[0], gfn, True, True)
         fault.pfn = folio.pfn
         fault.folio = folio
         while True:
             if t.signalled():
                 return EINTR
+            t.saw(vm.dead_label)
             if vm.dead:
                 return EIO
             await vm.mmu_lock.read_lock(t)
@@ -295,6 +307,7 @@ class TdpFaults(GmemFolios, VmAttributes):
         vm = fault.vcpu.vm
         tables = vm.stage2.tables(fault.private)
         gfn = fault.gfn
+        t.saw(vm.table_label, gfn >> 9 << 9, (gfn >> 9) + 1 << 9)
         if (2, gfn >> 9) in tables:
             # Page-table pages only go with the whole root, so the lowest one stands for all.
             return True
@@ -329,6 +342,8 @@ class TdpFaults(GmemFolios, VmAttributes):
             frozen = Spte(-1, 1, True, None)
             root[gfn] = frozen
             ret = await vm.arch.set_spte(t, vm, gfn, new.pfn, True)
+            # Published in the arch's last step.
+            t.changed(vm.spte_label, gfn, gfn + 1)
             if ret:
                 if old is None:
                     del root[gfn]

@@ -106,6 +106,8 @@ class Truncation(PageCache):
                 break
             index = present[0] + 1
             folio = inode.folios[present[0]]
+            if t.traps:
+                t.touch(folio.ref_op)
             folio.ref += 1
             if await folio.lock.trylock(t):
                 if folio.mapping is inode:
@@ -121,6 +123,8 @@ class Truncation(PageCache):
             await t.point(Op("load", inode.label, start, end, "r"))
         batch = [inode.folios[index] for index in self.indices(inode, start, end)[:FOLIO_BATCH]]
         for folio in batch:
+            if t.traps:
+                t.touch(folio.ref_op)
             folio.ref += 1
         return batch
 
@@ -160,6 +164,8 @@ class Truncation(PageCache):
         rec = t.rec
         if rec is not None:
             rec(t, ArchInvalidate(folio.pfn, folio.pfn + folio.pages))
+        if t.traps:
+            t.saw(inode.users_label)
         await self.inode_vm(inode).arch.invalidate(t, folio.pfn, folio.pfn + folio.pages)
 
     def inode_vm(self, inode: GmemInode) -> Vm:

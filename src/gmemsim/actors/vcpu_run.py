@@ -53,6 +53,7 @@ class VcpuRun(PreFaults):
         vm = vcpu.vm
         faults = 0
         while True:
+            t.saw(vm.dead_label)
             if vm.dead:
                 return GuestResult("dead", errno=EIO, faults=faults)
             done = await self.guest_touch(t, vcpu, gfn, private, write, faults)
@@ -75,6 +76,8 @@ class VcpuRun(PreFaults):
         vm = vcpu.vm
         if t.traps:
             await t.point(Op("load", vm.spte_label, gfn, gfn + 1, "r"))
+        # Each vCPU's own, but a flush is everybody's.
+        t.saw(vm.tlb_label)
         kinds = (True, False) if private is None else (private,)
         for kind in kinds:
             spte = vcpu.tlb.get((gfn, kind))
@@ -87,11 +90,13 @@ class VcpuRun(PreFaults):
             if result.flag:
                 vm.arch.flag(t, result.flag, spte.pfn)
             if result.kind == "npf":
+                t.saw(vm.tlb_label)
                 vcpu.tlb.pop((gfn, kind), None)
                 return None
             if result.kind == "ok" and t.rec is not None:
                 t.rec(t, GuestTouch(vm.label, gfn, kind, spte.pfn, write is not None, result.value))
             if result.kind == "dead":
+                t.changed(vm.dead_label)
                 vm.dead = True
             return GuestResult(result.kind, result.value, faults=faults)
         return None
@@ -108,6 +113,9 @@ class VcpuRun(PreFaults):
             ret = await self.kvm_mmu_do_page_fault(t, vcpu, gfn, private)
             if ret != RetPf.RETRY or not (vm.stage2.mirrored and private):
                 break
+            t.touch(vm.load_slots)
+            t.saw(vm.dead_label)
+            t.touch_task("r")
             slot = vm.slot_of(gfn)
             if t.signal_pending or vm.dead or slot is None or slot.invalid:
                 break
@@ -122,6 +130,7 @@ class VcpuRun(PreFaults):
             return GuestResult("error", errno=EOPNOTSUPP)
         faults = 0
         while True:
+            t.saw(vcpu.vm.spte_label, gfn, gfn + 1)
             spte = vcpu.vm.stage2.find(gfn, True)
             if spte is not None and spte.pfn >= 0:
                 result = await accept(t, vcpu.vm, gfn, spte.pfn)

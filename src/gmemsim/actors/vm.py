@@ -62,6 +62,11 @@ class Vm:
         self.attr_label = f"{label}.attributes"
         self.spte_label = f"{label}.spte"
         self.table_label = f"{label}.tables"
+        #: Objects of the steps that look at or change these; `tlb` is that of all vCPUs.
+        self.dead_label = f"{label}.dead"
+        self.finalized_label = f"{label}.finalized"
+        self.roots_label = f"{label}.roots"
+        self.tlb_label = f"{label}.tlb"
 
     def slot_of(self, gfn: int) -> Memslot | None:
         """`gfn_to_memslot` on the published array."""

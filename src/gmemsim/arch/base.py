@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, ClassVar, NamedTuple, Protocol
 
 from ..audit.kvm_events import IllegalAccess
 from .costs import CostTable
-from .memory import HOST_KEY, STALE, ZERO, PhysicalMemory
+from .memory import FRAMES, HOST_KEY, STALE, ZERO, PhysicalMemory
 
 if TYPE_CHECKING:
     from ..engine.task import Task
@@ -145,8 +145,10 @@ class Arch:
         """The guest reads (`write` is None) or writes the frame through a present mapping."""
         key = self.guest_key(vm, private)
         if write is not None:
+            t.changed(FRAMES, pfn, pfn + 1)
             self.memory.write(pfn, write, key)
             return GuestAccess("ok", write)
+        t.saw(FRAMES, pfn, pfn + 1)
         return GuestAccess("ok", self.memory.read(pfn, key))
 
     def host_access(self, t: Task, pfn: int, write: bool) -> str | None:
@@ -155,6 +157,7 @@ class Arch:
 
     def flag(self, t: Task, name: str, pfn: int) -> None:
         """Record an illegal access."""
+        t.changed("flags")
         self.flags.append((name, pfn))
         if t.rec is not None:
             t.rec(t, IllegalAccess(name, pfn))
@@ -165,6 +168,7 @@ class Arch:
 
     def host_read(self, t: Task, pfn: int) -> str:
         """The host reads a frame."""
+        t.saw(FRAMES, pfn, pfn + 1)
         flag = self.host_access(t, pfn, False)
         if flag is not None:
             self.flag(t, flag, pfn)
@@ -172,6 +176,7 @@ class Arch:
 
     def host_write(self, t: Task, pfn: int, value: str) -> None:
         """The host writes a frame; a write that faults (`host_faults`) changes nothing."""
+        t.changed(FRAMES, pfn, pfn + 1)
         flag = self.host_access(t, pfn, True)
         if flag is not None:
             self.flag(t, flag, pfn)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import Any, Final
 
-__all__ = ["CIPHER", "FRAMES", "HOST_KEY", "STALE", "ZERO", "PhysicalMemory", "data"]
+__all__ = ["CIPHER", "FRAMES", "FREE_LIST", "HOST_KEY", "STALE", "ZERO", "PhysicalMemory", "data"]
 
 STALE: Final = "stale"
 ZERO: Final = "zero"
@@ -22,6 +22,9 @@ HOST_KEY: Final = 0
 #: for both, because a single access depends on both (an RMP check and the load behind it are one step).
 #: Ranges are pfns.
 FRAMES: Final = "frame"
+
+#: Object label of the frame allocator. Which frame one gets depends on who asked before, fresh or reused.
+FREE_LIST: Final = "free_list"
 
 
 def data(tag: str) -> str:

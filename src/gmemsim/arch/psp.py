@@ -75,6 +75,7 @@ class Psp:
 
     async def call(self, t: Task, command: PspCommand) -> int:
         """Queue a command and wait for its status."""
+        t.changed(self.mailbox.label)
         if self._engine is not t.engine:
             # A new run: whoever waited in the old one is gone.
             self._engine = t.engine

@@ -188,6 +188,8 @@ class Rmp:
         if meets is not None:
             same = meets == (pfn, pfn + pages)
             return self.choices.entry_busy_code if same else self.choices.region_busy_code
+        head = head_of(pfn)
+        t.saw(FRAMES, head, head + (1 if new.level == 1 else REGION_PAGES))
         if self.overlap(pfn, new.level) is not None:
             # Told at once, so that a caller who spins leaves the region to the others between its turns.
             return RmpCode.OVERLAP

@@ -149,6 +149,7 @@ class Snp(SnpHost):
     async def launch_finish(self, t: Task, vm: VmIdentity) -> int:
         """`snp_launch_finish`: 0; -EINVAL a second time; -EIO (firmware; fault point `psp_launch_finish`)."""
         asid = self.asid(vm)
+        t.saw(self.psp.mailbox.label)
         if asid in self.psp.finished:
             return EINVAL
         fail = t.fault("psp_launch_finish")
@@ -230,6 +231,10 @@ class Snp(SnpHost):
         """A write faults on an assigned frame, and through a large mapping of a region that holds one."""
         if not self.rmp.entry(pfn).assigned:
             region = region_of(pfn)
+            if write:
+                t.saw("direct_map", region, region + 1)
+                if region not in self.split:
+                    t.saw(FRAMES, head_of(pfn), head_of(pfn) + REGION_PAGES)
             if write and self.rmp.assigned.get(region) and region not in self.split:
                 return "HOST_RMP_VIOLATION"
             return None

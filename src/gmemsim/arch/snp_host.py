@@ -8,6 +8,7 @@ from ..engine.errors import EngineError
 from ..engine.op import Op
 from .base import Arch
 from .choices import SnpChoices
+from .memory import FRAMES
 from .psp import Psp, PspCommand
 from .rmp import REGION_PAGES, Rmp, RmpCode, RmpEntry, head_of, pages_of, region_of
 
@@ -115,6 +116,9 @@ class SnpHost(Arch):
         """
         region = region_of(pfn)
         if cause is not None:
+            if t.traps:
+                for other in t.engine.tasks:
+                    other.touch_task("r")
             alone = t.traps and len(t.engine.runnable) == 1
             if alone or (not t.traps and turns > self.choices.overlap_watchdog):
                 self.flag(t, "LIVELOCK", pfn)
@@ -160,11 +164,14 @@ class SnpHost(Arch):
     async def snp_page_reclaim(self, t: Task, asid: int, pfn: int) -> int:
         """`snp_page_reclaim`: take a page back from the firmware; -EIO or -EFAULT: it is leaked."""
         fail = t.fault("psp_page_reclaim")
-        if await self.psp.call(t, PspCommand("SNP_PAGE_RECLAIM", asid, pfn, fail=fail)):
+        failed = await self.psp.call(t, PspCommand("SNP_PAGE_RECLAIM", asid, pfn, fail=fail))
+        t.changed(FRAMES, pfn, pfn + 1)
+        if failed:
             self.snp_leak_page(pfn)
             return EIO
         ret = await self.rmp_make_shared(t, pfn, 1)
         if ret:
+            t.changed(FRAMES, pfn, pfn + 1)
             self.snp_leak_page(pfn)
         return ret
 

@@ -46,6 +46,7 @@ class SpinWait:
     async def turn(self, t: Task, ns: int) -> None:
         """Spin once (`ns` virtual ns, at least 1 so that time moves on even when everything is free)."""
         if t.traps:
+            t.touch(self._op)
             self._waiters.append(t)
             await t.park(self, self._op)
         else:
@@ -53,6 +54,10 @@ class SpinWait:
 
     def changed(self, t: Task) -> None:
         """Something happened that may end the spin of others."""
+        if not self._waiters:
+            t.saw(self.label)
+            return
+        t.touch(self._op)
         waiters, self._waiters = self._waiters, []
         for task in waiters:
             t.engine.wake(task)

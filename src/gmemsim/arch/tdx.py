@@ -54,6 +54,7 @@ class Tdx(TdxHost):
     async def invalidate_range(self, t: Task, vm: VmIdentity, start: int, end: int) -> None:
         """Drop leaves that populate added behind KVM's page table (see `populate`); no kernel has such."""
         td = self.td(vm)
+        t.saw(td.premapped_label)
         for gfn in sorted(gfn for gfn in td.unmirrored if start <= gfn < end):
             entry = td.sept.find(gfn)
             td.unmirrored.discard(gfn)
@@ -73,6 +74,8 @@ class Tdx(TdxHost):
         td = self.td(vm)
         if source is None and not self.choices.in_place_source:
             return EOPNOTSUPP
+        t.saw(td.runnable_label)
+        t.changed(td.premapped_label)
         if td.runnable:
             return EINVAL
         mapped = gfn in td.premapped
@@ -88,6 +91,7 @@ class Tdx(TdxHost):
             self.flag(t, "PAMT_DOUBLE_MAP", pfn)
         if code:
             return EIO
+        t.changed(td.premapped_label)
         if mapped:
             del td.premapped[gfn]
         else:
@@ -97,10 +101,13 @@ class Tdx(TdxHost):
     async def launch_finish(self, t: Task, vm: VmIdentity) -> int:
         """`tdx_td_finalize`: 0, or -EINVAL (finalized already, or a mapped page was never added)."""
         td = self.td(vm)
+        t.saw(td.runnable_label)
+        t.saw(td.premapped_label)
         if td.runnable or td.premapped:
             return EINVAL
         if t.traps:
             await t.point(Op("rmw", td.sept.label))
+        t.changed(td.runnable_label)
         td.runnable = True
         return 0
 
@@ -115,6 +122,8 @@ class Tdx(TdxHost):
         if not private:
             return 0
         td = self.td(vm)
+        t.saw(td.dead_label)
+        t.changed(td.premapped_label)
         if td.dead:
             return EIO
         if gfn in td.unmirrored:
@@ -123,7 +132,9 @@ class Tdx(TdxHost):
         ret = await self._link_table(t, td, gfn)
         if ret:
             return ret
+        t.saw(td.runnable_label)
         if not td.runnable:
+            t.changed(td.premapped_label)
             td.premapped[gfn] = pfn
             return 0
         code = await self.module.page_aug(t, td, gfn, pfn)
@@ -148,6 +159,7 @@ class Tdx(TdxHost):
             return EBUSY
         td.linking.add(region)
         code = await self.module.sept_add(t, td, gfn)
+        t.touch(td.sept.op("rmw", gfn, 2))
         td.linking.discard(region)
         if code == TdxStatus.OPERAND_BUSY:
             await t.spend(self.costs.busy_retry)
@@ -158,6 +170,7 @@ class Tdx(TdxHost):
         """Leaves were zapped from the mirror: BLOCK, TRACK and kick, REMOVE for each (`remove_leaf`)."""
         td = self.td(vm)
         for gfn, pfn in leaves:
+            t.changed(td.premapped_label)
             td.unmirrored.discard(gfn)
             await self.remove_leaf(t, td, gfn, pfn)
 
@@ -181,6 +194,7 @@ class Tdx(TdxHost):
         vcpu = td.epochs.vcpu(t)
         while True:
             await self.enter_guest(t, td, vcpu)
+            t.saw(td.dead_label)
             if td.dead:
                 return GuestAccess("dead")
             frame = vcpu.tlb.get(gfn)
@@ -189,18 +203,21 @@ class Tdx(TdxHost):
                     await t.point(td.sept.op("load", gfn, mode="r"))
                 entry = td.sept.walk(gfn)
                 if entry is None or entry.state not in (SeptState.PENDING, SeptState.MAPPED):
-                    vcpu.faults += 1
+                    vcpu.faults = min(vcpu.faults + 1, self.choices.zero_step_threshold)
                     await self.exit_guest(t, td, vcpu)
                     return GuestAccess("npf")
                 if entry.state == SeptState.PENDING:
+                    t.changed(td.dead_label)
                     return self._pending(td, gfn)
                 vcpu.tlb[gfn] = frame = entry.pfn
             if t.traps:
                 read = write is None
                 await t.point(Op("load" if read else "store", FRAMES, frame, frame + 1, "r" if read else "w"))
+            t.saw(td.epochs.lock.label)
             if vcpu.epoch is None:
                 continue
             vcpu.faults = 0
+            t.changed(td.dead_label)
             return self._private_access(td, gfn, frame, write)
 
     def _pending(self, td: Td, gfn: int) -> GuestAccess:
@@ -242,12 +259,14 @@ class Tdx(TdxHost):
                 return GuestAccess("dead")
             if vcpu.epoch is not None:
                 break
+        t.changed(td.epochs.module_label(t))
         vcpu.in_module = True
         code = await self.module.page_accept(t, td, gfn)
+        t.changed(td.epochs.module_label(t))
         vcpu.in_module = False
         td.kick.changed(t)
         if code == TdxStatus.EPT_VIOLATION:
-            vcpu.faults += 1
+            vcpu.faults = min(vcpu.faults + 1, self.choices.zero_step_threshold)
             await self.exit_guest(t, td, vcpu)
             return GuestAccess("npf")
         if code == TdxStatus.OPERAND_BUSY:

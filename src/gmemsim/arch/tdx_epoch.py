@@ -60,8 +60,13 @@ class Epochs:
         """The vCPU that `t` runs."""
         found = self.vcpus.get(t)
         if found is None:
+            t.changed(self.lock.label)
             self.vcpus[t] = found = TdVcpu()
         return found
+
+    def module_label(self, t: Task) -> str:
+        """Object of the steps that look at or change `in_module` of the vCPU that `t` runs."""
+        return f"{self.lock.label}.{t.name}"
 
     def entered(self, vcpu: TdVcpu) -> None:
         """`vcpu` is inside the guest from now on."""

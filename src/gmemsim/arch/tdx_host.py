@@ -66,15 +66,24 @@ class TdxHost(Arch):
 
     async def enter_guest(self, t: Task, td: Td, vcpu: TdVcpu) -> None:
         """KVM_RUN's loop: try to enter until the vCPU is inside the guest (or the VM is dead)."""
-        while vcpu.epoch is None and not td.dead:
+        while True:
+            t.saw(td.epochs.lock.label)
+            t.saw(td.dead_label)
+            t.saw(td.no_vcpus_label)
+            if vcpu.epoch is not None or td.dead:
+                return
             # Tested in the step in which the vCPU counts as inside the module, so that no kick is lost.
             if td.no_vcpus:
                 await td.gate.turn(t, self.costs.busy_retry)
             elif not await self.module.vp_enter(t, td, vcpu):
                 lock = td.epochs.lock
+                t.saw(lock.label)
                 if lock.owner is not None:
                     await lock.wait.turn(t, self.costs.busy_retry)
-                elif td.tree.owner is not None or td.tree.sharers:
+                    continue
+                # Taking it shared looks like a read to others, and counts here.
+                t.changed(td.tree.label)
+                if td.tree.owner is not None or td.tree.sharers:
                     await td.tree.wait.turn(t, self.costs.busy_retry)
 
     async def exit_guest(self, t: Task, td: Td, vcpu: TdVcpu) -> None:
@@ -94,24 +103,35 @@ class TdxHost(Arch):
         vcpus = td.epochs.vcpus
         await t.spend(self.costs.tlb_shootdown(len(vcpus)))
         for vcpu in list(vcpus.values()):
-            while vcpu.in_module:
+            while self._in_module(t, td, vcpu):
                 await td.kick.turn(t, self.costs.busy_retry)
+            t.changed(td.epochs.lock.label)
             td.epochs.left(vcpu)
+
+    @staticmethod
+    def _in_module(t: Task, td: Td, vcpu: TdVcpu) -> bool:
+        for task, other in td.epochs.vcpus.items():
+            if other is vcpu:
+                t.saw(td.epochs.module_label(task))
+        return vcpu.in_module
 
     async def do_no_vcpus(self, t: Task, td: Td, call: Callable[[], Awaitable[int]]) -> int:
         """A call that must not stay BUSY: its second and last try has every vCPU kept out of the guest."""
         code = await call()
         if code != TdxStatus.OPERAND_BUSY:
             return code
+        t.changed(td.no_vcpus_label)
         td.no_vcpus = True
         await self.kick_vcpus(t, td)
         code = await call()
+        t.changed(td.no_vcpus_label)
         td.no_vcpus = False
         td.gate.changed(t)
         return code
 
     def kvm_bug(self, t: Task, td: Td, pfn: int, flag: str = "KVM_BUG") -> int:
         """`KVM_BUG_ON`: the VM is dead; `flag` says what the module objected to. Returns -EIO."""
+        t.changed(td.dead_label)
         td.dead = True
         td.gate.changed(t)
         self.flag(t, flag, pfn)
@@ -125,6 +145,7 @@ class TdxHost(Arch):
         TRACK and the kick are left out until the TD is runnable. With `page_references` a frame whose
         removal failed is leaked; without it nobody is told.
         """
+        t.changed(td.premapped_label)
         if gfn in td.premapped:
             # Counted but never added: BLOCK fails on the free entry, and that is taken for success.
             del td.premapped[gfn]
@@ -132,6 +153,7 @@ class TdxHost(Arch):
             return 0
         ret = await self._remove_leaf(t, td, gfn, pfn)
         if ret and self.choices.page_references:
+            t.changed(FRAMES, pfn, pfn + 1)
             self.memory.leak(pfn)
         return ret
 
@@ -139,6 +161,7 @@ class TdxHost(Arch):
         module = self.module
         if await self.do_no_vcpus(t, td, lambda: module.range_block(t, td, gfn)):
             return self.kvm_bug(t, td, pfn)
+        t.saw(td.runnable_label)
         if td.runnable and await self.track(t, td):
             return self.kvm_bug(t, td, pfn)
         code = await self.do_no_vcpus(t, td, lambda: module.page_remove(t, td, gfn))

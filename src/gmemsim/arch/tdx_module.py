@@ -85,6 +85,11 @@ class Td:
         self.unmirrored: set[int] = set()
         self.accepted: set[int] = set()
         self.dead = False
+        #: Objects of the steps that look at or change these.
+        self.runnable_label = f"{label}.runnable"
+        self.premapped_label = f"{label}.premapped"
+        self.dead_label = f"{label}.td_dead"
+        self.no_vcpus_label = f"{label}.no_vcpus"
 
 
 class TdxModule:
@@ -168,6 +173,7 @@ class TdxModule:
     async def page_aug(self, t: Task, td: Td, gfn: int, pfn: int) -> int:
         """TDH.MEM.PAGE.AUG of 4K: FREE to PENDING; the frame becomes the TD's, its content is not touched."""
         code: int = TdxStatus.OP_STATE_INCORRECT
+        t.saw(td.runnable_label)
         if td.runnable:
             code = await self._insert(t, td, gfn, pfn, "AUG", self.costs.aug, SeptState.PENDING, None)
         return self._done(t, "TDH.MEM.PAGE.AUG", pfn, code)
@@ -175,6 +181,7 @@ class TdxModule:
     async def page_add(self, t: Task, td: Td, gfn: int, pfn: int, content: str) -> int:
         """TDH.MEM.PAGE.ADD: FREE to MAPPED before finalize, with `content` copied in and encrypted."""
         code: int = TdxStatus.OP_STATE_INCORRECT
+        t.saw(td.runnable_label)
         if not td.runnable:
             ns = self.costs.page_add + (self.costs.mr_extend if self.choices.measure else 0)
             code = await self._insert(t, td, gfn, pfn, "ADD", ns, SeptState.MAPPED, content)
@@ -184,6 +191,7 @@ class TdxModule:
         self, t: Task, td: Td, gfn: int, pfn: int, short: str, ns: int, state: str, content: str | None
     ) -> int:
         def own(entry: SeptEntry) -> int:
+            t.touch(td.sept.op("load", gfn, 2, "r"))
             if td.sept.state(gfn, 2) != SeptState.NL_MAPPED:
                 return TdxStatus.EPT_WALK_FAILED
             if entry.state != SeptState.FREE:
@@ -212,6 +220,7 @@ class TdxModule:
             if entry.state not in BLOCKED_FORM:
                 return TdxStatus.ENTRY_STATE_INCORRECT
             entry.state = BLOCKED_FORM[entry.state]
+            t.saw(td.epochs.lock.label)
             entry.bepoch = td.epochs.epoch
             return TdxStatus.SUCCESS
 
@@ -257,6 +266,7 @@ class TdxModule:
         def test(entry: SeptEntry) -> int:
             return tracked(entry) if entry.leaf else TdxStatus.ENTRY_STATE_INCORRECT
 
+        t.saw(td.runnable_label)
         must_track = td.runnable and self.choices.module_checks_tracking
         before = (op, test) if must_track else None
         code = await self._on_entry(t, td, gfn, 1, "REMOVE", self.costs.remove, change, before)
@@ -288,6 +298,7 @@ class TdxModule:
 
         After `zero_step_threshold` EPT faults without progress the entry takes the tree lock exclusively.
         """
+        t.changed(td.epochs.module_label(t))
         vcpu.in_module = True
         armed = vcpu.faults >= self.choices.zero_step_threshold
         got = False
@@ -299,6 +310,7 @@ class TdxModule:
                 await td.epochs.lock.unlock(t, False)
             if armed:
                 await td.tree.unlock(t, True)
+        t.changed(td.epochs.module_label(t))
         vcpu.in_module = False
         td.kick.changed(t)
         if not got:
@@ -351,6 +363,7 @@ class TdxModule:
     async def page_wbinvd(self, t: Task, pfn: int) -> int:
         """TDH.PHYMEM.PAGE.WBINVD of a frame that no TD owns; fault point `tdx_wbinvd`."""
         await t.spend(self.costs.wbinvd)
+        t.saw(FRAMES, pfn, pfn + 1)
         failed = pfn in self.pamt or t.fault("tdx_wbinvd")
         code = TdxStatus.PAGE_METADATA_INCORRECT if failed else TdxStatus.SUCCESS
         return self._done(t, "TDH.PHYMEM.PAGE.WBINVD", pfn, code)

@@ -53,6 +53,7 @@ class Mailbox(Generic[M]):
 
     async def receive(self, t: Task) -> tuple[Task, M]:
         """The next request and who sent it; blocks while there is none."""
+        t.touch(self._receive)
         while not self._queue:
             self._owner = t
             await t.park(self, self._receive)

@@ -35,6 +35,8 @@ class V1(Baseline):
 
     async def kvm_gmem_make_ready(self, t: Task, vm: Vm, inode: GmemInode, folio: Folio, gfn: int) -> int:
         """uptodate means cleared; the prepare hook is called every time and its failure unmarks nothing."""
+        if t.traps:
+            t.saw(folio.uptodate_label, folio.index, folio.index + 1)
         if not folio.uptodate:
             await self.kvm_gmem_clear_folio(t, inode, folio, self.pages_to_clear(folio))
             await self.kvm_gmem_mark_uptodate(t, inode, folio)
@@ -79,6 +81,7 @@ class V1(Baseline):
         if isinstance(folio, int):
             return folio
         await self.folio_unlock(t, folio)
+        t.saw(vm.attr_label, gfn, gfn + 1)
         ret = await self.post_populate(t, vm, gfn, folio, content) if self.gfn_is_private(vm, gfn) else EINVAL
         if ret == 0:
             await self.kvm_gmem_mark_uptodate(t, inode, folio)

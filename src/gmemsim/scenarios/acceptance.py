@@ -54,6 +54,7 @@ class Acceptance:
 
     def settle(self, t: Task, gfn: int, accepted: bool) -> None:
         """The claim on the page is over."""
+        t.changed(self.label, gfn, gfn + 1)
         if accepted:
             self.done.add(gfn)
         else:

@@ -32,7 +32,9 @@ async def access(
     assert vcpu is not None
     again = False
     for _ in range(EXIT_LIMIT):
-        kind = guest_kind(thread, gfn, private)
+        kind = guest_kind(thread, t, gfn, private)
+        if kind:
+            t.saw(thread.machine.accepted[thread.actor.vm].label, gfn, gfn + 1)
         if kind and (again or thread.must_accept(gfn)):
             done = await accept_page(thread, t, gfn, again)
             again = False
@@ -75,14 +77,17 @@ async def accept_page(thread: Thread, t: Task, gfn: int, again: bool) -> GuestRe
     return None if done.kind == "ok" else done
 
 
-def guest_kind(thread: Thread, gfn: int, private: bool | None) -> bool | None:
+def guest_kind(thread: Thread, t: Task, gfn: int, private: bool | None) -> bool | None:
     """The kind of an access: None where hardware has no bit for it, else as asked, else what the guest knows.
 
     The guest is taken to know the present state: how it learns of conversions is outside the model.
     """
     if not thread.vm.arch.hardware_private:
         return None
-    return thread.kernel.gfn_is_private(thread.vm, gfn) if private is None else private
+    if private is not None:
+        return private
+    t.saw(thread.vm.attr_label, gfn, gfn + 1)
+    return thread.kernel.gfn_is_private(thread.vm, gfn)
 
 
 async def answer_exit(thread: Thread, t: Task, gfn: int, private: bool, errno: int) -> bool:
@@ -97,6 +102,7 @@ async def answer_exit(thread: Thread, t: Task, gfn: int, private: bool, errno: i
     if errno != EFAULT:
         return False
     await t.spend(thread.kernel.costs.syscall)
+    t.saw(thread.vm.attr_label, gfn, gfn + 1)
     if policy == "convert" and thread.kernel.gfn_is_private(thread.vm, gfn) != private:
         return await convert(thread.kernel, t, thread.vm, gfn, gfn + 1, private) == 0
     return True

@@ -94,6 +94,7 @@ class Thread:
         session = self.session
         t.call = self.round * CALLS + step.ident
         armed = session.machine.armed
+        t.touch_task("w")
         if t.name in armed:
             armed.discard(t.name)
             t.signal_pending = True

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import attrs
 
 from ..actors.errno import errno_name
-from ..actors.inode import Process
+from ..actors.inode import FILES, MAPPINGS, Process
 from ..actors.memslot import UserMemory
 from ..actors.vm import Vcpu, Vm, World
 from ..arch.memory import PhysicalMemory
@@ -111,12 +111,14 @@ class Machine:
         label = inode.invalidate_lock.label
         inode.invalidate_lock = self._lock(label, inode.invalidate_lock.cls, line_ns=self.costs.line)  # type: ignore[assignment]
         inode.i_mmap_rwsem.line_ns = self.costs.line
+        t.changed(FILES)
         self.inodes.append(inode)
         self.files[file.id] = made
         return "ok"
 
     async def close(self, t: Task, file: File) -> str:
         """close(2)."""
+        t.changed(FILES)
         opened = self.files.pop(file.id, None)
         if opened is None:
             return "EBADF"
@@ -126,6 +128,7 @@ class Machine:
     async def bind(self, t: Task, slot: Slot) -> str:
         """Create the slot, its userspace address set as declared."""
         vm = self.vm(slot.vm)
+        t.saw(FILES)
         file = None if slot.file is None else self.files.get(slot.file)
         shows = slot.userspace
         if shows == "auto":
@@ -141,6 +144,7 @@ class Machine:
     async def _show(self, t: Task, vm: Vm, slot: Slot, file: GmemFile) -> None:
         """A mapping of the file lies at the slot's userspace address: KVM's MMU notifier watches it."""
         label = f"slot{slot.id}.hva"
+        t.saw(MAPPINGS)
         mapping = self.world.mappings.get(label)
         if mapping is None:
             made = await self.kernel.kvm_gmem_mmap(
@@ -149,19 +153,25 @@ class Machine:
             if isinstance(made, int):
                 return
             mapping = made
+        if t.traps:
+            t.changed(mapping.slots_label)
         mapping.slots.append((vm, next(bound for bound in vm.slots if bound.ident == slot.id)))
 
     async def unbind(self, t: Task, slot: Slot) -> str:
         """Delete the slot. Its userspace mapping stays, and KVM does not watch it any more."""
         vm = self.vm(slot.vm)
         ret = await self.kernel.kvm_set_memory_region(t, vm, slot.id, 0, 0)
+        t.saw(MAPPINGS)
         shown = self.world.mappings.get(f"slot{slot.id}.hva")
         if ret == 0 and shown is not None:
+            if t.traps:
+                t.changed(shown.slots_label)
             shown.slots.clear()
         return "ok" if ret == 0 else errno_name(ret)
 
     async def mmap(self, t: Task, mapping: Map, owner: str, shared: bool = True) -> str:
         """mmap(2) of the file, for the thread `owner` if each has its own."""
+        t.saw(FILES)
         file = self.files.get(mapping.file)
         if file is None:
             return "EBADF"
@@ -172,6 +182,7 @@ class Machine:
 
     async def munmap(self, t: Task, mapping: Map, owner: str) -> str:
         """munmap(2); nothing mapped there is no error."""
+        t.saw(MAPPINGS)
         made = self.world.mappings.get(mapping.label(owner))
         if made is not None:
             await self.kernel.munmap(t, made)

@@ -125,6 +125,7 @@ class PerCpuRwSem(RwLockBase):
             t.rec(t, Contended(self.label, "w"))
         began = t.engine.now
         await self._grace_period(t)
+        t.touch(self._acquire_w)
         if self._block:
             await self._queued(t, True)
         self._block = True

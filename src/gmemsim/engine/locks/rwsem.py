@@ -180,6 +180,7 @@ class RwSem(RwSemCore):
         if self._queue:
             self.paths.contended_release += 1
         if not self._readers and self._writer is None:
+            t.touch(self._release_w)
             self.nonspinnable = self.nonspinnable and not self._queue
             self._freed(t)
 

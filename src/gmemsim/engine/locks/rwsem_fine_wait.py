@@ -71,6 +71,7 @@ class FineWaiting(FineCore):
                 return False
             self._spinner_watches = True
             value = await t.park(self, self._spin_op, interruptible=killable)
+            t.touch(self._count_op)
             self._spinner_watches = False
             if value is Signal:
                 return False
@@ -146,6 +147,7 @@ class FineWaiting(FineCore):
             return False
         if self.owner is not None and not t.draw("rwsem.spin", 2):
             return False
+        t.touch(self._count_op)
         if self.count & WRITER or self.count >= READER:
             # Between the two halves of a release, or on a running owner: the rounds until the count changes.
             waiter.spinning = True

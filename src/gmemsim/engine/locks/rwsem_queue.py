@@ -118,6 +118,7 @@ class Patience:
 
 def on_cpu(task: Task) -> bool:
     """Whether `task` runs or spins, rather than sleeps (a timer is not seen as sleep)."""
+    task.touch_task("r")
     on = task.parked_on
     # Waiters of spinning locks are parked for the engine, and busy for the kernel.
     return on is None or isinstance(on, QueuedRwLock) or getattr(on, "spins", False)

@@ -86,6 +86,7 @@ class QueuedRwLock:
         if t.rec is not None:
             t.rec(t, Unlock(self.label, "r"))
         if self._queue:
+            t.touch(self._ops["wait"])
             self._pass_on(t)
 
     async def write_unlock(self, t: Task) -> None:
@@ -106,6 +107,8 @@ class QueuedRwLock:
         if t.rec is not None:
             t.rec(t, Contended(self.label, mode))
         began = t.engine.now
+        # Unlike a read lock that is granted, one that queues does not commute with others.
+        t.touch(self._ops["wait"])
         self._queue.append((t, mode))
         await t.park(self, self._ops["wait"])
         counter = self.cls.read if mode == "r" else self.cls.write

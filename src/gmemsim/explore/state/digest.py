@@ -32,7 +32,7 @@ from ...engine.engine import Engine
 from ...engine.locks.rwsem_core import RwSemCore
 from ...engine.task import Task
 from .frames import look_into
-from .ignored import ATTRIBUTES, CONSTANTS, LOCALS
+from .ignored import ATTRIBUTES, CONSTANTS, COUNTED, LOCALS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -43,6 +43,7 @@ _WALKED: Final[tuple[Any, ...]] = (
     [], (), {}, {}.values(), {}.items(), set(), "", range(1), range(1 << 70), deque(),
 )  # fmt: skip
 _ITERATORS: Final = (*(type(iter(of)) for of in _WALKED), enumerate, zip, reversed, type(reversed([])))
+_RANGE_ITERATOR: Final = type(iter(range(1)))
 _NOTHING: Final[frozenset[str]] = frozenset()
 _BY_NAME: Final = (BuiltinFunctionType, ModuleType, type, CodeType)
 
@@ -106,13 +107,15 @@ class StateDigest:
         name, position, variables, stack = found
         self._out.append(f"{name}+{position}")
         skip = LOCALS.get(name.rpartition(".")[2], _NOTHING)
-        for variable, value in variables.items():
+        # Sorted: the order of the dict depends on which variables had a value when somebody last looked.
+        for variable in sorted(variables):
             if variable not in skip:
                 self._out.append(variable)
-                self._write(value)
+                self._write(variables[variable])
         self._out.append("|")
         for value in stack:
-            self._write(value)
+            if name not in COUNTED or not isinstance(value, _RANGE_ITERATOR):
+                self._write(value)
 
     # -- values --------------------------------------------------------------------------------
 

@@ -40,7 +40,7 @@ from ..oracles import Oracles
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-__all__ = ["ATTRIBUTES", "CONSTANTS", "LOCALS"]
+__all__ = ["ATTRIBUTES", "CONSTANTS", "COUNTED", "LOCALS"]
 
 #: Immutable over a whole search: the class, and what tells two of its objects apart.
 CONSTANTS: Final[dict[type, Callable[[Any], object]]] = {
@@ -91,6 +91,10 @@ ATTRIBUTES: Final[dict[type, frozenset[str]]] = {
     Waiter: frozenset({"deadline", "spinning"}),
     World: frozenset({"next_message"}),
 }  # fmt: skip
+
+#: Functions whose outermost loop is there only to end some time (`scenarios.guest.EXIT_LIMIT`): how often it went round
+#: is not state, so a guest that exits and re-enters for ever is a cycle, and its end by the limit is not reached.
+COUNTED: Final = frozenset({"access"})
 
 #: Local variables by name of the function: numbers of messages and stamps, and counts of what happened so far.
 LOCALS: Final[dict[str, frozenset[str]]] = {

@@ -19,6 +19,12 @@ nothing they do not say. Tests compare with plain depth-first search, and swap n
 independent. What is not: an oracle that looks at more than the present step touches sees one order of independent
 steps, and not the others.
 
+Loops. A task that goes round without changing anything (a fault that is retried while its page is being invalidated)
+makes the number of schedules infinite. A round that leads back to the state in which it began is cut: the task sleeps
+until somebody does something that its round depends on, as in Kokologiannakis, Ren and Vafeiadis, "Dynamic partial
+order reductions for spinloops" (FMCAD 2021). If nobody is left who could, the run has no end and is reported as one
+that met the step limit. Loops of several tasks that keep each other going are not recognised.
+
 A step that ends the run while others had still something to do (a violation, an exception) depends on all of them.
 """
 
@@ -26,7 +32,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, ClassVar
 
-from ...engine.errors import TapeMismatch
+from ...engine.errors import StepLimit, TapeMismatch
+from ..state import StateDigest
 from .base import Pruned
 from .dpor_order import EVERYTHING, Footprint, Order, conflict
 
@@ -37,7 +44,15 @@ if TYPE_CHECKING:
     from ...engine.op import Op
     from ...engine.task import Task
 
-__all__ = ["Dpor"]
+__all__ = ["Dpor", "GoesRound"]
+
+
+class GoesRound(StepLimit):
+    """Whoever can run goes round in a loop that changes nothing, so the run has no end."""
+
+    def __init__(self, steps: int, tasks: Sequence[Task]) -> None:
+        super().__init__(steps)
+        self.args = (f"after {steps} steps {', '.join(task.name for task in tasks)} only go round in a loop",)
 
 
 class _Node:
@@ -46,17 +61,19 @@ class _Node:
     Attributes:
         enabled: tasks that can take a step.
         sleep: tasks whose step here would repeat an explored run, with the footprint that it had.
+        spinning: those among them that sleep because they went round in a loop.
         wanted: tasks to be tried here (the backtrack set).
         done: tasks that have been, with what their step touched under any answers of its draws.
         chosen: the one under way, `op` what it announced, `draws` its answers with their bounds.
         touched: what the step of `chosen` has touched so far, over all answers.
     """
 
-    __slots__ = ("chosen", "done", "draws", "enabled", "op", "sleep", "touched", "wanted")
+    __slots__ = ("chosen", "done", "draws", "enabled", "op", "sleep", "spinning", "touched", "wanted")
 
     def __init__(self, enabled: tuple[int, ...], sleep: dict[int, Footprint], chosen: int) -> None:
         self.enabled = enabled
         self.sleep = sleep
+        self.spinning: set[int] = set()
         self.wanted = {chosen}
         self.done: dict[int, Footprint] = {}
         self.choose(chosen)
@@ -75,6 +92,7 @@ class Dpor:
         schedules: runs begun so far.
         blocked: runs that ended because every task that could go on was asleep.
         races: pairs of steps that were found to be reversible.
+        spins: times that a task was put to sleep because it went round in a loop.
         complete: nothing is left to try.
     """
 
@@ -86,6 +104,7 @@ class Dpor:
         self.schedules = 0
         self.blocked = 0
         self.races = 0
+        self.spins = 0
         self.complete = False
         self._stack: list[_Node] = []
         self._order = Order()
@@ -96,6 +115,9 @@ class Dpor:
         self._parked: frozenset[int] = frozenset()
         self._born = 0
         self._cut = False
+        #: Digests of states in the middle of a stretch of steps of one task, by number of the step.
+        self._alone: dict[int, bytes] = {}
+        self._digest = StateDigest()
 
     # -- a run ---------------------------------------------------------------------------------
 
@@ -111,6 +133,7 @@ class Dpor:
         self._engine = engine
         self._steps = 0
         self._cut = False
+        self._alone.clear()
         engine.touched = []
         engine.watch_steps(self._before_step)
         return True
@@ -173,16 +196,51 @@ class Dpor:
                 for ident, footprint in (parent.sleep | parent.done).items()
                 if ident != parent.chosen and not conflict(footprint, last)
             }
+        spinning: set[int] = set()
+        if self._stack:
+            spinning = {ident for ident in self._stack[-1].spinning if ident in sleep}
+            self._spin(runnable, sleep, spinning)
         awake = [task for task in runnable if task.ident not in sleep]
         if not awake:
-            self.blocked += 1
             self._cut = True
+            if all(task.ident in spinning for task in runnable):
+                raise GoesRound(self._steps, runnable)
+            self.blocked += 1
             raise Pruned
         chosen = current if current in awake else awake[0]
         assert chosen is not None
         node = _Node(tuple(task.ident for task in runnable), sleep, chosen.ident)
+        node.spinning = spinning
         self._stack.append(node)
         return node
+
+    def _spin(self, runnable: Sequence[Task], sleep: dict[int, Footprint], spinning: set[int]) -> None:
+        """Put the task of the last step to sleep if all that it does is to go round.
+
+        Its last steps, with nobody else's in between, led back to a state in which they began: one more round shows
+        nothing until somebody changes what the round looks at, and then it wakes up like any other sleeper.
+        """
+        stack = self._stack
+        number = len(stack)
+        last = stack[-1].chosen
+        task = next((task for task in runnable if task.ident == last), None)
+        if task is None or last in sleep:
+            return
+        start = number
+        while start and stack[start - 1].chosen == last:
+            start -= 1
+        # A state can only recur where an op does; so a digest is made where one has.
+        if not any(stack[position].op == task.pending for position in range(start, number)):
+            return
+        digest = self._digest.of(task.engine)
+        for position, seen in self._alone.items():
+            if seen == digest and start <= position < number:
+                touched = (op for step in range(position, number) for op in self._order.footprint(step))
+                sleep[last] = tuple(dict.fromkeys(touched))
+                spinning.add(last)
+                self.spins += 1
+                return
+        self._alone[number] = digest
 
     def _differs(self) -> TapeMismatch:
         return TapeMismatch(f"step {self._steps} was another one before: the program is not deterministic")

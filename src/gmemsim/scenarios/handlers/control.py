@@ -28,6 +28,8 @@ async def sleep(thread: Thread, t: Task, step: Step, lo: int, hi: int) -> Outcom
 async def signal(thread: Thread, t: Task, step: Step, lo: int, hi: int) -> Outcome:
     op = cast("ops.Signal", step.op)
     target = thread.session.tasks.get(op.task)
+    if target is not None:
+        target.touch_task("r")
     if target is None or target.done:
         return Outcome("ESRCH")
     if t.rec is not None:

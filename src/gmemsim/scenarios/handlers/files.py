@@ -6,6 +6,7 @@ from collections import Counter
 from typing import TYPE_CHECKING, cast
 
 from ...actors.errno import errno_name
+from ...actors.inode import FILES
 from .. import ops
 from ..results import Outcome
 from ..units import PAGE
@@ -20,8 +21,9 @@ if TYPE_CHECKING:
 __all__: list[str] = []
 
 
-def _file(thread: Thread, step: Step) -> GmemFile | None:
+def _file(thread: Thread, t: Task, step: Step) -> GmemFile | None:
     assert step.file is not None
+    t.saw(FILES)
     return thread.machine.files.get(step.file.id)
 
 
@@ -41,7 +43,7 @@ async def close(thread: Thread, t: Task, step: Step, lo: int, hi: int) -> Outcom
 @handles(ops.Allocate, ops.Punch)
 async def fallocate(thread: Thread, t: Task, step: Step, lo: int, hi: int) -> Outcome:
     op = cast("ops.Allocate | ops.Punch", step.op)
-    file = _file(thread, step)
+    file = _file(thread, t, step)
     if file is None:
         return Outcome("EBADF")
     offset, length = lo * PAGE, (hi - lo) * PAGE
@@ -53,7 +55,7 @@ async def fallocate(thread: Thread, t: Task, step: Step, lo: int, hi: int) -> Ou
 
 @handles(ops.MemoryFailure)
 async def memory_failure(thread: Thread, t: Task, step: Step, lo: int, hi: int) -> Outcome:
-    file = _file(thread, step)
+    file = _file(thread, t, step)
     if file is None:
         return Outcome("EBADF")
     outcomes: Counter[str] = Counter()

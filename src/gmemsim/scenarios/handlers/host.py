@@ -6,6 +6,7 @@ from collections import Counter
 from typing import TYPE_CHECKING, cast
 
 from ...actors.errno import errno_name
+from ...actors.inode import MAPPINGS
 from .. import ops
 from ..results import FAILURES, Outcome
 from .registry import OK, handles, of_pages
@@ -19,8 +20,9 @@ if TYPE_CHECKING:
 __all__: list[str] = []
 
 
-def _mapping(thread: Thread, step: Step) -> HostMapping | None:
+def _mapping(thread: Thread, t: Task, step: Step) -> HostMapping | None:
     assert step.map is not None
+    t.saw(MAPPINGS)
     return thread.machine.world.mappings.get(step.map.label(thread.actor.name))
 
 
@@ -34,7 +36,7 @@ async def host_access(thread: Thread, t: Task, step: Step, lo: int, hi: int) -> 
     values: list[str] = []
     for page in range(lo, hi):
         await t.spend(next(paces))
-        mapping = _mapping(thread, step)
+        mapping = _mapping(thread, t, step)
         seen = "SIGSEGV"
         if mapping is not None:
             index = mapping.start + page
@@ -61,7 +63,7 @@ async def munmap(thread: Thread, t: Task, step: Step, lo: int, hi: int) -> Outco
 
 @handles(ops.Madvise)
 async def madvise(thread: Thread, t: Task, step: Step, lo: int, hi: int) -> Outcome:
-    mapping = _mapping(thread, step)
+    mapping = _mapping(thread, t, step)
     if mapping is None:
         return Outcome("ENOMEM")
     await thread.kernel.madvise_dontneed(t, mapping, mapping.start + lo, mapping.start + hi)
@@ -72,7 +74,7 @@ async def madvise(thread: Thread, t: Task, step: Step, lo: int, hi: int) -> Outc
 async def pin(thread: Thread, t: Task, step: Step, lo: int, hi: int) -> Outcome:
     outcomes: Counter[str] = Counter()
     for page in range(lo, hi):
-        mapping = _mapping(thread, step)
+        mapping = _mapping(thread, t, step)
         if mapping is None:
             outcomes["EFAULT"] += 1
             continue
@@ -80,6 +82,8 @@ async def pin(thread: Thread, t: Task, step: Step, lo: int, hi: int) -> Outcome:
         if isinstance(folio, int):
             outcomes[errno_name(folio)] += 1
             continue
+        if t.traps:
+            t.changed(f"{mapping.label}.pins", page, page + 1)
         thread.machine.pins.setdefault((mapping.label, page), []).append((mapping.inode, folio))
         outcomes["ok"] += 1
     return of_pages(outcomes, [])
@@ -90,6 +94,8 @@ async def unpin(thread: Thread, t: Task, step: Step, lo: int, hi: int) -> Outcom
     assert step.map is not None
     outcomes: Counter[str] = Counter()
     for page in range(lo, hi):
+        if t.traps:
+            t.changed(f"{step.map.label(thread.actor.name)}.pins", page, page + 1)
         held = thread.machine.pins.get((step.map.label(thread.actor.name), page))
         if not held:
             outcomes["EINVAL"] += 1

@@ -79,6 +79,7 @@ async def populate(thread: Thread, t: Task, step: Step, lo: int, hi: int) -> Out
     # Populate may have dropped the last reference of a file that was closed meanwhile.
     await thread.kernel.task_work_run(t)
     # What is measured at launch is the guest's already.
+    t.changed(thread.machine.accepted[step.vm].label, lo, lo + done)
     thread.machine.accepted[step.vm].done.update(range(lo, lo + done))
     outcome = "ok" if done == hi - lo else errno_name(ret) if ret < 0 else "short"
     return Outcome(outcome, (str(done),))
