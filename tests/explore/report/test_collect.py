@@ -7,13 +7,15 @@ from typing import TYPE_CHECKING
 import attrs
 import pytest
 
+from gmemsim.engine.cell import Cell
 from gmemsim.engine.errors import TapeMismatch
-from gmemsim.engine.strategy import ReplayStrategy
+from gmemsim.engine.strategy import FirstRunnable, ReplayStrategy
 from gmemsim.engine.tape import Tape
 from gmemsim.explore.failure import Failure
-from gmemsim.explore.program import ScenarioProgram
+from gmemsim.explore.program import ScenarioProgram, TaskProgram
 from gmemsim.explore.report import NotReproduced, report_failure
 from gmemsim.explore.report.recording import record
+from gmemsim.explore.search import Found
 from gmemsim.patches.registry import PATCHES
 
 from ..findings import without_abba
@@ -21,6 +23,10 @@ from .cases import CASES
 from .reports import found, report
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from gmemsim.engine.engine import Engine
+    from gmemsim.engine.task import Task
     from gmemsim.explore.report.model import Access, FailureReport
 
 NAMES = sorted(CASES)
@@ -300,9 +306,41 @@ def test_steps_that_matter() -> None:
         made.moment.step,
     }
     assert wanted <= made.shown
-    for step in made.steps:
-        if step.call != step.then or step.waits_for or step.preempted:
-            assert step.number in made.shown
     tables = [step.number for step in made.steps if step.op.obj == "vm0.tables" and not step.preempted]
     assert tables
     assert not set(tables) & made.shown
+
+
+@pytest.mark.parametrize("name", ["alone", "crowd", "recheck", "unmet"])
+def test_turns_matter(name: str) -> None:
+    """Wherever a task is stopped, sleeps, is woken, or a call begins or ends."""
+    made = report(name)
+    turns = [s.number for s in made.steps if s.call != s.then or s.waits_for or s.preempted or s.woken_by]
+    assert turns
+    assert set(turns) <= made.shown
+
+
+def _spin(engine: Engine) -> Callable[[], object]:
+    flag: Cell[bool] = Cell("flag", False)
+
+    async def spinner(t: Task) -> None:
+        t.call = 1
+        while not await flag.load(t):
+            pass
+
+    async def setter(t: Task) -> None:
+        await flag.store(t, True)
+
+    engine.spawn("spinner", spinner)
+    engine.spawn("setter", setter)
+    return lambda: ""
+
+
+def test_unfair_schedule() -> None:
+    """A loop that only goes on because somebody is never chosen: the report says who."""
+    program = TaskProgram("spin", _spin)
+    run = record(program, FirstRunnable(), 300)
+    assert run.failure is not None
+    made = report_failure(program, Found(run.failure, run.engine.tape, 1, 301))
+    assert "Meanwhile setter could run and was hardly ever chosen: the schedule is unfair." in made.why.text
+    assert "unfair" not in report("livelock").why.text

@@ -142,3 +142,13 @@ def test_escapes() -> None:
     assert any(EVIL in words for words in page.text)
     assert any(EVIL in step["head"] for step in json.loads(page.scripts[0]).values())
     assert len(made.why.cycle) == 2
+    assert not set("<>&") & set(page.scripts[0])
+
+
+def test_sleepers_wake() -> None:
+    """A task is hatched from the step after it went to sleep to the one that woke it, and not before or after."""
+    made = report("alone")
+    rows = dict(re.findall(r'<tr id="s(\d+)"(.*?)</tr>', render_html(made)))
+    (wait,) = made.waits
+    hatched = [int(number) for number, row in rows.items() if 'class="z"' in row]
+    assert hatched == list(range(wait.since + 1, wait.until + 1))

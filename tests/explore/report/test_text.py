@@ -93,3 +93,14 @@ def test_says_why() -> None:
     text = render_text(report("unmet"), 400)
     assert "first deleter in swap_active_memslots (step 7, store vm0.memslots), then vcpu0" in text
     assert "In the nearest passing schedule they come the other way round." in text
+
+
+def test_calls_and_sleep() -> None:
+    """What came of each call; a task that was woken is not drawn asleep any more."""
+    text = render_text(report("alone"), 120)
+    assert "  punch     2 fallocate PUNCH_HOLE gmem0 page 0: running\n" in text
+    assert "  setup       fallocate gmem0 page 0\n" in render_text(report("abba"), 120)
+    figure = text[text.index("What happened") : text.index("  ! the failure")]
+    assert "┆" in figure
+    woken = next(step.number for step in report("alone").steps if step.woken_by)
+    assert "┆" not in figure[figure.index(f"\n    {woken} ") :]

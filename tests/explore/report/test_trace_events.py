@@ -3,15 +3,26 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 import pytest
 
+from gmemsim.audit.kvm_events import GetFolio, GetPfn, GetPfnRet
+from gmemsim.engine.locks.mutex import Mutex
+from gmemsim.explore.program import TaskProgram
+from gmemsim.explore.report import report_failure
 from gmemsim.explore.report.trace_events import trace_events
+from gmemsim.explore.search import Limits, search
 
-from .cases import CASES
+from .cases import CASES, Random
 from .reports import report
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from gmemsim.engine.engine import Engine
+    from gmemsim.engine.task import Task
 
 Event = dict[str, Any]
 
@@ -113,3 +124,31 @@ def test_wakes() -> None:
         assert waker.task == step.woken_by
         assert made.tasks[start["tid"] - 1] == step.woken_by
         assert made.tasks[end["tid"] - 1] == step.task
+
+
+def _returns_late(engine: Engine) -> Callable[[], object]:
+    lock = Mutex("kept")
+
+    async def fault(t: Task) -> None:
+        t.call = 1
+        for event in (GetPfn(1, 1), GetFolio(1), GetPfnRet(0, 7), GetPfn(2, 2)):
+            if t.rec is not None:
+                t.rec(t, event)
+        await lock.lock(t)
+        await lock.lock(t)
+
+    engine.spawn("vcpu0", fault)
+    return lambda: ""
+
+
+def test_a_function_that_never_said_that_it_returns() -> None:
+    """It ends with the one around it, and what is open at the end says that it was cut off."""
+    program = TaskProgram("late", _returns_late)
+    (found,) = search(program, Random(0), Limits(schedules=1)).found
+    events: list[Event] = trace_events(report_failure(program, found, tries=0))["traceEvents"]
+    outer, inner, last = (event for event in events if event.get("cat") == "function")
+    assert (outer["name"], inner["name"]) == ("get_pfn gfn=0x1 index=1", "get_folio index=1")
+    assert outer["ts"] < inner["ts"]
+    assert inner["ts"] + inner["dur"] == outer["ts"] + outer["dur"]
+    assert "cut off" not in outer["args"]
+    assert last["args"]["cut off"]

@@ -41,7 +41,7 @@ _KINDS: Final = {
     "gmem": "guest_memfd",
     "cache": "page cache",
     "mmu": "MMU invalidation",
-    "attr": "attributes",
+    "attr": "attributes, conversion",
     "arch": "arch",
     "host": "host",
     "engine": "engine",

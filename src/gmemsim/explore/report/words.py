@@ -38,6 +38,7 @@ _KINDS: Final = {
     "page cache": "cache",
     "MMU invalidation": "mmu",
     "attributes": "attr",
+    "in-place": "attr",
     "arch": "arch",
     "host": "host",
     "messages": "message",
