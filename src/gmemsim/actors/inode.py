@@ -10,6 +10,7 @@ from ..engine.locks.rwsem import RwSem
 from ..engine.locks.stats import LockClass
 
 if TYPE_CHECKING:
+    from .attribute_map import AttributeMap
     from .folio import Folio
     from .memslot import Memslot
     from .vm import Vm
@@ -31,12 +32,14 @@ class GmemInode:
         folios: page cache, by index. An index that was never touched costs nothing.
         invalidate_lock: `mapping->invalidate_lock`.
         i_mmap_rwsem: taken shared to unmap host mappings.
+        attributes: which indices are private, in versions that convert in place; else None.
         creator: the VM that it was created for; its arch still answers when no file is left.
         files: one per open descriptor, in order of creation.
         mappings: host mappings of the file.
     """
 
     __slots__ = (
+        "attributes",
         "creator",
         "files",
         "flags",
@@ -61,6 +64,7 @@ class GmemInode:
         self.folio_locks = FolioLockClass("folio_lock")
         self.invalidate_lock = RwSem(f"{label}.invalidate_lock", LockClass("invalidate_lock"))
         self.i_mmap_rwsem = RwSem(f"{label}.i_mmap_rwsem", LockClass("i_mmap_rwsem"))
+        self.attributes: AttributeMap | None = None
         self.creator: Vm | None = None
         self.files: list[GmemFile] = []
         self.mappings: list[HostMapping] = []

@@ -17,6 +17,7 @@ from .release import RELEASES, Release
 if TYPE_CHECKING:
     from ..arch.memory import PhysicalMemory
     from ..engine.task import Task
+    from .folio import Folio
     from .inode import GmemFile
     from .vm import World
 
@@ -44,6 +45,7 @@ class KernelBase:
         gup_under_invalidate_lock: populate reads user memory while it holds the invalidate lock.
         in_place: private or shared is an attribute of the file's index, converted in place.
         huge_pages: folios may be larger than 4 KiB.
+        get_pfn_puts: `kvm_gmem_get_pfn` drops its reference itself instead of handing it out.
     """
 
     name: ClassVar[str] = ""
@@ -52,6 +54,7 @@ class KernelBase:
     gup_under_invalidate_lock: ClassVar[bool] = False
     in_place: ClassVar[bool] = False
     huge_pages: ClassVar[bool] = False
+    get_pfn_puts: ClassVar[bool] = False
 
     def __init__(
         self,
@@ -75,6 +78,10 @@ class KernelBase:
         self.gmem_prepare = gmem_prepare
         #: Files whose release each task has put off (`task_struct.task_works`).
         self.task_works: dict[Task, list[GmemFile]] = {}
+
+    def lru_references(self, folio: Folio) -> int:
+        """References that batches on the way to an LRU list hold: none, in versions to which they do not matter."""
+        return 0
 
     def request(self, t: Task, at: str, message: str, detail: str = "") -> int:
         """Log a request from `t` to actor `at`, at both ends; the result pairs it with its `answer`.

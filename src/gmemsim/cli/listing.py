@@ -22,9 +22,9 @@ def _first_line(thing: Any) -> str:
 
 
 def _patches() -> Iterable[Row]:
-    from ..patches.registry import PATCHES, VARIANTS
+    from ..patches.registry import IN_PLACE, PATCHES, VARIANTS
 
-    for name, cls in {**PATCHES, **VARIANTS}.items():
+    for name, cls in {**PATCHES, **IN_PLACE, **VARIANTS}.items():
         module = import_module(cls.__module__)
         yield {"name": name, "release": cls.default_release, "summary": _first_line(module)}
 

@@ -23,18 +23,19 @@ class TokenError(ValueError):
 
 
 def patch_name(given: str | type[Kernel], cls: type[Kernel]) -> str:
-    """What `load_patch` would find the class by; for any other class a name to show, which it will not find."""
+    """What `load_patch` finds the class by: a version's name, or its file. A class in a function has only a name."""
     if isinstance(given, str):
         return given
-    from ..patches.registry import PATCHES, VARIANTS
+    from ..patches.registry import IN_PLACE, PATCHES, VARIANTS
 
-    for name, known in (PATCHES | VARIANTS).items():
+    for name, known in (PATCHES | IN_PLACE | VARIANTS).items():
         if known is cls:
             return name
-    if cls.__module__.startswith("gmemsim_user_patch_"):
-        path = getattr(sys.modules.get(cls.__module__), "__file__", None)
-        if path is not None:
-            return f"{path}:{cls.__qualname__}"
+    path = getattr(sys.modules.get(cls.__module__), "__file__", None)
+    if path is not None and "." not in cls.__qualname__:
+        file = Path(path)
+        here = Path.cwd()
+        return f"{file.relative_to(here) if file.is_relative_to(here) else file}:{cls.__qualname__}"
     return f"{cls.__module__}.{cls.__qualname__}"
 
 

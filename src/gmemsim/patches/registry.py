@@ -8,6 +8,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from .baseline import Baseline
+from .inplace import Inplace, InplaceOff
+from .inplace_v8 import InplaceV8
 from .mainline_7_3 import Mainline73
 from .tracked import Tracked, TrackedShared
 from .v1 import V1
@@ -17,9 +19,12 @@ from .v3 import V3
 if TYPE_CHECKING:
     from ..actors.kernel import Kernel
 
-__all__ = ["PATCHES", "VARIANTS", "PatchError", "load_patch"]
+__all__ = ["IN_PLACE", "PATCHES", "VARIANTS", "PatchError", "load_patch"]
 
 PATCHES: dict[str, type[Kernel]] = {cls.name: cls for cls in (Baseline, V1, V2, V3, Mainline73)}
+
+#: Versions that convert in place. Apart from the others, whose faults take no invalidate lock.
+IN_PLACE: dict[str, type[Kernel]] = {cls.name: cls for cls in (InplaceV8, Inplace, InplaceOff)}
 
 #: What-ifs that nobody posted: they run like the versions, but what is said of A..D need not hold for them.
 VARIANTS: dict[str, type[Kernel]] = {cls.name: cls for cls in (Tracked, TrackedShared)}
@@ -35,7 +40,7 @@ def load_patch(name: str) -> type[Kernel]:
     Raises:
         PatchError: with what was expected.
     """
-    known = PATCHES | VARIANTS
+    known = PATCHES | IN_PLACE | VARIANTS
     if name in known:
         return known[name]
     path, colon, class_name = name.rpartition(":")

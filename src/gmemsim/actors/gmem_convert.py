@@ -1,0 +1,213 @@
+"""Conversion in place: KVM_SET_MEMORY_ATTRIBUTES2 on the file (spec §4.14).
+
+`kvm_gmem_set_attributes` is the call; the steps below it stand in the order in which it takes them, each a method of
+its own, since patch versions differ in single ones.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+from ..audit.inplace_events import (
+    GmemSetAttributes,
+    GmemSetAttributesRet,
+    MakeShared,
+    MakeSharedRet,
+    RefCheck,
+)
+from ..audit.kvm_events import UnmapHost
+from ..engine.op import Op
+from .errno import EAGAIN, EBADF, EINVAL, ENOMEM, ENOTTY
+from .gmem_attributes import GmemAttributes
+from .lru import LRU, LruBatches
+
+if TYPE_CHECKING:
+    from ..engine.task import Task
+    from .folio import Folio
+    from .inode import GmemFile, GmemInode
+
+__all__ = ["Converted", "GmemConversion"]
+
+
+class Converted(NamedTuple):
+    """Answer of the call: 0 or a negative errno, and the index that `error_offset` names (-1: not written)."""
+
+    ret: int
+    error_index: int = -1
+
+
+class GmemConversion(GmemAttributes, LruBatches):
+    """The call and its steps."""
+
+    async def kvm_gmem_set_attributes(
+        self, t: Task, file: GmemFile, offset: int, size: int, private: bool, flags: int = 0
+    ) -> Converted:
+        """Make bytes [offset, offset + size) of the file private or shared, where they are.
+
+        Returns 0, -EBADF, -ENOTTY (mode off), -EINVAL (arguments), -ENOMEM or -EAGAIN (somebody uses a page) with
+        the index of the first page that was not converted; nothing is converted then. Contents are not touched.
+        """
+        if not self.fdget(t, file):
+            return Converted(EBADF)
+        inode = file.inode
+        rec = t.rec
+        ident = self.request(t, inode.label, "convert", "private" if private else "shared") if rec else 0
+        if rec is not None:
+            rec(t, GmemSetAttributes(file.label, offset // 4096, (offset + size) // 4096, private))
+        await t.spend(self.costs.syscall)
+        done = self.kvm_gmem_check_attributes(file, offset, size, private, flags)
+        if done.ret == 0:
+            start, end = offset // 4096, (offset + size) // 4096
+            await inode.invalidate_lock.down_write(t)
+            done = await self.kvm_gmem_convert(t, inode, start, end, private, flags)
+            await inode.invalidate_lock.up_write(t)
+        if rec is not None:
+            rec(t, GmemSetAttributesRet(done.ret, done.error_index))
+            self.answer(t, ident, "convert", str(done.ret))
+        await self.fput(t, file)
+        return done
+
+    def kvm_gmem_check_attributes(
+        self, file: GmemFile, offset: int, size: int, private: bool, flags: int
+    ) -> Converted:
+        """What is wrong before any lock is taken."""
+        if not self.in_place:
+            return Converted(ENOTTY)
+        bad = flags & ~self.content_flags() or offset < 0 or size <= 0 or offset % 4096 or size % 4096
+        if bad or not file.vm.arch.has_private_memory or offset + size > file.inode.pages * 4096:
+            return Converted(EINVAL)
+        return Converted(0)
+
+    def content_flags(self) -> int:
+        """Bits of `flags` that mean something: none; KVM gives no guarantee about contents."""
+        return 0
+
+    async def kvm_gmem_convert(
+        self, t: Task, inode: GmemInode, start: int, end: int, private: bool, flags: int
+    ) -> Converted:
+        """All of it, under the exclusive lock. From the start of the invalidation on nothing can fail."""
+        if t.traps:
+            await t.point(Op("load", self.gmem_attr_label(inode), start, end, "r"))
+        assert inode.attributes is not None
+        if inode.attributes.uniform(start, end, private):
+            return Converted(0)
+        if t.fault("alloc_attributes"):
+            return Converted(ENOMEM, start)
+        if private:
+            await self.unmap_mapping_pages(t, inode, start, end)
+            offender = await self.kvm_gmem_outside_reference(t, inode, start, end)
+            if offender is not None:
+                return Converted(EAGAIN, max(start, offender.index))
+        await self.kvm_gmem_invalidate_start(
+            t, inode, start, end, self.convert_filter(inode, start, end, private)
+        )
+        if not private:
+            await self.kvm_gmem_make_shared(t, inode, start, end)
+        await self.kvm_gmem_store_attributes(t, inode, start, end, private)
+        await self.kvm_gmem_invalidate_end(t, inode, start, end)
+        return Converted(0)
+
+    # -- host mappings and references ------------------------------------------------------------
+
+    async def unmap_mapping_pages(self, t: Task, inode: GmemInode, start: int, end: int) -> None:
+        """`unmap_mapping_pages`: every process loses its entries of the range; they may fault in again."""
+        await inode.i_mmap_rwsem.down_read(t)
+        if t.rec is not None:
+            t.rec(t, UnmapHost(start, end))
+        if t.traps:
+            t.saw(inode.users_label)
+        for mapping in list(inode.mappings):
+            low, high = max(start, mapping.start), min(end, mapping.start + mapping.pages)
+            if low >= high:
+                continue
+            await self.mmu_notifier_invalidate_start(t, mapping, low, high)
+            if t.traps:
+                await t.point(Op("rmw", mapping.label, low, high))
+            for index in sorted(i for i in mapping.mapped if low <= i < high):
+                folio = mapping.mapped.pop(index)
+                if t.traps:
+                    t.changed(inode.mapcount_label, index, index + 1)
+                folio.mapcount -= 1
+                await self.folio_put(t, inode, folio)
+            await self.mmu_notifier_invalidate_end(t, mapping, low, high)
+        await inode.i_mmap_rwsem.up_read(t)
+
+    async def kvm_gmem_outside_reference(
+        self, t: Task, inode: GmemInode, start: int, end: int
+    ) -> Folio | None:
+        """The first present folio that somebody else uses, or None. References only, no folio lock.
+
+        Batches on the way to an LRU list are drained when a count differs: this CPU's, then all, once a call.
+        """
+        drains = [self.lru_add_drain, self.lru_add_drain_all]
+        for index in self.present(t, inode, start, end):
+            folio = inode.folios.get(index)
+            if folio is None:
+                continue
+            if t.traps:
+                await t.point(Op("rmw", inode.ref_label, folio.index, folio.index + 1))
+            folio.ref += 1
+            used = await self.folio_is_used(t, inode, folio)
+            while used == "references" and drains:
+                await drains.pop(0)(t)
+                used = await self.folio_is_used(t, inode, folio)
+            await self.folio_put(t, inode, folio)
+            if used:
+                return folio
+        return None
+
+    def present(self, t: Task, inode: GmemInode, start: int, end: int) -> list[int]:
+        """Indices of the range that have a folio; none comes or goes while the exclusive lock is held."""
+        if t.traps:
+            t.saw(inode.label, start, end)
+        return self.indices(inode, start, end)
+
+    async def folio_is_used(self, t: Task, inode: GmemInode, folio: Folio) -> str:
+        """Why the folio cannot become private (`pinned`, `mapped`, `references`), or nothing; we hold one."""
+        if t.traps:
+            await t.point(Op("load", inode.ref_label, folio.index, folio.index + folio.pages, "r"))
+            t.saw(inode.mapcount_label, folio.index, folio.index + folio.pages)
+            t.saw(LRU)
+        why = "pinned" if folio.pins else "mapped" if folio.mapcount else ""
+        if not why and folio.ref != folio.pages + 1:
+            why = "references"
+        if t.rec is not None:
+            t.rec(t, RefCheck(folio.index, folio.pfn, folio.ref - 1, not why))
+        return why
+
+    # -- zap and hardware --------------------------------------------------------------------------
+
+    def convert_filter(self, inode: GmemInode, start: int, end: int, private: bool) -> str:
+        """Kinds of mapping that the conversion zaps: the one being left."""
+        return "shared" if private else "private"
+
+    def invalidate_filter(self, inode: GmemInode) -> str:
+        """A hole, a release or a memory error concerns both kinds: the file can hold both."""
+        return "both" if self.in_place else super().invalidate_filter(inode)
+
+    async def kvm_gmem_make_shared(self, t: Task, inode: GmemInode, start: int, end: int) -> None:
+        """Hand every present folio of the range, clipped to it, to the arch; references only, no folio lock."""
+        if not self.gmem_prepare:
+            return
+        rec = t.rec
+        for index in self.present(t, inode, start, end):
+            folio = inode.folios.get(index)
+            if folio is None:
+                continue
+            if t.traps:
+                await t.point(Op("rmw", inode.ref_label, folio.index, folio.index + 1))
+            folio.ref += 1
+            low, high = max(start, folio.index), min(end, folio.index + folio.pages)
+            pfn = folio.pfn + low - folio.index
+            if rec is not None:
+                rec(t, MakeShared(pfn, high - low))
+            await self.kvm_gmem_arch_make_shared(t, inode, pfn, high - low)
+            if rec is not None:
+                rec(t, MakeSharedRet())
+            await self.folio_put(t, inode, folio)
+
+    async def kvm_gmem_arch_make_shared(self, t: Task, inode: GmemInode, pfn: int, pages: int) -> None:
+        """`kvm_arch_gmem_make_shared`."""
+        if t.traps:
+            t.saw(inode.users_label)
+        await self.inode_vm(inode).arch.make_shared(t, pfn, pages)

@@ -1,0 +1,170 @@
+"""E8: in-place conversion, v8 as posted (June 2026). Private or shared is the file's matter, and changes in place.
+
+Spec §3 D -> E, §4.7 E8, §4.8, §4.9 E, §4.14. What review of it found is kept: a conversion zaps every kind that is
+present in its range, which costs TDX guests the pages that were private already; the reference check looks at the
+count alone; an index without an attribute counts as shared.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, ClassVar
+
+from ..actors.errno import EFAULT, EINVAL, ENOMEM
+from ..actors.gmem_convert import GmemConversion
+from ..actors.gmem_user_fault import SIGBUS
+from ..audit.kvm_events import MakePrivate, MakePrivateRet
+from .v3 import V3
+
+if TYPE_CHECKING:
+    from ..actors.folio import Folio
+    from ..actors.inode import GmemFile, GmemInode
+    from ..actors.memslot import Memslot
+    from ..actors.vm import Vm
+    from ..engine.task import Task
+
+__all__ = ["InplaceV8"]
+
+
+class InplaceV8(GmemConversion, V3):
+    """Faults of vCPUs and of the host take the invalidate lock shared."""
+
+    name: ClassVar[str] = "inplace-v8"
+    default_release: ClassVar[str] = "7.3"
+    in_place: ClassVar[bool] = True
+
+    # -- vCPU fault ------------------------------------------------------------------------------
+
+    async def kvm_gmem_get_file_pfn(
+        self, t: Task, vm: Vm, slot: Memslot, gfn: int, index: int
+    ) -> tuple[int, Folio | None]:
+        """All of get_pfn under the shared lock, so that no conversion comes between look-up and make_private."""
+        if t.traps:
+            t.saw(slot.file_label)
+        file = await self.get_file_active(t, slot.gmem_file)
+        if file is None:
+            return EFAULT, None
+        lock = file.inode.invalidate_lock
+        await lock.down_read(t)
+        ret, folio = await self.kvm_gmem_get_locked_pfn(t, vm, file, slot, gfn, index)
+        await lock.up_read(t)
+        await self.fput_later(t, file)
+        return ret, folio
+
+    async def kvm_gmem_get_locked_pfn(
+        self, t: Task, vm: Vm, file: GmemFile, slot: Memslot, gfn: int, index: int
+    ) -> tuple[int, Folio | None]:
+        """The part under the lock: 0 and the folio with a reference, or an errno."""
+        folio = await self.kvm_gmem_get_checked_folio(t, file, slot, index)
+        if isinstance(folio, int):
+            return folio, None
+        ret = await self.kvm_gmem_make_private(t, vm, file.inode, folio, gfn, index)
+        await self.folio_unlock(t, folio)
+        if ret:
+            await self.folio_put(t, file.inode, folio)
+            return ret, None
+        return 0, folio
+
+    async def kvm_gmem_get_checked_folio(
+        self, t: Task, file: GmemFile, slot: Memslot, index: int
+    ) -> Folio | int:
+        """The common look-up clears what was never cleared, for populate too."""
+        folio = await super().kvm_gmem_get_checked_folio(t, file, slot, index)
+        if isinstance(folio, int):
+            return folio
+        if t.traps:
+            t.saw(folio.uptodate_label, folio.index, folio.index + 1)
+        if not folio.uptodate:
+            await self.kvm_gmem_clear_folio(t, file.inode, folio, self.pages_to_clear(folio))
+            await self.kvm_gmem_mark_uptodate(t, file.inode, folio)
+        return folio
+
+    async def kvm_gmem_make_private(
+        self, t: Task, vm: Vm, inode: GmemInode, folio: Folio, gfn: int, index: int
+    ) -> int:
+        """`kvm_arch_gmem_make_private` of a private index; a shared one is none of the arch's business."""
+        if not self.gmem_prepare or not vm.arch.has_private_memory:
+            return 0
+        if not await self.kvm_gmem_wants_private(t, vm, inode, gfn, index):
+            return 0
+        rec = t.rec
+        arch = vm.arch
+        ident = self.request(t, arch.name, "make_private", f"gfn={gfn:#x} pfn={folio.pfn:#x}") if rec else 0
+        if rec is not None:
+            rec(t, MakePrivate(gfn, folio.pfn, folio.pages))
+        ret, did = await arch.make_private(t, vm, gfn, folio.pfn, folio.pages)
+        if rec is not None:
+            rec(t, MakePrivateRet(ret, did))
+            self.answer(t, ident, "make_private", str(ret))
+        return ret
+
+    async def kvm_gmem_wants_private(self, t: Task, vm: Vm, inode: GmemInode, gfn: int, index: int) -> bool:
+        """The attribute in force: the inode's, or the VM's with in-place conversion off."""
+        if self.in_place:
+            return await self.kvm_gmem_is_private(t, inode, index)
+        return await self.kvm_mem_is_private(t, vm, gfn)
+
+    # -- host fault ------------------------------------------------------------------------------
+
+    async def kvm_gmem_user_fault_folio(self, t: Task, inode: GmemInode, index: int) -> Folio | str:
+        """Attribute and look-up under the shared lock, which is gone before the core maps the page.
+
+        Between the two only the folio lock and the reference keep the page: a conversion sees the reference.
+        """
+        if not self.in_place:
+            return await super().kvm_gmem_user_fault_folio(t, inode, index)
+        lock = inode.invalidate_lock
+        await lock.down_read(t)
+        found: Folio | int | None = None
+        if not await self.kvm_gmem_is_private(t, inode, index):
+            found = await self.kvm_gmem_get_folio(t, inode, index)
+        await lock.up_read(t)
+        if found is None:
+            return SIGBUS
+        if not isinstance(found, int):
+            return found
+        return "oom" if found == ENOMEM else SIGBUS
+
+    # -- populate, bind, conversion ----------------------------------------------------------------
+
+    async def kvm_gmem_populate_one(
+        self, t: Task, vm: Vm, slot: Memslot, file: GmemFile, gfn: int, content: str | None
+    ) -> int:
+        """As in v3, but the page is cleared before (so uptodate is set already), and the file says what is private."""
+        inode = file.inode
+        index = slot.index_of(gfn)
+        folio = await self.kvm_gmem_get_checked_folio(t, file, slot, index)
+        if isinstance(folio, int):
+            return folio
+        await self.folio_unlock(t, folio)
+        private = await self.kvm_gmem_wants_private(t, vm, inode, gfn, index)
+        ret = await self.post_populate(t, vm, gfn, folio, content) if private else EINVAL
+        await self.folio_put(t, inode, folio)
+        return ret
+
+    async def kvm_gmem_store_binding(
+        self, t: Task, file: GmemFile, slot: Memslot, start: int, end: int
+    ) -> None:
+        """A slot of a convertible file is served by it for both kinds, MMAP or not."""
+        if self.in_place:
+            slot.gmem_only = True
+        await super().kvm_gmem_store_binding(t, file, slot, start, end)
+
+    async def folio_is_used(self, t: Task, inode: GmemInode, folio: Folio) -> str:
+        """The count alone."""
+        return "references" if await super().folio_is_used(t, inode, folio) else ""
+
+    def gmem_attr_missing(self, inode: GmemInode) -> bool:
+        """Shared."""
+        return False
+
+    def convert_filter(self, inode: GmemInode, start: int, end: int, private: bool) -> str:
+        """Every kind present in the range, the one that stays included."""
+        assert inode.attributes is not None
+        kinds = {kind for _, _, kind in inode.attributes.ranges(start, end)}
+        return "both" if len(kinds) > 1 else "private" if True in kinds else "shared"
+
+    async def kvm_gmem_arch_make_shared(self, t: Task, inode: GmemInode, pfn: int, pages: int) -> None:
+        """The hook of the free path serves."""
+        if t.traps:
+            t.saw(inode.users_label)
+        await self.inode_vm(inode).arch.invalidate(t, pfn, pfn + pages)
