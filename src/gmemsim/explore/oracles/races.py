@@ -1,0 +1,261 @@
+"""Races: fields that claim a lock and are touched without it, and plain memory touched by two tasks at once.
+
+Two detectors, for two kinds of memory:
+
+* a `Claim` says which lock guards an object. Whoever touches it must hold that lock in a mode that is good enough;
+  whether another task is near does not matter, so one schedule shows it (lock sets, as in Eraser: Savage et al.,
+  TOCS 15(4), 1997, with the lock given rather than guessed);
+* *plain* objects, which nobody says how to guard, are watched with vector clocks: two accesses, one of them a write,
+  that no lock and no atomic operation puts in an order are a race (FastTrack: Flanagan and Freund, PLDI 2009).
+
+Both see the steps that tasks announce (`engine.op.Op`). The model's actors announce their unlocked reads as
+READ_ONCE, the kernel's word for "a race, and meant to be one", so a claim may leave reads free; no object of the
+actors is plain. Every atomic access is taken to order as acquire and release: a weaker kernel races more.
+
+Bindings of a file under the invalidate lock, and exclusion of the locks themselves, are invariants I13 and I40.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final, cast
+
+import attrs
+
+from ..lock_graph.book import Book
+from ..search import watch_events
+from .violation import Violation
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from ...audit.recorder import Rec
+    from ...engine.op import Op
+    from ...engine.task import Task
+    from ..failure import Failure
+    from ..program import Run
+
+__all__ = ["CLAIMS", "Access", "Claim", "GuardedBy", "HappensBefore"]
+
+_ACCESS: Final = frozenset({"load", "store", "rmw"})
+
+
+@attrs.frozen
+class Claim:
+    """Which lock guards the objects of a class.
+
+    Attributes:
+        suffix: what their labels end in, behind the owner's (`.seq` of `vm0.seq`); the whole label if it has no dot.
+        lock: suffix of the guard's label, of the same owner; `{index}` stands for the first index touched.
+        read: mode that a read needs at least (`r`, `w`); None: reads are free.
+        write: the same of a write.
+        source: where the claim is made.
+    """
+
+    suffix: str
+    lock: str
+    read: str | None
+    write: str | None
+    source: str
+
+    def guard(self, op: Op) -> str | None:
+        """Label of the lock that guards what `op` touches; None if the claim is not about that."""
+        if not op.obj.endswith(self.suffix):
+            return None
+        owner = op.obj[: len(op.obj) - len(self.suffix)]
+        return f"{owner}{self.lock}".replace("{index}", str(op.lo))
+
+
+#: What the spec says of the model's own objects (guest-memfd.md §1 to §4). PG_uptodate is not among them: population
+#: sets it with the folio unlocked again, under the invalidate lock.
+CLAIMS: Final = (
+    Claim(
+        ".seq",
+        ".mmu_lock",
+        None,
+        "w",
+        "kvm_mmu_invalidate_begin/_end: lockdep_assert_held_write(&kvm->mmu_lock)",
+    ),
+    Claim(
+        ".attributes", ".slots_lock", None, "w", "kvm_vm_set_mem_attributes: guard(mutex)(&kvm->slots_lock)"
+    ),
+    Claim(
+        ".memslots",
+        ".slots_lock",
+        None,
+        "w",
+        "kvm_swap_active_memslots: lockdep_assert_held(&kvm->slots_lock)",
+    ),
+    Claim(".spte", ".mmu_lock", None, "r", "TDP MMU: entries change under mmu_lock, shared or exclusive"),
+    Claim(".content", ".folio[{index}]", None, "w", "kvm_gmem_get_pfn clears with the folio locked"),
+)
+
+
+@attrs.frozen
+class Access:
+    """One of the two accesses of a race."""
+
+    task: str
+    call: int
+    step: int
+    kind: str
+    obj: str
+    lo: int
+    hi: int
+
+    def text(self) -> str:
+        """In a few words."""
+        return f"{self.kind} of {self.obj} by {self.task} at step {self.step}"
+
+
+def _access(t: Task) -> Access:
+    op = t.pending
+    return Access(t.name, t.call, t.engine.steps, op.kind, op.obj, op.lo, op.hi)
+
+
+def _fail(rule: str, summary: str, t: Task, first: Access | None, second: Access) -> Violation:
+    accesses = [access for access in (first, second) if access is not None]
+    details = {"index": second.lo, "accesses": accesses}
+    return Violation(rule, summary, t.name, None, details, call=t.call, now=t.engine.now)
+
+
+class GuardedBy:
+    """An `Observer` that holds every access against the claims; breaks the rule `guarded_by`.
+
+    Args:
+        claims: default: those of the model's objects.
+    """
+
+    def __init__(self, claims: Iterable[Claim] = CLAIMS) -> None:
+        self.claims = tuple(claims)
+        self._of: dict[str, tuple[Claim, ...]] = {}
+        self._begin()
+
+    def _begin(self) -> None:
+        self._book = Book()
+        self._last: dict[str, list[Access]] = {}
+
+    def attach(self, run: Run) -> None:
+        """Look at a run that is about to start."""
+        from ..lock_graph.graph import inodes_of
+
+        self._begin()
+        self._book = Book(inodes=inodes_of(run))
+        watch_events(run.engine, cast("Rec", self._book.rec))
+        run.engine.watch_steps(self._step)
+
+    def done(self, run: Run, failure: Failure | None, *, pruned: bool) -> None:
+        """The run ended."""
+
+    def _step(self, t: Task) -> None:
+        self._book.step(t)
+        op = t.pending
+        if op.kind not in _ACCESS:
+            return
+        claims = self._of.get(op.obj)
+        if claims is None:
+            claims = self._of[op.obj] = tuple(one for one in self.claims if one.guard(op) is not None)
+        for claim in claims:
+            self._check(t, op, claim)
+
+    def _check(self, t: Task, op: Op, claim: Claim) -> None:
+        access = _access(t)
+        needed = claim.read if op.mode == "r" else claim.write
+        lock = claim.guard(op)
+        held = self._book.held.get(t, {}).get(lock or "")
+        if needed is not None and held not in {"w", needed}:
+            other = self._other(access)
+            near = "" if other is None else f", after {other.text()}"
+            has = f"holds it {held}" if held else "does not hold it"
+            raise _fail(
+                "guarded_by",
+                f"{access.text()} needs {lock} ({needed}), and {t.name} {has}{near}",
+                t,
+                other,
+                access,
+            )
+        self._last.setdefault(op.obj, []).append(access)
+
+    def _other(self, access: Access) -> Access | None:
+        """The last access of another task to the same place."""
+        for one in reversed(self._last.get(access.obj, ())):
+            if one.task != access.task and one.lo < access.hi and access.lo < one.hi:
+                return one
+        return None
+
+
+Clock = dict[str, int]
+
+
+def _join(into: Clock, other: Clock) -> None:
+    for name, time in other.items():
+        if into.get(name, 0) < time:
+            into[name] = time
+
+
+class HappensBefore:
+    """An `Observer` that watches plain objects with vector clocks; breaks the rule `race`.
+
+    Args:
+        plain: labels of the objects that are not accessed atomically.
+    """
+
+    def __init__(self, plain: Iterable[str]) -> None:
+        self.plain = frozenset(plain)
+        self._begin()
+
+    def _begin(self) -> None:
+        self._clocks: dict[str, Clock] = {}
+        self._objects: dict[str, Clock] = {}
+        self._seen: dict[str, list[tuple[Access, str, int]]] = {}
+
+    def attach(self, run: Run) -> None:
+        """Look at a run that is about to start."""
+        self._begin()
+        watch_events(run.engine, cast("Rec", self._event))
+        run.engine.watch_steps(self._step)
+
+    def done(self, run: Run, failure: Failure | None, *, pruned: bool) -> None:
+        """The run ended."""
+
+    def _clock(self, name: str) -> Clock:
+        clock = self._clocks.get(name)
+        if clock is None:
+            clock = self._clocks[name] = {name: 1}
+        return clock
+
+    def _event(self, t: Task, event: Any) -> None:
+        kind = type(event).__name__
+        if kind == "Lock":
+            _join(self._clock(t.name), self._objects.get(event.lock, {}))
+        elif kind == "Unlock":
+            self._publish(t.name, event.lock)
+
+    def _publish(self, name: str, obj: str) -> None:
+        clock = self._clock(name)
+        _join(self._objects.setdefault(obj, {}), clock)
+        clock[name] += 1
+
+    def _step(self, t: Task) -> None:
+        op = t.pending
+        if op.kind not in _ACCESS:
+            return
+        if op.obj in self.plain:
+            self._check(t, op)
+            return
+        # An atomic access takes up what was published there; one that writes publishes.
+        _join(self._clock(t.name), self._objects.get(op.obj, {}))
+        if op.mode == "w":
+            self._publish(t.name, op.obj)
+
+    def _check(self, t: Task, op: Op) -> None:
+        clock = self._clock(t.name)
+        access = _access(t)
+        seen = self._seen.setdefault(op.obj, [])
+        for other, mode, time in seen:
+            apart = other.hi <= op.lo or op.hi <= other.lo
+            if other.task == t.name or apart or "w" not in (mode, op.mode):
+                continue
+            if clock.get(other.task, 0) < time:
+                summary = f"race: {other.text()} and {access.text()}, in no order"
+                raise _fail("race", summary, t, other, access)
+        seen.append((access, op.mode, clock[t.name]))
