@@ -24,6 +24,8 @@ def test_spans_of_operations() -> None:
     assert spans_of_op(Op("rmw", "other", 1, 2), inodes) == []
     assert spans_of_op(Op("rmw", "gmem0.uptodate", 1, 2), inodes) == [("index", 1, 2)]
     assert spans_of_op(Op("load", "vm0.spte", 8, 9, "r"), inodes) == [("gfn", 8, 9)]
+    assert spans_of_op(Op("store", "vm0.attributes", 8, 9), inodes) == [("gfn", 8, 9)]
+    assert spans_of_op(Op("store", "gmem0.attributes", 8, 9), inodes) == [("index", 8, 9)]
     assert spans_of_op(Op("store", "frame", 7, 8), inodes) == [("pfn", 7, 8)]
     assert spans_of_op(Op("load", "gmem0"), inodes) == []
 

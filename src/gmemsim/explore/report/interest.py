@@ -52,7 +52,9 @@ def spans_of_op(op: Op, inodes: frozenset[str]) -> list[Span]:
     """The pages that an operation is on; empty if its object is not made of pages."""
     if op.hi >= ALL:
         return []
-    if op.obj in inodes or op.obj.endswith(_INDEX_OBJECTS):
+    # Attributes are the file's where memory is converted in place, and the VM's elsewhere.
+    of_inode = op.obj in inodes or op.obj.removesuffix(".attributes") in inodes
+    if of_inode or op.obj.endswith(_INDEX_OBJECTS):
         return [("index", op.lo, op.hi)]
     if op.obj.endswith(_GUEST_OBJECTS):
         return [("gfn", op.lo, op.hi)]
@@ -81,7 +83,7 @@ class Interest:
         for name, value in values.items():
             if name in {"index", "gfn", "pfn"} and isinstance(value, int) and value >= 0:
                 self.spans.add((name, value, value + 1))
-            elif name in {"lock", "vm", "file"} and isinstance(value, str):
+            elif name in {"file", "inode", "lock", "vm"} and isinstance(value, str):
                 self.labels.add(value)
 
     def add_event(self, event: Event) -> None:
