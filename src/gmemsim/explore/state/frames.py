@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from collections.abc import Generator
 
-__all__ = ["look_into"]
+__all__ = ["look_into", "place_of"]
 
 
 @coroutine
@@ -43,6 +43,18 @@ def _referents(suspended: Any) -> tuple[dict[str, Any], list[Any]]:
 
 
 _IN_FRONT = _measure()
+
+
+def place_of(coro: Any) -> tuple[int, ...]:
+    """Where a suspended coroutine is: the position in each function of its chain of calls, outermost first."""
+    place: list[int] = []
+    while isinstance(coro, CoroutineType):
+        frame = coro.cr_frame
+        if frame is None:
+            break
+        place.append(frame.f_lasti)
+        coro = coro.cr_await
+    return tuple(place)
 
 
 def look_into(suspended: Any) -> tuple[str, int, dict[str, Any], list[Any]] | None:

@@ -34,6 +34,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 from ...engine.errors import StepLimit, TapeMismatch
 from ..state import StateDigest
+from ..state.frames import place_of
 from .base import Pruned
 from .dpor_order import EVERYTHING, Footprint, Order, conflict
 
@@ -64,11 +65,23 @@ class _Node:
         spinning: those among them that sleep because they went round in a loop.
         wanted: tasks to be tried here (the backtrack set).
         done: tasks that have been, with what their step touched under any answers of its draws.
-        chosen: the one under way, `op` what it announced, `draws` its answers with their bounds.
+        chosen: the one under way; `op` what it announced, `place` where it was in its code, `draws` its answers with
+            their bounds.
         touched: what the step of `chosen` has touched so far, over all answers.
     """
 
-    __slots__ = ("chosen", "done", "draws", "enabled", "op", "sleep", "spinning", "touched", "wanted")
+    __slots__ = (
+        "chosen",
+        "done",
+        "draws",
+        "enabled",
+        "op",
+        "place",
+        "sleep",
+        "spinning",
+        "touched",
+        "wanted",
+    )
 
     def __init__(self, enabled: tuple[int, ...], sleep: dict[int, Footprint], chosen: int) -> None:
         self.enabled = enabled
@@ -81,6 +94,7 @@ class _Node:
     def choose(self, task: int) -> None:
         self.chosen = task
         self.op: Op | None = None
+        self.place: tuple[int, ...] = ()
         self.draws: list[list[int]] = []
         self.touched: Footprint = ()
 
@@ -170,6 +184,7 @@ class Dpor:
         node = self._node(engine.runnable, None)
         if node.op is None:
             node.op = task.pending
+            node.place = place_of(task.handle)
         if node.chosen != task.ident or node.op != task.pending:
             raise self._differs()
         touched = engine.touched
@@ -229,8 +244,9 @@ class Dpor:
         start = number
         while start and stack[start - 1].chosen == last:
             start -= 1
-        # A state can only recur where an op does; so a digest is made where one has.
-        if not any(stack[position].op == task.pending for position in range(start, number)):
+        # A state can only recur where the position in the code does; so a digest is made where it has.
+        place = place_of(task.handle)
+        if not any(stack[position].place == place for position in range(start, number)):
             return
         digest = self._digest.of(task.engine)
         for position, seen in self._alone.items():
