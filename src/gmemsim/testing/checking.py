@@ -1,0 +1,183 @@
+"""Search the schedules of a scenario from a test, and fail with all that is needed to see it again."""
+
+from __future__ import annotations
+
+from functools import cached_property, partial
+from typing import TYPE_CHECKING, Any
+
+import attrs
+
+from ..explore.classes import ClassCounter
+from ..explore.measure import attempt
+from ..explore.program import ScenarioProgram
+from ..explore.search import Found, Limits, search
+from ..explore.shrink import shrink
+from ..explore.shrink_calls import calls
+from ..explore.strategies import make_strategy
+from ..explore.token import TokenError, encode
+from ..scenarios.catalogue import find
+from ..scenarios.scenario import Scenario
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from ..actors.kernel import Kernel
+    from ..engine.strategy import Strategy
+    from ..explore.classes import Coverage
+    from ..explore.search import SearchResult
+
+__all__ = ["Checked", "ScheduleFailure", "check", "describe", "program", "run_once"]
+
+#: Runs to make a failure small in a test; a search by hand takes more.
+_ATTEMPTS = 600
+
+
+class ScheduleFailure(AssertionError):
+    """A schedule went wrong; the text says how, and how to see it again.
+
+    Attributes:
+        found: the failing run, as it was found.
+    """
+
+    def __init__(self, what: ScenarioProgram, found: Found, max_steps: int, text: Callable[[], str]) -> None:
+        super().__init__(found.failure.summary)
+        self.found = found
+        self._what = what
+        self._max_steps = max_steps
+        self._text = text
+
+    @cached_property
+    def token(self) -> str:
+        """Replays the run; made when asked for, because Hypothesis drops most of its failures unread."""
+        return _token(self._what, self.found, self._max_steps)
+
+    @cached_property
+    def text(self) -> str:
+        """What `str` gives."""
+        return self._text()
+
+    def __str__(self) -> str:
+        return self.text
+
+
+@attrs.frozen
+class Checked:
+    """What a search that found nothing has done.
+
+    Attributes:
+        search: schedules, whether all within the strategy's bound were covered, …
+        coverage: distinct classes of equivalent schedules, and how many there may be.
+    """
+
+    search: SearchResult
+    coverage: Coverage
+
+
+def program(
+    scenario: str | Path | Scenario, patch: str | type[Kernel] = "v3", arch: str | None = None, **options: Any
+) -> ScenarioProgram:
+    """What is to be run.
+
+    Args:
+        scenario: a name of the library, a file, or a scenario.
+        patch: a version's name, `path/to/file.py:Class`, or the class itself.
+        arch: VM type; default: the first that the scenario is for.
+        options: `vcpus`, `seed`, `release`, `parameters`, `small` (default True), `policy`, `rules`, `until_rounds`.
+
+    Raises:
+        ScenarioError: no such scenario, or it is wrong.
+    """
+    found = scenario if isinstance(scenario, Scenario) else find(str(scenario))
+    return ScenarioProgram(scenario=found, patch=patch, arch=arch, **options)
+
+
+def check(
+    scenario: str | Path | Scenario | ScenarioProgram,
+    patch: str | type[Kernel] = "v3",
+    arch: str | None = None,
+    *,
+    strategy: str = "portfolio",
+    schedules: int | None = 1_000,
+    seconds: float | None = None,
+    seed: int = 0,
+    max_steps: int = 20_000,
+    **options: Any,
+) -> Checked:
+    """Run many schedules of a scenario with all oracles looking on.
+
+    Args:
+        scenario, patch, arch, options: as `program`; or a program, which has them.
+        strategy: as on the command line (`pct:3`, `dpor`, …).
+        schedules, seconds: when to stop; None: no limit.
+        seed: of the strategy.
+        max_steps: of one run; more of them are a failure.
+
+    Raises:
+        ScheduleFailure: something is wrong under some schedule.
+        ScenarioError, PatchError: it cannot be run at all.
+        ValueError: no such strategy.
+    """
+    what = scenario if isinstance(scenario, ScenarioProgram) else program(scenario, patch, arch, **options)
+    counter = ClassCounter()
+    limits = Limits(schedules=schedules, seconds=seconds, steps=max_steps)
+    result = search(what, make_strategy(strategy, seed), limits, observers=[counter])
+    for found in result.found:
+        head = f"{found.failure.summary}\nschedule {found.schedule}, strategy {strategy}, seed {seed}\n"
+        raise ScheduleFailure(what, found, max_steps, partial(_searched, head, what, found, max_steps))
+    return Checked(result, counter.coverage())
+
+
+def run_once(
+    scenario: str | Path | Scenario | ScenarioProgram,
+    patch: str | type[Kernel] = "v3",
+    arch: str | None = None,
+    *,
+    schedule: Strategy,
+    max_steps: int = 20_000,
+    **options: Any,
+) -> None:
+    """Run one schedule with all oracles looking on; for Hypothesis, which makes and shrinks it.
+
+    Raises:
+        ScheduleFailure: something is wrong.
+    """
+    what = scenario if isinstance(scenario, ScenarioProgram) else program(scenario, patch, arch, **options)
+    done = attempt(what, schedule, max_steps=max_steps)
+    if done.failure is None:
+        return
+    found = Found(done.failure, done.tape, 1, done.measure.steps)
+    size = f"{done.measure.preemptions} preemptions, {done.measure.steps} steps"
+    raise ScheduleFailure(what, found, max_steps, partial(_drawn, size, what, found, max_steps))
+
+
+def _searched(head: str, what: ScenarioProgram, found: Found, max_steps: int) -> str:
+    return head + describe(what, found, max_steps)
+
+
+def _drawn(size: str, what: ScenarioProgram, found: Found, max_steps: int) -> str:
+    failure = f"{found.failure.rule}: {found.failure.summary}"
+    replay = f"gmemsim replay {_token(what, found, max_steps)}"
+    return "\n".join((failure, size, *calls(what), replay, describe(what, found, max_steps)))
+
+
+def _token(what: ScenarioProgram, found: Found, max_steps: int) -> str:
+    try:
+        return encode(what, found.tape, max_steps=max_steps)
+    except TokenError as error:
+        return f"(no token: {error})"
+
+
+def describe(what: ScenarioProgram, found: Found, max_steps: int) -> str:
+    """The failure made small, as calls, and the token of that."""
+    small = shrink(what, found, attempts=_ATTEMPTS, max_steps=max_steps)
+    assert isinstance(small.program, ScenarioProgram)
+    before, after = small.before, small.after
+    lines = [
+        f"shrunk: {small.operations_before} calls -> {small.operations_after}, {before.preemptions} preemptions -> "
+        f"{after.preemptions}, {before.steps} steps -> {after.steps} ({small.attempts} runs)",
+        *(f"  {line}" for line in calls(small.program)),
+        f"{small.found.failure.rule}: {small.found.failure.summary}",
+        f"gmemsim replay {_token(small.program, small.found, max_steps)}",
+    ]
+    return "\n".join(lines)

@@ -1,0 +1,283 @@
+"""The fixture `gmem_schedule`: one test function, called once per schedule."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from inspect import iscoroutinefunction
+from pathlib import Path
+from time import monotonic
+from typing import TYPE_CHECKING, Any
+
+import attrs
+import pytest
+
+from ..engine.errors import EngineError, TapeMismatch
+from ..engine.strategy import ReplayStrategy
+from ..explore.classes import ClassCounter
+from ..explore.lenient import LenientReplay
+from ..explore.measure import attempt
+from ..explore.search import Found
+from ..explore.strategies import make_strategy
+from ..explore.strategies.base import Pruned
+from ..explore.token import TokenError, decode, encode
+from .checking import Checked, check, describe, program
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from ..actors.kernel import Kernel
+    from ..explore.program import ScenarioProgram, ScenarioRun
+    from ..scenarios.scenario import Scenario
+    from ..scenarios.session import Session
+
+__all__ = ["Budget", "Schedules", "check_for_item", "from_item"]
+
+_MARKER = {"schedules": 200, "strategy": "portfolio", "seconds": None, "seed": 0}
+
+
+class _NothingLeft(EngineError):
+    """The strategy has no schedule left: the test is over, in the middle of its body."""
+
+
+@attrs.frozen(kw_only=True)
+class Budget:
+    """How often, and chosen by whom; as in the marker."""
+
+    schedules: int
+    strategy: str
+    seconds: float | None
+    seed: int
+    replay: str | None = None
+
+    @classmethod
+    def of(cls, item: pytest.Item) -> Budget:
+        """From marker and command line, which goes first."""
+        marker = item.get_closest_marker("gmemsim")
+        values = dict(_MARKER)
+        if marker is not None:
+            unknown = sorted(set(marker.kwargs) - set(_MARKER))
+            if marker.args or unknown:
+                what = unknown[0] if unknown else repr(marker.args[0])
+                raise pytest.UsageError(
+                    f"{item.nodeid}: the marker gmemsim takes {', '.join(f'{key}=…' for key in _MARKER)}, not {what}"
+                )
+            values |= marker.kwargs
+        for key in ("schedules", "seconds", "seed"):
+            given = item.config.getoption(f"--gmemsim-{key}")
+            if given is not None:
+                values[key] = given
+        replay = item.config.getoption("--gmemsim-replay")
+        return cls(**values, replay=replay)  # type: ignore[arg-type] # as the marker has them
+
+
+class Schedules:
+    """The schedules of one test.
+
+    Attributes:
+        number: of the present one, from 1.
+        seed: of the strategy.
+    """
+
+    def __init__(self, item: pytest.Item) -> None:
+        self.budget = budget = Budget.of(item)
+        self.number = 0
+        self.seed = budget.seed
+        self._item = item
+        self._pruned = 0
+        self._complete = False
+        self._counter = ClassCounter()
+        self._program: ScenarioProgram | None = None
+        self._run: ScenarioRun | None = None
+        self._max_steps = 0
+        if budget.replay is None:
+            try:
+                self._strategy: Any = make_strategy(budget.strategy, budget.seed)
+            except ValueError as error:
+                raise pytest.UsageError(f"{item.nodeid}: {error}") from None
+        else:
+            try:
+                self._strategy = ReplayStrategy(decode(budget.replay).tape)
+            except TokenError as error:
+                raise pytest.UsageError(f"--gmemsim-replay: {error}") from None
+
+    def build(
+        self,
+        scenario: str | Path | Scenario,
+        patch: str | type[Kernel] = "v3",
+        arch: str | None = None,
+        *,
+        max_steps: int = 20_000,
+        **options: Any,
+    ) -> Session:
+        """A session under the present schedule, all oracles looking on; run it with `run()` or `await run_async()`.
+
+        Args: as `gmemsim.testing.program`.
+
+        Raises:
+            ScenarioError, PatchError: it cannot be run.
+            RuntimeError: a test has one session.
+        """
+        if self._run is not None:
+            raise RuntimeError("gmem_schedule.build: one session a test, for the schedule is the session's")
+        self._program = what = program(scenario, patch, arch, **options)
+        self._max_steps = max_steps
+        run = what.build(self._strategy, max_steps=max_steps)
+        if not self._strategy.begin(run.engine):
+            raise _NothingLeft
+        self._run = run
+        self._counter.attach(run)
+        return run.session
+
+    # -- called by the plugin --------------------------------------------------------------------
+
+    def repeating(self, test: Callable[..., object], funcargs: Mapping[str, Any]) -> Callable[..., object]:
+        """The test as a function that calls it once per schedule."""
+        if iscoroutinefunction(test):
+            # Nobody runs it; pytest says what to do about that.
+            return test
+        once = [name for name, value in funcargs.items() if type(value).__name__ == "TrioFixture"]
+        if once:
+            pytest.fail(
+                f"gmem_schedule runs the test many times, the async fixture {once[0]} can be set up once: "
+                "make it an async context manager in the test",
+                pytrace=False,
+            )
+
+        def repeated(**arguments: object) -> None:
+            __tracebackhide__ = True
+            began = monotonic()
+            budget = self.budget
+            last = 1 if budget.replay else budget.schedules
+            while self.number < last:
+                if self.number and budget.seconds is not None and monotonic() - began >= budget.seconds:
+                    break
+                if not self._once(test, arguments):
+                    break
+
+        return repeated
+
+    def _once(self, test: Callable[..., object], arguments: dict[str, object]) -> bool:
+        """One schedule; whether there may be another."""
+        __tracebackhide__ = True
+        self.number += 1
+        self._run = None
+        try:
+            test(**arguments)
+            self._look()
+        except BaseException as error:
+            if _carries(error, _NothingLeft):
+                self.number -= 1
+                self._complete = bool(getattr(self._strategy, "complete", False))
+                return False
+            if _carries(error, Pruned):
+                self._pruned += 1
+                return True
+            if isinstance(error, (Exception, pytest.fail.Exception)):
+                self._count()
+                self._report(error)
+            raise
+        self._count()
+        return True
+
+    def _count(self) -> None:
+        if self._run is not None:
+            self._counter.done(self._run, None, pruned=False)
+
+    def _look(self) -> None:
+        """What the test did not see: operations that came to what they should not."""
+        run = self._run
+        if run is None:
+            pytest.fail("the test has not called gmem_schedule.build", pytrace=False)
+        failure = run.found()
+        if failure is not None:
+            pytest.fail(f"{failure.rule}: {failure.summary}", pytrace=False)
+
+    def _report(self, error: BaseException) -> None:
+        what, run = self._program, self._run
+        if what is None or run is None:
+            return
+        budget = self.budget
+        lines = [f"schedule {self.number}, strategy {budget.strategy}, seed {budget.seed}"]
+        if budget.replay is not None:
+            lines = ["the schedule of --gmemsim-replay"]
+        if _carries(error, TapeMismatch):
+            lines.append("the token is of another run than this test makes, or the model has changed since")
+        else:
+            try:
+                token = encode(what, run.engine.tape, max_steps=self._max_steps)
+                lines.append(f"to run it again: pytest '{self._item.nodeid}' --gmemsim-replay {token}")
+                lines += self._small(what, run)
+            except (TokenError, TapeMismatch) as trouble:
+                lines.append(f"no replay token: {trouble}")
+        self._item.add_report_section("call", "gmemsim", "\n".join(lines))
+
+    def _small(self, what: ScenarioProgram, run: ScenarioRun) -> list[str]:
+        """If the failure is the model's, not only this test's: the smallest workload that shows it."""
+        alone = attempt(what, LenientReplay(run.engine.tape), max_steps=self._max_steps)
+        if alone.failure is None:
+            return []
+        found = Found(alone.failure, alone.tape, self.number, alone.measure.steps)
+        return describe(what, found, self._max_steps).splitlines()
+
+    def counts(self) -> dict[str, Any]:
+        """For the report: plain values."""
+        coverage = self._counter.coverage()
+        text = f"{self.number} schedules, {coverage.distinct} classes"
+        if self._pruned:
+            text += f", {self._pruned} pruned"
+        if self._complete:
+            bound = getattr(self._strategy, "bound", "")
+            text += f", nothing left to try{f' within {bound}' if bound else ''}"
+        elif coverage.runs and not getattr(self._strategy, "systematic", False):
+            text += f", chance of a new class about {1 - coverage.seen_before:.0%}"
+        return {"schedules": self.number, "classes": coverage.distinct, "seed": self.seed, "text": text}
+
+
+def _carries(error: BaseException, kind: type[BaseException]) -> bool:
+    """Whether that is what went wrong; nurseries wrap a single exception in groups."""
+    while isinstance(error, BaseExceptionGroup) and len(error.exceptions) == 1:
+        error = error.exceptions[0]
+    return isinstance(error, kind)
+
+
+def from_item(item: pytest.Item) -> Schedules:
+    """The schedules of a test."""
+    return Schedules(item)
+
+
+class _Checker:
+    """What the fixture `gmem_check` gives."""
+
+    def __init__(self, item: pytest.Item) -> None:
+        self.budget = Budget.of(item)
+        self._done: list[Checked] = []
+
+    def __call__(self, *what: Any, **options: Any) -> Checked:
+        """`gmemsim.testing.check`; what the call says goes before the marker, the command line before both."""
+        __tracebackhide__ = True
+        budget = self.budget
+        given = {
+            "strategy": budget.strategy,
+            "schedules": budget.schedules,
+            "seconds": budget.seconds,
+            "seed": budget.seed,
+        }
+        done = check(*what, **{**given, **options})
+        self._done.append(done)
+        return done
+
+    def counts(self) -> dict[str, Any]:
+        """For the report: plain values."""
+        runs = sum(done.search.schedules for done in self._done)
+        classes = sum(done.coverage.distinct for done in self._done)
+        return {
+            "schedules": runs,
+            "classes": classes,
+            "seed": self.budget.seed,
+            "text": f"{runs} schedules, {classes} classes",
+        }
+
+
+def check_for_item(item: pytest.Item) -> _Checker:
+    """`check` with a test's budget."""
+    return _Checker(item)
