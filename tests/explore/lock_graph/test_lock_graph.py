@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import TYPE_CHECKING, ClassVar
 
 import pytest
@@ -11,10 +12,12 @@ from gmemsim.engine.locks.mutex import Mutex
 from gmemsim.engine.locks.rwsem import RwSem
 from gmemsim.engine.locks.srcu import Srcu
 from gmemsim.engine.mailbox import Mailbox
-from gmemsim.engine.strategy import FirstRunnable, ReplayStrategy
+from gmemsim.engine.strategy import FirstRunnable, RandomStrategy, ReplayStrategy
 from gmemsim.explore.lock_graph import LockGraph, decide, default_observers
 from gmemsim.explore.program import ScenarioProgram, TaskProgram
 from gmemsim.explore.search import Limits, search
+from gmemsim.scenarios.catalogue import load_named, names
+from gmemsim.scenarios.errors import ScenarioError
 from gmemsim.scenarios.scenario import loads
 
 if TYPE_CHECKING:
@@ -24,6 +27,15 @@ if TYPE_CHECKING:
     from gmemsim.engine.task import Task
 
     Body = Callable[[Task], Awaitable[None]]
+
+
+class AtRandom(RandomStrategy):
+    """Uniform."""
+
+    name: ClassVar[str] = "at random"
+    summary: ClassVar[str] = ""
+    complete = False
+    bound = ""
 
 
 class Once(FirstRunnable):
@@ -298,6 +310,50 @@ def test_request_to_a_server_that_needs_the_lock() -> None:
 
     graph = after_one_run(program(setup))
     assert set(graph.edges) == {("psp", "w", "lock", "w")}
+
+
+def test_graph_is_kept_from_program_to_program() -> None:
+    """Neither of the two can deadlock alone."""
+    graph = LockGraph()
+    for name in ("a", "b"):
+
+        def alone(name: str = name) -> dict[str, Body]:
+            return {name: abba()[name]}
+
+        what = program(alone)
+        graph.program = f"only {name}"
+        assert not after_one_run(what).cycles()
+        search(what, Once(), Limits(schedules=1), observers=[graph])
+    (cycle,) = graph.cycles()
+    assert {edge.witness.program for edge in cycle.edges} == {"only a", "only b"}
+    assert graph.runs == 2
+
+
+def test_report_is_plain_data() -> None:
+    graph = after_one_run(program(abba))
+    told = json.loads(json.dumps(graph.report()))
+    assert told["runs"] == 1
+    assert len(told["edges"]) == 2
+    (cycle,) = told["potential_cycles"]
+    assert sorted(cycle["classes"]) == ["one", "two"]
+    decided = decide(program(abba), graph.cycles()[0], tries=5)
+    assert json.loads(json.dumps(decided.as_dict()))["verdict"] == "witnessed"
+
+
+@pytest.mark.parametrize(
+    ("arch", "cycles"), [("sw-protected", []), ("default", [{"folio", "invalidate_lock"}]), ("snp", [])]
+)
+def test_library_has_the_known_cycle_and_no_other(arch: str, cycles: list[set[str]]) -> None:
+    """All scenarios of a VM type in one graph; poisoning is in those of the default type only."""
+    graph = LockGraph()
+    for name in names():
+        try:
+            what = ScenarioProgram(scenario=load_named(name), arch=arch)
+            search(what, AtRandom(1), Limits(schedules=15), observers=[graph], keep_going=True)
+        except ScenarioError:
+            continue  # makes no sense for this VM type
+    assert graph.runs > 80
+    assert [set(cycle.classes) for cycle in graph.cycles()] == cycles
 
 
 MEMORY_FAILURE = """
