@@ -102,6 +102,12 @@ class InplaceRig(Rig):
             t, self.files[vm], start * PAGE, (end - start) * PAGE, private
         )
 
+    async def convert_vm(self, t: Task, start: int, end: int, private: bool) -> None:
+        """KVM_SET_MEMORY_ATTRIBUTES on the VM."""
+        await self.kernel.kvm_vm_ioctl_set_mem_attributes(
+            t, self.vm, (BASE + start) * PAGE, (end - start) * PAGE, private
+        )
+
     def set_attributes(self, start: int, end: int, private: bool, **how: Any) -> Callable[[Task], Any]:
         """The conversion call, as an operation with a result."""
         return lambda t: self.inplace.kvm_gmem_set_attributes(

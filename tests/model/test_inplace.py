@@ -197,16 +197,15 @@ def test_guest_fault_under_shared_lock(patch: type[Inplace]) -> None:
     assert not only(r.events, MakePrivate)
 
 
-def test_reference_of_get_pfn() -> None:
+@pytest.mark.parametrize(("patch", "references"), [(InplaceV8, 2), (Inplace, 1)])
+def test_reference_of_get_pfn(patch: type[Inplace], references: int) -> None:
     """v8 hands the page out with its reference; as applied, get_pfn keeps none."""
-    for patch, expected in ((InplaceV8, 2), (Inplace, 1)):
-        r = InplaceRig(patch)
-        r.call(r.guest(page=0))
-        r.call(lambda t, r=r: r.inplace.lru_add_drain_all(t))
-        slot = r.vm.slots[0]
-        ret, folio = r.call(lambda t, r=r, slot=slot: r.kernel.kvm_gmem_get_pfn(t, r.vm, slot, BASE))
-        assert ret == 0
-        assert folio.ref == expected
+    r = InplaceRig(patch)
+    r.call(r.guest(page=0))
+    r.call(r.inplace.lru_add_drain_all)
+    ret, folio = r.call(lambda t: r.kernel.kvm_gmem_get_pfn(t, r.vm, r.vm.slots[0], BASE))
+    assert ret == 0
+    assert folio.ref == references
 
 
 @both

@@ -119,12 +119,14 @@ class Doing:
     __slots__ = (
         "attributes",
         "busy",
+        "converting",
         "fault",
         "folio_pfn",
         "held",
         "invalidations",
         "mmu",
         "pfn_seq",
+        "point_of_no_return",
         "poison_pfn",
         "populated",
         "prepare_pfn",
@@ -161,6 +163,9 @@ class Doing:
         #: Pages populated so far by the call; None outside one.
         self.populated: int | None = None
         self.attributes: tuple[int, int, bool] | None = None
+        #: File range that a conversion in place is about, and whether it can still fail.
+        self.converting: tuple[GmemFile, int, int, bool] | None = None
+        self.point_of_no_return = False
         self.stored = 0
         self.punch: tuple[int, int] | None = None
         self.punched_inode: GmemInode | None = None
@@ -245,10 +250,23 @@ class Ledger:
                     yield file.vm, file, slot
 
     def any_private(self, life: Life) -> bool:
-        """Whether the index of `life` is private in a VM that has it bound."""
+        """Whether the index of `life` is private: by its file, or in a VM that has it bound."""
+        if life.inode is not None and life.inode.attributes is not None:
+            return life.inode.attributes.get(life.index) is True
         return any(
             slot.base_gfn + life.index - slot.pgoff in vm.attributes for vm, _, slot in self.bound_at(life)
         )
+
+    def is_private(self, vm: Vm, gfn: int) -> bool:
+        """Whether a gfn is private: by the file that is bound there, or by the VM's attributes."""
+        if not self.kernel.in_place:
+            return gfn in vm.attributes
+        for inode in self.world.inodes.values():
+            for file in inode.files:
+                for slot in file.bindings.values() if file.vm is vm else ():
+                    if slot.base_gfn <= gfn < slot.base_gfn + slot.pages and inode.attributes is not None:
+                        return inode.attributes.get(slot.index_of(gfn)) is True
+        return False
 
     def file_of(self, label: str) -> GmemFile | None:
         """The open file of that label."""

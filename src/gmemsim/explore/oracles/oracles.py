@@ -14,6 +14,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, cast
 
+from .attributes import Attributes
 from .bindings import Bindings
 from .filemap import Filemap
 from .hardware import Hardware
@@ -54,6 +55,7 @@ SUBJECTS: tuple[type[Subject], ...] = (
     Invalidations,
     Bindings,
     Privacy,
+    Attributes,
     Populating,
     Hardware,
 )
@@ -190,6 +192,11 @@ class Oracles:
         if not doing.busy:
             doing.busy = True
             self._in_flight += 1
+
+    @property
+    def alone(self) -> bool:
+        """At most one operation is in flight."""
+        return self._in_flight <= 1
 
     def end(self, task: Task) -> None:
         """`task` finished its operation and must hold nothing; if nobody is busy, the world is at rest."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from ...audit.events import Unlock
+from ...audit.inplace_events import MakeShared
 from ...audit.kvm_events import (
     ArchInvalidate,
     ArchReclaim,
@@ -112,6 +113,12 @@ class Preparation(Subject):
     @track(ArchReclaim)
     def reclaimed(self, t: Task, event: ArchReclaim) -> None:
         """The same under the new name."""
+        for pfn in range(event.pfn, event.pfn + event.pages):
+            self._unassign(pfn)
+
+    @track(MakeShared)
+    def made_shared(self, t: Task, event: MakeShared) -> None:
+        """The same for pages that stay in the page cache and become shared."""
         for pfn in range(event.pfn, event.pfn + event.pages):
             self._unassign(pfn)
 

@@ -42,7 +42,7 @@ class Privacy(Subject):
         gfn, pfn = self.ledger.of(t).fault
         for private in (True, False):
             spte = vm.stage2.find(gfn, private)
-            if spte is not None and spte.pfn == pfn and private != (gfn in vm.attributes):
+            if spte is not None and spte.pfn == pfn and private != self.ledger.is_private(vm, gfn):
                 kind, other = ("private", "shared") if private else ("shared", "private")
                 self.fail(
                     "I28",
@@ -125,7 +125,7 @@ class Privacy(Subject):
         for vm in self.world.vms.values():
             if vm.arch.has_private_memory:
                 for gfn, spte in vm.stage2.all():
-                    if spte.private != (gfn in vm.attributes):
+                    if spte.private != self.ledger.is_private(vm, gfn):
                         self.fail(
                             "I20",
                             f"gfn {gfn:#x} of {vm.label} is mapped as the wrong kind at rest",

@@ -59,7 +59,7 @@ class References(Subject):
 
     @at_rest("I8")
     def balanced(self, full: bool) -> None:
-        """REF = pages in the cache + host mappings + pins + 1 if poisoned; at 0 the frame is freed."""
+        """REF = pages in the cache + host mappings + pins + LRU batches + 1 if poisoned; at 0 the frame is freed."""
         ledger = self.ledger
         lives: Iterable[Life] = list(ledger.lives.values()) if full else ledger.touched
         for life in sorted(lives, key=lambda life: (life.pfn, life.index)):
@@ -74,6 +74,7 @@ class References(Subject):
                 )
                 continue
             expected = (folio.pages if life.cached else 0) + folio.mapcount + folio.pins + folio.poisoned
+            expected += self.kernel.lru_references(folio)
             if folio.ref != expected:
                 self._wrong(folio, life, expected)
             elif not expected:

@@ -89,7 +89,7 @@ RULES: Final[dict[str, Rule]] = {
         _rule("I7", "the file never changes its size", "kvm_gmem_setattr: -EINVAL [TL]"),
         _rule(
             "I8",
-            "at rest REF = page cache + one a host mapping + one a pin + one if poisoned",
+            "at rest REF = page cache + one a host mapping, a pin, an LRU batch + one if poisoned",
             "folio_ref_count; memory_failure keeps one [NX][H4][MF]",
         ),
         _rule(
@@ -97,7 +97,13 @@ RULES: Final[dict[str, Rule]] = {
             "every path that takes a lock releases it on every exit",
             "kvm_gmem_get_pfn and callers [TL]",
         ),
-        _in_place("I10", "no vCPU owns a reference at the map step", "commit 89fbe3de [CL]"),
+        _rule(
+            "I10",
+            "no vCPU owns a reference at the map step",
+            "kvm_gmem_get_pfn; commit 89fbe3de [CL]",
+            needs="get_pfn_puts",
+            why="get_pfn hands its page out with a reference (A..D, E8)",
+        ),
         _rule("I11", "a slot points only to a file that is not released", "kvm_gmem_release [TL]"),
         _rule(
             "I12",
@@ -141,23 +147,49 @@ RULES: Final[dict[str, Rule]] = {
         _rule(
             "I21", "the zapper flushes the TLBs before it drops mmu_lock", "__kvm_gmem_invalidate_start [TL]"
         ),
-        _in_place("I22", "the attribute map covers the file without holes", "[NX]"),
-        _in_place("I23", "the attribute map is written only under the invalidate lock", "[NX]"),
-        _in_place("I24", "a private index is in no host page table", "[I8 cover]"),
-        _in_place("I25", "to-private commits only without outside references", "[I67][NX]"),
-        _in_place("I26", "references that appear after the commit are tolerated", "mail-archive msg17492"),
+        _in_place(
+            "I22",
+            "the attribute map covers the file without holes, and neighbours differ",
+            "kvm_gmem_set_attributes [NX]",
+        ),
+        _in_place(
+            "I23",
+            "the attribute map is written only under the invalidate lock, exclusive",
+            "mt_set_external_lock on the invalidate lock [NX]",
+        ),
+        _in_place(
+            "I24", "a private index is in no host page table", "kvm_gmem_fault_user_mapping [I8 cover]"
+        ),
+        _in_place(
+            "I25",
+            "to-private is stored only while nobody outside holds, maps or pins a page of the range",
+            "the reference check of kvm_gmem_set_attributes [I67][NX]",
+        ),
+        _in_place(
+            "I26",
+            "references that appear after the check are tolerated: a conversion that began to zap is finished",
+            "kvm_gmem_set_attributes; mail-archive msg17492",
+        ),
         _rule(
             "I27",
             "only the attributes ioctl changes attributes, and a failed one changes none",
-            "kvm_vm_set_mem_attributes; selftest title [KA][CL]",
+            "kvm_vm_set_mem_attributes, kvm_gmem_set_attributes; selftest title [KA][CL]",
         ),
         _rule(
             "I28",
             "an access of one kind never maps memory of the other: it exits",
             "kvm_mmu_faultin_pfn: fault->is_private != kvm_mem_is_private [MM]",
         ),
-        _in_place("I29", "VM attributes and file attributes exclude each other", "[I8 p10, p24]"),
-        _in_place("I30", "a private and a shared SPTE of one gfn do not coexist at rest", "(INFERENCE)"),
+        _in_place(
+            "I29",
+            "with attributes of files no VM attribute is ever stored",
+            "kvm_supported_mem_attributes; gmem_in_place_conversion [I8 p10, p24]",
+        ),
+        _in_place(
+            "I30",
+            "a private and a shared SPTE of one gfn do not coexist at rest",
+            "inferred from I20 with a mirror root (INFERENCE)",
+        ),
         _rule(
             "I31",
             "a frame assigned to a guest is in a page cache; leaving it takes the assignment away",
