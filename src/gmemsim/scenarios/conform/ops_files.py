@@ -64,9 +64,17 @@ async def stat(rig: Rig, t: Task, step: Step) -> Got:
 
 @op("check_cap", "cap")
 async def check_cap(rig: Rig, t: Task, step: Step) -> Got:
-    if step.args["cap"] != "GUEST_MEMFD_FLAGS":
-        raise Unsupported(f"capability {step.args['cap']!r}")
-    return Got("value", sorted(rig.kernel.gmem_supported_flags(rig.vm(step.actor))))
+    vm = rig.vm(step.actor)
+    kernel = rig.kernel
+    private = ["PRIVATE"] if vm.arch.has_private_memory else []
+    match step.args["cap"]:
+        case "GUEST_MEMFD_FLAGS":
+            return Got("value", sorted(kernel.gmem_supported_flags(vm)))
+        case "MEMORY_ATTRIBUTES":
+            return Got("value", [] if kernel.in_place else private)
+        case "GUEST_MEMFD_MEMORY_ATTRIBUTES":
+            return Got("value", private if kernel.in_place else [])
+    raise Unsupported(f"capability {step.args['cap']!r}")
 
 
 @op("fallocate", "gmem", "offset", "len", "mode")

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import attrs
 
 from ...actors.errno import EFAULT, EINVAL, EIO, ENOTTY, errno_name
+from ...actors.gmem_convert import GmemConversion
 from ...actors.gmem_populate import Source
 from ...arch.snp import Snp
 from ..units import PAGE
@@ -22,6 +23,9 @@ if TYPE_CHECKING:
     from .vector import Step
 
 __all__ = ["COUNTED"]
+
+#: KVM_MEMORY_ATTRIBUTE_PRIVATE.
+_PRIVATE = 8
 
 #: What `event_count` can count; `runner` does it.
 COUNTED = ("arch_prepare_called", "rmp_make_private", "arch_make_shared", "folio_cleared")
@@ -140,9 +144,42 @@ async def event_count(rig: Rig, t: Task, step: Step) -> Got:
     return Got("value", rig.counts[step.args["event"], gfn])
 
 
-@op("convert", "gmem", "offset", "len", "to")
+@op("convert", "gmem", "offset", "len", "to", "raw_attributes", "flags", "reserved", "bad_argument_pointer")
 async def convert(rig: Rig, t: Task, step: Step) -> Got:
-    """The conversion call on the file: an ioctl that a file without in-place conversion does not have."""
-    if not rig.kernel.in_place:
+    """The conversion call on the file: an ioctl that a file without in-place conversion does not have.
+
+    `raw_attributes` and `reserved` are words of its argument that the model's call does not have: what they may
+    hold is checked here, as `kvm_gmem_set_attributes` does before anything else.
+    """
+    kernel = rig.kernel
+    args = step.args
+    if not isinstance(kernel, GmemConversion) or not kernel.in_place:
         return from_errno(ENOTTY)
-    raise Unsupported("conversion in place")
+    if args.get("bad_argument_pointer"):
+        return from_errno(EFAULT)
+    private = args["to"] == "private"
+    if "raw_attributes" in args:
+        if args["raw_attributes"] & ~_PRIVATE:
+            return from_errno(EINVAL)
+        private = bool(args["raw_attributes"] & _PRIVATE)
+    if any(args.get("reserved", ())):
+        return from_errno(EINVAL)
+    file = rig.file(args["gmem"])
+    offset, size = args["offset"], args["len"]
+    done = await kernel.kvm_gmem_set_attributes(t, file, offset, size, private, args.get("flags", 0))
+    more = {} if done.error_index < 0 else {"error_offset": done.error_index * PAGE}
+    return Got(from_errno(done.ret).result, None, more)
+
+
+@op("get_state", "gmem", "offset", "len")
+async def get_state(rig: Rig, t: Task, step: Step) -> Got:
+    """Whether a range is private or shared, or mixed: a probe of the map, not a call."""
+    kernel = rig.kernel
+    if not isinstance(kernel, GmemConversion) or not kernel.in_place:
+        raise Unsupported("state of a file without conversion in place")
+    inode = rig.file(step.args["gmem"]).inode
+    first, end = step.args["offset"] // PAGE, (step.args["offset"] + step.args["len"]) // PAGE
+    found = {kernel.gmem_attr_value(inode, index) for index in range(first, end)}
+    return Got(
+        "value", None, {"state": "mixed" if len(found) > 1 else "private" if found.pop() else "shared"}
+    )

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import attrs
 
 from ...actors.errno import errno_name
+from ...actors.gmem_convert import GmemConversion
 from ...actors.inode import Process
 from ...actors.memslot import UserMemory
 from ...actors.vm import Vcpu, Vm, World
@@ -54,6 +55,8 @@ class Rig:
         self.setup = vector.setup
         self.world = World()
         self.memory = PhysicalMemory()
+        if self.setup.get("module_params", {}).get("gmem_in_place_conversion") is False:
+            cls = type(cls.__name__, (cls,), {"in_place": False})
         self.kernel = cls(self.world, self.memory, release, CostTable.default())
         self.vms: dict[str, Vm] = {}
         self.files: dict[str, GmemFile] = {}
@@ -182,11 +185,14 @@ class Rig:
     def _know(self, setup: dict[str, Any]) -> None:
         known = {
             "page_size", "vcpus", "gmems", "slots", "maps", "finalized", "launch_started", "vcpu_initialized",
-            "initial_state", "vms", "foreign_files", "numa_nodes",
+            "initial_state", "module_params", "vms", "foreign_files", "numa_nodes",
         }  # fmt: skip
         for name in setup:
             if name not in known:
                 raise Unsupported(f"setup key {name!r}")
+        for name in setup.get("module_params", {}):
+            if name != "gmem_in_place_conversion":
+                raise Unsupported(f"module parameter {name!r}")
         if setup.get("page_size", PAGE) != PAGE:
             raise Unsupported(f"page size {setup['page_size']}")
         if setup.get("vcpu_initialized") is False:
@@ -298,4 +304,7 @@ class Rig:
         Raises:
             Unsupported: the version has none.
         """
-        raise Unsupported("conversion in place")
+        if not isinstance(self.kernel, GmemConversion):
+            raise Unsupported("conversion in place")
+        size = (end - start) * PAGE
+        return (await self.kernel.kvm_gmem_set_attributes(t, file, start * PAGE, size, private)).ret

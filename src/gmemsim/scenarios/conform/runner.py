@@ -7,19 +7,21 @@ from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple
 import attrs
 
 from ...actors.release import RELEASES
+from ...audit.inplace_events import MakeShared
 from ...audit.kvm_events import Clear, MakePrivate, MakePrivateRet, Prepare, PrepareRet
 from ...engine import bare
 from ...engine.engine import Engine
 from ...engine.errors import EngineError, ModelError
-from ...patches.registry import PATCHES
+from ...patches.registry import IN_PLACE, PATCHES
 from . import ops_files, ops_guest, ops_host, ops_vm
 from .registry import OPS
 from .results import Got, Mismatch, check
 from .rig import Rig, Unsupported
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Iterator
 
+    from ...actors.folio import Folio
     from ...actors.kernel import Kernel
     from ...actors.release import Release
     from ...engine.strategy import Strategy
@@ -70,7 +72,7 @@ def version_of(patch: type[Kernel]) -> str | None:
     """What the vectors call a patch version; a user's own counts as the version that it derives from."""
     for cls in patch.__mro__:
         name = vars(cls).get("name")
-        if name in PATCHES:
+        if name in PATCHES or name in IN_PLACE:
             return _VERSIONS.get(str(name))
     return None
 
@@ -122,12 +124,25 @@ class VectorRun:
             counts["arch_prepare_called", event.gfn] += 1
         elif isinstance(event, PrepareRet | MakePrivateRet):
             counts["rmp_make_private", self._asked[task]] += event.did
+        elif isinstance(event, MakeShared):
+            # By frame here; the vectors ask by address.
+            for folio, gfn in self._mapped_pages():
+                if event.pfn <= folio.pfn < event.pfn + event.pages:
+                    counts["arch_make_shared", gfn] += 1
         elif isinstance(event, Clear):
-            for vm in self.rig.vms.values():
-                for slot in vm.slots:
-                    counts["folio_cleared", slot.base_gfn + event.index - slot.pgoff] += 1
+            for folio, gfn in self._mapped_pages():
+                if event.pfn <= folio.pfn < event.pfn + event.pages:
+                    counts["folio_cleared", gfn] += 1
         if self._rec is not None:
             self._rec(task, event)
+
+    def _mapped_pages(self) -> Iterator[tuple[Folio, int]]:
+        """Every page of a bound file, and the gfn that it is seen at."""
+        for vm in self.rig.vms.values():
+            for slot in vm.slots:
+                if slot.gmem_file is not None:
+                    for index, folio in slot.gmem_file.inode.folios.items():
+                        yield folio, slot.base_gfn + index - slot.pgoff
 
     def run(self) -> None:
         """All steps.
