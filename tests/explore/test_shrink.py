@@ -7,7 +7,7 @@ import pytest
 
 from gmemsim.engine.engine import Engine
 from gmemsim.engine.op import Op
-from gmemsim.engine.strategy import RandomStrategy, ReplayStrategy
+from gmemsim.engine.strategy import FirstRunnable, RandomStrategy, ReplayStrategy
 from gmemsim.engine.tape import Tape
 from gmemsim.engine.task import Task
 from gmemsim.explore.measure import Attempt, attempt, measure
@@ -115,6 +115,29 @@ def test_a_tape_that_does_not_fail_is_refused() -> None:
     run = failing(attrs.evolve(PUNCH, patch=NoRecheck))
     with pytest.raises(ValueError, match="the tape does not show I18 MapRet on conv1_punch1 on v3"):
         shrink(PUNCH, found(run))
+
+
+def test_an_unfair_run_without_end_stays_as_it_is() -> None:
+    def setup(engine: Engine) -> object:
+        done: list[str] = []
+
+        async def spinner(t: Task) -> None:
+            while not done:
+                await t.point(Op("load", "x"))
+
+        async def helper(t: Task) -> None:
+            await t.point(Op("store", "x"))
+            done.append(t.name)
+
+        engine.spawn("spinner", spinner)
+        engine.spawn("helper", helper)
+        return str
+
+    program = TaskProgram("spin", setup)  # type: ignore[arg-type]
+    run = attempt(program, FirstRunnable(), max_steps=3_000)
+    result = shrink(program, found(run), attempts=30, max_steps=3_000)
+    assert result.found.failure.rule == "step_limit"
+    assert result.after == result.before
 
 
 def test_threads_are_renamed_with_their_choices() -> None:

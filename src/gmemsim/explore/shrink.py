@@ -2,7 +2,8 @@
 
 What is kept is the failure's signature (rule and kind), so a shrunk run shows the same kind of failure, not necessarily
 the same cause. The result is small, not minimal: the moves are greedy and the number of runs is bounded. Everything is
-deterministic.
+deterministic. Candidates run under fair schedules, so a run that goes on for ever because somebody never gets a turn
+stays as it is.
 """
 
 from __future__ import annotations
@@ -11,7 +12,8 @@ from typing import TYPE_CHECKING
 
 import attrs
 
-from .lenient import LenientReplay
+from ..engine.errors import TapeMismatch
+from ..engine.strategy import ReplayStrategy
 from .measure import Measure, attempt
 from .program import ScenarioProgram
 from .search import Found
@@ -65,9 +67,13 @@ def shrink(program: Program, found: Found, *, attempts: int = ATTEMPTS, max_step
     Raises:
         ValueError: the tape does not fail on this program in that way.
     """
-    first = attempt(program, LenientReplay(found.tape), max_steps=max_steps)
     signature = found.failure.signature
-    if first.failure is None or first.failure.signature != signature:
+    first: Attempt | None
+    try:
+        first = attempt(program, ReplayStrategy(found.tape), max_steps=max_steps)
+    except TapeMismatch:
+        first = None
+    if first is None or first.failure is None or first.failure.signature != signature:
         raise ValueError(f"the tape does not show {' '.join(signature).rstrip()} on {program.name}")
     slow = signature[0] == "step_limit"
     limit = max_steps if slow else min(max_steps, _SLOWER * first.measure.steps + 2_000)

@@ -14,7 +14,6 @@ import pytest
 from ..engine.errors import EngineError, TapeMismatch
 from ..engine.strategy import ReplayStrategy
 from ..explore.classes import ClassCounter
-from ..explore.lenient import LenientReplay
 from ..explore.measure import attempt
 from ..explore.search import Found
 from ..explore.strategies import make_strategy
@@ -213,7 +212,7 @@ class Schedules:
 
     def _small(self, what: ScenarioProgram, run: ScenarioRun) -> list[str]:
         """If the failure is the model's, not only this test's: the smallest workload that shows it."""
-        alone = attempt(what, LenientReplay(run.engine.tape), max_steps=self._max_steps)
+        alone = attempt(what, ReplayStrategy(run.engine.tape), max_steps=self._max_steps)
         if alone.failure is None:
             return []
         found = Found(alone.failure, alone.tape, self.number, alone.measure.steps)
