@@ -1,0 +1,262 @@
+"""`gmemsim stress`: a resumable campaign over many seeds."""
+
+from __future__ import annotations
+
+import sys
+from contextlib import ExitStack
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from .errors import INTERRUPTED, VIOLATION, InputError
+from .output import console, print_json
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from concurrent.futures import Executor
+
+    from ..explore.stress import Cell
+
+__all__ = ["command"]
+
+
+@click.command("stress")
+@click.argument("scenarios", nargs=-1)
+@click.option("--patch", "patches", multiple=True, help="Patch version; can be repeated.  [default: v3]")
+@click.option("--arch", "vm_types", multiple=True, help="VM type; can be repeated.  [default: all that fit]")
+@click.option("--seeds", type=click.IntRange(min=1), default=10, show_default=True, help="Of each cell.")
+@click.option("--first-seed", type=int, default=0, show_default=True)
+@click.option("--schedules", type=click.IntRange(min=1), default=200, show_default=True, help="In a cell.")
+@click.option("--strategy", default="portfolio", show_default=True)
+@click.option("--full", is_flag=True, help="The scenarios' full size; default: their [small] values.")
+@click.option("--jobs", type=click.IntRange(min=1), default=1, show_default=True, help="Processes.")
+@click.option(
+    "--cluster", help="Address of a dask scheduler, in place of --jobs (needs the `cluster` extra)."
+)
+@click.option(
+    "--state",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="Keep finished cells here, and go on from there.",
+)
+@click.option("--json", "as_json", is_flag=True, help="One JSON document.")
+@click.pass_context
+def command(
+    ctx: click.Context,
+    /,
+    scenarios: tuple[str, ...],
+    patches: tuple[str, ...],
+    vm_types: tuple[str, ...],
+    seeds: int,
+    first_seed: int,
+    schedules: int,
+    strategy: str,
+    full: bool,
+    jobs: int,
+    cluster: str | None,
+    state: Path | None,
+    as_json: bool,
+) -> None:
+    """Search SCENARIOS (default: the whole library) on every patch and VM type, with many seeds.
+
+    With --state a campaign that was stopped goes on where it was. Exit code 1 if a violation was found.
+    """
+    from ..explore.strategies import make_strategy
+    from ..explore.stress import Plan, StateError, StateFile, run_cells
+
+    try:
+        make_strategy(strategy, 0)
+    except ValueError as error:
+        raise click.BadParameter(str(error), param_hint="--strategy") from None
+    cells = _cells(scenarios, patches or ("v3",), vm_types, range(first_seed, first_seed + seeds))
+    plan = Plan(strategy=strategy, schedules=schedules, small=not full)
+    results: dict[Cell, dict[str, Any]] = {}
+    interrupted = False
+    with ExitStack() as stack:
+        kept: StateFile | None = None
+        if state is not None:
+            try:
+                kept = stack.enter_context(StateFile(state, plan))
+            except StateError as error:
+                raise InputError(str(error)) from None
+            results = {cell: kept.results[cell] for cell in cells if cell in kept.results}
+        executor, width = stack.enter_context(_workers(jobs, cluster)) if jobs > 1 or cluster else (None, 1)
+        show = stack.enter_context(_progress(len(cells)))
+        show(len(results), results)
+        try:
+            for result in run_cells(
+                (cell for cell in cells if cell not in results), plan, executor, width=width
+            ):
+                if kept is not None:
+                    kept.add(result)
+                results[_cell(result)] = result
+                show(len(results), results)
+        except KeyboardInterrupt:
+            interrupted = True
+    if as_json:
+        print_json(_document(results, len(cells), interrupted))
+    else:
+        _show(results, len(cells), interrupted)
+    if interrupted:
+        ctx.exit(INTERRUPTED)
+    if any(result["violations"] for result in results.values()):
+        ctx.exit(VIOLATION)
+
+
+def _cells(
+    scenarios: tuple[str, ...], patches: tuple[str, ...], vm_types: tuple[str, ...], seeds: range
+) -> list[Cell]:
+    from ..arch.registry import ARCHES
+    from ..explore.stress import Cell
+    from ..patches.registry import PatchError, load_patch
+    from ..scenarios.catalogue import find, names
+    from ..scenarios.errors import ScenarioError
+
+    for kind in vm_types:
+        if kind not in ARCHES:
+            raise InputError(f"--arch {kind}: expected one of {', '.join(ARCHES)}")
+    cells = []
+    try:
+        for patch in patches:
+            load_patch(patch)
+        for name in scenarios or names():
+            kinds = [kind for kind in find(name).head.vm_types or ARCHES if kind in ARCHES]
+            for kind in kinds:
+                if not vm_types or kind in vm_types:
+                    cells += [Cell(name, patch, kind, seed) for patch in patches for seed in seeds]
+    except (PatchError, ScenarioError) as error:
+        raise InputError(str(error)) from None
+    if not cells:
+        raise InputError("nothing to do: no scenario is for these VM types")
+    return cells
+
+
+def _cell(result: dict[str, Any]) -> Cell:
+    from ..explore.stress import Cell
+
+    return Cell(result["scenario"], result["patch"], result["arch"], result["seed"])
+
+
+def _workers(jobs: int, cluster: str | None) -> Any:
+    """A context that gives an executor and how many jobs it works on at once."""
+    from contextlib import contextmanager
+
+    @contextmanager
+    def processes() -> Iterator[tuple[Executor, int]]:
+        from concurrent.futures import ProcessPoolExecutor
+        from multiprocessing import get_context
+
+        pool = ProcessPoolExecutor(jobs, mp_context=get_context("spawn"))
+        try:
+            yield pool, jobs
+        finally:
+            pool.shutdown(wait=False, cancel_futures=True)
+
+    @contextmanager
+    def machines() -> Iterator[tuple[Executor, int]]:
+        try:
+            from distributed import Client
+        except ImportError:
+            raise InputError("--cluster needs dask: install gmemsim[cluster]") from None
+        try:
+            client = Client(cluster, timeout="10s")
+        except (OSError, ValueError) as error:
+            raise InputError(f"--cluster {cluster}: {error}") from None
+        with client:
+            yield client.get_executor(), max(len(client.scheduler_info()["workers"]), 1)
+
+    return machines() if cluster else processes()
+
+
+def _progress(total: int) -> Any:
+    from contextlib import contextmanager
+
+    @contextmanager
+    def quiet() -> Iterator[Callable[[int, Any], None]]:
+        yield lambda _done, _results: None
+
+    @contextmanager
+    def shown() -> Iterator[Callable[[int, Any], None]]:
+        from rich.console import Console
+
+        with Console(stderr=True).status("stress …") as status:
+
+            def show(done: int, results: dict[Any, dict[str, Any]]) -> None:
+                found = sum(len(result["violations"]) for result in results.values())
+                status.update(f"stress: {done:,} of {total:,} cells, {found:,} violations")
+
+            yield show
+
+    return shown() if sys.stderr.isatty() else quiet()
+
+
+def _document(results: dict[Cell, dict[str, Any]], total: int, interrupted: bool) -> dict[str, Any]:
+    return {
+        "cells": total,
+        "finished": len(results),
+        "interrupted": interrupted,
+        "schedules": sum(result["schedules"] for result in results.values()),
+        "violations": _violations(results),
+        "results": [{**result, "violations": len(result["violations"])} for _, result in _ordered(results)],
+    }
+
+
+def _ordered(results: dict[Cell, dict[str, Any]]) -> list[tuple[Cell, dict[str, Any]]]:
+    return sorted(
+        results.items(), key=lambda item: (item[0].scenario, item[0].patch, item[0].arch, item[0].seed)
+    )
+
+
+def _violations(results: dict[Cell, dict[str, Any]]) -> list[dict[str, Any]]:
+    """One entry for each scenario, version, VM type and signature, with its first seed and how many had it."""
+    found: dict[tuple[str, str, str, str, str], dict[str, Any]] = {}
+    for cell, result in _ordered(results):
+        for violation in result["violations"]:
+            key = (cell.scenario, cell.patch, cell.arch, violation["rule"], violation["kind"])
+            entry = found.setdefault(
+                key,
+                {
+                    "scenario": cell.scenario,
+                    "patch": cell.patch,
+                    "arch": cell.arch,
+                    "first_seed": cell.seed,
+                    "seeds": 0,
+                    **violation,
+                },
+            )
+            entry["seeds"] += 1
+    return list(found.values())
+
+
+def _show(results: dict[Cell, dict[str, Any]], total: int, interrupted: bool) -> None:
+    from rich.table import Table
+
+    out = console()
+    violations = _violations(results)
+    for each in violations:
+        click.echo(
+            f"{each['rule']}: {each['scenario']} on {each['patch']}, {each['arch']}: {each['summary']} "
+            f"({each['seeds']} seeds, first {each['first_seed']})"
+        )
+        click.echo(f"  gmemsim replay {each['replay']}")
+    table = Table(title="stress", title_justify="left")
+    for name in ("patch", "VM type", "cells", "schedules", "classes", "with a violation"):
+        table.add_column(name, justify="left" if name in ("patch", "VM type") else "right")
+    rows: dict[tuple[str, str], list[dict[str, Any]]] = {}
+    for cell, result in _ordered(results):
+        rows.setdefault((cell.patch, cell.arch), []).append(result)
+    for (patch, arch), cells in rows.items():
+        table.add_row(
+            patch,
+            arch,
+            f"{len(cells):,}",
+            f"{sum(cell['schedules'] for cell in cells):,}",
+            f"{sum(cell['classes'] for cell in cells):,}",
+            f"{sum(bool(cell['violations']) for cell in cells):,}",
+        )
+    out.print(table)
+    state = "interrupted" if interrupted else "finished"
+    click.echo(
+        f"{state}: {len(results):,} of {total:,} cells. A class counts once in each cell. No violation found in a "
+        "cell says nothing of the schedules that were not run."
+    )

@@ -1,0 +1,103 @@
+"""Stress campaigns: cells, the state file, resuming."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from gmemsim.explore.replay import replay
+from gmemsim.explore.stress import Cell, Plan, StateError, StateFile, run_cell, run_cells
+
+SCENARIO = """
+[scenario]
+name = "mf_punch"
+summary = "A memory failure against a punch"
+question = "Can they wait for each other?"
+
+[[file]]
+id = "gmem0"
+pages = 1
+
+[[slot]]
+file = "gmem0"
+
+[[task]]
+name = "first"
+ops = [{ op = "allocate", file = "gmem0" }, { op = "memory_failure", file = "gmem0" }]
+
+[[task]]
+name = "punch"
+ops = [{ op = "punch", file = "gmem0" }]
+"""
+
+PLAN = Plan(schedules=40, strategy="random")
+
+
+@pytest.fixture
+def cell(tmp_path: Path) -> Cell:
+    path = tmp_path / "mf.toml"
+    path.write_text(SCENARIO)
+    return Cell(str(path), "v3", "sw-protected", 1)
+
+
+def test_cell_reports_each_signature_once_with_a_token(cell: Cell) -> None:
+    result = run_cell(cell, PLAN)
+    assert result["schedules"] == 40
+    (violation,) = result["violations"]
+    assert violation["rule"] == "deadlock"
+    assert replay(violation["replay"]).same_failure
+
+
+def test_cell_depends_on_its_description_alone(cell: Cell) -> None:
+    one, two = run_cell(cell, PLAN), run_cell(cell, PLAN)
+    assert {**one, "seconds": 0} == {**two, "seconds": 0}
+
+
+def test_resumed_campaign_does_what_is_missing(cell: Cell, tmp_path: Path) -> None:
+    state = tmp_path / "state.jsonl"
+    first = run_cell(cell, PLAN)
+    with StateFile(state, PLAN) as kept:
+        kept.add(first)
+    with StateFile(state, PLAN) as kept:
+        assert kept.results == {cell: first}
+        other = Cell("punch", "v3", "sw-protected", 0)
+        missing = [each for each in (cell, other) if each not in kept.results]
+        for result in run_cells(missing, PLAN, None):
+            kept.add(result)
+    with StateFile(state, PLAN) as kept:
+        assert set(kept.results) == {cell, other}
+
+
+def test_torn_line_is_dropped(cell: Cell, tmp_path: Path) -> None:
+    state = tmp_path / "state.jsonl"
+    with StateFile(state, PLAN) as kept:
+        kept.add(run_cell(cell, PLAN))
+    whole = state.read_bytes()
+    state.write_bytes(whole + b'{"scenario": "pun')
+    with StateFile(state, PLAN) as kept:
+        assert set(kept.results) == {cell}
+    assert state.read_bytes() == whole
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("hello\n", "1: not JSON"),
+        ("{}\n", "1: expected a file of `gmemsim stress`"),
+        ("no newline", "1: expected a file of `gmemsim stress`"),
+    ],
+)
+def test_other_files_are_refused_and_kept(tmp_path: Path, text: str, message: str) -> None:
+    state = tmp_path / "state.jsonl"
+    state.write_text(text)
+    with pytest.raises(StateError, match=message):
+        StateFile(state, PLAN)
+    assert state.read_text() == text
+
+
+def test_other_plan_is_refused(tmp_path: Path) -> None:
+    state = tmp_path / "state.jsonl"
+    StateFile(state, PLAN).close()
+    with pytest.raises(StateError, match="schedules 40, not 50"):
+        StateFile(state, Plan(schedules=50, strategy="random"))
