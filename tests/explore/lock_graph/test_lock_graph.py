@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 import pytest
 
+from gmemsim.engine.cell import Cell
 from gmemsim.engine.locks.folio_lock import FolioLock, FolioLockClass
 from gmemsim.engine.locks.mutex import Mutex
 from gmemsim.engine.locks.rwsem import RwSem
@@ -16,6 +17,7 @@ from gmemsim.engine.strategy import FirstRunnable, RandomStrategy, ReplayStrateg
 from gmemsim.explore.lock_graph import LockGraph, decide, default_observers
 from gmemsim.explore.program import ScenarioProgram, TaskProgram
 from gmemsim.explore.search import Limits, search
+from gmemsim.explore.strategies.dfs import DepthFirst
 from gmemsim.scenarios.catalogue import load_named, names
 from gmemsim.scenarios.errors import ScenarioError
 from gmemsim.scenarios.scenario import loads
@@ -174,6 +176,75 @@ def test_shared_in_both_orders_needs_a_writer_too() -> None:
     assert not after_one_run(program(setup)).cycles()
     (cycle,) = after_one_run(program(with_writers)).cycles()
     assert cycle.needs_writer == {"one", "two"}
+
+
+def test_every_link_of_a_cycle_has_to_block() -> None:
+    """Exclusive at one end is not enough where the other end is shared on both sides and nobody writes it."""
+
+    def setup() -> dict[str, Body]:
+        one, two = Mutex("x.one"), RwSem("x.two", spinning=False)
+
+        async def down(t: Task) -> None:
+            await one.lock(t)
+            await two.down_read(t)
+            await two.up_read(t)
+            await one.unlock(t)
+
+        async def up(t: Task) -> None:
+            await two.down_read(t)
+            await one.lock(t)
+            await one.unlock(t)
+            await two.up_read(t)
+
+        return {"a": down, "b": up}
+
+    what = program(setup)
+    assert not after_one_run(what).cycles()
+    assert not search(what, DepthFirst()).found
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_steering_brings_tasks_together_that_are_far_apart(seed: int) -> None:
+    """The second task comes a hundred steps late, when a random schedule is past the first one's locks."""
+
+    def late() -> dict[str, Body]:
+        bodies = abba()
+        cell, second = Cell("x", 0), bodies["b"]
+
+        async def body(t: Task) -> None:
+            for _ in range(100):
+                await cell.load(t)
+            await second(t)
+
+        return {"a": bodies["a"], "b": body}
+
+    what = program(late)
+    (cycle,) = after_one_run(what).cycles()
+    decided = decide(what, cycle, tries=5, schedules=0, seed=seed)
+    assert decided.verdict == "witnessed"
+    assert decided.schedules == 1
+
+
+def test_deadlock_of_other_locks_is_no_witness() -> None:
+    def both() -> dict[str, Body]:
+        three, four = Mutex("x.three"), Mutex("x.four")
+        return {**gated(), "c": nested(three, four), "d": nested(four, three)}
+
+    what = program(both)
+    cycles = {frozenset(cycle.classes): cycle for cycle in after_one_run(what).cycles()}
+    cycle = cycles[frozenset({"one", "two"})]
+    assert decide(what, cycle, tries=30, schedules=0).verdict == "potential"
+    assert decide(what, cycles[frozenset({"three", "four"})], tries=30, schedules=0).verdict == "witnessed"
+
+
+def test_gate_has_to_be_there_at_every_sighting() -> None:
+    def setup() -> dict[str, Body]:
+        one, two, gate = Mutex("x.one"), Mutex("x.two"), Mutex("x.gate")
+        return {"a": nested(one, two, gate), "b": nested(two, one, gate), "c": nested(one, two)}
+
+    graph = after_one_run(program(setup))
+    (cycle,) = (cycle for cycle in graph.cycles() if len(cycle.edges) == 2)
+    assert not cycle.gate
 
 
 def test_shared_inside_exclusive_of_the_same_lock() -> None:

@@ -182,6 +182,16 @@ class LosesStores(V3):
         return await super().guest_access(t, vcpu, gfn, private, None)
 
 
+class LoadsOldValues(V3):
+    """A guest's load gives what was there long ago."""
+
+    async def guest_access(
+        self, t: Task, vcpu: Vcpu, gfn: int, private: bool | None, write: str | None
+    ) -> GuestResult:
+        result = await super().guest_access(t, vcpu, gfn, private, write)
+        return result if write is not None else GuestResult(result.kind, "data:old", faults=result.faults)
+
+
 class ConvertsNothing(V3):
     """A conversion returns before it has begun."""
 
@@ -190,7 +200,8 @@ class ConvertsNothing(V3):
 
 
 @pytest.mark.parametrize(
-    ("kernel", "text"), [(PunchForgets, PUNCHED), (LosesStores, ALONE), (ConvertsNothing, CONVERTED)]
+    ("kernel", "text"),
+    [(PunchForgets, PUNCHED), (LosesStores, ALONE), (LoadsOldValues, ALONE), (ConvertsNothing, CONVERTED)],
 )
 def test_wrong_kernel_breaks_this_alone(kernel: type[Kernel], text: str) -> None:
     """The invariants have nothing to say about it."""

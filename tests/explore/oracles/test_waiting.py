@@ -86,6 +86,11 @@ def test_locks_keep_what_they_promise(make: Callable[[], Any]) -> None:
     assert not watched(make, watch).found
 
 
+def test_who_was_woken_and_has_not_run_is_not_passed_over() -> None:
+    """Readers that are let in together run in any order."""
+    assert not watched(lambda: QueuedRwLock("mmu_lock"), BoundedWaiting({"mmu_lock": 0}), readers=3).found
+
+
 class Unfair(QueuedRwLock):
     """Grants to who came last."""
 
