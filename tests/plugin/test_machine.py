@@ -71,7 +71,7 @@ def test_nothing_is_wrong(patch: str) -> None:
 
 def test_a_race_is_found_and_printed_as_rules() -> None:
     with pytest.raises(Violation, match="I18") as failure:
-        run_state_machine_as_test(Tiny, settings=settings(SETTINGS, max_examples=150, stateful_step_count=6))
+        run_state_machine_as_test(Tiny, settings=settings(SETTINGS, max_examples=150, stateful_step_count=4))
     notes = "\n".join(failure.value.__notes__)
     assert 2 <= notes.count("state.begin(") <= 3
     assert 1 <= notes.count("state.step(") <= 3
