@@ -144,7 +144,7 @@ def first(
     return run.found(), run.histories.checked
 
 
-@pytest.mark.parametrize("patch", sorted(PATCHES))
+@pytest.mark.parametrize("patch", sorted(name for name, cls in PATCHES.items() if not cls.in_place))
 def test_versions_as_they_are(patch: str) -> None:
     for seed in range(25):
         failure, checked = first(MIX, patch, RandomStrategy(seed))
@@ -226,6 +226,18 @@ def test_each_page_is_checked_alone() -> None:
     assert failure is not None
     assert failure.details["index"] == 1
     assert failure.kind == "gmem0"
+
+
+class InPlace(V3):
+    """Says that its attributes are those of the file."""
+
+    in_place = True
+
+
+def test_conversion_in_place_is_not_looked_at() -> None:
+    inner = ScenarioProgram(scenario=loads(HEAD + ALONE), patch=InPlace, rules=frozenset())
+    histories = Linearizable(inner).build(FirstRunnable()).histories
+    assert "in place" in histories.skipped["gmem0"]
 
 
 def test_what_is_not_looked_at_is_named() -> None:

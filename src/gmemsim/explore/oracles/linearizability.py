@@ -17,7 +17,8 @@ The model of a page is (present, content, content of the shared memory beside th
 Left open, so that nothing is reported that could be right: an access, a pre-fault, a pin or a failed allocation may
 leave a page behind; a failed access of several pages may have stored; an access whose VMM converts on its own may
 change the attribute. Not looked at, and said so in `skipped`: VMs whose hardware keeps private memory apart (content
-is then a matter of keys and acceptance), pages that are bound more than once or not at all from the start, and files
+is then a matter of keys and acceptance), versions with conversion in place, pages that are bound more than once or not
+at all from the start, and files
 with memory errors, population, or with slots or descriptors that come and go.
 """
 
@@ -27,11 +28,12 @@ from typing import TYPE_CHECKING, Any, Final
 
 import attrs
 
-from ...arch.memory import STALE, ZERO
+from ...arch.memory import ZERO
 from ...scenarios import ops
 from ...scenarios.results import FAILURES
 from ..failure import Failure
 from .linearize import Interval, linearizable
+from .page_model import Page, access, allocate, convert, maybe, punch, same
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -45,23 +47,11 @@ if TYPE_CHECKING:
     from ...scenarios.steps import Step
     from ..program import ScenarioProgram, ScenarioRun
 
-__all__ = ["Linearizable", "Page", "PageHistories"]
+__all__ = ["Linearizable", "PageHistories"]
 
 #: Operations after which the model has nothing to say of the file.
 _BEYOND: Final = (ops.Bind, ops.Unbind, ops.Close, ops.Create, ops.MemoryFailure, ops.Populate)
-#: Failures that change nothing on any page.
-_REFUSED: Final = frozenset({"EINVAL", "EBADF", "EOPNOTSUPP", "ENOTTY", "EPERM"})
 _CALLS: Final = 1000
-
-
-@attrs.frozen
-class Page:
-    """State of the sequential model; `beside` None: not known yet."""
-
-    present: bool
-    content: str
-    beside: str | None
-    private: bool
 
 
 @attrs.frozen
@@ -102,7 +92,7 @@ class PageHistories:
             self.checked += 1
             end = self.session.stamp()
             final = self._now(place)
-            history.append(Interval("end", end, end, lambda page, final=final: _same(page, final)))  # type: ignore[misc] # bound at once
+            history.append(Interval("end", end, end, lambda page, final=final: same(page, final)))  # type: ignore[misc] # bound at once
             wrong = linearizable(history, self._initial[place.inode.label, place.index])
             if wrong is None:
                 continue
@@ -135,6 +125,8 @@ class PageHistories:
             ]
             if beyond:
                 self.skipped[inode.label] = f"operations {', '.join(beyond)}"
+            elif self.session.patch.in_place:
+                self.skipped[inode.label] = "attributes are the file's: conversion in place has another model"
             elif any(place.vm.arch.hardware_private for place in places):
                 self.skipped[inode.label] = "private memory is kept apart by hardware"
             elif len({place.index for place in places}) != len(places):
@@ -210,15 +202,15 @@ class PageHistories:
             seen = result.values[position] if result.values else None
             good = good if seen is None else seen not in FAILURES
             single = seen is not None or result.hi - result.lo == 1
-            return _access(True, good, single, seen, self._stored(op, thread, result, number))
+            return access(True, good, single, seen, self._stored(op, thread, result, number))
         if isinstance(op, ops.Punch):
-            return _punch(result.outcome)
+            return punch(result.outcome)
         if isinstance(op, ops.Allocate):
-            return _allocate(result.outcome)
+            return allocate(result.outcome)
         if isinstance(op, (ops.Convert, ops.SetAttributes)):
-            return _convert(op.private, good)
+            return convert(op.private, good)
         if isinstance(op, (ops.Prefault, ops.Pin)):
-            return _maybe
+            return maybe
         return None
 
     def _guest(
@@ -237,7 +229,7 @@ class PageHistories:
         if exit_here and not any(c.began <= result.ended and result.began <= c.ended for c in converts):
             return lambda page: []
         inside: bool | None = True if place.gmem_only or not place.vm.arch.has_private_memory else None
-        effect = _access(
+        effect = access(
             inside,
             good,
             single or seen is not None,
@@ -259,67 +251,6 @@ class PageHistories:
             return None
         filled = text.replace("{task}", thread.actor.name).replace("{round}", str(result.call // _CALLS))
         return f"data:{filled.replace('{page}', str(page))}"
-
-
-def _access(
-    inside: bool | None, good: bool, single: bool, seen: str | None, stored: str | None
-) -> Callable[[Page], list[Page]]:
-    """An access in the file (`inside`), or (None) where the attribute says."""
-
-    def done(page: Page) -> list[Page]:
-        if page.private if inside is None else inside:
-            if seen is not None and stored is None and seen != page.content:
-                return []
-            return [attrs.evolve(page, present=True, content=stored or page.content)]
-        if stored is not None:
-            page = attrs.evolve(page, beside=stored)
-        elif seen is not None:
-            if page.beside not in {None, seen}:
-                return []
-            page = attrs.evolve(page, beside=seen)
-        return _maybe(page)
-
-    def effect(page: Page) -> list[Page]:
-        if good:
-            return done(page)
-        # Of several pages only the first failure is known: this one may have been reached, or not.
-        return _maybe(page) if single else [*_maybe(page), *done(page)]
-
-    return effect
-
-
-def _maybe(page: Page) -> list[Page]:
-    """Nothing, or a page is left behind."""
-    return [page] if page.present else [page, attrs.evolve(page, present=True)]
-
-
-def _punch(outcome: str) -> Callable[[Page], list[Page]]:
-    def effect(page: Page) -> list[Page]:
-        gone = attrs.evolve(page, present=False, content=ZERO)
-        if outcome == "ok":
-            return [gone]
-        return [page] if outcome in _REFUSED else [page, gone]
-
-    return effect
-
-
-def _allocate(outcome: str) -> Callable[[Page], list[Page]]:
-    def effect(page: Page) -> list[Page]:
-        if outcome == "ok":
-            return [attrs.evolve(page, present=True)]
-        return [page] if outcome in _REFUSED else _maybe(page)
-
-    return effect
-
-
-def _convert(private: bool, good: bool) -> Callable[[Page], list[Page]]:
-    return lambda page: [attrs.evolve(page, private=private) if good else page]
-
-
-def _same(page: Page, final: Page) -> list[Page]:
-    """The run ended in `final`."""
-    content = final.content == page.content or not page.present or final.content == STALE
-    return [page] if (page.present, page.private) == (final.present, final.private) and content else []
 
 
 @attrs.frozen

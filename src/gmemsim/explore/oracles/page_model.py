@@ -1,0 +1,97 @@
+"""The sequential model of a page that `linearizability` checks against: what each call may lead to.
+
+A function here makes the effect of one call with the result that it had: from a state to the states that may follow,
+none if the result is impossible there.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+import attrs
+
+from ...arch.memory import STALE, ZERO
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+__all__ = ["Page", "access", "allocate", "convert", "maybe", "punch", "same"]
+
+#: Failures that change nothing on any page.
+_REFUSED: Final = frozenset({"EINVAL", "EBADF", "EOPNOTSUPP", "ENOTTY", "EPERM"})
+
+
+@attrs.frozen
+class Page:
+    """State of the sequential model; `beside` None: not known yet."""
+
+    present: bool
+    content: str
+    beside: str | None
+    private: bool
+
+
+def access(
+    inside: bool | None, good: bool, single: bool, seen: str | None, stored: str | None
+) -> Callable[[Page], list[Page]]:
+    """An access in the file (`inside`), or (None) where the attribute says."""
+
+    def done(page: Page) -> list[Page]:
+        if page.private if inside is None else inside:
+            if seen is not None and stored is None and seen != page.content:
+                return []
+            return [attrs.evolve(page, present=True, content=stored or page.content)]
+        if stored is not None:
+            page = attrs.evolve(page, beside=stored)
+        elif seen is not None:
+            if page.beside not in {None, seen}:
+                return []
+            page = attrs.evolve(page, beside=seen)
+        return maybe(page)
+
+    def effect(page: Page) -> list[Page]:
+        if good:
+            return done(page)
+        # Of several pages only the first failure is known: this one may have been reached, or not.
+        return maybe(page) if single else [*maybe(page), *done(page)]
+
+    return effect
+
+
+def maybe(page: Page) -> list[Page]:
+    """Nothing, or a page is left behind."""
+    return [page] if page.present else [page, attrs.evolve(page, present=True)]
+
+
+def punch(outcome: str) -> Callable[[Page], list[Page]]:
+    """PUNCH_HOLE that came to `outcome`."""
+
+    def effect(page: Page) -> list[Page]:
+        gone = attrs.evolve(page, present=False, content=ZERO)
+        if outcome == "ok":
+            return [gone]
+        return [page] if outcome in _REFUSED else [page, gone]
+
+    return effect
+
+
+def allocate(outcome: str) -> Callable[[Page], list[Page]]:
+    """An allocation that came to `outcome`."""
+
+    def effect(page: Page) -> list[Page]:
+        if outcome == "ok":
+            return [attrs.evolve(page, present=True)]
+        return [page] if outcome in _REFUSED else maybe(page)
+
+    return effect
+
+
+def convert(private: bool, good: bool) -> Callable[[Page], list[Page]]:
+    """A conversion; if it failed it changed nothing."""
+    return lambda page: [attrs.evolve(page, private=private) if good else page]
+
+
+def same(page: Page, final: Page) -> list[Page]:
+    """The run ended in `final`."""
+    content = final.content == page.content or not page.present or final.content == STALE
+    return [page] if (page.present, page.private) == (final.present, final.private) and content else []
