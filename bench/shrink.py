@@ -45,7 +45,7 @@ def main() -> None:
     parser.add_argument("--full", action="store_true", help="scenarios at full size")
     full = parser.parse_args().full
     sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests"))
-    from explore.mutants import MUTANTS
+    from explore.mutants import MUTANTS  # type: ignore[import-not-found] # found by the line above
 
     results: list[Shrunk] = []
     seconds: list[float] = []

@@ -10,11 +10,13 @@ from gmemsim.engine.op import Op
 from gmemsim.engine.strategy import FirstRunnable, RandomStrategy, ReplayStrategy
 from gmemsim.engine.tape import Tape
 from gmemsim.engine.task import Task
+from gmemsim.explore import shrink_workload
 from gmemsim.explore.measure import Attempt, attempt, measure
 from gmemsim.explore.program import ScenarioProgram, TaskProgram
 from gmemsim.explore.search import Found
 from gmemsim.explore.shrink import Shrunk, shrink
 from gmemsim.explore.shrink_calls import calls
+from gmemsim.explore.shrink_strategies import InOrder
 from gmemsim.explore.workload_tables import explicit, on_tables, operations
 from gmemsim.patches.v3 import V3
 from gmemsim.scenarios.catalogue import load_named, names
@@ -268,3 +270,24 @@ def test_calls_say_what_is_to_be_said() -> None:
         "vcpu0: touch gfn 0x10000 write={task} (2 rounds)",
         "punch0: punch gmem0[0] chunk=1",
     )
+
+
+def test_the_choices_of_a_renumbered_vcpu_keep_their_place() -> None:
+    """Without its first vCPU, a workload's second one is called vcpu0, and so are its choices."""
+    program = ScenarioProgram(scenario=load_named("disjoint"))
+    first = next(
+        edit
+        for edit in shrink_workload._tasks(program, explicit(program))
+        if edit.names.get("vcpu0", "") is None
+    )
+    tape = Tape([("vcpu0", 1, "sched", 1, 2), ("vcpu1", 1, "sched", 0, 2), ("-", 0, "sched", 1, 2)])
+    assert first.tape(tape).raw == [("vcpu0", 1, "sched", 0, 2), ("-", 0, "sched", 1, 2)]
+    assert first.order(("vcpu0", "vcpu1", "other")) == ("vcpu0", "other")
+
+
+def test_tasks_run_in_the_order_that_is_given() -> None:
+    run = attempt(PUNCH, RandomStrategy(4))
+    assert run.failure is None
+    again = attempt(PUNCH, InOrder(run.order, run.tape))
+    assert again.order == run.order
+    assert again.tape.raw == run.tape.raw
