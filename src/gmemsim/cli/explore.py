@@ -113,6 +113,8 @@ def _reports(
     program: ScenarioProgram, result: CampaignResult, shrink: bool, limits: Limits
 ) -> list[tuple[Found, FailureReport]]:
     """A report on each failure that was found, in the order in which they were found."""
+    import attrs
+
     from ..explore.report import report_failure
     from ..explore.shrink import shrink as make_small
     from ..explore.token import encode
@@ -121,11 +123,19 @@ def _reports(
     for found in result.search.found:
         small: Program = program
         shown = found
-        if shrink:
+        livelock = found.failure.rule == "livelock"
+        if livelock:
+            # A replay meets the step limit again; that fair turns do not end it was found out once. A smaller run
+            # would have to be found out about again, so it stays as it is.
+            shown = attrs.evolve(found, failure=attrs.evolve(found.failure, rule="step_limit", kind=""))
+        elif shrink:
             shrunk = make_small(program, found, max_steps=limits.steps)
             small, shown = shrunk.program, shrunk.found
         token = encode(small, shown.tape, max_steps=limits.steps)
-        reports.append((shown, report_failure(small, shown, token)))
+        report = report_failure(small, shown, token)
+        if livelock:
+            report = attrs.evolve(report, rule="livelock", verdict=found.failure.summary)
+        reports.append((attrs.evolve(shown, failure=found.failure) if livelock else shown, report))
     return reports
 
 
@@ -174,6 +184,7 @@ def _document(
         "strategy": done.strategy,
         "schedules": done.schedules,
         "pruned": done.pruned,
+        "unfair": done.dismissed,
         "seconds": done.seconds,
         "classes": None if coverage is None else coverage.distinct,
         "violation": violation,
@@ -215,6 +226,10 @@ def _show(
         f"{done.schedules:,} schedules{pruned} in {done.seconds:.1f} s ({rate:,.0f}/s), "
         f"up to {done.depth:,} choices each"
     )
+    if done.dismissed:
+        lines.append(
+            f"{done.dismissed:,} runs met the step limit under unfair schedules, and end under fair ones"
+        )
     if result.coverage is not None:
         lines.append(_coverage(result.coverage, done.complete))
     lines += [_cycle(each) for each in decided]

@@ -18,6 +18,7 @@ import attrs
 
 from .classes import ClassCounter, Coverage
 from .lock_graph import LockGraph
+from .oracles.livelock import judge
 from .search import Found, Limits, SearchResult, Stopped, search
 from .strategies import make_strategy
 
@@ -133,6 +134,7 @@ def _run(
         progress=None if tick is None else lambda state: tick(state, counter.distinct),
         keep_going=campaign.keep_going,
         collect_outcomes=campaign.outcomes,
+        judge=judge,
     )
     return _Batch(number, result, counter.counts, graph)
 
@@ -255,6 +257,7 @@ class _Merger:
                 stopped=self.stopped or (last.stopped if last is not None else "seconds"),
                 found=tuple(self._found.values()),
                 outcomes=self._outcomes,
+                dismissed=sum(part.dismissed for part in parts),
             ),
             coverage=(
                 Coverage(sum(counts), len(counts), counts.count(1), counts.count(2))

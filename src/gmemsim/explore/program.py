@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from ..scenarios.options import Checker
     from ..scenarios.scenario import Scenario
     from ..scenarios.session import Session
+    from .oracles.linearizability import PageHistories
 
 __all__ = ["Program", "Run", "ScenarioProgram", "TaskProgram"]
 
@@ -69,7 +70,8 @@ class ScenarioProgram:
 
     Attributes:
         patch: a version's name, `path/to/file.py:Class`, or the class itself.
-        rules: ids of the invariants to check; None: all that apply; empty: none.
+        rules: ids of the invariants to check; None: all that apply, and what `ScenarioRun` watches beside them;
+            empty: none.
         The rest is as in `scenarios.session.build`.
     """
 
@@ -116,7 +118,8 @@ class ScenarioProgram:
                 parameters=self.parameters,
                 small=self.small,
                 options=options,
-            )
+            ),
+            watch=self.rules is None,
         )
 
     def _checker(self) -> Callable[[Any, Any], Checker] | None:
@@ -129,14 +132,28 @@ class ScenarioProgram:
 
 
 class ScenarioRun:
-    """A `Run` around a session."""
+    """A `Run` around a session.
 
-    def __init__(self, session: Session) -> None:
+    Args:
+        watch: beside the invariants, hold accesses against the locks that their fields claim, waiters against what
+            their lock promises, and at the end the results against a sequential order.
+    """
+
+    def __init__(self, session: Session, *, watch: bool = False) -> None:
         self.session = session
         self.engine = session.engine
         self.engine.roots.append(session)
         if session.checker is not None:
             self.engine.roots.append(session.checker)
+        self.histories: PageHistories | None = None
+        if watch:
+            from .oracles.linearizability import PageHistories
+            from .oracles.races import GuardedBy
+            from .oracles.waiting import BoundedWaiting
+
+            self.histories = PageHistories(session)
+            GuardedBy().attach(self)
+            BoundedWaiting().attach(self)
 
     def run(self) -> None:
         self.session.run()
@@ -144,7 +161,7 @@ class ScenarioRun:
     def found(self) -> Failure | None:
         for violation in self.session.violations:
             return Failure(violation.rule, violation.text, "end")
-        return None
+        return None if self.histories is None else self.histories.check()
 
     def outcome(self) -> str:
         """Every operation's result, then every file's page cache."""
