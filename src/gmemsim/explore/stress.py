@@ -16,6 +16,7 @@ import msgspec
 
 from ..scenarios.catalogue import find
 from .classes import ClassCounter
+from .oracles.livelock import judge
 from .program import ScenarioProgram
 from .search import Limits, search
 from .strategies import make_strategy
@@ -71,6 +72,7 @@ def run_cell(cell: Cell, plan: Plan) -> dict[str, Any]:
         Limits(schedules=plan.schedules, steps=plan.steps),
         observers=[counter],
         keep_going=True,
+        judge=judge,
     )
     if result.stopped == "interrupted":
         raise KeyboardInterrupt

@@ -9,6 +9,7 @@ import attrs
 
 from ..explore.classes import ClassCounter
 from ..explore.measure import attempt
+from ..explore.oracles.livelock import judge
 from ..explore.program import ScenarioProgram
 from ..explore.search import Found, Limits, search
 from ..explore.shrink import shrink
@@ -121,7 +122,7 @@ def check(
     what = scenario if isinstance(scenario, ScenarioProgram) else program(scenario, patch, arch, **options)
     counter = ClassCounter()
     limits = Limits(schedules=schedules, seconds=seconds, steps=max_steps)
-    result = search(what, make_strategy(strategy, seed), limits, observers=[counter])
+    result = search(what, make_strategy(strategy, seed), limits, observers=[counter], judge=judge)
     for found in result.found:
         head = f"{found.failure.summary}\nschedule {found.schedule}, strategy {strategy}, seed {seed}\n"
         raise ScheduleFailure(what, found, max_steps, partial(_searched, head, what, found, max_steps))
@@ -169,7 +170,11 @@ def _token(what: ScenarioProgram, found: Found, max_steps: int) -> str:
 
 
 def describe(what: ScenarioProgram, found: Found, max_steps: int) -> str:
-    """The failure made small, as calls, and the token of that."""
+    """The failure made small, as calls, and the token of that. A livelock stays as it is: fair turns judged this run."""
+    if found.failure.rule == "livelock":
+        return "\n".join(
+            (*(f"  {line}" for line in calls(what)), f"gmemsim replay {_token(what, found, max_steps)}")
+        )
     small = shrink(what, found, attempts=_ATTEMPTS, max_steps=max_steps)
     assert isinstance(small.program, ScenarioProgram)
     before, after = small.before, small.after
