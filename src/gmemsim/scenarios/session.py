@@ -245,7 +245,8 @@ def build(
     known = arches()
     kinds = [kind for kind in scenario.head.vm_types or known if kind in known]
     if not kinds:
-        message = f"there is no VM type of {', '.join(scenario.head.vm_types)} here; expected one of: {', '.join(known)}"
+        wanted = ", ".join(scenario.head.vm_types)
+        message = f"there is no VM type of {wanted} here; expected one of: {', '.join(known)}"
         raise scenario.source.error(("scenario", "vm_types"), message)
     vm_type = kinds[0] if arch is None else arch
     if vm_type not in known:

@@ -170,7 +170,7 @@ def _token(what: ScenarioProgram, found: Found, max_steps: int) -> str:
 
 
 def describe(what: ScenarioProgram, found: Found, max_steps: int) -> str:
-    """The failure made small, as calls, and the token of that. A livelock stays as it is: fair turns judged this run."""
+    """The failure made small, as calls, and its token. A livelock stays as it is: fair turns judged this run."""
     if found.failure.rule == "livelock":
         return "\n".join(
             (*(f"  {line}" for line in calls(what)), f"gmemsim replay {_token(what, found, max_steps)}")
