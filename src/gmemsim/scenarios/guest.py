@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from ..actors.errno import EFAULT, errno_name
+from ..actors.errno import EAGAIN, EFAULT, errno_name
+from .inplace import convert_files
 from .units import PAGE
 
 if TYPE_CHECKING:
@@ -104,10 +105,13 @@ async def answer_exit(thread: Thread, t: Task, gfn: int, private: bool, errno: i
     await t.spend(thread.kernel.costs.syscall)
     t.saw(thread.vm.attr_label, gfn, gfn + 1)
     if policy == "convert" and thread.kernel.gfn_is_private(thread.vm, gfn) != private:
-        return await convert(thread.kernel, t, thread.vm, gfn, gfn + 1, private) == 0
+        # Somebody uses the page (in place only): the guest comes back, and so does the exit.
+        return await convert(thread.kernel, t, thread.vm, gfn, gfn + 1, private) in (0, EAGAIN)
     return True
 
 
 async def convert(kernel: Kernel, t: Task, vm: Vm, start: int, end: int, private: bool) -> int:
     """Make guest frames [start, end) private or shared, with the call that the patch version has for it."""
+    if kernel.in_place:
+        return await convert_files(kernel, t, vm, start, end, private)
     return await kernel.kvm_vm_ioctl_set_mem_attributes(t, vm, start * PAGE, (end - start) * PAGE, private)

@@ -11,14 +11,15 @@ from typing import Annotated, Any
 
 from msgspec import Meta
 
-from .op_base import FileRange, GuestAccess, GuestRange, Ident, Index, MapRange, Op, PageRange
+from .op_base import Count, FileRange, GuestAccess, GuestRange, Ident, Index, MapRange, Op, PageRange
 
 __all__ = [
     "ALIASES", "OPS", "Accept", "Allocate", "AnyOp", "Barrier", "Bind", "Close", "Convert", "Create",
-    "FileRange", "GuestAccess", "GuestRange", "HostRead", "HostTouch", "HostWrite", "LaunchFinish", "Madvise",
+    "FileRange", "GuestAccess", "GuestRange", "HostRead", "HostTouch", "HostWrite", "Hypercall", "LaunchFinish", "Madvise",
     "MapRange",
     "MemoryFailure", "Mmap", "Munmap", "Op", "PageRange", "Pin", "Populate", "Prefault", "Punch", "Read",
-    "SetAttributes", "Signal", "SignalPending", "Sleep", "Touch", "Unbind", "Unpin", "Write", "canonical",
+    "SetAttributes", "SetFileAttributes", "Signal", "SignalPending", "Sleep", "Touch", "Unbind", "Unpin", "Write",
+    "canonical",
 ]  # fmt: skip
 
 
@@ -50,6 +51,18 @@ class Prefault(GuestRange, frozen=True, kw_only=True):
 
     address: int | None = None
     size: int | None = None
+
+
+class Hypercall(GuestRange, frozen=True, kw_only=True):
+    """The guest asks for the range to become private or shared, and the VMM converts it.
+
+    Attributes:
+        private: what it is to become.
+        attempts: how often the VMM calls when pages are in use (-EAGAIN) before it tells the guest so.
+    """
+
+    private: bool
+    attempts: Count = 64
 
 
 # -- host mappings -------------------------------------------------------------------------------
@@ -128,6 +141,19 @@ class MemoryFailure(FileRange, frozen=True, kw_only=True):
     """A hardware memory error in every page of the range that is present."""
 
 
+class SetFileAttributes(FileRange, frozen=True, kw_only=True):
+    """KVM_SET_MEMORY_ATTRIBUTES2 on the file, in place; -ENOTTY where the patch version has no such call.
+
+    Attributes:
+        attempts: calls while it answers -EAGAIN.
+        flags: passed on as they are.
+    """
+
+    private: bool
+    attempts: Count = 1
+    flags: int = 0
+
+
 # -- the VM --------------------------------------------------------------------------------------
 
 
@@ -203,9 +229,9 @@ class Barrier(Op, frozen=True, kw_only=True):
 
 
 AnyOp = (
-    Touch | Read | Write | Accept | Prefault
+    Touch | Read | Write | Accept | Prefault | Hypercall
     | HostTouch | HostRead | HostWrite | Mmap | Munmap | Madvise | Pin | Unpin
-    | Create | Close | Allocate | Punch | MemoryFailure
+    | Create | Close | Allocate | Punch | MemoryFailure | SetFileAttributes
     | Bind | Unbind | SetAttributes | Convert | Populate | LaunchFinish
     | Sleep | Signal | SignalPending | Barrier
 )  # fmt: skip

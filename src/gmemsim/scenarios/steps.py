@@ -16,6 +16,7 @@ from .ops import (
     FileRange,
     GuestAccess,
     GuestRange,
+    Hypercall,
     MapRange,
     Mmap,
     Munmap,
@@ -42,7 +43,7 @@ if TYPE_CHECKING:
 __all__ = ["Step", "resolve_ops", "time_of"]
 
 #: A vCPU thread only.
-_VCPU_OPS = (GuestAccess, Accept, Prefault)
+_VCPU_OPS = (GuestAccess, Accept, Hypercall, Prefault)
 #: Not before the tasks run.
 _TASK_OPS = (Barrier, Signal, SignalPending, Sleep)
 

@@ -24,7 +24,8 @@ __all__ = ["FAULT_POINTS", "Actor", "Workload", "make_workload"]
 
 #: Fault points of the model; those of a patch file have a dot in their name.
 FAULT_POINTS: Final = (
-    "alloc_attributes", "alloc_folio", "alloc_inode", "alloc_memslot", "direct_map_split", "fd", "gup_cold",
+    "alloc_attributes", "alloc_binding", "alloc_folio", "alloc_inode", "alloc_memslot", "direct_map_split", "fd",
+    "gup_cold",
     "gup_short", "mmu_topup", "need_resched", "need_resched_idle", "psp_launch_finish", "psp_launch_update",
     "psp_page_reclaim", "rmp_lookup", "signal", "tdx_wbinvd",
 )  # fmt: skip

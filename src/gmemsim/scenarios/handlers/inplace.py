@@ -1,0 +1,58 @@
+"""Operations of conversion in place: the call on the file, and the guest's request for it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, cast
+
+from ...actors.errno import errno_name
+from ...actors.inode import FILES
+from ...audit.inplace_events import Hypercall
+from .. import ops
+from ..guest import convert
+from ..inplace import convert_file, convert_files
+from ..results import Outcome
+from ..units import PAGE
+from .registry import from_errno, handles
+
+if TYPE_CHECKING:
+    from ...engine.task import Task
+    from ..steps import Step
+    from ..thread import Thread
+
+__all__: list[str] = []
+
+
+@handles(ops.SetFileAttributes)
+async def set_file_attributes(thread: Thread, t: Task, step: Step, lo: int, hi: int) -> Outcome:
+    """The value, if there is one, is the page that `error_offset` names."""
+    op = cast("ops.SetFileAttributes", step.op)
+    assert step.file is not None
+    t.saw(FILES)
+    file = thread.machine.files.get(step.file.id)
+    if file is None:
+        return Outcome("EBADF")
+    offset, size = lo * PAGE, (hi - lo) * PAGE
+    if op.offset is not None and op.length is not None:
+        offset, size = op.offset, op.length
+    done = await convert_file(thread.kernel, t, file, offset, size, op.private, op.flags, op.attempts)
+    where = () if done.error_index < 0 else (str(done.error_index),)
+    return Outcome("ok" if done.ret == 0 else errno_name(done.ret), where)
+
+
+@handles(ops.Hypercall)
+async def hypercall(thread: Thread, t: Task, step: Step, lo: int, hi: int) -> Outcome:
+    """An exit to the VMM, its conversion, and the answer. The guest forgets what it had accepted of the range."""
+    op = cast("ops.Hypercall", step.op)
+    thread.results.exits["hypercall"] += 1
+    if t.rec is not None:
+        t.rec(t, Hypercall(lo, hi - lo, op.private))
+    await t.spend(thread.kernel.costs.memory_fault_exit)
+    book = thread.machine.accepted[step.vm]
+    t.changed(book.label, lo, hi)
+    book.done.difference_update(range(lo, hi))
+    vm = thread.machine.vm(step.vm)
+    if thread.kernel.in_place:
+        ret = await convert_files(thread.kernel, t, vm, lo, hi, op.private, op.attempts)
+    else:
+        ret = await convert(thread.kernel, t, vm, lo, hi, op.private)
+    return from_errno(ret)
