@@ -1,0 +1,43 @@
+"""Every seeded bug, by id."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from . import (
+    arch,
+    convert,
+    errno,
+    lifecycle,
+    liveness,
+    lock_order,
+    mmu_retry,
+    page_cache,
+    populate,
+    prepare,
+    rwsem,
+    uptodate,
+)
+
+if TYPE_CHECKING:
+    from .entry import Bug
+
+__all__ = ["BUGS"]
+
+_FAMILIES: Final = (
+    arch,
+    convert,
+    errno,
+    lifecycle,
+    liveness,
+    lock_order,
+    mmu_retry,
+    page_cache,
+    populate,
+    prepare,
+    rwsem,
+    uptodate,
+)
+
+#: By id, family by family. Entries without a variant say why.
+BUGS: Final[dict[str, Bug]] = {bug.id: bug for family in _FAMILIES for bug in family.BUGS}
