@@ -15,8 +15,8 @@ from .op_base import Count, FileRange, GuestAccess, GuestRange, Ident, Index, Ma
 
 __all__ = [
     "ALIASES", "OPS", "Accept", "Allocate", "AnyOp", "Barrier", "Bind", "Close", "Convert", "Create",
-    "FileRange", "GuestAccess", "GuestRange", "HostRead", "HostTouch", "HostWrite", "Hypercall", "LaunchFinish", "Madvise",
-    "MapRange",
+    "FileRange", "GuestAccess", "GuestRange", "HostRead", "HostTouch", "HostWrite", "Hypercall", "LaunchFinish",
+    "Madvise", "MapRange",
     "MemoryFailure", "Mmap", "Munmap", "Op", "PageRange", "Pin", "Populate", "Prefault", "Punch", "Read",
     "SetAttributes", "SetFileAttributes", "Signal", "SignalPending", "Sleep", "Touch", "Unbind", "Unpin", "Write",
     "canonical",
