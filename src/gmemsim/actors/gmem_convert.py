@@ -90,6 +90,7 @@ class GmemConversion(GmemAttributes, LruBatches):
             await t.point(Op("load", self.gmem_attr_label(inode), start, end, "r"))
         assert inode.attributes is not None
         if inode.attributes.uniform(start, end, private):
+            await self.kvm_gmem_apply_content_mode(t, inode, start, end, flags)
             return Converted(0)
         if t.fault("alloc_attributes"):
             return Converted(ENOMEM, start)
@@ -103,9 +104,15 @@ class GmemConversion(GmemAttributes, LruBatches):
         )
         if not private:
             await self.kvm_gmem_make_shared(t, inode, start, end)
+        await self.kvm_gmem_apply_content_mode(t, inode, start, end, flags)
         await self.kvm_gmem_store_attributes(t, inode, start, end, private)
         await self.kvm_gmem_invalidate_end(t, inode, start, end)
         return Converted(0)
+
+    async def kvm_gmem_apply_content_mode(
+        self, t: Task, inode: GmemInode, start: int, end: int, flags: int
+    ) -> None:
+        """Contents stay as hardware leaves them."""
 
     # -- host mappings and references ------------------------------------------------------------
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from .baseline import Baseline
 from .inplace import Inplace, InplaceOff
+from .inplace_content import InplaceContent
 from .inplace_v8 import InplaceV8
 from .mainline_7_3 import Mainline73
 from .tracked import Tracked, TrackedShared
@@ -24,7 +25,9 @@ __all__ = ["IN_PLACE", "PATCHES", "VARIANTS", "PatchError", "load_patch"]
 PATCHES: dict[str, type[Kernel]] = {cls.name: cls for cls in (Baseline, V1, V2, V3, Mainline73)}
 
 #: Versions that convert in place. Apart from the others, whose faults take no invalidate lock.
-IN_PLACE: dict[str, type[Kernel]] = {cls.name: cls for cls in (InplaceV8, Inplace, InplaceOff)}
+IN_PLACE: dict[str, type[Kernel]] = {
+    cls.name: cls for cls in (InplaceV8, Inplace, InplaceOff, InplaceContent)
+}
 
 #: What-ifs that nobody posted: they run like the versions, but what is said of A..D need not hold for them.
 VARIANTS: dict[str, type[Kernel]] = {cls.name: cls for cls in (Tracked, TrackedShared)}
