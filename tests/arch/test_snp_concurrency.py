@@ -85,7 +85,9 @@ def unlocked_prepares(vm: FakeVm, clears: bool) -> tuple[Body, ...]:
         result = await snp.prepare(t, vm, GFN, PFN, 0)
         if result.ret:
             return f"error {result.ret}"
+        await t.point(Op("step", "guest"))
         await snp.pvalidate(t, vm, GFN, PFN, True)
+        await t.point(Op("step", "guest"))
         return (await snp.guest_access(t, vm, GFN, PFN, True, "data:x")).value
 
     return late, guest

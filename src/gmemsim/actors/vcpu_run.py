@@ -130,7 +130,8 @@ class VcpuRun(PreFaults):
             return GuestResult("error", errno=EOPNOTSUPP)
         faults = 0
         while True:
-            t.saw(vcpu.vm.spte_label, gfn, gfn + 1)
+            if t.traps:
+                await t.point(Op("load", vcpu.vm.spte_label, gfn, gfn + 1, "r"))
             spte = vcpu.vm.stage2.find(gfn, True)
             if spte is not None and spte.pfn >= 0:
                 result = await accept(t, vcpu.vm, gfn, spte.pfn)

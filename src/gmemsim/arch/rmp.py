@@ -286,8 +286,8 @@ class Rmp:
             SIZE_MISMATCH (the guest asks for 2M of a 4K entry), NO_CHANGE, or OK. A 4K request on a 2M
             entry faults.
         """
-        if t.traps:
-            await t.point(Op("rmw", FRAMES, pfn, pfn + pages_of(level)))
+        # One step with the translation that gave `pfn` (see `Snp.guest_access`).
+        t.touch(Op("rmw", FRAMES, pfn, pfn + pages_of(level)))
         await t.spend(self.costs.pvalidate if level == 1 else self.costs.pvalidate_2m)
         entry = self.entry(pfn)
         actual = self.entry(head_of(pfn)).level

@@ -172,12 +172,14 @@ class Snp(SnpHost):
     ) -> GuestAccess:
         """One load or store; the RMP check and the access are one step, as the hardware makes them.
 
+        So is the translation that gave `pfn`: a TLB flush waits until the vCPU has left the guest, so no access
+        straddles it. Hence no trap here; the caller's stands for all of it.
+
         Private: `npf` if the frame is the host's or somebody else's, #VC if it is not validated. Shared:
         `npf` for a write to an assigned frame; a read is not checked and sees ciphertext.
         """
-        if t.traps:
-            read = write is None
-            await t.point(Op("load" if read else "store", FRAMES, pfn, pfn + 1, "r" if read else "w"))
+        read = write is None
+        t.touch(Op("load" if read else "store", FRAMES, pfn, pfn + 1, "r" if read else "w"))
         entry = self.rmp.entry(pfn)
         key = self.guest_key(vm, private)
         flag = ""

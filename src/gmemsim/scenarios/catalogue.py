@@ -5,13 +5,18 @@ from __future__ import annotations
 import difflib
 from functools import cache
 from pathlib import Path
+from typing import Final
 
 from .errors import ScenarioError
 from .scenario import Scenario, load, loads
 
-__all__ = ["find", "load_named", "names"]
+__all__ = ["ZOO", "find", "load_named", "names"]
 
 _FOLDER = Path(__file__).parent / "library"
+_ZOO_FOLDER = Path(__file__).parent / "zoo"
+
+#: Scenarios that go with seeded bugs: `zoo-launch`. Apart from the library, because some show what every version has.
+ZOO: Final = "zoo-"
 
 
 def names() -> list[str]:
@@ -27,9 +32,14 @@ def load_named(name: str) -> Scenario:
         ScenarioError: there is none.
     """
     path = _FOLDER / f"{name}.toml"
-    if name not in names():
-        guess = difflib.get_close_matches(name, names(), 3)
-        hint = f"did you mean {' or '.join(guess)}?" if guess else f"there are: {', '.join(names())}"
+    if name.startswith(ZOO):
+        path = _ZOO_FOLDER / f"{name.removeprefix(ZOO)}.toml"
+        known = [ZOO + found.stem for found in sorted(_ZOO_FOLDER.glob("*.toml"))]
+    else:
+        known = names()
+    if name not in known:
+        guess = difflib.get_close_matches(name, known, 3)
+        hint = f"did you mean {' or '.join(guess)}?" if guess else f"there are: {', '.join(known)}"
         raise ScenarioError(name, 0, "", f"no such scenario; {hint}")
     return loads(path.read_text(encoding="utf-8"), f"{name}.toml")
 

@@ -26,7 +26,7 @@ from ..search import watch_events
 from .violation import Violation
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable
 
     from ...audit.recorder import Rec
     from ...engine.op import Op
@@ -49,6 +49,7 @@ class Claim:
         read: mode that a read needs at least (`r`, `w`); None: reads are free.
         write: the same of a write.
         source: where the claim is made.
+        of_inode: the owner is a file's inode, not a VM.
     """
 
     suffix: str
@@ -56,6 +57,7 @@ class Claim:
     read: str | None
     write: str | None
     source: str
+    of_inode: bool = False
 
     def guard(self, op: Op) -> str | None:
         """Label of the lock that guards what `op` touches; None if the claim is not about that."""
@@ -79,6 +81,14 @@ CLAIMS: Final = (
         ".attributes", ".slots_lock", None, "w", "kvm_vm_set_mem_attributes: guard(mutex)(&kvm->slots_lock)"
     ),
     Claim(
+        ".attributes",
+        ".invalidate_lock",
+        None,
+        "w",
+        "kvm_gmem_set_attributes: the inode's map is written under filemap_invalidate_lock",
+        of_inode=True,
+    ),
+    Claim(
         ".memslots",
         ".slots_lock",
         None,
@@ -86,7 +96,14 @@ CLAIMS: Final = (
         "kvm_swap_active_memslots: lockdep_assert_held(&kvm->slots_lock)",
     ),
     Claim(".spte", ".mmu_lock", None, "r", "TDP MMU: entries change under mmu_lock, shared or exclusive"),
-    Claim(".content", ".folio[{index}]", None, "w", "kvm_gmem_get_pfn clears with the folio locked"),
+    Claim(
+        ".content",
+        ".folio[{index}]",
+        None,
+        "w",
+        "kvm_gmem_get_pfn clears with the folio locked",
+        of_inode=True,
+    ),
 )
 
 
@@ -132,6 +149,7 @@ class GuardedBy:
 
     def _begin(self) -> None:
         self._book = Book()
+        self._inodes: Callable[[], Iterable[Any]] = tuple
         self._last: dict[str, list[Access]] = {}
 
     def attach(self, run: Run) -> None:
@@ -139,7 +157,8 @@ class GuardedBy:
         from ..lock_graph.graph import inodes_of
 
         self._begin()
-        self._book = Book(inodes=inodes_of(run))
+        self._inodes = inodes_of(run)
+        self._book = Book(inodes=self._inodes)
         watch_events(run.engine, cast("Rec", self._book.rec))
         run.engine.watch_steps(self._step)
 
@@ -153,7 +172,10 @@ class GuardedBy:
             return
         claims = self._of.get(op.obj)
         if claims is None:
-            claims = self._of[op.obj] = tuple(one for one in self.claims if one.guard(op) is not None)
+            of_inode = op.obj.rpartition(".")[0] in {inode.label for inode in self._inodes()}
+            claims = self._of[op.obj] = tuple(
+                one for one in self.claims if one.of_inode == of_inode and one.guard(op) is not None
+            )
         for claim in claims:
             self._check(t, op, claim)
 

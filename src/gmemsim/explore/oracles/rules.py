@@ -136,8 +136,9 @@ RULES: Final[dict[str, Rule]] = {
         ),
         _rule(
             "I19",
-            "no SPTE and no cached translation leads to a folio that left the page cache",
-            "consequence of I18 and the zap; checked at map, at removal and at every access",
+            "no SPTE, no cached translation and no host mapping leads to a folio that left the page cache",
+            "consequence of I18 and the zap; filemap_unaccount_folio: VM_BUG_ON_FOLIO(folio_mapped); checked at map, "
+            "at removal and at every access",
         ),
         _rule(
             "I20",

@@ -127,10 +127,18 @@ class Sptes(Subject):
 
     @before("I19", PageCacheDelete)
     def zapped_before_removal(self, t: Task, event: PageCacheDelete) -> None:
-        """A folio leaves the page cache only after every SPTE of it is gone."""
+        """A folio leaves the page cache only after every SPTE and every host mapping of it is gone."""
         life = self.ledger.lives.get(event.pfn)
         if life is None:
             return
+        if life.folio is not None and life.folio.mapcount:
+            self.fail(
+                "I19",
+                f"index {event.index} leaves the page cache while the host maps it",
+                t,
+                event,
+                pfn=event.pfn,
+            )
         for label, gfn, private in sorted(life.mapped):
             vm = self.vm(label)
             spte = None if vm is None else vm.stage2.find(gfn, private)

@@ -1,83 +1,59 @@
-"""Seeded bugs: arch."""
+# mypy: disable-error-code="misc,valid-type"
+"""Seeded bugs of the arch hooks and of launch."""
 
 from __future__ import annotations
 
-from .entry import Bug
+from typing import TYPE_CHECKING
+
+from .entry import bug, missing
+
+if TYPE_CHECKING:
+    from ...actors.kernel import Kernel
+    from ...actors.vm import Vm
+    from ...engine.task import Task
 
 __all__ = ["BUGS"]
 
 
-BUGS: tuple[Bug, ...] = (
-    Bug(
-        id="launch-finish-vcpu-unlocked",
-        title="SNP_LAUNCH_FINISH synchronises and encrypts VMSAs without holding vcpu->mutex",
-        origin="shipped-bug",
-        family="arch",
-        source="CVE-2026-31591",
-        why_not="no variant yet",
+def launch_finish_repeated(parent: type[Kernel]) -> type[Kernel]:
+    """KVM does not look at the launch state, and leaves it to the firmware to refuse a second finish."""
+
+    class LaunchFinishRepeated(parent):
+        async def launch_finish(self, t: Task, vm: Vm) -> int:
+            await vm.lock.lock(t)
+            ret = await vm.arch.launch_finish(t, vm)
+            vm.finalized = True
+            await vm.lock.unlock(t)
+            return 0 if ret in (0, -22) else ret
+
+    return LaunchFinishRepeated
+
+
+_HUGE = "needs 2 MiB mappings, which come with huge folios"
+_DIRECT_MAP = "needs the series that takes guest_memfd out of the host's direct map, which is not modelled"
+
+BUGS = (
+    missing("launch-finish-vcpu-unlocked", "the VMSA pages that a launch measures are not modelled"),
+    bug(
+        "launch-finish-repeated",
+        rules="unexpected_outcome",
+        make=launch_finish_repeated,
+        arches=("snp",),
+        scenario="zoo-finish_twice",
     ),
-    Bug(
-        id="launch-finish-repeated",
-        title="Second LAUNCH_FINISH (or late vCPU creation) writes an already private VMSA",
-        origin="shipped-bug",
-        family="arch",
-        source="Jethro Beekman (2026-01-19",
-        why_not="no variant yet",
+    missing("psmash-race-not-rechecked", _HUGE),
+    missing("sev-flag-toctou", "VM types are fixed at creation here; their initialisation is not modelled"),
+    missing(
+        "tdx-seamcall-ioctl-contention",
+        "the launch commands' own locking is the workload's here (kvm->lock, slots_lock), not a patch version's",
     ),
-    Bug(
-        id="psmash-race-not-rechecked",
-        title="Concurrent PSMASH: the loser must re-look-up the entry",
-        origin="guard-mutant",
-        family="arch",
-        source="sev_handle_rmp_fault() comment (torvalds 0097f9df996f)",
-        why_not="no variant yet",
+    missing(
+        "tdx-unmap-failure-frees-page",
+        "TDH.MEM.PAGE.REMOVE has no failure here beside BUSY, which is retried",
     ),
-    Bug(
-        id="sev-flag-toctou",
-        title="SEV/SNP type flags read without kvm->lock while init sets and resets them",
-        origin="review-found",
-        family="arch",
-        source="commit ba903f738249 (Sean 2026-03-10)",
-        why_not="no variant yet",
+    missing(
+        "tdx-wbinvd-failure-reuse", "the model follows the fix: a page whose cache flush failed is leaked"
     ),
-    Bug(
-        id="tdx-seamcall-ioctl-contention",
-        title="TD-scoped SEAMCALLs from two ioctls contend; BUSY is treated as impossible",
-        origin="shipped-bug",
-        family="arch",
-        source="commit 15945e9ec195all\\ (Sean v4 26/28 2025-10-30",
-        why_not="no variant yet",
-    ),
-    Bug(
-        id="tdx-unmap-failure-frees-page",
-        title="S-EPT removal fails but the folio is freed",
-        origin="review-found",
-        family="arch",
-        source="Yan Zhao 2025-06-10 (proposal in the 1G/TDX hugepage thread)",
-        why_not="no variant yet",
-    ),
-    Bug(
-        id="tdx-wbinvd-failure-reuse",
-        title="PAGE.REMOVE succeeds, WBINVD fails: page belongs to nobody and is never reset",
-        origin="review-found",
-        family="arch",
-        source="Report (2026-04-01)",
-        why_not="no variant yet",
-    ),
-    Bug(
-        id="zap-drops-whole-huge-leaf",
-        title="Private->shared of one page zaps the enclosing 2M leaf; neighbours lose accepted content",
-        origin="review-found",
-        family="arch",
-        source="Yan Zhao TDX huge page v1..v3 (2025-04..2026-01-06) kvm_split_cross_boundary_leafs",
-        why_not="no variant yet",
-    ),
-    Bug(
-        id="direct-map-flag-not-cleared",
-        title='folio_free restores the direct map but leaves the "already zapped" flag set',
-        origin="review-found",
-        family="arch",
-        source="Vlastimil Babka 2025-12-08 on v8 (fixed in v9)",
-        why_not="no variant yet",
-    ),
+    missing("zap-drops-whole-huge-leaf", _HUGE),
+    missing("direct-map-flag-not-cleared", _DIRECT_MAP),
 )

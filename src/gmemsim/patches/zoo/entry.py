@@ -1,8 +1,15 @@
-"""What is known about one seeded bug, and the class that has it."""
+"""What is known about one seeded bug, and the class that has it.
+
+Titles, origins and sources are those of `bugs.json`, our catalogue of real bugs of guest_memfd and its neighbours; an
+entry here adds the variant: a small subclass of a patch version, or of a lock, that does what the bug did.
+"""
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
+from functools import cache
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import attrs
@@ -10,7 +17,9 @@ import attrs
 if TYPE_CHECKING:
     from ...actors.kernel import Kernel
 
-__all__ = ["Bug"]
+__all__ = ["Bug", "Make", "bug", "catalogue", "missing"]
+
+Make = Callable[["type[Kernel]"], "type[Kernel]"]
 
 
 @attrs.frozen(kw_only=True)
@@ -25,12 +34,14 @@ class Bug:
         source: commit, message or document that tells of it.
         parents: names of the patch versions that it is seeded into.
         make: from a patch version to a subclass with the bug; for a benign entry, the version as it is.
-        policy: lock class that takes the place of the invalidate lock, for bugs of the lock itself.
+        control: from a patch version to what must be clean; default: the version as it is.
+        policy: lock class with the bug, for bugs of the lock itself; searched in a small program of readers and
+            writers that can be interrupted, against `sound`, the lock without it.
         arches: VM types to look on.
         scenario: name of the scenario that a user would write.
         rules: any of these is the bug; empty for a benign entry, which must give none.
-        release: kernel release, if it is not the parent's default.
         options: more keywords for `explore.program.ScenarioProgram`.
+        unfound: why the variant is not found by searches here; empty if it is.
         why_not: why there is no variant; empty if there is one.
     """
 
@@ -39,14 +50,16 @@ class Bug:
     origin: str
     family: str
     source: str
-    parents: tuple[str, ...] = ()
-    make: Callable[[type[Kernel]], type[Kernel]] | None = None
+    parents: tuple[str, ...] = ("v3",)
+    make: Make | None = None
+    control: Make | None = None
     policy: Any = None
-    arches: tuple[str, ...] = ()
+    sound: Any = None
+    arches: tuple[str, ...] = ("sw-protected",)
     scenario: str = ""
     rules: frozenset[str] = frozenset()
-    release: str | None = None
     options: dict[str, Any] = attrs.field(factory=dict)
+    unfound: str = ""
     why_not: str = ""
 
     def __attrs_post_init__(self) -> None:
@@ -57,3 +70,34 @@ class Bug:
     def expressible(self) -> bool:
         """Whether there is something to run."""
         return not self.why_not
+
+    @property
+    def summary(self) -> str:
+        """For `gmemsim list bugs`."""
+        return f"{self.title} ({self.origin}{'' if self.expressible else '; not expressed'})"
+
+
+@cache
+def catalogue() -> dict[str, dict[str, Any]]:
+    """Everything that the catalogue says of each bug, by id."""
+    text = (Path(__file__).parent / "bugs.json").read_text(encoding="utf-8")
+    return {entry["id"]: entry for entry in json.loads(text)}
+
+
+def bug(ident: str, *, rules: str = "", **fields: Any) -> Bug:
+    """The entry of that id with a variant; `rules` are names with spaces between them."""
+    known = catalogue()[ident]
+    return Bug(
+        id=ident,
+        title=known["title"],
+        origin=known["origin"],
+        family=known["family"],
+        source=known["source"],
+        rules=frozenset(rules.split()),
+        **fields,
+    )
+
+
+def missing(ident: str, why: str) -> Bug:
+    """The entry of that id, which has no variant."""
+    return bug(ident, why_not=why)

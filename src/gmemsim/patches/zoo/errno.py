@@ -1,27 +1,42 @@
-"""Seeded bugs: errno."""
+# mypy: disable-error-code="misc,valid-type"
+"""Seeded bugs of return values."""
 
 from __future__ import annotations
 
-from .entry import Bug
+from typing import TYPE_CHECKING
+
+from .entry import bug, missing
+
+if TYPE_CHECKING:
+    from ...actors.kernel import Kernel
 
 __all__ = ["BUGS"]
 
 
-BUGS: tuple[Bug, ...] = (
-    Bug(
-        id="mf-delayed-treated-as-failure",
-        title="MF_DELAYED from guest_memfd is turned into -EBUSY + SIGBUS",
-        origin="shipped-bug",
-        family="errno",
-        source="Lisa Wang RFC (2025-10-15)",
-        why_not="no variant yet",
+def as_it_is(parent: type[Kernel]) -> type[Kernel]:
+    """Every version read has it: "delayed" counts as a failure."""
+    return parent
+
+
+def delayed_is_success(parent: type[Kernel]) -> type[Kernel]:
+    """As the RFC of October 2025 would have it."""
+
+    class DelayedIsSuccess(parent):
+        delayed_is_failure = False
+
+    return DelayedIsSuccess
+
+
+BUGS = (
+    bug(
+        "mf-delayed-treated-as-failure",
+        rules="unexpected_outcome",
+        make=as_it_is,
+        control=delayed_is_success,
+        scenario="zoo-memory_failure",
     ),
-    Bug(
-        id="direct-map-zap-error-ignored",
-        title="get_pfn ignores a failed direct-map removal",
-        origin="review-found",
-        family="errno",
-        source="Same v8 patch",
-        why_not="no variant yet",
+    missing(
+        "direct-map-zap-error-ignored",
+        "needs the series that takes guest_memfd out of the host's direct map, which is not modelled",
     ),
 )

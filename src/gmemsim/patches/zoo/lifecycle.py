@@ -1,18 +1,20 @@
-# mypy: disable-error-code="misc"
-"""Seeded bugs: lifecycle."""
+# mypy: disable-error-code="misc,valid-type"
+"""Seeded bugs of files, slots and bindings, and of the poisoned exit."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, cast
 
 from ...actors.errno import EHWPOISON
-from .entry import Bug
+from ...actors.memslot import Memslot
+from .entry import bug
 
 if TYPE_CHECKING:
     from ...actors.folio import Folio
     from ...actors.inode import GmemFile
     from ...actors.kernel import Kernel
-    from ...actors.memslot import Memslot
+    from ...actors.memslot import UserMemory
+    from ...actors.vm import Vm
     from ...engine.task import Task
 
 __all__ = ["BUGS"]
@@ -20,80 +22,101 @@ __all__ = ["BUGS"]
 
 def unbind_skips_dying_file(parent: type[Kernel]) -> type[Kernel]:
     """A slot of a file whose last reference is gone is freed and stays bound (ae431059e75d)."""
-    base: Any = parent
 
-    class UnbindSkipsDyingFile(base):
+    class UnbindSkipsDyingFile(parent):
         async def kvm_gmem_unbind(self, t: Task, slot: Memslot) -> None:
             if slot.gmem_file is not None and slot.gmem_file.count.value:
                 await super().kvm_gmem_unbind(t, slot)
 
-    return cast("type[Kernel]", UnbindSkipsDyingFile)
+    return UnbindSkipsDyingFile
+
+
+def toggle_gmem_flag_no_unbind(parent: type[Kernel]) -> type[Kernel]:
+    """A second KVM_SET_USER_MEMORY_REGION2 of a live slot is taken as a change of flags: the new slot object has no
+    file, the old one is freed and stays bound (0499add8efd7).
+    """
+
+    class ToggleGmemFlagNoUnbind(parent):
+        async def _set_region(
+            self,
+            t: Task,
+            vm: Vm,
+            ident: int,
+            base_gfn: int,
+            pages: int,
+            file: GmemFile | None,
+            offset: int,
+            user: UserMemory | None,
+            user_offset: int,
+            gmem: bool,
+        ) -> int:
+            old = next((slot for slot in vm.slots if slot.ident == ident), None)
+            if old is None or pages == 0:
+                args = (ident, base_gfn, pages, file, offset, user, user_offset, gmem)
+                return cast("int", await super()._set_region(t, vm, *args))
+            changed = Memslot(ident, base_gfn, pages, user, user_offset)
+            slots = tuple(changed if slot is old else slot for slot in vm.slots)
+            await self.swap_active_memslots(t, vm, slots, changed, "valid")
+            return 0
+
+    return ToggleGmemFlagNoUnbind
+
+
+def get_file_without_active_check(parent: type[Kernel]) -> type[Kernel]:
+    """The slot's file is referenced by a read and an increment of their own: a dead file comes back to life."""
+
+    class GetFileWithoutActiveCheck(parent):
+        async def get_file_active(self, t: Task, file: GmemFile | None) -> GmemFile | None:
+            if file is None:
+                return None
+            if t.traps:
+                await t.point(file.count._rmw)
+            file.count.value += 1
+            return file
+
+    return GetFileWithoutActiveCheck
+
+
+def bind_ignores_store_error(parent: type[Kernel]) -> type[Kernel]:
+    """xa_store_range fails for want of memory, and bind returns 0 (Fixes a7800aa80ea4)."""
+
+    class BindIgnoresStoreError(parent):
+        async def kvm_gmem_store_binding(
+            self, t: Task, file: GmemFile, slot: Memslot, start: int, end: int
+        ) -> None:
+            if not t.draw("zoo.store", 2):
+                await super().kvm_gmem_store_binding(t, file, slot, start, end)
+
+    return BindIgnoresStoreError
 
 
 def hwpoison_path_leaks_folio(parent: type[Kernel]) -> type[Kernel]:
     """The poisoned exit of get_pfn keeps the folio's reference (c31745d2c508)."""
-    base: Any = parent
 
-    class HwpoisonPathLeaksFolio(base):
+    class HwpoisonPathLeaksFolio(parent):
         async def kvm_gmem_get_checked_folio(
             self, t: Task, file: GmemFile, slot: Memslot, index: int
         ) -> Folio | int:
+            found: Folio | int = await super().kvm_gmem_get_checked_folio(t, file, slot, index)
             folio = file.inode.folios.get(index)
-            if folio is not None and folio.poisoned:
+            if found == EHWPOISON and folio is not None:
                 folio.ref += 1
-                return EHWPOISON
-            return cast("Folio | int", await super().kvm_gmem_get_checked_folio(t, file, slot, index))
+            return found
 
-    return cast("type[Kernel]", HwpoisonPathLeaksFolio)
+    return HwpoisonPathLeaksFolio
 
 
-BUGS: tuple[Bug, ...] = (
-    Bug(
-        id="unbind-skips-dying-file",
-        title="memslot delete skips unbind because the gmem file is dying",
-        origin="shipped-bug",
-        family="lifecycle",
-        source="commit ae431059e75d (Sean Christopherson, 2025-11-03, Fixes a7800aa80ea4, stable",
-        parents=("v3",),
-        make=unbind_skips_dying_file,
-        arches=("sw-protected",),
-        scenario="zoo_lifecycle",
-        rules=frozenset({"I12"}),
+BUGS = (
+    bug("unbind-skips-dying-file", rules="I12", make=unbind_skips_dying_file, scenario="zoo-lifecycle"),
+    bug(
+        "toggle-gmem-flag-no-unbind", rules="I12 I11", make=toggle_gmem_flag_no_unbind, scenario="zoo-rebind"
     ),
-    Bug(
-        id="toggle-gmem-flag-no-unbind",
-        title="KVM_MEM_GUEST_MEMFD toggled on a live memslot leaves a dangling binding",
-        origin="shipped-bug",
-        family="lifecycle",
-        source="KVM fixes for 6.19-rc1 merge 0499add8efd7 ()",
-        why_not="no variant yet",
+    bug(
+        "get-file-without-active-check",
+        rules="I8 I11 I12 I13 I15 I19 model_error crash",
+        make=get_file_without_active_check,
+        scenario="zoo-lifecycle",
     ),
-    Bug(
-        id="get-file-without-active-check",
-        title='get_pfn takes a plain reference on slot->gmem.file instead of a "not-zero" reference',
-        origin="guard-mutant",
-        family="lifecycle",
-        source="Safety argument in 67b43038ce14 (Yan Zhao 2024-11-04, drops RCU from slot->gmem.file) and",
-        why_not="no variant yet",
-    ),
-    Bug(
-        id="bind-ignores-store-error",
-        title="kvm_gmem_bind() ignores xa_store_range() failure",
-        origin="shipped-bug",
-        family="lifecycle",
-        source="Sashiko + Ackerley Tng, v2 3/5 (2026-05-22), Fixes a7800aa80ea4",
-        why_not="no variant yet",
-    ),
-    Bug(
-        id="hwpoison-path-leaks-folio",
-        title="-EHWPOISON return path leaks the folio reference (strong form: the lock)",
-        origin="shipped-bug",
-        family="lifecycle",
-        source="commit c31745d2c508 (Paolo Bonzini 2024-06-11, 6.10-rc)",
-        parents=("v3",),
-        make=hwpoison_path_leaks_folio,
-        arches=("sw-protected",),
-        scenario="memory_failure",
-        rules=frozenset({"I8"}),
-    ),
+    bug("bind-ignores-store-error", rules="I12", make=bind_ignores_store_error, scenario="zoo-rebind"),
+    bug("hwpoison-path-leaks-folio", rules="I8", make=hwpoison_path_leaks_folio, scenario="zoo-poison"),
 )

@@ -1,51 +1,90 @@
-"""Seeded bugs: lock-order."""
+# mypy: disable-error-code="misc,valid-type"
+"""Seeded bugs of lock order, and waits that are no locks."""
 
 from __future__ import annotations
 
-from .entry import Bug
+from typing import TYPE_CHECKING, Any
+
+import attrs
+
+from ...actors.kernel_base import RetPf
+from .entry import bug
+
+if TYPE_CHECKING:
+    from ...actors.inode import GmemInode
+    from ...actors.kernel import Kernel
+    from ...actors.release import Release
+    from ...actors.vm import Vcpu
+    from ...engine.task import Task
 
 __all__ = ["BUGS"]
 
 
-BUGS: tuple[Bug, ...] = (
-    Bug(
-        id="populate-nested-invalidate-lock",
-        title="populate() holds IL and its TDX callback re-enters get_pfn() which takes IL",
-        origin="review-found",
-        family="lock-order",
-        source="Yan Zhao 2025-03-14 () and 2025-04-07 call chain, on (Michael Roth RFC 3/5 2024-12-12)",
-        why_not="no variant yet",
+def prefault_vs_memslot_delete(parent: type[Kernel]) -> type[Kernel]:
+    """A pre-fault of a slot that is being deleted retries inside the SRCU section that the deletion waits for."""
+
+    class PrefaultVsMemslotDelete(parent):
+        def __init__(self, *args: Any, **more: Any) -> None:
+            super().__init__(*args, **more)
+            self.release: Release = attrs.evolve(self.release, prefault_invalid_slot_eagain=False)
+
+    return PrefaultVsMemslotDelete
+
+
+def tdx_local_retry_vs_memslot_delete(parent: type[Kernel]) -> type[Kernel]:
+    """The TDX exit handler repeats a RETRY whatever becomes of the slot, inside its SRCU section."""
+
+    class TdxLocalRetryVsMemslotDelete(parent):
+        async def handle_ept_violation(self, t: Task, vcpu: Vcpu, gfn: int, private: bool | None) -> int:
+            vm = vcpu.vm
+            section = await vm.srcu.read_lock(t)
+            while True:
+                ret: int = await self.kvm_mmu_do_page_fault(t, vcpu, gfn, private)
+                if ret != RetPf.RETRY or not (vm.stage2.mirrored and private) or vm.dead:
+                    break
+            await vm.srcu.read_unlock(t, section)
+            await self.task_work_run(t)
+            return ret
+
+    return TdxLocalRetryVsMemslotDelete
+
+
+def madvise_remove_abba(parent: type[Kernel]) -> type[Kernel]:
+    """PUNCH_HOLE comes through madvise(MADV_REMOVE), which holds mmap_lock; population takes the two the other way."""
+
+    class MadviseRemoveAbba(parent):
+        async def kvm_gmem_punch_hole(self, t: Task, inode: GmemInode, start: int, end: int) -> int:
+            process = self.world.processes.get("vmm")
+            if process is not None:
+                await process.mmap_lock.down_write(t)
+            ret: int = await super().kvm_gmem_punch_hole(t, inode, start, end)
+            if process is not None:
+                await process.mmap_lock.up_write(t)
+            return ret
+
+    return MadviseRemoveAbba
+
+
+BUGS = (
+    bug(
+        "prefault-vs-memslot-delete",
+        rules="livelock",
+        make=prefault_vs_memslot_delete,
+        scenario="zoo-prefault_delete",
     ),
-    Bug(
-        id="populate-mmap-lock-abba",
-        title="populate() GUPs the source page under IL; user faults take mmap_lock then IL",
-        origin="review-found",
-        family="lock-order",
-        source="commit 2a62345b3052 (Michael Roth v3 7/.. 2026-01-08, 6.20 merge 9123c5f956b1:)",
-        why_not="no variant yet",
+    bug(
+        "tdx-local-retry-vs-memslot-delete",
+        rules="livelock",
+        make=tdx_local_retry_vs_memslot_delete,
+        arches=("tdx",),
+        scenario="slot_delete",
     ),
-    Bug(
-        id="prefault-vs-memslot-delete",
-        title="Pre-fault spins on an INVALID memslot while holding SRCU; deletion waits for SRCU",
-        origin="shipped-bug",
-        family="lock-order",
-        source="commit 3ccbf6f47098 (Sean",
-        why_not="no variant yet",
-    ),
-    Bug(
-        id="tdx-local-retry-vs-memslot-delete",
-        title="TDX anti-zero-step local retry never leaves KVM, so SRCU is never released",
-        origin="shipped-bug",
-        family="lock-order",
-        source="commit 2bc2694fe20b (2025-08-22",
-        why_not="no variant yet",
-    ),
-    Bug(
-        id="madvise-remove-abba",
-        title="mmap_sem -> i_mutex in madvise, i_mutex -> mmap_sem in write()",
-        origin="shipped-bug",
-        family="lock-order",
-        source="commit (4879e0dfe9c9 backport, Hugh Dickins 2007)",
-        why_not="no variant yet",
+    bug(
+        "madvise-remove-abba",
+        rules="deadlock",
+        make=madvise_remove_abba,
+        parents=("baseline",),
+        arches=("snp",),
+        scenario="zoo-launch_mmap",
     ),
 )

@@ -1,51 +1,87 @@
-"""Seeded bugs: mmu-retry."""
+# mypy: disable-error-code="misc,valid-type"
+"""Seeded bugs of the MMU's invalidation protocol."""
 
 from __future__ import annotations
 
-from .entry import Bug
+from typing import TYPE_CHECKING
+
+from .entry import bug
+
+if TYPE_CHECKING:
+    from ...actors.kernel import Kernel
+    from ...actors.memslot import Memslot
+    from ...actors.tdp_fault import Fault
+    from ...actors.vm import Vm
+    from ...engine.task import Task
 
 __all__ = ["BUGS"]
 
 
-BUGS: tuple[Bug, ...] = (
-    Bug(
-        id="seq-snapshot-after-lookup",
-        title="Invalidation sequence sampled after the lookup it must validate",
-        origin="shipped-bug",
-        family="mmu-retry",
-        source="commit 13ec9308a857 (hash from memory",
-        why_not="no variant yet",
+def seq_snapshot_after_lookup(parent: type[Kernel]) -> type[Kernel]:
+    """The sequence is read when the pfn is known already; that path has no early test either (arm64, RISC-V)."""
+
+    class SeqSnapshotAfterLookup(parent):
+        async def mmu_invalidate_retry_gfn_unsafe(self, t: Task, vm: Vm, seq: int, gfn: int) -> bool:
+            return False
+
+        async def kvm_mmu_faultin_pfn(self, t: Task, fault: Fault) -> int:
+            ret: int = await super().kvm_mmu_faultin_pfn(t, fault)
+            vm = fault.vcpu.vm
+            if t.traps:
+                await t.point(vm.load_seq)
+            fault.seq = vm.seq
+            return ret
+
+    return SeqSnapshotAfterLookup
+
+
+def retry_ignores_in_progress(parent: type[Kernel]) -> type[Kernel]:
+    """Only the sequence is compared: an invalidation that has begun and not ended does not count."""
+
+    class RetryIgnoresInProgress(parent):
+        def mmu_invalidate_retry_gfn(self, vm: Vm, seq: int, gfn: int) -> bool:
+            return vm.seq != seq
+
+        async def mmu_invalidate_retry_gfn_unsafe(self, t: Task, vm: Vm, seq: int, gfn: int) -> bool:
+            if t.traps:
+                await t.point(vm.load_seq)
+            return vm.seq != seq
+
+    return RetryIgnoresInProgress
+
+
+def range_overwritten(parent: type[Kernel]) -> type[Kernel]:
+    """A second invalidation replaces the range of the first, which is still in progress."""
+
+    class RangeOverwritten(parent):
+        async def kvm_mmu_invalidate_range_add(self, t: Task, vm: Vm, start: int, end: int) -> None:
+            t.changed(vm.load_range.obj)
+            vm.range_start, vm.range_end = start, end
+
+    return RangeOverwritten
+
+
+def unbalanced_invalidate_end(parent: type[Kernel]) -> type[Kernel]:
+    """Unbind clears the binding without the invalidate lock: a punch begins with the slot and ends without."""
+
+    class UnbalancedInvalidateEnd(parent):
+        async def kvm_gmem_unbind(self, t: Task, slot: Memslot) -> None:
+            if slot.gmem_file is not None:
+                await self.kvm_gmem_clear_binding(t, slot.gmem_file, slot)
+
+    return UnbalancedInvalidateEnd
+
+
+BUGS = (
+    bug("seq-snapshot-after-lookup", rules="I18 I19", make=seq_snapshot_after_lookup, scenario="punch_tight"),
+    bug("retry-ignores-in-progress", rules="I18 I19", make=retry_ignores_in_progress, scenario="punch_tight"),
+    bug(
+        "range-overwritten-by-second-invalidation",
+        rules="I16 I18 I19",
+        make=range_overwritten,
+        scenario="zoo-convert_punch",
     ),
-    Bug(
-        id="retry-ignores-in-progress",
-        title="Retry checks only the sequence number, not mmu_invalidate_in_progress",
-        origin="guard-mutant",
-        family="mmu-retry",
-        source="Canonical mmu_notifier contract (seq bumped at *end*)",
-        why_not="no variant yet",
-    ),
-    Bug(
-        id="range-overwritten-by-second-invalidation",
-        title="Two overlapping invalidations: second begin() overwrites the tracked range",
-        origin="guard-mutant",
-        family="mmu-retry",
-        source="Range-tracking rule in kvm_mmu_invalidate_range_add (union while in_progress > 1). Mutant",
-        why_not="no variant yet",
-    ),
-    Bug(
-        id="unbalanced-invalidate-end",
-        title="begin() counted but end() skipped because bindings changed in between",
-        origin="guard-mutant",
-        family="mmu-retry",
-        source="Comment in kvm_gmem_punch_hole",
-        why_not="no variant yet",
-    ),
-    Bug(
-        id="invalid-slot-treated-as-mmio",
-        title='Fault in the INVALID window handled as "no memslot"',
-        origin="shipped-bug",
-        family="mmu-retry",
-        source="commit e0c378684b65 (Sean 2021-02-25). Same question returned for per-gmem attributes",
-        why_not="no variant yet",
+    bug(
+        "unbalanced-invalidate-end", rules="I13 I15", make=unbalanced_invalidate_end, scenario="zoo-lifecycle"
     ),
 )

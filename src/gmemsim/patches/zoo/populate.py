@@ -1,71 +1,147 @@
-# mypy: disable-error-code="misc"
-"""Seeded bugs: populate."""
+# mypy: disable-error-code="misc,valid-type"
+"""Seeded bugs of population and launch."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING
 
-from .entry import Bug
+from ..baseline import Baseline
+from .entry import bug, missing
 
 if TYPE_CHECKING:
     from ...actors.folio import Folio
+    from ...actors.inode import GmemInode
     from ...actors.kernel import Kernel
-    from ...actors.vm import Vm
+    from ...actors.vm import Vcpu, Vm
     from ...engine.task import Task
 
 __all__ = ["BUGS"]
 
 
 def populate_without_il(parent: type[Kernel]) -> type[Kernel]:
-    """The invalidate lock covers the look-up only, not the callback (review of 2025)."""
-    base: Any = parent
+    """The invalidate lock covers the look-up only, not the callback."""
 
-    class PopulateWithoutIl(base):
+    class PopulateWithoutIl(parent):
         async def post_populate(self, t: Task, vm: Vm, gfn: int, folio: Folio, content: str | None) -> int:
-            lock = self.world.inodes["gmem0"].invalidate_lock
+            assert folio.mapping is not None
+            lock = folio.mapping.invalidate_lock
             await lock.up_write(t)
-            ret = await super().post_populate(t, vm, gfn, folio, content)
+            ret: int = await super().post_populate(t, vm, gfn, folio, content)
             await lock.down_write(t)
-            return cast("int", ret)
+            return ret
 
-    return cast("type[Kernel]", PopulateWithoutIl)
+    return PopulateWithoutIl
 
 
-BUGS: tuple[Bug, ...] = (
-    Bug(
-        id="populate-without-il",
-        title="populate() does not hold IL across get_pfn / page_add / mark",
-        origin="review-found",
-        family="populate",
-        source="Yan Zhao 2025-05-21 and 2025-06-03 (",
-        parents=("v3",),
-        make=populate_without_il,
+def prefault_before_launch_finish(parent: type[Kernel]) -> type[Kernel]:
+    """KVM_PRE_FAULT_MEMORY does not ask whether the launch is finished."""
+
+    class PrefaultBeforeLaunchFinish(parent):
+        async def _pre_fault(
+            self, t: Task, vcpu: Vcpu, gpa: int, size: int, flags: int
+        ) -> tuple[int, int, int]:
+            return await self._pre_fault_anyway(t, vcpu, gpa, size)
+
+        async def _pre_fault_anyway(self, t: Task, vcpu: Vcpu, gpa: int, size: int) -> tuple[int, int, int]:
+            section = await vcpu.vm.srcu.read_lock(t)
+            full, error = size, 0
+            while size and not error:
+                error = await self.kvm_arch_vcpu_pre_fault_memory(t, vcpu, gpa, size)
+                if not error:
+                    gpa, size = gpa + 4096, size - 4096
+            await vcpu.vm.srcu.read_unlock(t, section)
+            await self.task_work_run(t)
+            return (0 if size != full else error), gpa, size
+
+    return PrefaultBeforeLaunchFinish
+
+
+def prepare_at_fallocate(parent: type[Kernel]) -> type[Kernel]:
+    """fallocate prepares what it allocates: an SNP page is assigned before the launch populates it."""
+
+    class PrepareAtFallocate(parent):
+        async def kvm_gmem_allocate(self, t: Task, inode: GmemInode, start: int, end: int) -> int:
+            ret: int = await super().kvm_gmem_allocate(t, inode, start, end)
+            for file in inode.files:
+                for slot in file.slots_in(start, end):
+                    for index in range(max(start, slot.pgoff), min(end, slot.pgoff + slot.pages)):
+                        folio = await self.kvm_gmem_get_folio(t, inode, index)
+                        if isinstance(folio, int):
+                            continue
+                        await self.kvm_gmem_prepare_folio(
+                            t, file.vm, folio, slot.base_gfn + index - slot.pgoff
+                        )
+                        await self.folio_unlock(t, folio)
+                        await self.folio_put(t, inode, folio)
+            return ret
+
+    return PrepareAtFallocate
+
+
+def populate_nested_invalidate_lock(parent: type[Kernel]) -> type[Kernel]:
+    """The TDX callback faults the page in through the ordinary path, under the lock that this path takes shared."""
+
+    class PopulateNestedInvalidateLock(parent):
+        async def post_populate(self, t: Task, vm: Vm, gfn: int, folio: Folio, content: str | None) -> int:
+            if vm.vcpus and folio.mapping is not None:
+                lock = folio.mapping.invalidate_lock
+                await lock.down_read(t)
+                await lock.up_read(t)
+            ret: int = await super().post_populate(t, vm, gfn, folio, content)
+            return ret
+
+    return PopulateNestedInvalidateLock
+
+
+def populate_mmap_lock_abba(parent: type[Kernel]) -> type[Kernel]:
+    """Population reads user memory under the invalidate lock, which host faults take under mmap_lock."""
+
+    class PopulateMmapLockAbba(parent):
+        gup_under_invalidate_lock = True
+        kvm_gmem_populate_pages = Baseline.kvm_gmem_populate_pages
+        kvm_gmem_populate_page = Baseline.kvm_gmem_populate_page
+        kvm_gmem_populate_copy = Baseline.kvm_gmem_populate_copy
+
+        async def kvm_gmem_user_fault_folio(self, t: Task, inode: GmemInode, index: int) -> Folio | str:
+            await inode.invalidate_lock.down_read(t)
+            found: Folio | str = await super().kvm_gmem_user_fault_folio(t, inode, index)
+            await inode.invalidate_lock.up_read(t)
+            return found
+
+    return PopulateMmapLockAbba
+
+
+BUGS = (
+    bug(
+        "populate-nested-invalidate-lock",
+        rules="deadlock",
+        make=populate_nested_invalidate_lock,
+        arches=("tdx",),
+        scenario="zoo-launch",
+    ),
+    bug(
+        "populate-mmap-lock-abba",
+        rules="deadlock",
+        make=populate_mmap_lock_abba,
         arches=("snp",),
-        scenario="populate_busy",
-        rules=frozenset({"I36"}),
+        scenario="zoo-launch_mmap",
     ),
-    Bug(
-        id="prefault-before-launch-finish",
-        title="Pre-fault prepares (clears + RMP-assigns) a page that LAUNCH_UPDATE still has to populate",
-        origin="shipped-bug",
-        family="populate",
-        source="commit 5932ca411e53 (Paolo, v2 1/14, 2024-07-26)",
-        why_not="no variant yet",
+    bug("populate-without-il", rules="I36", make=populate_without_il, arches=("snp",), scenario="zoo-launch"),
+    bug(
+        "prefault-before-launch-finish",
+        rules="unexpected_outcome I5 I35 I36 I2",
+        make=prefault_before_launch_finish,
+        arches=("snp",),
+        scenario="zoo-launch",
     ),
-    Bug(
-        id="prepare-at-fallocate",
-        title="Arch preparation done by fallocate() makes later populate fail",
-        origin="shipped-bug",
-        family="populate",
-        source="commit b85524314a3d (Paolo, v2 7/14, 2024-07-26)",
-        why_not="no variant yet",
+    bug(
+        "prepare-at-fallocate",
+        rules="unexpected_outcome I33 I35 I5",
+        make=prepare_at_fallocate,
+        arches=("snp",),
+        scenario="zoo-launch",
     ),
-    Bug(
-        id="cpuid-writeback-to-readonly-pin",
-        title="Firmware-corrected CPUID page written back through a read-only GUP pin, not marked dirty",
-        origin="shipped-bug",
-        family="populate",
-        source="f13e90059908, 97cd21d57e9b (2026-05-27, found by Sashiko)",
-        why_not="no variant yet",
+    missing(
+        "cpuid-writeback-to-readonly-pin", "the CPUID page, which the firmware corrects, is not modelled"
     ),
 )

@@ -1,16 +1,17 @@
-# mypy: disable-error-code="misc"
-"""Seeded bugs: uptodate."""
+# mypy: disable-error-code="misc,valid-type"
+"""Seeded bugs of clearing and of the uptodate flag."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
-from .entry import Bug
+from .entry import bug, missing
 
 if TYPE_CHECKING:
     from ...actors.folio import Folio
-    from ...actors.inode import GmemInode
+    from ...actors.inode import GmemFile, GmemInode
     from ...actors.kernel import Kernel
+    from ...actors.memslot import Memslot
     from ...actors.vm import Vm
     from ...engine.task import Task
 
@@ -18,55 +19,64 @@ __all__ = ["BUGS"]
 
 
 def uptodate_before_prepare(parent: type[Kernel]) -> type[Kernel]:
-    """The folio is marked although prepare failed (d04c77d23122)."""
-    base: Any = parent
+    """While uptodate meant prepared too: the folio is marked although prepare failed."""
 
-    class UptodateBeforePrepare(base):
+    class UptodateBeforePrepare(parent):
         async def kvm_gmem_make_ready(self, t: Task, vm: Vm, inode: GmemInode, folio: Folio, gfn: int) -> int:
             if folio.uptodate:
                 return 0
             await self.kvm_gmem_clear_folio(t, inode, folio, 1)
             await self.kvm_gmem_mark_uptodate(t, inode, folio)
-            return cast("int", await self.kvm_gmem_prepare_folio(t, vm, folio, gfn))
+            ret: int = await self.kvm_gmem_prepare_folio(t, vm, folio, gfn)
+            return ret
 
-    return cast("type[Kernel]", UptodateBeforePrepare)
+    return UptodateBeforePrepare
 
 
-BUGS: tuple[Bug, ...] = (
-    Bug(
-        id="collapse-creates-large-folio",
-        title="khugepaged/MADV_COLLAPSE installs a large folio in a 4K-only guest_memfd",
-        origin="shipped-bug",
-        family="uptodate",
-        source="syzbot 33a04338019ac7e43a44 (2026-01-30)",
-        why_not="no variant yet",
+def clear_after_uptodate_race(parent: type[Kernel]) -> type[Kernel]:
+    """uptodate is read before the folio lock: two faults both find the page unclear, the second wipes it."""
+
+    class ClearAfterUptodateRace(parent):
+        _unclear: dict[Task, bool]
+
+        def __init__(self, *args: Any, **more: Any) -> None:
+            super().__init__(*args, **more)
+            self._unclear = {}
+
+        async def kvm_gmem_get_checked_folio(
+            self, t: Task, file: GmemFile, slot: Memslot, index: int
+        ) -> Folio | int:
+            before = file.inode.folios.get(index)
+            self._unclear[t] = before is None or not before.uptodate
+            found: Folio | int = await super().kvm_gmem_get_checked_folio(t, file, slot, index)
+            return found
+
+        async def kvm_gmem_make_ready(self, t: Task, vm: Vm, inode: GmemInode, folio: Folio, gfn: int) -> int:
+            if self._unclear.pop(t, True):
+                await self.kvm_gmem_clear_folio(t, inode, folio, 1)
+                await self.kvm_gmem_mark_uptodate(t, inode, folio)
+            ret: int = await self.kvm_gmem_prepare_folio(t, vm, folio, gfn)
+            return ret
+
+    return ClearAfterUptodateRace
+
+
+BUGS = (
+    missing(
+        "collapse-creates-large-folio",
+        "needs folios larger than 4 KiB under khugepaged, which is not modelled",
     ),
-    Bug(
-        id="populate-null-src-uninitialised",
-        title="in-place populate with src == NULL adds a never-initialised page",
-        origin="review-found",
-        family="uptodate",
-        source="Sashiko on v7, discussed by Ackerley/Yan/Sean 2026-06-22..26",
-        why_not="no variant yet",
+    missing(
+        "populate-null-src-uninitialised",
+        "needs population in place of a page that was never cleared, which no version of the series posted has",
     ),
-    Bug(
-        id="uptodate-before-prepare",
-        title="Folio marked uptodate before arch_prepare() succeeded",
-        origin="shipped-bug",
-        family="uptodate",
-        source="commit d04c77d23122 (Paolo, v2 3/14, 2024-07-26)",
-        parents=("baseline",),
+    bug(
+        "uptodate-before-prepare",
+        rules="I4",
         make=uptodate_before_prepare,
+        parents=("baseline",),
         arches=("snp",),
         scenario="prepare_fails",
-        rules=frozenset({"I4"}),
     ),
-    Bug(
-        id="clear-after-uptodate-race",
-        title="Two faults both see !uptodate because the flag is tested without the folio lock",
-        origin="guard-mutant",
-        family="uptodate",
-        source="Reason for (kvm_gmem_get_folio comment)",
-        why_not="no variant yet",
-    ),
+    bug("clear-after-uptodate-race", rules="I5 I35", make=clear_after_uptodate_race, scenario="same"),
 )

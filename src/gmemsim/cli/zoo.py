@@ -1,0 +1,168 @@
+"""`gmemsim zoo`: seeded real bugs, found or not."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final
+
+import click
+
+from .errors import INTERRUPTED, VIOLATION, InputError
+from .output import console, print_json, progress
+
+if TYPE_CHECKING:
+    from ..explore.zoo import ZooRow
+    from ..patches.zoo.entry import Bug
+
+__all__ = ["command"]
+
+_ORIGINS: Final = {
+    "shipped-bug": "shipped: in a released or mainline kernel",
+    "review-found": "found in review or testing of a posted series",
+    "guard-mutant": "guard mutants: a documented guard taken away, no historical bug",
+    "source-derived": "deduced from the sources, no public report found",
+    "documented-benign": "called harmless by its authors: must give nothing",
+}
+
+
+@click.command("zoo")
+@click.argument("ids", nargs=-1, metavar="[ID]...")
+@click.option("--strategy", default="portfolio", show_default=True, help="See `gmemsim list strategies`.")
+@click.option(
+    "--repetitions",
+    type=click.IntRange(min=1),
+    default=20,
+    show_default=True,
+    help="Searches of a random strategy.",
+)
+@click.option(
+    "--schedules", type=click.IntRange(min=1), default=2_000, show_default=True, help="Of a search."
+)
+@click.option("--seconds", type=click.FloatRange(min=0), default=60, show_default=True, help="Of a search.")
+@click.option("--json", "as_json", is_flag=True, help="One JSON document.")
+@click.pass_context
+def command(
+    ctx: click.Context,
+    /,
+    ids: tuple[str, ...],
+    strategy: str,
+    repetitions: int,
+    schedules: int,
+    seconds: float,
+    as_json: bool,
+) -> None:
+    """Seed each bug of the zoo (or those of the IDs given) into a version, and look for it in its scenario.
+
+    The version without it is searched as well and must be clean. Exit code 1 if something is not as expected.
+    """
+    from ..explore.strategies import make_strategy
+    from ..explore.zoo import Hunt, hunt
+    from ..patches.zoo.registry import BUGS
+
+    unknown = [ident for ident in ids if ident not in BUGS]
+    if unknown:
+        raise InputError(f"no bug {unknown[0]!r} in the zoo; see `gmemsim list bugs`")
+    try:
+        make_strategy(strategy, 0)
+    except ValueError as error:
+        raise click.BadParameter(str(error), param_hint="--strategy") from None
+    plan = Hunt(strategy=strategy, repetitions=repetitions, schedules=schedules, seconds=seconds)
+    bugs = [BUGS[ident] for ident in ids] if ids else list(BUGS.values())
+    rows: list[ZooRow] = []
+    interrupted = False
+    try:
+        for bug in bugs:
+            if bug.expressible:
+                with progress(f"{bug.id} …"):
+                    rows += hunt(bug, plan)
+    except KeyboardInterrupt:
+        interrupted = True
+    if as_json:
+        print_json(_document(bugs, rows))
+    else:
+        _show(bugs, rows, plan.strategy)
+    if interrupted:
+        ctx.exit(INTERRUPTED)
+    if not all(row.as_expected for row in rows):
+        ctx.exit(VIOLATION)
+
+
+def _document(bugs: list[Bug], rows: list[ZooRow]) -> list[dict[str, Any]]:
+    from ..explore.zoo import as_dict
+
+    found: list[dict[str, Any]] = [as_dict(row) for row in rows]
+    found += [
+        {
+            "id": bug.id,
+            "origin": bug.origin,
+            "expected": [],
+            "found": None,
+            "rule": None,
+            "strategy": None,
+            "schedules": None,
+            "seconds": None,
+            "why_not": bug.why_not,
+            "title": bug.title,
+        }
+        for bug in bugs
+        if not bug.expressible
+    ]
+    return found
+
+
+def _show(bugs: list[Bug], rows: list[ZooRow], strategy: str) -> None:
+    from rich.table import Table
+
+    out = console()
+    for origin, says in _ORIGINS.items():
+        here = [row for row in rows if row.bug.origin == origin]
+        if not here:
+            continue
+        table = Table(title=says, title_justify="left")
+        for name in (
+            "bug",
+            "version",
+            "VM type",
+            "found",
+            "rule",
+            "schedules",
+            "p90",
+            "seconds",
+            "version clean",
+        ):
+            right = name in ("found", "schedules", "p90", "seconds")
+            table.add_column(name, justify="right" if right else "left", overflow="fold")
+        for row in here:
+            table.add_row(
+                row.bug.id,
+                row.patch,
+                row.arch,
+                f"{row.found} of {row.searches}"
+                if row.bug.rules
+                else "nothing"
+                if not row.others
+                else "something",
+                row.rule or ", ".join(row.others),
+                _number(row.schedules),
+                _number(row.schedules_p90),
+                "" if row.seconds is None else f"{row.seconds:.2f}",
+                "yes" if not row.control else ", ".join(row.control),
+            )
+        out.print(table)
+        wanted = {row.bug.id for row in here if row.bug.rules}
+        hit = {row.bug.id for row in here if row.found}
+        if wanted:
+            out.print(f"{len(hit)} of {len(wanted)} bugs found.\n", highlight=False)
+    hidden = {row.bug.id: row.bug.unfound for row in rows if row.bug.unfound}
+    for ident, why in hidden.items():
+        click.echo(f"not found: {ident}: {why}")
+    for bug in bugs:
+        if not bug.expressible:
+            click.echo(f"not expressed: {bug.id} ({bug.origin}): {bug.why_not}")
+    click.echo(
+        f"Strategy {strategy}. Schedules: median and 90th percentile over the searches that found it. A version is "
+        "clean if the same search finds nothing without the bug."
+    )
+
+
+def _number(value: float | None) -> str:
+    return "" if value is None else f"{value:,.0f}"

@@ -1,0 +1,78 @@
+"""Readers and writers of one lock, some of them interrupted: the program in which locks themselves are searched."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from ..engine.cell import Cell
+from ..engine.locks.stats import LockClass
+from .program import TaskProgram
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from ..engine.engine import Engine
+    from ..engine.task import Task
+
+__all__ = ["lock_lab"]
+
+
+def lock_lab(policy: Any) -> TaskProgram:
+    """Two readers, two writers and a killable waiter of each kind share a lock of class `policy`; one task signals.
+
+    Every section asserts that nobody is inside who must not be. A waiter that a signal ended counts as done.
+    """
+
+    def setup(engine: Engine) -> Callable[[], object]:
+        lock = policy("lab.lock", LockClass("lab"))
+        inside = {"readers": 0, "writers": 0}
+        word: Cell[int] = Cell("lab.word", 0)
+        done: list[str] = []
+
+        async def reader(t: Task, killable: bool) -> None:
+            if killable:
+                if await lock.down_read_killable(t):
+                    done.append(f"{t.name} interrupted")
+                    return
+            else:
+                await lock.down_read(t)
+            inside["readers"] += 1
+            assert not inside["writers"], "a reader beside a writer"
+            await word.load(t)
+            inside["readers"] -= 1
+            await lock.up_read(t)
+            done.append(t.name)
+
+        async def writer(t: Task, killable: bool) -> None:
+            if killable:
+                if await lock.down_write_killable(t):
+                    done.append(f"{t.name} interrupted")
+                    return
+            else:
+                await lock.down_write(t)
+            inside["writers"] += 1
+            assert inside["writers"] == 1, "two writers"
+            assert not inside["readers"], "a writer beside a reader"
+            await word.rmw(t, lambda value: value + 1)
+            inside["writers"] -= 1
+            await lock.up_write(t)
+            done.append(t.name)
+
+        async def signaller(t: Task) -> None:
+            for target in victims:
+                await word.load(t)
+                t.engine.signal(target)
+
+        engine.spawn("reader0", reader, False)
+        engine.spawn("writer0", writer, False)
+        engine.spawn("reader1", reader, False)
+        victims = [
+            engine.spawn("killable-writer", writer, True),
+            engine.spawn("killable-reader", reader, True),
+        ]
+        engine.spawn("reader2", reader, False)
+        engine.spawn("writer1", writer, False)
+        engine.spawn("signals", signaller)
+        return lambda: (word.value, sorted(done))
+
+    return TaskProgram(f"readers and writers on {policy.__name__}", setup)
