@@ -141,7 +141,9 @@ PEERS: dict[str, tuple[Callable[[int], int], int]] = {
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--rounds", type=int, default=7)
     rounds = parser.parse_args().rounds
     cases: dict[str, Callable[[], int]] = {
@@ -162,7 +164,9 @@ def main() -> None:
         cases[label] = lambda case=case, runs=runs: case(runs)  # type: ignore[misc]
     found = measure(cases, rounds)
     best = min((seconds for name, seconds in found.items() if name.split()[0] in PEERS), default=None)
-    print(f"\n{TASKS} tasks x {STEPS} steps: executions a second on one core, medians of {rounds} rounds in turn\n")
+    print(
+        f"\n{TASKS} tasks x {STEPS} steps: executions a second on one core, medians of {rounds} rounds in turn\n"
+    )
     print("| explorer | executions a second | x best peer |")
     print("|---|--:|--:|")
     for name, seconds in found.items():
