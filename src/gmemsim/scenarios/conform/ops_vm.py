@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import attrs
 
@@ -10,6 +10,7 @@ from ...actors.errno import EFAULT, EINVAL, EIO, ENOTTY, errno_name
 from ...actors.gmem_convert import GmemConversion
 from ...actors.gmem_populate import Source
 from ...arch.snp import Snp
+from ...patches.inplace_content import PRESERVE, ZERO, InplaceContent
 from ..units import PAGE
 from .content import whole
 from .registry import from_errno, op
@@ -23,6 +24,9 @@ if TYPE_CHECKING:
     from .vector import Step
 
 __all__ = ["COUNTED"]
+
+#: Content modes, by the vectors' names.
+_MODES = {"zero": ZERO, "preserve": PRESERVE, "unspecified": 0}
 
 #: KVM_MEMORY_ATTRIBUTE_PRIVATE.
 _PRIVATE = 8
@@ -144,14 +148,25 @@ async def event_count(rig: Rig, t: Task, step: Step) -> Got:
     return Got("value", rig.counts[step.args["event"], gfn])
 
 
-@op("convert", "gmem", "offset", "len", "to", "raw_attributes", "flags", "reserved", "bad_argument_pointer")
+@op(
+    "convert",
+    "gmem",
+    "offset",
+    "len",
+    "to",
+    "raw_attributes",
+    "flags",
+    "reserved",
+    "bad_argument_pointer",
+    "mode",
+)
 async def convert(rig: Rig, t: Task, step: Step) -> Got:
     """The conversion call on the file: an ioctl that a file without in-place conversion does not have.
 
     `raw_attributes` and `reserved` are words of its argument that the model's call does not have: what they may
     hold is checked here, as `kvm_gmem_set_attributes` does before anything else.
     """
-    kernel = rig.kernel
+    kernel: Any = rig.kernel
     args = step.args
     if not isinstance(kernel, GmemConversion) or not kernel.in_place:
         return from_errno(ENOTTY)
@@ -166,7 +181,13 @@ async def convert(rig: Rig, t: Task, step: Step) -> Got:
         return from_errno(EINVAL)
     file = rig.file(args["gmem"])
     offset, size = args["offset"], args["len"]
-    done = await kernel.kvm_gmem_set_attributes(t, file, offset, size, private, args.get("flags", 0))
+    flags = args.get("flags", 0)
+    if "mode" in args:
+        names = args["mode"].split("+")
+        if not isinstance(kernel, InplaceContent) or set(names) - set(_MODES):
+            raise Unsupported(f"mode {args['mode']!r}")
+        flags |= sum(_MODES[name] for name in names)
+    done = await kernel.kvm_gmem_set_attributes(t, file, offset, size, private, flags)
     more = {} if done.error_index < 0 else {"error_offset": done.error_index * PAGE}
     return Got(from_errno(done.ret).result, None, more)
 

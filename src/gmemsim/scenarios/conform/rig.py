@@ -16,6 +16,8 @@ from ...arch.costs import CostTable
 from ...arch.memory import ZERO, PhysicalMemory
 from ...arch.registry import ARCHES
 from ...arch.tdx import Tdx
+from ...patches.inplace import Inplace
+from ...patches.inplace_content import InplaceContent
 from ..units import PAGE
 from .branches import Branches
 
@@ -31,6 +33,9 @@ if TYPE_CHECKING:
     from .vector import Vector
 
 __all__ = ["Rig", "Unsupported"]
+
+#: `setup.variant` of the vectors for content modes.
+_CONTENT_MODES = "content_modes_rfc_v5"
 
 
 class Unsupported(Exception):
@@ -55,6 +60,9 @@ class Rig:
         self.setup = vector.setup
         self.world = World()
         self.memory = PhysicalMemory()
+        if self.setup.get("variant") == _CONTENT_MODES and issubclass(cls, Inplace):
+            # The interface of an RFC: a variant of the version that came of it.
+            cls = type(cls.__name__, (InplaceContent, cls), {}) if cls is not Inplace else InplaceContent
         if self.setup.get("module_params", {}).get("gmem_in_place_conversion") is False:
             cls = type(cls.__name__, (cls,), {"in_place": False})
         self.kernel = cls(self.world, self.memory, release, CostTable.default())
@@ -185,11 +193,15 @@ class Rig:
     def _know(self, setup: dict[str, Any]) -> None:
         known = {
             "page_size", "vcpus", "gmems", "slots", "maps", "finalized", "launch_started", "vcpu_initialized",
-            "initial_state", "module_params", "vms", "foreign_files", "numa_nodes",
+            "initial_state", "module_params", "variant", "vms", "foreign_files", "numa_nodes",
         }  # fmt: skip
         for name in setup:
             if name not in known:
                 raise Unsupported(f"setup key {name!r}")
+        if setup.get("variant", _CONTENT_MODES) != _CONTENT_MODES:
+            raise Unsupported(f"variant {setup['variant']!r}")
+        if "variant" in setup and not isinstance(self.kernel, InplaceContent):
+            raise Unsupported(f"variant {setup['variant']!r} on {self.kernel.name}")
         for name in setup.get("module_params", {}):
             if name != "gmem_in_place_conversion":
                 raise Unsupported(f"module parameter {name!r}")
