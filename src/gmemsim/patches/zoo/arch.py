@@ -49,10 +49,11 @@ BUGS = (
     ),
     missing(
         "tdx-unmap-failure-frees-page",
-        "TDH.MEM.PAGE.REMOVE has no failure here beside BUSY, which is retried",
+        "the versions here hold a reference of mapped pages; without it (`page_references`) the arch tests show SEPT_UAF",
     ),
     missing(
-        "tdx-wbinvd-failure-reuse", "the model follows the fix: a page whose cache flush failed is leaked"
+        "tdx-wbinvd-failure-reuse",
+        "fault point tdx_wbinvd makes the flush fail, but no flag of the TDX actor speaks of reuse without writeback",
     ),
     missing("zap-drops-whole-huge-leaf", _HUGE),
     missing("direct-map-flag-not-cleared", _DIRECT_MAP),
