@@ -49,7 +49,7 @@ BUGS = (
     ),
     missing(
         "tdx-unmap-failure-frees-page",
-        "the versions here hold a reference of mapped pages; without it (`page_references`) the arch tests show SEPT_UAF",
+        "these versions hold a reference of mapped pages; without (`page_references`) the arch tests show SEPT_UAF",
     ),
     missing(
         "tdx-wbinvd-failure-reuse",
