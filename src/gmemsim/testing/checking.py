@@ -145,9 +145,11 @@ def run_once(
     """
     what = scenario if isinstance(scenario, ScenarioProgram) else program(scenario, patch, arch, **options)
     done = attempt(what, schedule, max_steps=max_steps)
-    if done.failure is None:
+    failure = done.failure and judge(what, done.failure, done.tape, done.measure.steps)
+    if failure is None:
+        # Fine, or without an end only because the schedule is unfair.
         return
-    found = Found(done.failure, done.tape, 1, done.measure.steps)
+    found = Found(failure, done.tape, 1, done.measure.steps)
     size = f"{done.measure.preemptions} preemptions, {done.measure.steps} steps"
     raise ScheduleFailure(what, found, max_steps, partial(_drawn, size, what, found, max_steps))
 
