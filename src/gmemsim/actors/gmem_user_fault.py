@@ -63,6 +63,12 @@ class GmemUserFault(GmemFolios):
         """Remove the mapping; its entries go first."""
         inode = mapping.inode
         await mapping.process.mmap_lock.down_write(t)
+        if t.traps:
+            t.saw(inode.users_label)
+        if mapping not in inode.mappings:
+            # Another thread was faster: nothing is mapped there, which is no error.
+            await mapping.process.mmap_lock.up_write(t)
+            return
         await self._discard(t, mapping, mapping.start, mapping.start + mapping.pages)
         await inode.i_mmap_rwsem.down_write(t)
         if t.traps:
