@@ -496,10 +496,29 @@ def test_a_failed_removal_leaks_the_page_or_does_not(
 def test_a_failed_wbinvd_kills_the_vm(run: Runner, vm: FakeVm, references: bool) -> None:
     host = Host(run, vm, page_references=references).ready()
     host.do(host.remove(), faults={"tdx_wbinvd": 1})
-    assert host.flags == ["KVM_BUG"]
+    assert host.flags == ["TDX_FAILED"]
+    assert host.tdx.td(vm).dead
     assert (PFN in host.tdx.memory.leaked) is references
     # The module has given the frame up; what nobody did is write its lines back.
-    assert host.free() is None
+    assert host.free() == (None if references else "TDX_UNFLUSHED")
+
+
+@pytest.mark.parametrize(("references", "flag"), [(True, None), (False, "SEPT_UAF")])
+def test_a_removal_that_fails_as_asked_kills_the_vm(
+    run: Runner, vm: FakeVm, references: bool, flag: str | None
+) -> None:
+    host = Host(run, vm, page_references=references).ready()
+    host.do(host.remove(), faults={"tdx_page_remove": 1})
+    assert host.flags == ["TDX_FAILED"]
+    assert host.tdx.td(vm).dead
+    assert (PFN in host.tdx.memory.leaked) is references
+    assert host.free() == flag
+
+
+def test_a_frame_that_was_not_written_back_must_be_leaked_too(run: Runner, vm: FakeVm) -> None:
+    host = Host(run, vm, leak_unflushed=False).ready()
+    host.do(host.remove(), faults={"tdx_wbinvd": 1})
+    assert host.free() == "TDX_UNFLUSHED"
 
 
 def test_ept_faults_count_until_there_is_progress(host: Host) -> None:

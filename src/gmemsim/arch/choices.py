@@ -62,6 +62,8 @@ class TdxChoices:
             exclusively (§2.3).
         page_references: KVM holds a reference per mapped page and leaks the page if REMOVE or WBINVD fails;
             without it (the in-place and huge-page trees) guest_memfd is told nothing (§2.2).
+        leak_unflushed: with `page_references`, a frame that was removed and not written back is leaked too. False is
+            a bug, reported in April 2026.
         erratum: the CPU has the partial-write erratum (SPR, EMR). Only the reset follows from it here: host writes
             of less than a line are not modelled.
         reset_removed: `always` (older kernels), `erratum` or `never`: when KVM zeroes a removed page.
@@ -80,6 +82,7 @@ class TdxChoices:
     sept_ve_disable: bool = True
     zero_step_threshold: int = 6
     page_references: bool = True
+    leak_unflushed: bool = True
     erratum: bool = False
     reset_removed: str = "erratum"
     host_read_value: str = "cipher"

@@ -36,7 +36,7 @@ class Tdx(TdxHost):
     * the module's refusals, each of which kills the VM: `PAMT_DOUBLE_MAP` (a frame that has an owner),
       `TLB_STALE` (REMOVE of a page that was not blocked and tracked), `KVM_BUG` (anything else, BUSY twice
       included);
-    * frames that go back to the allocator: `SEPT_UAF`.
+    * frames that go back to the allocator: `SEPT_UAF`, `TDX_UNFLUSHED`.
     """
 
     has_private_memory: ClassVar[bool] = True
@@ -300,5 +300,9 @@ class Tdx(TdxHost):
         return ZERO if self.choices.host_read_value == "zero" and pfn in self.module.pamt else value
 
     def page_freed(self, t: Task, pfn: int) -> str | None:
-        """`SEPT_UAF`, unless KVM kept its reference and the frame is leaked."""
-        return "SEPT_UAF" if pfn in self.module.pamt and pfn not in self.memory.leaked else None
+        """`SEPT_UAF` or `TDX_UNFLUSHED`, unless KVM kept its reference and the frame is leaked."""
+        if pfn in self.memory.leaked:
+            return None
+        if pfn in self.module.pamt:
+            return "SEPT_UAF"
+        return "TDX_UNFLUSHED" if pfn in self.module.unflushed else None

@@ -143,7 +143,7 @@ class TdxHost(Arch):
         """BLOCK, TRACK and kick, REMOVE, write back, reset: 0, or -EIO and the VM is dead.
 
         TRACK and the kick are left out until the TD is runnable. With `page_references` a frame whose
-        removal failed is leaked; without it nobody is told.
+        removal failed is leaked; without it nobody is told. Fault point `tdx_page_remove`.
         """
         t.changed(td.premapped_label)
         if gfn in td.premapped:
@@ -152,7 +152,8 @@ class TdxHost(Arch):
             await self.do_no_vcpus(t, td, lambda: self.module.range_block(t, td, gfn))
             return 0
         ret = await self._remove_leaf(t, td, gfn, pfn)
-        if ret and self.choices.page_references:
+        unflushed = pfn not in self.module.pamt
+        if ret and self.choices.page_references and (self.choices.leak_unflushed or not unflushed):
             t.changed(FRAMES, pfn, pfn + 1)
             self.memory.leak(pfn)
         return ret
@@ -164,11 +165,16 @@ class TdxHost(Arch):
         t.saw(td.runnable_label)
         if td.runnable and await self.track(t, td):
             return self.kvm_bug(t, td, pfn)
+        if t.fault("tdx_page_remove"):
+            # The module fails as the run asks. That KVM gives the VM up is right, so this is no flag of a bug.
+            return self.kvm_bug(t, td, pfn, "TDX_FAILED")
         code = await self.do_no_vcpus(t, td, lambda: module.page_remove(t, td, gfn))
         if code in (TdxStatus.NOT_BLOCKED, TdxStatus.TRACKING_NOT_DONE):
             return self.kvm_bug(t, td, pfn, "TLB_STALE")
-        if code or await module.page_wbinvd(t, pfn):
+        if code:
             return self.kvm_bug(t, td, pfn)
+        if await module.page_wbinvd(t, pfn):
+            return self.kvm_bug(t, td, pfn, "TDX_FAILED")
         await self._reset(t, pfn)
         return 0
 

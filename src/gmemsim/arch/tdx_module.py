@@ -99,6 +99,7 @@ class TdxModule:
         pamt: owned frames.
         tds: by VM identity.
         poisoned: frames with a line that the host wrote behind the TD's back.
+        unflushed: frames that no TD owns any more and whose lines could not be written back.
         busy: how often each call answered OPERAND_BUSY.
     """
 
@@ -109,6 +110,7 @@ class TdxModule:
         self.pamt: dict[int, Pamt] = {}
         self.tds: dict[int, Td] = {}
         self.poisoned: set[int] = set()
+        self.unflushed: set[int] = set()
         self.busy: dict[str, int] = {}
 
     def _done(self, t: Task, name: str, pfn: int, code: int) -> int:
@@ -365,5 +367,8 @@ class TdxModule:
         await t.spend(self.costs.wbinvd)
         t.saw(FRAMES, pfn, pfn + 1)
         failed = pfn in self.pamt or t.fault("tdx_wbinvd")
+        if failed and pfn not in self.pamt:
+            t.changed(FRAMES, pfn, pfn + 1)
+            self.unflushed.add(pfn)
         code = TdxStatus.PAGE_METADATA_INCORRECT if failed else TdxStatus.SUCCESS
         return self._done(t, "TDH.PHYMEM.PAGE.WBINVD", pfn, code)

@@ -27,6 +27,7 @@ FATAL_FLAGS: Final[dict[str, tuple[str, str]]] = {
     "SEPT_UAF": ("I31", "a frame went back to the allocator while an S-EPT maps it"),
     "TDX_MCE": ("I35", "a TD read a line that the host had poisoned"),
     "TDX_POISON_WRITE": ("I35", "the host wrote to a page of a TD"),
+    "TDX_UNFLUSHED": ("I31", "a frame went back to the allocator with lines of its TD in the caches"),
     "TLB_STALE": ("arch:TLB_STALE", "a private page was removed while a vCPU may still cache it"),
 }
 
@@ -36,6 +37,7 @@ SOFT_FLAGS: Final[dict[str, str]] = {
     "HOST_READ_CIPHERTEXT": "the host read a guest's page and saw ciphertext",
     "RMP_ASID_STALE": "the page belongs to another guest of the same file",
     "RMP_GPA_STALE": "the file was bound at another address; its prepared pages keep the old one",
+    "TDX_FAILED": "the TDX module failed as the run asked; KVM gave the VM up",
     "TDX_HOST_READ": "the host read a TD's page and saw nothing of it",
     "TDX_LOST_PAGE": "the VMM took an accepted page away from the guest",
 }

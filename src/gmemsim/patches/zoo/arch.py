@@ -3,11 +3,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, cast
+
+import attrs
 
 from .entry import bug, missing
 
 if TYPE_CHECKING:
+    from ...actors.inode import GmemFile
     from ...actors.kernel import Kernel
     from ...actors.vm import Vm
     from ...engine.task import Task
@@ -29,6 +32,32 @@ def launch_finish_repeated(parent: type[Kernel]) -> type[Kernel]:
     return LaunchFinishRepeated
 
 
+def _with_choices(parent: type[Kernel], name: str, **choices: Any) -> type[Kernel]:
+    class WithChoices(parent):
+        async def kvm_gmem_create(
+            self, t: Task, vm: Vm, label: str, size: int, flags: frozenset[str] = frozenset()
+        ) -> GmemFile | int:
+            arch: Any = vm.arch
+            arch.choices = attrs.evolve(arch.choices, **choices)
+            return cast("GmemFile | int", await super().kvm_gmem_create(t, vm, label, size, flags))
+
+    WithChoices.__name__ = WithChoices.__qualname__ = name
+    return WithChoices
+
+
+def tdx_unmap_failure_frees_page(parent: type[Kernel]) -> type[Kernel]:
+    """A leaf that the module would not remove is forgotten, and its page freed: KVM holds no reference of its own.
+
+    Source: "KVM: TDX: Hold folio ref count on fatal error", proposed 2025-06-10.
+    """
+    return _with_choices(parent, "TdxUnmapFailureFreesPage", page_references=False)
+
+
+def tdx_wbinvd_failure_reuse(parent: type[Kernel]) -> type[Kernel]:
+    """PAGE.REMOVE succeeds and the write-back fails: the page is freed as if nothing had been (report, 2026-04-01)."""
+    return _with_choices(parent, "TdxWbinvdFailureReuse", leak_unflushed=False)
+
+
 _HUGE = "needs 2 MiB mappings, which come with huge folios"
 _DIRECT_MAP = "needs the series that takes guest_memfd out of the host's direct map, which is not modelled"
 
@@ -47,13 +76,19 @@ BUGS = (
         "tdx-seamcall-ioctl-contention",
         "the launch commands' own locking is the workload's here (kvm->lock, slots_lock), not a patch version's",
     ),
-    missing(
+    bug(
         "tdx-unmap-failure-frees-page",
-        "these versions hold a reference of mapped pages; without (`page_references`) the arch tests show SEPT_UAF",
+        rules="I31",
+        make=tdx_unmap_failure_frees_page,
+        arches=("tdx",),
+        scenario="zoo-tdx_fails",
     ),
-    missing(
+    bug(
         "tdx-wbinvd-failure-reuse",
-        "fault point tdx_wbinvd makes the flush fail, but no flag of the TDX actor speaks of reuse without writeback",
+        rules="I31",
+        make=tdx_wbinvd_failure_reuse,
+        arches=("tdx",),
+        scenario="zoo-tdx_fails",
     ),
     missing("zap-drops-whole-huge-leaf", _HUGE),
     missing("direct-map-flag-not-cleared", _DIRECT_MAP),
