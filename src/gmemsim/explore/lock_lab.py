@@ -4,23 +4,38 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+import attrs
+
 from ..engine.cell import Cell
 from ..engine.locks.stats import LockClass
+from .oracles.waiting import BoundedWaiting
 from .program import TaskProgram
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from ..audit.recorder import Rec
     from ..engine.engine import Engine
+    from ..engine.strategy import Strategy
     from ..engine.task import Task
+    from .program import TaskRun
 
 __all__ = ["lock_lab"]
+
+
+@attrs.frozen
+class _Lab(TaskProgram):
+    def build(self, strategy: Strategy, *, rec: Rec | None = None, max_steps: int = 20_000) -> TaskRun:
+        run = super().build(strategy, rec=rec, max_steps=max_steps)
+        BoundedWaiting().attach(run)
+        return run
 
 
 def lock_lab(policy: Any) -> TaskProgram:
     """Two readers, two writers and a killable waiter of each kind share a lock of class `policy`; one task signals.
 
-    Every section asserts that nobody is inside who must not be. A waiter that a signal ended counts as done.
+    Every section asserts that nobody is inside who must not be. A waiter that a signal ended counts as done. A lock that
+    promises how often a waiter may be passed over is held to it.
     """
 
     def setup(engine: Engine) -> Callable[[], object]:
@@ -75,4 +90,4 @@ def lock_lab(policy: Any) -> TaskProgram:
         engine.spawn("signals", signaller)
         return lambda: (word.value, sorted(done))
 
-    return TaskProgram(f"readers and writers on {policy.__name__}", setup)
+    return _Lab(f"readers and writers on {policy.__name__}", setup)

@@ -21,9 +21,5 @@ BUGS = (
         "an invalidation in progress keeps faults out of the range that is punched; where that is taken away (tried), "
         "a page that left the file stays mapped (I19) before anything starves",
     ),
-    missing(
-        "rwlock-reader-preference-starves-writer",
-        "the rwsem promises a time and no number, and a starved writer needs readers that never stop",
-    ),
     missing("rmpupdate-overlap-spin", "needs RMP entries of 2 MiB, which come with huge folios"),
 )

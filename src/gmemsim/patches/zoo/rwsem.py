@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import attrs
 
+from ...engine.locks.rivals import FifoFair
 from ...engine.locks.rwsem import RwSem
 from ...engine.locks.rwsem_age import AGES
 from ...engine.locks.rwsem_fine import FineRwSem
@@ -86,6 +87,15 @@ class WaitersFlagLeak(RwSem):
         super()._mark_wake(t, kind)
 
 
+class NewReadersPassWriter(FifoFair):
+    """A fair lock whose readers do not look at the queue: as long as one is inside, the next may enter."""
+
+    __slots__ = ()
+
+    def _may_read(self) -> bool:
+        return self._writer is None
+
+
 BUGS = (
     bug(
         "rwsem-handoff-double-clear",
@@ -114,6 +124,12 @@ BUGS = (
         rules="deadlock lost_wakeup",
         policy=WriterUnlockWakesOne,
         sound=RwSem,
+    ),
+    bug(
+        "rwlock-reader-preference-starves-writer",
+        rules="bounded_waiting",
+        policy=NewReadersPassWriter,
+        sound=FifoFair,
     ),
     bug("rwlock-waiters-flag-leak", rules="deadlock lost_wakeup", policy=WaitersFlagLeak, sound=RwSem),
 )
