@@ -10,7 +10,9 @@ from .errors import INTERRUPTED, VIOLATION, InputError
 from .output import console, print_json, progress
 
 if TYPE_CHECKING:
-    from ..explore.zoo import ZooRow
+    from collections.abc import Iterator
+
+    from ..explore.zoo import Hunt, ZooRow
     from ..patches.zoo.entry import Bug
 
 __all__ = ["command"]
@@ -26,7 +28,14 @@ _ORIGINS: Final = {
 
 @click.command("zoo")
 @click.argument("ids", nargs=-1, metavar="[ID]...")
-@click.option("--strategy", default="portfolio", show_default=True, help="See `gmemsim list strategies`.")
+@click.option(
+    "--strategy",
+    "strategies",
+    multiple=True,
+    default=("portfolio",),
+    show_default=True,
+    help="See `gmemsim list strategies`; can be repeated.",
+)
 @click.option(
     "--repetitions",
     type=click.IntRange(min=1),
@@ -38,52 +47,85 @@ _ORIGINS: Final = {
     "--schedules", type=click.IntRange(min=1), default=2_000, show_default=True, help="Of a search."
 )
 @click.option("--seconds", type=click.FloatRange(min=0), default=60, show_default=True, help="Of a search.")
+@click.option("--jobs", type=click.IntRange(min=1), default=1, show_default=True, help="Processes.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON document.")
 @click.pass_context
 def command(
     ctx: click.Context,
     /,
     ids: tuple[str, ...],
-    strategy: str,
+    strategies: tuple[str, ...],
     repetitions: int,
     schedules: int,
     seconds: float,
+    jobs: int,
     as_json: bool,
 ) -> None:
     """Seed each bug of the zoo (or those of the IDs given) into a version, and look for it in its scenario.
 
-    The version without it is searched as well and must be clean. Exit code 1 if something is not as expected.
+    The version without it is searched as well and must be clean. Exit code 1 if something is not as expected; a bug
+    that one of several strategies finds is found.
     """
     from ..explore.strategies import make_strategy
-    from ..explore.zoo import Hunt, hunt
+    from ..explore.zoo import Hunt, places, shortfall
     from ..patches.zoo.registry import BUGS
 
     unknown = [ident for ident in ids if ident not in BUGS]
     if unknown:
         raise InputError(f"no bug {unknown[0]!r} in the zoo; see `gmemsim list bugs`")
-    try:
-        make_strategy(strategy, 0)
-    except ValueError as error:
-        raise click.BadParameter(str(error), param_hint="--strategy") from None
-    plan = Hunt(strategy=strategy, repetitions=repetitions, schedules=schedules, seconds=seconds)
+    plans = []
+    for strategy in dict.fromkeys(strategies):
+        try:
+            make_strategy(strategy, 0)
+        except ValueError as error:
+            raise click.BadParameter(str(error), param_hint="--strategy") from None
+        plans.append(Hunt(strategy=strategy, repetitions=repetitions, schedules=schedules, seconds=seconds))
     bugs = [BUGS[ident] for ident in ids] if ids else list(BUGS.values())
     rows: list[ZooRow] = []
     interrupted = False
     try:
-        for bug in bugs:
-            if bug.expressible:
-                with progress(f"{bug.id} …"):
-                    rows += hunt(bug, plan)
+        work = [(bug, *place, plan) for bug in bugs for place in places(bug) for plan in plans]
+        rows.extend(_hunts(work, jobs))  # keeps what came before an interruption
     except KeyboardInterrupt:
         interrupted = True
     if as_json:
         print_json(_document(bugs, rows))
     else:
-        _show(bugs, rows, plan.strategy)
+        _show(bugs, rows, [plan.strategy for plan in plans])
     if interrupted:
         ctx.exit(INTERRUPTED)
-    if not all(row.as_expected for row in rows):
+    if shortfall(rows):
         ctx.exit(VIOLATION)
+
+
+def _hunts(work: list[tuple[Bug, str, str, Hunt]], jobs: int) -> Iterator[ZooRow]:
+    """Rows in the order of `work`, whoever is done first."""
+    from ..explore.zoo import hunt_at
+
+    if jobs == 1:
+        for item in work:
+            with progress(f"{item[0].id} …"):
+                row = hunt_at(*item)
+            yield row
+        return
+    from concurrent.futures import ProcessPoolExecutor
+    from multiprocessing import get_context
+
+    pool = ProcessPoolExecutor(jobs, mp_context=get_context("spawn"))
+    waiting = [pool.submit(hunt_at, *item) for item in work]
+    try:
+        for item in work:
+            with progress(f"{item[0].id} …"):
+                row = waiting[0].result()
+            del waiting[0]
+            yield row
+    except KeyboardInterrupt:
+        for future in waiting:
+            if future.done() and not future.cancelled() and future.exception() is None:
+                yield future.result()
+        raise
+    finally:
+        pool.shutdown(wait=False, cancel_futures=True)
 
 
 def _document(bugs: list[Bug], rows: list[ZooRow]) -> list[dict[str, Any]]:
@@ -109,7 +151,7 @@ def _document(bugs: list[Bug], rows: list[ZooRow]) -> list[dict[str, Any]]:
     return found
 
 
-def _show(bugs: list[Bug], rows: list[ZooRow], strategy: str) -> None:
+def _show(bugs: list[Bug], rows: list[ZooRow], strategies: list[str]) -> None:
     from rich.table import Table
 
     out = console()
@@ -122,6 +164,7 @@ def _show(bugs: list[Bug], rows: list[ZooRow], strategy: str) -> None:
             "bug",
             "version",
             "VM type",
+            *(["strategy"] if len(strategies) > 1 else []),
             "found",
             "rule",
             "schedules",
@@ -136,6 +179,7 @@ def _show(bugs: list[Bug], rows: list[ZooRow], strategy: str) -> None:
                 row.bug.id,
                 row.patch,
                 row.arch,
+                *([row.strategy] if len(strategies) > 1 else []),
                 f"{row.found} of {row.searches}"
                 if row.bug.rules
                 else "nothing"
@@ -159,8 +203,8 @@ def _show(bugs: list[Bug], rows: list[ZooRow], strategy: str) -> None:
         if not bug.expressible:
             click.echo(f"not expressed: {bug.id} ({bug.origin}): {bug.why_not}")
     click.echo(
-        f"Strategy {strategy}. Schedules: median and 90th percentile over the searches that found it. A version is "
-        "clean if the same search finds nothing without the bug."
+        f"Strategy {', '.join(strategies)}. Schedules: median and 90th percentile over the searches that found it. "
+        "A version is clean if the same search finds nothing without the bug."
     )
 
 

@@ -34,8 +34,8 @@ class _Lab(TaskProgram):
 def lock_lab(policy: Any) -> TaskProgram:
     """Two readers, two writers and a killable waiter of each kind share a lock of class `policy`; one task signals.
 
-    Every section asserts that nobody is inside who must not be. A waiter that a signal ended counts as done. A lock that
-    promises how often a waiter may be passed over is held to it.
+    Every section asserts that nobody is inside who must not be. A waiter that a signal ended counts as done.
+    A lock that promises how often a waiter may be passed over is held to it.
     """
 
     def setup(engine: Engine) -> Callable[[], object]:

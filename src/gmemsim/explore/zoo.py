@@ -16,13 +16,13 @@ from .search import Limits, search
 from .strategies import make_strategy
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
 
     from ..patches.zoo.entry import Bug
     from .program import Program
     from .search import SearchResult
 
-__all__ = ["Hunt", "Trial", "ZooRow", "hunt", "program_of"]
+__all__ = ["Hunt", "Trial", "ZooRow", "as_dict", "hunt", "hunt_at", "places", "program_of", "shortfall"]
 
 
 @attrs.frozen
@@ -102,18 +102,43 @@ def program_of(bug: Bug, patch: str, arch: str, *, seeded: bool = True) -> Progr
     return ScenarioProgram(scenario=load_named(bug.scenario), patch=cls, arch=arch, **bug.options)
 
 
+def places(bug: Bug) -> list[tuple[str, str]]:
+    """Versions and VM types that an entry is seeded into; of a lock's bug, the lock. Without a variant: none."""
+    if bug.policy is not None:
+        return [(bug.policy.__name__, "-")]
+    return [(patch, arch) for patch in bug.parents for arch in bug.arches] if bug.expressible else []
+
+
 def hunt(bug: Bug, plan: Hunt) -> Iterator[ZooRow]:
     """Search every version and VM type of an entry that has a variant."""
-    places: list[tuple[str, str]] = [(patch, arch) for patch in bug.parents for arch in bug.arches]
-    if bug.policy is not None:
-        places = [(bug.policy.__name__, "-")]
-    for patch, arch in places:
-        program = program_of(bug, patch, arch)
-        systematic = getattr(make_strategy(plan.strategy, 0), "systematic", True)
-        count = 1 if systematic else plan.repetitions
-        trials = [_trial(program, plan, seed) for seed in range(count)]
-        control = _search(program_of(bug, patch, arch, seeded=False), plan, 0)
-        yield _row(bug, patch, arch, plan, trials, control)
+    for patch, arch in places(bug):
+        yield hunt_at(bug, patch, arch, plan)
+
+
+def hunt_at(bug: Bug, patch: str, arch: str, plan: Hunt) -> ZooRow:
+    """Search one of the entry's `places`; can be handed to another process.
+
+    Raises:
+        KeyboardInterrupt: it was interrupted, and what was found so far says nothing.
+    """
+    program = program_of(bug, patch, arch)
+    systematic = getattr(make_strategy(plan.strategy, 0), "systematic", True)
+    count = 1 if systematic else plan.repetitions
+    trials = [_trial(program, plan, seed) for seed in range(count)]
+    control = _search(program_of(bug, patch, arch, seeded=False), plan, 0)
+    return _row(bug, patch, arch, plan, trials, control)
+
+
+def shortfall(rows: Iterable[ZooRow]) -> list[ZooRow]:
+    """Rows that are not as their entry says; a bug that one of several strategies finds in a place is found there."""
+    rows = list(rows)
+    found = {(row.bug.id, row.patch, row.arch) for row in rows if row.found}
+    return [
+        row
+        for row in rows
+        if not row.as_expected
+        and (row.others or row.control or row.found or (row.bug.id, row.patch, row.arch) not in found)
+    ]
 
 
 def _search(program: Program, plan: Hunt, seed: int) -> SearchResult:
