@@ -12,7 +12,7 @@ from gmemsim.scenarios.catalogue import load_named
 
 def searched(patch: str) -> set[str]:
     program = ScenarioProgram(scenario=load_named("zoo-poison_convert"), patch=patch, arch="sw-protected")
-    result = search(program, make_strategy("random", 0), Limits(schedules=400))
+    result = search(program, make_strategy("pos", 0), Limits(schedules=400))
     assert all(found.failure.kind == "folio invalidate_lock" for found in result.found)
     return {found.failure.rule for found in result.found}
 
