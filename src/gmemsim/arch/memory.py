@@ -43,7 +43,18 @@ class PhysicalMemory:
             processor), by name; the arch actors of all VMs find each other's state here.
     """
 
-    __slots__ = ("_free", "_next", "hardware", "in_use", "key", "leaked", "limit", "value")
+    __slots__ = (
+        "_free",
+        "_free_huge",
+        "_next",
+        "_next_huge",
+        "hardware",
+        "in_use",
+        "key",
+        "leaked",
+        "limit",
+        "value",
+    )
 
     def __init__(self, limit: int = 1 << 40) -> None:
         self.value: dict[int, str] = {}
@@ -54,6 +65,9 @@ class PhysicalMemory:
         self.limit = limit
         self._free: list[int] = []
         self._next = 0x1000
+        self._free_huge: dict[int, list[int]] = {}
+        # Far above the small frames, so that the two never meet; aligned for every order in use.
+        self._next_huge = 1 << 36
 
     def allocate(self) -> int | None:
         """A frame with stale content, or None when memory is used up."""
@@ -74,6 +88,29 @@ class PhysicalMemory:
         if pfn in self.leaked:
             return
         self._free.append(pfn)
+
+    def allocate_huge(self, order: int) -> int | None:
+        """The first of 2**order contiguous, aligned frames with stale content, or None when memory is used up."""
+        pages = 1 << order
+        if self.in_use + pages > self.limit:
+            return None
+        self.in_use += pages
+        free = self._free_huge.get(order)
+        if free:
+            return free.pop()
+        pfn = (self._next_huge + pages - 1) >> order << order
+        self._next_huge = pfn + pages
+        return pfn
+
+    def free_huge(self, pfn: int, order: int) -> None:
+        """Give all frames of an `allocate_huge` back at once; a leaked one among them takes the others along."""
+        frames = range(pfn, pfn + (1 << order))
+        self.in_use -= len(frames)
+        for frame in frames:
+            self.value.pop(frame, None)
+            self.key.pop(frame, None)
+        if self.leaked.isdisjoint(frames):
+            self._free_huge.setdefault(order, []).append(pfn)
 
     def leak(self, pfn: int) -> None:
         """Never hand this frame out again (KVM does so when it cannot get a frame back from firmware)."""
