@@ -5,6 +5,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from ...actors.errno import EINVAL
+from ..v3 import V3
 from .entry import bug, missing
 
 if TYPE_CHECKING:
@@ -61,14 +63,42 @@ def clear_after_uptodate_race(parent: type[Kernel]) -> type[Kernel]:
     return ClearAfterUptodateRace
 
 
+def populate_null_src_uninitialised(parent: type[Kernel]) -> type[Kernel]:
+    """Faults clear what was never cleared, populate no longer does: without a source it measures what lies there."""
+
+    class PopulateNullSrcUninitialised(parent):
+        async def kvm_gmem_populate_one(
+            self, t: Task, vm: Vm, slot: Memslot, file: GmemFile, gfn: int, content: str | None
+        ) -> int:
+            inode = file.inode
+            index = slot.index_of(gfn)
+            # The look-up as it was before the in-place versions made it clear the page.
+            folio = await V3.kvm_gmem_get_checked_folio(self, t, file, slot, index)
+            if isinstance(folio, int):
+                return folio
+            await self.folio_unlock(t, folio)
+            private = await self.kvm_gmem_wants_private(t, vm, inode, gfn, index)
+            ret: int = await self.post_populate(t, vm, gfn, folio, content) if private else EINVAL
+            if ret == 0 and not folio.uptodate:
+                await self.kvm_gmem_mark_uptodate(t, inode, folio)
+            await self.folio_put(t, inode, folio)
+            return ret
+
+    return PopulateNullSrcUninitialised
+
+
 BUGS = (
     missing(
         "collapse-creates-large-folio",
         "needs folios larger than 4 KiB under khugepaged, which is not modelled",
     ),
-    missing(
+    bug(
         "populate-null-src-uninitialised",
-        "needs population in place of a page that was never cleared, which no version of the series posted has",
+        rules="I2",
+        make=populate_null_src_uninitialised,
+        parents=("inplace-v8", "inplace"),
+        arches=("snp", "tdx"),
+        scenario="zoo-inplace_launch",
     ),
     bug(
         "uptodate-before-prepare",
