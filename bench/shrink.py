@@ -1,12 +1,14 @@
 """How small failures become: every planted bug that the library's scenarios show, shrunk; medians at the end.
 
-Run it from the top of the repository: `python bench/shrink.py` (small scenarios) or `python bench/shrink.py --full`.
+Run it from the top of the repository: `python bench/shrink.py` (small scenarios), `python bench/shrink.py --full`, or
+`python bench/shrink.py --zoo`: the seeded bugs of the zoo in their own scenarios, as the portfolio finds them.
 """
 
 from __future__ import annotations
 
 import argparse
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from statistics import median
 from time import perf_counter
@@ -15,10 +17,14 @@ import attrs
 
 from gmemsim.engine.strategy import RandomStrategy
 from gmemsim.explore.measure import Attempt, attempt
+from gmemsim.explore.oracles.livelock import judge
 from gmemsim.explore.program import ScenarioProgram
-from gmemsim.explore.search import Found
+from gmemsim.explore.search import Found, Limits, search
 from gmemsim.explore.shrink import Shrunk, shrink
+from gmemsim.explore.strategies import make_strategy
 from gmemsim.explore.token import encode
+from gmemsim.explore.zoo import program_of
+from gmemsim.patches.zoo.registry import BUGS
 from gmemsim.scenarios.catalogue import load_named, names
 from gmemsim.scenarios.errors import ScenarioError
 
@@ -40,34 +46,55 @@ def failing(kernel: type, small: bool) -> tuple[ScenarioProgram, Attempt] | None
     return None
 
 
+def zoo() -> Iterator[tuple[str, ScenarioProgram, Found]]:
+    """Every bug of the zoo that a scenario shows; a livelock has no end that could be kept."""
+    for bug in BUGS.values():
+        if not bug.expressible or bug.policy is not None or bug.unfound:
+            continue
+        for patch in bug.parents[:1]:
+            program = program_of(bug, patch, bug.arches[0])
+            assert isinstance(program, ScenarioProgram)
+            result = search(program, make_strategy("portfolio", 0), Limits(schedules=2_000), judge=judge)
+            for found in result.found:
+                if found.failure.rule not in {"crash", "livelock"}:
+                    yield bug.id, program, found
+
+
+def planted(small: bool) -> Iterator[tuple[str, ScenarioProgram, Found]]:
+    """Every planted bug of the oracles' tests that the library shows."""
+    from explore.mutants import MUTANTS  # type: ignore[import-not-found] # the tests are on the path
+
+    for kernel in sorted({mutant.kernel for mutant in MUTANTS}, key=lambda kernel: kernel.__name__):
+        found = failing(kernel, small)
+        if found is not None:
+            program, run = found
+            assert run.failure is not None
+            yield kernel.__name__, program, Found(run.failure, run.tape, 1, run.measure.steps)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--full", action="store_true", help="scenarios at full size")
-    full = parser.parse_args().full
+    parser.add_argument("--zoo", action="store_true", help="the zoo's bugs in their scenarios")
+    options = parser.parse_args()
     sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests"))
-    from explore.mutants import MUTANTS  # type: ignore[import-not-found] # found by the line above
 
     results: list[Shrunk] = []
     seconds: list[float] = []
     tokens: list[int] = []
     print(
-        f"{'bug':24}{'scenario':20}{'rule':6}{'calls':>12}{'steps':>14}{'preemptions':>14}{'runs':>6}{'s':>7}"
+        f"{'bug':42}{'scenario':24}{'rule':20}{'calls':>12}{'steps':>14}{'preemptions':>14}{'runs':>6}{'s':>7}"
     )
-    for kernel in sorted({mutant.kernel for mutant in MUTANTS}, key=lambda kernel: kernel.__name__):
-        found = failing(kernel, not full)
-        if found is None:
-            continue
-        program, run = found
-        assert run.failure is not None
+    for name, program, found in zoo() if options.zoo else planted(not options.full):
         began = perf_counter()
-        result = shrink(program, Found(run.failure, run.tape, 1, run.measure.steps))
+        result = shrink(program, found)
         seconds.append(perf_counter() - began)
         results.append(result)
         named = result.program
         assert isinstance(named, ScenarioProgram)
         tokens.append(len(encode(attrs.evolve(named), result.found.tape)))
         print(
-            f"{kernel.__name__:24}{program.scenario.name:20}{run.failure.rule:6}"
+            f"{name:42}{program.scenario.name:24}{found.failure.rule:20}"
             f"{f'{result.operations_before} -> {result.operations_after}':>12}"
             f"{f'{result.before.steps} -> {result.after.steps}':>14}"
             f"{f'{result.before.preemptions} -> {result.after.preemptions}':>14}"
