@@ -8,7 +8,11 @@ import pytest
 
 from gmemsim.actors.errno import EAGAIN, EINVAL, ENOMEM
 from gmemsim.arch.memory import STALE, ZERO, data
-from gmemsim.patches.hugepage import Hugepage
+from gmemsim.engine import bare
+from gmemsim.engine.engine import Engine
+from gmemsim.engine.errors import Deadlock
+from gmemsim.engine.strategy import RandomStrategy
+from gmemsim.patches.hugepage import Hugepage, HugepageMutex
 
 from .inplace_rig import InplaceRig
 from .rig import PAGE
@@ -193,3 +197,23 @@ def test_a_file_of_a_tebibyte_costs_nothing_untouched() -> None:
     machine.poke((1 << 28) - 1)
     assert len(machine.inode.folios) == 1
     assert machine.memory.in_use == HUGE
+
+
+@pytest.mark.parametrize(("patch", "hangs"), [(Hugepage, True), (HugepageMutex, False)])
+def test_two_who_allocate_in_one_shared_huge_page(patch: type[Hugepage], hangs: bool) -> None:
+    """A look-up between insertion and split keeps the split from freezing; the mutex closes that window."""
+    found = 0
+    for seed in range(12):
+        machine = rig(patch)
+        assert machine.to(False, 5, 7).ret == 0
+        engine = Engine(RandomStrategy(seed))
+        engine.spawn("h5", machine.host(5))
+        engine.spawn("h6", machine.host(6))
+        try:
+            bare.run(engine)
+        except Deadlock as error:
+            found += "hugetlb.freeze" in str(error)
+        else:
+            assert machine.orders() == {0: HUGE, 9: 0}
+            assert machine.used == 1
+    assert (found > 0) == hangs

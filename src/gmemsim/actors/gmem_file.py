@@ -28,12 +28,16 @@ class GmemFiles(GmemInvalidation, Truncation):
             return frozenset()
         return frozenset({"MMAP", "INIT_SHARED"} if vm.arch.shared_from_start else {"MMAP"})
 
+    def gmem_known_flags(self, vm: Vm) -> frozenset[str]:
+        """Flags that create accepts, which can be more than the capability names."""
+        return self.gmem_supported_flags(vm)
+
     async def kvm_gmem_create(
         self, t: Task, vm: Vm, label: str, size: int, flags: frozenset[str] = frozenset()
     ) -> GmemFile | int:
         """`kvm_gmem_create` with `size` in bytes: the open file, or -EINVAL, -EMFILE, -ENOMEM."""
         ret = 0
-        if flags - self.gmem_supported_flags(vm) or size <= 0 or size % 4096:
+        if flags - self.gmem_known_flags(vm) or size <= 0 or size % 4096:
             ret = EINVAL
         elif t.fault("fd"):
             ret = EMFILE

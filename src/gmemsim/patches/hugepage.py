@@ -6,7 +6,7 @@ folio (-EINVAL), invalidation rounded out to huge pages, the merge by a worker.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from ..actors.errno import EAGAIN, EEXIST, EINVAL, ENOMEM
 from ..actors.folio import Folio
@@ -15,6 +15,8 @@ from ..actors.huge_folio import HugeFolios
 from ..actors.huge_pool import HUGE_ORDER, HugeCache, Subpool
 from ..arch.memory import FREE_LIST
 from ..audit.kvm_events import Create, FilemapAdd, FilemapAddRet, MakePrivate, MakePrivateRet, PageCacheAdd
+from ..engine.locks.mutex import Mutex
+from ..engine.locks.stats import LockClass
 from ..engine.op import Op
 from .inplace import Inplace
 
@@ -23,7 +25,7 @@ if TYPE_CHECKING:
     from ..actors.vm import Vm
     from ..engine.task import Task
 
-__all__ = ["Hugepage"]
+__all__ = ["Hugepage", "HugepageMutex"]
 
 _PAGES = 1 << HUGE_ORDER
 
@@ -38,9 +40,9 @@ class Hugepage(HugeFolios, Inplace):
 
     # -- file ----------------------------------------------------------------------------------------
 
-    def gmem_supported_flags(self, vm: Vm) -> frozenset[str]:
-        """2 MiB folios besides; the size without HUGETLB means nothing."""
-        return super().gmem_supported_flags(vm) | {"HUGETLB", "HUGETLB_2M"}
+    def gmem_known_flags(self, vm: Vm) -> frozenset[str]:
+        """2 MiB folios besides, which KVM_CAP_GUEST_MEMFD_FLAGS does not name in the vectors."""
+        return super().gmem_known_flags(vm) | {"HUGETLB", "HUGETLB_2M"}
 
     async def kvm_gmem_create(
         self, t: Task, vm: Vm, label: str, size: int, flags: frozenset[str] = frozenset()
@@ -216,3 +218,31 @@ class Hugepage(HugeFolios, Inplace):
                 await t.point(Op("rmw", f"{inode.label}.content", index, index + 1))
             await t.spend(self.costs.clear_4k)
             arch.clear(t, folio.pfn + index - folio.index)
+
+
+class HugepageMutex(Hugepage):
+    """F+: one mutex a huge index around all of get_folio, so that nobody looks up what is about to be split [H26].
+
+    Without it a look-up between insertion and split holds a reference while it waits for the folio lock, and the
+    splitter, which has that lock, spins for the reference: neither ends.
+    """
+
+    name: ClassVar[str] = "hugepage-mutex"
+
+    def __init__(self, *args: Any, **options: Any) -> None:
+        super().__init__(*args, **options)
+        self._mutexes: dict[tuple[str, int], Mutex] = {}
+        self._mutex_class = LockClass("huge_mutex")
+
+    async def kvm_gmem_get_folio(self, t: Task, inode: GmemInode, index: int) -> Folio | int:
+        """Under the mutex of the huge index; the kernel hashes them into a table, here each has its own."""
+        if inode.label not in self.subpools:
+            return await super().kvm_gmem_get_folio(t, inode, index)
+        key = inode.label, index >> HUGE_ORDER
+        mutex = self._mutexes.get(key)
+        if mutex is None:
+            mutex = self._mutexes[key] = Mutex(f"{inode.label}.huge[{key[1]}]", self._mutex_class)
+        await mutex.lock(t)
+        folio = await super().kvm_gmem_get_folio(t, inode, index)
+        await mutex.unlock(t)
+        return folio

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from .baseline import Baseline
+from .hugepage import Hugepage, HugepageMutex
 from .inplace import Inplace, InplaceOff
 from .inplace_content import InplaceContent
 from .inplace_v8 import InplaceV8
@@ -20,7 +21,7 @@ from .v3 import V3
 if TYPE_CHECKING:
     from ..actors.kernel import Kernel
 
-__all__ = ["IN_PLACE", "PATCHES", "VARIANTS", "PatchError", "load_patch"]
+__all__ = ["HUGE", "IN_PLACE", "PATCHES", "VARIANTS", "PatchError", "load_patch"]
 
 PATCHES: dict[str, type[Kernel]] = {cls.name: cls for cls in (Baseline, V1, V2, V3, Mainline73)}
 
@@ -31,6 +32,9 @@ IN_PLACE: dict[str, type[Kernel]] = {
 
 #: What-ifs that nobody posted: they run like the versions, but what is said of A..D need not hold for them.
 VARIANTS: dict[str, type[Kernel]] = {cls.name: cls for cls in (Tracked, TrackedShared)}
+
+#: Versions with huge folios. Apart, since the oracles follow a folio by its first frame only.
+HUGE: dict[str, type[Kernel]] = {cls.name: cls for cls in (Hugepage, HugepageMutex)}
 
 
 class PatchError(Exception):
@@ -43,7 +47,7 @@ def load_patch(name: str) -> type[Kernel]:
     Raises:
         PatchError: with what was expected.
     """
-    known = PATCHES | IN_PLACE | VARIANTS
+    known = PATCHES | IN_PLACE | VARIANTS | HUGE
     if name in known:
         return known[name]
     path, colon, class_name = name.rpartition(":")
