@@ -12,7 +12,7 @@ from ...audit.kvm_events import Clear, MakePrivate, MakePrivateRet, Prepare, Pre
 from ...engine import bare
 from ...engine.engine import Engine
 from ...engine.errors import EngineError, ModelError
-from ...patches.registry import IN_PLACE, PATCHES
+from ...patches.registry import HUGE, IN_PLACE, PATCHES
 from . import ops_files, ops_guest, ops_host, ops_vm
 from .registry import OPS
 from .results import Got, Mismatch, check
@@ -72,7 +72,7 @@ def version_of(patch: type[Kernel]) -> str | None:
     """What the vectors call a patch version; a user's own counts as the version that it derives from."""
     for cls in patch.__mro__:
         name = vars(cls).get("name")
-        if name in PATCHES or name in IN_PLACE:
+        if name in PATCHES or name in IN_PLACE or name in HUGE:
             return _VERSIONS.get(str(name))
     return None
 
