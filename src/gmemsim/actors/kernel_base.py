@@ -83,6 +83,10 @@ class KernelBase:
         """References that batches on the way to an LRU list hold: none, in versions to which they do not matter."""
         return 0
 
+    def folios_in_batches(self) -> list[tuple[Task, Folio]]:
+        """Folios that such batches hold, with the task on whose CPU the batch is."""
+        return []
+
     def request(self, t: Task, at: str, message: str, detail: str = "") -> int:
         """Log a request from `t` to actor `at`, at both ends; the result pairs it with its `answer`.
 

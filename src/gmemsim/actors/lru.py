@@ -42,6 +42,10 @@ class LruBatches(MemoryFailures):
         """How many batches hold the folio."""
         return sum(held is folio for batch in self.lru_batches().values() for _, held in batch)
 
+    def folios_in_batches(self) -> list[tuple[Task, Folio]]:
+        """In the order in which they were added, batch by batch."""
+        return [(cpu, folio) for cpu, batch in self.lru_batches().items() for _, folio in batch]
+
     async def filemap_create_folio(self, t: Task, inode: GmemInode, index: int) -> Folio | int:
         """`filemap_add_folio` ends in `folio_add_lru`. Reclaim drains every batch before memory runs out."""
         if self.lru_batch and self.memory.in_use >= self.memory.limit:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Final
 
 from ...audit.events import Unlock
 from ...audit.kvm_events import Fallocate, FallocateRet, IllegalAccess
-from .watch import Subject, after, before, track
+from .watch import Subject, after, at_rest, before, track
 
 if TYPE_CHECKING:
     from ...engine.task import Task
@@ -63,6 +63,23 @@ class Hardware(Subject):
         rule, says = fatal
         if rule in self.oracles.rules or rule.startswith("arch:"):
             self.fail(rule, f"{event.flag}: {says}", t, event, pfn=event.pfn, flag=event.flag)
+
+    @at_rest("I31")
+    def held_by_a_batch_only(self, full: bool) -> None:
+        """A frame that only a batch on its way to an LRU list still holds is as good as freed: the next drain does it.
+
+        Without this a run that ends before a batch is full would hide what its frames go back with.
+        """
+        for t, folio in self.kernel.folios_in_batches():
+            if folio.mapping is not None or folio.ref != self.kernel.lru_references(folio):
+                continue
+            for pfn in range(folio.pfn, folio.pfn + folio.pages):
+                flags = [vm.arch.page_freed(t, pfn) for vm in self.world.vms.values()]
+                flag = next((flag for flag in flags if flag is not None), None)
+                if flag is not None and flag in FATAL_FLAGS:
+                    rule, says = FATAL_FLAGS[flag]
+                    says = says.replace("went back to the allocator", "is about to go back to the allocator")
+                    self.fail(rule, f"{flag}: {says}", None, None, pfn=pfn, flag=flag)
 
     # -- the hole that is not empty (§4.5, commit b85524314a3d: documented as harmless) --------------
 
