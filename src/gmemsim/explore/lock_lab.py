@@ -8,6 +8,7 @@ import attrs
 
 from ..engine.cell import Cell
 from ..engine.locks.stats import LockClass
+from .oracles.promises import watch_promises
 from .oracles.waiting import BoundedWaiting
 from .program import TaskProgram
 
@@ -35,11 +36,12 @@ def lock_lab(policy: Any) -> TaskProgram:
     """Two readers, two writers and a killable waiter of each kind share a lock of class `policy`; one task signals.
 
     Every section asserts that nobody is inside who must not be. A waiter that a signal ended counts as done.
-    A lock that promises how often a waiter may be passed over is held to it.
+    A lock that promises how often a waiter may be passed over is held to it, and an rw-semaphore to its promises.
     """
 
     def setup(engine: Engine) -> Callable[[], object]:
         lock = policy("lab.lock", LockClass("lab"))
+        watch_promises(engine, lock)
         inside = {"readers": 0, "writers": 0}
         word: Cell[int] = Cell("lab.word", 0)
         done: list[str] = []

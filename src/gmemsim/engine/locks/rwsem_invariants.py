@@ -1,8 +1,8 @@
 """What must hold after any step of an rw-semaphore, at either grain; for oracles and tests.
 
-The promises P1 to P8 of the specification that are about one state. Those about histories (each entry is used
-up once, nobody passes a hand-off, the bound for the head) need two states or a whole run and live in the
-tests.
+The promises P1 to P8 of the specification that are about one state, and what its test C8 asks of a cancellation. Those
+about histories (each entry is used up once, nobody passes a hand-off, the bound for the head) need two states or a
+whole run and live in the tests.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from .rwsem_fine_core import HANDOFF, READER, WAITERS, WRITER, FineCore
+from .rwsem_queue import BATCH
 
 if TYPE_CHECKING:
     from .rwsem_core import RwSemCore
@@ -35,6 +36,12 @@ def _coarse(lock: RwSemCore) -> list[str]:
     free = lock.writer is None and not lock.read_phase()
     if free and queue and queue[0].task.parked_on is lock:
         found.append(f"P4: {lock.label} is free and nobody wakes {queue[0].task.name}")
+    shared = lock.writer is None and 0 < lock.read_phase() < BATCH
+    if shared and queue and not queue[0].write and not queue[0].granted:
+        # The specification's test C8; a batch takes 256 at most, so that more readers may leave some behind.
+        found.append(
+            f"C8: only readers hold {lock.label}, and {queue[0].task.name} waits at the head of its queue"
+        )
     if lock.handoff and not queue:
         found.append(f"P8: {lock.label} is promised to nobody")
     return found

@@ -142,8 +142,8 @@ RULES: Final[dict[str, Rule]] = {
         ),
         _rule(
             "I20",
-            "after a conversion no SPTE of the old kind is left in the range",
-            "kvm_arch_pre_set_memory_attributes; for the VM's attributes here [KM25][NX]",
+            "after a conversion no SPTE of the old kind is left in the range, nor when hardware is told of it",
+            "kvm_arch_pre_set_memory_attributes for the VM's attributes [KM25]; the conversion in place [NX][I8 15/46]",
         ),
         _rule(
             "I21", "the zapper flushes the TLBs before it drops mmu_lock", "__kvm_gmem_invalidate_start [TL]"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from ...audit.inplace_events import MakeShared
 from ...audit.kvm_events import (
     Faultin,
     GetPfn,
@@ -152,6 +153,27 @@ class Sptes(Subject):
                     pfn=event.pfn,
                     vm=label,
                 )
+
+    @before("I20", MakeShared)
+    def zapped_before_made_shared(self, t: Task, event: MakeShared) -> None:
+        """Hardware takes frames from the guest only after every private leaf of them is gone (§5, order of E)."""
+        lives = self.ledger.lives
+        end = event.pfn + event.pages
+        frames = range(event.pfn, end) if event.pages < len(lives) else sorted(lives)
+        for life in [lives[pfn] for pfn in frames if event.pfn <= pfn < end and pfn in lives]:
+            for label, gfn, private in sorted(life.mapped):
+                vm = self.vm(label) if private else None
+                spte = None if vm is None else vm.stage2.find(gfn, private)
+                if spte is not None and spte.pfn == life.pfn:
+                    self.fail(
+                        "I20",
+                        f"frame {life.pfn:#x} is made shared while gfn {gfn:#x} of {label} still maps it as private",
+                        t,
+                        event,
+                        gfn=gfn,
+                        pfn=life.pfn,
+                        vm=label,
+                    )
 
     @after("I19", GuestTouch)
     def live_translation(self, t: Task, event: GuestTouch) -> None:

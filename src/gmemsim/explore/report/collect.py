@@ -34,6 +34,10 @@ _SAYS: Final = {
         "whoever waits for what is free is woken",
         "the engine: nobody can run, and nothing is in the way",
     ),
+    "rwsem_promise": (
+        "an rw-semaphore's queue and holders agree with its promises between any two steps",
+        "rwsem.md §8",
+    ),
     "step_limit": (
         "every call ends",
         "the engine: more steps than allowed, so a livelock or a limit set too low",

@@ -218,8 +218,6 @@ BUGS = (
         parents=_VERSIONS,
         arches=("snp",),
         scenario="zoo-inplace_hw",
-        unfound="the RMP refuses the access that the zap should have kept away: the guest faults, and waits for the "
-        "conversion",
     ),
     missing("teardown-hook-used-for-conversion", "pKVM, whose two hooks the bug confuses, is not modelled"),
     missing(

@@ -99,13 +99,13 @@ class NewReadersPassWriter(FifoFair):
 BUGS = (
     bug(
         "rwsem-handoff-double-clear",
-        rules="deadlock lost_wakeup crash model_error",
+        rules="deadlock lost_wakeup crash model_error rwsem_promise",
         policy=HandoffDoubleClear,
         sound=FineRwSem,
     ),
     bug(
         "rwsem-inherited-handoff-blocks",
-        rules="deadlock lost_wakeup",
+        rules="deadlock lost_wakeup rwsem_promise",
         policy=InheritedHandoffBlocks,
         sound=FineRwSem,
         unfound="here whoever holds the lock wakes the head when it leaves, which undoes the damage; the reported "
@@ -113,15 +113,13 @@ BUGS = (
     ),
     bug(
         "rwsem-cancelled-writer-blocks-readers",
-        rules="deadlock lost_wakeup",
+        rules="rwsem_promise",
         policy=CancelledWriterBlocksReaders,
         sound=RwSem,
-        unfound="the readers behind sleep on until the present holder leaves and wakes them: a delay that ends, unless "
-        "the holder waits for one of them, which a queued writer forbids anyway",
     ),
     bug(
         "rwlock-writer-unlock-wakes-one",
-        rules="deadlock lost_wakeup",
+        rules="deadlock lost_wakeup rwsem_promise",
         policy=WriterUnlockWakesOne,
         sound=RwSem,
     ),
@@ -131,5 +129,10 @@ BUGS = (
         policy=NewReadersPassWriter,
         sound=FifoFair,
     ),
-    bug("rwlock-waiters-flag-leak", rules="deadlock lost_wakeup", policy=WaitersFlagLeak, sound=RwSem),
+    bug(
+        "rwlock-waiters-flag-leak",
+        rules="deadlock lost_wakeup rwsem_promise",
+        policy=WaitersFlagLeak,
+        sound=RwSem,
+    ),
 )
