@@ -61,7 +61,7 @@ class _Unmerged(AttributeMap):
         """Every range on its own."""
         pieces = [*self.ranges(0, start), (start, end, private), *self.ranges(end, self.pages)]
         self.starts = [low for low, _, _ in pieces]
-        self.kinds = [kind for _, _, kind in pieces]
+        self.values = [kind for _, _, kind in pieces]
 
 
 class _Holed(AttributeMap):
@@ -69,7 +69,7 @@ class _Holed(AttributeMap):
         """What was in front of the range is lost."""
         super().store(start, end, private)
         if start:
-            del self.starts[0], self.kinds[0]
+            del self.starts[0], self.values[0]
 
 
 class UnmergedMap(Inplace):
