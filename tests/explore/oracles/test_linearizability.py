@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pytest
 
+from gmemsim.actors.gmem_convert import Converted
 from gmemsim.actors.vcpu_run import GuestResult
 from gmemsim.engine.strategy import FirstRunnable, RandomStrategy
 from gmemsim.explore.oracles.linearizability import Linearizable
 from gmemsim.explore.oracles.linearize import Interval, linearizable
 from gmemsim.explore.program import ScenarioProgram
+from gmemsim.patches.inplace import Inplace
 from gmemsim.patches.registry import PATCHES
 from gmemsim.patches.v3 import V3
 from gmemsim.scenarios.catalogue import load_named
@@ -111,6 +113,38 @@ name = "vmm"
 ops = [{ op = "convert", private = false }, { op = "convert", private = true, start = 0, count = 1 }]
 """
 
+#: The same with conversion in place: guest and host share what is shared, conversions name the file or its frames.
+IN_PLACE = """
+[[map]]
+id = "m"
+file = "gmem0"
+
+[[task]]
+role = "vcpu"
+instances = 2
+ops = [
+    { op = "write", value = "{task}", start = 0, count = 1 },
+    { op = "read" },
+    { op = "hypercall", private = false, start = 1, count = 1 },
+    { op = "read", start = 1, count = 1 },
+]
+
+[[task]]
+name = "host"
+ops = [
+    { op = "host_write", map = "m", value = "host" },
+    { op = "host_read", map = "m" },
+    { op = "punch", start = 1, count = 1 },
+]
+
+[[task]]
+name = "vmm"
+ops = [
+    { op = "convert", private = false, start = 0, count = 1 },
+    { op = "set_file_attributes", private = true, attempts = 4 },
+]
+"""
+
 ALONE = """
 [[task]]
 role = "vcpu"
@@ -135,10 +169,17 @@ ops = [{ op = "convert", private = false }]
 
 
 def first(
-    text: str, patch: str | type[Kernel], strategy: Strategy | None = None, **rest: Any
+    text: str, patch: str | type[Kernel], strategy: Strategy | None = None, arch: str = "sw-protected"
 ) -> tuple[Failure | None, int]:
     """What was found in one run with all oracles, and how many pages were looked at."""
-    inner = ScenarioProgram(scenario=loads(HEAD + text), patch=patch, arch="sw-protected", **rest)
+    flags = 'flags = ["MMAP"]\n' if "[[map]]" in text else ""
+    vm = (
+        'accept = "tolerant"\nchoices = { sept_ve_disable = false }\n'
+        if arch == "tdx"
+        else 'accept = "tolerant"\n'
+    )
+    head = HEAD.replace("pages = 2\n", f"pages = 2\n{flags}").replace('id = "vm0"\n', f'id = "vm0"\n{vm}')
+    inner = ScenarioProgram(scenario=loads(head + text), patch=patch, arch=arch)
     run = Linearizable(inner).build(strategy or FirstRunnable())
     run.run()
     return run.found(), run.histories.checked
@@ -148,6 +189,23 @@ def first(
 def test_versions_as_they_are(patch: str) -> None:
     for seed in range(25):
         failure, checked = first(MIX, patch, RandomStrategy(seed))
+        assert failure is None, (seed, failure)
+        assert checked == 2
+
+
+@pytest.mark.parametrize("arch", ["snp", "tdx"])
+def test_where_hardware_keeps_private_memory_apart(arch: str) -> None:
+    for seed in range(25):
+        failure, checked = first(MIX, "v3", RandomStrategy(seed), arch)
+        assert failure is None, (seed, failure)
+        assert checked == 2
+
+
+@pytest.mark.parametrize("patch", ["inplace-v8", "inplace"])
+@pytest.mark.parametrize("arch", ["sw-protected", "snp", "tdx"])
+def test_conversion_in_place(patch: str, arch: str) -> None:
+    for seed in range(25):
+        failure, checked = first(IN_PLACE, patch, RandomStrategy(seed), arch)
         assert failure is None, (seed, failure)
         assert checked == 2
 
@@ -212,6 +270,53 @@ def test_wrong_kernel_breaks_this_alone(kernel: type[Kernel], text: str) -> None
     assert failure.details["index"] == 0
 
 
+class LosesStoresInPlace(Inplace):
+    """A guest's store does not arrive."""
+
+    async def guest_access(
+        self, t: Task, vcpu: Vcpu, gfn: int, private: bool | None, write: str | None
+    ) -> GuestResult:
+        return await super().guest_access(t, vcpu, gfn, private, None)
+
+
+class ConvertsNothingInPlace(Inplace):
+    """The call returns before it has begun."""
+
+    async def kvm_gmem_convert(
+        self, t: Task, inode: GmemInode, start: int, end: int, private: bool, flags: int
+    ) -> Converted:
+        return Converted(0)
+
+
+ONE_SHARED = """
+[[task]]
+name = "vmm"
+ops = [{ op = "set_file_attributes", private = false, start = 1, count = 1 }]
+
+[[task]]
+role = "vcpu"
+ops = [{ op = "touch", start = 0, count = 1 }]
+"""
+
+
+@pytest.mark.parametrize(
+    ("kernel", "text", "arch"),
+    [
+        (LosesStoresInPlace, ALONE, "sw-protected"),
+        (LosesStoresInPlace, ALONE, "snp"),
+        (LosesStoresInPlace, ALONE, "tdx"),
+        (ConvertsNothingInPlace, ONE_SHARED, "sw-protected"),
+        (ConvertsNothingInPlace, ONE_SHARED, "snp"),
+        (ConvertsNothingInPlace, ONE_SHARED, "tdx"),
+    ],
+)
+def test_wrong_in_place(kernel: type[Kernel], text: str, arch: str) -> None:
+    assert first(text, Inplace, arch=arch)[0] is None
+    failure, _ = first(text, kernel, arch=arch)
+    assert failure is not None
+    assert failure.rule == "linearizability"
+
+
 class LosesStoresToOnePage(LosesStores):
     """Only those to the second page."""
 
@@ -228,16 +333,10 @@ def test_each_page_is_checked_alone() -> None:
     assert failure.kind == "gmem0"
 
 
-class InPlace(V3):
-    """Says that its attributes are those of the file."""
-
-    in_place = True
-
-
-def test_conversion_in_place_is_not_looked_at() -> None:
-    inner = ScenarioProgram(scenario=loads(HEAD + ALONE), patch=InPlace, rules=frozenset())
+def test_a_version_that_writes_when_it_converts_is_not_looked_at() -> None:
+    inner = ScenarioProgram(scenario=loads(HEAD + ALONE), patch="inplace-content", arch="sw-protected")
     histories = Linearizable(inner).build(FirstRunnable()).histories
-    assert "in place" in histories.skipped["gmem0"]
+    assert histories.skipped["gmem0"] == "a conversion may write content"
 
 
 def test_what_is_not_looked_at_is_named() -> None:

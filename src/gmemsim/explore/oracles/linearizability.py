@@ -9,17 +9,22 @@ The model of a page is (present, content, content of the shared memory beside th
 
 * a guest access that goes through takes place in the file if the frame is private, or the slot is for guest_memfd
   only, else in the memory beside; a load sees what was stored there last, and zero after a hole was punched;
-* a host access that goes through takes place in the file;
+* a host access that goes through takes place in the file; with conversion in place it does so while the page is
+  shared, and SIGBUS of a page says that it is private;
 * PUNCH_HOLE that succeeds leaves no page and zero; allocation that succeeds leaves a page; a conversion that succeeds
   leaves the attribute as asked and no content changed; what fails with -EINVAL and the like changes nothing;
-* `exit_memory_fault` of a single page needs a conversion of that page that overlaps it.
+* `exit_memory_fault` of a single page needs a conversion of that page that overlaps it, unless the guest names the
+  kind of access itself.
+
+Where hardware keeps private memory apart (SNP, TDX) the content is known from a store on: until a hole, a conversion to
+the other kind, an acceptance or a failed access leaves it to keys and firmware. With conversion in place the attribute
+is the file's, and guest and host see one content.
 
 Left open, so that nothing is reported that could be right: an access, a pre-fault, a pin or a failed allocation may
 leave a page behind; a failed access of several pages may have stored; an access whose VMM converts on its own may
-change the attribute. Not looked at, and said so in `skipped`: VMs whose hardware keeps private memory apart (content
-is then a matter of keys and acceptance), versions with conversion in place, pages that are bound more than once or not
-at all from the start, and files
-with memory errors, population, or with slots or descriptors that come and go.
+change the attribute. Not looked at, and said so in `skipped`: versions that write content when they convert, huge
+folios, pages that are bound more than once or not at all from the start, and files with memory errors, population, or
+with slots or descriptors that come and go.
 """
 
 from __future__ import annotations
@@ -28,12 +33,15 @@ from typing import TYPE_CHECKING, Any, Final
 
 import attrs
 
-from ...arch.memory import ZERO
+from ...actors.gmem_attributes import GmemAttributes
+from ...actors.gmem_convert import GmemConversion
+from ...arch.memory import CIPHER, ZERO
+from ...patches.inplace_v8 import InplaceV8
 from ...scenarios import ops
 from ...scenarios.results import FAILURES
 from ..failure import Failure
 from .linearize import Interval, linearizable
-from .page_model import Page, access, allocate, convert, maybe, punch, same
+from .page_model import Page, access, allocate, convert, forgets, host_access, maybe, punch, same
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -51,6 +59,7 @@ __all__ = ["Linearizable", "PageHistories"]
 
 #: Operations after which the model has nothing to say of the file.
 _BEYOND: Final = (ops.Bind, ops.Unbind, ops.Close, ops.Create, ops.MemoryFailure, ops.Populate)
+_CONVERSIONS: Final = (ops.Convert, ops.SetAttributes, ops.SetFileAttributes, ops.Hypercall)
 _CALLS: Final = 1000
 
 
@@ -116,6 +125,7 @@ class PageHistories:
     def _find(self) -> Iterator[_Place]:
         steps = [step for thread in self.session.threads for step in thread.actor.steps]
         beyond = sorted({step.op.name for step in steps if isinstance(step.op, _BEYOND)})
+        kernel: object = self.session.machine.kernel
         for inode in self._files.values():
             places = [
                 _Place(inode, index, file.vm, slot.base_gfn + index - slot.pgoff, slot.gmem_only)
@@ -125,10 +135,10 @@ class PageHistories:
             ]
             if beyond:
                 self.skipped[inode.label] = f"operations {', '.join(beyond)}"
-            elif self.session.patch.in_place:
-                self.skipped[inode.label] = "attributes are the file's: conversion in place has another model"
-            elif any(place.vm.arch.hardware_private for place in places):
-                self.skipped[inode.label] = "private memory is kept apart by hardware"
+            elif isinstance(kernel, GmemConversion) and kernel.in_place and kernel.content_flags():
+                self.skipped[inode.label] = "a conversion may write content"
+            elif "HUGETLB" in inode.flags:
+                self.skipped[inode.label] = "huge folios: pages come and go together"
             elif len({place.index for place in places}) != len(places):
                 self.skipped[inode.label] = "pages that are bound more than once"
             else:
@@ -136,10 +146,18 @@ class PageHistories:
 
     def _now(self, place: _Place) -> Page:
         folio = place.inode.folios.get(place.index)
-        content = ZERO
-        if folio is not None and folio.uptodate:
+        content: str | None = ZERO
+        if place.vm.arch.hardware_private:
+            content = None
+        elif folio is not None and folio.uptodate:
             content = self.session.machine.memory.read(folio.pfn)
-        return Page(folio is not None, content, None, place.gfn in place.vm.attributes)
+        return Page(folio is not None, content, None, self._private(place))
+
+    def _private(self, place: _Place) -> bool:
+        kernel = self.session.machine.kernel
+        if self.session.patch.in_place and isinstance(kernel, GmemAttributes):
+            return place.vm.arch.has_private_memory and kernel.gmem_attr_value(place.inode, place.index)
+        return place.gfn in place.vm.attributes
 
     # -- the history of a page -----------------------------------------------------------------
 
@@ -155,7 +173,7 @@ class PageHistories:
         converts = [
             result
             for result, step, _, _ in mine
-            if isinstance(step.op, (ops.Convert, ops.SetAttributes)) and result.outcome == "ok"
+            if isinstance(step.op, _CONVERSIONS) and result.outcome == "ok"
         ]
         for result, step, thread, position in mine:
             effect = self._effect(place, result, step, thread, position, converts)
@@ -202,13 +220,20 @@ class PageHistories:
             seen = result.values[position] if result.values else None
             good = good if seen is None else seen not in FAILURES
             single = seen is not None or result.hi - result.lo == 1
-            return access(True, good, single, seen, self._stored(op, thread, result, number))
+            effect = access(True, good, single, seen, self._stored(op, thread, result, number))
+            refused = "SIGBUS" in {seen, result.outcome if single else None}
+            return host_access(good, refused, effect) if self.session.patch.in_place else effect
+        keyed = place.vm.arch.hardware_private
         if isinstance(op, ops.Punch):
-            return punch(result.outcome)
+            return forgets(punch(result.outcome)) if keyed else punch(result.outcome)
         if isinstance(op, ops.Allocate):
             return allocate(result.outcome)
-        if isinstance(op, (ops.Convert, ops.SetAttributes)):
-            return convert(op.private, good)
+        if isinstance(op, _CONVERSIONS):
+            both = getattr(self.session.patch, "convert_filter", None) is InplaceV8.convert_filter
+            spares = not (both and place.vm.arch.mirror_root)
+            return convert(op.private, good, keyed=keyed, spares=spares, whole=len(place.vm.slots) == 1)
+        if isinstance(op, ops.Accept):
+            return forgets(maybe)
         if isinstance(op, (ops.Prefault, ops.Pin)):
             return maybe
         return None
@@ -224,8 +249,11 @@ class PageHistories:
     ) -> Callable[[Page], list[Page]]:
         seen = result.values[position] if result.values else None
         single = result.hi - result.lo == 1
-        good = result.outcome == "ok" or (seen is not None and (seen == ZERO or seen.startswith("data:")))
-        exit_here = result.outcome == "exit_memory_fault" and single
+        keyed = place.vm.arch.hardware_private
+        read = seen is not None and (seen in {ZERO, CIPHER} or seen.startswith("data:"))
+        good = result.outcome == "ok" or read
+        named = keyed and getattr(step.op, "private", None) is not None
+        exit_here = result.outcome == "exit_memory_fault" and single and not named
         if exit_here and not any(c.began <= result.ended and result.began <= c.ended for c in converts):
             return lambda page: []
         inside: bool | None = True if place.gmem_only or not place.vm.arch.has_private_memory else None
@@ -236,7 +264,11 @@ class PageHistories:
             seen,
             self._stored(step.op, thread, result, place.gfn),
         )
+        if keyed and not good:
+            # It may have been accepted on the way, which on TDX zeroes it.
+            effect = forgets(effect)
         if thread.results.exits.get("memory_fault") and thread.vmm.on_memory_fault == "convert":
+            effect = forgets(effect) if keyed else effect
             return lambda page: [
                 after
                 for kind in (page.private, not page.private)

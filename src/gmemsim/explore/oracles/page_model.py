@@ -15,7 +15,7 @@ from ...arch.memory import STALE, ZERO
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-__all__ = ["Page", "access", "allocate", "convert", "maybe", "punch", "same"]
+__all__ = ["Page", "access", "allocate", "convert", "forgets", "host_access", "maybe", "punch", "same"]
 
 #: Failures that change nothing on any page.
 _REFUSED: Final = frozenset({"EINVAL", "EBADF", "EOPNOTSUPP", "ENOTTY", "EPERM"})
@@ -23,10 +23,15 @@ _REFUSED: Final = frozenset({"EINVAL", "EBADF", "EOPNOTSUPP", "ENOTTY", "EPERM"}
 
 @attrs.frozen
 class Page:
-    """State of the sequential model; `beside` None: not known yet."""
+    """State of the sequential model.
+
+    Attributes:
+        content: None: whatever hardware leaves there; a load may see anything, until the next store.
+        beside: the shared memory beside the file; None: not known yet.
+    """
 
     present: bool
-    content: str
+    content: str | None
     beside: str | None
     private: bool
 
@@ -38,7 +43,7 @@ def access(
 
     def done(page: Page) -> list[Page]:
         if page.private if inside is None else inside:
-            if seen is not None and stored is None and seen != page.content:
+            if seen is not None and stored is None and page.content not in {None, seen}:
                 return []
             return [attrs.evolve(page, present=True, content=stored or page.content)]
         if stored is not None:
@@ -56,6 +61,26 @@ def access(
         return maybe(page) if single else [*maybe(page), *done(page)]
 
     return effect
+
+
+def host_access(
+    good: bool, refused: bool, effect: Callable[[Page], list[Page]]
+) -> Callable[[Page], list[Page]]:
+    """An access through a mapping of a file that is converted in place: while shared it goes through, else SIGBUS."""
+
+    def in_the_open(page: Page) -> list[Page]:
+        if good:
+            return [] if page.private else effect(page)
+        if refused:
+            return [page] if page.private else []
+        return effect(page)
+
+    return in_the_open
+
+
+def forgets(effect: Callable[[Page], list[Page]]) -> Callable[[Page], list[Page]]:
+    """The same where what is left of the content is the hardware's affair."""
+    return lambda page: [attrs.evolve(after, content=None) for after in effect(page)]
 
 
 def maybe(page: Page) -> list[Page]:
@@ -86,12 +111,31 @@ def allocate(outcome: str) -> Callable[[Page], list[Page]]:
     return effect
 
 
-def convert(private: bool, good: bool) -> Callable[[Page], list[Page]]:
-    """A conversion; if it failed it changed nothing."""
-    return lambda page: [attrs.evolve(page, private=private) if good else page]
+def convert(
+    private: bool, good: bool, *, keyed: bool = False, spares: bool = True, whole: bool = True
+) -> Callable[[Page], list[Page]]:
+    """A conversion.
+
+    Args:
+        keyed: hardware keeps private memory apart: what a page holds once it is of the other kind is not known.
+        spares: a page that had the kind already keeps its content (not so on TDX where both kinds are zapped).
+        whole: one call: if it failed it changed nothing. Else part of it may have been done.
+    """
+
+    def done(page: Page) -> Page:
+        kept = not keyed or (spares and page.private == private)
+        return attrs.evolve(page, private=private, content=page.content if kept else None)
+
+    def effect(page: Page) -> list[Page]:
+        if good:
+            return [done(page)]
+        return [page] if whole else [page, done(page)]
+
+    return effect
 
 
 def same(page: Page, final: Page) -> list[Page]:
     """The run ended in `final`."""
     content = final.content == page.content or not page.present or final.content == STALE
+    content = content or page.content is None or final.content is None
     return [page] if (page.present, page.private) == (final.present, final.private) and content else []
