@@ -124,3 +124,27 @@ def test_bounds() -> None:
     assert bound_of(FifoFair("x")) == 0
     for lock in (Mutex("x"), FolioLock("x", 0, FolioLockClass("x")), RwSem("x"), ReaderPreferring("x")):
         assert bound_of(lock) is None
+
+
+def test_downgrade_passes_nobody_over() -> None:
+    """A writer that becomes a reader keeps the lock: who sleeps in the queue is where it was."""
+
+    def setup(engine: Engine) -> Callable[[], object]:
+        lock = FifoFair("lock")
+
+        async def downgrader(t: Task) -> None:
+            await lock.down_write(t)
+            await lock.downgrade_write(t)
+            await lock.up_read(t)
+
+        async def writer(t: Task) -> None:
+            await lock.down_write(t)
+            await lock.up_write(t)
+
+        engine.spawn("downgrader", downgrader)
+        engine.spawn("writer", writer)
+        return str
+
+    watch = BoundedWaiting()
+    result = search(TaskProgram("downgrade", setup), AtRandom(1), Limits(schedules=50), observers=[watch])
+    assert not result.found

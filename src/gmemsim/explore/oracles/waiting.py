@@ -71,6 +71,7 @@ class BoundedWaiting:
         self._now = 0
         self._waiters: dict[str, dict[Task, _Waiter]] = {}
         self._asked: dict[tuple[Task, str], int] = {}
+        self._let_go: dict[tuple[Task, str], int] = {}
 
     def attach(self, run: Run) -> None:
         """Look at a run that is about to start."""
@@ -96,9 +97,12 @@ class BoundedWaiting:
             self._now += 1
             self._waiters.setdefault(event.lock, {})[t] = _Waiter(self._now)
         elif kind is Lock:
-            self._got(t, event.lock)
+            # Let go and taken in one step is a downgrade: the lock was never free, and nobody came in.
+            if self._let_go.pop((t, event.lock), None) != t.engine.steps:
+                self._got(t, event.lock)
         elif kind is Unlock:
             self._asked.pop((t, event.lock), None)
+            self._let_go[t, event.lock] = t.engine.steps
 
     def _got(self, t: Task, label: str) -> None:
         self._now += 1
