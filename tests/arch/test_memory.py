@@ -84,3 +84,73 @@ def test_an_arch_without_hardware_does_nothing(run: Runner, vm: FakeVm, cls: typ
     assert run(body).events == []
     assert arch.flags == []
     assert arch.max_level(2, True) == 0
+
+
+def test_a_huge_page_is_filled_and_forgotten_as_a_range() -> None:
+    """1 GiB zeroed is one run; single writes cut it; freed frames are stale, and come back aligned."""
+    memory = PhysicalMemory()
+    pages = 1 << 18
+    pfn = memory.allocate_huge(18)
+    assert pfn is not None
+    assert pfn % pages == 0
+    assert memory.read(pfn + 5) == STALE
+    memory.fill(pfn, pages, ZERO)
+    assert memory.huge.pieces == 1
+    memory.write(pfn + 5, data("a"), 7)
+    assert (memory.read(pfn + 5, 7), memory.read(pfn + 5), memory.content(pfn + 5)) == (
+        data("a"),
+        CIPHER,
+        data("a"),
+    )
+    assert memory.read(pfn + 4) == memory.read(pfn + pages - 1) == ZERO
+    assert not memory.stale(pfn, pages)
+    assert memory.huge.pieces == 3
+    memory.free_huge(pfn, 18)
+    assert memory.huge.pieces == 0
+    assert memory.in_use == 0
+    assert memory.allocate_huge(18) == pfn
+    assert memory.stale(pfn + 5, 1)
+
+
+def test_small_huge_pages_share_a_table_and_do_not_meet() -> None:
+    """Two 2 MiB pages: what is written to one stays out of the other."""
+    memory = PhysicalMemory()
+    first, second = memory.allocate_huge(9), memory.allocate_huge(9)
+    assert first is not None
+    assert second == first + 512
+    memory.fill(first, 512, ZERO)
+    assert memory.read(second - 1) == ZERO
+    assert memory.read(second) == STALE
+    memory.leak(first + 3)
+    memory.free_huge(first, 9)
+    assert memory.allocate_huge(9) == second + 512
+
+
+def test_clear_range_asks_an_arch_that_judges_accesses(run: Runner) -> None:
+    """One range where nobody judges; frame by frame where somebody does."""
+
+    class Judge(Arch):
+        asked = 0
+
+        def host_access(self, t: Task, pfn: int, write: bool) -> str | None:
+            self.asked += 1
+            return None
+
+        def page_freed(self, t: Task, pfn: int) -> str | None:
+            return "FLAG" if pfn % 512 == 1 else None
+
+    memory = PhysicalMemory()
+    pfn = memory.allocate_huge(9)
+    assert pfn is not None
+
+    async def body(t: Task) -> None:
+        judge = Judge(memory)
+        judge.clear_range(t, pfn, 8)
+        assert judge.asked == 8
+        assert judge.pages_freed(t, pfn, 8) == [("FLAG", pfn + 1)]
+        plain = Arch(memory)
+        plain.clear_range(t, pfn, 512)
+        assert plain.pages_freed(t, pfn, 512) == []
+
+    run(body)
+    assert not memory.stale(pfn, 512)

@@ -166,6 +166,16 @@ class Arch:
         """The host zeroes a frame through its direct map."""
         self.host_write(t, pfn, ZERO)
 
+    def clear_range(self, t: Task, pfn: int, pages: int) -> None:
+        """The same for `pages` frames; where nothing judges host accesses they are one range."""
+        judged = ("clear", "host_write", "host_access")
+        if any(getattr(type(self), name) is not getattr(Arch, name) for name in judged):
+            for frame in range(pfn, pfn + pages):
+                self.clear(t, frame)
+            return
+        t.changed(FRAMES, pfn, pfn + pages)
+        self.memory.fill(pfn, pages, ZERO)
+
     def host_read(self, t: Task, pfn: int) -> str:
         """The host reads a frame."""
         t.saw(FRAMES, pfn, pfn + 1)
@@ -188,6 +198,13 @@ class Arch:
         """The frame goes back to the allocator: the flag if hardware still thinks it a guest's."""
         return None
 
+    def pages_freed(self, t: Task, pfn: int, pages: int) -> list[tuple[str, int]]:
+        """`page_freed` of `pages` frames: flags with their frames; no work where no arch keeps state of a frame."""
+        if type(self).page_freed is Arch.page_freed:
+            return []
+        found = ((self.page_freed(t, frame), frame) for frame in range(pfn, pfn + pages))
+        return [(flag, frame) for flag, frame in found if flag is not None]
+
     def is_stale(self, pfn: int) -> bool:
         """Whether the frame still holds what the host had there before."""
-        return self.memory.value.get(pfn, STALE) == STALE
+        return self.memory.content(pfn) == STALE

@@ -9,6 +9,8 @@ from __future__ import annotations
 
 from typing import Any, Final
 
+from .huge_contents import HUGE_AREA, HugeContents
+
 __all__ = ["CIPHER", "FRAMES", "FREE_LIST", "HOST_KEY", "STALE", "ZERO", "PhysicalMemory", "data"]
 
 STALE: Final = "stale"
@@ -36,8 +38,9 @@ class PhysicalMemory:
     """Frame allocator and contents. Frames are numbered from 0x1000; freed ones are reused last-in first-out.
 
     Attributes:
-        value: token per frame that was written since it was allocated; a missing entry reads as `STALE`.
+        value: token per small frame that was written since it was allocated; a missing entry reads as `STALE`.
         key: key of the last write where it is not `HOST_KEY`.
+        huge: contents of the frames that huge pages take.
         leaked: frames that were taken out of use for good.
         hardware: tables that the machine has once, whatever the number of VMs (RMP, PAMT, security
             processor), by name; the arch actors of all VMs find each other's state here.
@@ -49,6 +52,7 @@ class PhysicalMemory:
         "_next",
         "_next_huge",
         "hardware",
+        "huge",
         "in_use",
         "key",
         "leaked",
@@ -59,6 +63,7 @@ class PhysicalMemory:
     def __init__(self, limit: int = 1 << 40) -> None:
         self.value: dict[int, str] = {}
         self.key: dict[int, int] = {}
+        self.huge = HugeContents((STALE, HOST_KEY))
         self.leaked: set[int] = set()
         self.hardware: dict[str, Any] = {}
         self.in_use = 0
@@ -66,8 +71,8 @@ class PhysicalMemory:
         self._free: list[int] = []
         self._next = 0x1000
         self._free_huge: dict[int, list[int]] = {}
-        # Far above the small frames, so that the two never meet; aligned for every order in use.
-        self._next_huge = 1 << 36
+        # Aligned for every order in use.
+        self._next_huge = HUGE_AREA
 
     def allocate(self) -> int | None:
         """A frame with stale content, or None when memory is used up."""
@@ -106,10 +111,8 @@ class PhysicalMemory:
         """Give all frames of an `allocate_huge` back at once; a leaked one among them takes the others along."""
         frames = range(pfn, pfn + (1 << order))
         self.in_use -= len(frames)
-        for frame in frames:
-            self.value.pop(frame, None)
-            self.key.pop(frame, None)
-        if self.leaked.isdisjoint(frames):
+        self.huge.forget(pfn, len(frames))
+        if not any(frame in frames for frame in self.leaked):
             self._free_huge.setdefault(order, []).append(pfn)
 
     def leak(self, pfn: int) -> None:
@@ -118,14 +121,38 @@ class PhysicalMemory:
 
     def read(self, pfn: int, key: int = HOST_KEY) -> str:
         """What an access with `key` sees."""
+        if pfn >= HUGE_AREA:
+            value, written = self.huge.read(pfn)
+            return value if written == key else CIPHER
         if (key != HOST_KEY or self.key) and self.key.get(pfn, HOST_KEY) != key:
             return CIPHER
         return self.value.get(pfn, STALE)
 
+    def content(self, pfn: int) -> str:
+        """What is in the frame, whatever the key."""
+        return self.huge.read(pfn)[0] if pfn >= HUGE_AREA else self.value.get(pfn, STALE)
+
     def write(self, pfn: int, value: str, key: int = HOST_KEY) -> None:
         """Replace the content of the frame."""
+        if pfn >= HUGE_AREA:
+            self.huge.fill(pfn, 1, (value, key))
+            return
         self.value[pfn] = value
         if key != HOST_KEY:
             self.key[pfn] = key
         elif self.key:
             self.key.pop(pfn, None)
+
+    def fill(self, pfn: int, pages: int, value: str, key: int = HOST_KEY) -> None:
+        """Replace the content of `pages` frames, of one huge page if they are a huge page's."""
+        if pfn >= HUGE_AREA:
+            self.huge.fill(pfn, pages, (value, key))
+            return
+        for frame in range(pfn, pfn + pages):
+            self.write(frame, value, key)
+
+    def stale(self, pfn: int, pages: int) -> bool:
+        """Whether one of the frames still holds what the host had there before."""
+        if pfn >= HUGE_AREA:
+            return any(what[0] == STALE for _, _, what in self.huge.ranges(pfn, pages))
+        return any(self.value.get(frame, STALE) == STALE for frame in range(pfn, pfn + pages))

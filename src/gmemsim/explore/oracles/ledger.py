@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from ...arch.memory import STALE
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -231,7 +230,7 @@ class Ledger:
 
     def stale(self, pfn: int) -> bool:
         """Whether nobody has written the frame since it was allocated."""
-        return self.kernel.memory.value.get(pfn, STALE) == STALE
+        return self.kernel.memory.stale(pfn, 1)
 
     def inode_with(self, index: int, pfn: int) -> GmemInode | None:
         """The inode whose page cache has that frame at `index`."""
