@@ -122,16 +122,36 @@ class Arch:
 
     # -- hooks of the MMU ----------------------------------------------------------------------
 
-    async def set_spte(self, t: Task, vm: VmIdentity, gfn: int, pfn: int, private: bool) -> int:
-        """A leaf is about to become visible to the guest: 0, or -EBUSY to retry, or -EIO (the VM is dead)."""
+    async def set_spte(
+        self, t: Task, vm: VmIdentity, gfn: int, pfn: int, private: bool, level: int = 1
+    ) -> int:
+        """A leaf is about to become visible to the guest: 0, or -EBUSY to retry, or -EIO (the VM is dead).
+
+        `level`: 1 = 4K, 2 = 2M, 3 = 1G; `gfn` and `pfn` are aligned to it.
+        """
         return 0
 
-    async def remove_sptes(self, t: Task, vm: VmIdentity, leaves: list[tuple[int, int]]) -> None:
-        """Leaves `(gfn, pfn)` of the private table were zapped; mmu_lock is held for writing."""
+    async def remove_sptes(
+        self, t: Task, vm: VmIdentity, leaves: list[tuple[int, int]], level: int = 1
+    ) -> None:
+        """Leaves `(gfn, pfn)` of that level of the private table were zapped; mmu_lock is held for writing."""
+
+    async def split_spte(self, t: Task, vm: VmIdentity, gfn: int, pfn: int, level: int) -> int:
+        """A private leaf of that level becomes a table of the level below; mmu_lock is held for writing.
+
+        0, or -EBUSY, -ENOMEM or -EIO with the leaf unchanged.
+        """
+        return 0
 
     def max_level(self, pfn: int, private: bool) -> int:
-        """Largest mapping level for the frame: 0 no opinion, 1 = 4K, 2 = 2M."""
+        """Largest mapping level for the frame: 0 no opinion, 1 = 4K, 2 = 2M, 3 = 1G."""
         return 0
+
+    async def max_mapping_level(
+        self, t: Task, vm: VmIdentity, gfn: int, pfn: int, private: bool, prefetch: bool
+    ) -> int:
+        """The same for a fault of that VM on `gfn` (`kvm_x86_ops.gmem_max_mapping_level`)."""
+        return self.max_level(pfn, private)
 
     # -- accesses ------------------------------------------------------------------------------
 
