@@ -75,6 +75,8 @@ class GmemFolios(GmemFiles):
             t.saw(inode.users_label)
         arch = self.inode_vm(inode).arch
         for pfn in range(folio.pfn, folio.pfn + pages):
+            if arch.host_stage2:
+                await arch.kernel_touch(t, pfn)
             arch.clear(t, pfn)
 
     async def kvm_gmem_mark_uptodate(self, t: Task, inode: GmemInode, folio: Folio) -> None:

@@ -123,6 +123,8 @@ class GmemUserFault(GmemFolios):
                 if t.traps:
                     t.saw(inode.users_label)
                 arch = self.inode_vm(inode).arch
+                if arch.host_stage2 and (signal := arch.user_abort(t, folio.pfn)):
+                    return signal
                 if write is None:
                     value = arch.host_read(t, folio.pfn)
                 else:

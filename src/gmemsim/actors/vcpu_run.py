@@ -8,7 +8,7 @@ import attrs
 
 from ..audit.kvm_events import GuestTouch
 from ..engine.op import Op
-from .errno import EIO, EOPNOTSUPP
+from .errno import EFAULT, EIO, EOPNOTSUPP
 from .kernel_base import RetPf
 from .prefault import PreFaults
 
@@ -98,7 +98,8 @@ class VcpuRun(PreFaults):
             if result.kind == "dead":
                 t.changed(vm.dead_label)
                 vm.dead = True
-            return GuestResult(result.kind, result.value, faults=faults)
+            errno = EFAULT if result.kind == "error" else 0
+            return GuestResult(result.kind, result.value, errno, faults=faults)
         return None
 
     async def handle_ept_violation(self, t: Task, vcpu: Vcpu, gfn: int, private: bool | None) -> int:

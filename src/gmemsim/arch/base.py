@@ -41,7 +41,7 @@ class GuestAccess(NamedTuple):
 
     Attributes:
         kind: `ok`; `npf` (a nested fault although a mapping is there, to be handled as a fault of that gfn);
-            `exception` (the guest gets #VC or #VE); `dead` (the VM is killed).
+            `exception` (the guest gets #VC or #VE); `dead` (the VM is killed); `error` (KVM_RUN fails with -EFAULT).
         value: what was read, or the status that the instruction gave the guest (`ok`); which exception.
         flag: the illegal-access flag of spec arch.md §1.6 or §2.6, if any.
     """
@@ -65,6 +65,9 @@ class Arch:
         populate_maps: populate works on a leaf that KVM's private table has already (KVM_TDX_INIT_MEM_REGION
             maps first), so the caller installs it, `set_spte` included, before it calls `populate`.
         host_faults: flags of accesses that never reach memory, because the host takes a fault instead.
+        host_stage2: a hypervisor below the host can take pages from it, so that the host's own accesses abort
+            (`kernel_touch`, `user_abort`).
+        guest_converts: a conversion begins in the guest, with a hypercall that KVM only hears of (`guest_convert`).
     """
 
     name: ClassVar[str] = "default"
@@ -75,6 +78,8 @@ class Arch:
     shared_from_start: ClassVar[bool] = True
     populate_maps: ClassVar[bool] = False
     host_faults: ClassVar[frozenset[str]] = frozenset()
+    host_stage2: ClassVar[bool] = False
+    guest_converts: ClassVar[bool] = False
 
     def __init__(self, memory: PhysicalMemory, costs: CostTable | None = None) -> None:
         """Args:
@@ -170,6 +175,17 @@ class Arch:
             return GuestAccess("ok", write)
         t.saw(FRAMES, pfn, pfn + 1)
         return GuestAccess("ok", self.memory.read(pfn, key))
+
+    async def guest_convert(self, t: Task, vm: VmIdentity, gfn: int, private: bool) -> int:
+        """The guest's own part of a conversion, before the exit to the VMM (`guest_converts`): 0 or an errno."""
+        return 0
+
+    async def kernel_touch(self, t: Task, pfn: int) -> None:
+        """The host kernel is about to access a frame (`host_stage2`): its aborts end here, the access follows."""
+
+    def user_abort(self, t: Task, pfn: int) -> str:
+        """The signal that a host process gets for its access to a frame that it maps (`host_stage2`), or nothing."""
+        return ""
 
     def host_access(self, t: Task, pfn: int, write: bool) -> str | None:
         """Judge a host access (clear, copy, user mapping): None, or the illegal-access flag."""

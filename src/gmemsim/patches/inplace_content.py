@@ -78,6 +78,8 @@ class InplaceContent(Inplace):
                 if t.rec is not None:
                     t.rec(t, ContentMode(index, "zero" if flags & ZERO else "unspecified"))
                 await t.spend(self.costs.clear_4k)
+                if arch.host_stage2:
+                    await arch.kernel_touch(t, folio.pfn)
                 if flags & ZERO:
                     arch.clear(t, folio.pfn)
                 else:
