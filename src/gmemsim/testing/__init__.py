@@ -12,6 +12,9 @@ if TYPE_CHECKING:
     from ..explore.replay import replay
     from ..explore.shrink import shrink
     from ..patches.baseline import Baseline
+    from ..patches.hugepage import Hugepage
+    from ..patches.inplace import Inplace
+    from ..patches.inplace_v8 import InplaceV8
     from ..patches.mainline_7_3 import Mainline73
     from ..patches.registry import load_patch
     from ..patches.v1 import V1
@@ -24,7 +27,8 @@ if TYPE_CHECKING:
     from .machine import GmemMachine
 
 __all__ = [
-    "V1", "V2", "V3", "Baseline", "Checked", "GmemMachine", "Mainline73", "ScheduleFailure", "cases", "check", "load",
+    "V1", "V2", "V3", "Baseline", "Checked", "GmemMachine", "Hugepage", "Inplace", "InplaceV8", "Mainline73",
+    "ScheduleFailure", "cases", "check", "load",
     "load_named", "load_patch", "loads", "program", "replay", "run_once", "schedules", "shrink", "workloads",
 ]  # fmt: skip
 
@@ -35,6 +39,9 @@ _WHERE: Final = {
     "Baseline": "patches.baseline",
     "Checked": "testing.checking",
     "GmemMachine": "testing.machine",
+    "Hugepage": "patches.hugepage",
+    "Inplace": "patches.inplace",
+    "InplaceV8": "patches.inplace_v8",
     "Mainline73": "patches.mainline_7_3",
     "ScheduleFailure": "testing.checking",
     "cases": "scenarios.hypothesis_strategies",
