@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections import deque
 from errno import EINTR
-from typing import TYPE_CHECKING, ClassVar, TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 from ...audit.events import Contended, Lock, LockRequest, Unlock
 from ...engine.cell import Cell
@@ -32,13 +32,7 @@ T = TypeVar("T")
 
 
 class Design(RwLockBase):
-    """A read/write lock made of four hooks; a hook that acquires says whether it did or was interrupted.
-
-    Attributes:
-        bound: how often a sleeping waiter may be passed over, if the design promises a number.
-    """
-
-    bound: ClassVar[int | None] = None
+    """A read/write lock made of four hooks; a hook that acquires says whether it did or was interrupted."""
 
     def __init__(self, label: str, cls: LockClass | None = None, *, line_ns: int = 0) -> None:
         super().__init__(label, cls, line_ns=line_ns)
@@ -176,8 +170,9 @@ class Watched(Cell[T]):
         return True
 
     async def until(self, t: Task, likes: Callable[[T], bool], killable: bool = False) -> bool:
-        """Wait for a value; False if a signal came first."""
-        await self.load(t)
+        """Wait for a value; False if a signal came first. Already the first look is one of a waiter."""
+        if t.traps:
+            await t.point(self._wait)
         while not likes(self.value):
             self._watchers.append(t)
             if not await self._lock.sleep(t, self._wait, killable):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, ClassVar, Final
+from typing import TYPE_CHECKING, Final
 
 from ...engine.locks.rivals import FifoFair
 from ...engine.locks.rivals_base import PolicyLock
@@ -22,7 +22,7 @@ class BoundedOvertaking(FifoFair):
     applied to readers.
     """
 
-    bound: ClassVar[int | None] = 2
+    bound: Final = 2
 
     def __init__(self, label: str, cls: LockClass | None = None, *, line_ns: int = 0) -> None:
         super().__init__(label, cls, line_ns=line_ns)
@@ -33,7 +33,7 @@ class BoundedOvertaking(FifoFair):
             return False
         # Who is no longer queued is no longer passed over.
         self._passed = {entry.task: self._passed.get(entry.task, 0) for entry in self._queue}
-        if max(self._passed.values(), default=0) >= (self.bound or 0):
+        if max(self._passed.values(), default=0) >= self.bound:
             return False
         self._count()
         return True

@@ -22,10 +22,9 @@ class McsLock(Exclusive):
     """A list of nodes; the owner hands over to the next, and takes nodes out that were given up.
 
     Source: Mellor-Crummey and Scott, TOCS 9(1), 1991; giving up as in MCS-TP, He, Scherer and Scott, "Preemption
-    adaptivity in time-published queue-based spin locks", HiPC 2005 (the owner removes the node).
+    adaptivity in time-published queue-based spin locks", HiPC 2005 (the owner removes the node). It is first in, first
+    out, but no number is held against it: a waiter has its place a step before it is linked and waits.
     """
-
-    bound = 0
 
     def _setup(self) -> None:
         self._tail: Watched[_McsNode | None] = Watched(self, "tail", None)
@@ -72,8 +71,6 @@ class ClhLock(Exclusive):
     Source: Craig (1993), Landin and Hagersten (1994); giving up as in CLH-NB, Scott, "Non-blocking timeout in scalable
     queue-based spin locks", PODC 2002, with a garbage collector in place of its reclamation of nodes.
     """
-
-    bound = 0
 
     def _setup(self) -> None:
         self._tail = Watched(self, "tail", _ClhNode(self, "first", "available"))

@@ -135,8 +135,7 @@ _DESIGNS: Final = (
         _IN_TIME, PhaseFairTicket.bound,
     ),
     LockDesign(
-        "mcs", "Mellor-Crummey and Scott, TOCS 1991; MCS-TP, HiPC 2005", McsLock, "queue", "marks its node", 0
-    ),
+        "mcs", "Mellor-Crummey and Scott, TOCS 1991; MCS-TP, HiPC 2005", McsLock, "queue", "marks its node"),
     LockDesign("clh", "Craig 1993; CLH-NB, Scott, PODC 2002", ClhLock, "queue", "links its node out", 0),
     LockDesign("qrwlock-word", f"{_LINUX}/qrwlock.c, step by step", QueuedRwWord, "queued", _IN_TIME),
     LockDesign("ttas", "Rudolph and Segall, ISCA 1984", TestAndTestAndSet, "spinning", "ends its loop"),

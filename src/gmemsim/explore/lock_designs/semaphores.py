@@ -15,8 +15,6 @@ __all__ = ["BinarySemaphore", "CourtoisReaders", "CourtoisWriters", "Turnstile"]
 class BinarySemaphore(Exclusive):
     """A semaphore of 1, handed over in order. Source: Linux, kernel/locking/semaphore.c, `down_killable`."""
 
-    bound = 0
-
     def _setup(self) -> None:
         self._semaphore = Semaphore(self, "semaphore")
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import attrs
 
@@ -27,8 +27,6 @@ class TicketLock(Exclusive):
     Source: the ticket lock of Mellor-Crummey and Scott, "Algorithms for scalable synchronization on shared-memory
     multiprocessors", TOCS 9(1), 1991. Tickets that are given up are a choice here: the set of them is in the word.
     """
-
-    bound = 0
 
     def _setup(self) -> None:
         self._word = Watched(self, "tickets", _Tickets())
@@ -71,8 +69,6 @@ class TaskFairTicket(Design):
     multiprocessors", PPoPP 1991, in the form with three counters in a word. A ticket cannot be given back, so a
     killable waiter draws one only when it would be served at once.
     """
-
-    bound = 0
 
     def _setup(self) -> None:
         self._word = Watched(self, "tickets", _RwTickets())
@@ -121,7 +117,7 @@ class PhaseFairTicket(Design):
     """
 
     #: A writer is passed over by the readers of one phase, which are four here, and never by a writer.
-    bound = 4
+    bound: Final = 4
 
     def _setup(self) -> None:
         self._readers_in = Watched(self, "rin", 0)

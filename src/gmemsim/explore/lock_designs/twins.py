@@ -164,7 +164,7 @@ TWINS: Final = {
     "courtois-readers": _twin("courtois-readers", ForgetsTheCount, _INSIDE),
     "ticket": _twin("ticket", ServesWhoIsGone, _STUCK),
     "mcs": _twin("mcs", DoesNotAwaitTheLink, _STUCK),
-    "clh": _twin("clh", TakesLeavingForFree, f"{_INSIDE} {_STUCK}"),
+    "clh": _twin("clh", TakesLeavingForFree, f"{_INSIDE} {_STUCK} bounded_waiting"),
     "bakery": _twin("bakery", DoesNotAwaitTheChoice, _INSIDE),
     "qrwlock-word": _twin("qrwlock-word", KeepsItsReader, _STUCK),
     "futex-mutex": _twin("futex-mutex", GivesUpWhenWoken, _STUCK),
