@@ -1,0 +1,143 @@
+"""Every library scenario on every version and VM type, into docs/library.md; goes on where it was stopped.
+
+    python bench/library.py --state FILE [--patch P ...] [--schedules N] [--no-write]
+
+Exit code 1 if something showed that is not known, or if a known finding did not show.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+from time import process_time
+
+import attrs
+import msgspec
+
+from gmemsim.explore.library import (
+    KNOWN,
+    VERSIONS,
+    CellResult,
+    LibraryCell,
+    cells,
+    explore_cell,
+    missing,
+)
+from gmemsim.scenarios.catalogue import names
+
+OUT = Path(__file__).parents[1] / "docs" / "library.md"
+
+HEAD = """# The library on every version
+
+Every scenario of the library on every version as it is, and on every VM type that the scenario is for: {count} cells,
+{schedules} schedules each with strategy `portfolio`, {total} in all, in the scenarios' small sizes (one or two of
+everything), with all oracles. A violation that is no known finding would be a defect of a version, or of the model; a
+known finding that does not show any more would be an error too. The huge-page versions run the same scenarios, whose
+files ask for no huge pages.
+
+`python bench/library.py --state FILE --schedules {schedules}` wrote this page ({seconds} s of processor time), and
+`make check-long` runs a shorter form of it. No violation in these schedules says nothing of others.
+
+| version | VM type | scenarios | schedules | violations | runs that showed a known finding |
+|---|---|--:|--:|--:|---|
+"""
+
+
+class Row(msgspec.Struct):
+    """A finished cell in the state file."""
+
+    cell: tuple[str, str, str]
+    schedules: int
+    known: dict[str, int]
+    unknown: dict[str, int]
+    seconds: float
+
+    def result(self) -> CellResult:
+        """As `explore_cell` gave it."""
+        return CellResult(LibraryCell(*self.cell), self.schedules, self.known, self.unknown, self.seconds)
+
+
+def page(results: list[CellResult], schedules: int, seconds: float) -> str:
+    lines = [
+        HEAD.format(
+            count=f"{len(results):,}",
+            schedules=schedules,
+            total=f"{sum(result.schedules for result in results):,}",
+            seconds=f"{seconds:,.0f}",
+        ).rstrip("\n")
+    ]
+    places = dict.fromkeys((result.cell.patch, result.cell.arch) for result in results)
+    for patch, arch in places:
+        here = [result for result in results if (result.cell.patch, result.cell.arch) == (patch, arch)]
+        known: dict[str, int] = {}
+        for result in here:
+            for name, runs in result.known.items():
+                known[name] = known.get(name, 0) + runs
+        text = ", ".join(f"{name}: {runs}" for name, runs in sorted(known.items()))
+        unknown = sum(sum(result.unknown.values()) for result in here)
+        total = sum(result.schedules for result in here)
+        lines.append(f"| {patch} | {arch} | {len(here)} | {total:,} | {unknown} | {text} |")
+    lines += ["", "## Known findings", ""]
+    for one in KNOWN:
+        patches = "every version" if one.patches == VERSIONS else ", ".join(one.patches)
+        rules = " or ".join(f"`{rule}`" for rule in sorted(one.rules))
+        where = one.why
+        if where.startswith("docs/"):
+            where = f"[finding]({where.removeprefix('docs/')})"
+        scenarios = ", ".join(sorted(one.scenarios))
+        lines.append(f"* **{one.name}**: {rules} in {scenarios}, on {patches}; {where}.")
+    lines += ["", "## What showed and is not known", ""]
+    for result in results:
+        cell = result.cell
+        lines += [
+            f"* {cell.patch}, {cell.arch}, {cell.scenario}: {text} ({runs} runs)"
+            for text, runs in result.unknown.items()
+        ]
+    lines += [f"* {name} did not show on {patch} in {scenario}" for name, patch, scenario in missing(results)]
+    if lines[-1] == "":
+        lines.append("Nothing.")
+    return "\n".join([*lines, "", "## Scenarios", "", ", ".join(names()) + "."]) + "\n"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--patch", nargs="*", default=VERSIONS)
+    parser.add_argument("--schedules", type=int, default=200)
+    parser.add_argument("--state", type=Path, required=True)
+    parser.add_argument("--no-write", action="store_true", help="print the page only")
+    options = parser.parse_args()
+    done: dict[LibraryCell, CellResult] = {}
+    seconds = 0.0
+    if options.state.exists():
+        for line in options.state.read_bytes().splitlines():
+            result = msgspec.json.decode(line, type=Row).result()
+            if result.schedules == options.schedules:
+                done[result.cell] = result
+                seconds += result.seconds
+    with options.state.open("ab") as state:
+        for cell in cells(options.patch):
+            if cell in done:
+                continue
+            began = process_time()
+            result = attrs.evolve(explore_cell(cell, options.schedules), seconds=process_time() - began)
+            done[cell] = result
+            seconds += result.seconds
+            row = Row(attrs.astuple(cell), result.schedules, result.known, result.unknown, result.seconds)
+            state.write(msgspec.json.encode(row) + b"\n")
+            state.flush()
+            for text in result.unknown:
+                print(f"{cell.patch} {cell.scenario} {cell.arch}: {text}", file=sys.stderr, flush=True)
+    results = [done[cell] for cell in cells(options.patch)]
+    text = page(results, options.schedules, seconds)
+    if options.no_write:
+        print(text)
+    else:
+        OUT.write_text(text, encoding="utf-8")
+    sys.exit(bool(missing(results) or any(result.unknown for result in results)))
+
+
+if __name__ == "__main__":
+    main()
