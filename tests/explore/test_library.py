@@ -9,6 +9,7 @@ from gmemsim.explore.library import KNOWN, VERSIONS, LibraryCell, cells, explore
 from gmemsim.scenarios.catalogue import load_named, names
 
 REFERENCE = LibraryCell("inplace-v8", "inplace_competing", "sw-protected")
+FEW = 4
 
 
 def test_every_scenario_version_and_vm_type_is_there() -> None:
@@ -20,14 +21,14 @@ def test_every_scenario_version_and_vm_type_is_there() -> None:
 
 
 def test_a_known_failure_is_not_reported() -> None:
-    result = explore_cell(REFERENCE, 10)
+    result = explore_cell(REFERENCE, FEW)
     assert result.known == {"v8-fault-keeps-reference": sum(result.known.values())}
     assert not result.unknown
-    assert result.schedules == 10
+    assert result.schedules == FEW
 
 
 def test_without_the_table_it_is() -> None:
-    result = explore_cell(REFERENCE, 10, known=())
+    result = explore_cell(REFERENCE, FEW, known=())
     assert not result.known
     assert result.unknown
     assert all(text.startswith("unexpected_outcome: ") for text in result.unknown)
@@ -42,15 +43,15 @@ def test_elsewhere_it_is_unknown() -> None:
         attrs.evolve(entry, rules=frozenset({"deadlock"})),
         attrs.evolve(entry, says=("EBUSY",)),
     ):
-        assert explore_cell(REFERENCE, 10, known=(other,)).unknown
+        assert explore_cell(REFERENCE, FEW, known=(other,)).unknown
 
 
 def test_a_known_failure_that_stays_away_is_missing() -> None:
     """Were it repaired, the table would have to say so."""
     (entry,) = (one for one in KNOWN if one.name == "v8-fault-keeps-reference")
-    result = explore_cell(REFERENCE, 10)
+    result = explore_cell(REFERENCE, FEW)
     assert missing([result]) == []
-    quiet = explore_cell(LibraryCell("inplace", "inplace_competing", "sw-protected"), 10)
+    quiet = explore_cell(LibraryCell("inplace", "inplace_competing", "sw-protected"), FEW)
     assert not quiet.known
     assert not quiet.unknown
     claimed = attrs.evolve(entry, patches=("inplace",))
