@@ -2,8 +2,8 @@
 
     python bench/classes.py [--schedules N]
 
-v3, VM type sw-protected, `[small]` size, seed 0. In brackets the estimated chance that one more schedule is of a class not
-seen yet.
+v3, VM type sw-protected, `[small]` size, seed 0. In brackets the estimated chance that one more schedule is of a class
+not seen yet.
 """
 
 from __future__ import annotations
