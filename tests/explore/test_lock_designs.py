@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from gmemsim.engine.locks.policies import LOCK_POLICIES
 from gmemsim.explore.lock_designs.registry import (
     DEEP_STRATEGIES,
     DESIGNS,
@@ -68,3 +69,12 @@ def test_one_wrong_line_is_found_in_many_schedules(name: str) -> None:
     rules = {text.partition(":")[0] for text in found(TWINS[name].design, DEEP_STRATEGIES, MANY).values()}
     assert rules
     assert rules <= TWINS[name].rules
+
+
+@pytest.mark.parametrize(("name", "rules"), [("none", {"crash", "guarded_by"}), ("srcu", {"crash"})])
+def test_what_does_not_exclude_is_found(name: str, rules: set[str]) -> None:
+    """No lock at all is never held where data claims it; a reader of an SRCU domain runs beside the writer."""
+    design = LockDesign(name, "no read/write lock", LOCK_POLICIES[name], "none")
+    failures = found(design, STRATEGIES, SCHEDULES)
+    assert set(failures) == set(STRATEGIES)
+    assert {text.partition(":")[0] for text in failures.values()} == rules
