@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import attrs
 
-__all__ = ["SnpChoices", "TdxChoices"]
+__all__ = ["PkvmChoices", "SnpChoices", "TdxChoices"]
 
 
 @attrs.frozen
@@ -89,3 +89,24 @@ class TdxChoices:
     in_place_source: bool = False
     measure: bool = False
     module_checks_tracking: bool = True
+
+
+@attrs.frozen
+class PkvmChoices:
+    """Open points of pKVM behind guest_memfd. All of it is a projection; these are where the spec is silent.
+
+    Attributes:
+        reclaim_alive: a page that leaves the file goes back to the host while its VM lives. Upstream reclaims only once
+            teardown has started (§4.1); then a hole could not be punched. False: the frame is leaked.
+        skip_shared: making a page private that its guest has shared at EL2, and not yet at KVM, is skipped like one
+            that the guest owns (§4.2 speaks of pages that the host has no mapping of). False: -EPERM, and any vCPU that
+            faults between the guest's hypercall and the VMM's conversion fails.
+        lend_shared: a guest fault on shared memory that the guest never owned lends it the page, as a VM that is not
+            protected gets all of its pages. False: KVM_RUN fails.
+        user_signal: what a host process gets that touches a page of a guest through a mapping of its own (§4.3).
+    """
+
+    reclaim_alive: bool = True
+    skip_shared: bool = True
+    lend_shared: bool = True
+    user_signal: str = "SIGSEGV"

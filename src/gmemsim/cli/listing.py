@@ -30,9 +30,9 @@ def _patches() -> Iterable[Row]:
 
 
 def _arches() -> Iterable[Row]:
-    from ..arch.registry import ARCHES
+    from ..arch.registry import ARCHES, PROJECTIONS
 
-    for name, cls in ARCHES.items():
+    for name, cls in {**ARCHES, **PROJECTIONS}.items():
         yield {"name": name, "private memory": cls.has_private_memory, "summary": _first_line(cls)}
 
 

@@ -87,9 +87,11 @@ def make_program(
 
 def describe(program: ScenarioProgram) -> str:
     """What is searched, in one line."""
+    from ..arch.registry import described
+
     size = "small" if program.small else "full size"
     more = "".join(f" {name}={value}" for name, value in (program.parameters or {}).items())
-    return f"{program.name}, {program.arch}, {size}{more}"
+    return f"{program.name}, {described(program.arch)}, {size}{more}"
 
 
 @contextmanager

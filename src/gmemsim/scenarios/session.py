@@ -8,6 +8,7 @@ from ..actors.lock_table import collect
 from ..actors.release import RELEASES, Release
 from ..actors.vm import World
 from ..arch.costs import CostTable
+from ..arch.registry import ARCHES, PROJECTIONS
 from ..audit.recorder import fan_out
 from ..engine import bare
 from ..engine.cell import Cell
@@ -76,7 +77,7 @@ class Session:
         self.violations: list[Violation] = []
         self.machine = Machine(
             workload,
-            arches(),
+            {**arches(), **PROJECTIONS},
             vm_type,
             lambda world, memory: patch(world, memory, release, costs),
             costs,
@@ -202,10 +203,26 @@ class Session:
 
 
 def arches() -> dict[str, type[Arch]]:
-    """Arch actors by VM type."""
-    from ..arch.registry import ARCHES
-
+    """Arch actors by VM type, without projections."""
     return dict(ARCHES)
+
+
+def _check_projections(workload: Workload, patch: type[Kernel], vm_type: str) -> None:
+    """A projection is one of conversion in place, page by page.
+
+    Raises:
+        ScenarioError: the patch version does something else.
+    """
+    for vm in workload.tables.vms.values():
+        kind = vm.type or vm_type
+        if kind in PROJECTIONS and (not patch.in_place or patch.huge_pages):
+            raise ScenarioError(
+                workload.tables.source.name,
+                0,
+                "",
+                f"VM type {kind} is a projection of conversion in place at 4 KiB; "
+                f"patch {patch.name} is not such a version (inplace-v8, inplace and inplace-content are)",
+            )
 
 
 def build(
@@ -244,18 +261,21 @@ def build(
     workload = scenario.resolve(parameters, vcpus=vcpus, small=small)
     known = arches()
     kinds = [kind for kind in scenario.head.vm_types or known if kind in known]
+    if arch in PROJECTIONS and arch in (scenario.head.vm_types or PROJECTIONS):
+        kinds = [arch]
     if not kinds:
         wanted = ", ".join(scenario.head.vm_types)
         message = f"there is no VM type of {wanted} here; expected one of: {', '.join(known)}"
         raise scenario.source.error(("scenario", "vm_types"), message)
     vm_type = kinds[0] if arch is None else arch
-    if vm_type not in known:
+    if vm_type not in known and vm_type not in PROJECTIONS:
         raise ScenarioError(
             scenario.source.name, 0, "", f"no VM type {arch!r}; expected one of: {', '.join(known)}"
         )
     if vm_type not in kinds:
         message = f"makes no sense for VM type {vm_type}; it is for: {', '.join(kinds)}"
         raise scenario.source.error(("scenario", "vm_types"), message)
+    _check_projections(workload, cls, vm_type)
     if not isinstance(release, Release):
         name = cls.default_release if release is None else release
         if name not in RELEASES:

@@ -27,7 +27,7 @@ FAULT_POINTS: Final = (
     "alloc_attributes", "alloc_binding", "alloc_folio", "alloc_inode", "alloc_memslot", "direct_map_split", "fd",
     "gup_cold",
     "gup_short", "huge_insert", "huge_merge", "huge_stash", "huge_vmemmap",
-    "mmu_topup", "need_resched", "need_resched_idle", "psp_launch_finish", "psp_launch_update",
+    "mmu_topup", "need_resched", "need_resched_idle", "pkvm_memcache", "psp_launch_finish", "psp_launch_update",
     "psp_page_reclaim", "rmp_lookup", "signal", "tdx_page_remove", "tdx_wbinvd",
 )  # fmt: skip
 

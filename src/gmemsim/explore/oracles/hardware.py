@@ -22,6 +22,12 @@ FATAL_FLAGS: Final[dict[str, tuple[str, str]]] = {
     "PAMT_DOUBLE_MAP": ("arch:PAMT_DOUBLE_MAP", "a frame that a TD owns was given to a TD again"),
     "PKVM_DOUBLE_DONATE": ("arch:PKVM_DOUBLE_DONATE", "a page that a guest owns was donated again"),
     "PKVM_FORCED_RECLAIM": ("I35", "the host touched a page that a guest owns, and destroyed it"),
+    "PKVM_LEAK": ("I31", "a frame went back to the allocator while EL2 has it as a guest's"),
+    "PKVM_OOPS": ("I35", "the host kernel touched a page that it cannot have back"),
+    "PKVM_UNSCRUBBED": (
+        "arch:PKVM_UNSCRUBBED",
+        "a frame went back to the allocator with the content of its guest",
+    ),
     "RMP_LEAK": ("I31", "a frame went back to the allocator while the RMP assigns it to a guest"),
     "RMP_SHARED_STALE": ("I34", "a shared access reached a page that the RMP assigns to a guest"),
     "SEPT_UAF": ("I31", "a frame went back to the allocator while an S-EPT maps it"),
@@ -35,6 +41,7 @@ FATAL_FLAGS: Final[dict[str, tuple[str, str]]] = {
 SOFT_FLAGS: Final[dict[str, str]] = {
     "DOUBLE_VALIDATE": "the guest validated a page twice: its own bug, or a replay",
     "HOST_READ_CIPHERTEXT": "the host read a guest's page and saw ciphertext",
+    "PKVM_GFN_STALE": "the file was bound at another address; its donated pages keep the old one",
     "RMP_ASID_STALE": "the page belongs to another guest of the same file",
     "RMP_GPA_STALE": "the file was bound at another address; its prepared pages keep the old one",
     "TDX_FAILED": "the TDX module failed as the run asked; KVM gave the VM up",

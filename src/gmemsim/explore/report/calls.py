@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final
 
+from ...arch.registry import described
 from ..program import ScenarioRun
 from .model import Call
 from .words import pages
@@ -79,7 +80,7 @@ def context_of(run: Run) -> tuple[tuple[str, str], ...]:
     found = [
         ("scenario", session.workload.head.name),
         ("patch", session.patch.name),
-        ("VM type", session.vm_type),
+        ("VM type", described(session.vm_type)),
         ("release", session.release.name),
         ("seed", str(session.seed)),
     ]
@@ -90,6 +91,13 @@ def context_of(run: Run) -> tuple[tuple[str, str], ...]:
             ("fault points", ", ".join(f"{name} up to {count}" for name, count in sorted(faults.items())))
         )
     return tuple(found)
+
+
+def vm_types_of(run: Run) -> tuple[str, ...]:
+    """The VM types that take part, each once."""
+    if not isinstance(run, ScenarioRun):
+        return ()
+    return tuple(dict.fromkeys(vm.arch.name for vm in run.session.machine.world.vms.values()))
 
 
 def _of_session(session: Session, steps: tuple[Step, ...] | list[Step]) -> tuple[Call, ...]:

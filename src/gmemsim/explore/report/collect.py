@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
+from ...arch.registry import projection_note
 from ...engine.errors import StepLimit
 from ...engine.strategy import ReplayStrategy
 from ...engine.tape import Tape
 from ..oracles.rules import RULES
-from .calls import calls_of, context_of
+from .calls import calls_of, context_of, vm_types_of
 from .lock_state import lock_states
-from .model import FailureReport
+from .model import NOT_SEEN, FailureReport
 from .nearest import TRIES, find_nearest
 from .recording import record
 from .slicing import steps_that_matter
@@ -88,6 +89,7 @@ def report_failure(program: Program, found: Found, replay: str = "", *, tries: i
     shown_steps = steps_that_matter(failing.steps, subject.interest, why, nearest, locks, subject.moment.step)
     says, source = _rule(again.rule)
     choices = failing.engine.tape.raw
+    kinds = vm_types_of(failing.run)
     preemptions = sum(1 for step in failing.steps if step.preempted)
     return FailureReport(
         program=program.name,
@@ -112,6 +114,7 @@ def report_failure(program: Program, found: Found, replay: str = "", *, tries: i
         why=why,
         nearest=nearest,
         tried=tried,
+        not_seen=(*NOT_SEEN, *filter(None, map(projection_note, kinds))),
     )
 
 

@@ -4,17 +4,18 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, cast
 
-from ...actors.errno import errno_name
+from ...actors.errno import ENOENT, errno_name
 from ...actors.inode import FILES
 from ...audit.inplace_events import Hypercall
 from .. import ops
-from ..guest import convert
+from ..guest import access, convert
 from ..inplace import convert_file, convert_files
 from ..results import Outcome
 from ..units import PAGE
 from .registry import from_errno, handles
 
 if TYPE_CHECKING:
+    from ...actors.vm import Vm
     from ...engine.task import Task
     from ..steps import Step
     from ..thread import Thread
@@ -41,18 +42,41 @@ async def set_file_attributes(thread: Thread, t: Task, step: Step, lo: int, hi: 
 
 @handles(ops.Hypercall)
 async def hypercall(thread: Thread, t: Task, step: Step, lo: int, hi: int) -> Outcome:
-    """An exit to the VMM, its conversion, and the answer. The guest forgets what it had accepted of the range."""
+    """An exit to the VMM, its conversion, and the answer. The guest forgets what it had accepted of the range.
+
+    On pKVM the guest's hypercall has done its part by then; if EL2 refuses it there is no exit.
+    """
     op = cast("ops.Hypercall", step.op)
     thread.results.exits["hypercall"] += 1
     if t.rec is not None:
         t.rec(t, Hypercall(lo, hi - lo, op.private))
+    vm = thread.machine.vm(step.vm)
+    if vm.arch.guest_converts:
+        for gfn in range(lo, hi):
+            failed = await guest_converts(thread, t, vm, gfn, op.private)
+            if failed:
+                return Outcome(failed)
     await t.spend(thread.kernel.costs.memory_fault_exit)
     book = thread.machine.accepted[step.vm]
     t.changed(book.label, lo, hi)
     book.done.difference_update(range(lo, hi))
-    vm = thread.machine.vm(step.vm)
     if thread.kernel.in_place:
         ret = await convert_files(thread.kernel, t, vm, lo, hi, op.private, op.attempts)
     else:
         ret = await convert(thread.kernel, t, vm, lo, hi, op.private)
     return from_errno(ret)
+
+
+async def guest_converts(thread: Thread, t: Task, vm: Vm, gfn: int, private: bool) -> str:
+    """The guest's hypercall for one page: nothing, or what it came to.
+
+    For a page that it does not have the hypervisor fakes a data abort, so that the host faults it in, and the guest
+    calls again: here a load stands for that.
+    """
+    while True:
+        ret = await vm.arch.guest_convert(t, vm, gfn, private)
+        if ret != ENOENT:
+            return errno_name(ret) if ret else ""
+        outcome, _ = await access(thread, t, gfn, None, None)
+        if outcome != "ok":
+            return outcome
