@@ -1,0 +1,454 @@
+"""Drive the model along a trace.
+
+Every kernel thread is a model task that makes the calls cut from its part of the trace. The events of the trace are
+taken in order; for each, the thread's task runs until it shows an event of its own, and the two must agree. What
+lies between two events of a thread is silent: the model's steps there may be placed anywhere between the two, as the
+kernel's were. Three rules place them:
+
+* a step that changes something (a store, a lock taken or given back) is put off until the thread's next event is
+  due, or until another thread needs its effect (`pull`);
+* a step that reads something is taken at the first moment at which it gives the outcome that the thread's future
+  in the trace requires (`wants`); while it does not, the thread waits and is asked again after each change;
+* nobody is let into a queue: a thread takes a lock when it can have it.
+
+So the follower looks for one placement and does not search all of them. It can reject a possible trace if these rules
+miss the one placement that fits; it never accepts an impossible one, since every event is the model's own.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from typing import TYPE_CHECKING
+
+from ..actors.release import RELEASES
+from ..audit.events import Unlock
+from ..audit.kvm_events import (
+    FilemapGet,
+    FilemapGetRet,
+    FreePage,
+    MmuInvEnd,
+    MmuNotifierStart,
+    TdpFault,
+    Zap,
+    ZapRet,
+)
+from ..engine.engine import Engine
+from ..engine.op import Op
+from .calls import calls_of
+from .frames import Frames
+from .helping import PULL_LIMIT, Helping
+from .initial import initial_pages
+from .lookahead import Lookahead
+from .probes import HINTS, PROBES, Observation
+from .result import FollowResult, Rejection
+from .thread import Rejected, Thread, kind_of
+from .wants import Wants
+from .watch import observe, observers
+from .world import build_world
+
+if TYPE_CHECKING:
+    from ..actors.kernel import Kernel
+    from ..audit.base import Event
+    from ..engine.task import Task
+    from .calls import Call
+    from .trace import Step, Trace
+
+__all__ = ["Attempt"]
+
+#: A thread that takes this many steps without showing an event is stuck in a loop of the model's.
+_SILENT_LIMIT = 20_000
+#: Events inside a write section of mmu_lock.
+_WRITE_LOCKED = frozenset(
+    {"mmu_inv_start", "mmu_inv_end", "zap", "zap_ret", "set_attributes_pre", "set_attributes_post"}
+)
+
+
+class Attempt(Helping):
+    """One attempt to follow a trace with one patch version."""
+
+    def __init__(
+        self,
+        trace: Trace,
+        kernel_class: type[Kernel],
+        release: str | None = None,
+        turned: dict[tuple[str, int], int] | None = None,
+        begin_conversions: bool = True,
+    ) -> None:
+        """Args:
+        turned: faults whose first look-up of the gfn's kind is placed otherwise than by default: 1 at the other end
+            of its window, 2 at its end with the kind that a conversion in progress gives.
+        begin_conversions: a conversion whose start no probe shows may be begun early for the sake of a retry.
+        """
+        self.trace = trace
+        self.begin_conversions = begin_conversions
+        self.turned = turned or {}
+        self.suspect: tuple[str, int] | None = None
+        chosen = release or (trace.release if trace.release in RELEASES else None)
+        self.release = RELEASES[chosen] if chosen else RELEASES[kernel_class.default_release]
+        self.frames = Frames()
+        self.table = observers(self.frames)
+        # A hook that the kernel does not have is shown too, so that a version that calls it is found out.
+        self.probed = trace.probed | trace.absent
+        pages = initial_pages(trace)
+        self.setup = build_world(
+            trace, kernel_class, self.release, {index: page.uptodate for index, page in pages.items()}
+        )
+        for index, page in pages.items():
+            folio = self.setup.gmem.inode.folios[index]
+            self.frames.bind(folio.pfn, page.pfn, index)
+        self.engine = Engine(
+            self,
+            exploring=True,
+            rec=self._record,
+            faults={"need_resched": 1 << 60, "need_resched_idle": 1 << 60},
+        )
+        self.kernel = self.setup.kernel
+        self.patch = kernel_class.name
+        self.matched = 0
+        self.steps = 0
+        self.lock_wanted = False
+        self.position = -1
+        self.outside = 0
+        self.notes: list[str] = []
+        self.threads: dict[str, Thread] = {}
+        self.by_task: dict[Task, Thread] = {}
+        self.waiting: dict[str, list[Thread]] = {}
+        self.locks_shown = {
+            kind_of(step.thread)
+            for step in trace.steps
+            if step.kernel_name in ("down_read", "down_write", "up_read", "up_write")
+        }
+        self.writers = [(s.position, s.thread) for s in trace.steps if s.name in _WRITE_LOCKED]
+        self._make_threads()
+        self.wants = Wants(self)
+
+    def _make_threads(self) -> None:
+        ends = [step.position for step in self.trace.steps if step.name == "mmu_inv_end"]
+        skipped = 0
+        for name in sorted(self.trace.threads):
+            calls, early = calls_of(self.trace, name)
+            skipped += early
+            future = Lookahead(self.trace, name, ends)
+            future.cursor = early
+            thread = Thread(name, future, calls)
+            if any(call.kind in ("fault", "prefault") for call in calls):
+                self.setup.vcpu(name)
+            if any(call.kind == "host_fault" for call in calls):
+                self.setup.mapping(name)
+            thread.task = self.engine.spawn(name, self._body, thread)
+            # Run up to the first trap, which waits for the first call.
+            thread.task.send(None)
+            self.threads[name] = thread
+            self.by_task[thread.task] = thread
+        if skipped:
+            self.notes.append(f"{skipped} events before the first call of their thread were passed over")
+
+    # -- the task of a thread ------------------------------------------------------------------
+
+    async def _body(self, t: Task, thread: Thread) -> None:
+        while thread.calls:
+            await t.point(Op("call", thread.name))
+            call = thread.call = thread.calls.popleft()
+            t.call += 1
+            await self._make_call(t, thread, call)
+            thread.call = None
+        await t.point(Op("call", thread.name))
+
+    async def _make_call(self, t: Task, thread: Thread, call: Call) -> None:
+        kernel, setup = self.kernel, self.setup
+        kind, args = call.kind, call.args
+        if kind == "fault":
+            await kernel.handle_ept_violation(t, setup.vcpu(thread.name), args[0], None)
+        elif kind == "prefault":
+            await kernel.kvm_arch_vcpu_pre_fault_memory(t, setup.vcpu(thread.name), args[0] << 12, 4096)
+        elif kind == "fallocate":
+            punch, start, end = args
+            await kernel.kvm_gmem_fallocate(t, setup.gmem, start << 12, (end - start) << 12, bool(punch))
+        elif kind == "host_fault":
+            await kernel.host_fault(t, setup.mapping(thread.name), args[0])
+        elif kind == "discard":
+            mapping = setup.mapping(thread.name)
+            await kernel.madvise_dontneed(t, mapping, 0, mapping.pages)
+        else:
+            start, end, private = args
+            await kernel.kvm_vm_set_mem_attributes(t, setup.vm, start, end, bool(private))
+
+    def _record(self, task: Task, event: Event) -> None:
+        cls = event.__class__
+        if cls is FreePage:
+            self.frames.release(event.pfn)  # type: ignore[attr-defined]
+            return
+        thread = self.by_task[task]
+        if cls is TdpFault:
+            thread.gfn = event.gfn  # type: ignore[attr-defined]
+            thread.ranges = 0
+        elif cls is FilemapGet:
+            thread.looking = True
+        elif cls is FilemapGetRet:
+            thread.looking = False
+            thread.waits_for_folios = thread.truncating
+        elif cls is Unlock and thread.looking:
+            # __filemap_get_folio gives up a folio that was truncated meanwhile; its folio_unlock is inlined, both
+            # are in mm/filemap.c, so no probe sees it.
+            return
+        elif cls is Zap:
+            thread.zapping = True
+        elif cls is ZapRet:
+            thread.zapping = False
+        elif cls is MmuNotifierStart:
+            thread.notifying = True
+        elif cls is MmuInvEnd:
+            thread.notifying = False
+        found = observe(self.table, self.probed, event)
+        if found is None:
+            return
+        if found.name in ("down_read", "down_write", "up_read", "up_write"):
+            if kind_of(task.name) not in self.locks_shown:
+                return
+        elif found.name in ("mmu_inv_start", "tlb_flush") and self._inlined(thread, found.name):
+            return
+        elif found.name == "truncate":
+            thread.truncating = True
+            thread.waits_for_folios = False
+        thread.shown.append(found)
+
+    @staticmethod
+    def _inlined(thread: Thread, name: str) -> bool:
+        """Whether a step is invisible because caller and callee share a file and the compiler merged them.
+
+        kvm_handle_gfn_range and kvm_handle_hva_range, kvm_mmu_invalidate_begin and kvm_flush_remote_tlbs are all in
+        virt/kvm/kvm_main.c: a conversion shows neither its start nor its final flush (traces README §3), an MMU
+        notifier not its flush. Flushes inside the zap come from another file and do show.
+        """
+        converting = thread.call is not None and thread.call.kind == "set_attributes"
+        if name == "mmu_inv_start":
+            return converting
+        return (converting or thread.notifying) and not thread.zapping
+
+    # -- strategy: choices that the trace decides ----------------------------------------------
+
+    def begin(self, engine: Engine) -> bool:
+        return True
+
+    def pick(self, runnable: list[Task], current: Task | None) -> int:
+        return 0
+
+    def draw(self, task: Task, label: str, bound: int) -> int:
+        """Answers that only the thread's future knows; everything else is dull."""
+        future = self.by_task[task].future
+        if label == "need_resched":
+            return int(future.name_is_next("tlb_flush") and not self._flush_is_last(future))
+        if label == "need_resched_idle":
+            # A break that flushes nothing shows in no event; it happens if somebody else must have had the lock.
+            return int(self.lock_wanted)
+        if label == "spte.accessed":
+            step = future.next_event()
+            known = {5: 1, 1: 2}
+            return known.get(step.observation.a, 0) if step is not None and step.name == "map_ret" else 0  # type: ignore[arg-type]
+        return 0
+
+    @staticmethod
+    def _flush_is_last(future: Lookahead) -> bool:
+        """Whether the next flush is the one after the zap, not one inside it."""
+        for step in future.steps[future.cursor :]:
+            if step.name == "zap_ret":
+                return False
+            if step.name != "tlb_flush":
+                return True
+        return True
+
+    # -- the walk ------------------------------------------------------------------------------
+
+    def run(self) -> FollowResult:
+        """Follow the whole trace, or up to the first event that the model cannot take."""
+        began = time.perf_counter()
+        rejection: Rejection | None = None
+        for step in self.trace.steps:
+            thread = self.threads[step.thread]
+            if step.number < thread.future.cursor and not thread.started:
+                continue
+            try:
+                self._take(thread, step)
+            except Rejected as error:
+                event = f"{step.kernel_name}: {step.observation}"
+                rejection = Rejection(step.position, step.line, event, str(error), step.thread)
+                self.suspect = error.fault
+                break
+        for thread in self.threads.values():
+            thread.task.handle.close()
+        if self.outside:
+            self.notes.append(f"{self.outside} events outside any modelled call were passed over")
+        unobserved = tuple(sorted(set(PROBES.values()) - self.probed))
+        return FollowResult(
+            trace=self.trace.path,
+            patch=self.patch,
+            release=self.release.name,
+            accepted=rejection is None,
+            events=self.trace.events,
+            matched=self.matched,
+            steps=self.steps,
+            rejected_at=rejection,
+            left_out=self.trace.ignored,
+            unobserved=unobserved,
+            probes_from=self.trace.probes_from,
+            notes=tuple(self.notes),
+            seconds=time.perf_counter() - began,
+        )
+
+    def _take(self, thread: Thread, step: Step) -> None:
+        observation = step.observation
+        if step.name in HINTS:
+            self._heed(thread, step)
+            return
+        if not self._in_call(thread, step):
+            thread.future.cursor = step.number + 1
+            self.outside += 1
+            return
+        if observation.name == "folio_unlock":
+            index = self.frames.index_of(observation.a)  # type: ignore[arg-type]
+            if index is None:
+                thread.future.cursor = step.number + 1
+                return
+            observation = Observation("folio_unlock", index)
+        thread.started = True
+        self.position = step.position
+        thread.future.cursor = max(thread.future.cursor, step.number)
+        self._skip_hints(thread, step)
+        if not thread.shown:
+            self._advance(thread, step)
+        shown = thread.shown.popleft()
+        self._compare(thread, shown, observation)
+        thread.future.cursor = step.number + 1
+        self.matched += 1
+        self._eager(thread)
+
+    @staticmethod
+    def _in_call(thread: Thread, step: Step) -> bool:
+        """Whether the event belongs to a call; teardown and the like are none of ours."""
+        if thread.call is not None and thread.call.first <= step.number <= thread.call.last:
+            return True
+        return any(call.first <= step.number <= call.last for call in list(thread.calls)[:2])
+
+    def _heed(self, thread: Thread, step: Step) -> None:
+        """The thread goes to sleep on a folio lock: by now it has found the folio, and somebody else has it locked."""
+        task = thread.task
+        if thread.call is None or thread.shown or step.number < thread.future.cursor:
+            return
+        self.position = step.position
+        thread.future.cursor = step.number
+        if not self.wants.ready(thread, task.pending)[0]:
+            self.pull(thread)
+        self._eager(thread)
+        thread.future.cursor = step.number + 1
+
+    def _skip_hints(self, thread: Thread, step: Step) -> None:
+        future = thread.future
+        while future.cursor < step.number:
+            future.cursor += 1
+
+    def _compare(self, thread: Thread, shown: Observation, seen: Observation) -> None:
+        if shown.name != seen.name:
+            raise Rejected(f"here the model's {thread.name} does {shown}")
+        if shown.name in ("filemap_add", "page_cache_add"):
+            self._bind(thread, shown, seen)
+            return
+        for ours, theirs in zip(shown[1:], seen[1:], strict=True):
+            if ours is not None and theirs is not None and ours != theirs:
+                raise Rejected(f"here the model's {thread.name} does {shown}")
+
+    def _bind(self, thread: Thread, shown: Observation, seen: Observation) -> None:
+        if shown.a != seen.a:
+            raise Rejected(f"here the model's {thread.name} does {shown}")
+        if shown.b is not None or not isinstance(seen.b, int):
+            if shown.b != seen.b:
+                raise Rejected(f"here the model's {thread.name} inserts frame {shown.b:#x}")
+            return
+        # The insertion itself fixes the number: filemap_add may be of a frame that loses the race.
+        if seen.name == "page_cache_add" or "page_cache_add" not in self.probed:
+            folio = self.setup.gmem.inode.folios.get(int(seen.a))  # type: ignore[arg-type]
+            if folio is None:
+                raise Rejected(f"index {seen.a} is not in the model's page cache here")
+            problem = self.frames.bind(folio.pfn, seen.b, int(seen.a))  # type: ignore[arg-type]
+            if problem and self._let_go(seen.b):
+                problem = self.frames.bind(folio.pfn, seen.b, int(seen.a))  # type: ignore[arg-type]
+            if problem:
+                raise Rejected(problem)
+            self._translate(thread, folio.pfn, seen.b)
+
+    def _let_go(self, real: int) -> bool:
+        """Take silent steps until the frame is free: somebody's last reference has not been dropped yet."""
+        for other in self.threads.values():
+            for _ in range(PULL_LIMIT):
+                if self.frames.index_of(real) is None:
+                    return True
+                if not self._may_move(other):
+                    break
+                self.step(other)
+        return self.frames.index_of(real) is None
+
+    @staticmethod
+    def _translate(thread: Thread, model: int, real: int) -> None:
+        """Observations made before the frame had its number carry the model's; give them the trace's."""
+        thread.shown = deque(
+            Observation(
+                o.name, *(real if value == model and o.name != "get_pfn" else value for value in o[1:])
+            )
+            for o in thread.shown
+        )
+
+    def _advance(self, thread: Thread, step: Step) -> None:
+        """Run the thread's task until it shows something; other threads give way where it needs them to."""
+        for _ in range(_SILENT_LIMIT):
+            self._run(thread, step)
+            if thread.shown:
+                return
+        raise Rejected(f"the model's {thread.name} shows nothing in {_SILENT_LIMIT} steps")
+
+    def _run(self, thread: Thread, step: Step) -> None:
+        task = thread.task
+        if task.done:
+            raise Rejected(f"the model's {thread.name} has nothing left to do here")
+        if task.pending.kind == "call" and not thread.calls:
+            raise Rejected(f"no call of {thread.name} that could show {step.observation}")
+        ready, why = self.wants.ready(thread, task.pending)
+        if not ready:
+            if self.pull(thread):
+                return
+            if not self.wants.soft(thread, task.pending):
+                raise Rejected(f"the model's {thread.name} {why}", self.wants.suspect(thread, why))
+        self.step(thread)
+
+    def step(self, thread: Thread) -> None:
+        task = thread.task
+        op = task.pending
+        self.wants.before(thread, op)
+        self.steps += 1
+        try:
+            task.send(None)
+        except StopIteration as stop:
+            self.engine.finish(task, stop.value)
+        if op.mode == "w":
+            waiting = self.waiting.pop(op.obj, None)
+            if waiting:
+                for other in waiting:
+                    if other is not thread:
+                        self._eager(other)
+
+    def _eager(self, thread: Thread) -> None:
+        """Take the thread's reads that already have the outcome they need."""
+        for _ in range(_SILENT_LIMIT):
+            task = thread.task
+            if thread.shown or task.done:
+                return
+            op = task.pending
+            verdict = self.wants.eager(thread, op)
+            if verdict is None:
+                for obj in self.wants.depends_on(op):
+                    waiting = self.waiting.setdefault(obj, [])
+                    if thread not in waiting:
+                        waiting.append(thread)
+                return
+            if not verdict:
+                return
+            self.step(thread)

@@ -1,0 +1,149 @@
+"""Steps that no probe shows, taken by other threads so that one thread's next step comes out as it must."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from bisect import bisect_right
+from typing import TYPE_CHECKING
+
+from .thread import next_position
+
+if TYPE_CHECKING:
+    from ..engine.op import Op
+    from .thread import Thread
+    from .wants import Wants
+    from .world import Setup
+
+__all__ = ["PULL_LIMIT", "Helping"]
+
+#: Rounds of helping before a step is given up.
+PULL_LIMIT = 256
+
+
+class Helping:
+    """What `Attempt` does with everybody but the thread whose event is due."""
+
+    setup: Setup
+    wants: Wants
+    threads: dict[str, Thread]
+    begin_conversions: bool
+    lock_wanted: bool
+    probed: frozenset[str]
+    position: int
+    writers: list[tuple[int, str]]
+
+    @abstractmethod
+    def step(self, thread: Thread) -> None:
+        """Take one step of the thread's task."""
+
+    def pull(self, thread: Thread) -> bool:
+        """Take silent steps of other threads until `thread`'s next step has the outcome it needs."""
+        op = thread.task.pending
+        self.lock_wanted = op.kind == "acquire" and op.obj == self.setup.vm.mmu_lock.label
+        try:
+            return self._pull_for(thread, op)
+        finally:
+            self.lock_wanted = False
+
+    def _pull_for(self, thread: Thread, op: Op) -> bool:
+        for _ in range(PULL_LIMIT):
+            moved = False
+            for other in self._helpers(thread):
+                while self._may_move(other):
+                    pending = other.task.pending
+                    if (
+                        pending.kind == "acquire"
+                        and pending.obj != op.obj
+                        and not op.obj.endswith(".mapcount")
+                    ):
+                        # Taking another lock for somebody's sake would keep it from those who had it first.
+                        break
+                    self.step(other)
+                    moved = True
+                    # The step may have let `thread` itself go on (see `_eager`); then the question is another one.
+                    if thread.task.pending is not op or self.wants.ready(thread, op)[0]:
+                        return True
+                    if op.kind != "acquire" and other.task.pending.obj != op.obj:
+                        break
+            if not moved:
+                return self._begin_conversion(thread, op)
+        return False
+
+    def _begin_conversion(self, thread: Thread, op: Op) -> bool:
+        """Let a conversion begin whose start no probe shows, if a retry must have met it."""
+        if op.obj != self.setup.vm.load_seq.obj or not self.begin_conversions:
+            return False
+        for other in self.threads.values():
+            if (
+                other.call is None
+                and self._converts_unseen(other)
+                and not other.shown
+                and not other.task.done
+            ):
+                self.step(other)
+            while other.call is not None and other.call.kind == "set_attributes" and self._may_move(other):
+                self.step(other)
+                if thread.task.pending is not op or self.wants.ready(thread, op)[0]:
+                    return True
+        return False
+
+    def _lock_is_taken_before(self, other: Thread) -> bool:
+        """Whether somebody else shows that it has mmu_lock for writing before `other` shows anything."""
+        due = next_position(other)
+        first = bisect_right(self.writers, (self.position, "~"))
+        return any(name != other.name for position, name in self.writers[first:] if position < due)
+
+    def _converts_unseen(self, other: Thread) -> bool:
+        """Whether the thread's next call is a conversion whose entry no probe shows."""
+        seen = "set_attributes" in self.probed
+        return not seen and bool(other.calls) and other.calls[0].kind == "set_attributes"
+
+    def _helpers(self, thread: Thread) -> list[Thread]:
+        """Threads whose silent steps may help: the holders of a lock, or else whoever is about to change the object."""
+        op = thread.task.pending
+        if op.kind == "acquire":
+            holders = self.wants.holders(thread, op)
+            return [other for other in self.threads.values() if other.task in holders and not other.shown]
+        near, far = [], []
+        for other in self.threads.values():
+            if other is thread or other.shown or other.task.done:
+                continue
+            pending = other.task.pending
+            if pending.obj == op.obj:
+                if pending.lo < op.hi and op.lo < pending.hi:
+                    near.append(other)
+            elif pending.kind != "acquire" and (other.call is not None or self._discards_next(other)):
+                far.append(other)
+        near.sort(key=next_position)
+        if op.obj.endswith(".mapcount"):
+            if thread.future.name_is_next("down_read"):
+                return [other for other in self.threads.values() if self._maps(other, op.lo)]
+            return [other for other in self.threads.values() if other is not thread and self._discards(other)]
+        return near + far
+
+    @staticmethod
+    def _maps(other: Thread, index: int) -> bool:
+        """Whether the thread is in a host fault on `index` and about to map it."""
+        call = other.call
+        return call is not None and not other.shown and call.kind == "host_fault" and call.args[0] == index
+
+    def _discards(self, other: Thread) -> bool:
+        """Whether the thread is dropping its page-table entries, or may begin to."""
+        if other.shown or other.task.done:
+            return False
+        call = other.call
+        if call is None or other.future.cursor > call.last >= call.first:
+            return self._discards_next(other)
+        return call.kind == "discard"
+
+    @staticmethod
+    def _discards_next(other: Thread) -> bool:
+        return other.started and bool(other.calls) and other.calls[0].kind == "discard"
+
+    def _may_move(self, other: Thread) -> bool:
+        if other.shown or other.task.done:
+            return False
+        op = other.task.pending
+        if op.kind == "call" and not self._discards_next(other):
+            return False
+        return self.wants.ready(other, op)[0]

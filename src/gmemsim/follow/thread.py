@@ -1,0 +1,69 @@
+"""A thread of the trace, and the task that stands for it."""
+
+from __future__ import annotations
+
+from collections import deque
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from ..engine.task import Task
+    from .calls import Call
+    from .lookahead import Lookahead
+    from .probes import Observation
+
+__all__ = ["Rejected", "Thread", "kind_of", "next_position"]
+
+
+class Thread:
+    """One thread of the trace and the task that stands for it.
+
+    Attributes:
+        shown: observations that the task produced and the trace has not reached yet.
+        waits_for_folios: the truncation is past its edges, in the pass that waits for busy folios.
+        gfn, snapshot, ranges, private: state of the fault in progress, for the wants.
+        call: the call that the task makes, or None between two calls.
+    """
+
+    __slots__ = (
+        "call", "calls", "future", "gfn", "looking", "name", "notifying", "private", "ranges", "shown", "snapshot",
+        "started", "task", "truncating",
+        "waits_for_folios", "zapping",
+    )  # fmt: skip
+
+    def __init__(self, name: str, future: Lookahead, calls: list[Call]) -> None:
+        self.name = name
+        self.future = future
+        self.calls = deque(calls)
+        self.call: Call | None = None
+        self.shown: deque[Observation] = deque()
+        self.gfn = -1
+        self.snapshot = 0
+        self.ranges = 0
+        self.private: bool | None = None
+        self.truncating = False
+        self.waits_for_folios = False
+        self.looking = False
+        self.zapping = False
+        self.notifying = False
+        self.task: Task
+        self.started = False
+
+
+class Rejected(Exception):
+    """The model cannot take the event; carries the reason."""
+
+    def __init__(self, reason: str, fault: tuple[str, int] | None = None) -> None:
+        super().__init__(reason)
+        #: The fault (thread, number of its first step) whose kind may have been read at the wrong end of its window.
+        self.fault = fault
+
+
+def next_position(thread: Thread) -> int:
+    """Where the thread shows something next; of two that can help, the one that is due first did it first."""
+    step = thread.future.next_event()
+    return 1 << 60 if step is None else step.position
+
+
+def kind_of(thread: str) -> str:
+    """`vcpu1-451` is a `vcpu`."""
+    return thread.rpartition("-")[0].rstrip("0123456789")
