@@ -231,7 +231,11 @@ class PageHistories:
         if isinstance(op, _CONVERSIONS):
             both = getattr(self.session.patch, "convert_filter", None) is InplaceV8.convert_filter
             spares = not (both and place.vm.arch.mirror_root)
-            return convert(op.private, good, keyed=keyed, spares=spares, whole=len(place.vm.slots) == 1)
+            effect = convert(op.private, good, keyed=keyed, spares=spares, whole=len(place.vm.slots) == 1)
+            if isinstance(op, ops.Hypercall) and place.vm.arch.guest_converts:
+                # Its hypercall has the page faulted in first.
+                return lambda page: [after for before in maybe(page) for after in effect(before)]
+            return effect
         if isinstance(op, ops.Accept):
             return forgets(maybe)
         if isinstance(op, (ops.Prefault, ops.Pin)):
