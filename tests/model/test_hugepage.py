@@ -1,4 +1,4 @@
-"""2 MiB folios: pool, clearing, split and merge, holes."""
+"""Huge folios: pool, clearing, split and merge, holes."""
 
 from __future__ import annotations
 
@@ -12,7 +12,8 @@ from gmemsim.engine import bare
 from gmemsim.engine.engine import Engine
 from gmemsim.engine.errors import Deadlock
 from gmemsim.engine.strategy import RandomStrategy
-from gmemsim.patches.hugepage import Hugepage, HugepageMutex
+from gmemsim.patches.hugepage import Hugepage
+from gmemsim.patches.hugepage_mutex import HugepageMutex
 
 from .inplace_rig import InplaceRig
 from .rig import PAGE
@@ -21,13 +22,16 @@ if TYPE_CHECKING:
     from gmemsim.engine.task import Task
 
 HUGE = 512
+GIB = 1 << 18
 
 
 class HugeRig(InplaceRig):
     """Two huge pages, private, mapped by the host."""
 
+    order = 9
+
     def add_vm(self, *args: Any, **options: Any) -> Any:
-        self.flags = frozenset({*self.flags, "HUGETLB", "HUGETLB_2M"})
+        self.flags = frozenset({*self.flags, "HUGETLB", {9: "HUGETLB_2M", 18: "HUGETLB_1G"}[self.order]})
         return super().add_vm(*args, **options)
 
     @property
@@ -40,13 +44,21 @@ class HugeRig(InplaceRig):
         return self.huge.subpools["gmem0"].used
 
     def orders(self) -> dict[int, int]:
-        return {order: sum(f.order == order for f in self.inode.folios.values()) for order in (0, 9)}
+        cache = self.huge.huge_cache(self.inode)
+        assert cache is not None
+        return {0: 0, self.order: 0, **cache.orders()}
 
     def poke(self, page: int, write: bool = True) -> None:
         self.call(lambda t: self.access(t, 0, 0, page, write))
 
     def punch(self, start: int, end: int) -> Any:
         return self.call(lambda t: self.kernel.kvm_gmem_punch_hole(t, self.inode, start, end))
+
+
+class GibRig(HugeRig):
+    """The same with pages of 1 GiB."""
+
+    order = 18
 
 
 def rig(kernel: type[Hugepage] = Hugepage, kind: str = "private") -> HugeRig:
@@ -61,6 +73,12 @@ def rig(kernel: type[Hugepage] = Hugepage, kind: str = "private") -> HugeRig:
         (1, {"HUGETLB"}, EINVAL),
         (HUGE, {"HUGETLB_2M"}, EINVAL),
         (HUGE * ((1 << 20) - 1), {"HUGETLB"}, ENOMEM),
+        (GIB, {"HUGETLB", "HUGETLB_1G"}, None),
+        (GIB + HUGE, {"HUGETLB", "HUGETLB_1G"}, EINVAL),
+        (GIB * (1 << 11), {"HUGETLB", "HUGETLB_1G"}, None),
+        (GIB * ((1 << 11) + 1), {"HUGETLB", "HUGETLB_1G"}, ENOMEM),
+        (GIB, {"HUGETLB", "HUGETLB_1G", "HUGETLB_2M"}, EINVAL),
+        (GIB, {"HUGETLB_1G"}, EINVAL),
         (1, set(), None),
     ],
 )
@@ -217,3 +235,57 @@ def test_two_who_allocate_in_one_shared_huge_page(patch: type[Hugepage], hangs: 
             assert machine.orders() == {0: HUGE, 9: 0}
             assert machine.used == 1
     assert (found > 0) == hangs
+
+
+def test_a_gibibyte_is_split_for_one_page_and_merged_again() -> None:
+    """262,144 small folios, of which only those that somebody looked at are objects; contents survive both ways."""
+    machine = GibRig(Hugepage, "private", pages=2 * GIB)
+    machine.poke(7)
+    assert machine.orders() == {0: 0, 18: 1}
+    assert machine.to(False, GIB - 1, GIB).ret == 0
+    assert machine.orders() == {0: GIB, 18: 0}
+    assert len(machine.inode.folios) == 0
+    assert machine.call(machine.host(GIB - 1, data("host"))) == data("host")
+    assert len(machine.inode.folios) == 1
+    assert machine.to(True, GIB - 1, GIB).ret == 0
+    assert machine.orders() == {0: 0, 18: 1}
+    (folio,) = machine.inode.folios.values()
+    assert folio.uptodate
+    assert machine.memory.read(folio.pfn + 7) == data("guest")
+    assert machine.memory.read(folio.pfn + GIB - 1) == data("host")
+    assert machine.memory.huge.pieces <= 5
+    assert machine.punch(0, GIB) == 0
+    assert machine.used == 0
+    assert machine.memory.in_use == 0
+
+
+def test_a_pin_in_a_split_gibibyte() -> None:
+    """The reference check passes untouched pages as ranges and stops at the pinned one."""
+    machine = GibRig(Hugepage, "private", pages=GIB)
+    assert machine.to(False).ret == 0
+    folio = machine.call(lambda t: machine.kernel.pin_user_page(t, machine.mappings[0], 100))
+    assert machine.to(True) == (EAGAIN, 100)
+    machine.call(lambda t: machine.kernel.unpin_user_page(t, machine.inode, folio))
+    assert machine.to(True).ret == 0
+    assert machine.orders() == {0: 0, 18: 1}
+
+
+def test_allocation_goes_from_folio_to_folio() -> None:
+    """fallocate over 2 GiB takes two huge pages, and a split one is not looked at page by page."""
+    machine = GibRig(Hugepage, "private", pages=2 * GIB)
+    assert machine.to(False, 5, 6).ret == 0
+    assert machine.call(lambda t: machine.kernel.kvm_gmem_allocate(t, machine.inode, 0, 2 * GIB)) == 0
+    assert machine.orders() == {0: GIB, 18: 1}
+    assert len(machine.inode.folios) <= 2
+
+
+def test_a_split_file_that_goes_away_gives_its_pages_back() -> None:
+    """The inode's truncation queues pages of a split folio; the worker gives the huge page back when all came."""
+    machine = GibRig(Hugepage, "private", pages=2 * GIB)
+    machine.poke(GIB + 3)
+    assert machine.to(False, 5, 6).ret == 0
+    assert machine.call(machine.host(5)) == ZERO
+    pool = machine.huge.subpools["gmem0"]
+    machine.call(lambda t: machine.kernel.evict_inode(t, machine.inode, machine.vm))
+    assert (pool.used, pool.stash, machine.memory.in_use) == (0, {}, 0)
+    assert not machine.huge.huge_frames

@@ -6,7 +6,7 @@ its own, since patch versions differ in single ones.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
 from ..audit.inplace_events import (
     GmemSetAttributes,
@@ -22,11 +22,16 @@ from .gmem_attributes import GmemAttributes
 from .lru import LRU, LruBatches
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Coroutine
+
     from ..engine.task import Task
     from .folio import Folio
-    from .inode import GmemFile, GmemInode
+    from .inode import GmemFile, GmemInode, HostMapping
 
-__all__ = ["Converted", "GmemConversion"]
+__all__ = ["Converted", "Drains", "GmemConversion"]
+
+#: Drains of LRU batches that the reference check has not done yet.
+Drains: TypeAlias = "list[Callable[[Task], Coroutine[Any, Any, None]]]"
 
 
 class Converted(NamedTuple):
@@ -130,7 +135,7 @@ class GmemConversion(GmemAttributes, LruBatches):
             await self.mmu_notifier_invalidate_start(t, mapping, low, high)
             if t.traps:
                 await t.point(Op("rmw", mapping.label, low, high))
-            for index in sorted(i for i in mapping.mapped if low <= i < high):
+            for index in self.mapped_in(mapping, low, high):
                 folio = mapping.mapped.pop(index)
                 if t.traps:
                     t.changed(inode.mapcount_label, index, index + 1)
@@ -139,6 +144,13 @@ class GmemConversion(GmemAttributes, LruBatches):
             await self.mmu_notifier_invalidate_end(t, mapping, low, high)
         await inode.i_mmap_rwsem.up_read(t)
 
+    def mapped_in(self, mapping: HostMapping, start: int, end: int) -> list[int]:
+        """Present host entries of [start, end), in order, at a cost bounded by the smaller of range and table."""
+        mapped = mapping.mapped
+        if end - start <= len(mapped):
+            return [index for index in range(start, end) if index in mapped]
+        return sorted(index for index in mapped if start <= index < end)
+
     async def kvm_gmem_outside_reference(
         self, t: Task, inode: GmemInode, start: int, end: int
     ) -> Folio | None:
@@ -146,22 +158,26 @@ class GmemConversion(GmemAttributes, LruBatches):
 
         Batches on the way to an LRU list are drained when a count differs: this CPU's, then all, once a call.
         """
-        drains = [self.lru_add_drain, self.lru_add_drain_all]
+        drains: Drains = [self.lru_add_drain, self.lru_add_drain_all]
         for index in self.present(t, inode, start, end):
             folio = inode.folios.get(index)
-            if folio is None:
-                continue
-            if t.traps:
-                await t.point(Op("rmw", inode.ref_label, folio.index, folio.index + 1))
-            folio.ref += 1
-            used = await self.folio_is_used(t, inode, folio)
-            while used == "references" and drains:
-                await drains.pop(0)(t)
-                used = await self.folio_is_used(t, inode, folio)
-            await self.folio_put(t, inode, folio)
-            if used:
+            if folio is not None and await self.folio_has_outside_reference(t, inode, folio, drains):
                 return folio
         return None
+
+    async def folio_has_outside_reference(
+        self, t: Task, inode: GmemInode, folio: Folio, drains: Drains
+    ) -> bool:
+        """One folio of the check; `drains` are those that were not done yet."""
+        if t.traps:
+            await t.point(Op("rmw", inode.ref_label, folio.index, folio.index + 1))
+        folio.ref += 1
+        used = await self.folio_is_used(t, inode, folio)
+        while used == "references" and drains:
+            await drains.pop(0)(t)
+            used = await self.folio_is_used(t, inode, folio)
+        await self.folio_put(t, inode, folio)
+        return bool(used)
 
     def present(self, t: Task, inode: GmemInode, start: int, end: int) -> list[int]:
         """Indices of the range that have a folio; none comes or goes while the exclusive lock is held."""
@@ -196,22 +212,30 @@ class GmemConversion(GmemAttributes, LruBatches):
         """Hand every present folio of the range, clipped to it, to the arch; references only, no folio lock."""
         if not self.gmem_prepare:
             return
-        rec = t.rec
         for index in self.present(t, inode, start, end):
             folio = inode.folios.get(index)
-            if folio is None:
-                continue
-            if t.traps:
-                await t.point(Op("rmw", inode.ref_label, folio.index, folio.index + 1))
-            folio.ref += 1
-            low, high = max(start, folio.index), min(end, folio.index + folio.pages)
-            pfn = folio.pfn + low - folio.index
-            if rec is not None:
-                rec(t, MakeShared(pfn, high - low))
-            await self.kvm_gmem_arch_make_shared(t, inode, pfn, high - low)
-            if rec is not None:
-                rec(t, MakeSharedRet())
-            await self.folio_put(t, inode, folio)
+            if folio is not None:
+                await self.kvm_gmem_make_folio_shared(t, inode, folio, start, end)
+
+    async def kvm_gmem_make_folio_shared(
+        self, t: Task, inode: GmemInode, folio: Folio, start: int, end: int
+    ) -> None:
+        """One folio of the walk, as far as it lies in the range."""
+        if t.traps:
+            await t.point(Op("rmw", inode.ref_label, folio.index, folio.index + 1))
+        folio.ref += 1
+        low, high = max(start, folio.index), min(end, folio.index + folio.pages)
+        await self.kvm_gmem_make_pages_shared(t, inode, folio.pfn + low - folio.index, high - low)
+        await self.folio_put(t, inode, folio)
+
+    async def kvm_gmem_make_pages_shared(self, t: Task, inode: GmemInode, pfn: int, pages: int) -> None:
+        """The hook, and what the log says of it."""
+        rec = t.rec
+        if rec is not None:
+            rec(t, MakeShared(pfn, pages))
+        await self.kvm_gmem_arch_make_shared(t, inode, pfn, pages)
+        if rec is not None:
+            rec(t, MakeSharedRet())
 
     async def kvm_gmem_arch_make_shared(self, t: Task, inode: GmemInode, pfn: int, pages: int) -> None:
         """`kvm_arch_gmem_make_shared`."""

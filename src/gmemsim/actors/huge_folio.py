@@ -2,58 +2,70 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
-from ..arch.memory import FRAMES, FREE_LIST
 from ..arch.spin import SpinWait
-from ..audit.kvm_events import FreePage, PageCacheAdd, PageCacheDelete
+from ..audit.huge_events import HugeMerge, HugeSplit
+from ..audit.kvm_events import Clear
 from ..engine.op import Op
 from .errno import ENOMEM
 from .folio import Folio
-from .gmem_folio import GmemFolios
-from .huge_pool import HUGE_ORDER, Subpool
+from .huge_cache import Gap, HugeCache, Split
+from .huge_pool import ORDER_1G, ORDER_2M
+from .huge_put import HugePuts
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from ..engine.task import Task
     from .inode import GmemInode
 
 __all__ = ["HugeFolios"]
 
-_PAGES = 1 << HUGE_ORDER
 
+class HugeFolios(HugePuts):
+    """Structure of a huge range: one folio, or its pieces.
 
-class HugeFolios(GmemFolios):
-    """Structure of a huge range: one folio, or its 4 KiB pages."""
+    Attributes:
+        split_to: order of the pieces that a folio of an order is split into: 1 GiB -> 4 KiB at once (§4.15).
+    """
+
+    split_to: ClassVar[dict[int, int]] = {ORDER_1G: 0, ORDER_2M: 0}
 
     def __init__(self, *args: Any, **options: Any) -> None:
         super().__init__(*args, **options)
-        #: Subpool of every file with huge folios, by label, and of every huge page in use, by first frame.
-        self.subpools: dict[str, Subpool] = {}
-        self.huge_frames: dict[int, Subpool] = {}
         self.unfrozen = SpinWait("hugetlb.freeze")
 
-    def huge_range(self, index: int) -> tuple[int, int]:
-        """The range of the huge index that `index` lies in."""
-        base = index >> HUGE_ORDER << HUGE_ORDER
-        return base, base + _PAGES
+    @staticmethod
+    def huge_cache(inode: GmemInode) -> HugeCache | None:
+        """The page cache of a file with huge folios; None of any other."""
+        folios = inode.folios
+        return folios if isinstance(folios, HugeCache) else None
 
-    def all_private(self, inode: GmemInode, base: int) -> bool:
-        """Whether no page of the huge range is shared."""
+    @staticmethod
+    def huge_range(cache: HugeCache, index: int) -> tuple[int, int]:
+        """The range of the huge index that `index` lies in."""
+        base = index >> cache.order << cache.order
+        return base, base + (1 << cache.order)
+
+    def all_private(self, inode: GmemInode, base: int, pages: int) -> bool:
+        """Whether no page of the range is shared."""
         assert inode.attributes is not None
-        return inode.attributes.uniform(base, base + _PAGES, True)
+        return inode.attributes.uniform(base, base + pages, True)
 
     async def folio_put(self, t: Task, inode: GmemInode, folio: Folio, count: int = 1) -> None:
         """Who waits to freeze the references looks at them again."""
         await super().folio_put(t, inode, folio, count)
-        if folio.order or folio.pfn >> HUGE_ORDER << HUGE_ORDER in self.huge_frames:
+        if isinstance(inode.folios, HugeCache):
             self.unfrozen.changed(t)
 
-    async def folio_ref_freeze(self, t: Task, inode: GmemInode, folios: list[Folio], held: int = 0) -> None:
+    async def folio_ref_freeze(
+        self, t: Task, inode: GmemInode, folios: Sequence[Folio], held: int, low: int, high: int
+    ) -> None:
         """Spin until the page cache's references and `held` of our own are the only ones; then they can be frozen.
 
         From there to the end of the caller's step nobody else runs, which is what freezing to 0 is for.
         """
-        low, high = folios[0].index, folios[-1].index + folios[-1].pages
         while True:
             if t.traps:
                 await t.point(Op("rmw", inode.ref_label, low, high))
@@ -61,96 +73,153 @@ class HugeFolios(GmemFolios):
                 return
             await self.unfrozen.turn(t, 100)
 
-    async def split_folio(self, t: Task, inode: GmemInode, folio: Folio, held: int = 0) -> int:
-        """4 KiB folios in place of a huge one: 0 or -ENOMEM, with nothing changed then.
+    # -- split -------------------------------------------------------------------------------------
 
-        Can fail at fault points `huge_vmemmap`, `huge_stash` and `huge_insert`. The flag uptodate is inherited.
+    async def split_range(
+        self, t: Task, inode: GmemInode, base: int, *, held: int = 0, sure: bool = False
+    ) -> int:
+        """Split what is at the huge range of `base` so that no shared page is part of a larger folio: 0 or -ENOMEM.
+
         `held` references of the caller go over to nobody: it looks its page up again.
         """
-        if t.fault("huge_vmemmap") or t.fault("huge_stash"):
-            return ENOMEM
-        await self.folio_ref_freeze(t, inode, [folio], held)
-        base, pool = folio.index, self.huge_frames[folio.pfn]
-        if t.traps:
-            await t.point(Op("rmw", inode.label, base, base + _PAGES))
-        # The pages inserted so far, the huge folio back in its place: nobody saw them, the references are frozen.
-        if t.fault("huge_insert"):
-            return ENOMEM
-        rec = t.rec
-        del inode.folios[base]
-        folio.mapping = None
-        if rec is not None:
-            rec(t, PageCacheDelete(base, folio.pfn, folio.order))
-        for page in range(_PAGES):
-            small = Folio(inode, base + page, folio.pfn + page)
-            small.uptodate = folio.uptodate
-            inode.folios[small.index] = small
-            if rec is not None:
-                rec(t, PageCacheAdd(small.index, small.pfn, 0))
-        pool.stash[folio.pfn] = 0
+        cache = self.huge_cache(inode)
+        assert cache is not None
+        assert inode.attributes is not None
+        low, high = self.huge_range(cache, base)
+        for start, end, private in inode.attributes.ranges(low, high):
+            at = start
+            while not private and (piece := cache.next_piece(at, end)) is not None:
+                if isinstance(piece, Gap):
+                    if not piece.split.piece_order:
+                        at = piece.end
+                        continue
+                    piece = cache[max(piece.start, at)]
+                if not piece.order:
+                    at = piece.index + 1
+                    continue
+                ret = await self.split_folio(t, inode, piece, held, sure)
+                held = 0
+                if ret:
+                    return ret
         return 0
 
-    async def merge_folio(self, t: Task, inode: GmemInode, base: int) -> int:
-        """One huge folio in place of its 4 KiB pages, all private: 0 or -ENOMEM (`huge_merge`).
+    async def split_folio(
+        self, t: Task, inode: GmemInode, folio: Folio, held: int = 0, sure: bool = False
+    ) -> int:
+        """Smaller folios in place of a huge one: 0 or -ENOMEM, with nothing changed then.
+
+        Can fail at fault points `huge_vmemmap`, `huge_stash` and `huge_insert`, unless `sure`. The flag uptodate is
+        inherited.
+        """
+        cache = self.huge_cache(inode)
+        assert cache is not None
+        low, high = folio.index, folio.index + folio.pages
+        if not sure and (t.fault("huge_vmemmap") or t.fault("huge_stash")):
+            return ENOMEM
+        await self.folio_ref_freeze(t, inode, [folio], held, low, high)
+        if t.traps:
+            await t.point(Op("rmw", inode.label, low, high))
+        # The pages inserted so far, the huge folio back in its place: nobody saw them, the references are frozen.
+        if not sure and t.fault("huge_insert"):
+            return ENOMEM
+        to = self.split_to[folio.order]
+        await t.spend(self.costs.xarray_lookup * (folio.pages >> to))
+        folio.mapping = None
+        cache.split(folio, to)
+        self.stash_split(folio)
+        if t.rec is not None:
+            t.rec(t, HugeSplit(low, folio.pfn, folio.order, to))
+        return 0
+
+    # -- merge -------------------------------------------------------------------------------------
+
+    async def merge_range(
+        self, t: Task, inode: GmemInode, base: int, *, private: bool = True, sure: bool = False
+    ) -> int:
+        """Merge what can be of the huge range of `base`: 0 or -ENOMEM.
+
+        With `private` only where no page is shared; else all of it, as before a hole.
+        """
+        cache = self.huge_cache(inode)
+        assert cache is not None
+        low, high = self.huge_range(cache, base)
+        split = cache.splits.get((low, cache.order))
+        if split is None:
+            return 0
+        size = 1 << split.piece_order
+        inner = (
+            [at for at in range(low, high, size) if (at, split.piece_order) in cache.splits]
+            if split.piece_order
+            else []
+        )
+        for at in inner:
+            if not private or self.all_private(inode, at, size):
+                ret = await self.merge_folio(t, inode, cache.splits[at, split.piece_order], sure)
+                if ret:
+                    return ret
+        if not private or self.all_private(inode, low, high - low):
+            return await self.merge_folio(t, inode, split, sure)
+        return 0
+
+    async def merge_folio(self, t: Task, inode: GmemInode, split: Split, sure: bool = False) -> int:
+        """One folio in place of a split range: 0 or -ENOMEM (`huge_merge`, unless `sure`).
 
         Pages never cleared are cleared first if others were, since the huge folio has one flag for all of them
-        (our choice: the sources copy flags on split only). A range with a page missing stays split.
+        (our choice: the sources copy flags on split only). A range with a page missing or poisoned stays split.
         """
-        pages = [inode.folios[i] for i in range(base, base + _PAGES) if i in inode.folios]
-        if len(pages) < _PAGES or pages[0].order or any(page.poisoned for page in pages):
+        cache = self.huge_cache(inode)
+        assert cache is not None
+        low, high, pages = split.base, split.end, 1 << split.order
+        folios = cache.folios_in(low, high)
+        if (
+            split.left << split.piece_order != pages
+            or any(folio.poisoned for folio in folios)
+            or any(folio.order != split.piece_order for folio in folios)
+        ):
             return 0
-        if t.fault("huge_merge"):
+        if not sure and t.fault("huge_merge"):
             return ENOMEM
-        await self.folio_ref_freeze(t, inode, pages)
-        uptodate = any(page.uptodate for page in pages)
-        for page in pages:
-            if uptodate and not page.uptodate:
-                await self.kvm_gmem_clear_folio(t, inode, page, 1)
+        await self.folio_ref_freeze(t, inode, folios, 0, low, high)
+        # Somebody may have looked up more pages meanwhile; they let go of them again, or the freeze waited.
+        pieces = cache.pieces(low, high)
+        flags = [(p.split if isinstance(p, Gap) else p).uptodate for p in pieces]
+        if any(flags) and not all(flags):
+            for piece, flag in zip(pieces, flags, strict=True):
+                if not flag:
+                    await self.clear_piece(t, inode, piece)
         if t.traps:
-            await t.point(Op("rmw", inode.label, base, base + _PAGES))
-        rec = t.rec
-        for page in pages:
-            del inode.folios[page.index]
-            page.mapping = None
-            if rec is not None:
-                rec(t, PageCacheDelete(page.index, page.pfn, 0))
-        huge = Folio(inode, base, pages[0].pfn, HUGE_ORDER)
-        huge.uptodate = uptodate
+            await t.point(Op("rmw", inode.label, low, high))
+        huge = Folio(inode, low, split.pfn, split.order)
+        huge.uptodate = any(flags)
         huge.ref = huge.pages
-        inode.folios[base] = huge
-        del self.huge_frames[huge.pfn].stash[huge.pfn]
-        if rec is not None:
-            rec(t, PageCacheAdd(base, huge.pfn, HUGE_ORDER))
+        for folio in cache.merge(split, huge):
+            folio.mapping = None
+        await t.spend(self.costs.xarray_lookup * (pages >> split.piece_order))
+        self.stash_merged(huge)
+        if t.rec is not None:
+            t.rec(t, HugeMerge(low, huge.pfn, huge.order))
         return 0
 
-    def free_page(self, t: Task, folio: Folio) -> None:
-        """The last put: a huge page goes back to its subpool whole, when all of its pages have come back.
+    # -- contents ----------------------------------------------------------------------------------
 
-        Here at the put itself; the kernel queues a split page to a worker, so that its pool lags behind.
-        """
-        first = folio.pfn >> HUGE_ORDER << HUGE_ORDER
-        pool = self.huge_frames.get(first)
-        if pool is None:
-            super().free_page(t, folio)
+    async def kvm_gmem_clear_folio(self, t: Task, inode: GmemInode, folio: Folio, pages: int) -> None:
+        """A huge folio is zeroed as one range."""
+        if not folio.order:
+            await super().kvm_gmem_clear_folio(t, inode, folio, pages)
             return
-        t.changed(FREE_LIST)
-        t.changed(FRAMES, folio.pfn, folio.pfn + folio.pages)
-        arches = [vm.arch for vm in self.world.vms.values()]
-        for pfn in range(folio.pfn, folio.pfn + folio.pages):
-            for arch in arches:
-                flag = arch.page_freed(t, pfn)
-                if flag is not None:
-                    arch.flag(t, flag, pfn)
-                    break
-        if folio.poisoned:
-            self.memory.leak(folio.pfn)
+        await self._clear(t, inode, folio.index, folio.pfn, pages)
+
+    async def clear_piece(self, t: Task, inode: GmemInode, piece: Folio | Gap) -> None:
+        """Zero a folio, or pages that nobody has looked at."""
+        index = piece.start if isinstance(piece, Gap) else piece.index
+        await self._clear(t, inode, index, piece.pfn, piece.pages)
+
+    async def _clear(self, t: Task, inode: GmemInode, index: int, pfn: int, pages: int) -> None:
         if t.rec is not None:
-            t.rec(t, FreePage(folio.pfn))
-        back = pool.stash.get(first, 0) + folio.pages
-        if back < _PAGES:
-            pool.stash[first] = back
-            return
-        pool.stash.pop(first, None)
-        pool.used -= 1
-        del self.huge_frames[first]
-        self.memory.free_huge(first, HUGE_ORDER)
+            t.rec(t, Clear(index, pfn, pages))
+        if t.traps:
+            await t.point(Op("rmw", f"{inode.label}.content", index, index + pages))
+        await t.spend(self.costs.clear_4k * pages)
+        if t.traps:
+            t.saw(inode.users_label)
+        self.inode_vm(inode).arch.clear_range(t, pfn, pages)

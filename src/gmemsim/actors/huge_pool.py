@@ -1,48 +1,45 @@
-"""The HugeTLB side of huge folios: a file's subpool, the stash of split pages, and a page cache that knows both.
-
-Spec §2 F, §4.1 F, §4.15.
-"""
+"""The HugeTLB side of huge folios: sizes, a file's subpool, the stash of split pages (spec §2 F, §4.1 F, §4.15)."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Final
+from typing import Final
 
-if TYPE_CHECKING:
-    from .folio import Folio
+__all__ = ["FLAG_ORDERS", "ORDER_1G", "ORDER_2M", "Subpool", "order_of"]
 
-__all__ = ["HUGE_ORDER", "HugeCache", "Subpool"]
+#: log2 of the 4 KiB pages of a folio.
+ORDER_2M: Final = 9
+ORDER_1G: Final = 18
 
-#: log2 of the 4 KiB pages of a 2 MiB folio.
-HUGE_ORDER: Final = 9
+#: The order that a flag of KVM_CREATE_GUEST_MEMFD asks for; HUGETLB alone means x86's default size.
+FLAG_ORDERS: Final[dict[str, int]] = {"HUGETLB_2M": ORDER_2M, "HUGETLB_1G": ORDER_1G}
+
+
+def order_of(flags: frozenset[str]) -> int:
+    """Order of a file's folios, 0 without huge pages, -1 if the flags contradict each other.
+
+    A size without HUGETLB, or two sizes, are errors (our choice: the sources encode the size in bits of one field,
+    where neither can be written).
+    """
+    sizes = [order for flag, order in FLAG_ORDERS.items() if flag in flags]
+    if "HUGETLB" not in flags:
+        return -1 if sizes else 0
+    return -1 if len(sizes) > 1 else sizes[0] if sizes else ORDER_2M
 
 
 class Subpool:
     """Huge pages that were reserved for one file when it was created.
 
     Attributes:
+        order: log2 of the 4 KiB pages of each.
         size: huge pages reserved.
         used: huge pages taken out of it, those in the page cache and those whose pages are still referenced.
         stash: per split huge page, by its first frame, how many of its 4 KiB pages have come back.
     """
 
-    __slots__ = ("size", "stash", "used")
+    __slots__ = ("order", "size", "stash", "used")
 
-    def __init__(self, size: int) -> None:
+    def __init__(self, order: int, size: int) -> None:
+        self.order = order
         self.size = size
         self.used = 0
         self.stash: dict[int, int] = {}
-
-
-class HugeCache(dict[int, "Folio"]):
-    """Folios by first index: a huge one has one entry, and `get` finds it by every index that it covers.
-
-    Only `get`, which is the page cache's look-up, does so; membership, items and deletion are those of first indices.
-    """
-
-    def get(self, key: int, default: Any = None, /) -> Any:
-        """The folio that covers the index."""
-        found = super().get(key)
-        if found is not None:
-            return found
-        huge = super().get(key >> HUGE_ORDER << HUGE_ORDER)
-        return huge if huge is not None and huge.order else default

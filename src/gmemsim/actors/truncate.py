@@ -79,7 +79,7 @@ class Truncation(PageCache):
                 await self.folio_unlock(t, folio)
             for folio in batch:
                 await self.folio_put(t, inode, folio)
-            index = batch[-1].index + 1
+            index = batch[-1].index + batch[-1].pages
 
     def indices(self, inode: GmemInode, start: int, end: int) -> list[int]:
         """Present indices of [start, end), in order, at a cost bounded by the smaller of range and cache."""
@@ -87,6 +87,11 @@ class Truncation(PageCache):
         if end - start <= len(folios):
             return [index for index in range(start, end) if index in folios]
         return sorted(index for index in folios if start <= index < end)
+
+    def first_index(self, inode: GmemInode, start: int, end: int) -> int | None:
+        """The first of `indices`."""
+        present = self.indices(inode, start, end)
+        return present[0] if present else None
 
     async def find_lock_entries(
         self, t: Task, inode: GmemInode, start: int, end: int
@@ -101,11 +106,11 @@ class Truncation(PageCache):
         while index < end and len(batch) < FOLIO_BATCH:
             if t.traps:
                 await t.point(Op("load", inode.label, index, end, "r"))
-            present = self.indices(inode, index, end)
-            if not present:
+            found = self.first_index(inode, index, end)
+            if found is None:
                 break
-            index = present[0] + 1
-            folio = inode.folios[present[0]]
+            folio = inode.folios[found]
+            index = found + folio.pages
             if t.traps:
                 t.touch(folio.ref_op)
             folio.ref += 1
@@ -115,7 +120,7 @@ class Truncation(PageCache):
                     continue
                 await self.folio_unlock(t, folio)
             await self.folio_put(t, inode, folio)
-        return batch, batch[-1].index + 1 if batch else end
+        return batch, batch[-1].index + batch[-1].pages if batch else end
 
     async def find_get_entries(self, t: Task, inode: GmemInode, start: int, end: int) -> list[Folio]:
         """Up to one batch of folios, referenced."""

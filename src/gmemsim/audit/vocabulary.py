@@ -5,12 +5,12 @@ A new module of events is added to `MODULES`; log reader, reference page and dif
 
 from __future__ import annotations
 
-from . import events, inplace_events, kvm_events
+from . import events, huge_events, inplace_events, kvm_events
 from .base import Event, event_classes
 
 __all__ = ["MODULES", "name_of", "vocabulary"]
 
-MODULES = (events, kvm_events, inplace_events)
+MODULES = (events, kvm_events, inplace_events, huge_events)
 
 
 def vocabulary() -> dict[str, type[Event]]:

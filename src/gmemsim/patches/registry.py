@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from .baseline import Baseline
-from .hugepage import Hugepage, HugepageMutex
+from .hugepage import Hugepage
+from .hugepage_mutex import HugepageMutex
 from .inplace import Inplace, InplaceOff
 from .inplace_content import InplaceContent
 from .inplace_v8 import InplaceV8

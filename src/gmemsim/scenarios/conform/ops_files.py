@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Final
 
 from ...actors.errno import EBADF, EINVAL, EOPNOTSUPP
+from ...actors.huge_pool import order_of
 from ...actors.memslots import KVM_USER_MEM_SLOTS
 from ..units import PAGE
 from .registry import from_errno, op
@@ -56,7 +57,8 @@ async def stat(rig: Rig, t: Task, step: Step) -> Got:
     inode = rig.file(step.args["gmem"]).inode
     facts: dict[str, Any] = {
         "st_size": inode.pages * PAGE,
-        "st_blksize": PAGE,
+        # HugeTLB's superblock has the huge page's size.
+        "st_blksize": PAGE << max(order_of(inode.flags), 0),
         "ino": rig.number(inode),
     }
     return Got("value", None, facts)

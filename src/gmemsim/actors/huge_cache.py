@@ -1,0 +1,243 @@
+"""A page cache that holds huge folios and split ones, at a cost that follows what is looked at.
+
+A split 1 GiB page is 262,144 folios. Almost none of them is ever looked at, and those that are not are all alike: the
+page cache has them, nobody else. A `Split` stands for them; a `Folio` is made when somebody looks one up.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_left, insort
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from ..arch.intervals import Intervals
+from .folio import Folio
+
+if TYPE_CHECKING:
+    from .inode import GmemInode
+
+__all__ = ["Gap", "HugeCache", "Split"]
+
+
+class Split:
+    """A huge range that was split.
+
+    Attributes:
+        base, order, pfn: the huge folio that it was.
+        piece_order: order of the folios that it consists of now.
+        uptodate: flag of those that nobody has looked at, inherited.
+        taken: where there is, or was, a folio of its own.
+        left: folios still in the page cache, looked at or not.
+    """
+
+    __slots__ = ("base", "left", "order", "pfn", "piece_order", "taken", "uptodate")
+
+    def __init__(self, folio: Folio, piece_order: int) -> None:
+        self.base = folio.index
+        self.order = folio.order
+        self.pfn = folio.pfn
+        self.piece_order = piece_order
+        self.uptodate = folio.uptodate
+        self.left = 1 << (folio.order - piece_order)
+        self.taken = Intervals(self.base, self.end, False)
+
+    @property
+    def end(self) -> int:
+        """One past the last index."""
+        return self.base + (1 << self.order)
+
+    def untaken_end(self, start: int, end: int) -> int:
+        """How far the pages that nobody has looked at go from `start`, which is one, at most to `end`."""
+        return self.taken.ranges(start, end)[0][1]
+
+
+class Gap(NamedTuple):
+    """Neighbouring pages of a split range that nobody has looked at."""
+
+    start: int
+    end: int
+    split: Split
+
+    @property
+    def pfn(self) -> int:
+        """First frame."""
+        return self.split.pfn + self.start - self.split.base
+
+    @property
+    def pages(self) -> int:
+        """How many 4 KiB pages."""
+        return self.end - self.start
+
+
+class HugeCache(dict[int, Folio]):
+    """Folios by first index, as far as they are objects: iteration and `len` are of these.
+
+    `get` and `[]` find a folio by every index that it covers, and make the object of a page of a split range; `in` says
+    whether something is there, and makes none.
+    """
+
+    __slots__ = ("_bases", "_inode", "order", "splits")
+
+    def __init__(self, inode: GmemInode, order: int) -> None:
+        super().__init__()
+        self._inode = inode
+        #: log2 of the pages of a huge folio of this file.
+        self.order = order
+        #: Split ranges by base and order.
+        self.splits: dict[tuple[int, int], Split] = {}
+        #: First index of every huge range that has anything, in order.
+        self._bases: list[int] = []
+
+    # -- look-up -----------------------------------------------------------------------------------
+
+    def _find(self, key: int) -> Folio | Split | None:
+        """The folio that covers the index, the split range that it is an untouched page of, or None."""
+        found = super().get(key)
+        if found is not None:
+            return found
+        order = self.order
+        while True:
+            base = key >> order << order
+            folio = super().get(base)
+            if folio is not None and folio.order == order:
+                return folio
+            split = self.splits.get((base, order))
+            if split is None:
+                return None
+            if not split.taken.at(key):
+                return split
+            order = split.piece_order
+            if not order:
+                return None
+
+    def get(self, key: int, default: Any = None, /) -> Any:
+        """The folio that covers the index."""
+        found = self._find(key)
+        if isinstance(found, Split):
+            return self._make(found, key)
+        return default if found is None else found
+
+    def __missing__(self, key: int) -> Folio:
+        found: Folio | None = self.get(key)
+        if found is None:
+            raise KeyError(key)
+        return found
+
+    def __contains__(self, key: object) -> bool:
+        return isinstance(key, int) and self._find(key) is not None
+
+    def __bool__(self) -> bool:
+        return bool(self._bases)
+
+    def _make(self, split: Split, key: int) -> Folio:
+        order = split.piece_order
+        index = key >> order << order
+        folio = Folio(self._inode, index, split.pfn + index - split.base, order)
+        folio.uptodate = split.uptodate
+        folio.ref = folio.pages
+        split.taken.store(index, index + folio.pages, True)
+        super().__setitem__(index, folio)
+        return folio
+
+    # -- change ------------------------------------------------------------------------------------
+
+    def __setitem__(self, index: int, folio: Folio) -> None:
+        if folio.order == self.order:
+            insort(self._bases, index)
+        super().__setitem__(index, folio)
+
+    def __delitem__(self, index: int) -> None:
+        folio = super().__getitem__(index)
+        super().__delitem__(index)
+        self._left(index, folio.order, 1)
+
+    def _left(self, index: int, order: int, count: int) -> None:
+        """`count` folios of `order` at `index` left: a split range of which none remains goes too."""
+        if order == self.order:
+            del self._bases[bisect_left(self._bases, index)]
+            return
+        split = self._around(index, order)
+        split.left -= count
+        if not split.left:
+            del self.splits[split.base, split.order]
+            self._left(split.base, split.order, 1)
+
+    def _around(self, index: int, order: int) -> Split:
+        """The split range that folios of `order` at `index` are pieces of."""
+        return next(
+            split
+            for above in (9, 18)
+            if above > order and (split := self.splits.get((index >> above << above, above))) is not None
+        )
+
+    def split(self, folio: Folio, piece_order: int) -> Split:
+        """Folios of `piece_order` in place of one."""
+        super().__delitem__(folio.index)
+        made = self.splits[folio.index, folio.order] = Split(folio, piece_order)
+        return made
+
+    def merge(self, split: Split, folio: Folio) -> list[Folio]:
+        """One folio in place of a split range of which no page is missing; the folios that were objects."""
+        gone = [piece for piece in self.pieces(split.base, split.end) if isinstance(piece, Folio)]
+        for piece in gone:
+            super().__delitem__(piece.index)
+        del self.splits[split.base, split.order]
+        for base in range(split.base, split.end, 1 << split.piece_order) if split.piece_order else ():
+            self.splits.pop((base, split.piece_order), None)
+        super().__setitem__(split.base, folio)
+        return gone
+
+    def drop(self, gap: Gap) -> None:
+        """Untouched pages leave the page cache."""
+        gap.split.taken.store(gap.start, gap.end, True)
+        order = gap.split.piece_order
+        self._left(gap.start, order, gap.pages >> order)
+
+    # -- walks -------------------------------------------------------------------------------------
+
+    def next_piece(self, start: int, end: int) -> Folio | Gap | None:
+        """The first of [start, end) that is there: a folio that is an object, or untouched pages, clipped to it.
+
+        It is for walks that others may change the page cache under: ask again from where the last piece ended.
+        """
+        while start < end:
+            found = self._find(start)
+            if isinstance(found, Folio):
+                return found
+            if found is not None:
+                size = 1 << found.piece_order
+                first = start // size * size
+                return Gap(first, found.untaken_end(first, max(-(-end // size) * size, first + size)), found)
+            start = self._skip(start)
+        return None
+
+    def _skip(self, key: int) -> int:
+        """The next index that can have something, behind one that has not."""
+        order = self.order
+        base = key >> order << order
+        at = bisect_left(self._bases, base)
+        if at == len(self._bases) or self._bases[at] != base:
+            return self._bases[at] if at < len(self._bases) else self._inode.pages
+        # A page of a split range that left it alone, which takes a poisoned one.
+        while (split := self.splits.get((key >> order << order, order))) is not None:
+            order = split.piece_order
+        return (key >> order) + 1 << order
+
+    def pieces(self, start: int, end: int) -> list[Folio | Gap]:
+        """All of them, in order."""
+        found: list[Folio | Gap] = []
+        while (piece := self.next_piece(start, end)) is not None:
+            found.append(piece)
+            start = piece.end if isinstance(piece, Gap) else piece.index + piece.pages
+        return found
+
+    def orders(self) -> dict[int, int]:
+        """How many folios of every order there are, looked at or not."""
+        found: dict[int, int] = {}
+        for piece in self.pieces(0, self._inode.pages):
+            order = piece.split.piece_order if isinstance(piece, Gap) else piece.order
+            found[order] = found.get(order, 0) + (piece.pages >> order)
+        return found
+
+    def folios_in(self, start: int, end: int) -> list[Folio]:
+        """Those that are objects."""
+        return [piece for piece in self.pieces(start, end) if isinstance(piece, Folio)]

@@ -1,0 +1,179 @@
+"""Conversion of a file with huge folios (spec §4.14 F): a work list, neighbours that wait, structure last."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, ClassVar, NamedTuple
+
+from ..audit.kvm_events import ArchInvalidateRange, InvStart, InvStartRet
+from ..engine.op import Op
+from .errno import EAGAIN, ENOMEM
+from .gmem_convert import Converted
+from .huge_cache import Gap
+from .huge_walk import HugeWalks
+
+if TYPE_CHECKING:
+    from ..engine.task import Task
+    from .huge_cache import HugeCache
+    from .inode import GmemInode
+
+__all__ = ["HugeConversion"]
+
+
+class _Work(NamedTuple):
+    """A part of the range that is not yet what it is to become, and the huge pages around it."""
+
+    start: int
+    end: int
+    outer_start: int
+    outer_end: int
+
+
+class HugeConversion(HugeWalks):
+    """`kvm_gmem_convert_range` of the series.
+
+    Attributes:
+        zap_shared: a conversion to private zaps the guests' shared mappings, as without huge pages. The series leaves
+            that to the MMU notifiers of the host mapping, and so zaps nothing where the VMM has none.
+    """
+
+    zap_shared: ClassVar[bool] = True
+
+    async def kvm_gmem_convert(
+        self, t: Task, inode: GmemInode, start: int, end: int, private: bool, flags: int
+    ) -> Converted:
+        """All of it, under the exclusive lock. An error undoes what was done, and the invalidation is ended."""
+        cache = self.huge_cache(inode)
+        if cache is None:
+            return await super().kvm_gmem_convert(t, inode, start, end, private, flags)
+        if t.traps:
+            await t.point(Op("load", self.gmem_attr_label(inode), start, end, "r"))
+        works = self.kvm_gmem_convert_compute_work(inode, cache, start, end, private)
+        if not works:
+            return Converted(0)
+        if t.fault("alloc_attributes"):
+            return Converted(ENOMEM, start)
+        for work in works:
+            await self.kvm_gmem_convert_invalidate_begin(t, inode, work.outer_start, work.outer_end)
+        result = Converted(0)
+        for work in works:
+            result = await self.kvm_gmem_convert_should_proceed(t, inode, work, private)
+            if result.ret:
+                break
+        else:
+            result = await self._execute(t, inode, cache, works, private)
+        for work in works:
+            await self.kvm_gmem_invalidate_end(t, inode, work.outer_start, work.outer_end)
+        return result
+
+    @staticmethod
+    def kvm_gmem_convert_compute_work(
+        inode: GmemInode, cache: HugeCache, start: int, end: int, private: bool
+    ) -> list[_Work]:
+        """Sub-ranges of the other kind, each with its range rounded out to huge pages."""
+        assert inode.attributes is not None
+        mask = (1 << cache.order) - 1
+        return [
+            _Work(low, high, low & ~mask, (high + mask) & ~mask)
+            for low, high, kind in inode.attributes.ranges(start, end)
+            if kind != private
+        ]
+
+    async def kvm_gmem_convert_invalidate_begin(
+        self, t: Task, inode: GmemInode, start: int, end: int
+    ) -> None:
+        """From here on faults in the huge pages around the range retry; nothing is zapped yet."""
+        if t.traps:
+            t.saw(inode.users_label)
+        for file in list(inode.files):
+            if t.rec is not None:
+                t.rec(t, InvStart(start, end))
+            vm = file.vm
+            if t.traps:
+                t.saw(f"{file.label}.bindings", start, end)
+            slots = file.slots_in(start, end)
+            if slots:
+                await vm.mmu_lock.write_lock(t)
+                await self.kvm_mmu_invalidate_start(t, vm)
+                for slot in slots:
+                    shift = slot.base_gfn - slot.pgoff
+                    low, high = max(start, slot.bound_start), min(end, slot.bound_end)
+                    await self.kvm_mmu_invalidate_range_add(t, vm, low + shift, high + shift)
+                await vm.mmu_lock.write_unlock(t)
+            if t.rec is not None:
+                t.rec(t, InvStartRet())
+
+    async def kvm_gmem_convert_should_proceed(
+        self, t: Task, inode: GmemInode, work: _Work, private: bool
+    ) -> Converted:
+        """Take the old kind's mappings away; to private, look whether anybody else has a page."""
+        if not private:
+            await self.kvm_gmem_unmap(t, inode, work.start, work.end, "private")
+            return Converted(0)
+        await self.unmap_mapping_pages(t, inode, work.start, work.end)
+        offender = await self.kvm_gmem_outside_reference(t, inode, work.start, work.end)
+        if offender is not None:
+            return Converted(EAGAIN, max(work.start, offender.index))
+        if self.zap_shared:
+            await self.kvm_gmem_unmap(t, inode, work.start, work.end, "shared")
+        return Converted(0)
+
+    async def kvm_gmem_unmap(self, t: Task, inode: GmemInode, start: int, end: int, kinds: str) -> None:
+        """`kvm_gmem_unmap_private`: zap exactly the range, in every VM, inside the invalidation under way."""
+        if t.traps:
+            t.saw(inode.users_label)
+        for file in list(inode.files):
+            vm = file.vm
+            if t.traps:
+                t.saw(f"{file.label}.bindings", start, end)
+            slots = file.slots_in(start, end)
+            if not slots:
+                continue
+            flush = False
+            await vm.mmu_lock.write_lock(t)
+            for slot in slots:
+                shift = slot.base_gfn - slot.pgoff
+                low, high = max(start, slot.bound_start) + shift, min(end, slot.bound_end) + shift
+                flush |= await self.kvm_unmap_gfn_range(t, vm, low, high, kinds)
+                if self.release.invalidate_range_hook and self.gmem_prepare:
+                    if t.rec is not None:
+                        t.rec(t, ArchInvalidateRange(vm.label, low, high))
+                    await vm.arch.invalidate_range(t, vm, low, high)
+            if flush:
+                await self.kvm_flush_remote_tlbs(t, vm)
+            await vm.mmu_lock.write_unlock(t)
+
+    # -- attributes and structure --------------------------------------------------------------------
+
+    async def _execute(
+        self, t: Task, inode: GmemInode, cache: HugeCache, works: list[_Work], private: bool
+    ) -> Converted:
+        """Work item by work item: attributes, then structure. An error takes all of them back."""
+        for number, work in enumerate(works):
+            if not private:
+                # Hardware learns of it as without huge pages; the series has no such hook yet.
+                await self.kvm_gmem_make_shared(t, inode, work.start, work.end)
+            await self.kvm_gmem_store_attributes(t, inode, work.start, work.end, private)
+            ret = await self.kvm_gmem_restructure(t, inode, cache, work, private)
+            if ret:
+                for undone in reversed(works[: number + 1]):
+                    await self.kvm_gmem_store_attributes(t, inode, undone.start, undone.end, not private)
+                    await self.kvm_gmem_restructure(t, inode, cache, undone, not private, sure=True)
+                return Converted(ret, works[0].start)
+        return Converted(0)
+
+    async def kvm_gmem_restructure(
+        self, t: Task, inode: GmemInode, cache: HugeCache, work: _Work, private: bool, sure: bool = False
+    ) -> int:
+        """Split or merge every huge page that the item touches, as the attributes now have it: 0 or -ENOMEM.
+
+        Taking it back cannot fail (`sure`): what was split or merged leaves what it takes to undo it (our choice; the
+        series warns).
+        """
+        change = self.merge_range if private else self.split_range
+        base = work.outer_start
+        while (piece := cache.next_piece(base, work.outer_end)) is not None:
+            low, base = self.huge_range(cache, piece.start if isinstance(piece, Gap) else piece.index)
+            ret = await change(t, inode, low, sure=sure)
+            if ret:
+                return ret
+        return 0
