@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import sys
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -45,16 +46,38 @@ class PatchError(Exception):
 def load_patch(name: str) -> type[Kernel]:
     """The patch version or variant called `name`, or `path/to/file.py:ClassName`.
 
+    `VERSION+SEED` is a version with a seeded bug of the zoo, or a change that was proposed (`patches.seeds`).
+
     Raises:
         PatchError: with what was expected.
     """
     known = PATCHES | IN_PLACE | VARIANTS | HUGE
     if name in known:
         return known[name]
+    if "+" in name and "/" not in name:
+        return _seeded(name)
     path, colon, class_name = name.rpartition(":")
     if not colon or not path.endswith(".py"):
         raise PatchError(f"patch {name!r}: expected one of {', '.join(known)}, or path/to/file.py:ClassName")
     return _from_file(Path(path), class_name)
+
+
+@cache
+def _seeded(name: str) -> type[Kernel]:
+    """One class a name, however often it is asked for."""
+    from .seeds import seeds
+
+    version, *changes = name.split("+")
+    known = seeds()
+    cls = load_patch(version)
+    for change in changes:
+        if change not in known:
+            raise PatchError(
+                f"patch {name!r}: no seed {change!r}; see `gmemsim list bugs` and `gmemsim hazards`"
+            )
+        cls = known[change](cls)
+    # A class of its own, since a seed may be the version as it is.
+    return type(cls.__name__, (cls,), {"name": name, "__module__": cls.__module__})
 
 
 def _from_file(path: Path, class_name: str) -> type[Kernel]:

@@ -14,10 +14,10 @@ from msgspec import Meta
 from .op_base import Count, FileRange, GuestAccess, GuestRange, Ident, Index, MapRange, Op, PageRange
 
 __all__ = [
-    "ALIASES", "OPS", "Accept", "Allocate", "AnyOp", "Barrier", "Bind", "Close", "Convert", "Create",
-    "FileRange", "GuestAccess", "GuestRange", "HostRead", "HostTouch", "HostWrite", "Hypercall", "LaunchFinish",
-    "Madvise", "MapRange",
-    "MemoryFailure", "Mmap", "Munmap", "Op", "PageRange", "Pin", "Populate", "Prefault", "Punch", "Read",
+    "ALIASES", "OPS", "Accept", "Allocate", "AnyOp", "Barrier", "Bind", "Close", "Collapse", "Convert", "Create",
+    "FileRange", "FileWrite", "GuestAccess", "GuestRange", "HostRead", "HostTouch", "HostWrite", "Hypercall",
+    "LaunchFinish", "Madvise", "MapRange",
+    "MemoryFailure", "Migrate", "Mmap", "Munmap", "Op", "PageRange", "Pin", "Populate", "Prefault", "Punch", "Read",
     "SetAttributes", "SetFileAttributes", "Signal", "SignalPending", "Sleep", "Touch", "Unbind", "Unpin", "Write",
     "canonical",
 ]  # fmt: skip
@@ -33,7 +33,13 @@ class Touch(GuestAccess, frozen=True, kw_only=True):
 
 
 class Read(GuestAccess, frozen=True, kw_only=True):
-    """Load every page and keep the values."""
+    """Load every page and keep the values.
+
+    Attributes:
+        sees: values that a load may see; any other makes the outcome `other_value`.
+    """
+
+    sees: tuple[str, ...] = ()
 
 
 class Write(GuestAccess, frozen=True, kw_only=True):
@@ -75,7 +81,13 @@ class HostTouch(MapRange, frozen=True, kw_only=True):
 
 
 class HostRead(MapRange, frozen=True, kw_only=True):
-    """Load every page and keep the values."""
+    """Load every page and keep the values.
+
+    Attributes:
+        sees: values that a load may see; any other makes the outcome `other_value`.
+    """
+
+    sees: tuple[str, ...] = ()
 
 
 class HostWrite(MapRange, frozen=True, kw_only=True):
@@ -99,6 +111,10 @@ class Munmap(Op, frozen=True, kw_only=True):
 
 class Madvise(MapRange, frozen=True, kw_only=True):
     """MADV_DONTNEED."""
+
+
+class Collapse(MapRange, frozen=True, kw_only=True):
+    """MADV_COLLAPSE."""
 
 
 class Pin(MapRange, frozen=True, kw_only=True):
@@ -135,6 +151,16 @@ class Punch(FileRange, frozen=True, kw_only=True):
     """fallocate with PUNCH_HOLE."""
 
     keep_size: bool = True
+
+
+class FileWrite(FileRange, frozen=True, kw_only=True):
+    """pwrite(2) of `value` to every page; -EINVAL where the patch version has no such call."""
+
+    value: str
+
+
+class Migrate(FileRange, frozen=True, kw_only=True):
+    """The core moves every present folio of the range to another frame; -EINVAL where it may not."""
 
 
 class MemoryFailure(FileRange, frozen=True, kw_only=True):
@@ -230,8 +256,8 @@ class Barrier(Op, frozen=True, kw_only=True):
 
 AnyOp = (
     Touch | Read | Write | Accept | Prefault | Hypercall
-    | HostTouch | HostRead | HostWrite | Mmap | Munmap | Madvise | Pin | Unpin
-    | Create | Close | Allocate | Punch | MemoryFailure | SetFileAttributes
+    | HostTouch | HostRead | HostWrite | Mmap | Munmap | Madvise | Collapse | Pin | Unpin
+    | Create | Close | Allocate | Punch | FileWrite | Migrate | MemoryFailure | SetFileAttributes
     | Bind | Unbind | SetAttributes | Convert | Populate | LaunchFinish
     | Sleep | Signal | SignalPending | Barrier
 )  # fmt: skip

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
@@ -135,6 +134,7 @@ class Doing:
         "stored",
         "task",
         "user_fault",
+        "wanted_gfn",
         "zapping",
         "zaps",
     )
@@ -156,6 +156,8 @@ class Doing:
         #: Sequence of every VM when the pfn was asked for; None for memory that is not guest_memfd's.
         self.pfn_seq: dict[str, int] | None = None
         self.prepare_pfn = -1
+        #: Guest frame that the task's get_pfn is about.
+        self.wanted_gfn = -1
         #: Frame that memory_failure is dealing with.
         self.poison_pfn = -1
         self.user_fault = False

@@ -23,8 +23,8 @@ is the file's, and guest and host see one content.
 Left open, so that nothing is reported that could be right: an access, a pre-fault, a pin or a failed allocation may
 leave a page behind; a failed access of several pages may have stored; an access whose VMM converts on its own may
 change the attribute. Not looked at, and said so in `skipped`: versions that write content when they convert, huge
-folios, pages that are bound more than once or not at all from the start, and files with memory errors, population, or
-with slots or descriptors that come and go.
+folios, pages that are bound more than once or not at all from the start, and files with memory errors, population,
+writes, or with slots or descriptors that come and go.
 """
 
 from __future__ import annotations
@@ -58,7 +58,9 @@ if TYPE_CHECKING:
 __all__ = ["Linearizable", "PageHistories"]
 
 #: Operations after which the model has nothing to say of the file.
-_BEYOND: Final = (ops.Bind, ops.Unbind, ops.Close, ops.Create, ops.MemoryFailure, ops.Populate)
+_BEYOND: Final = (
+    ops.Bind, ops.Unbind, ops.Close, ops.Create, ops.FileWrite, ops.MemoryFailure, ops.Populate,
+)  # fmt: skip
 _CONVERSIONS: Final = (ops.Convert, ops.SetAttributes, ops.SetFileAttributes, ops.Hypercall)
 _CALLS: Final = 1000
 

@@ -11,6 +11,7 @@ from ...audit.kvm_events import (
     ArchReclaim,
     Clear,
     FreePage,
+    GetPfn,
     MakePrivate,
     MakePrivateRet,
     Prepare,
@@ -48,6 +49,33 @@ class Preparation(Subject):
             )
         elif life.folio.lock.owner is not t:
             self.fail("I33", f"prepare of index {life.index} without its folio lock", t, event, pfn=event.pfn)
+
+    @track(GetPfn)
+    def faulting(self, t: Task, event: GetPfn) -> None:
+        """Remember which guest frame the task wants."""
+        self.ledger.of(t).wanted_gfn = event.gfn
+
+    @before("prepare_gfn", Prepare, MakePrivate)
+    def own_slot(self, t: Task, event: Prepare | MakePrivate) -> None:
+        """No guest frame of another slot: one whose frame another folio holds."""
+        wanted = self.ledger.of(t).wanted_gfn
+        last = event.gfn + (1 << event.order if isinstance(event, Prepare) else event.pages) - 1
+        if wanted < 0 or event.gfn == last == wanted:
+            return
+        for vm in self.world.vms.values():
+            own = vm.slot_of(wanted)
+            for gfn in (event.gfn, last):
+                other = vm.slot_of(gfn)
+                if own is not None and other is not None and other is not own:
+                    self.fail(
+                        "prepare_gfn",
+                        f"prepare for a fault on gfn {wanted:#x} of slot {own.ident} covers gfn {gfn:#x} of slot "
+                        f"{other.ident}",
+                        t,
+                        event,
+                        gfn=gfn,
+                        pfn=event.pfn,
+                    )
 
     @before("I34", MakePrivate)
     def private_only(self, t: Task, event: MakePrivate) -> None:

@@ -243,6 +243,11 @@ RULES: Final[dict[str, Rule]] = {
         _huge("I47", "all pages of a split folio had the same clear state", "[R1]"),
         _huge("I48", "to-private merges only when the whole huge range is private", "[H38]"),
         _rule(
+            "prepare_gfn",
+            "prepare names no guest frame of another slot than the one that is faulted on",
+            "kvm_gmem_prepare_folio: WARN_ON(!IS_ALIGNED(slot->gmem.pgoff, folio size)) [KM]; mail of 2025-08-25",
+        ),
+        _rule(
             "poison",
             "memory_failure leaves no SPTE of the poisoned page",
             "kvm_gmem_error_folio, §4.11 [TL][MF]",

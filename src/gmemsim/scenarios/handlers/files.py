@@ -53,6 +53,29 @@ async def fallocate(thread: Thread, t: Task, step: Step, lo: int, hi: int) -> Ou
     return from_errno(await thread.kernel.kvm_gmem_fallocate(t, file, offset, length, punch, op.keep_size))
 
 
+@handles(ops.FileWrite)
+async def file_write(thread: Thread, t: Task, step: Step, lo: int, hi: int) -> Outcome:
+    op = cast("ops.FileWrite", step.op)
+    file = _file(thread, t, step)
+    if file is None:
+        return Outcome("EBADF")
+    contents = tuple(thread.fill(op.value, page) for page in range(lo, hi))
+    ret = await thread.kernel.kvm_gmem_write(t, file, lo, contents)
+    return Outcome("ok" if ret == hi - lo else "short" if ret >= 0 else errno_name(ret), (str(max(ret, 0)),))
+
+
+@handles(ops.Migrate)
+async def migrate(thread: Thread, t: Task, step: Step, lo: int, hi: int) -> Outcome:
+    file = _file(thread, t, step)
+    if file is None:
+        return Outcome("EBADF")
+    outcomes: Counter[str] = Counter()
+    for index in range(lo, hi):
+        ret = await thread.kernel.kvm_gmem_migrate_folio(t, file.inode, index)
+        outcomes["ok" if ret == 0 else errno_name(ret)] += 1
+    return of_pages(outcomes, [])
+
+
 @handles(ops.MemoryFailure)
 async def memory_failure(thread: Thread, t: Task, step: Step, lo: int, hi: int) -> Outcome:
     file = _file(thread, t, step)

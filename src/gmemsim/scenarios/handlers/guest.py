@@ -28,11 +28,12 @@ async def guest_access(thread: Thread, t: Task, step: Step, lo: int, hi: int) ->
     paces = thread.paces(step.time or thread.session.access_time, t.call)
     outcomes: Counter[str] = Counter()
     values: list[str] = []
+    sees = op.sees if isinstance(op, ops.Read) else ()
     for gfn in range(lo, hi):
         await t.spend(next(paces))
         value = None if write is None else thread.fill(write, gfn)
         outcome, seen = await access(thread, t, gfn, op.private, value)
-        outcomes[outcome] += 1
+        outcomes["other_value" if outcome == "ok" and sees and seen not in sees else outcome] += 1
         if keep:
             values.append(seen if outcome == "ok" else outcome)
         if thread.results.stopped:

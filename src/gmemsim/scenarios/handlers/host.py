@@ -9,7 +9,7 @@ from ...actors.errno import errno_name
 from ...actors.inode import MAPPINGS
 from .. import ops
 from ..results import FAILURES, Outcome
-from .registry import OK, handles, of_pages
+from .registry import OK, from_errno, handles, of_pages
 
 if TYPE_CHECKING:
     from ...actors.inode import HostMapping
@@ -34,6 +34,7 @@ async def host_access(thread: Thread, t: Task, step: Step, lo: int, hi: int) -> 
     paces = thread.paces(step.time or thread.session.access_time, t.call)
     outcomes: Counter[str] = Counter()
     values: list[str] = []
+    sees = op.sees if isinstance(op, ops.HostRead) else ()
     for page in range(lo, hi):
         await t.spend(next(paces))
         mapping = _mapping(thread, t, step)
@@ -42,7 +43,8 @@ async def host_access(thread: Thread, t: Task, step: Step, lo: int, hi: int) -> 
             index = mapping.start + page
             value = None if write is None else thread.fill(write, index)
             seen = await thread.kernel.host_access(t, mapping, index, value)
-        outcomes[seen if seen in FAILURES else "ok"] += 1
+        other = sees and seen not in sees
+        outcomes[seen if seen in FAILURES else "other_value" if other else "ok"] += 1
         if keep:
             values.append(seen)
     return of_pages(outcomes, values)
@@ -68,6 +70,14 @@ async def madvise(thread: Thread, t: Task, step: Step, lo: int, hi: int) -> Outc
         return Outcome("ENOMEM")
     await thread.kernel.madvise_dontneed(t, mapping, mapping.start + lo, mapping.start + hi)
     return OK
+
+
+@handles(ops.Collapse)
+async def collapse(thread: Thread, t: Task, step: Step, lo: int, hi: int) -> Outcome:
+    mapping = _mapping(thread, t, step)
+    if mapping is None:
+        return Outcome("ENOMEM")
+    return from_errno(await thread.kernel.collapse_file(t, mapping, mapping.start + lo, mapping.start + hi))
 
 
 @handles(ops.Pin)

@@ -1,0 +1,87 @@
+"""What is known of one hazard: a question that was debated and is not (yet) a bug, and how it is asked here.
+
+The numbers are those of our list of hazards (bugs.md §5). A hazard has cases: a patch version as it is, or with a
+change that somebody proposed or feared (a seed), in a scenario that shows whether anything comes of it.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+import attrs
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+__all__ = ["A_TO_D", "HUGE_PAGES", "IN_PLACE", "SMALL", "Case", "Hazard"]
+
+#: Versions whose faults take no invalidate lock; those that convert in place; those with 2 MiB folios.
+A_TO_D: Final = ("baseline", "v1", "v2", "v3", "mainline-7.3")
+IN_PLACE: Final = ("inplace-v8", "inplace")
+SMALL: Final = A_TO_D + IN_PLACE
+HUGE_PAGES: Final = ("hugepage", "hugepage-mutex")
+
+
+@attrs.frozen(kw_only=True)
+class Case:
+    """One way to ask.
+
+    Attributes:
+        seed: changes, joined by `+` as in a patch's name; empty: the versions as they are.
+        says: what is asked or changed, in a few words.
+        scenario: name of the scenario.
+        versions: patch versions that it is asked of.
+        arches: VM types.
+        violated: versions that break a rule, each with the rules that are the hazard; `*` stands for all others.
+        not_for: why it does not apply to other versions, by version; `*` stands for all of them.
+        without: rules that are not looked at, since the change breaks them by definition.
+        counts: events to count, by what the count is called: the event's name and, after `:`, a field that must be
+            true, or one with its value (`ret=-17`).
+    """
+
+    says: str
+    scenario: str
+    versions: tuple[str, ...]
+    seed: str = ""
+    arches: tuple[str, ...] = ("sw-protected",)
+    violated: Mapping[str, str] = attrs.field(factory=dict)
+    not_for: Mapping[str, str] = attrs.field(factory=dict)
+    without: frozenset[str] = frozenset()
+    counts: Mapping[str, str] = attrs.field(factory=dict)
+
+    def expected(self, version: str) -> frozenset[str]:
+        """Rules that `version` is expected to break here; empty: it holds."""
+        return frozenset(self.violated.get(version, self.violated.get("*", "")).split())
+
+    def reason(self, version: str) -> str:
+        """Why the case does not apply to a version that it is not asked of."""
+        return self.not_for.get(version, self.not_for.get("*", ""))
+
+    def patch(self, version: str) -> str:
+        """Name of what is run."""
+        return f"{version}+{self.seed}" if self.seed else version
+
+
+@attrs.frozen(kw_only=True)
+class Hazard:
+    """One hazard.
+
+    Attributes:
+        number: in the list.
+        title: what it is about.
+        question: what was asked, and by whom.
+        cases: how it is asked here.
+        answer: what the verdicts together say.
+        why_not: why there is no case; empty if there is one.
+    """
+
+    number: int
+    title: str
+    question: str
+    cases: tuple[Case, ...] = ()
+    answer: str = ""
+    why_not: str = ""
+
+    def __attrs_post_init__(self) -> None:
+        if bool(self.cases) == bool(self.why_not):
+            raise ValueError(f"hazard {self.number}: either cases or a reason why there are none")

@@ -1,0 +1,26 @@
+"""Every hazard by number, and every seed by name."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from . import large, populate, prepare
+
+if TYPE_CHECKING:
+    from ..zoo.entry import Make
+    from .entry import Hazard
+
+__all__ = ["HAZARDS", "SEEDS"]
+
+_FAMILIES: Final = (large, populate, prepare)
+
+#: In the order of the list.
+HAZARDS: Final[dict[int, Hazard]] = {
+    hazard.number: hazard
+    for hazard in sorted(
+        (hazard for family in _FAMILIES for hazard in family.HAZARDS), key=lambda hazard: hazard.number
+    )
+}
+
+#: Changes that `VERSION+NAME` asks for.
+SEEDS: Final[dict[str, Make]] = {name: make for family in _FAMILIES for name, make in family.SEEDS.items()}

@@ -1,0 +1,20 @@
+"""Changes to a patch version by name: the seeded bugs of the zoo, and what was proposed or feared (`hazards`)."""
+
+from __future__ import annotations
+
+from functools import cache
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from .zoo.entry import Make
+
+__all__ = ["seeds"]
+
+
+@cache
+def seeds() -> dict[str, Make]:
+    """Every change, by the name that `VERSION+NAME` asks for."""
+    from .hazards.registry import SEEDS
+    from .zoo.registry import BUGS
+
+    return SEEDS | {ident: bug.make for ident, bug in BUGS.items() if bug.make is not None}
