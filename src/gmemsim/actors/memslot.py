@@ -36,11 +36,13 @@ class Memslot:
         user: where shared memory comes from otherwise, or None.
         user_offset: first page of `user` that belongs to the slot.
         invalid: KVM_MEMSLOT_INVALID: being deleted or moved.
+        disallow_lpage: (level, first gfn) of ranges that must not have a large leaf, because they hold private and
+            shared pages (`lpage_info`, KVM_LPAGE_MIXED_FLAG); filled where folios can be huge.
     """
 
     __slots__ = (
-        "base_gfn", "bound_end", "bound_start", "gmem", "gmem_file", "gmem_only", "ident", "invalid", "pages",
-        "pgoff", "user", "user_offset",
+        "base_gfn", "bound_end", "bound_start", "disallow_lpage", "gmem", "gmem_file", "gmem_only", "ident",
+        "invalid", "pages", "pgoff", "user", "user_offset",
     )  # fmt: skip
 
     def __init__(
@@ -58,6 +60,7 @@ class Memslot:
         self.invalid = False
         self.bound_start = 0
         self.bound_end = 0
+        self.disallow_lpage: set[tuple[int, int]] = set()
 
     def covers(self, gfn: int) -> bool:
         return self.base_gfn <= gfn < self.base_gfn + self.pages
@@ -65,6 +68,10 @@ class Memslot:
     def index_of(self, gfn: int) -> int:
         """`kvm_gmem_get_index`."""
         return gfn - self.base_gfn + self.pgoff
+
+    def congruent(self, level: int) -> bool:
+        """Whether gfn and file index are aligned alike for leaves of that level, so that gfn and pfn are."""
+        return (self.base_gfn - self.pgoff) % (1 << 9 * (level - 1)) == 0
 
     @property
     def file_label(self) -> str:

@@ -8,6 +8,7 @@ from ..audit.kvm_events import MmuInvEnd, MmuInvStart, MmuNotifierStart, TlbFlus
 from ..engine.errors import ModelError
 from ..engine.op import Op
 from .kernel_base import KernelBase
+from .stage2 import level_pages
 from .vm import INVALID_GFN
 
 if TYPE_CHECKING:
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
     from ..engine.task import Task
     from .inode import HostMapping
     from .memslot import Memslot
+    from .stage2 import Spte
     from .vm import Vm
 
 __all__ = ["MmuInvalidation"]
@@ -92,7 +94,9 @@ class MmuInvalidation(KernelBase):
         Before each entry but the first it may give mmu_lock up: flush what it zapped so far, drop the lock, re-take
         it, go on; in-progress keeps faults on the range out meanwhile. The entries behind the last leaf of
         the range count too (spec §1.3 says "before each leaf"; the recordings show flushes behind the last one).
-        Returns whether a flush is still due.
+        A large leaf that the range only cuts goes whole, neighbours included: `tdp_mmu_zap_leafs` takes every leaf
+        that its walk meets. Where that loses contents the caller splits such leaves first
+        (`kvm_split_cross_boundary_leafs`). Returns whether a flush is still due.
         """
         if not self.release.zap_filter:
             kinds = "both"
@@ -103,26 +107,37 @@ class MmuInvalidation(KernelBase):
         for root in vm.stage2.roots(kinds):
             if t.traps:
                 await t.point(Op("load", vm.spte_label, start, end, "r"))
-            gfn = start - 1
-            for gfn in leaves_in(root, start, end):
+            gfn, pages = start - 1, 1
+            for gfn in self.leaves_of(vm, root, start, end):
                 if gfn > start and self.tdp_mmu_iter_need_resched(t, vm, flush):
                     await self.tdp_mmu_iter_cond_resched(t, vm, flush)
                     flush = False
+                pages = level_pages(root[gfn].level) if vm.stage2.large and gfn in root else 1
                 if t.traps:
-                    await t.point(Op("rmw", vm.spte_label, gfn, gfn + 1))
+                    await t.point(Op("rmw", vm.spte_label, gfn, gfn + pages))
                 spte = root.pop(gfn, None)
                 if spte is None:
                     continue
                 await t.spend(self.costs.zap_4k)
                 if vm.stage2.mirrored and spte.private:
-                    await vm.arch.remove_sptes(t, vm, [(gfn, spte.pfn)])
+                    if spte.level > 1:
+                        await vm.arch.remove_sptes(t, vm, [(gfn, spte.pfn)], spte.level)
+                    else:
+                        await vm.arch.remove_sptes(t, vm, [(gfn, spte.pfn)])
                 flush = True
-            if gfn + 1 < end and self.tdp_mmu_iter_need_resched(t, vm, flush):
+            if gfn + pages < end and self.tdp_mmu_iter_need_resched(t, vm, flush):
                 await self.tdp_mmu_iter_cond_resched(t, vm, flush)
                 flush = False
         if rec is not None:
             rec(t, ZapRet(flush))
         return flush
+
+    @staticmethod
+    def leaves_of(vm: Vm, root: dict[int, Spte], start: int, end: int) -> list[int]:
+        """`leaves_in` with large leaves: the one that begins before the range and reaches into it comes first."""
+        leaves = leaves_in(root, start, end)
+        found = vm.stage2.covering(root, start) if vm.stage2.large else None
+        return [found[0], *leaves] if found is not None and found[0] < start else leaves
 
     async def tdp_mmu_iter_cond_resched(self, t: Task, vm: Vm, flush: bool) -> None:
         """Flush what is due, then let others have mmu_lock for a moment."""

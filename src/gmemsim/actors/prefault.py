@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from ..audit.kvm_events import PreFault, PreFaultRet
 from .errno import EINTR, EINVAL, EIO, ENOENT, EOPNOTSUPP
 from .kernel_base import RetPf
+from .stage2 import align
 from .tdp_fault import TdpFaults
 
 if TYPE_CHECKING:
@@ -50,8 +51,10 @@ class PreFaults(TdpFaults):
             error = await self.kvm_arch_vcpu_pre_fault_memory(t, vcpu, gpa, size)
             if error:
                 break
-            gpa += PAGE
-            size -= PAGE
+            # To the end of the mapping that covers gpa, which may be a huge page (§4.6 rule d).
+            done = min(size, align(gpa // PAGE, vcpu.goal_level)[1] * PAGE - gpa)
+            gpa += done
+            size -= done
         await vm.srcu.read_unlock(t, section)
         await self.task_work_run(t)
         return (0 if size != full else error), gpa, size

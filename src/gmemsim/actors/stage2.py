@@ -2,16 +2,38 @@
 
 SNP, SEV, software-protected and plain VMs have one table for both kinds of memory; a VM with a mirror root (TDX)
 has one per kind, which is why a zap filter selects only there (spec §1.3).
+
+A table holds its present leaves by the first gfn that they map: a 2 MiB leaf stands at an aligned gfn, alone for all
+512. Nothing else may then stand in its range, neither leaf nor page-table page; who writes entries sees to that.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 if TYPE_CHECKING:
     from .folio import Folio
 
-__all__ = ["Spte", "Stage2"]
+__all__ = ["FROZEN", "PG_LEVEL_1G", "PG_LEVEL_2M", "PG_LEVEL_4K", "Spte", "Stage2", "align", "level_pages"]
+
+PG_LEVEL_4K: Final = 1
+PG_LEVEL_2M: Final = 2
+PG_LEVEL_1G: Final = 3
+
+#: `pfn` of an entry that a task is about to publish (`is_frozen_spte`).
+FROZEN: Final = -1
+
+
+def level_pages(level: int) -> int:
+    """4 KiB pages that an entry of that level maps (`KVM_PAGES_PER_HPAGE`)."""
+    return 1 << 9 * (level - 1)
+
+
+def align(gfn: int, level: int) -> tuple[int, int]:
+    """The aligned range of that level that `gfn` lies in: first gfn, one past the last."""
+    shift = 9 * (level - 1)
+    low = gfn >> shift << shift
+    return low, low + (1 << shift)
 
 
 class Spte(NamedTuple):
@@ -24,12 +46,18 @@ class Spte(NamedTuple):
 
 
 class Stage2:
-    """The tables of one VM."""
+    """The tables of one VM.
 
-    __slots__ = ("_private", "_private_tables", "_shared", "_shared_tables", "label")
+    Attributes:
+        large: a leaf above 4 KiB was installed since the roots were last cleared. While it is not, every look-up is
+            one of the gfn itself.
+    """
+
+    __slots__ = ("_private", "_private_tables", "_shared", "_shared_tables", "label", "large")
 
     def __init__(self, label: str, mirror_root: bool) -> None:
         self.label = label
+        self.large = False
         self._shared: dict[int, Spte] = {}
         self._private: dict[int, Spte] = {} if mirror_root else self._shared
         self._shared_tables: set[tuple[int, int]] = set()
@@ -56,6 +84,7 @@ class Stage2:
             leaves.clear()
         for tables in (self._shared_tables, self._private_tables):
             tables.clear()
+        self.large = False
 
     def roots(self, kinds: str) -> list[dict[int, Spte]]:
         """Tables that a zap with filter `kinds` (private, shared, both) walks."""
@@ -75,7 +104,27 @@ class Stage2:
             leaves += self._shared.items()
         return sorted(leaves, key=lambda leaf: (leaf[0], not leaf[1].private))
 
+    def covering(self, root: dict[int, Spte], gfn: int) -> tuple[int, Spte] | None:
+        """The leaf that maps `gfn`, and where it stands, whatever its level."""
+        spte = root.get(gfn)
+        if spte is not None:
+            return gfn, spte
+        if self.large:
+            for level in (PG_LEVEL_2M, PG_LEVEL_1G):
+                low = align(gfn, level)[0]
+                spte = root.get(low)
+                if spte is not None and spte.level >= level:
+                    return low, spte
+        return None
+
     def find(self, gfn: int, private: bool) -> Spte | None:
-        """The leaf that an access of that kind would use."""
-        spte = self.root(private).get(gfn)
+        """The translation of `gfn` for an access of that kind: the leaf, its frame that of the gfn itself."""
+        root = self.root(private)
+        spte = root.get(gfn)
+        if spte is None and self.large:
+            found = self.covering(root, gfn)
+            if found is not None:
+                low, spte = found
+                if spte.pfn != FROZEN:
+                    spte = spte._replace(pfn=spte.pfn + gfn - low)
         return spte if spte is not None and spte.private == private else None

@@ -28,6 +28,7 @@ from .errno import EAGAIN, EBUSY, EFAULT, EINTR, EIO, ENOMEM
 from .gmem_folio import GmemFolios
 from .kernel_base import RetPf
 from .stage2 import Spte
+from .tdp_large import LargeLeaves
 
 if TYPE_CHECKING:
     from ..engine.task import Task
@@ -47,9 +48,13 @@ class Fault:
         generation: root generation at entry; a change makes the fault stale.
         prefetch: the fault comes from KVM_PRE_FAULT_MEMORY.
         pfn, folio: what was found; folio is None for memory that is not guest_memfd's.
+        order: the folio's when it was found; it may be split meanwhile.
+        goal_level: of the leaf that maps the gfn when the fault ends well.
     """
 
-    __slots__ = ("folio", "generation", "gfn", "order", "pfn", "prefetch", "private", "seq", "slot", "vcpu")
+    __slots__ = (
+        "folio", "generation", "gfn", "goal_level", "order", "pfn", "prefetch", "private", "seq", "slot", "vcpu",
+    )  # fmt: skip
 
     def __init__(self, vcpu: Vcpu, gfn: int, private: bool, prefetch: bool) -> None:
         self.vcpu = vcpu
@@ -62,9 +67,10 @@ class Fault:
         self.pfn = -1
         self.folio: Folio | None = None
         self.order = 0
+        self.goal_level = 1
 
 
-class TdpFaults(GmemFolios, VmAttributes):
+class TdpFaults(LargeLeaves, GmemFolios, VmAttributes):
     """The fault path. SRCU is held by the caller."""
 
     @abstractmethod
@@ -94,6 +100,7 @@ class TdpFaults(GmemFolios, VmAttributes):
         if rec is not None:
             rec(t, TdpFault(gfn))
         ret = await self.kvm_tdp_page_fault(t, fault)
+        vcpu.goal_level = fault.goal_level
         if rec is not None:
             rec(t, TdpFaultRet(ret))
         return ret
@@ -206,6 +213,7 @@ class TdpFaults(GmemFolios, VmAttributes):
         fault.folio = folio
         if folio is not None:
             fault.pfn = folio.pfn + slot.index_of(fault.gfn) - folio.index
+            fault.order = folio.order
         return 0
 
     @staticmethod
@@ -249,8 +257,14 @@ class TdpFaults(GmemFolios, VmAttributes):
         vm = fault.vcpu.vm
         gfn = fault.gfn
         rec = t.rec
+        level = await self.kvm_mmu_hugepage_adjust(t, fault) if fault.order else 1
         if rec is not None:
-            rec(t, Map(gfn, fault.pfn, 1))
+            rec(t, Map(gfn, fault.pfn, level))
+        if fault.order or vm.stage2.large:
+            ret = await self.tdp_mmu_map_level(t, fault, level)
+            if rec is not None:
+                rec(t, MapRet(ret))
+            return ret
         if not await self.tdp_mmu_link_tables(t, fault):
             if rec is not None:
                 rec(t, MapRet(RetPf.RETRY))

@@ -84,7 +84,7 @@ class Vm:
 class Vcpu:
     """One virtual CPU: cached translations and what its last run told userspace."""
 
-    __slots__ = ("exit_gfn", "exit_private", "exit_reason", "ident", "label", "tlb", "vm")
+    __slots__ = ("exit_gfn", "exit_private", "exit_reason", "goal_level", "ident", "label", "tlb", "vm")
 
     def __init__(self, vm: Vm, ident: int, label: str) -> None:
         self.vm = vm
@@ -94,6 +94,8 @@ class Vcpu:
         self.exit_reason = ""
         self.exit_gfn = 0
         self.exit_private = False
+        #: Level of the leaf that the last fault ended with.
+        self.goal_level = 1
 
 
 class World:
