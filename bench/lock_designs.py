@@ -32,12 +32,12 @@ that what a cancelled waiter left behind shows. The sequence lock has a program 
 
 The model's own locks are in `src/gmemsim/engine/locks`, the others in `src/gmemsim/explore/lock_designs`: the steps of
 the sources that are named, on the model's cells and sleepers, with sequential consistency. What a design does with a
-waiter that is signalled is often an addition of ours, as its source has no cancelling; the table says what it does. All
-`rwsem` rows but the first two are one lock step by step under the rules of a kernel release
-(`engine/locks/rwsem_age.py`); the first is the policy of 6.0 and later in one step an operation.
+waiter that is signalled is often an addition of ours, as its source has no cancelling; the table says what it does. The
+rows `rwsem-5.3` to `rwsem-6.0` are one lock step by step under the rules of a kernel release
+(`engine/locks/rwsem_age.py`); `rwsem` is the newest of them in one step an operation.
 
-`python bench/lock_designs.py --schedules {schedules}` wrote this page: strategies {strategies}, at most {schedules}
-schedules each, {total} in all, {seconds} s of processor time. *Unfair* runs met the limit of steps and ended under fair
+`python bench/lock_designs.py --schedules {schedules}` wrote this page: strategies {strategies},
+at most {schedules} schedules each, {total} in all, {seconds} s of processor time. *Unfair* runs met the limit of steps and ended under fair
 turns: they are no violations. The suite runs a small form of it, `make check-long` a larger one.
 
 | design | source | a killable waiter | may be passed over | schedules | steps | unfair | found |
