@@ -37,8 +37,9 @@ rows `rwsem-5.3` to `rwsem-6.0` are one lock step by step under the rules of a k
 (`engine/locks/rwsem_age.py`); `rwsem` is the newest of them in one step an operation.
 
 `python bench/lock_designs.py --schedules {schedules}` wrote this page: strategies {strategies},
-at most {schedules} schedules each, {total} in all, {seconds} s of processor time. *Unfair* runs met the limit of steps and ended under fair
-turns: they are no violations. The suite runs a small form of it, `make check-long` a larger one.
+at most {schedules} schedules each, {total} in all, {seconds} s of processor time.
+*Unfair* runs met the limit of steps and ended under fair turns: they are no violations. The suite runs a small form of
+it, `make check-long` the same.
 
 | design | source | a killable waiter | may be passed over | schedules | steps | unfair | found |
 |---|---|---|--:|--:|--:|--:|---|
