@@ -22,7 +22,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
     from ...actors.folio import Folio
+    from ...actors.inode import GmemInode
     from ...actors.kernel import Kernel
+    from ...actors.memslot import Memslot
     from ...actors.release import Release
     from ...engine.strategy import Strategy
     from ...engine.task import Task
@@ -130,19 +132,25 @@ class VectorRun:
                 if event.pfn <= folio.pfn < event.pfn + event.pages:
                     counts["arch_make_shared", gfn] += 1
         elif isinstance(event, Clear):
-            for folio, gfn in self._mapped_pages():
-                if event.pfn <= folio.pfn < event.pfn + event.pages:
-                    counts["folio_cleared", gfn] += 1
+            for inode, slot in self._bound():
+                folio = inode.folios.get(event.index)
+                if folio is not None and folio.pfn == event.pfn:
+                    counts["folio_cleared", slot.base_gfn + event.index - slot.pgoff] += 1
         if self._rec is not None:
             self._rec(task, event)
 
-    def _mapped_pages(self) -> Iterator[tuple[Folio, int]]:
-        """Every page of a bound file, and the gfn that it is seen at."""
+    def _bound(self) -> Iterator[tuple[GmemInode, Memslot]]:
+        """Every slot with a file."""
         for vm in self.rig.vms.values():
             for slot in vm.slots:
                 if slot.gmem_file is not None:
-                    for index, folio in slot.gmem_file.inode.folios.items():
-                        yield folio, slot.base_gfn + index - slot.pgoff
+                    yield slot.gmem_file.inode, slot
+
+    def _mapped_pages(self) -> Iterator[tuple[Folio, int]]:
+        """Every page of a bound file that was looked at, and the gfn that it is seen at."""
+        for inode, slot in self._bound():
+            for index, folio in inode.folios.items():
+                yield folio, slot.base_gfn + index - slot.pgoff
 
     def run(self) -> None:
         """All steps.
