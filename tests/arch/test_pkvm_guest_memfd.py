@@ -143,7 +143,7 @@ def test_conversion_against_punch() -> None:
 #: Scenarios of the library, without those that loop until somebody else is done or meet a known deadlock.
 LIBRARY = [
     "close", "conv1_punch1", "host_private", "inplace_competing", "inplace_convert", "inplace_hypercall",
-    "inplace_pin", "no_memory", "prefault", "recycle", "slot_delete", "two_vms",
+    "inplace_pin", "inplace_share", "no_memory", "prefault", "recycle", "slot_delete", "two_vms",
 ]  # fmt: skip
 
 
@@ -153,7 +153,7 @@ def test_library(name: str) -> None:
     assert not searched(name, schedules=6)[1]
 
 
-@pytest.mark.parametrize("name", ["inplace_convert", "inplace_hypercall"])
+@pytest.mark.parametrize("name", ["inplace_convert", "inplace_share"])
 def test_library_with_content_modes(name: str) -> None:
     """No oracle objects, and content stays although nobody asks for it: pKVM has no reason to spoil it."""
     assert not searched(name, schedules=6, patch="inplace-content")[1]

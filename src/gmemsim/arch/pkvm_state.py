@@ -174,7 +174,7 @@ class El2State:
 
     @staticmethod
     def done(t: Task, op: str, pfn: int, ret: int) -> int:
-        """Log a hypercall and pass its result on."""
+        """Log a hypercall and pass its result on; frame 0 stands for none."""
         if t.rec is not None:
-            t.rec(t, HardwareOp(op, pfn, ret))
+            t.rec(t, HardwareOp(op, max(pfn, 0), ret))
         return ret

@@ -41,6 +41,8 @@ def report(session: Session) -> None:
     """Everything at a glance."""
     from rich.table import Table
 
+    from ..arch.registry import described
+
     out = console()
     summary = session.summary()
     events = sum(summary.events.values())
@@ -50,7 +52,7 @@ def report(session: Session) -> None:
         highlight=False,
     )
     out.print(
-        f"{summary.arch}, release {summary.release}, seed {summary.seed}; {parameters}\n"
+        f"{described(summary.arch)}, release {summary.release}, seed {summary.seed}; {parameters}\n"
         f"{format_ns(summary.virtual_ns).strip()} virtual, {events:,} events, {summary.steps:,} steps\n",
         highlight=False,
     )
