@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from ..audit.kvm_events import ArchInvalidateRange, InvEnd, InvStart, InvStartRet
-from .mmu_invalidate import MmuInvalidation
+from .split_leafs import SplitLeafs
 
 if TYPE_CHECKING:
     from ..engine.task import Task
@@ -14,12 +14,33 @@ if TYPE_CHECKING:
 __all__ = ["GmemInvalidation"]
 
 
-class GmemInvalidation(MmuInvalidation):
+class GmemInvalidation(SplitLeafs):
     """Start and end for an inode, and for one file of it."""
 
     def invalidate_filter(self, inode: GmemInode) -> str:
         """Which kind of mapping can exist: A..D map one kind per inode (§4.4)."""
         return "shared" if inode.init_shared else "private"
+
+    async def kvm_gmem_split_private(self, t: Task, inode: GmemInode, start: int, end: int) -> int:
+        """Before private memory of [start, end) is zapped, in every VM that loses contents by a zap: 0 or an errno.
+
+        The caller holds the invalidate lock and has changed nothing yet. What was split stays so when another split
+        fails.
+        """
+        for file in list(inode.files):
+            vm = file.vm
+            if not (vm.stage2.mirrored and vm.stage2.large):
+                continue
+            await vm.mmu_lock.write_lock(t)
+            ret = 0
+            for slot in file.slots_in(start, end):
+                first = slot.base_gfn + max(slot.pgoff, start) - slot.pgoff
+                last = slot.base_gfn + min(slot.pgoff + slot.pages, end) - slot.pgoff
+                ret = ret or await self.kvm_split_cross_boundary_leafs(t, vm, first, last)
+            await vm.mmu_lock.write_unlock(t)
+            if ret:
+                return ret
+        return 0
 
     async def kvm_gmem_invalidate_start(
         self, t: Task, inode: GmemInode, start: int, end: int, kinds: str

@@ -132,6 +132,16 @@ class MmuInvalidation(KernelBase):
             rec(t, ZapRet(flush))
         return flush
 
+    async def kvm_zap_gfn_range(self, t: Task, vm: Vm, start: int, end: int) -> None:
+        """`kvm_zap_gfn_range`: zap as an invalidation of its own, begun and ended in one section of mmu_lock."""
+        await vm.mmu_lock.write_lock(t)
+        await self.kvm_mmu_invalidate_start(t, vm)
+        await self.kvm_mmu_invalidate_range_add(t, vm, start, end)
+        if await self.kvm_unmap_gfn_range(t, vm, start, end, "both"):
+            await self.kvm_flush_remote_tlbs(t, vm)
+        await self.kvm_mmu_invalidate_end(t, vm)
+        await vm.mmu_lock.write_unlock(t)
+
     @staticmethod
     def leaves_of(vm: Vm, root: dict[int, Spte], start: int, end: int) -> list[int]:
         """`leaves_in` with large leaves: the one that begins before the range and reaches into it comes first."""

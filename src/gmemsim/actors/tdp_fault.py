@@ -257,10 +257,10 @@ class TdpFaults(LargeLeaves, GmemFolios, VmAttributes):
         vm = fault.vcpu.vm
         gfn = fault.gfn
         rec = t.rec
-        level = await self.kvm_mmu_hugepage_adjust(t, fault) if fault.order else 1
+        level = await self.kvm_mmu_hugepage_adjust(t, fault) if fault.order >= 9 else 1
         if rec is not None:
             rec(t, Map(gfn, fault.pfn, level))
-        if fault.order or vm.stage2.large:
+        if fault.order >= 9 or vm.stage2.large:
             ret = await self.tdp_mmu_map_level(t, fault, level)
             if rec is not None:
                 rec(t, MapRet(ret))

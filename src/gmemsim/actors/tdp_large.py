@@ -11,7 +11,7 @@ from ..audit.kvm_events import Retry
 from ..engine.op import Op
 from .errno import EBUSY
 from .kernel_base import RetPf
-from .mmu_invalidate import MmuInvalidation
+from .split_leafs import SplitLeafs
 from .stage2 import FROZEN, PG_LEVEL_1G, PG_LEVEL_2M, PG_LEVEL_4K, Spte, align, level_pages
 
 if TYPE_CHECKING:
@@ -28,7 +28,7 @@ def level_of_order(order: int) -> int:
     return PG_LEVEL_1G if order >= 18 else PG_LEVEL_2M if order >= 9 else PG_LEVEL_4K
 
 
-class LargeLeaves(MmuInvalidation):
+class LargeLeaves(SplitLeafs):
     """`kvm_mmu_hugepage_adjust`, and `kvm_tdp_mmu_map` where a large leaf is wanted or in the way."""
 
     # -- level ---------------------------------------------------------------------------------------
@@ -45,6 +45,9 @@ class LargeLeaves(MmuInvalidation):
 
     def kvm_gmem_max_order(self, vm: Vm, gfn: int, index: int, order: int) -> int:
         """Order of the folio as far as the slot lets a mapping use it: it must be whole in the binding, and aligned."""
+        if vm.arch.host_stage2:
+            # The hypervisor of the projection moves single pages only (arch.md §4.1).
+            return 0
         slot = vm.slot_of(gfn)
         for level in (PG_LEVEL_1G, PG_LEVEL_2M):
             if order >= 9 * (level - 1) and slot is not None and self.lpage_allowed(slot, gfn, level):
@@ -55,7 +58,7 @@ class LargeLeaves(MmuInvalidation):
         """The goal level: the folio's, no more than slot, attributes and arch allow; mmu_lock is held."""
         vm, slot = fault.vcpu.vm, fault.slot
         level = level_of_order(fault.order)
-        if slot is None:
+        if slot is None or vm.arch.host_stage2:
             return PG_LEVEL_4K
         while level > PG_LEVEL_4K and not self.lpage_allowed(slot, fault.gfn, level):
             level -= 1
@@ -87,6 +90,10 @@ class LargeLeaves(MmuInvalidation):
         root, tables = stage2.root(fault.private), stage2.tables(fault.private)
         mirror = stage2.mirrored and fault.private
         entry = 4
+        t.saw(vm.table_label, *align(gfn, level + 1))
+        if (level + 1, gfn >> 9 * level) in tables:
+            # A table only stands in a table, so the lowest one speaks for all.
+            entry = level
         while True:
             low, high = align(gfn, entry)
             key = (entry, gfn >> 9 * (entry - 1))
@@ -141,14 +148,6 @@ class LargeLeaves(MmuInvalidation):
             return False
         self.tdp_mmu_write_split(t, vm, low, leaf, root)
         return True
-
-    def tdp_mmu_write_split(self, t: Task, vm: Vm, low: int, leaf: Spte, root: dict[int, Spte]) -> None:
-        """Store the table that stands for `leaf`; one step with what comes before."""
-        high = low + level_pages(leaf.level)
-        t.changed(vm.table_label, low, high)
-        vm.stage2.tables(leaf.private).add((leaf.level, low >> 9 * (leaf.level - 1)))
-        for gfn in range(low, high, level_pages(leaf.level - 1)):
-            root[gfn] = leaf._replace(pfn=leaf.pfn + gfn - low, level=leaf.level - 1)
 
     # -- target --------------------------------------------------------------------------------------
 
@@ -225,25 +224,3 @@ class LargeLeaves(MmuInvalidation):
         else:
             root[low] = old
         return self.give_up(t, fault, "busy") if ret == EBUSY else ret
-
-    # -- split before a zap ----------------------------------------------------------------------------
-
-    async def kvm_split_cross_boundary_leafs(self, t: Task, vm: Vm, start: int, end: int) -> int:
-        """Split private leaves of a mirror root that [start, end) cuts: 0 or a negative errno.
-
-        mmu_lock is held for writing. Where a zap only costs a fault there is nothing to do: private and shared
-        memory have one table. A large leaf is split until none reaches over an end of the range.
-        """
-        if not (vm.stage2.mirrored and vm.stage2.large):
-            return 0
-        root = vm.stage2.root(True)
-        for gfn in (start, end):
-            while (found := vm.stage2.covering(root, gfn)) is not None and found[0] < gfn:
-                low, leaf = found
-                if t.traps:
-                    await t.point(Op("rmw", vm.spte_label, low, low + level_pages(leaf.level)))
-                ret = await vm.arch.split_spte(t, vm, low, leaf.pfn, leaf.level)
-                if ret:
-                    return ret
-                self.tdp_mmu_write_split(t, vm, low, leaf, root)
-        return 0

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import attrs
 
+from ..arch.base import GuestAccess
 from ..audit.kvm_events import GuestTouch
 from ..engine.op import Op
 from .errno import EFAULT, EIO, EOPNOTSUPP
 from .kernel_base import RetPf
-from .prefault import PreFaults
+from .rmp_fault import RmpFaults
+from .stage2 import level_pages
 
 if TYPE_CHECKING:
     from ..engine.task import Task
+    from .stage2 import Spte
     from .vm import Vcpu
 
 __all__ = ["GuestResult", "VcpuRun"]
@@ -40,7 +43,7 @@ class GuestResult:
     faults: int = 0
 
 
-class VcpuRun(PreFaults):
+class VcpuRun(RmpFaults):
     """KVM_RUN as far as memory is concerned."""
 
     async def guest_access(
@@ -57,10 +60,13 @@ class VcpuRun(PreFaults):
             if vm.dead:
                 return GuestResult("dead", errno=EIO, faults=faults)
             done = await self.guest_touch(t, vcpu, gfn, private, write, faults)
-            if done is not None:
+            if done is not None and done.kind != "npf":
                 return done
             faults += 1
-            ret = await self.handle_ept_violation(t, vcpu, gfn, private)
+            if done is not None and self.huge_pages and vm.arch.rmp_faults:
+                ret = await self.npf_interception(t, vcpu, gfn, private, write is not None)
+            else:
+                ret = await self.handle_ept_violation(t, vcpu, gfn, private)
             if ret in (RetPf.RETRY, RetPf.FIXED, RetPf.SPURIOUS):
                 continue
             if ret == RetPf.EMULATE:
@@ -72,7 +78,10 @@ class VcpuRun(PreFaults):
     async def guest_touch(
         self, t: Task, vcpu: Vcpu, gfn: int, private: bool | None, write: str | None, faults: int
     ) -> GuestResult | None:
-        """The access itself through the TLB or the tables; None when it needs a (further) stage-2 fault."""
+        """The access itself through the TLB or the tables; None when it needs a stage-2 fault.
+
+        `npf`: there is a mapping, and hardware refuses it.
+        """
         vm = vcpu.vm
         if t.traps:
             await t.point(Op("load", vm.spte_label, gfn, gfn + 1, "r"))
@@ -86,13 +95,17 @@ class VcpuRun(PreFaults):
                 if spte is None or spte.pfn < 0:
                     continue
                 vcpu.tlb[gfn, kind] = spte
+            if self.huge_pages and not vm.arch.level_fits(t, spte.pfn, kind, spte.level):
+                t.saw(vm.tlb_label)
+                vcpu.tlb.pop((gfn, kind), None)
+                return GuestResult("npf")
             result = await vm.arch.guest_access(t, vm, gfn, spte.pfn, kind, write)
             if result.flag:
                 vm.arch.flag(t, result.flag, spte.pfn)
             if result.kind == "npf":
                 t.saw(vm.tlb_label)
                 vcpu.tlb.pop((gfn, kind), None)
-                return None
+                return GuestResult("npf")
             if result.kind == "ok" and t.rec is not None:
                 t.rec(t, GuestTouch(vm.label, gfn, kind, spte.pfn, write is not None, result.value))
             if result.kind == "dead":
@@ -124,22 +137,47 @@ class VcpuRun(PreFaults):
         await self.task_work_run(t)
         return ret
 
-    async def guest_accept(self, t: Task, vcpu: Vcpu, gfn: int) -> GuestResult:
-        """The guest makes a private page usable: PVALIDATE on SNP, TDG.MEM.PAGE.ACCEPT on TDX."""
-        accept = getattr(vcpu.vm.arch, "guest_accept", None)
-        if accept is None:
+    async def guest_accept(self, t: Task, vcpu: Vcpu, gfn: int, level: int = 1) -> GuestResult:
+        """The guest makes a private page usable: PVALIDATE on SNP, TDG.MEM.PAGE.ACCEPT on TDX.
+
+        `level` is the size that the guest asks for. What hardware says to it is the result's value; `size_mismatch`
+        is the guest's to deal with.
+        """
+        vm = vcpu.vm
+        if getattr(vm.arch, "guest_accept", None) is None:
             return GuestResult("error", errno=EOPNOTSUPP)
         faults = 0
         while True:
             if t.traps:
-                await t.point(Op("load", vcpu.vm.spte_label, gfn, gfn + 1, "r"))
-            spte = vcpu.vm.stage2.find(gfn, True)
+                await t.point(Op("load", vm.spte_label, gfn, gfn + level_pages(level), "r"))
+            refused = False
+            spte = vm.stage2.find(gfn, True)
             if spte is not None and spte.pfn >= 0:
-                result = await accept(t, vcpu.vm, gfn, spte.pfn)
+                result = await self.guest_accept_mapped(t, vcpu, gfn, spte, level)
                 if result.kind != "npf":
                     return GuestResult(result.kind, result.value, faults=faults)
+                refused = True
             faults += 1
-            ret = await self.handle_ept_violation(t, vcpu, gfn, True)
+            if level > 1:
+                await vm.arch.accept_fault(t, vm, vcpu.ident, gfn, level)
+            if refused and self.huge_pages and vm.arch.rmp_faults:
+                ret = await self.npf_interception(t, vcpu, gfn, True, True)
+            else:
+                ret = await self.handle_ept_violation(t, vcpu, gfn, True)
             if ret not in (RetPf.RETRY, RetPf.FIXED, RetPf.SPURIOUS):
                 vcpu.exit_reason = ""
                 return GuestResult("exit_memory_fault", errno=ret, gfn=gfn, private=True, faults=faults)
+
+    async def guest_accept_mapped(self, t: Task, vcpu: Vcpu, gfn: int, spte: Spte, level: int) -> GuestAccess:
+        """The instruction itself, through a mapping that is there."""
+        vm = vcpu.vm
+        accept: Any = vm.arch
+        if self.huge_pages and not vm.arch.level_fits(t, spte.pfn, True, spte.level):
+            return GuestAccess("npf")
+        if level == 1:
+            result: GuestAccess = await accept.guest_accept(t, vm, gfn, spte.pfn)
+        elif vm.arch.rmp_faults and spte.level < level:
+            result = GuestAccess("ok", "size_mismatch")
+        else:
+            result = await accept.guest_accept(t, vm, gfn, spte.pfn, level)
+        return result

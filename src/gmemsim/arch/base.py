@@ -65,6 +65,8 @@ class Arch:
         populate_maps: populate works on a leaf that KVM's private table has already (KVM_TDX_INIT_MEM_REGION
             maps first), so the caller installs it, `set_spte` included, before it calls `populate`.
         host_faults: flags of accesses that never reach memory, because the host takes a fault instead.
+        rmp_faults: hardware checks the host frame behind a mapping, sizes included, and a refusal is a fault with a
+            bit of its own, which has a handler besides the common one (`level_fits`, `rmp_fault`).
         host_stage2: a hypervisor below the host can take pages from it, so that the host's own accesses abort
             (`kernel_touch`, `user_abort`).
         guest_converts: a conversion begins in the guest, with a hypercall that KVM only hears of (`guest_convert`).
@@ -78,6 +80,7 @@ class Arch:
     shared_from_start: ClassVar[bool] = True
     populate_maps: ClassVar[bool] = False
     host_faults: ClassVar[frozenset[str]] = frozenset()
+    rmp_faults: ClassVar[bool] = False
     host_stage2: ClassVar[bool] = False
     guest_converts: ClassVar[bool] = False
 
@@ -158,6 +161,16 @@ class Arch:
         """The same for a fault of that VM on `gfn` (`kvm_x86_ops.gmem_max_mapping_level`)."""
         return self.max_level(pfn, private)
 
+    async def rmp_fault(self, t: Task, pfn: int) -> int | None:
+        """Hardware refused an access through a mapping (`rmp_faults`): None if there was nothing to split.
+
+        Else 0, or the code with which the split failed.
+        """
+        return None
+
+    async def accept_fault(self, t: Task, vm: VmIdentity, vcpu: int, gfn: int, level: int) -> None:
+        """The guest's request to accept a page above 4K is about to fault: the exit carries the level."""
+
     # -- accesses ------------------------------------------------------------------------------
 
     def guest_key(self, vm: VmIdentity, private: bool) -> int:
@@ -175,6 +188,10 @@ class Arch:
             return GuestAccess("ok", write)
         t.saw(FRAMES, pfn, pfn + 1)
         return GuestAccess("ok", self.memory.read(pfn, key))
+
+    def level_fits(self, t: Task, pfn: int, private: bool, level: int) -> bool:
+        """Whether hardware takes a mapping of that level to the frame; False: the access faults (`rmp_faults`)."""
+        return True
 
     async def guest_convert(self, t: Task, vm: VmIdentity, gfn: int, private: bool) -> int:
         """The guest's own part of a conversion, before the exit to the VMM (`guest_converts`): 0 or an errno."""

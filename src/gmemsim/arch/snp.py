@@ -45,6 +45,7 @@ class Snp(SnpHost):
     hardware_private: ClassVar[bool] = True
     needs_launch: ClassVar[bool] = True
     shared_from_start: ClassVar[bool] = False
+    rmp_faults: ClassVar[bool] = True
 
     #: Type of the pages that the launch command under way adds, `normal` or `zero`; guarded by slots_lock.
     launch_page_type: str = "normal"
@@ -165,6 +166,42 @@ class Snp(SnpHost):
             return 1
         return self.rmp.entry(head_of(pfn)).level
 
+    async def max_mapping_level(
+        self, t: Task, vm: VmIdentity, gfn: int, pfn: int, private: bool, prefetch: bool
+    ) -> int:
+        """`sev_gmem_max_mapping_level` as a fault asks it: a look-up of its own, 4K if that fails."""
+        if not private:
+            return 0
+        entry = await self.rmp.lookup(t, pfn)
+        return 1 if entry is None or not entry.assigned else entry.level
+
+    async def rmp_fault(self, t: Task, pfn: int) -> int | None:
+        """The middle of `sev_handle_rmp_fault`: None if there is no 2M entry, else what became of the PSMASH.
+
+        A PSMASH that fails because another CPU was faster counts as done: the entry is looked up again.
+        """
+        entry = await self.rmp.lookup(t, pfn)
+        if entry is None or not entry.assigned or entry.level == 1:
+            return None
+        code = await self.snp_rmptable_psmash(t, pfn)
+        return await self.psmash_result(t, pfn, code) if code else 0
+
+    async def psmash_result(self, t: Task, pfn: int, code: int) -> int:
+        """`code`, or 0 if the entry is one of 4K now."""
+        entry = await self.rmp.lookup(t, pfn)
+        return 0 if entry is not None and entry.assigned and entry.level == 1 else code
+
+    def level_fits(self, t: Task, pfn: int, private: bool, level: int) -> bool:
+        """A private mapping must have the size of the RMP entry: smaller and larger ones fault.
+
+        Judged at each access, as all of the RMP is here; hardware does it when it fills the TLB.
+        """
+        if not private or not self.rmp.entry(pfn).assigned:
+            return True
+        head = head_of(pfn)
+        t.saw(FRAMES, head, head + 1)
+        return self.rmp.entry(head).level == min(level, 2)
+
     # -- guest (§1.6) --------------------------------------------------------------------------
 
     async def guest_access(
@@ -220,9 +257,9 @@ class Snp(SnpHost):
             return GuestAccess("ok", "size_mismatch")
         return GuestAccess("ok", "validated" if validate else "rescinded")
 
-    async def guest_accept(self, t: Task, vm: VmIdentity, gfn: int, pfn: int) -> GuestAccess:
+    async def guest_accept(self, t: Task, vm: VmIdentity, gfn: int, pfn: int, level: int = 1) -> GuestAccess:
         """PVALIDATE(1) as the common code asks for it; flags are recorded here."""
-        result = await self.pvalidate(t, vm, gfn, pfn, True)
+        result = await self.pvalidate(t, vm, gfn, pfn, True, level)
         if result.flag:
             self.flag(t, result.flag, pfn)
         return result

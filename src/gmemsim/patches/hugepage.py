@@ -132,7 +132,7 @@ class Hugepage(HugeConversion, Inplace):
     async def kvm_gmem_make_private(
         self, t: Task, vm: Vm, inode: GmemInode, folio: Folio, gfn: int, index: int
     ) -> int:
-        """At the folio's order, by the page that is asked for."""
+        """By the page that is asked for, as the log has it; hardware may take all of the folio."""
         if not folio.order:
             return await super().kvm_gmem_make_private(t, vm, inode, folio, gfn, index)
         if not self.gmem_prepare or not vm.arch.has_private_memory:
@@ -144,7 +144,8 @@ class Hugepage(HugeConversion, Inplace):
         ident = self.request(t, vm.arch.name, "make_private", f"gfn={gfn:#x} pfn={pfn:#x}") if rec else 0
         if rec is not None:
             rec(t, MakePrivate(gfn, pfn, 1))
-        ret, did = await vm.arch.make_private(t, vm, gfn, pfn, 1)
+        pages = 1 << self.kvm_gmem_max_order(vm, gfn, index, folio.order)
+        ret, did = await vm.arch.make_private(t, vm, gfn, pfn, pages)
         if rec is not None:
             rec(t, MakePrivateRet(ret, did))
             self.answer(t, ident, "make_private", str(ret))
