@@ -30,4 +30,4 @@ def write(page: str, *scripts: str) -> None:
 
 if __name__ == "__main__":
     write("reach.md", "reach.py")
-    write("speed.md", "engine_step.py", "peers.py", "fault_rate.py", "memory.py", "diff.py")
+    write("speed.md", "engine_step.py", "peers.py", "fault_rate.py", "memory.py", "huge_size.py", "diff.py")

@@ -133,8 +133,8 @@ class VectorRun:
                     counts["arch_make_shared", gfn] += 1
         elif isinstance(event, Clear):
             for inode, slot in self._bound():
-                folio = inode.folios.get(event.index)
-                if folio is not None and folio.pfn == event.pfn:
+                cleared = inode.folios.get(event.index)
+                if cleared is not None and cleared.pfn == event.pfn:
                     counts["folio_cleared", slot.base_gfn + event.index - slot.pgoff] += 1
         if self._rec is not None:
             self._rec(task, event)
