@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 __all__ = ["FLAGS", "VM_TYPES", "File", "Map", "Slot", "Tables", "resolve_tables"]
 
-FLAGS: Final = ("MMAP", "INIT_SHARED")
+FLAGS: Final = ("MMAP", "INIT_SHARED", "HUGETLB", "HUGETLB_2M", "HUGETLB_1G")
 VM_TYPES: Final = ("default", "sw-protected", "snp", "tdx", "pkvm")
 
 #: Open points of all arch actors; one that an actor does not have means nothing to it.

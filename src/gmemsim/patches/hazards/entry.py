@@ -35,6 +35,7 @@ class Case:
         violated: versions that break a rule, each with the rules that are the hazard; `*` stands for all others.
         not_for: why it does not apply to other versions, by version; `*` stands for all of them.
         without: rules that are not looked at, since the change breaks them by definition.
+        by_results: the oracles do not follow these folios: results, deadlocks and hardware flags alone decide.
         counts: events to count, by what the count is called: the event's name and, after `:`, a field that must be
             true, or one with its value (`ret=-17`).
     """
@@ -47,6 +48,7 @@ class Case:
     violated: Mapping[str, str] = attrs.field(factory=dict)
     not_for: Mapping[str, str] = attrs.field(factory=dict)
     without: frozenset[str] = frozenset()
+    by_results: bool = False
     counts: Mapping[str, str] = attrs.field(factory=dict)
 
     def expected(self, version: str) -> frozenset[str]:

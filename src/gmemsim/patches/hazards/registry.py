@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from . import large, populate, prepare
+from . import bind, convert, large, merge, migrate, populate, prepare, retry, write
 
 if TYPE_CHECKING:
     from ..zoo.entry import Make
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 __all__ = ["HAZARDS", "SEEDS"]
 
-_FAMILIES: Final = (large, populate, prepare)
+_FAMILIES: Final = (bind, convert, large, merge, migrate, populate, prepare, retry, write)
 
 #: In the order of the list.
 HAZARDS: Final[dict[int, Hazard]] = {

@@ -1,0 +1,151 @@
+"""`gmemsim hazards`: what was feared and debated, asked of every patch version."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from .errors import INTERRUPTED, VIOLATION, InputError
+from .output import console, print_json, progress
+
+if TYPE_CHECKING:
+    from ..explore.hazards import Asked
+    from ..patches.hazards.entry import Case, Hazard
+
+__all__ = ["command"]
+
+
+@click.command("hazards")
+@click.argument("numbers", nargs=-1, metavar="[NUMBER]...", type=int)
+@click.option(
+    "--strategy", default="portfolio", show_default=True, help="See `gmemsim list strategies`; `pct:3`."
+)
+@click.option("--schedules", type=click.IntRange(min=1), default=500, show_default=True, help="Of a search.")
+@click.option("--seconds", type=click.FloatRange(min=0), default=60, show_default=True, help="Of a search.")
+@click.option("--json", "as_json", is_flag=True, help="One JSON document.")
+@click.pass_context
+def command(
+    ctx: click.Context,
+    /,
+    numbers: tuple[int, ...],
+    strategy: str,
+    schedules: int,
+    seconds: float,
+    as_json: bool,
+) -> None:
+    """Hazards that were debated and are not (yet) bugs, as scenarios, with a verdict per patch version.
+
+    Each is asked of the version as it is, and of the version with a change that somebody proposed or feared. A verdict
+    `holds` is that of the search, not of all schedules. What is violated comes with a token for `gmemsim replay`. Exit
+    code 1 if a verdict is not the one that is known.
+    """
+    from ..explore.strategies import make_strategy
+    from ..patches.hazards.registry import HAZARDS
+
+    for number in numbers:
+        if number not in HAZARDS:
+            known = ", ".join(str(number) for number in HAZARDS)
+            raise InputError(f"no hazard {number}; there are: {known}")
+    try:
+        make_strategy(strategy, 0)
+    except ValueError as error:
+        raise click.BadParameter(str(error), param_hint="--strategy") from None
+    hazards = [HAZARDS[number] for number in dict.fromkeys(numbers)] if numbers else list(HAZARDS.values())
+    asked, interrupted = _ask(hazards, strategy, schedules, seconds, quiet=as_json)
+    if as_json:
+        print_json(_document(hazards, asked, strategy, schedules))
+    else:
+        click.echo(f"Strategy {strategy}, at most {schedules:,} schedules a search.")
+    if interrupted:
+        ctx.exit(INTERRUPTED)
+    if not all(each.as_expected for each in asked):
+        ctx.exit(VIOLATION)
+
+
+def _ask(
+    hazards: list[Hazard], strategy: str, schedules: int, seconds: float, *, quiet: bool
+) -> tuple[list[Asked], bool]:
+    """All answers; each hazard is shown when it is through. Ctrl-C keeps what there is."""
+    from ..explore.hazards import survey
+
+    asked: list[Asked] = []
+    for hazard in hazards:
+        here: list[Asked] = []
+        try:
+            with progress(f"hazard {hazard.number} …"):
+                for each in survey(hazard, strategy=strategy, schedules=schedules, seconds=seconds):
+                    here.append(each)  # noqa: PERF402 - what came before an interruption is kept
+        except KeyboardInterrupt:
+            return asked + here, True
+        finally:
+            if not quiet:
+                _show(hazard, here)
+        asked += here
+    return asked, False
+
+
+def _document(
+    hazards: list[Hazard], asked: list[Asked], strategy: str, schedules: int
+) -> list[dict[str, Any]]:
+    from ..explore.hazards import as_dict
+
+    return [
+        {
+            "hazard": hazard.number,
+            "title": hazard.title,
+            "question": hazard.question,
+            "answer": hazard.answer or None,
+            "why_not": hazard.why_not or None,
+            "strategy": strategy,
+            "schedules": schedules,
+            "verdicts": [as_dict(each) for each in asked if each.hazard is hazard],
+        }
+        for hazard in hazards
+    ]
+
+
+def _show(hazard: Hazard, asked: list[Asked]) -> None:
+    from rich.table import Table
+
+    out = console()
+    out.print(f"{hazard.number}. {hazard.title}", style="bold", highlight=False)
+    out.print(hazard.question, highlight=False)
+    if hazard.why_not:
+        out.print(f"Not expressed: {hazard.why_not}\n", highlight=False)
+        return
+    for case in hazard.cases:
+        here = [each for each in asked if each.case is case]
+        if not here:
+            continue
+        table = Table(title=_title(case), title_justify="left")
+        for name in ("version", "VM type", "verdict", "schedules", "what"):
+            table.add_column(name, justify="right" if name == "schedules" else "left", overflow="fold")
+        for each in here:
+            if each.arch:
+                table.add_row(each.patch, each.arch, _verdict(each), f"{each.schedules:,}", _what(each))
+        out.print(table)
+        for why in dict.fromkeys(each.summary for each in here if not each.arch):
+            names = ", ".join(each.patch for each in here if not each.arch and each.summary == why)
+            out.print(f"does not apply to {names}: {why}", highlight=False)
+        for each in here:
+            if each.replay:
+                # Not through rich, which would wrap it.
+                click.echo(f"{each.case.patch(each.patch)}, {each.arch}: gmemsim replay {each.replay}")
+    out.print(f"{hazard.answer}\n", highlight=False)
+
+
+def _title(case: Case) -> str:
+    seed = f" (VERSION+{case.seed})" if case.seed else ""
+    limits = "; judged by results alone" if case.by_results else ""
+    return f"{case.says}{seed}, in {case.scenario}{limits}"
+
+
+def _verdict(each: Asked) -> str:
+    known = "" if each.as_expected else "; not what is known"
+    return f"{each.verdict}{': ' + each.rule if each.rule else ''}{known}"
+
+
+def _what(each: Asked) -> str:
+    counts = ", ".join(f"{label} {count:,}" for label, count in each.counts.items())
+    return each.summary or counts
