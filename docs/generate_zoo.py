@@ -12,6 +12,8 @@ import json
 from pathlib import Path
 from typing import Any
 
+from gmemsim.arch.registry import described
+
 HERE = Path(__file__).parent
 
 ORIGINS = {
@@ -47,7 +49,8 @@ def cell(row: dict[str, Any]) -> str:
     if row["others"]:
         rule += " also " + ", ".join(f"{name} x{count}" for name, count in sorted(row["others"].items()))
     clean = "clean" if not row["control"] else ", ".join(row["control"])
-    return f"| `{row['id']}` | {row['patch']}, {row['arch']} | {found} | {rule} | {schedules} | {seconds} | {clean} |"
+    where = f"{row['patch']}, {described(row['arch'])}"
+    return f"| `{row['id']}` | {where} | {found} | {rule} | {schedules} | {seconds} | {clean} |"
 
 
 def main() -> None:

@@ -9,6 +9,8 @@ import pytest
 from gmemsim.arch.pkvm import Pkvm
 from gmemsim.arch.pkvm_el2 import El2
 from gmemsim.arch.registry import described, projection_note
+from gmemsim.audit.kvm_events import HardwareOp
+from gmemsim.engine.strategy import RandomStrategy
 from gmemsim.explore.oracles.hardware import FATAL_FLAGS
 from gmemsim.explore.program import ScenarioProgram
 from gmemsim.explore.search import Limits, SearchResult, search
@@ -18,7 +20,7 @@ from gmemsim.scenarios.catalogue import load_named, names
 from gmemsim.scenarios.errors import ScenarioError
 from gmemsim.scenarios.handlers import inplace as handlers
 from gmemsim.scenarios.scenario import loads
-from gmemsim.scenarios.session import build
+from gmemsim.scenarios.session import Options, build
 
 if TYPE_CHECKING:
     from gmemsim.engine.task import Task
@@ -228,6 +230,38 @@ def test_v8_scrubs_what_the_guest_shares() -> None:
     """Its conversion calls the hook of the free path, which is why make_shared became one of its own."""
     assert searched(HEAD + SHARE, schedules=1, patch="inplace-v8")[1] == {"linearizability"}
     assert searched(HEAD + SHARE, schedules=1)[1] == set()
+
+
+def test_the_victim_of_force_cannot_run_on() -> None:
+    """§4.3: KVM_RUN fails with -EFAULT at the guest's next access, mapped or not, and that is no conversion's exit."""
+    ops = '{ op = "write", value = "secret" }, { op = "convert", private = false }, { op = "read" }'
+    text = HEAD + f'[[task]]\nrole = "vcpu"\nops = [{ops}]\n'
+    session = build(loads(text, "t.toml"), KernelClears, "pkvm").run()
+    results = session.results["vcpu0"]
+    assert [done.outcome for done in results.operations] == ["ok", "ok", "EFAULT"]
+    assert results.stopped == "error"
+
+
+def test_a_short_memcache_fails_the_fault_and_nothing_else() -> None:
+    text = HEAD + TWO_VCPUS.replace(" }", ', expect = ["ok", "ENOMEM"] }') + "\n[faults]\npkvm_memcache = 1\n"
+    result, rules = searched(text)
+    assert not rules
+    assert seen(result, "write=ENOMEM") == {False, True}
+
+
+@pytest.mark.parametrize("seed", [None, 1, 2])
+def test_both_runtimes_give_the_same_events(seed: int | None) -> None:
+    logs: list[list[Any]] = []
+    for runtime in ("bare", "trio"):
+        logs.append([])
+        options = Options(
+            rec=lambda t, event: logs[-1].append((t.engine.now, t.name, event)),
+            strategy=None if seed is None else RandomStrategy(seed),
+        )
+        session = build(load_named("inplace_share"), "inplace", "pkvm", small=True, options=options)
+        session.run("trio" if runtime == "trio" else "bare")
+    assert logs[0] == logs[1]
+    assert any(isinstance(event, HardwareOp) and event.op == "GUEST_SHARE_HOST" for _, _, event in logs[0])
 
 
 # -- marks -----------------------------------------------------------------------------------------

@@ -157,6 +157,7 @@ def _document(
     reports: list[tuple[Found, FailureReport]],
     decided: list[Decided],
 ) -> dict[str, Any]:
+    from ..arch.registry import projection_note
     from ..explore.report.json import as_json
 
     done = result.search
@@ -181,6 +182,7 @@ def _document(
         "scenario": program.scenario.name,
         "patch": program.patch,
         "arch": program.arch,
+        **({"projection": note} if (note := projection_note(program.arch or "")) else {}),
         "strategy": done.strategy,
         "schedules": done.schedules,
         "pruned": done.pruned,

@@ -154,6 +154,8 @@ def _document(bugs: list[Bug], rows: list[ZooRow]) -> list[dict[str, Any]]:
 def _show(bugs: list[Bug], rows: list[ZooRow], strategies: list[str]) -> None:
     from rich.table import Table
 
+    from ..arch.registry import described
+
     out = console()
     for origin, says in _ORIGINS.items():
         here = [row for row in rows if row.bug.origin == origin]
@@ -178,7 +180,7 @@ def _show(bugs: list[Bug], rows: list[ZooRow], strategies: list[str]) -> None:
             table.add_row(
                 row.bug.id,
                 row.patch,
-                row.arch,
+                described(row.arch),
                 *([row.strategy] if len(strategies) > 1 else []),
                 f"{row.found} of {row.searches}"
                 if row.bug.rules

@@ -159,6 +159,16 @@ def make_shared_before_zap(parent: type[Kernel]) -> type[Kernel]:
     return MakeSharedBeforeZap
 
 
+def teardown_hook_used_for_conversion(parent: type[Kernel]) -> type[Kernel]:
+    """What becomes shared goes through the hook of the free path, which scrubs (as in v8); pKVM is a projection."""
+
+    class TeardownHookUsedForConversion(parent):
+        async def kvm_gmem_arch_make_shared(self, t: Task, inode: GmemInode, pfn: int, pages: int) -> None:
+            await self.inode_vm(inode).arch.invalidate(t, pfn, pfn + pages)
+
+    return TeardownHookUsedForConversion
+
+
 BUGS = (
     bug(
         "user-fault-attr-check-outside-il",
@@ -219,7 +229,14 @@ BUGS = (
         arches=("snp",),
         scenario="zoo-inplace_hw",
     ),
-    missing("teardown-hook-used-for-conversion", "pKVM, whose two hooks the bug confuses, is not modelled"),
+    bug(
+        "teardown-hook-used-for-conversion",
+        rules="linearizability",
+        make=teardown_hook_used_for_conversion,
+        parents=("inplace",),
+        arches=("pkvm",),
+        scenario="inplace_share",
+    ),
     missing(
         "missing-attr-means-shared",
         "the attribute map is one of ranges without holes: nothing can be missing",
