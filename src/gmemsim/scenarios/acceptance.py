@@ -52,6 +52,17 @@ class Acceptance:
         self._busy[gfn] = (t.name, [])
         return True
 
+    async def claim_all(self, t: Task, start: int, end: int) -> bool:
+        """Whether `t` is to accept all of [start, end) at once and then `settle` each: nobody has, or is at it."""
+        if t.traps:
+            await t.point(Op("rmw", self.label, start, end))
+        gfns = range(start, end)
+        if any(gfn in self.done or gfn in self._busy for gfn in gfns):
+            return False
+        for gfn in gfns:
+            self._busy[gfn] = (t.name, [])
+        return True
+
     def settle(self, t: Task, gfn: int, accepted: bool) -> None:
         """The claim on the page is over."""
         t.changed(self.label, gfn, gfn + 1)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from ..actors.errno import EAGAIN, EFAULT, errno_name
+from ..actors.stage2 import PG_LEVEL_2M, level_pages
 from .inplace import convert_files
 from .units import PAGE
 
@@ -15,7 +16,7 @@ if TYPE_CHECKING:
     from ..engine.task import Task
     from .thread import Thread
 
-__all__ = ["EXIT_LIMIT", "accept_page", "access", "convert"]
+__all__ = ["EXIT_LIMIT", "accept_large", "accept_page", "access", "convert"]
 
 #: So many exits of one access in a row, and it is given up: whatever the VMM does, it does not help.
 EXIT_LIMIT: Final = 64
@@ -68,14 +69,44 @@ async def accept_page(thread: Thread, t: Task, gfn: int, again: bool) -> GuestRe
     book = thread.session.machine.accepted[thread.actor.vm]
     if not await book.claim(t, gfn, again):
         return None
-    done = await thread.kernel.guest_accept(t, thread.vcpu, gfn)
-    thread.results.faults += done.faults
-    while done.kind == "ok" and done.value == "busy":
-        await t.spend(thread.kernel.costs.busy_retry)
-        done = await thread.kernel.guest_accept(t, thread.vcpu, gfn)
-        thread.results.faults += done.faults
+    done = await ask_hardware(thread, t, gfn, 1)
     book.settle(t, gfn, done.kind == "ok")
     return None if done.kind == "ok" else done
+
+
+async def ask_hardware(thread: Thread, t: Task, gfn: int, level: int) -> GuestResult:
+    """PVALIDATE or ACCEPT until it is not busy."""
+    assert thread.vcpu is not None
+    while True:
+        done = await (
+            thread.kernel.guest_accept(t, thread.vcpu, gfn, level)
+            if level > 1
+            else thread.kernel.guest_accept(t, thread.vcpu, gfn)
+        )
+        thread.results.faults += done.faults
+        if done.kind != "ok" or done.value != "busy":
+            return done
+        await t.spend(thread.kernel.costs.busy_retry)
+
+
+async def accept_large(thread: Thread, t: Task, start: int) -> GuestResult | None:
+    """The same for the 2 MiB at `start`: at once if nobody has any of it and hardware has it whole, else by page."""
+    book = thread.session.machine.accepted[thread.actor.vm]
+    end = start + level_pages(PG_LEVEL_2M)
+    if await book.claim_all(t, start, end):
+        done = await ask_hardware(thread, t, start, PG_LEVEL_2M)
+        whole = done.kind == "ok" and done.value != "size_mismatch"
+        for gfn in range(start, end):
+            book.settle(t, gfn, whole)
+        if whole:
+            return None
+        if done.kind != "ok":
+            return done
+    for gfn in range(start, end):
+        failed = await accept_page(thread, t, gfn, False)
+        if failed is not None:
+            return failed
+    return None
 
 
 def guest_kind(thread: Thread, t: Task, gfn: int, private: bool | None) -> bool | None:

@@ -17,10 +17,15 @@ __all__ = [
     "ALIASES", "OPS", "Accept", "Allocate", "AnyOp", "Barrier", "Bind", "Close", "Collapse", "Convert", "Create",
     "FileRange", "FileWrite", "GuestAccess", "GuestRange", "HostRead", "HostTouch", "HostWrite", "Hypercall",
     "LaunchFinish", "Madvise", "MapRange",
-    "MemoryFailure", "Migrate", "Mmap", "Munmap", "Op", "PageRange", "Pin", "Populate", "Prefault", "Punch", "Read",
+    "MemoryFailure", "Migrate", "Mmap", "Munmap", "Op", "PageRange", "PageStateChange", "Pin",
+    "Populate", "Prefault", "Punch", "Read",
     "SetAttributes", "SetFileAttributes", "Signal", "SignalPending", "Sleep", "Touch", "Unbind", "Unpin", "Write",
     "canonical",
 ]  # fmt: skip
+
+
+#: Of a page of the tables: 1 = 4 KiB, 2 = 2 MiB.
+Level = Annotated[int, Meta(ge=1, le=2)]
 
 
 # -- guest ---------------------------------------------------------------------------------------
@@ -49,7 +54,14 @@ class Write(GuestAccess, frozen=True, kw_only=True):
 
 
 class Accept(GuestRange, frozen=True, kw_only=True):
-    """Make private pages usable: PVALIDATE, TDG.MEM.PAGE.ACCEPT."""
+    """Make private pages usable: PVALIDATE, TDG.MEM.PAGE.ACCEPT.
+
+    Attributes:
+        level: 2 asks for 2 MiB at a time where the range has an aligned one of which nothing was accepted, and for
+            4 KiB if hardware has it in smaller pieces. Pages that were accepted are left out then.
+    """
+
+    level: Level = 1
 
 
 class Prefault(GuestRange, frozen=True, kw_only=True):
@@ -68,6 +80,22 @@ class Hypercall(GuestRange, frozen=True, kw_only=True):
     """
 
     private: bool
+    attempts: Count = 64
+
+
+class PageStateChange(GuestRange, frozen=True, kw_only=True):
+    """SNP: the guest asks for many pages at once, in a buffer of entries that KVM takes to the VMM range by range.
+
+    Attributes:
+        private: what they are to become.
+        level: 2 makes entries of 2 MiB where the range has aligned ones.
+        done: pages of the first entry that the buffer says are done.
+        attempts: as for `hypercall`, for each range.
+    """
+
+    private: bool
+    level: Level = 1
+    done: Index = 0
     attempts: Count = 64
 
 
@@ -255,7 +283,7 @@ class Barrier(Op, frozen=True, kw_only=True):
 
 
 AnyOp = (
-    Touch | Read | Write | Accept | Prefault | Hypercall
+    Touch | Read | Write | Accept | Prefault | Hypercall | PageStateChange
     | HostTouch | HostRead | HostWrite | Mmap | Munmap | Madvise | Collapse | Pin | Unpin
     | Create | Close | Allocate | Punch | FileWrite | Migrate | MemoryFailure | SetFileAttributes
     | Bind | Unbind | SetAttributes | Convert | Populate | LaunchFinish

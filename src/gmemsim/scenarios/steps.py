@@ -21,6 +21,7 @@ from .ops import (
     Mmap,
     Munmap,
     PageRange,
+    PageStateChange,
     Populate,
     Prefault,
     SetAttributes,
@@ -43,7 +44,7 @@ if TYPE_CHECKING:
 __all__ = ["Step", "resolve_ops", "time_of"]
 
 #: A vCPU thread only.
-_VCPU_OPS = (GuestAccess, Accept, Hypercall, Prefault)
+_VCPU_OPS = (GuestAccess, Accept, Hypercall, PageStateChange, Prefault)
 #: Not before the tasks run.
 _TASK_OPS = (Barrier, Signal, SignalPending, Sleep)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from . import control, files, guest, host, inplace, vm
+from . import control, files, guest, host, inplace, psc, vm
 from .registry import HANDLERS
 
-__all__ = ["HANDLERS", "control", "files", "guest", "host", "inplace", "vm"]
+__all__ = ["HANDLERS", "control", "files", "guest", "host", "inplace", "psc", "vm"]

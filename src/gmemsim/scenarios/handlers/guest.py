@@ -6,8 +6,9 @@ from collections import Counter
 from typing import TYPE_CHECKING, cast
 
 from ...actors.errno import errno_name
+from ...actors.stage2 import level_pages
 from .. import ops
-from ..guest import accept_page, access
+from ..guest import accept_large, accept_page, access
 from ..results import Outcome
 from ..units import PAGE
 from .registry import handles, of_pages
@@ -43,9 +44,17 @@ async def guest_access(thread: Thread, t: Task, step: Step, lo: int, hi: int) ->
 
 @handles(ops.Accept)
 async def accept(thread: Thread, t: Task, step: Step, lo: int, hi: int) -> Outcome:
+    op = cast("ops.Accept", step.op)
     outcomes: Counter[str] = Counter()
-    for gfn in range(lo, hi):
-        done = await accept_page(thread, t, gfn, True)
+    gfn = lo
+    while gfn < hi:
+        pages = level_pages(op.level)
+        if op.level > 1 and gfn % pages == 0 and gfn + pages <= hi:
+            done = await accept_large(thread, t, gfn)
+        else:
+            pages = 1
+            done = await accept_page(thread, t, gfn, op.level == 1)
+        gfn += pages
         if done is None:
             outcomes["ok"] += 1
         else:
