@@ -151,69 +151,6 @@ async def _each_page(t: Task, vm: Vm, gfn: int, pfn: int, pages: int) -> HookRes
     return HookResult(0, did)
 
 
-def collapse(parent: type[Kernel]) -> type[Kernel]:
-    """MADV_COLLAPSE takes the file for one whose folios it may replace: two small ones become one of order 1.
-
-    A page that is missing or was never written is no obstacle, and the new folio counts as uptodate if one of the old
-    ones was (before dd085fe9a8eb; there it was an order-9 folio).
-    """
-
-    class CollapseCreatesLargeFolio(parent):
-        async def kvm_gmem_init_inode(self, t: Task, inode: GmemInode) -> None:
-            await super().kvm_gmem_init_inode(t, inode)
-            inode.folios = PairCache()
-
-        async def collapse_file(self, t: Task, mapping: Any, start: int, end: int) -> int:
-            inode = mapping.inode
-            for base in range(start & ~1, end - 1, 2):
-                await self._collapse_pair(t, inode, base)
-            return 0
-
-        async def _collapse_pair(self, t: Task, inode: GmemInode, base: int) -> None:
-            old = []
-            for index in (base, base + 1):
-                found = await self.filemap_get_folio(t, inode, index, create=False)
-                if isinstance(found, int) or found.order:
-                    if not isinstance(found, int):
-                        await self.folio_unlock(t, found)
-                        await self.folio_put(t, inode, found)
-                    continue
-                old.append(found)
-            pfn = self.memory.allocate_huge(1) if old else None
-            if pfn is None:
-                return
-            for folio in old:
-                if folio.mapcount:
-                    await self.unmap_mapping_folio(t, inode, folio)
-            if t.traps:
-                await t.point(Op("rmw", inode.label, base, base + 2))
-            huge = Folio(inode, base, pfn, 1)
-            huge.ref = huge.pages
-            huge.uptodate = any(folio.uptodate for folio in old)
-            for folio in old:
-                t.changed(FRAMES, pfn, pfn + 2)
-                self.memory.write(pfn + folio.index - base, self.memory.read(folio.pfn))
-                self._remove(t, inode, folio)
-            inode.folios[base] = huge
-            if t.rec is not None:
-                t.rec(t, FilemapAdd(base, pfn))
-                t.rec(t, PageCacheAdd(base, pfn, 1))
-            for folio in old:
-                await self.folio_unlock(t, folio)
-                await self.folio_put(t, inode, folio, 2)
-
-        def free_page(self, t: Task, folio: Folio) -> None:
-            if not folio.order:
-                super().free_page(t, folio)
-                return
-            t.changed(FREE_LIST)
-            if t.rec is not None:
-                t.rec(t, FreePage(folio.pfn))
-            self.memory.free_huge(folio.pfn, folio.order)
-
-    return CollapseCreatesLargeFolio
-
-
 SEEDS = {"large-folios": large_folios}
 
 _OWN = "has large folios of its own, and is asked without a seed"

@@ -174,10 +174,20 @@ HAZARDS = (
                 not_for={"*": _ORDER_9},
                 without=frozenset({"I36"}),
             ),
+            Case(
+                says="the same where the TDX module's own state is left (I36 not looked at)",
+                seed="no-slots-lock+populate-without-il",
+                scenario="zoo-populate_race",
+                versions=SMALL,
+                arches=("tdx",),
+                not_for={"*": _ORDER_9},
+                without=frozenset({"I36"}),
+            ),
         ),
         answer="The arch does: the RMP look-up, the S-EPT's state. Without the look-up the second population writes "
         "to a page of the guest; version A alone still refuses, in common code. slots_lock is not what keeps two "
-        "populations apart: the invalidate lock is, and only without both do they meet between look-up and RMPUPDATE.",
+        "populations apart: the invalidate lock is, and only without both do they meet between look-up and RMPUPDATE. "
+        "On TDX not even then: the leaf is installed once, and who finds it there is refused.",
     ),
     Hazard(
         number=5,
@@ -197,7 +207,7 @@ HAZARDS = (
                 seed="prefault-before-launch-finish",
                 scenario="zoo-launch_prefault",
                 versions=SMALL,
-                arches=("snp",),
+                arches=("snp", "tdx"),
                 violated={"inplace-v8": "", "inplace": "", "*": "I35 I36 I5 I2"},
                 not_for={"*": _ORDER_9},
             ),

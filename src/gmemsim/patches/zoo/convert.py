@@ -238,10 +238,6 @@ BUGS = (
         scenario="inplace_share",
     ),
     missing(
-        "missing-attr-means-shared",
-        "the attribute map is one of ranges without holes: nothing can be missing",
-    ),
-    missing(
         "early-return-without-lock",
         "the early-out under the lock is one look at the map; without the lock it is linearizable as a call of its own "
         "at the moment of the look, which no oracle can tell from a call that came earlier",

@@ -1,20 +1,48 @@
+# mypy: disable-error-code="misc,valid-type"
 """Seeded bugs that let work go on for ever."""
 
 from __future__ import annotations
 
-from .entry import missing
+from typing import TYPE_CHECKING
+
+from .entry import bug, missing
+
+if TYPE_CHECKING:
+    from ...actors.kernel import Kernel
+    from ...actors.memslot import Memslot
+    from ...actors.tdp_fault import Fault
+    from ...engine.task import Task
 
 __all__ = ["BUGS"]
 
 
+def retry_invalidates_itself(parent: type[Kernel]) -> type[Kernel]:
+    """What the retry loop does to get at the page is itself an invalidation of it: the second half of the entry.
+
+    The first half, a retry while any invalidation runs, needs a stream of them without end.
+    """
+
+    class RetryInvalidatesItself(parent):
+        async def kvm_mmu_faultin_pfn_of_kind(self, t: Task, fault: Fault, slot: Memslot) -> int:
+            ret: int = await super().kvm_mmu_faultin_pfn_of_kind(t, fault, slot)
+            vm = fault.vcpu.vm
+            await vm.mmu_lock.write_lock(t)
+            await self.kvm_mmu_invalidate_start(t, vm, notifier=True)
+            await self.kvm_mmu_invalidate_range_add(t, vm, fault.gfn, fault.gfn + 1)
+            await self.kvm_mmu_invalidate_end(t, vm)
+            await vm.mmu_lock.write_unlock(t)
+            return ret
+
+    return RetryInvalidatesItself
+
+
 BUGS = (
-    missing(
-        "invalid-slot-treated-as-mmio",
-        "an MMIO exit while the slot is deleted cannot be told from the one after the deletion, and slots do not move",
-    ),
-    missing(
+    bug(
         "pfn-cache-retry-livelock",
-        "needs an endless stream of invalidations elsewhere and a bound on retries; runs here are finite",
+        rules="livelock",
+        make=retry_invalidates_itself,
+        arches=("default",),
+        scenario="same",
     ),
     missing(
         "punch-starved-by-faults",

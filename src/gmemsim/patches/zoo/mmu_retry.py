@@ -5,6 +5,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from ...actors.kernel_base import RetPf
+from ...audit.kvm_events import ExitMmio
+from ...engine.errors import ModelError
+from ...engine.op import Op
 from .entry import bug
 
 if TYPE_CHECKING:
@@ -72,7 +76,41 @@ def unbalanced_invalidate_end(parent: type[Kernel]) -> type[Kernel]:
     return UnbalancedInvalidateEnd
 
 
+def invalid_slot_treated_as_mmio(parent: type[Kernel]) -> type[Kernel]:
+    """A slot that is being deleted is taken for no slot: an MMIO SPTE is installed (before e0c378684b65).
+
+    Its leaves are zapped after the slot was marked invalid, so one can still stand there: BUG() in
+    `__handle_changed_spte`, here a model error.
+    """
+
+    class InvalidSlotTreatedAsMmio(parent):
+        async def _faultin(self, t: Task, fault: Fault) -> int:
+            slot = fault.slot
+            vm = fault.vcpu.vm
+            if slot is None or not slot.invalid or fault.private:
+                ret: int = await super()._faultin(t, fault)
+                return ret
+            await vm.mmu_lock.read_lock(t)
+            if t.traps:
+                await t.point(Op("rmw", vm.spte_label, fault.gfn, fault.gfn + 1))
+            if vm.stage2.find(fault.gfn, False) is not None:
+                raise ModelError(f"{t.name} puts an MMIO SPTE in place of the leaf of gfn {fault.gfn:#x}")
+            await vm.mmu_lock.read_unlock(t)
+            if t.rec is not None:
+                t.rec(t, ExitMmio(fault.gfn))
+            return RetPf.EMULATE
+
+    return InvalidSlotTreatedAsMmio
+
+
 BUGS = (
+    bug(
+        "invalid-slot-treated-as-mmio",
+        rules="model_error",
+        make=invalid_slot_treated_as_mmio,
+        arches=("default",),
+        scenario="zoo-two_delete",
+    ),
     bug("seq-snapshot-after-lookup", rules="I18 I19", make=seq_snapshot_after_lookup, scenario="punch_tight"),
     bug("retry-ignores-in-progress", rules="I18 I19", make=retry_ignores_in_progress, scenario="punch_tight"),
     bug(

@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING, Final
 
 from . import (
     arch,
+    attributes,
+    collapse,
     convert,
     errno,
     lifecycle,
@@ -26,6 +28,8 @@ __all__ = ["BUGS"]
 
 _FAMILIES: Final = (
     arch,
+    attributes,
+    collapse,
     convert,
     errno,
     lifecycle,

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from ...actors.errno import EINVAL
 from ..v3 import V3
-from .entry import bug, missing
+from .entry import bug
 
 if TYPE_CHECKING:
     from ...actors.folio import Folio
@@ -88,10 +88,6 @@ def populate_null_src_uninitialised(parent: type[Kernel]) -> type[Kernel]:
 
 
 BUGS = (
-    missing(
-        "collapse-creates-large-folio",
-        "needs folios larger than 4 KiB under khugepaged, which is not modelled",
-    ),
     bug(
         "populate-null-src-uninitialised",
         rules="I2",
