@@ -132,7 +132,7 @@ class GmemConversion(GmemAttributes, LruBatches):
             low, high = max(start, mapping.start), min(end, mapping.start + mapping.pages)
             if low >= high:
                 continue
-            await self.mmu_notifier_invalidate_start(t, mapping, low, high)
+            told = await self.mmu_notifier_invalidate_start(t, mapping, low, high)
             if t.traps:
                 await t.point(Op("rmw", mapping.label, low, high))
             for index in self.mapped_in(mapping, low, high):
@@ -141,7 +141,7 @@ class GmemConversion(GmemAttributes, LruBatches):
                     t.changed(inode.mapcount_label, index, index + 1)
                 folio.mapcount -= 1
                 await self.folio_put(t, inode, folio)
-            await self.mmu_notifier_invalidate_end(t, mapping, low, high)
+            await self.mmu_notifier_invalidate_end(t, mapping, low, high, told)
         await inode.i_mmap_rwsem.up_read(t)
 
     def mapped_in(self, mapping: HostMapping, start: int, end: int) -> list[int]:

@@ -94,7 +94,7 @@ class GmemUserFault(GmemFolios):
     async def _discard(self, t: Task, mapping: HostMapping, start: int, end: int) -> None:
         if t.rec is not None:
             t.rec(t, Discard(start, end))
-        await self.mmu_notifier_invalidate_start(t, mapping, start, end)
+        told = await self.mmu_notifier_invalidate_start(t, mapping, start, end)
         t.saw(mapping.label, start, end)
         for index in sorted(i for i in mapping.mapped if start <= i < end):
             if t.traps:
@@ -105,7 +105,7 @@ class GmemUserFault(GmemFolios):
                     t.changed(mapping.inode.mapcount_label, index, index + 1)
                 folio.mapcount -= 1
                 await self.folio_put(t, mapping.inode, folio)
-        await self.mmu_notifier_invalidate_end(t, mapping, start, end)
+        await self.mmu_notifier_invalidate_end(t, mapping, start, end, told)
 
     async def host_access(self, t: Task, mapping: HostMapping, index: int, write: str | None) -> str:
         """A host load (`write` None) or store at `index`: the value, or SIGBUS, SIGSEGV, -ENOMEM's OOM.

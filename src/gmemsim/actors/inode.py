@@ -119,11 +119,11 @@ class GmemFile:
 class HostMapping:
     """A MAP_SHARED mapping of [start, start + pages) by one process; `mapped` are the present entries.
 
-    `file` is the descriptor that the mapping holds a reference of (`vma->vm_file`). `slots` are the memslots, with
-    their VM, whose userspace address lies in it: KVM's MMU notifier acts on them.
+    `file` is the descriptor that the mapping holds a reference of (`vma->vm_file`). `vms` are those that had a memslot
+    whose userspace address lies in it (`Memslot.hva`): their MMU notifiers are told of what happens to it.
     """
 
-    __slots__ = ("file", "inode", "label", "mapped", "pages", "process", "slots", "start")
+    __slots__ = ("file", "inode", "label", "mapped", "pages", "process", "start", "vms")
 
     def __init__(self, label: str, process: Process, inode: GmemInode, start: int, pages: int) -> None:
         self.label = label
@@ -133,12 +133,12 @@ class HostMapping:
         self.pages = pages
         self.mapped: dict[int, Folio] = {}
         self.file: GmemFile | None = None
-        self.slots: list[tuple[Vm, Memslot]] = []
+        self.vms: list[Vm] = []
 
     @property
-    def slots_label(self) -> str:
-        """Object of the steps that look at or change `slots`."""
-        return f"{self.label}.slots"
+    def vms_label(self) -> str:
+        """Object of the steps that look at or change `vms`."""
+        return f"{self.label}.vms"
 
     def covers(self, index: int) -> bool:
         return self.start <= index < self.start + self.pages

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from .inode import GmemFile
+    from .inode import GmemFile, HostMapping
 
 __all__ = ["Memslot", "UserMemory"]
 
@@ -35,14 +35,15 @@ class Memslot:
         gmem_only: shared faults are served by guest_memfd too (KVM_MEMSLOT_GMEM_ONLY).
         user: where shared memory comes from otherwise, or None.
         user_offset: first page of `user` that belongs to the slot.
+        hva: the mapping of guest_memfd that the slot's userspace address lies in, or None.
         invalid: KVM_MEMSLOT_INVALID: being deleted or moved.
         disallow_lpage: (level, first gfn) of ranges that must not have a large leaf, because they hold private and
             shared pages (`lpage_info`, KVM_LPAGE_MIXED_FLAG); filled where folios can be huge.
     """
 
     __slots__ = (
-        "base_gfn", "bound_end", "bound_start", "disallow_lpage", "gmem", "gmem_file", "gmem_only", "ident",
-        "invalid", "pages", "pgoff", "user", "user_offset",
+        "base_gfn", "bound_end", "bound_start", "disallow_lpage", "gmem", "gmem_file", "gmem_only", "hva",
+        "ident", "invalid", "pages", "pgoff", "user", "user_offset",
     )  # fmt: skip
 
     def __init__(
@@ -60,6 +61,7 @@ class Memslot:
         self.invalid = False
         self.bound_start = 0
         self.bound_end = 0
+        self.hva: HostMapping | None = None
         self.disallow_lpage: set[tuple[int, int]] = set()
 
     def covers(self, gfn: int) -> bool:
@@ -83,6 +85,7 @@ class Memslot:
         copy = Memslot(self.ident, self.base_gfn, self.pages, self.user, self.user_offset)
         copy.gmem = self.gmem
         copy.gmem_only = self.gmem_only
+        copy.hva = self.hva
         copy.invalid = True
         return copy
 

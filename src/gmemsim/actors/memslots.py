@@ -15,7 +15,7 @@ from .memslot import Memslot
 
 if TYPE_CHECKING:
     from ..engine.task import Task
-    from .inode import GmemFile
+    from .inode import GmemFile, HostMapping
     from .memslot import UserMemory
     from .vm import Vm
 
@@ -40,14 +40,18 @@ class Memslots(GmemFiles):
         user: UserMemory | None = None,
         user_offset: int = 0,
         gmem: bool = False,
+        hva: HostMapping | None = None,
     ) -> int:
         """Create slot `ident` (`pages` > 0), or delete it (`pages` == 0). `offset` is in bytes.
 
-        `gmem` asks for KVM_MEM_GUEST_MEMFD; with `file` None its descriptor is bad. Returns 0, -EINVAL, -EEXIST
+        `gmem` asks for KVM_MEM_GUEST_MEMFD; with `file` None its descriptor is bad. `hva` is the mapping of a
+        guest_memfd that the slot's userspace address lies in. Returns 0, -EINVAL, -EEXIST
         (guest frames overlap), -ENOMEM, or an error of the bind.
         """
         await vm.slots_lock.lock(t)
-        ret = await self._set_region(t, vm, ident, base_gfn, pages, file, offset, user, user_offset, gmem)
+        ret = await self._set_region(
+            t, vm, ident, base_gfn, pages, file, offset, user, user_offset, gmem, hva
+        )
         await vm.slots_lock.unlock(t)
         await self.task_work_run(t)
         return ret
@@ -64,6 +68,7 @@ class Memslots(GmemFiles):
         user: UserMemory | None,
         user_offset: int,
         gmem: bool,
+        hva: HostMapping | None,
     ) -> int:
         old = next((slot for slot in vm.slots if slot.ident == ident), None)
         if pages == 0:
@@ -83,6 +88,11 @@ class Memslots(GmemFiles):
         if t.fault("alloc_memslot"):
             return ENOMEM
         slot = Memslot(ident, base_gfn, pages, user, user_offset)
+        slot.hva = hva
+        if hva is not None and vm not in hva.vms:
+            if t.traps:
+                t.changed(hva.vms_label)
+            hva.vms.append(vm)
         if gmem or file is not None:
             if file is None:
                 return EBADF
@@ -109,10 +119,17 @@ class Memslots(GmemFiles):
     async def swap_active_memslots(
         self, t: Task, vm: Vm, slots: tuple[Memslot, ...], slot: Memslot, state: str
     ) -> None:
-        """Publish a slot array and wait until no vCPU can still see the old one."""
+        """Publish a slot array and wait until no vCPU can still see the old one.
+
+        Not while an MMU notifier is between its start and its end, which must see the same slots (§4.3 step 2).
+        """
         await vm.slots_arch_lock.lock(t)
         if t.traps:
             await t.point(vm.store_slots)
+            t.saw(vm.mn_active_op.obj)
+        while vm.mn_active:
+            await vm.mn_wait.turn(t, self.costs.wake)
+            t.changed(vm.store_slots.obj)
         vm.slots = slots
         if t.rec is not None:
             t.rec(t, SlotPublish(slot.ident, state))

@@ -16,7 +16,6 @@ if TYPE_CHECKING:
 
     from ..engine.task import Task
     from .inode import HostMapping
-    from .memslot import Memslot
     from .stage2 import Spte
     from .vm import Vm
 
@@ -175,41 +174,60 @@ class MmuInvalidation(KernelBase):
 
     async def mmu_notifier_invalidate_start(
         self, t: Task, mapping: HostMapping, start: int, end: int
-    ) -> None:
+    ) -> list[Vm]:
         """`kvm_mmu_notifier_invalidate_range_start`: host entries of [start, end) of a mapping are about to go.
 
-        Concerns every slot whose userspace address lies in the mapping, whether or not an entry is present.
+        Concerns every slot whose userspace address lies in the mapping, whether or not an entry is present. Returns
+        the VMs that were told, for the end; none of them publishes another slot array before it.
         """
         if t.traps:
-            t.saw(mapping.slots_label)
-        for vm, slot in mapping.slots:
-            first, last = self.hva_range(slot, mapping, start, end)
-            if first >= last:
-                continue
-            await vm.mmu_lock.write_lock(t)
-            await self.kvm_mmu_invalidate_start(t, vm, notifier=True)
-            await self.kvm_mmu_invalidate_range_add(t, vm, first, last)
-            if await self.kvm_unmap_gfn_range(t, vm, first, last, "shared"):
+            t.saw(mapping.vms_label)
+        vms = list(mapping.vms)
+        for vm in vms:
+            if t.traps:
+                await t.point(vm.mn_active_op)
+                t.saw(vm.load_slots.obj)
+            vm.mn_active.append(t)
+            flush = locked = False
+            for first, last in self.hva_ranges(vm, mapping, start, end):
+                if not locked:
+                    locked = True
+                    await vm.mmu_lock.write_lock(t)
+                    await self.kvm_mmu_invalidate_start(t, vm, notifier=True)
+                await self.kvm_mmu_invalidate_range_add(t, vm, first, last)
+                flush |= await self.kvm_unmap_gfn_range(t, vm, first, last, "shared")
+            if flush:
                 await self.kvm_flush_remote_tlbs(t, vm)
-            await vm.mmu_lock.write_unlock(t)
+            if locked:
+                await vm.mmu_lock.write_unlock(t)
+        return vms
 
-    async def mmu_notifier_invalidate_end(self, t: Task, mapping: HostMapping, start: int, end: int) -> None:
-        """`kvm_mmu_notifier_invalidate_range_end`."""
-        if t.traps:
-            t.saw(mapping.slots_label)
-        for vm, slot in mapping.slots:
-            first, last = self.hva_range(slot, mapping, start, end)
-            if first < last:
+    async def mmu_notifier_invalidate_end(
+        self, t: Task, mapping: HostMapping, start: int, end: int, vms: list[Vm]
+    ) -> None:
+        """`kvm_mmu_notifier_invalidate_range_end` for the VMs that were told of the start."""
+        for vm in vms:
+            t.saw(vm.load_slots.obj)
+            if self.hva_ranges(vm, mapping, start, end):
                 await vm.mmu_lock.write_lock(t)
                 await self.kvm_mmu_invalidate_end(t, vm)
                 await vm.mmu_lock.write_unlock(t)
+            if t.traps:
+                await t.point(vm.mn_active_op)
+            vm.mn_active.remove(t)
+            vm.mn_wait.changed(t)
 
     @staticmethod
-    def hva_range(slot: Memslot, mapping: HostMapping, start: int, end: int) -> tuple[int, int]:
-        """gfns of `slot` whose userspace address shows file indices [start, end) of `mapping`."""
-        shift = slot.base_gfn - mapping.start - slot.user_offset
-        low, high = max(slot.base_gfn, start + shift), min(slot.base_gfn + slot.pages, end + shift)
-        return low, high
+    def hva_ranges(vm: Vm, mapping: HostMapping, start: int, end: int) -> list[tuple[int, int]]:
+        """Per published slot, its gfns whose userspace address shows file indices [start, end) of `mapping`."""
+        found = []
+        for slot in vm.slots:
+            if slot.hva is mapping:
+                shift = slot.base_gfn - mapping.start - slot.user_offset
+                low, high = max(slot.base_gfn, start + shift), min(slot.base_gfn + slot.pages, end + shift)
+                if low < high:
+                    found.append((low, high))
+        return found
 
 
 def leaves_in(root: Mapping[int, object], start: int, end: int) -> list[int]:

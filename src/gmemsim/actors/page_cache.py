@@ -24,6 +24,7 @@ from .kernel_base import KernelBase
 if TYPE_CHECKING:
     from ..engine.task import Task
     from .inode import GmemInode, HostMapping
+    from .vm import Vm
 
 __all__ = ["PageCache"]
 
@@ -149,7 +150,7 @@ class PageCache(KernelBase):
         for mapping in list(inode.mappings):
             if not mapping.covers(index):
                 continue
-            await self.mmu_notifier_invalidate_start(t, mapping, index, index + 1)
+            told = await self.mmu_notifier_invalidate_start(t, mapping, index, index + 1)
             if t.traps:
                 await t.point(Op("rmw", mapping.label, index, index + 1))
             mapped = mapping.mapped.get(index)
@@ -159,7 +160,7 @@ class PageCache(KernelBase):
                     t.changed(inode.mapcount_label, index, index + 1)
                 folio.mapcount -= 1
                 await self.folio_put(t, inode, folio)
-            await self.mmu_notifier_invalidate_end(t, mapping, index, index + 1)
+            await self.mmu_notifier_invalidate_end(t, mapping, index, index + 1, told)
 
     async def folio_mapped(self, t: Task, inode: GmemInode, folio: Folio) -> bool:
         """`folio_mapped`: whether a host page table maps it."""
@@ -170,9 +171,11 @@ class PageCache(KernelBase):
     @abstractmethod
     async def mmu_notifier_invalidate_start(
         self, t: Task, mapping: HostMapping, start: int, end: int
-    ) -> None:
-        """Host entries of [start, end) of a mapping are about to go."""
+    ) -> list[Vm]:
+        """Host entries of [start, end) of a mapping are about to go: the VMs that were told."""
 
     @abstractmethod
-    async def mmu_notifier_invalidate_end(self, t: Task, mapping: HostMapping, start: int, end: int) -> None:
+    async def mmu_notifier_invalidate_end(
+        self, t: Task, mapping: HostMapping, start: int, end: int, vms: list[Vm]
+    ) -> None:
         """They are gone."""

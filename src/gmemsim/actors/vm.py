@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from ..arch.spin import SpinWait
 from ..engine.locks.mutex import Mutex
 from ..engine.locks.spinlock import QueuedRwLock
 from ..engine.locks.srcu import Srcu
@@ -14,6 +15,7 @@ from .stage2 import Spte, Stage2
 if TYPE_CHECKING:
     from ..arch.base import Arch
     from ..engine.locks.stats import LockStatistics
+    from ..engine.task import Task
     from .inode import GmemFile, GmemInode, HostMapping, Process
     from .memslot import Memslot, UserMemory
 
@@ -32,6 +34,8 @@ class Vm:
         attributes: gfns that are private (`mem_attr_array`); written under slots_lock, read lock-free.
         finalized: memory may be mapped before the guest runs; always true for VMs without a launch phase.
         dead: `kvm->vm_bugged`.
+        mn_active: tasks between the start and the end of an MMU notifier's invalidation, once for each
+            (`mn_active_invalidate_count`); who publishes a slot array waits until there are none.
     """
 
     def __init__(self, label: str, ident: int, arch: Arch) -> None:
@@ -55,6 +59,9 @@ class Vm:
         self.files: dict[str, GmemFile] = {}
         self.finalized = not arch.needs_launch
         self.dead = False
+        self.mn_active: list[Task] = []
+        self.mn_wait = SpinWait(f"{label}.mn_active", lambda: [task.name for task in self.mn_active])
+        self.mn_active_op = Op("rmw", f"{label}.mn_active")
         self.load_seq = Op("load", f"{label}.seq", mode="r")
         self.load_range = Op("load", f"{label}.seq", mode="r")
         self.load_slots = Op("load", f"{label}.memslots", mode="r")

@@ -74,8 +74,14 @@ class Setup:
             raise ValueError(f"the model refuses the recorded file: errno {file}")
         self.file = file
         buffer = UserMemory("anon")
+        hva = None
+        if "MMAP" in flags:
+            # The slot's userspace address is a mapping of the same file; nobody touches memory through it.
+            hva = HostMapping("slot0", self.process, file.inode, 0, trace.pages)
+            file.inode.mappings.append(hva)
+        user = None if shared else buffer
         ret = await kernel.kvm_set_memory_region(
-            t, vm, 0, trace.data_gfn, trace.pages, file, 0, None if shared else buffer
+            t, vm, 0, trace.data_gfn, trace.pages, file, 0, user, hva=hva
         )
         ret = ret or await kernel.kvm_set_memory_region(
             t, vm, 1, 0, trace.data_gfn, None, 0, UserMemory("code")
@@ -85,11 +91,6 @@ class Setup:
         if trace.sw_protected:
             # "All memory private at start" (traces README §2).
             vm.attributes.update(range(trace.data_gfn, trace.data_gfn + trace.pages))
-        if "MMAP" in flags:
-            # The slot's userspace address is a mapping of the same file; nobody touches memory through it.
-            user = HostMapping("slot0", self.process, file.inode, 0, trace.pages)
-            user.slots.append((vm, vm.slots[0]))
-            file.inode.mappings.append(user)
 
     async def preallocate(self, t: Task, pages: dict[int, bool]) -> None:
         """Put the folios in that were there before the trace began; True for those that were uptodate."""

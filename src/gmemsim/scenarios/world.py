@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from ..actors.folio import Folio
-    from ..actors.inode import GmemFile, GmemInode
+    from ..actors.inode import GmemFile, GmemInode, HostMapping
     from ..actors.kernel import Kernel
     from ..arch.base import Arch
     from ..arch.costs import CostTable
@@ -134,39 +134,31 @@ class Machine:
         if shows == "auto":
             shows = "gmem" if file is not None and "MMAP" in file.inode.flags else f"slot{slot.id}.user"
         user = None if shows == "gmem" else self.buffer(shows)
+        hva, mapped = None, False
+        if shows == "gmem" and file is not None:
+            hva, mapped = await self._address(t, slot, file)
         ret = await self.kernel.kvm_set_memory_region(
-            t, vm, slot.id, slot.gfn, slot.pages, file, slot.start * PAGE, user, 0, slot.file is not None
+            t, vm, slot.id, slot.gfn, slot.pages, file, slot.start * PAGE, user, 0, slot.file is not None, hva
         )
-        if ret == 0 and shows == "gmem" and file is not None:
-            await self._show(t, vm, slot, file)
+        if ret and mapped and hva is not None:
+            await self.kernel.munmap(t, hva)
         return "ok" if ret == 0 else errno_name(ret)
 
-    async def _show(self, t: Task, vm: Vm, slot: Slot, file: GmemFile) -> None:
-        """A mapping of the file lies at the slot's userspace address: KVM's MMU notifier watches it."""
+    async def _address(self, t: Task, slot: Slot, file: GmemFile) -> tuple[HostMapping | None, bool]:
+        """The mapping at the slot's userspace address, which KVM's MMU notifier watches, and whether it is new."""
         label = f"slot{slot.id}.hva"
         t.saw(MAPPINGS)
         mapping = self.world.mappings.get(label)
-        if mapping is None:
-            made = await self.kernel.kvm_gmem_mmap(
-                t, file, self.process("vmm"), label, slot.start, slot.pages
-            )
-            if isinstance(made, int):
-                return
-            mapping = made
-        if t.traps:
-            t.changed(mapping.slots_label)
-        mapping.slots.append((vm, next(bound for bound in vm.slots if bound.ident == slot.id)))
+        if mapping is not None:
+            # Another file at that address is not the slot's.
+            return (mapping if mapping.inode is file.inode else None), False
+        made = await self.kernel.kvm_gmem_mmap(t, file, self.process("vmm"), label, slot.start, slot.pages)
+        return (None, False) if isinstance(made, int) else (made, True)
 
     async def unbind(self, t: Task, slot: Slot) -> str:
         """Delete the slot. Its userspace mapping stays, and KVM does not watch it any more."""
         vm = self.vm(slot.vm)
         ret = await self.kernel.kvm_set_memory_region(t, vm, slot.id, 0, 0)
-        t.saw(MAPPINGS)
-        shown = self.world.mappings.get(f"slot{slot.id}.hva")
-        if ret == 0 and shown is not None:
-            if t.traps:
-                t.changed(shown.slots_label)
-            shown.slots.clear()
         return "ok" if ret == 0 else errno_name(ret)
 
     async def mmap(self, t: Task, mapping: Map, owner: str, shared: bool = True) -> str:

@@ -146,8 +146,4 @@ def _bad_slot_flags(flags: list[str]) -> bool:
 
 @op("unbind", "slot")
 async def unbind(rig: Rig, t: Task, step: Step) -> Got:
-    ret = await rig.kernel.kvm_set_memory_region(t, rig.vm(step.actor), step.args["slot"], 0, 0)
-    shown = rig.world.mappings.get(f"slot{step.args['slot']}.hva")
-    if ret == 0 and shown is not None:
-        shown.slots.clear()
-    return from_errno(ret)
+    return from_errno(await rig.kernel.kvm_set_memory_region(t, rig.vm(step.actor), step.args["slot"], 0, 0))

@@ -269,6 +269,12 @@ class Rig:
         shows = userspace == "gmem"
         buffer = None if shows or userspace == "none" else userspace
         user = None if buffer is None else self.buffer(f"slot{slot}" if buffer == "separate" else buffer)
+        made: HostMapping | int = 0
+        if shows and file is not None:
+            made = await self.kernel.kvm_gmem_mmap(
+                t, file, self.process("host"), f"slot{slot}.hva", offset // PAGE, size // PAGE
+            )
+        hva = None if isinstance(made, int) else made
         ret = await self.kernel.kvm_set_memory_region(
             t,
             vm,
@@ -280,14 +286,10 @@ class Rig:
             user,
             offset // PAGE if user is not None and buffer != "separate" else 0,
             private,
+            hva,
         )
-        if ret == 0 and shows and file is not None:
-            label = f"slot{slot}.hva"
-            made = await self.kernel.kvm_gmem_mmap(
-                t, file, self.process("host"), label, offset // PAGE, size // PAGE
-            )
-            if not isinstance(made, int):
-                made.slots.append((vm, next(each for each in vm.slots if each.ident == slot)))
+        if ret and hva is not None:
+            await self.kernel.munmap(t, hva)
         return ret
 
     async def mmap(
