@@ -38,7 +38,7 @@ class LargeRig:
     def __init__(
         self,
         kernel: type[Kernel] | str = "hugepage-mutex",
-        kind: str = "private",
+        kind: str | Callable[[PhysicalMemory], Any] = "private",
         *,
         base: int = BASE,
         pages: int = 2 * HUGE,
@@ -56,7 +56,7 @@ class LargeRig:
         self.base = base
         self.pages = pages
         self.events: list[tuple[str, Event]] = []
-        self.vm = Vm("vm0", 0, _ARCHES[kind](self.memory))
+        self.vm = Vm("vm0", 0, (_ARCHES[kind] if isinstance(kind, str) else kind)(self.memory))
         self.world.vms["vm0"] = self.vm
         self.vm.vcpus += [Vcpu(self.vm, number, f"vm0.vcpu{number}") for number in range(vcpus)]
         total = pages if file_pages is None else file_pages

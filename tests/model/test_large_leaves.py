@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from gmemsim.actors.errno import ENOMEM
+from gmemsim.actors.kernel_base import RetPf
 from gmemsim.actors.stage2 import Spte, Stage2
 from gmemsim.arch.memory import data
 from gmemsim.arch.sw_protected import SwProtected
@@ -162,6 +164,90 @@ def test_two_vcpus_at_different_levels(limits: tuple[int, int]) -> None:
             assert spte is None or spte.pfn == folio.pfn + page
     if limits != (2, 2):
         assert len(seen) > 1
+
+
+class Mirror(SwProtected):
+    """Private mappings in a table of their own, whose every change the arch hears of."""
+
+    mirror_root = True
+
+    def __init__(self, memory: Any) -> None:
+        super().__init__(memory)
+        self.heard: list[tuple[Any, ...]] = []
+        self.fail = 0
+
+    async def set_spte(self, t: Any, vm: Any, gfn: int, pfn: int, private: bool, level: int = 1) -> int:
+        self.heard.append(("set", gfn - BASE, level))
+        return 0
+
+    async def remove_sptes(self, t: Any, vm: Any, leaves: list[tuple[int, int]], level: int = 1) -> None:
+        self.heard += [("remove", gfn - BASE, level) for gfn, _ in leaves]
+
+    async def split_spte(self, t: Any, vm: Any, gfn: int, pfn: int, level: int) -> int:
+        self.heard.append(("split", gfn - BASE, level))
+        return self.fail
+
+
+@pytest.mark.parametrize("what", ["convert", "punch"])
+def test_a_mirror_root_is_split_before_the_zap(what: str) -> None:
+    """Exactly the range is removed; the neighbours stay mapped, in 4 KiB."""
+    rig = LargeRig("hugepage", kind=Mirror)
+    for page in (3, HUGE):
+        rig.call(rig.touch(page))
+    rig.arch.heard.clear()
+    if what == "convert":
+        assert rig.call(rig.convert(3, 5, False)).ret == 0
+    else:
+        assert rig.call(lambda t: rig.kernel.kvm_gmem_punch_hole(t, rig.inode, 3, 5)) == 0
+    assert rig.arch.heard == [("split", 0, 2), ("remove", 3, 1), ("remove", 4, 1)]
+    assert len(rig.leaves()) == HUGE - 2 + 1
+
+
+def test_a_range_that_cuts_two_leaves_splits_both_and_removes_whole_ones_whole() -> None:
+    rig = LargeRig(kind=Mirror, pages=3 * HUGE)
+    for page in (0, HUGE, 2 * HUGE):
+        rig.call(rig.touch(page))
+    rig.arch.heard.clear()
+    assert rig.call(rig.convert(HUGE - 1, 2 * HUGE + 1, False)).ret == 0
+    assert rig.arch.heard == [
+        ("split", 0, 2), ("split", 2 * HUGE, 2),
+        ("remove", HUGE - 1, 1), ("remove", HUGE, 2), ("remove", 2 * HUGE, 1),
+    ]  # fmt: skip
+
+
+def test_a_split_that_fails_changes_nothing() -> None:
+    """-ENOMEM to the caller, with every mapping and attribute as it was; and the next call succeeds."""
+    rig = LargeRig(kind=Mirror)
+    rig.call(rig.touch(3, data("kept")))
+    rig.arch.fail = ENOMEM
+    done = rig.call(rig.convert(3, 4, False))
+    assert (done.ret, done.error_index) == (ENOMEM, 3)
+    assert rig.leaves() == [(0, 2)]
+    assert rig.inode.attributes is not None
+    assert rig.inode.attributes.uniform(0, 2 * HUGE, True)
+    assert rig.vm.in_progress == 0
+    rig.arch.fail = 0
+    assert rig.call(rig.convert(3, 4, False)).ret == 0
+
+
+def test_a_mirror_root_neither_splits_in_a_fault_nor_merges() -> None:
+    """A fault below a large leaf takes that; a fault above a table maps below it."""
+    rig = LargeRig(kind=Mirror)
+    rig.call(rig.touch(3))
+    fault = rig.kernel.kvm_mmu_do_page_fault
+
+    class Small(Mirror):
+        async def max_mapping_level(self, *_: Any) -> int:
+            return 1
+
+    large, small = rig.arch, Small(rig.memory)
+    rig.vm.arch = small
+    assert rig.call(lambda t: fault(t, rig.vm.vcpus[0], BASE + 4, True)) == RetPf.SPURIOUS
+    assert rig.leaves() == [(0, 2)]
+    rig.call(lambda t: fault(t, rig.vm.vcpus[0], BASE + HUGE, True))
+    rig.vm.arch = large
+    rig.call(lambda t: fault(t, rig.vm.vcpus[0], BASE + HUGE + 1, True))
+    assert rig.leaves() == [(0, 2), (HUGE, 1), (HUGE + 1, 1)]
 
 
 def test_find_without_large_leaves_looks_at_one_entry() -> None:

@@ -105,8 +105,14 @@ class HugeConversion(HugeWalks):
     async def kvm_gmem_convert_should_proceed(
         self, t: Task, inode: GmemInode, work: _Work, private: bool
     ) -> Converted:
-        """Take the old kind's mappings away; to private, look whether anybody else has a page."""
+        """Take the old kind's mappings away; to private, look whether anybody else has a page.
+
+        Where a zap destroys contents, leaves that reach over the range are split first; that can fail (§4.15, end).
+        """
         if not private:
+            ret = await self.kvm_gmem_split_private(t, inode, work.start, work.end)
+            if ret:
+                return Converted(ret, work.start)
             await self.kvm_gmem_unmap(t, inode, work.start, work.end, "private")
             return Converted(0)
         await self.unmap_mapping_pages(t, inode, work.start, work.end)
