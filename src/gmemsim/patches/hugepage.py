@@ -195,6 +195,8 @@ class Hugepage(HugeConversion, Inplace):
         ret = 0
         await inode.invalidate_lock.down_write(t)
         if start < end:
+            ret = await self.kvm_gmem_split_private(t, inode, start, end)
+        if start < end and not ret:
             await self.kvm_gmem_invalidate_start(t, inode, start, end, self.invalidate_filter(inode))
             ret = await self.kvm_gmem_punch_range(t, inode, cache, start, end)
             await self.kvm_gmem_invalidate_end(t, inode, start, end)
