@@ -7,9 +7,13 @@ from typing import TYPE_CHECKING, Any, cast
 
 import attrs
 
+from ...actors.errno import EINVAL, EIO
+from ...arch.spin import TryLock
 from .entry import bug, missing
 
 if TYPE_CHECKING:
+    from ...actors.folio import Folio
+    from ...actors.gmem_populate import Source
     from ...actors.inode import GmemFile
     from ...actors.kernel import Kernel
     from ...actors.vm import Vm
@@ -58,6 +62,73 @@ def tdx_wbinvd_failure_reuse(parent: type[Kernel]) -> type[Kernel]:
     return _with_choices(parent, "TdxWbinvdFailureReuse", leak_unflushed=False)
 
 
+def _with_tdr_lock(parent: type[Kernel], *, all_locks: bool) -> type[Kernel]:
+    """The module's lock on the TD as a whole, which the model leaves out: shared to add a page, exclusive to finalize.
+
+    A try-lock, and KVM takes BUSY for impossible (KVM_BUG_ON).
+    """
+
+    class TdrLock(parent):
+        def __init__(self, *args: Any, **more: Any) -> None:
+            super().__init__(*args, **more)
+            self._tdr = TryLock("tdx.tdr")
+
+        async def kvm_gmem_populate(
+            self, t: Task, vm: Vm, gfn: int, pages: int, source: Source | None
+        ) -> int:
+            if all_locks:
+                done: int = await super().kvm_gmem_populate(t, vm, gfn, pages, source)
+                return done
+            # KVM_TDX_INIT_MEM_REGION held slots_lock, and not kvm->lock as KVM_TDX_FINALIZE_VM does.
+            await vm.lock.unlock(t)
+            ret: int = await super().kvm_gmem_populate(t, vm, gfn, pages, source)
+            # The workload's ioctl wants both back, in their order.
+            await vm.slots_lock.unlock(t)
+            await vm.lock.lock(t)
+            await vm.slots_lock.lock(t)
+            return ret
+
+        async def post_populate(self, t: Task, vm: Vm, gfn: int, folio: Folio, content: str | None) -> int:
+            if not await self._tdr.try_lock(t, False):
+                vm.arch.flag(t, "KVM_BUG", folio.pfn)
+                return EIO
+            ret: int = await super().post_populate(t, vm, gfn, folio, content)
+            await self._tdr.unlock(t, False)
+            return ret
+
+        async def launch_finish(self, t: Task, vm: Vm) -> int:
+            await vm.lock.lock(t)
+            t.saw(vm.finalized_label)
+            ret = EINVAL if vm.finalized else await self._finalize(t, vm)
+            if ret == 0:
+                t.changed(vm.finalized_label)
+                vm.finalized = True
+            await vm.lock.unlock(t)
+            return ret
+
+        async def _finalize(self, t: Task, vm: Vm) -> int:
+            if not await self._tdr.try_lock(t, True):
+                vm.arch.flag(t, "KVM_BUG", -1)
+                return EIO
+            ret = await vm.arch.launch_finish(t, vm)
+            await self._tdr.unlock(t, True)
+            return ret
+
+    name = "SeamcallsGuarded" if all_locks else "SeamcallIoctlContention"
+    TdrLock.__name__ = TdrLock.__qualname__ = name
+    return TdrLock
+
+
+def tdx_seamcall_ioctl_contention(parent: type[Kernel]) -> type[Kernel]:
+    """The launch's ioctls hold a lock each, and not the same (before 15945e9ec195)."""
+    return _with_tdr_lock(parent, all_locks=False)
+
+
+def tdx_seamcalls_guarded(parent: type[Kernel]) -> type[Kernel]:
+    """The same module, all locks held."""
+    return _with_tdr_lock(parent, all_locks=True)
+
+
 _HUGE = "needs 2 MiB mappings, which come with huge folios"
 _DIRECT_MAP = "needs the series that takes guest_memfd out of the host's direct map, which is not modelled"
 
@@ -72,9 +143,13 @@ BUGS = (
     ),
     missing("psmash-race-not-rechecked", _HUGE),
     missing("sev-flag-toctou", "VM types are fixed at creation here; their initialisation is not modelled"),
-    missing(
+    bug(
         "tdx-seamcall-ioctl-contention",
-        "the launch commands' own locking is the workload's here (kvm->lock, slots_lock), not a patch version's",
+        rules="arch:KVM_BUG",
+        make=tdx_seamcall_ioctl_contention,
+        control=tdx_seamcalls_guarded,
+        arches=("tdx",),
+        scenario="zoo-launch_apart",
     ),
     bug(
         "tdx-unmap-failure-frees-page",
