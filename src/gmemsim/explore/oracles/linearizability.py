@@ -21,10 +21,10 @@ the other kind, an acceptance or a failed access leaves it to keys and firmware.
 is the file's, and guest and host see one content.
 
 Left open, so that nothing is reported that could be right: an access, a pre-fault, a pin or a failed allocation may
-leave a page behind; a failed access of several pages may have stored; an access whose VMM converts on its own may
-change the attribute. Not looked at, and said so in `skipped`: versions that write content when they convert, huge
-folios, pages that are bound more than once or not at all from the start, and files with memory errors, population,
-writes, or with slots or descriptors that come and go.
+leave a page behind; a failed access of several pages may have stored; a VMM that converts at an exit may have done so
+up to three times in an access. Not looked at, and said so in `skipped`: versions that write content when they
+convert, huge folios, pages that are bound more than once or not at all from the start, and files with memory errors,
+population, writes, or with slots or descriptors that come and go.
 """
 
 from __future__ import annotations
@@ -41,7 +41,18 @@ from ...scenarios import ops
 from ...scenarios.results import FAILURES
 from ..failure import Failure
 from .linearize import Interval, linearizable
-from .page_model import Page, access, allocate, convert, forgets, host_access, maybe, punch, same
+from .page_model import (
+    Page,
+    access,
+    allocate,
+    convert,
+    forgets,
+    host_access,
+    maybe,
+    perhaps_converted,
+    punch,
+    same,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -62,7 +73,11 @@ _BEYOND: Final = (
     ops.Bind, ops.Unbind, ops.Close, ops.Create, ops.FileWrite, ops.MemoryFailure, ops.Populate,
 )  # fmt: skip
 _CONVERSIONS: Final = (ops.Convert, ops.SetAttributes, ops.SetFileAttributes, ops.Hypercall)
+#: Their values are one a page; a thread that is stopped leaves the rest out.
+_LOADS: Final = (ops.Read, ops.HostRead)
 _CALLS: Final = 1000
+#: Conversions that an access may bring about by its exits, as far as they are looked at.
+_MANY_EXITS: Final = 3
 
 
 @attrs.frozen
@@ -178,14 +193,18 @@ class PageHistories:
             if isinstance(step.op, _CONVERSIONS) and result.outcome == "ok"
         ]
         for result, step, thread, position in mine:
+            if result.values and position >= len(result.values) and isinstance(step.op, _LOADS):
+                continue  # stopped before it came to this page
             effect = self._effect(place, result, step, thread, position, converts)
-            if effect is not None:
-                yield Interval(
-                    f"{thread.actor.name}.{result.call} {result.op}={result.outcome}",
-                    result.began,
-                    result.ended,
-                    effect,
-                )
+            if effect is None:
+                continue
+            name = f"{thread.actor.name}.{result.call} {result.op}={result.outcome}"
+            yield Interval(name, result.began, result.ended, effect)
+            if isinstance(step.op, ops.GuestAccess) and thread.vmm.on_memory_fault == "convert":
+                # Every exit may have brought a conversion, which is over before the access goes through.
+                perhaps = perhaps_converted(place.vm.arch.hardware_private)
+                for number in range(min(_MANY_EXITS, thread.results.exits.get("memory_fault", 0))):
+                    yield Interval(f"{name}, exit {number}", result.began, result.ended, perhaps)
 
     def _position(self, place: _Place, step: Step, result: OpResult) -> int | None:
         """Which page of the operation it is; None if the operation is about other pages."""
@@ -223,7 +242,11 @@ class PageHistories:
             good = good if seen is None else seen not in FAILURES
             single = seen is not None or result.hi - result.lo == 1
             effect = access(True, good, single, seen, self._stored(op, thread, result, number))
-            refused = "SIGBUS" in {seen, result.outcome if single else None}
+            # Where allocations may fail, SIGBUS can mean that.
+            refused = not self.session.engine.faults and "SIGBUS" in {
+                seen,
+                result.outcome if single else None,
+            }
             return host_access(good, refused, effect) if self.session.patch.in_place else effect
         keyed = place.vm.arch.hardware_private
         if isinstance(op, ops.Punch):
@@ -273,13 +296,6 @@ class PageHistories:
         if keyed and not good:
             # It may have been accepted on the way, which on TDX zeroes it.
             effect = forgets(effect)
-        if thread.results.exits.get("memory_fault") and thread.vmm.on_memory_fault == "convert":
-            effect = forgets(effect) if keyed else effect
-            return lambda page: [
-                after
-                for kind in (page.private, not page.private)
-                for after in effect(attrs.evolve(page, private=kind))
-            ]
         return effect
 
     def _stored(self, op: Any, thread: Any, result: OpResult, page: int) -> str | None:

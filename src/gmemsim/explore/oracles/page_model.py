@@ -15,7 +15,18 @@ from ...arch.memory import STALE, ZERO
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-__all__ = ["Page", "access", "allocate", "convert", "forgets", "host_access", "maybe", "punch", "same"]
+__all__ = [
+    "Page",
+    "access",
+    "allocate",
+    "convert",
+    "forgets",
+    "host_access",
+    "maybe",
+    "perhaps_converted",
+    "punch",
+    "same",
+]
 
 #: Failures that change nothing on any page.
 _REFUSED: Final = frozenset({"EINVAL", "EBADF", "EOPNOTSUPP", "ENOTTY", "EPERM"})
@@ -72,7 +83,8 @@ def host_access(
         if good:
             return [] if page.private else effect(page)
         if refused:
-            return [page] if page.private else []
+            # An earlier attempt of the same access may have put a page there.
+            return maybe(page) if page.private else []
         return effect(page)
 
     return in_the_open
@@ -130,6 +142,15 @@ def convert(
         if good:
             return [done(page)]
         return [page] if whole else [page, done(page)]
+
+    return effect
+
+
+def perhaps_converted(keyed: bool) -> Callable[[Page], list[Page]]:
+    """The VMM may have converted the page to the other kind."""
+
+    def effect(page: Page) -> list[Page]:
+        return [page, *convert(not page.private, True, keyed=keyed)(page)]
 
     return effect
 
