@@ -137,7 +137,7 @@ def _show(hazard: Hazard, asked: list[Asked]) -> None:
 
 def _title(case: Case) -> str:
     seed = f" (VERSION+{case.seed})" if case.seed else ""
-    limits = "; judged by results alone" if case.by_results else ""
+    limits = "" if case.only is None else f"; of the rules only {', '.join(sorted(case.only)) or 'none'}"
     return f"{case.says}{seed}, in {case.scenario}{limits}"
 
 

@@ -20,7 +20,7 @@ from ...audit.kvm_events import (
     PrepareRet,
 )
 from ...engine.op import Op
-from .entry import A_TO_D, IN_PLACE, SMALL, Case, Hazard
+from .entry import A_TO_D, HUGE_PAGES, IN_PLACE, LARGE, SMALL, Case, Hazard
 
 if TYPE_CHECKING:
     from ...actors.inode import GmemInode
@@ -153,6 +153,7 @@ async def _each_page(t: Task, vm: Vm, gfn: int, pfn: int, pages: int) -> HookRes
 
 SEEDS = {"large-folios": large_folios}
 
+_SMALL = "has folios of one page"
 _OWN = "has large folios of its own, and is asked without a seed"
 
 HAZARDS = (
@@ -170,6 +171,13 @@ HAZARDS = (
                 violated={"baseline": "", "v1": "", "*": "I2"},
                 not_for={"*": _OWN},
                 without=frozenset({"I6"}),
+            ),
+            Case(
+                says="folios of 2 MiB as the version has them, vCPUs read the first and the last page",
+                scenario="zoo-neighbours_huge",
+                versions=HUGE_PAGES,
+                not_for={"*": _SMALL},
+                only=LARGE,
             ),
         ),
         answer="A and B clear the whole folio, everything from v2 to conversion in place only its first page: the "
@@ -221,6 +229,14 @@ HAZARDS = (
                 violated={"*": "prepare_gfn I2"},
                 not_for={"*": "asked above"},
                 without=frozenset({"I6"}),
+            ),
+            Case(
+                says="folios of 2 MiB as the version has them, under a slot that begins at page 1",
+                scenario="zoo-odd_slot_huge",
+                versions=HUGE_PAGES,
+                arches=("sw-protected", "snp"),
+                not_for={"*": _SMALL},
+                only=LARGE,
             ),
         ),
         answer="Up to 7.3 the frame in front of the slot is prepared, in place the one behind it.",

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from ...engine.locks.rwsem import RwSem
 from ...engine.locks.stats import LockClass
 from ..zoo.prepare import prepare_outside_folio_lock
-from .entry import A_TO_D, IN_PLACE, Case, Hazard
+from .entry import A_TO_D, HUGE_PAGES, IN_PLACE, LARGE, Case, Hazard
 
 if TYPE_CHECKING:
     from ...actors.folio import Folio
@@ -110,6 +110,15 @@ HAZARDS = (
                 },
                 without=frozenset({"I6"}),
                 counts=_PREPARE,
+            ),
+            Case(
+                says="two vCPUs fault on two pages of a folio of 2 MiB",
+                scenario="zoo-prepare_again_huge",
+                versions=HUGE_PAGES,
+                arches=("snp",),
+                not_for={"*": "has folios of one page"},
+                only=LARGE,
+                counts=_MAKE_PRIVATE,
             ),
         ),
         answer="It is idempotent (I32): hardware changes once a frame, at every other call nothing happens. Version A "
