@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from ...actors.stage2 import level_pages
 from ...audit.inplace_events import GmemAttrStore, GmemSetAttributes, GmemSetAttributesRet
 from ...audit.kvm_events import AttrStore, InvStart, Map, MmuInvEnd
 from .watch import Subject, after, at_rest, before, track
@@ -189,7 +190,7 @@ class Attributes(Subject):
     def _old_kind(self, t: Task, event: Event, label: str, low: int, high: int, private: bool) -> None:
         root = self.world.vms[label].stage2.root(not private)
         for gfn in sorted(root):
-            if low <= gfn < high and root[gfn].private != private:
+            if gfn < high and low < gfn + level_pages(root[gfn].level) and root[gfn].private != private:
                 kind = "shared" if private else "private"
                 self.fail(
                     "I20",

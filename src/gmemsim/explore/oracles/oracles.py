@@ -20,6 +20,7 @@ from .filemap import Filemap
 from .hardware import Hardware
 from .invalidation import Invalidations
 from .ledger import Ledger
+from .levels import Levels
 from .locks import Locks
 from .populate import Populating
 from .preparation import Preparation
@@ -52,6 +53,7 @@ SUBJECTS: tuple[type[Subject], ...] = (
     Preparation,
     References,
     Sptes,
+    Levels,
     Invalidations,
     Bindings,
     Privacy,

@@ -104,6 +104,11 @@ class Privacy(Subject):
         start, end, private = want
         root = vm.stage2.root(not private)
         gfns = range(start, end) if end - start < len(root) else sorted(root)
+        cut = vm.stage2.covering(root, start)
+        if cut is not None and cut[0] < start and cut[1].private != private:
+            self.fail(
+                "I20", f"gfn {start:#x} of {vm.label} is still mapped by a large leaf", t, event, gfn=start
+            )
         for gfn in gfns:
             spte = root.get(gfn)
             if start <= gfn < end and spte is not None and spte.private != private:

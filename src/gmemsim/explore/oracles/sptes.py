@@ -228,8 +228,15 @@ class Sptes(Subject):
             return "" if mine else "not the slot's user memory"
         if slot.gmem_file is None:
             return "the slot has no file"
-        present = slot.gmem_file.inode.folios.get(slot.index_of(gfn))
-        return "" if present is spte.folio else "not the folio at its index"
+        index = slot.index_of(gfn)
+        present = slot.gmem_file.inode.folios.get(index)
+        if present is spte.folio:
+            return ""
+        # Split and merge replace the folio and leave the frames: a leaf that they did not concern stays.
+        large = present is not None and (present.order or spte.folio.order)
+        if large and present is not None and present.pfn + index - present.index == spte.pfn:
+            return ""
+        return "not the folio at its index"
 
     # -- poison ------------------------------------------------------------------------------------
 
