@@ -5,6 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from ..actors.errno import EAGAIN, EFAULT, errno_name
+from ..actors.gmem_attributes import GmemAttributes
+from ..actors.inode import FILES
 from ..actors.stage2 import PG_LEVEL_2M, level_pages
 from .inplace import convert_files
 from .units import PAGE
@@ -112,14 +114,22 @@ async def accept_large(thread: Thread, t: Task, start: int) -> GuestResult | Non
 def guest_kind(thread: Thread, t: Task, gfn: int, private: bool | None) -> bool | None:
     """The kind of an access: None where hardware has no bit for it, else as asked, else what the guest knows.
 
-    The guest is taken to know the present state: how it learns of conversions is outside the model.
+    The guest is taken to know the present state: how it learns of conversions is outside the model. Of memslots it
+    knows nothing: while one is away, its memory is of the kind that it was.
     """
     if not thread.vm.arch.hardware_private:
         return None
     if private is not None:
         return private
     t.saw(thread.vm.attr_label, gfn, gfn + 1)
-    return thread.kernel.gfn_is_private(thread.vm, gfn)
+    kernel = thread.kernel
+    if kernel.in_place and isinstance(kernel, GmemAttributes):
+        t.saw(FILES)
+        for slot in thread.machine.workload.tables.slots.values():
+            file = None if slot.file is None else thread.machine.files.get(slot.file)
+            if slot.vm == thread.vm.label and slot.gfn <= gfn < slot.gfn + slot.pages and file is not None:
+                return kernel.gmem_attr_value(file.inode, gfn - slot.gfn + slot.start)
+    return kernel.gfn_is_private(thread.vm, gfn)
 
 
 async def answer_exit(thread: Thread, t: Task, gfn: int, private: bool, errno: int) -> bool:
