@@ -14,7 +14,7 @@ from gmemsim.scenarios.catalogue import load_named
 def searched(patch: str, arch: str, rules: frozenset[str] | None = None) -> set[str]:
     scenario = load_named("zoo-slot_delete_kind")
     program = ScenarioProgram(scenario=scenario, patch=patch, arch=arch, rules=rules)
-    result = search(program, make_strategy("pos", 0), Limits(schedules=150))
+    result = search(program, make_strategy("random", 0), Limits(schedules=150))
     return {found.failure.rule for found in result.found}
 
 
