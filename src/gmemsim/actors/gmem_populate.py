@@ -108,15 +108,16 @@ class GmemPopulate(TdpFaults):
 
         Where the arch fills a leaf that is mapped already (TDX), the callback maps it first.
         """
+        pfn = self.gmem_page_pfn(vm, gfn, folio)
         if vm.arch.populate_maps and (ret := await self.kvm_tdp_mmu_map_private_pfn(t, vm, gfn, folio)):
             if t.rec is not None:
-                t.rec(t, PopulateCallback(gfn, folio.pfn, ret))
+                t.rec(t, PopulateCallback(gfn, pfn, ret))
             return ret
         if content is not None and t.rec is not None:
-            t.rec(t, Copy(folio.pfn))
-        ret = await vm.arch.populate(t, vm, gfn, folio.pfn, content)
+            t.rec(t, Copy(pfn))
+        ret = await vm.arch.populate(t, vm, gfn, pfn, content)
         if t.rec is not None:
-            t.rec(t, PopulateCallback(gfn, folio.pfn, ret))
+            t.rec(t, PopulateCallback(gfn, pfn, ret))
         return ret
 
     def gfn_is_private(self, vm: Vm, gfn: int) -> bool:

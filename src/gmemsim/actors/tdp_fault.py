@@ -294,7 +294,7 @@ class TdpFaults(LargeLeaves, GmemFolios, VmAttributes):
             return EIO
         t.saw(vm.roots_label)
         fault = Fault(vm.vcpus[0], gfn, True, True)
-        fault.pfn = folio.pfn
+        fault.pfn = self.gmem_page_pfn(vm, gfn, folio)
         fault.folio = folio
         while True:
             if t.signalled():
@@ -307,6 +307,12 @@ class TdpFaults(LargeLeaves, GmemFolios, VmAttributes):
             await vm.mmu_lock.read_unlock(t)
             if ret != RetPf.RETRY:
                 return 0 if ret == RetPf.FIXED else EIO
+
+    @staticmethod
+    def gmem_page_pfn(vm: Vm, gfn: int, folio: Folio) -> int:
+        """The frame of a gfn that `folio` covers."""
+        slot = vm.slot_of(gfn) if folio.order else None
+        return folio.pfn if slot is None else folio.pfn + slot.index_of(gfn) - folio.index
 
     def rewrite_spte(self, t: Task, fault: Fault) -> int:
         """Before 6.13: accessed or dirty bits set by hardware make the entries differ, and the fault writes it anew.

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 from ..actors.errno import EAGAIN, EEXIST, EINTR, EINVAL, ENOMEM
 from ..actors.folio import Folio
+from ..actors.gmem_folio import GmemFolios
 from ..actors.huge_cache import Gap, HugeCache
 from ..actors.huge_convert import HugeConversion
 from ..actors.huge_pool import ORDER_1G, ORDER_2M, Subpool, order_of
@@ -20,6 +21,7 @@ from .inplace import Inplace
 
 if TYPE_CHECKING:
     from ..actors.inode import GmemFile, GmemInode
+    from ..actors.memslot import Memslot
     from ..actors.vm import Vm
     from ..engine.task import Task
 
@@ -129,31 +131,100 @@ class Hugepage(HugeConversion, Inplace):
         """The whole folio: its one flag speaks for all pages."""
         return folio.pages
 
+    async def kvm_gmem_get_checked_folio(
+        self, t: Task, file: GmemFile, slot: Memslot, index: int
+    ) -> Folio | int:
+        """The look-up clears nothing here: get_pfn does, and prepares, before the folio is uptodate (§4.7 F)."""
+        if self.huge_cache(file.inode) is None:
+            return await super().kvm_gmem_get_checked_folio(t, file, slot, index)
+        return await GmemFolios.kvm_gmem_get_checked_folio(self, t, file, slot, index)
+
+    async def kvm_gmem_get_locked_pfn(
+        self, t: Task, vm: Vm, file: GmemFile, slot: Memslot, gfn: int, index: int
+    ) -> tuple[int, Folio | None]:
+        """Look up, make ready; the reference is dropped before the lock, as in E."""
+        inode = file.inode
+        if self.huge_cache(inode) is None:
+            return await super().kvm_gmem_get_locked_pfn(t, vm, file, slot, gfn, index)
+        folio = await self.kvm_gmem_get_checked_folio(t, file, slot, index)
+        if isinstance(folio, int):
+            return folio, None
+        ret = await self.kvm_gmem_make_huge_ready(t, vm, inode, folio, gfn, index)
+        await self.folio_unlock(t, folio)
+        await self.folio_put(t, inode, folio)
+        return (ret, None) if ret else (0, folio)
+
+    async def kvm_gmem_make_huge_ready(
+        self, t: Task, vm: Vm, inode: GmemInode, folio: Folio, gfn: int, index: int
+    ) -> int:
+        """Zero all of it, prepare, and only then uptodate: a folio whose preparation failed is zeroed again."""
+        if t.traps:
+            t.saw(folio.uptodate_label, folio.index, folio.index + 1)
+        if folio.uptodate:
+            return await self.kvm_gmem_prepare_again(t, vm, inode, folio, gfn, index)
+        await self.kvm_gmem_clear_folio(t, inode, folio, self.pages_to_clear(folio))
+        ret = await self.kvm_gmem_make_private(t, vm, inode, folio, gfn, index)
+        if ret == 0:
+            await self.kvm_gmem_mark_uptodate(t, inode, folio)
+        return ret
+
+    async def kvm_gmem_prepare_again(
+        self, t: Task, vm: Vm, inode: GmemInode, folio: Folio, gfn: int, index: int
+    ) -> int:
+        """The arch is asked at every private fault, and knows what is prepared already."""
+        return await self.kvm_gmem_make_private(t, vm, inode, folio, gfn, index)
+
     async def kvm_gmem_make_private(
         self, t: Task, vm: Vm, inode: GmemInode, folio: Folio, gfn: int, index: int
     ) -> int:
-        """By the page that is asked for, as the log has it; hardware may take all of the folio."""
+        """At the folio's order; of a 1 GiB folio the 2 MiB around the page, since the RMP knows no larger page.
+
+        The hook is asked about the page itself: by its entry it knows whether there is anything to do, and it aligns
+        down on its own (arch.md §1.3 steps 3 and 5). The log has what it is about, aligned. Where the slot does not
+        allow a large page it is the page alone (§5.1 B15).
+        """
         if not folio.order:
             return await super().kvm_gmem_make_private(t, vm, inode, folio, gfn, index)
         if not self.gmem_prepare or not vm.arch.has_private_memory:
             return 0
         if not await self.kvm_gmem_wants_private(t, vm, inode, gfn, index):
             return 0
+        pages = 1 << min(self.kvm_gmem_max_order(vm, gfn, index, folio.order), ORDER_2M)
+        into = index % pages
         pfn = folio.pfn + index - folio.index
         rec = t.rec
         ident = self.request(t, vm.arch.name, "make_private", f"gfn={gfn:#x} pfn={pfn:#x}") if rec else 0
         if rec is not None:
-            rec(t, MakePrivate(gfn, pfn, 1))
-        pages = 1 << self.kvm_gmem_max_order(vm, gfn, index, folio.order)
+            rec(t, MakePrivate(gfn - into, pfn - into, pages))
         ret, did = await vm.arch.make_private(t, vm, gfn, pfn, pages)
         if rec is not None:
             rec(t, MakePrivateRet(ret, did))
             self.answer(t, ident, "make_private", str(ret))
         return ret
 
-    async def post_populate(self, t: Task, vm: Vm, gfn: int, folio: Folio, content: str | None) -> int:
-        """A launch page in a huge folio is refused, as the series' merged half warns about it (§3 B -> C)."""
-        return EINVAL if folio.order else await super().post_populate(t, vm, gfn, folio, content)
+    # -- populate --------------------------------------------------------------------------------------
+
+    async def kvm_gmem_populate_one(
+        self, t: Task, vm: Vm, slot: Memslot, file: GmemFile, gfn: int, content: str | None
+    ) -> int:
+        """As in E, page by page: a folio never cleared is, all of it, before its first page is filled."""
+        inode = file.inode
+        if self.huge_cache(inode) is None:
+            return await super().kvm_gmem_populate_one(t, vm, slot, file, gfn, content)
+        index = slot.index_of(gfn)
+        folio = await self.kvm_gmem_get_checked_folio(t, file, slot, index)
+        if isinstance(folio, int):
+            return folio
+        if t.traps:
+            t.saw(folio.uptodate_label, folio.index, folio.index + 1)
+        if not folio.uptodate:
+            await self.kvm_gmem_clear_folio(t, inode, folio, self.pages_to_clear(folio))
+            await self.kvm_gmem_mark_uptodate(t, inode, folio)
+        await self.folio_unlock(t, folio)
+        private = await self.kvm_gmem_wants_private(t, vm, inode, gfn, index)
+        ret = await self.post_populate(t, vm, gfn, folio, content) if private else EINVAL
+        await self.folio_put(t, inode, folio)
+        return ret
 
     # -- fallocate ---------------------------------------------------------------------------------------
 

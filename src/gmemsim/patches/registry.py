@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from .baseline import Baseline
 from .hugepage import Hugepage
 from .hugepage_mutex import HugepageMutex
+from .hugepage_variants import HugepageNotifier, HugepagePopulate, HugepageStaged, HugepageTracked
 from .inplace import Inplace, InplaceOff
 from .inplace_content import InplaceContent
 from .inplace_v8 import InplaceV8
@@ -36,7 +37,17 @@ IN_PLACE: dict[str, type[Kernel]] = {
 VARIANTS: dict[str, type[Kernel]] = {cls.name: cls for cls in (Tracked, TrackedShared)}
 
 #: Versions with huge folios. Apart, since the oracles follow a folio by its first frame only.
-HUGE: dict[str, type[Kernel]] = {cls.name: cls for cls in (Hugepage, HugepageMutex)}
+HUGE: dict[str, type[Kernel]] = {
+    cls.name: cls
+    for cls in (
+        Hugepage,
+        HugepageMutex,
+        HugepageStaged,
+        HugepagePopulate,
+        HugepageTracked,
+        HugepageNotifier,
+    )
+}
 
 
 class PatchError(Exception):
