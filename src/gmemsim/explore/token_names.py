@@ -26,9 +26,9 @@ def patch_name(given: str | type[Kernel], cls: type[Kernel]) -> str:
     """What `load_patch` finds the class by: a version's name, or its file. A class in a function has only a name."""
     if isinstance(given, str):
         return given
-    from ..patches.registry import HUGE, IN_PLACE, PATCHES, VARIANTS
+    from ..patches.registry import HUGE, HUGE_VARIANTS, IN_PLACE, PATCHES, VARIANTS
 
-    for name, known in (PATCHES | IN_PLACE | VARIANTS | HUGE).items():
+    for name, known in (PATCHES | IN_PLACE | VARIANTS | HUGE | HUGE_VARIANTS).items():
         if known is cls:
             return name
     path = getattr(sys.modules.get(cls.__module__), "__file__", None)

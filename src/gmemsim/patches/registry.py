@@ -24,7 +24,7 @@ from .v3 import V3
 if TYPE_CHECKING:
     from ..actors.kernel import Kernel
 
-__all__ = ["HUGE", "IN_PLACE", "PATCHES", "VARIANTS", "PatchError", "load_patch"]
+__all__ = ["HUGE", "HUGE_VARIANTS", "IN_PLACE", "PATCHES", "VARIANTS", "PatchError", "load_patch"]
 
 PATCHES: dict[str, type[Kernel]] = {cls.name: cls for cls in (Baseline, V1, V2, V3, Mainline73)}
 
@@ -37,16 +37,11 @@ IN_PLACE: dict[str, type[Kernel]] = {
 VARIANTS: dict[str, type[Kernel]] = {cls.name: cls for cls in (Tracked, TrackedShared)}
 
 #: Versions with huge folios. Apart, since the oracles follow a folio by its first frame only.
-HUGE: dict[str, type[Kernel]] = {
-    cls.name: cls
-    for cls in (
-        Hugepage,
-        HugepageMutex,
-        HugepageStaged,
-        HugepagePopulate,
-        HugepageTracked,
-        HugepageNotifier,
-    )
+HUGE: dict[str, type[Kernel]] = {cls.name: cls for cls in (Hugepage, HugepageMutex)}
+
+#: What the series does differently from `hugepage`, one difference each, and a what-if (`hugepage_variants`).
+HUGE_VARIANTS: dict[str, type[Kernel]] = {
+    cls.name: cls for cls in (HugepageStaged, HugepagePopulate, HugepageTracked, HugepageNotifier)
 }
 
 
@@ -62,7 +57,7 @@ def load_patch(name: str) -> type[Kernel]:
     Raises:
         PatchError: with what was expected.
     """
-    known = PATCHES | IN_PLACE | VARIANTS | HUGE
+    known = PATCHES | IN_PLACE | VARIANTS | HUGE | HUGE_VARIANTS
     if name in known:
         return known[name]
     if "+" in name and "/" not in name:
