@@ -66,10 +66,16 @@ class RmpFaults(PreFaults):
         pfn = fault.folio.pfn + slot.index_of(gfn) - fault.folio.index
         code = await vm.arch.rmp_fault(t, pfn)
         ret = 0
+        if code:
+            code = await self.sev_psmash_failed(t, vcpu, pfn, code)
         if code is not None:
             ret = await self.sev_after_psmash(t, vcpu, gfn, code)
         await self.kvm_release_faultin_pfn(t, fault)
         return ret
+
+    async def sev_psmash_failed(self, t: Task, vcpu: Vcpu, pfn: int, code: int) -> int:
+        """Look again: another CPU may have split the entry in between, which is as good."""
+        return await vcpu.vm.arch.rmp_recheck(t, pfn, code)
 
     async def sev_after_psmash(self, t: Task, vcpu: Vcpu, gfn: int, code: int) -> int:
         """Zap 512 gfns from the faulting one on, so part of the next 2 MiB too; `code` is only traced."""

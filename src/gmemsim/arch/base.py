@@ -168,6 +168,10 @@ class Arch:
         """
         return None
 
+    async def rmp_recheck(self, t: Task, pfn: int, code: int) -> int:
+        """The split failed with `code`: that, or 0 if it is done all the same."""
+        return code
+
     async def accept_fault(self, t: Task, vm: VmIdentity, vcpu: int, gfn: int, level: int) -> None:
         """The guest's request to accept a page above 4K is about to fault: the exit carries the level."""
 

@@ -176,17 +176,13 @@ class Snp(SnpHost):
         return 1 if entry is None or not entry.assigned else entry.level
 
     async def rmp_fault(self, t: Task, pfn: int) -> int | None:
-        """The middle of `sev_handle_rmp_fault`: None if there is no 2M entry, else what became of the PSMASH.
-
-        A PSMASH that fails because another CPU was faster counts as done: the entry is looked up again.
-        """
+        """The middle of `sev_handle_rmp_fault`: None if there is no 2M entry, else what PSMASH answered."""
         entry = await self.rmp.lookup(t, pfn)
         if entry is None or not entry.assigned or entry.level == 1:
             return None
-        code = await self.snp_rmptable_psmash(t, pfn)
-        return await self.psmash_result(t, pfn, code) if code else 0
+        return await self.snp_rmptable_psmash(t, pfn)
 
-    async def psmash_result(self, t: Task, pfn: int, code: int) -> int:
+    async def rmp_recheck(self, t: Task, pfn: int, code: int) -> int:
         """`code`, or 0 if the entry is one of 4K now."""
         entry = await self.rmp.lookup(t, pfn)
         return 0 if entry is not None and entry.assigned and entry.level == 1 else code

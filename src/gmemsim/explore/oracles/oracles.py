@@ -26,6 +26,7 @@ from .populate import Populating
 from .preparation import Preparation
 from .private import Privacy
 from .references import References
+from .restructured import Restructured
 from .rules import RULES
 from .sptes import Sptes
 from .violation import Note, Violation
@@ -51,6 +52,7 @@ SUBJECTS: tuple[type[Subject], ...] = (
     Locks,
     Filemap,
     Preparation,
+    Restructured,
     References,
     Sptes,
     Levels,

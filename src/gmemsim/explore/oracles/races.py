@@ -50,6 +50,7 @@ class Claim:
         write: the same of a write.
         source: where the claim is made.
         of_inode: the owner is a file's inode, not a VM.
+        instead: suffix of a lock of the same owner that will do as well when it is held for writing.
     """
 
     suffix: str
@@ -58,13 +59,17 @@ class Claim:
     write: str | None
     source: str
     of_inode: bool = False
+    instead: str = ""
+
+    def owner(self, op: Op) -> str:
+        """Label of the VM or inode that `op` is about."""
+        return op.obj[: len(op.obj) - len(self.suffix)]
 
     def guard(self, op: Op) -> str | None:
         """Label of the lock that guards what `op` touches; None if the claim is not about that."""
         if not op.obj.endswith(self.suffix):
             return None
-        owner = op.obj[: len(op.obj) - len(self.suffix)]
-        return f"{owner}{self.lock}".replace("{index}", str(op.lo))
+        return f"{self.owner(op)}{self.lock}".replace("{index}", str(op.lo))
 
 
 #: What the spec says of the model's own objects (guest-memfd.md §1 to §4). PG_uptodate is not among them: population
@@ -101,8 +106,10 @@ CLAIMS: Final = (
         ".folio[{index}]",
         None,
         "w",
-        "kvm_gmem_get_pfn clears with the folio locked",
+        "kvm_gmem_get_pfn clears with the folio locked; holes and merges of huge pages do it under "
+        "filemap_invalidate_lock, where no look-up is under way (spec §4.15)",
         of_inode=True,
+        instead=".invalidate_lock",
     ),
 )
 
@@ -183,7 +190,10 @@ class GuardedBy:
         access = _access(t)
         needed = claim.read if op.mode == "r" else claim.write
         lock = claim.guard(op)
-        held = self._book.held.get(t, {}).get(lock or "")
+        locks = self._book.held.get(t, {})
+        held = locks.get(lock or "")
+        if claim.instead and locks.get(f"{claim.owner(op)}{claim.instead}") == "w":
+            held = "w"
         if needed is not None and held not in {"w", needed}:
             other = self._other(access)
             near = "" if other is None else f", after {other.text()}"

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 import attrs
 
-from ...actors.errno import EINVAL, EIO
+from ...actors.errno import EFAULT, EINVAL, EIO
 from ...arch.spin import TryLock
 from .entry import bug, missing
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from ...actors.gmem_populate import Source
     from ...actors.inode import GmemFile
     from ...actors.kernel import Kernel
-    from ...actors.vm import Vm
+    from ...actors.vm import Vcpu, Vm
     from ...engine.task import Task
 
 __all__ = ["BUGS"]
@@ -129,6 +129,20 @@ def tdx_seamcalls_guarded(parent: type[Kernel]) -> type[Kernel]:
     return _with_tdr_lock(parent, all_locks=True)
 
 
+def psmash_race_not_rechecked(parent: type[Kernel]) -> type[Kernel]:
+    """A PSMASH that fails is an error, also where another vCPU split the entry in between."""
+
+    class PsmashRaceNotRechecked(parent):
+        async def sev_psmash_failed(self, t: Task, vcpu: Vcpu, pfn: int, code: int) -> int:
+            return code
+
+        async def sev_after_psmash(self, t: Task, vcpu: Vcpu, gfn: int, code: int) -> int:
+            ret: int = await super().sev_after_psmash(t, vcpu, gfn, code)
+            return EFAULT if code else ret
+
+    return PsmashRaceNotRechecked
+
+
 _HUGE = "needs 2 MiB mappings, which come with huge folios"
 _DIRECT_MAP = "needs the series that takes guest_memfd out of the host's direct map, which is not modelled"
 
@@ -141,7 +155,14 @@ BUGS = (
         arches=("snp",),
         scenario="zoo-finish_twice",
     ),
-    missing("psmash-race-not-rechecked", _HUGE),
+    bug(
+        "psmash-race-not-rechecked",
+        rules="unexpected_outcome",
+        make=psmash_race_not_rechecked,
+        parents=("hugepage-mutex",),
+        arches=("snp",),
+        scenario="zoo-huge_accept",
+    ),
     missing("sev-flag-toctou", "VM types are fixed at creation here; their initialisation is not modelled"),
     bug(
         "tdx-seamcall-ioctl-contention",

@@ -3,14 +3,16 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, cast
 
 from .entry import bug, missing
 
 if TYPE_CHECKING:
+    from ...actors.inode import GmemFile
     from ...actors.kernel import Kernel
     from ...actors.memslot import Memslot
     from ...actors.tdp_fault import Fault
+    from ...actors.vm import Vm
     from ...engine.task import Task
 
 __all__ = ["BUGS"]
@@ -36,6 +38,27 @@ def retry_invalidates_itself(parent: type[Kernel]) -> type[Kernel]:
     return RetryInvalidatesItself
 
 
+def rmpupdate_overlap_spin(parent: type[Kernel]) -> type[Kernel]:
+    """A 2 MiB RMPUPDATE without a look at the 512 entries, or with one that is old: 4 KiB ones stand in its way.
+
+    The loop around RMPUPDATE has no end, and its caller holds the folio lock and the invalidate lock.
+    """
+
+    class RmpupdateOverlapSpin(parent):
+        async def kvm_gmem_create(
+            self, t: Task, vm: Vm, label: str, size: int, flags: frozenset[str] = frozenset()
+        ) -> GmemFile | int:
+            arch: Any = vm.arch
+
+            async def region_is_shared(t: Task, pfn: int) -> bool:
+                return True
+
+            arch.region_is_shared = region_is_shared
+            return cast("GmemFile | int", await super().kvm_gmem_create(t, vm, label, size, flags))
+
+    return RmpupdateOverlapSpin
+
+
 BUGS = (
     bug(
         "pfn-cache-retry-livelock",
@@ -49,5 +72,12 @@ BUGS = (
         "an invalidation in progress keeps faults out of the range that is punched; where that is taken away (tried), "
         "a page that left the file stays mapped (I19) before anything starves",
     ),
-    missing("rmpupdate-overlap-spin", "needs RMP entries of 2 MiB, which come with huge folios"),
+    bug(
+        "rmpupdate-overlap-spin",
+        rules="arch:LIVELOCK LIVELOCK livelock",
+        make=rmpupdate_overlap_spin,
+        parents=("hugepage-mutex",),
+        arches=("snp",),
+        scenario="zoo-huge_accept",
+    ),
 )
