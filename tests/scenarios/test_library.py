@@ -136,11 +136,13 @@ def test_every_scenario_says_what_it_is_for(name: str) -> None:
     assert scenario.small, "a form to explore"
 
 
-def test_the_library_uses_every_operation() -> None:
+def test_the_scenarios_use_every_operation() -> None:
+    """Those of the library, and those of the zoo for what every version refuses."""
+    from gmemsim.scenarios.catalogue import zoo_names
     from gmemsim.scenarios.ops import OPS
 
     used: set[str] = set()
-    for name in names():
+    for name in (*names(), *zoo_names()):
         workload = load_named(name).resolve()
         steps = [
             *workload.launch,

@@ -10,7 +10,7 @@ from typing import Final
 from .errors import ScenarioError
 from .scenario import Scenario, load, loads
 
-__all__ = ["ZOO", "find", "load_named", "names"]
+__all__ = ["ZOO", "find", "load_named", "names", "zoo_names"]
 
 _FOLDER = Path(__file__).parent / "library"
 _ZOO_FOLDER = Path(__file__).parent / "zoo"
@@ -24,6 +24,11 @@ def names() -> list[str]:
     return sorted(path.stem for path in _FOLDER.glob("*.toml"))
 
 
+def zoo_names() -> list[str]:
+    """Names of the scenarios that go with seeded bugs and hazards."""
+    return [ZOO + path.stem for path in sorted(_ZOO_FOLDER.glob("*.toml"))]
+
+
 @cache
 def load_named(name: str) -> Scenario:
     """The library's scenario of that name; parsed once a process.
@@ -34,7 +39,7 @@ def load_named(name: str) -> Scenario:
     path = _FOLDER / f"{name}.toml"
     if name.startswith(ZOO):
         path = _ZOO_FOLDER / f"{name.removeprefix(ZOO)}.toml"
-        known = [ZOO + found.stem for found in sorted(_ZOO_FOLDER.glob("*.toml"))]
+        known = zoo_names()
     else:
         known = names()
     if name not in known:
