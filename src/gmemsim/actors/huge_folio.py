@@ -114,16 +114,16 @@ class HugeFolios(HugePuts):
         cache = self.huge_cache(inode)
         assert cache is not None
         low, high = folio.index, folio.index + folio.pages
+        to = self.split_to[folio.order]
         if not sure and (t.fault("huge_vmemmap") or t.fault("huge_stash")):
             return ENOMEM
-        await self.folio_ref_freeze(t, inode, [folio], held, low, high)
+        await t.spend(self.costs.xarray_lookup * (folio.pages >> to))
         if t.traps:
             await t.point(Op("rmw", inode.label, low, high))
         # The pages inserted so far, the huge folio back in its place: nobody saw them, the references are frozen.
         if not sure and t.fault("huge_insert"):
             return ENOMEM
-        to = self.split_to[folio.order]
-        await t.spend(self.costs.xarray_lookup * (folio.pages >> to))
+        await self.folio_ref_freeze(t, inode, [folio], held, low, high)
         folio.mapping = None
         cache.split(folio, to)
         self.stash_split(folio)
@@ -179,26 +179,34 @@ class HugeFolios(HugePuts):
             return 0
         if not sure and t.fault("huge_merge"):
             return ENOMEM
-        await self.folio_ref_freeze(t, inode, folios, 0, low, high)
-        # Somebody may have looked up more pages meanwhile; they let go of them again, or the freeze waited.
         pieces = cache.pieces(low, high)
-        flags = [(p.split if isinstance(p, Gap) else p).uptodate for p in pieces]
-        if any(flags) and not all(flags):
-            for piece, flag in zip(pieces, flags, strict=True):
-                if not flag:
+        if any(self._uptodate(piece) for piece in pieces):
+            for piece in pieces:
+                if not self._uptodate(piece):
                     await self.clear_piece(t, inode, piece)
+        await t.spend(self.costs.xarray_lookup * (pages >> split.piece_order))
         if t.traps:
             await t.point(Op("rmw", inode.label, low, high))
+        while True:
+            # Somebody may look up more pages until the references are frozen.
+            folios = cache.folios_in(low, high)
+            await self.folio_ref_freeze(t, inode, folios, 0, low, high)
+            if folios == cache.folios_in(low, high):
+                break
+        flags = [self._uptodate(piece) for piece in cache.pieces(low, high)]
         huge = Folio(inode, low, split.pfn, split.order)
         huge.uptodate = any(flags)
         huge.ref = huge.pages
         for folio in cache.merge(split, huge):
             folio.mapping = None
-        await t.spend(self.costs.xarray_lookup * (pages >> split.piece_order))
         self.stash_merged(huge)
         if t.rec is not None:
             t.rec(t, HugeMerge(low, huge.pfn, huge.order))
         return 0
+
+    @staticmethod
+    def _uptodate(piece: Folio | Gap) -> bool:
+        return (piece.split if isinstance(piece, Gap) else piece).uptodate
 
     # -- contents ----------------------------------------------------------------------------------
 
