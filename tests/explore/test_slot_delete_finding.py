@@ -9,6 +9,7 @@ from gmemsim.explore.program import ScenarioProgram
 from gmemsim.explore.search import Limits, search
 from gmemsim.explore.strategies import make_strategy
 from gmemsim.scenarios.catalogue import load_named
+from gmemsim.scenarios.scenario import loads
 
 
 def searched(patch: str, arch: str, rules: frozenset[str] | None = None) -> set[str]:
@@ -34,3 +35,40 @@ def test_not_where_the_attributes_are_the_vms(patch: str, arch: str) -> None:
 def test_what_comes_of_the_mapping(arch: str, rule: str) -> None:
     """On TDX the guest's shared store lands in the private page; on SNP the RMP refuses it."""
     assert searched("inplace", arch, frozenset(RULES) - {"I28"}) == {rule}
+
+
+#: The guest's access is right when it is made.
+CONVERTED = """
+[scenario]
+name = "converted"
+summary = "A page becomes private, and its slot goes, while a shared fault is on the way"
+question = "Is it mapped as shared?"
+
+[[vm]]
+id = "vm0"
+on_memory_fault = "stop"
+
+[[file]]
+id = "gmem0"
+pages = 1
+flags = ["MMAP", "INIT_SHARED"]
+
+[[slot]]
+id = 0
+file = "gmem0"
+gfn = 0x10000
+
+[[task]]
+role = "vcpu"
+ops = [{ op = "touch" }]
+
+[[task]]
+name = "vmm"
+ops = [{ op = "convert", private = true }, { op = "unbind", slot = 0 }]
+"""
+
+
+def test_a_guest_that_did_nothing_wrong() -> None:
+    program = ScenarioProgram(scenario=loads(CONVERTED), patch="inplace", arch="sw-protected")
+    result = search(program, make_strategy("preemption:1", 0), Limits(schedules=2000))
+    assert {found.failure.rule for found in result.found} == {"I28"}

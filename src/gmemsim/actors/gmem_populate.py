@@ -61,6 +61,10 @@ class GmemPopulate(TdpFaults):
     async def _checked_populate(self, t: Task, vm: Vm, gfn: int, pages: int, source: Source | None) -> int:
         if pages <= 0 or self.populate_rejects(source):
             return EINVAL
+        t.saw(vm.finalized_label)
+        if vm.finalized and vm.arch.populate_maps:
+            # KVM_TDX_INIT_MEM_REGION: the initial memory of a finalized TD is fixed. SNP leaves that to the firmware.
+            return EINVAL
         t.touch(vm.load_slots)
         slot = vm.slot_of(gfn)
         if slot is None or not slot.gmem:

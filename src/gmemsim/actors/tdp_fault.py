@@ -89,11 +89,12 @@ class TdpFaults(LargeLeaves, GmemFolios, VmAttributes):
         if rec is not None and not prefetch:
             rec(t, PageFault(gfn, bool(private)))
         await t.spend(self.costs.fault_entry)
+        if private is None:
+            # In kvm_mmu_page_fault, before the slot is looked up.
+            private = await self.kvm_mem_is_private(t, vm, gfn)
         if t.traps:
             await t.point(vm.load_slots)
         slot = vm.slot_of(gfn)
-        if private is None:
-            private = await self.kvm_mem_is_private(t, vm, gfn)
         t.saw(vm.roots_label)
         fault = Fault(vcpu, gfn, private, prefetch)
         fault.slot = slot

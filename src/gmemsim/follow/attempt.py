@@ -30,6 +30,7 @@ from ..audit.kvm_events import (
     MmuInvEnd,
     MmuNotifierStart,
     TdpFault,
+    TdpFaultRet,
     Zap,
     ZapRet,
 )
@@ -183,6 +184,9 @@ class Attempt(Helping):
         if cls is TdpFault:
             thread.gfn = event.gfn  # type: ignore[attr-defined]
             thread.ranges = 0
+        elif cls is TdpFaultRet:
+            # The next attempt looks the kind up again, first of all.
+            thread.private = None
         elif cls is FilemapGet:
             thread.looking = True
         elif cls is FilemapGetRet:

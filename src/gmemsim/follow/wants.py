@@ -158,6 +158,6 @@ class Wants(PageCacheWants, FaultWants):
         elif op.obj == vm.attr_label and op.kind == "load":
             if thread.private is None:
                 thread.private = op.lo in vm.attributes
-        elif op.kind == "call" or (op is vm.load_slots):
+        elif op.kind == "call":
             thread.private = None
             thread.ranges = 0
