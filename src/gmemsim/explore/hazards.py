@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import attrs
 
 from ..audit.vocabulary import name_of
-from ..patches.registry import HUGE, IN_PLACE, PATCHES
+from ..patches.hazards.entry import HUGE_PAGES, SMALL
 from ..scenarios.catalogue import load_named
 from .oracles.livelock import judge
 from .oracles.rules import RULES
@@ -64,8 +64,7 @@ class Asked:
 
 def versions() -> list[str]:
     """The versions that hazards are asked of: those of the series, in place with the mode on, and with huge folios."""
-    off = [name for name, cls in IN_PLACE.items() if not cls.in_place or name == "inplace-content"]
-    return [name for name in (*PATCHES, *IN_PLACE, *HUGE) if name not in off]
+    return [*SMALL, *HUGE_PAGES]
 
 
 def survey(hazard: Hazard, *, strategy: str, schedules: int, seconds: float | None) -> Iterator[Asked]:

@@ -15,11 +15,12 @@ if TYPE_CHECKING:
 
 __all__ = ["A_TO_D", "HUGE_PAGES", "IN_PLACE", "LARGE", "SMALL", "Case", "Hazard"]
 
-#: Versions whose faults take no invalidate lock; those that convert in place; those with 2 MiB folios.
+#: Versions whose faults take no invalidate lock; those that convert in place; those with 2 MiB folios, the last two as
+#: the series has populate and the flag.
 A_TO_D: Final = ("baseline", "v1", "v2", "v3", "mainline-7.3")
 IN_PLACE: Final = ("inplace-v8", "inplace")
 SMALL: Final = A_TO_D + IN_PLACE
-HUGE_PAGES: Final = ("hugepage", "hugepage-mutex")
+HUGE_PAGES: Final = ("hugepage", "hugepage-mutex", "hugepage-populate", "hugepage-tracked")
 
 #: Rules that see every frame of a larger folio.
 LARGE: Final = frozenset({"I2", "prepare_gfn"})

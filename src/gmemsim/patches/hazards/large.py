@@ -199,10 +199,22 @@ HAZARDS = (
                 not_for={"*": _OWN},
                 without=frozenset({"I6"}),
             ),
+            Case(
+                says="folios of 2 MiB as the version has them, the launch populates the first page, the guest touches "
+                "the last",
+                scenario="zoo-launch_half_huge",
+                versions=HUGE_PAGES,
+                arches=("snp",),
+                violated={"hugepage-populate": "I2", "hugepage-tracked": "livelock"},
+                not_for={"*": _SMALL},
+                only=LARGE,
+            ),
         ),
-        answer="It is so in every version: until v3 because populate marks the folio, in place because the look-up "
-        "before it cleared page 0 only. The prepare of the whole folio leaves the populated page alone (I32 and I35 "
-        "hold until then).",
+        answer="It is so in every version of 4 KiB: until v3 because populate marks the folio, in place because the "
+        "look-up before it cleared page 0 only. The prepare of the whole folio leaves the populated page alone (I32 "
+        "and I35 hold until then). With folios of 2 MiB as the series populates them the last page is stale; where "
+        "the flag means prepared as well (`hugepage-tracked`), the last page is never prepared, and its vCPU faults "
+        "for ever. `hugepage`, which zeroes all of the folio first and asks the arch every time, holds.",
     ),
     Hazard(
         number=10,

@@ -9,7 +9,7 @@ from ...actors.errno import EINVAL, EIO
 from ...arch.psp import PspCommand
 from ...arch.snp import Snp
 from ..zoo.populate import populate_without_il, prefault_before_launch_finish
-from .entry import A_TO_D, IN_PLACE, SMALL, Case, Hazard
+from .entry import A_TO_D, HUGE_PAGES, IN_PLACE, LARGE, SMALL, Case, Hazard
 
 if TYPE_CHECKING:
     from ...actors.folio import Folio
@@ -130,7 +130,8 @@ SEEDS = {
 }
 
 _NO_SOURCE = "populate without a source needs conversion in place; a NULL source is refused"
-_ORDER_9 = "asked of 4 KiB folios; population of a huge folio is another path"
+_ORDER_9 = "asked of 4 KiB folios"
+_ORDER_0 = "has folios of one page"
 
 HAZARDS = (
     Hazard(
@@ -183,6 +184,14 @@ HAZARDS = (
                 not_for={"*": _ORDER_9},
                 without=frozenset({"I36"}),
             ),
+            Case(
+                says="two vCPU threads populate the same page of a folio of 2 MiB",
+                scenario="zoo-populate_race_huge",
+                versions=HUGE_PAGES,
+                arches=("snp",),
+                not_for={"*": _ORDER_0},
+                only=LARGE,
+            ),
         ),
         answer="The arch does: the RMP look-up, the S-EPT's state. Without the look-up the second population writes "
         "to a page of the guest; version A alone still refuses, in common code. slots_lock is not what keeps two "
@@ -211,8 +220,29 @@ HAZARDS = (
                 violated={"inplace-v8": "", "inplace": "", "*": "I35 I36 I5 I2"},
                 not_for={"*": _ORDER_9},
             ),
+            Case(
+                says="folios of 2 MiB, a vCPU pre-faults while the launch is under way",
+                scenario="zoo-launch_prefault_huge",
+                versions=HUGE_PAGES,
+                arches=("snp",),
+                not_for={"*": _ORDER_0},
+                only=LARGE,
+            ),
+            Case(
+                says="folios of 2 MiB, and pre-fault does not ask whether the launch is finished",
+                seed="prefault-before-launch-finish",
+                scenario="zoo-launch_prefault_huge",
+                versions=HUGE_PAGES,
+                arches=("snp",),
+                violated={"hugepage-populate": "deadlock I2"},
+                not_for={"*": _ORDER_0},
+                only=LARGE,
+            ),
         ),
-        answer="Yes, from A to D. With the invalidate lock in get_pfn (in place) the two exclude each other.",
+        answer="Yes, from A to D. With the invalidate lock in get_pfn (in place) the two exclude each other. Populate "
+        "as the huge page series has it holds that lock around the look-up only, and gives this away: a fault that "
+        "prepares 2 MiB between look-up and RMPUPDATE meets a launch page of 4 KiB, and repeats its RMPUPDATE for "
+        "ever (OVERLAP).",
     ),
     Hazard(
         number=6,

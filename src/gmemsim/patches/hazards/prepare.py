@@ -122,10 +122,10 @@ HAZARDS = (
             ),
         ),
         answer="It is idempotent (I32): hardware changes once a frame, at every other call nothing happens. Version A "
-        "asks once a frame, every later one once a fault: with 16 vCPUs on 32 pages that are punched "
-        "(`bench/prepare_cost.py`, virtual time) 3,087 calls in place of 504, each a look-up of a few ns beside "
-        "microseconds of zeroing. The folio lock is held no longer for it, and no punch waits. Keeping track under "
-        "the invalidate lock costs more: exclusive, faults wait for each other.",
+        "asks once a frame, and so does `hugepage-tracked` a folio, every later one once a fault: with 16 vCPUs on 32 "
+        "pages that are punched (`bench/prepare_cost.py`, virtual time) 3,087 calls in place of 504, each a look-up "
+        "of a few ns beside microseconds of zeroing. The folio lock is held hardly longer for it, and no punch waits. "
+        "Keeping track under the invalidate lock costs more: exclusive, faults wait for each other.",
     ),
     Hazard(
         number=14,
