@@ -230,6 +230,13 @@ class HugeCache(dict[int, Folio]):
             start = piece.end if isinstance(piece, Gap) else piece.index + piece.pages
         return found
 
+    def largest(self, start: int, end: int) -> int:
+        """Order of the largest folio that lies in [start, end) or reaches into it."""
+        found = 0
+        for piece in self.pieces(start, end):
+            found = max(found, piece.split.piece_order if isinstance(piece, Gap) else piece.order)
+        return found
+
     def orders(self) -> dict[int, int]:
         """How many folios of every order there are, looked at or not."""
         found: dict[int, int] = {}

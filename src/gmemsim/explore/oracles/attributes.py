@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from ...actors.huge_cache import HugeCache
 from ...actors.stage2 import level_pages
 from ...audit.inplace_events import GmemAttrStore, GmemSetAttributes, GmemSetAttributesRet
 from ...audit.kvm_events import AttrStore, InvStart, Map, MmuInvEnd
@@ -14,6 +15,7 @@ if TYPE_CHECKING:
     from ...actors.inode import GmemInode
     from ...audit.base import Event
     from ...engine.task import Task
+    from .oracles import Oracles
 
 __all__ = ["Attributes"]
 
@@ -22,6 +24,11 @@ class Attributes(Subject):
     """What a conversion in place promises."""
 
     about = "conversion in place"
+
+    def __init__(self, oracles: Oracles) -> None:
+        super().__init__(oracles)
+        #: Attributes of a range when its conversion began, by task, where one may be taken back.
+        self.before: dict[Task, list[tuple[int, int, bool]]] = {}
 
     def _inode(self, label: str) -> GmemInode | None:
         return self.world.inodes.get(label)
@@ -36,6 +43,10 @@ class Attributes(Subject):
         doing.converting = None if file is None else (file, event.start, event.end, event.private)
         doing.point_of_no_return = False
         doing.stored = 0
+        attributes = None if file is None else file.inode.attributes
+        self.before.pop(t, None)
+        if attributes is not None and self.kernel.huge_pages:
+            self.before[t] = attributes.ranges(event.start, event.end)
 
     @track(InvStart)
     def no_way_back(self, t: Task, event: InvStart) -> None:
@@ -45,7 +56,13 @@ class Attributes(Subject):
 
     @before("I26", GmemSetAttributesRet)
     def finished(self, t: Task, event: GmemSetAttributesRet) -> None:
-        """Once it has zapped, it succeeds, whatever references have appeared."""
+        """Once it has zapped, it succeeds, whatever references have appeared.
+
+        Not with huge folios: there references are looked at, and structure changed, inside the invalidation (§4.14 F).
+        """
+        converting = self.ledger.of(t).converting
+        if converting is not None and isinstance(converting[0].inode.folios, HugeCache):
+            return
         if event.ret < 0 and self.ledger.of(t).point_of_no_return:
             self.fail(
                 "I26",
@@ -57,7 +74,13 @@ class Attributes(Subject):
 
     @before("I27", GmemSetAttributesRet)
     def error_changes_nothing(self, t: Task, event: GmemSetAttributesRet) -> None:
-        """A call that fails has stored nothing."""
+        """A call that fails has stored nothing; with huge folios, nothing that it did not take back."""
+        converting = self.ledger.of(t).converting
+        if converting is not None and isinstance(converting[0].inode.folios, HugeCache):
+            file, start, end, _ = converting
+            attributes = file.inode.attributes
+            if event.ret >= 0 or attributes is None or attributes.ranges(start, end) == self.before.get(t):
+                return
         if event.ret < 0 and self.ledger.of(t).stored:
             self.fail("I27", f"a conversion failed ({event.ret}) after it changed attributes", t, event)
 
@@ -79,7 +102,9 @@ class Attributes(Subject):
         else:
             file, start, end, private = doing
             inside = file.inode.label == event.inode and start <= event.start and event.end <= end
-            inside = inside and event.private == private
+            # With huge folios a second store may take a first one back; `error_changes_nothing` sees to the rest.
+            undo = isinstance(file.inode.folios, HugeCache) and self.ledger.of(t).stored
+            inside = inside and bool(event.private == private or undo)
         if not inside:
             self.fail(
                 "I27", f"{t.name} changes attributes of {event.inode} [{event.start}, {event.end})", t, event

@@ -18,6 +18,7 @@ from .attributes import Attributes
 from .bindings import Bindings
 from .filemap import Filemap
 from .hardware import Hardware
+from .huge import HugePages
 from .invalidation import Invalidations
 from .ledger import Ledger
 from .levels import Levels
@@ -50,6 +51,7 @@ __all__ = ["SUBJECTS", "Oracles", "checks_of"]
 #: In the order in which their bookkeeping runs.
 SUBJECTS: tuple[type[Subject], ...] = (
     Locks,
+    HugePages,
     Filemap,
     Preparation,
     Restructured,
