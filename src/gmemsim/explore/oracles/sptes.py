@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from ...actors.huge_cache import HugeCache
 from ...audit.inplace_events import MakeShared
 from ...audit.kvm_events import (
     Faultin,
@@ -233,8 +234,8 @@ class Sptes(Subject):
         if present is spte.folio:
             return ""
         # Split and merge replace the folio and leave the frames: a leaf that they did not concern stays.
-        large = present is not None and (present.order or spte.folio.order)
-        if large and present is not None and present.pfn + index - present.index == spte.pfn:
+        huge = isinstance(slot.gmem_file.inode.folios, HugeCache)
+        if huge and present is not None and present.pfn + index - present.index == spte.pfn:
             return ""
         return "not the folio at its index"
 
