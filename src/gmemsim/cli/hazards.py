@@ -137,8 +137,7 @@ def _show(hazard: Hazard, asked: list[Asked]) -> None:
 
 def _title(case: Case) -> str:
     seed = f" (VERSION+{case.seed})" if case.seed else ""
-    limits = "" if case.only is None else f"; of the rules only {', '.join(sorted(case.only)) or 'none'}"
-    return f"{case.says}{seed}, in {case.scenario}{limits}"
+    return f"{case.says}{seed}, in {case.scenario}"
 
 
 def _verdict(each: Asked) -> str:

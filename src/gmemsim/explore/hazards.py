@@ -87,8 +87,6 @@ def survey(hazard: Hazard, *, strategy: str, schedules: int, seconds: float | No
 def program_of(case: Case, patch: str, arch: str) -> ScenarioProgram:
     """What is searched."""
     rules = frozenset(RULES) - case.without if case.without else None
-    if case.only is not None:
-        rules = case.only
     return ScenarioProgram(
         scenario=load_named(case.scenario), patch=case.patch(patch), arch=arch, rules=rules
     )
@@ -201,7 +199,6 @@ def as_dict(asked: Asked) -> dict[str, Any]:
         "seconds": round(asked.seconds, 3),
         "complete": asked.complete,
         "not_looked_at": sorted(case.without),
-        "looked_at": None if case.only is None else sorted(case.only),
         "counts": asked.counts,
         "as_expected": asked.as_expected,
     }

@@ -13,7 +13,7 @@ import attrs
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-__all__ = ["A_TO_D", "HUGE_PAGES", "IN_PLACE", "LARGE", "SMALL", "Case", "Hazard"]
+__all__ = ["A_TO_D", "HUGE_PAGES", "IN_PLACE", "SMALL", "Case", "Hazard"]
 
 #: Versions whose faults take no invalidate lock; those that convert in place; those with 2 MiB folios, the last two as
 #: the series has populate and the flag.
@@ -21,9 +21,6 @@ A_TO_D: Final = ("baseline", "v1", "v2", "v3", "mainline-7.3")
 IN_PLACE: Final = ("inplace-v8", "inplace")
 SMALL: Final = A_TO_D + IN_PLACE
 HUGE_PAGES: Final = ("hugepage", "hugepage-mutex", "hugepage-populate", "hugepage-tracked")
-
-#: Rules that see every frame of a larger folio.
-LARGE: Final = frozenset({"I2", "prepare_gfn"})
 
 
 @attrs.frozen(kw_only=True)
@@ -39,8 +36,6 @@ class Case:
         violated: versions that break a rule, each with the rules that are the hazard; `*` stands for all others.
         not_for: why it does not apply to other versions, by version; `*` stands for all of them.
         without: rules that are not looked at, since the change breaks them by definition.
-        only: rules that are looked at, where the oracles follow folios of a page only; results, deadlocks and
-            livelocks count in any case. None: all.
         counts: events to count, by what the count is called: the event's name and, after `:`, a field that must be
             true, or one with its value (`ret=-17`).
     """
@@ -53,7 +48,6 @@ class Case:
     violated: Mapping[str, str] = attrs.field(factory=dict)
     not_for: Mapping[str, str] = attrs.field(factory=dict)
     without: frozenset[str] = frozenset()
-    only: frozenset[str] | None = None
     counts: Mapping[str, str] = attrs.field(factory=dict)
 
     def expected(self, version: str) -> frozenset[str]:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from ...engine.locks.rwsem import RwSem
 from ...engine.locks.stats import LockClass
 from ..zoo.prepare import prepare_outside_folio_lock
-from .entry import A_TO_D, HUGE_PAGES, IN_PLACE, LARGE, Case, Hazard
+from .entry import A_TO_D, HUGE_PAGES, IN_PLACE, Case, Hazard
 
 if TYPE_CHECKING:
     from ...actors.folio import Folio
@@ -117,7 +117,6 @@ HAZARDS = (
                 versions=HUGE_PAGES,
                 arches=("snp",),
                 not_for={"*": "has folios of one page"},
-                only=LARGE,
                 counts=_MAKE_PRIVATE,
             ),
         ),
