@@ -35,6 +35,9 @@ class HugePuts(GmemFolios):
         huge_frames: subpool of every huge page in use, by first frame.
     """
 
+    #: The number of a worker is only for its name.
+    __digest_skip__ = ("_workers",)
+
     def __init__(self, *args: Any, **options: Any) -> None:
         super().__init__(*args, **options)
         self.subpools: dict[str, Subpool] = {}

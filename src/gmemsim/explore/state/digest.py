@@ -200,6 +200,9 @@ class StateDigest:
     def _mapping(self, value: dict[Any, Any]) -> None:
         if not self._again(value):
             self._dict(value)
+            if value.__class__ is not dict:
+                # Such as a page cache of huge folios, whose entries are only a part of what it holds.
+                self._attributes(value)
 
     def _dict(self, value: dict[Any, Any]) -> None:
         self._out.append(f"dict{len(value)}")
@@ -248,8 +251,10 @@ class StateDigest:
         self._object(value, _NOTHING if value.queue else frozenset({"_patience"}))
 
     def _object(self, value: Any, skip: frozenset[str] = _NOTHING) -> None:
-        if self._again(value):
-            return
+        if not self._again(value):
+            self._attributes(value, skip)
+
+    def _attributes(self, value: Any, skip: frozenset[str] = _NOTHING) -> None:
         cls = value.__class__
         layout = self._layouts.get(cls)
         if layout is None:
