@@ -46,6 +46,7 @@ class LargeRig:
         offset: int = 0,
         vcpus: int = 2,
         size: str = "HUGETLB_2M",
+        private: range = range(0),
     ) -> None:
         self.memory = PhysicalMemory()
         self.world = World()
@@ -59,6 +60,7 @@ class LargeRig:
         self.vm = Vm("vm0", 0, (_ARCHES[kind] if isinstance(kind, str) else kind)(self.memory))
         self.world.vms["vm0"] = self.vm
         self.vm.vcpus += [Vcpu(self.vm, number, f"vm0.vcpu{number}") for number in range(vcpus)]
+        self.vm.attributes.update(base + page for page in private)
         total = pages if file_pages is None else file_pages
 
         async def bind(t: Task) -> tuple[GmemFile, HostMapping]:

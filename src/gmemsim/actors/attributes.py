@@ -13,17 +13,18 @@ from ..audit.kvm_events import (
 )
 from ..engine.op import Op
 from .errno import EINVAL, ENOMEM
-from .mmu_invalidate import MmuInvalidation
+from .split_leafs import SplitLeafs
+from .stage2 import PG_LEVEL_1G, PG_LEVEL_2M, align, level_pages
 
 if TYPE_CHECKING:
     from ..engine.task import Task
     from .memslot import Memslot
     from .vm import Vm
 
-__all__ = ["VmAttributes"]
+__all__ = ["VmAttributes", "kvm_mmu_init_memslot_memory_attributes"]
 
 
-class VmAttributes(MmuInvalidation):
+class VmAttributes(SplitLeafs):
     """Which gfns are private, and how that changes."""
 
     async def kvm_mem_is_private(self, t: Task, vm: Vm, gfn: int) -> bool:
@@ -56,16 +57,22 @@ class VmAttributes(MmuInvalidation):
             if reserve and t.fault("alloc_attributes"):
                 ret = ENOMEM
             else:
-                await self._change(t, vm, start, end, private)
+                ret = await self._change(t, vm, start, end, private)
         await vm.slots_lock.unlock(t)
         if rec is not None:
             rec(t, SetAttributesRet(ret))
         return ret
 
-    async def _change(self, t: Task, vm: Vm, start: int, end: int, private: bool) -> None:
+    async def _change(self, t: Task, vm: Vm, start: int, end: int, private: bool) -> int:
         slots = [slot for slot in vm.slots if slot.base_gfn < end and start < slot.base_gfn + slot.pages]
         if slots:
             await vm.mmu_lock.write_lock(t)
+            for slot in slots if not private else ():
+                # Leaves of a mirror root that the range cuts: the only step here that can fail, so it comes first.
+                ret = await self.kvm_split_cross_boundary_leafs(t, vm, *clip(slot, start, end))
+                if ret:
+                    await vm.mmu_lock.write_unlock(t)
+                    return ret
             await self.kvm_mmu_invalidate_start(t, vm)
             flush = False
             for slot in slots:
@@ -81,19 +88,33 @@ class VmAttributes(MmuInvalidation):
             for slot in slots:
                 if t.rec is not None:
                     t.rec(t, SetAttributesPost(slot.ident))
+                if self.huge_pages:
+                    self.kvm_arch_post_set_memory_attributes(vm, slot, *clip(slot, start, end))
             await vm.mmu_lock.write_unlock(t)
+        return 0
 
     async def kvm_pre_set_memory_attributes(
         self, t: Task, vm: Vm, slot: Memslot, start: int, end: int, private: bool
     ) -> bool:
         """`kvm_arch_pre_set_memory_attributes`: add the exact range, then zap mappings of the kind being left.
 
-        With 4 KiB mappings only there are no huge-page permissions of cut neighbours to revoke.
+        Where leaves can be large, faults on the neighbours in huge pages that the range cuts must wait too (6.15; §4.13
+        step 5 ii): they would map the range along. Existing large leaves go with the exact range.
         """
         if t.rec is not None:
             t.rec(t, SetAttributesPre(slot.ident))
         await self.kvm_mmu_invalidate_range_add(t, vm, start, end)
+        if self.huge_pages and self.release.revoke_neighbours:
+            for level, low, high in cut_huge_pages(slot, start, end):
+                if (level, low) not in slot.disallow_lpage:
+                    await self.kvm_mmu_invalidate_range_add(t, vm, low, high)
         return await self.kvm_unmap_gfn_range(t, vm, start, end, "shared" if private else "private")
+
+    def kvm_arch_post_set_memory_attributes(self, vm: Vm, slot: Memslot, start: int, end: int) -> None:
+        """Which huge pages hold both kinds now; mmu_lock is held, so no fault sees it half done."""
+        for level in (PG_LEVEL_2M, PG_LEVEL_1G):
+            for low in range(align(start, level)[0], end, level_pages(level)):
+                hugepage_set_mixed(vm, slot, level, low, start, end)
 
     async def kvm_store_attributes(self, t: Task, vm: Vm, start: int, end: int, private: bool) -> None:
         """One gfn at a time: a lock-free reader can see the range half converted."""
@@ -111,6 +132,37 @@ class VmAttributes(MmuInvalidation):
         await t.spend(self.costs.xarray_lookup * (end - start))
 
 
+def cut_huge_pages(slot: Memslot, start: int, end: int) -> list[tuple[int, int, int]]:
+    """(level, first gfn, end) of huge pages in the slot of which [start, end) covers a part only."""
+    found = []
+    for level in (PG_LEVEL_2M, PG_LEVEL_1G):
+        ranges = {align(start, level), align(end - 1, level)}
+        for low, high in sorted(ranges):
+            cut = low < start or end < high
+            if cut and slot.base_gfn <= low and high <= slot.base_gfn + slot.pages:
+                found.append((level, low, high))
+    return found
+
+
 def clip(slot: Memslot, start: int, end: int) -> tuple[int, int]:
     """The part of gfns [start, end) that the slot covers."""
     return max(start, slot.base_gfn), min(end, slot.base_gfn + slot.pages)
+
+
+def kvm_mmu_init_memslot_memory_attributes(vm: Vm, slot: Memslot) -> None:
+    """Which huge pages of a new slot hold both kinds."""
+    for level in (PG_LEVEL_2M, PG_LEVEL_1G):
+        for low in range(align(slot.base_gfn, level)[0], slot.base_gfn + slot.pages, level_pages(level)):
+            hugepage_set_mixed(vm, slot, level, low, low, low)
+
+
+def hugepage_set_mixed(vm: Vm, slot: Memslot, level: int, low: int, start: int, end: int) -> None:
+    """One huge page in the slot, of which [start, end) is of one kind."""
+    high = low + level_pages(level)
+    if low < slot.base_gfn or slot.base_gfn + slot.pages < high:
+        return
+    whole = start <= low and high <= end
+    if not whole and len({gfn in vm.attributes for gfn in range(low, high)}) > 1:
+        slot.disallow_lpage.add((level, low))
+    else:
+        slot.disallow_lpage.discard((level, low))

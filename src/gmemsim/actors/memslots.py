@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Final
 
 from ..audit.kvm_events import SlotPublish, TlbFlush, Zap
 from ..engine.op import Op
+from .attributes import kvm_mmu_init_memslot_memory_attributes
 from .errno import EBADF, EEXIST, EINVAL, ENOMEM
 from .gmem_file import GmemFiles
 from .memslot import Memslot
@@ -100,6 +101,8 @@ class Memslots(GmemFiles):
             ret = await self.kvm_gmem_bind(t, vm, slot, file, offset)
             if ret:
                 return ret
+            if self.huge_pages and not self.in_place:
+                kvm_mmu_init_memslot_memory_attributes(vm, slot)
         await self.swap_active_memslots(t, vm, (*vm.slots, slot), slot, "valid")
         return 0
 
