@@ -15,9 +15,10 @@ from gmemsim.engine.strategy import RandomStrategy
 from gmemsim.explore.oracles import Oracles
 from gmemsim.patches.hugepage import Hugepage
 from gmemsim.patches.hugepage_mutex import HugepageMutex
-from gmemsim.patches.hugepage_variants import HugepageStaged
+from gmemsim.patches.hugepage_variants import HugepagePopulate, HugepageStaged
 
 from ...model.test_hugepage import HUGE, GibRig, HugeRig
+from ...model.test_hugepage_variants import populate
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -222,3 +223,30 @@ def test_each_sees_its_bug(
     assert judged(patch, *calls) == {rule}
     if rule != "I43":
         assert judged(Hugepage, *calls) == set()
+
+
+class DropsTheLock(HugepageMutex):
+    """get_pfn unlocks a huge folio before it asks the arch, and keeps no reference."""
+
+    async def kvm_gmem_make_private(
+        self, t: Task, vm: Any, inode: GmemInode, folio: Folio, gfn: int, index: int
+    ) -> int:
+        await self.folio_unlock(t, folio)
+        ret = await super().kvm_gmem_make_private(t, vm, inode, folio, gfn, index)
+        await folio.lock.lock(t)
+        return ret
+
+
+def test_a_page_inside_a_huge_folio_is_followed() -> None:
+    """The hook is asked about page 5; the folio lock that it needs is that of the folio around it."""
+    assert judged(DropsTheLock, guest(5), kind="snp") == {"I33"}
+    assert judged(HugepageMutex, guest(5), kind="snp") == set()
+
+
+def test_a_populated_page_does_not_speak_for_its_folio() -> None:
+    """The series' populate: the callback outside the invalidate lock, and a flag that is not true of all pages."""
+    machine = HugeRig(HugepagePopulate, "snp", pages=2 * HUGE, finalized=False)
+    oracles = Oracles(machine.world, machine.kernel, collect=True)
+    machine.recorders.append(oracles)
+    assert populate(machine, 3, 1) == 1
+    assert {violation.rule for violation in oracles.violations} == {"I36", "I47"}

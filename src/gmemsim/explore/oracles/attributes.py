@@ -181,7 +181,7 @@ class Attributes(Subject):
     def no_reference(self, t: Task, event: Map) -> None:
         """A fault that maps holds nothing of the folio; seen where no other operation could hold it."""
         doing = self.ledger.of(t)
-        life = self.ledger.lives.get(event.pfn)
+        life = self.ledger.life_at(event.pfn)
         if life is None or life.folio is None or doing.populated is not None or not self.oracles.alone:
             return
         folio = life.folio

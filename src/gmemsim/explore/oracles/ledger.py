@@ -8,6 +8,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
+from ...actors.huge_pool import ORDER_1G, ORDER_2M
+from ...arch.huge_contents import HUGE_AREA
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
@@ -233,6 +236,17 @@ class Ledger:
     def stale(self, pfn: int) -> bool:
         """Whether nobody has written the frame since it was allocated."""
         return self.kernel.memory.stale(pfn, 1)
+
+    def life_at(self, pfn: int) -> Life | None:
+        """The account of the folio that a frame is part of: its own, or that of the huge folio around it."""
+        life = self.lives.get(pfn)
+        if life is not None or pfn < HUGE_AREA:
+            return life
+        for order in (ORDER_2M, ORDER_1G):
+            life = self.lives.get(pfn >> order << order)
+            if life is not None and life.folio is not None and pfn < life.pfn + life.folio.pages:
+                return life
+        return None
 
     def inode_with(self, index: int, pfn: int) -> GmemInode | None:
         """The inode whose page cache has that frame at `index`."""

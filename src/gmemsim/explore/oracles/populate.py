@@ -28,7 +28,7 @@ class Populating(Subject):
     def context(self, t: Task, event: Copy | PopulateCallback) -> None:
         """slots_lock and invalidate lock held, the folio lock not, folio in the page cache, gfn private."""
         held = self._kinds(t)
-        life = self.ledger.lives.get(event.pfn)
+        life = self.ledger.life_at(event.pfn)
         wrong = ""
         if "slots_lock" not in held:
             wrong = "without slots_lock"
@@ -69,7 +69,7 @@ class Populating(Subject):
             doing = self.ledger.of(t)
             if doing.populated is not None:
                 doing.populated += 1
-            life = self.ledger.lives.get(event.pfn)
+            life = self.ledger.life_at(event.pfn)
             if life is not None:
                 life.populated = True
 

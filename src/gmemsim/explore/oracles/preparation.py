@@ -40,7 +40,7 @@ class Preparation(Subject):
     @before("I33", Prepare, MakePrivate)
     def locked_and_cached(self, t: Task, event: Prepare | MakePrivate) -> None:
         """The caller owns the folio lock, and the folio is in the page cache."""
-        life = self.ledger.lives.get(event.pfn)
+        life = self.ledger.life_at(event.pfn)
         if life is None or life.folio is None:
             return
         if not life.cached:
@@ -80,7 +80,7 @@ class Preparation(Subject):
     @before("I34", MakePrivate)
     def private_only(self, t: Task, event: MakePrivate) -> None:
         """The gfn is private in a VM that has the index bound."""
-        life = self.ledger.lives.get(event.pfn)
+        life = self.ledger.life_at(event.pfn)
         if life is not None and not self.ledger.any_private(life):
             self.fail(
                 "I34",
@@ -101,7 +101,7 @@ class Preparation(Subject):
     @before("I32", PrepareRet, MakePrivateRet)
     def idempotent(self, t: Task, event: PrepareRet | MakePrivateRet) -> None:
         """Hardware state does not change a second time; of a huge folio it changes page by page where it must."""
-        life = self.ledger.lives.get(self.ledger.of(t).prepare_pfn)
+        life = self.ledger.life_at(self.ledger.of(t).prepare_pfn)
         if life is not None and life.folio is not None and life.folio.order:
             return
         if event.did and life is not None and life.assigned:
@@ -110,7 +110,7 @@ class Preparation(Subject):
     @track(PrepareRet, MakePrivateRet)
     def answered(self, t: Task, event: PrepareRet | MakePrivateRet) -> None:
         """Prepared, or to be cleared and prepared again where one flag stands for both."""
-        life = self.ledger.lives.get(self.ledger.of(t).prepare_pfn)
+        life = self.ledger.life_at(self.ledger.of(t).prepare_pfn)
         if life is None:
             return
         if event.ret == 0:

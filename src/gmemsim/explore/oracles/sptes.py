@@ -95,7 +95,7 @@ class Sptes(Subject):
     def not_a_dead_folio(self, t: Task, event: MapRet) -> None:
         """The folio is in the page cache when its SPTE appears."""
         gfn, pfn = self.ledger.of(t).fault
-        life = self.ledger.lives.get(pfn)
+        life = self.ledger.life_at(pfn)
         if event.ret == _FIXED and life is not None and not life.cached:
             self.fail(
                 "I19",
