@@ -18,7 +18,7 @@ def run(*arguments: str) -> Result:
 
 
 def test_verdicts_reasons_and_tokens() -> None:
-    result = run("16", "--schedules", "40")
+    result = run("16", "--schedules", "12")
     assert result.exit_code == 0
     assert "16. xa_store_range fails half-way" in result.output
     assert "violated: I12" in result.output
@@ -27,7 +27,7 @@ def test_verdicts_reasons_and_tokens() -> None:
 
 
 def test_json() -> None:
-    (entry,) = json.loads(run("16", "--schedules", "40", "--json").output)
+    (entry,) = json.loads(run("16", "--schedules", "12", "--json").output)
     rows = entry["verdicts"]
     assert {row["patch"] for row in rows} == set(versions())
     (violated,) = [row for row in rows if row["verdict"] == "violated"]

@@ -34,7 +34,7 @@ def test_an_entry_names_versions_and_seeds_that_exist(hazard: Hazard, case: Case
 def test_the_verdict_is_the_one_that_is_known(hazard: Hazard, case: Case) -> None:
     """One version and VM type of each case: `gmemsim hazards` asks all."""
     broken = bool(case.expected(case.versions[-1]))
-    found = one(hazard, case, 150 if broken else 12)
+    found = one(hazard, case, 150 if broken else 5)
     assert found.as_expected, found
     assert found.verdict == ("violated" if broken else "holds")
 

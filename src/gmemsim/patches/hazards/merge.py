@@ -72,7 +72,7 @@ HAZARDS = (
                 seed="merge-clears-none",
                 scenario="zoo-merge",
                 versions=HUGE_PAGES,
-                violated={"*": "I2 unexpected_outcome"},
+                violated={"*": "I2 I47"},
                 not_for={"*": _NO_MERGE},
             ),
         ),
