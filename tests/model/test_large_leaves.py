@@ -11,6 +11,7 @@ from gmemsim.actors.kernel_base import RetPf
 from gmemsim.actors.stage2 import Spte, Stage2
 from gmemsim.arch.memory import data
 from gmemsim.arch.sw_protected import SwProtected
+from gmemsim.arch.tdx import Tdx
 from gmemsim.audit.kvm_events import Map, TlbFlush
 from gmemsim.engine.strategy import RandomStrategy
 
@@ -248,6 +249,26 @@ def test_a_mirror_root_neither_splits_in_a_fault_nor_merges() -> None:
     rig.vm.arch = large
     rig.call(lambda t: fault(t, rig.vm.vcpus[0], BASE + HUGE + 1, True))
     assert rig.leaves() == [(0, 2), (HUGE, 1), (HUGE + 1, 1)]
+
+
+class SmallTdx(Tdx):
+    """TDX that maps single pages, and whose hooks know no level."""
+
+    async def max_mapping_level(self, *_: Any) -> int:
+        return 1
+
+    async def set_spte(self, t: Any, vm: Any, gfn: int, pfn: int, private: bool) -> int:  # type: ignore[override]
+        return await super().set_spte(t, vm, gfn, pfn, private)
+
+
+def test_an_arch_of_single_pages() -> None:
+    """Huge folios are mapped in 4 KiB."""
+    rig = LargeRig(kind=SmallTdx)
+    assert rig.call(rig.accept(3)).value == "accepted"
+    assert rig.call(rig.touch(3, data("x"))).kind == "ok"
+    assert rig.leaves() == [(3, 1)]
+    assert rig.call(rig.convert(3, 4, False)).ret == 0
+    assert rig.leaves() == []
 
 
 def test_find_without_large_leaves_looks_at_one_entry() -> None:

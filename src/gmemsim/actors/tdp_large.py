@@ -214,7 +214,9 @@ class LargeLeaves(SplitLeafs):
         vm = fault.vcpu.vm
         low, high = align(fault.gfn, new.level)
         root[low] = Spte(FROZEN, new.level, True, None)
-        ret = await vm.arch.set_spte(t, vm, low, new.pfn, True, new.level)
+        # The level goes along only where there is one: an arch of single pages need not know the parameter.
+        level = (new.level,) if new.level > PG_LEVEL_4K else ()
+        ret = await vm.arch.set_spte(t, vm, low, new.pfn, True, *level)
         t.changed(vm.spte_label, low, high)
         if ret == 0:
             root[low] = new
