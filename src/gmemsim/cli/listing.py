@@ -22,11 +22,12 @@ def _first_line(thing: Any) -> str:
 
 
 def _patches() -> Iterable[Row]:
-    from ..patches.registry import IN_PLACE, PATCHES, VARIANTS
+    from ..patches.registry import HUGE, HUGE_VARIANTS, IN_PLACE, PATCHES, VARIANTS
 
-    for name, cls in {**PATCHES, **IN_PLACE, **VARIANTS}.items():
-        module = import_module(cls.__module__)
-        yield {"name": name, "release": cls.default_release, "summary": _first_line(module)}
+    for name, cls in {**PATCHES, **IN_PLACE, **HUGE, **HUGE_VARIANTS, **VARIANTS}.items():
+        # Variants of the huge page series share a module.
+        described = cls if name in HUGE_VARIANTS else import_module(cls.__module__)
+        yield {"name": name, "release": cls.default_release, "summary": _first_line(described)}
 
 
 def _arches() -> Iterable[Row]:

@@ -36,7 +36,7 @@ IN_PLACE: dict[str, type[Kernel]] = {
 #: What-ifs that nobody posted: they run like the versions, but what is said of A..D need not hold for them.
 VARIANTS: dict[str, type[Kernel]] = {cls.name: cls for cls in (Tracked, TrackedShared)}
 
-#: Versions with huge folios. Apart, since the oracles follow a folio by its first frame only.
+#: Versions with huge folios: they differ from `inplace` only for files that are created with HUGETLB.
 HUGE: dict[str, type[Kernel]] = {cls.name: cls for cls in (Hugepage, HugepageMutex)}
 
 #: What the series does differently from `hugepage`, one difference each, and a what-if (`hugepage_variants`).
