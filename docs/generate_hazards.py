@@ -19,7 +19,7 @@ HEAD = """# Hazards
 What was feared or debated while guest_memfd was reviewed, and is not (yet) a bug: each as a scenario, asked of every
 patch version as it is and of the version with the change that somebody proposed or feared. `gmemsim hazards` asks
 all, `gmemsim hazards 8` one; `--json` has the replay tokens. A changed version has a name, `VERSION+CHANGE`, that every
-command takes: `gmemsim explore zoo-neighbours --patch v3+large-folios`. So have the bugs of the zoo.
+command takes: `gmemsim explore zoo-file_write --patch v3+write-tests-unlocked`. So have the bugs of the zoo.
 
 Here: strategy `{strategy}`, one search of at most {schedules:,} schedules for each cell, on the scenarios' small sizes.
 

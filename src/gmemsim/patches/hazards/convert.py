@@ -6,7 +6,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from ...actors.errno import EAGAIN
-from .entry import IN_PLACE, Case, Hazard
+from .entry import A_TO_D, IN_PLACE, Case, Hazard
 
 if TYPE_CHECKING:
     from ...actors.gmem_convert import Converted
@@ -84,7 +84,9 @@ SEEDS = {
     "release-to-the-end": release_to_the_end,
 }
 
-_NO_CALL = "no conversion in place"
+_NO_CALL = dict.fromkeys(A_TO_D, "no conversion in place")
+_NO_MAP = dict.fromkeys(A_TO_D, "the filter follows from the file's flags; no map is walked")
+_AS_INPLACE = "converts as `inplace` does where a file has small folios"
 
 HAZARDS = (
     Hazard(
@@ -96,7 +98,7 @@ HAZARDS = (
                 says="a device pins pages that the VMM wants private; the host reads back what it wrote",
                 scenario="zoo-eagain",
                 versions=IN_PLACE,
-                not_for={"*": _NO_CALL},
+                not_for={**_NO_CALL, "*": _AS_INPLACE},
             ),
             Case(
                 says="the attributes are stored all the same",
@@ -104,7 +106,7 @@ HAZARDS = (
                 scenario="zoo-eagain",
                 versions=IN_PLACE,
                 violated={"*": "I24 I25 I27"},
-                not_for={"*": _NO_CALL},
+                not_for={**_NO_CALL, "*": _AS_INPLACE},
             ),
             Case(
                 says="pages in front of the one in use are gone",
@@ -112,7 +114,7 @@ HAZARDS = (
                 scenario="zoo-eagain",
                 versions=IN_PLACE,
                 violated={"*": "I26 unexpected_outcome"},
-                not_for={"*": _NO_CALL},
+                not_for={**_NO_CALL, "*": _AS_INPLACE},
             ),
         ),
         answer="Nothing: no attribute changes (I27), the host faults its pages back in and finds what it wrote. The "
@@ -129,7 +131,7 @@ HAZARDS = (
                 scenario="zoo-lifecycle",
                 versions=IN_PLACE,
                 arches=("sw-protected", "tdx"),
-                not_for={"*": "the filter follows from the file's flags; no map is walked"},
+                not_for={**_NO_MAP, "*": _AS_INPLACE},
             ),
             Case(
                 says="up to the last index",
@@ -137,7 +139,7 @@ HAZARDS = (
                 scenario="zoo-lifecycle",
                 versions=IN_PLACE,
                 arches=("sw-protected", "tdx"),
-                not_for={"*": "the filter follows from the file's flags; no map is walked"},
+                not_for={**_NO_MAP, "*": _AS_INPLACE},
             ),
         ),
         answer="No harm: what lies behind the file counts as an index without an entry, so at worst a kind is zapped "

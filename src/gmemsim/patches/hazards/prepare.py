@@ -70,6 +70,8 @@ SEEDS = {
 }
 
 _OTHER_HOOK = "the hook is make_private there: asked in another case"
+_PREPARE_THERE = "the hook is prepare there: asked above"
+_SMALL_ONLY = "asked of folios of one page"
 _PREPARE = {"calls": "prepare", "changed hardware": "prepare_ret:did"}
 _MAKE_PRIVATE = {"calls": "make_private", "changed hardware": "make_private_ret:did"}
 
@@ -93,7 +95,7 @@ HAZARDS = (
                 scenario="zoo-prepare_again",
                 versions=("mainline-7.3", *IN_PLACE),
                 arches=("snp",),
-                not_for={"*": _OTHER_HOOK},
+                not_for={**dict.fromkeys(HUGE_PAGES, _SMALL_ONLY), "*": _PREPARE_THERE},
                 counts=_MAKE_PRIVATE,
             ),
             Case(
@@ -158,7 +160,7 @@ HAZARDS = (
                 versions=IN_PLACE,
                 arches=("snp",),
                 violated={"*": "I32"},
-                not_for={"*": _OTHER_HOOK},
+                not_for={**dict.fromkeys(HUGE_PAGES, _SMALL_ONLY), "*": _PREPARE_THERE},
                 without=frozenset({"I33"}),
             ),
         ),
