@@ -87,6 +87,25 @@ def test_a_small_mapping_of_a_large_entry_faults_until_the_entry_is_split() -> N
     assert operations(machine) == ["PSMASH"]
 
 
+def test_a_1g_folio_is_made_private_and_mapped_2m_at_a_time() -> None:
+    """The RMP knows no larger page; other huge pages of the folio stay the host's."""
+    machine = rig(pages=1 << 18, size="HUGETLB_1G")
+    assert machine.call(machine.accept(3 * HUGE, level=2)).value == "validated"
+    assert machine.leaves() == [(3 * HUGE, 2)]
+    head = machine.frame(3 * HUGE) - 3 * HUGE
+    assert not machine.arch.rmp.entry(head).assigned
+    assert operations(machine) == ["RMPUPDATE", "PVALIDATE"]
+
+
+def test_a_slot_that_holds_part_of_a_huge_page() -> None:
+    """Its pages are made private one by one: an entry of 2 MiB would reach over the slot."""
+    machine = rig(base=BASE + 8, pages=2 * HUGE - 8, file_pages=2 * HUGE, offset=8)
+    assert machine.call(machine.accept(0)).value == "validated"
+    assert machine.arch.rmp.entry(machine.frame(0)).level == 1
+    assert not machine.arch.rmp.entry(machine.frame(0) + 1).assigned
+    assert machine.call(machine.accept(HUGE - 8, level=2)).value == "validated"
+
+
 @pytest.mark.parametrize("base", [BASE + 1, BASE + 256])
 def test_a_slot_that_is_not_congruent_gets_small_entries(base: int) -> None:
     """Neither RMP nor tables go above 4 KiB, and the guest uses every page (§5.1 B15 is what happens otherwise)."""

@@ -143,7 +143,7 @@ def psmash_race_not_rechecked(parent: type[Kernel]) -> type[Kernel]:
     return PsmashRaceNotRechecked
 
 
-_HUGE = "needs 2 MiB mappings, which come with huge folios"
+_HUGE = "needs S-EPT leaves of 2 MiB; KVM's split before the zap is there (kvm_gmem_split_private)"
 _DIRECT_MAP = "needs the series that takes guest_memfd out of the host's direct map, which is not modelled"
 
 BUGS = (
