@@ -203,3 +203,15 @@ def test_neighbours_in_the_huge_page_retry() -> None:
     machine.recorders.append(look)
     assert machine.to(False, 5, 6).ret == 0
     assert seen == [True, False]
+
+
+@pytest.mark.parametrize(("patch", "ret"), [(Hugepage, EAGAIN), (HugepageMutex, 0)])
+def test_poison_in_a_split_huge_page(patch: type[Hugepage], ret: int) -> None:
+    """Its extra reference stops the hole that merges first; the other goes through, and the pool stays short."""
+    machine = rig(patch)
+    assert machine.to(False, 5, 7).ret == 0
+    machine.call(machine.host(5))
+    machine.call(lambda t: machine.kernel.memory_failure(t, machine.inode, 5))
+    assert machine.punch(0, HUGE) == ret
+    assert machine.used == 1
+    assert (5 in machine.inode.folios) == (ret != 0)
