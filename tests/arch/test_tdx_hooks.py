@@ -134,8 +134,10 @@ def test_prepare_and_the_free_hooks_do_nothing(host: Host) -> None:
 
 
 def test_max_level(host: Host) -> None:
-    assert host.tdx.max_level(PFN, True) == 1
+    assert host.tdx.max_level(PFN, True) == 2
     assert host.tdx.max_level(PFN, False) == 0
+    host.tdx.choices = attrs.evolve(host.tdx.choices, level_rule="4k")
+    assert host.tdx.max_level(PFN, True) == 1
 
 
 # -- build -----------------------------------------------------------------------------------------

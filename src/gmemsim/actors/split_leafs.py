@@ -27,6 +27,21 @@ class SplitLeafs(MmuInvalidation):
         for gfn in range(low, high, level_pages(leaf.level - 1)):
             root[gfn] = leaf._replace(pfn=leaf.pfn + gfn - low, level=leaf.level - 1)
 
+    async def split_for_accept(self, t: Task, vm: Vm, gfn: int, level: int) -> None:
+        """An accept at `level` met a larger leaf: it becomes a table, if pages are at hand; the guest tries again."""
+        if not (vm.stage2.mirrored and vm.stage2.large):
+            return
+        await vm.mmu_lock.write_lock(t)
+        root = vm.stage2.root(True)
+        while (found := vm.stage2.covering(root, gfn)) is not None and found[1].level > level:
+            low, leaf = found
+            if t.traps:
+                await t.point(Op("rmw", vm.spte_label, low, low + level_pages(leaf.level)))
+            if await vm.arch.split_spte(t, vm, low, leaf.pfn, leaf.level):
+                break
+            self.tdp_mmu_write_split(t, vm, low, leaf, root)
+        await vm.mmu_lock.write_unlock(t)
+
     async def kvm_split_cross_boundary_leafs(self, t: Task, vm: Vm, start: int, end: int) -> int:
         """Split private leaves of a mirror root that [start, end) cuts: 0 or a negative errno.
 

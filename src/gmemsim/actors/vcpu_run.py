@@ -158,8 +158,10 @@ class VcpuRun(RmpFaults):
                     return GuestResult(result.kind, result.value, faults=faults)
                 refused = True
             faults += 1
-            if level > 1:
+            if self.huge_pages:
                 await vm.arch.accept_fault(t, vm, vcpu.ident, gfn, level)
+                if vm.arch.splits_for_accept:
+                    await self.split_for_accept(t, vm, gfn, level)
             if refused and self.huge_pages and vm.arch.rmp_faults:
                 ret = await self.npf_interception(t, vcpu, gfn, True, True)
             else:

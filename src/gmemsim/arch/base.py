@@ -172,8 +172,13 @@ class Arch:
         """The split failed with `code`: that, or 0 if it is done all the same."""
         return code
 
+    @property
+    def splits_for_accept(self) -> bool:
+        """Whether a private leaf larger than what the guest asks to accept is split at that exit."""
+        return False
+
     async def accept_fault(self, t: Task, vm: VmIdentity, vcpu: int, gfn: int, level: int) -> None:
-        """The guest's request to accept a page above 4K is about to fault: the exit carries the level."""
+        """The guest's request to accept a page is about to fault, where folios can be huge: the exit has the level."""
 
     # -- accesses ------------------------------------------------------------------------------
 

@@ -71,6 +71,11 @@ class TdxChoices:
             (§8).
         in_place_source: populate may be called without a source and then takes the page itself.
         measure: PAGE.ADD is followed by MR.EXTEND over the page.
+        level_rule: largest level at which KVM maps private memory (§2.2). `4k`: always 4K (the merged code).
+            `vcpu_range`: 2M, or what the vCPU's last accept fault asked for; a 4K request inside a 2M leaf that is
+            pending is not served (the series of late 2024). `inhibit`: 2M, until a guest accepts less of a region: then
+            the leaf is split, and the region stays 4K for good (the series under review). No table is ever promoted.
+        accept_checks: how often in a 2M accept the module looks for an interrupt; every 4K on hardware.
         module_checks_tracking: PAGE.REMOVE refuses a page that is not blocked and tracked. False shows what
             the check is for.
     """
@@ -88,6 +93,8 @@ class TdxChoices:
     host_read_value: str = "cipher"
     in_place_source: bool = False
     measure: bool = False
+    level_rule: str = "inhibit"
+    accept_checks: int = 4
     module_checks_tracking: bool = True
 
 

@@ -143,6 +143,12 @@ class CostTable:
     track: int = _ns(700, 500, 1000, "§6.3", "E")
     #: TDH.MEM.PAGE.REMOVE.
     remove: int = _ns(700, 500, 1000, "§6.3", "E")
+    #: TDH.MEM.PAGE.DEMOTE of 2M.
+    demote: int = _ns(10_000, 5_000, 20_000, "§6.3, 2M", "E")
+    #: TDG.MEM.PAGE.ACCEPT of 2M, for each 4K of it.
+    accept_2m_4k: int = _ns(300, 250, 400, "§6.3, per 4K of a 2M accept", "E")
+    #: TDH.MEM.PAGE.AUG of 2M.
+    aug_2m: int = _ns(700, 500, 1000, "§6.3", "E")
     #: TDH.PHYMEM.PAGE.WBINVD of 4K.
     wbinvd: int = _ns(2000, 1000, 3000, "§6.3", "E")
     #: Resetting 4K with 64-byte direct stores.

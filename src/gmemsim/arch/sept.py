@@ -1,7 +1,7 @@
 """The secure EPT of a TD: entries, their states, and the lock inside each entry (spec arch.md §2.1, §2.3).
 
-Keys are `(level, gfn)` with the gfn aligned to the level: level 1 entries are 4K leaves, a level 2 entry is
-the table that holds 512 of them (or, later, a 2M leaf). Levels above are taken to be there.
+Keys are `(level, gfn)` with the gfn aligned to the level: level 1 entries are 4K leaves, a level 2 entry is a 2M leaf
+or the table that holds 512 of them. Levels above are taken to be there.
 """
 
 from __future__ import annotations
@@ -15,7 +15,10 @@ if TYPE_CHECKING:
     from ..engine.task import Task
     from .choices import TdxChoices
 
-__all__ = ["BLOCKED_FORM", "Sept", "SeptEntry", "SeptState"]
+__all__ = ["BLOCKED_FORM", "PAGES_2M", "Sept", "SeptEntry", "SeptState"]
+
+#: 4K pages of a 2M page.
+PAGES_2M: Final = 512
 
 
 class SeptState:
@@ -47,9 +50,10 @@ class SeptEntry:
         bepoch: the TD epoch in which the entry was blocked.
         lock: "", "host" or "guest".
         host_priority: a host call lost the entry to the guest; the guest's next tries fail.
+        accepted: of a 2M page that is pending, how many 4K the guest's accept has done; BLOCK begins anew.
     """
 
-    __slots__ = ("bepoch", "host_priority", "lock", "pfn", "state")
+    __slots__ = ("accepted", "bepoch", "host_priority", "lock", "pfn", "state")
 
     def __init__(self) -> None:
         self.state: str = SeptState.FREE
@@ -57,6 +61,7 @@ class SeptEntry:
         self.bepoch = 0
         self.lock = ""
         self.host_priority = False
+        self.accepted = 0
 
     @property
     def leaf(self) -> bool:
@@ -103,9 +108,19 @@ class Sept:
 
     def walk(self, gfn: int) -> SeptEntry | None:
         """The leaf that a guest access finds, whatever its state; None if its table is missing or blocked."""
-        if self.state(gfn, 2) != SeptState.NL_MAPPED:
-            return None
-        return self.find(gfn)
+        top = self.find(gfn, 2)
+        if top is None or top.leaf:
+            return top
+        return self.find(gfn) if top.state == SeptState.NL_MAPPED else None
+
+    def large(self, gfn: int) -> bool:
+        """Whether a 2M leaf maps `gfn`, whatever its state; no trap."""
+        top = self.find(gfn, 2)
+        return top is not None and top.leaf
+
+    def frame(self, gfn: int, entry: SeptEntry) -> int:
+        """The frame of `gfn` in the leaf that `walk` found."""
+        return entry.pfn + (gfn & (PAGES_2M - 1) if self.large(gfn) else 0)
 
     async def try_lock(self, t: Task, gfn: int, level: int, guest: bool) -> SeptEntry | None:
         """Lock the entry for the host or the guest, or return None at once."""

@@ -23,10 +23,11 @@ EOPNOTSUPP: Final = -95
 
 
 class Tdx(TdxHost):
-    """Arch actor of a TD, 4K pages.
+    """Arch actor of a TD, 4K and 2M pages.
 
     Preparing a page does nothing; a private leaf becomes the guest's when it is augmented, which happens
-    under mmu_lock held for reading and may be BUSY. Zapping a leaf destroys its content.
+    under mmu_lock held for reading and may be BUSY. Zapping a leaf destroys its content, so a 2M leaf of which
+    part is to go is split first (DEMOTE), under mmu_lock held for writing; nothing is promoted again.
 
     Flags, by where they come from:
 
@@ -113,7 +114,9 @@ class Tdx(TdxHost):
 
     # -- hooks of the MMU ----------------------------------------------------------------------
 
-    async def set_spte(self, t: Task, vm: VmIdentity, gfn: int, pfn: int, private: bool) -> int:
+    async def set_spte(
+        self, t: Task, vm: VmIdentity, gfn: int, pfn: int, private: bool, level: int = 1
+    ) -> int:
         """A leaf becomes visible: AUG once the TD is runnable, a mere count before (mirror entry frozen).
 
         Returns:
@@ -129,7 +132,7 @@ class Tdx(TdxHost):
         if gfn in td.unmirrored:
             td.unmirrored.discard(gfn)
             return 0
-        ret = await self._link_table(t, td, gfn)
+        ret = await self._link_table(t, td, gfn) if level == 1 else 0
         if ret:
             return ret
         t.saw(td.runnable_label)
@@ -137,7 +140,7 @@ class Tdx(TdxHost):
             t.changed(td.premapped_label)
             td.premapped[gfn] = pfn
             return 0
-        code = await self.module.page_aug(t, td, gfn, pfn)
+        code = await self.module.page_aug(t, td, gfn, pfn, level)
         if code == TdxStatus.OPERAND_BUSY:
             await t.spend(self.costs.busy_retry)
             return EBUSY
@@ -166,17 +169,58 @@ class Tdx(TdxHost):
             return EBUSY
         return self.kvm_bug(t, td, -1) if code else 0
 
-    async def remove_sptes(self, t: Task, vm: VmIdentity, leaves: list[tuple[int, int]]) -> None:
+    async def remove_sptes(
+        self, t: Task, vm: VmIdentity, leaves: list[tuple[int, int]], level: int = 1
+    ) -> None:
         """Leaves were zapped from the mirror: BLOCK, TRACK and kick, REMOVE for each (`remove_leaf`)."""
         td = self.td(vm)
         for gfn, pfn in leaves:
             t.changed(td.premapped_label)
             td.unmirrored.discard(gfn)
-            await self.remove_leaf(t, td, gfn, pfn)
+            await self.remove_leaf(t, td, gfn, pfn, level)
+
+    async def split_spte(self, t: Task, vm: VmIdentity, gfn: int, pfn: int, level: int) -> int:
+        """A 2M leaf becomes 512 of 4K, with their content (`split_leaf`)."""
+        td = self.td(vm)
+        t.saw(td.dead_label)
+        return EIO if td.dead else await self.split_leaf(t, td, gfn, pfn)
 
     def max_level(self, pfn: int, private: bool) -> int:
-        """4K for private memory, no opinion on shared."""
-        return 1 if private else 0
+        """At most 2M for private memory, no opinion on shared; a fault asks `max_mapping_level`."""
+        return 0 if not private else 1 if self.choices.level_rule == "4k" else 2
+
+    async def max_mapping_level(
+        self, t: Task, vm: VmIdentity, gfn: int, pfn: int, private: bool, prefetch: bool
+    ) -> int:
+        """4K before the TD runs, for a pre-fault, and below a table; else as `TdxChoices.level_rule` says."""
+        if not private:
+            return 0
+        td = self.td(vm)
+        rule = self.choices.level_rule
+        t.saw(td.runnable_label)
+        t.touch(td.sept.op("load", gfn, 2, "r"))
+        if rule == "4k" or not td.runnable or prefetch or td.sept.state(gfn, 2) == SeptState.NL_MAPPED:
+            return 1
+        region = td.sept.key(gfn, 2)[1]
+        if rule == "inhibit":
+            t.saw(td.inhibit_label, region, region + 1)
+            return 1 if region in td.inhibited else 2
+        noted = td.epochs.vcpu(t).accepting
+        return 2 if noted is None or td.sept.key(noted[0], 2)[1] != region else noted[1]
+
+    @property
+    def splits_for_accept(self) -> bool:
+        """Whether KVM splits a leaf larger than what the guest accepts, and keeps the region small."""
+        return self.choices.level_rule == "inhibit"
+
+    async def accept_fault(self, t: Task, vm: VmIdentity, vcpu: int, gfn: int, level: int) -> None:
+        """The exit of an accept carries its level: noted for the vCPU, and a 4K one inhibits 2M in its region."""
+        td = self.td(vm)
+        td.epochs.vcpu(t).accepting = gfn, level
+        if level == 1 and self.splits_for_accept:
+            region = td.sept.key(gfn, 2)[1]
+            t.changed(td.inhibit_label, region, region + 1)
+            td.inhibited.add(region)
 
     # -- guest ---------------------------------------------------------------------------------
 
@@ -209,7 +253,7 @@ class Tdx(TdxHost):
                 if entry.state == SeptState.PENDING:
                     t.changed(td.dead_label)
                     return self._pending(td, gfn)
-                vcpu.tlb[gfn] = frame = entry.pfn
+                vcpu.tlb[gfn] = frame = td.sept.frame(gfn, entry)
             if t.traps:
                 read = write is None
                 await t.point(Op("load" if read else "store", FRAMES, frame, frame + 1, "r" if read else "w"))
@@ -228,7 +272,7 @@ class Tdx(TdxHost):
         return GuestAccess("dead", flag="TDX_LOST_PAGE" if gfn in td.accepted else "")
 
     def _private_access(self, td: Td, gfn: int, pfn: int, write: str | None) -> GuestAccess:
-        owner = self.module.pamt.get(pfn)
+        owner = self.module.owner(pfn)
         flag = "" if owner is not None and (owner.td, owner.gfn) == (td.ident, gfn) else "TLB_STALE"
         if write is not None:
             self.memory.write(pfn, write, td.key)
@@ -248,8 +292,11 @@ class Tdx(TdxHost):
             return GuestAccess("ok", write, flag)
         return GuestAccess("ok", self.memory.read(pfn), flag)
 
-    async def accept(self, t: Task, vm: VmIdentity, gfn: int) -> GuestAccess:
-        """TDG.MEM.PAGE.ACCEPT of 4K: `ok` (value `accepted`, `already_accepted`, `busy`), `npf`, `dead`."""
+    async def accept(self, t: Task, vm: VmIdentity, gfn: int, level: int = 1) -> GuestAccess:
+        """TDG.MEM.PAGE.ACCEPT: `ok` (value `accepted`, `already_accepted`, `size_mismatch`, `busy`), `npf`, `dead`.
+
+        An interrupt in the middle of 2M is served, and the accept goes on where it was.
+        """
         td = self.td(vm)
         vcpu = td.epochs.vcpu(t)
         while True:
@@ -260,10 +307,13 @@ class Tdx(TdxHost):
                 break
         t.changed(td.epochs.module_label(t))
         vcpu.in_module = True
-        code = await self.module.page_accept(t, td, gfn)
+        code = await self.module.page_accept(t, td, gfn, level, vcpu)
         t.changed(td.epochs.module_label(t))
         vcpu.in_module = False
         td.kick.changed(t)
+        if code == TdxStatus.INTERRUPTED_RESUMABLE:
+            await self.exit_guest(t, td, vcpu)
+            return await self.accept(t, vm, gfn, level)
         if code == TdxStatus.EPT_VIOLATION:
             vcpu.faults = min(vcpu.faults + 1, self.choices.zero_step_threshold)
             await self.exit_guest(t, td, vcpu)
@@ -271,11 +321,14 @@ class Tdx(TdxHost):
         if code == TdxStatus.OPERAND_BUSY:
             return GuestAccess("ok", "busy")
         vcpu.faults = 0
+        vcpu.accepting = None
+        if code == TdxStatus.PAGE_SIZE_MISMATCH:
+            return GuestAccess("ok", "size_mismatch")
         return GuestAccess("ok", "accepted" if code == TdxStatus.SUCCESS else "already_accepted")
 
-    async def guest_accept(self, t: Task, vm: VmIdentity, gfn: int, pfn: int) -> GuestAccess:
+    async def guest_accept(self, t: Task, vm: VmIdentity, gfn: int, pfn: int, level: int = 1) -> GuestAccess:
         """`accept`, as the common code asks for it."""
-        return await self.accept(t, vm, gfn)
+        return await self.accept(t, vm, gfn, level)
 
     def guest_release(self, vm: VmIdentity, gfn: int) -> None:
         """The guest gives a page back (converts it to shared): finding it pending later is no loss."""
@@ -286,7 +339,7 @@ class Tdx(TdxHost):
     def host_access(self, t: Task, pfn: int, write: bool) -> str | None:
         """A write to a TD's page poisons it, which the TD's next read notices; a read sees garbage."""
         module = self.module
-        if pfn not in module.pamt:
+        if module.owner(pfn) is None:
             if write:
                 module.poisoned.discard(pfn)
             return None
@@ -297,12 +350,12 @@ class Tdx(TdxHost):
 
     def host_read(self, t: Task, pfn: int) -> str:
         value = super().host_read(t, pfn)
-        return ZERO if self.choices.host_read_value == "zero" and pfn in self.module.pamt else value
+        return ZERO if self.choices.host_read_value == "zero" and self.module.owner(pfn) else value
 
     def page_freed(self, t: Task, pfn: int) -> str | None:
         """`SEPT_UAF` or `TDX_UNFLUSHED`, unless KVM kept its reference and the frame is leaked."""
         if pfn in self.memory.leaked:
             return None
-        if pfn in self.module.pamt:
+        if self.module.owner(pfn) is not None:
             return "SEPT_UAF"
         return "TDX_UNFLUSHED" if pfn in self.module.unflushed else None

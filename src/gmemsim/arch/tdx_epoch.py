@@ -26,9 +26,11 @@ class TdVcpu:
         tlb: translations that it holds, gfn to pfn.
         faults: EPT faults since it last made progress.
         in_module: inside a SEAMCALL or TDCALL, where a kick has to wait for it.
+        kicked: an interrupt is pending; a long TDCALL looks for it and returns early.
+        accepting: first gfn and level of its last accept that faulted, until KVM has mapped it.
     """
 
-    __slots__ = ("epoch", "faults", "in_module", "last_epoch", "tlb")
+    __slots__ = ("accepting", "epoch", "faults", "in_module", "kicked", "last_epoch", "tlb")
 
     def __init__(self) -> None:
         self.epoch: int | None = None
@@ -36,6 +38,8 @@ class TdVcpu:
         self.tlb: dict[int, int] = {}
         self.faults = 0
         self.in_module = False
+        self.kicked = False
+        self.accepting: tuple[int, int] | None = None
 
 
 class Epochs:
@@ -73,6 +77,7 @@ class Epochs:
         if vcpu.last_epoch != self.epoch:
             vcpu.tlb.clear()
         vcpu.epoch = vcpu.last_epoch = self.epoch
+        vcpu.kicked = False
         self.count[self.epoch & 1] += 1
 
     def left(self, vcpu: TdVcpu) -> None:

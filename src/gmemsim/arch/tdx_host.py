@@ -8,7 +8,7 @@ from ..engine.op import Op
 from .base import Arch
 from .choices import TdxChoices
 from .memory import FRAMES, ZERO
-from .tdx_module import Td, TdxModule, TdxStatus
+from .tdx_module import Td, TdxModule, TdxStatus, pages_of
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 __all__ = ["TdxHost"]
 
 EIO: Final = -5
+ENOMEM: Final = -12
 EBUSY: Final = -16
 
 
@@ -103,6 +104,7 @@ class TdxHost(Arch):
         vcpus = td.epochs.vcpus
         await t.spend(self.costs.tlb_shootdown(len(vcpus)))
         for vcpu in list(vcpus.values()):
+            vcpu.kicked = True
             while self._in_module(t, td, vcpu):
                 await td.kick.turn(t, self.costs.busy_retry)
             t.changed(td.epochs.lock.label)
@@ -139,7 +141,7 @@ class TdxHost(Arch):
 
     # -- zap (mmu_lock held for writing) -------------------------------------------------------
 
-    async def remove_leaf(self, t: Task, td: Td, gfn: int, pfn: int) -> int:
+    async def remove_leaf(self, t: Task, td: Td, gfn: int, pfn: int, level: int = 1) -> int:
         """BLOCK, TRACK and kick, REMOVE, write back, reset: 0, or -EIO and the VM is dead.
 
         TRACK and the kick are left out until the TD is runnable. With `page_references` a frame whose
@@ -151,16 +153,18 @@ class TdxHost(Arch):
             del td.premapped[gfn]
             await self.do_no_vcpus(t, td, lambda: self.module.range_block(t, td, gfn))
             return 0
-        ret = await self._remove_leaf(t, td, gfn, pfn)
-        unflushed = pfn not in self.module.pamt
+        ret = await self._remove_leaf(t, td, gfn, pfn, level)
+        unflushed = self.module.owner(pfn) is None
         if ret and self.choices.page_references and (self.choices.leak_unflushed or not unflushed):
-            t.changed(FRAMES, pfn, pfn + 1)
-            self.memory.leak(pfn)
+            pages = pages_of(level)
+            t.changed(FRAMES, pfn, pfn + pages)
+            for frame in range(pfn, pfn + pages):
+                self.memory.leak(frame)
         return ret
 
-    async def _remove_leaf(self, t: Task, td: Td, gfn: int, pfn: int) -> int:
+    async def _remove_leaf(self, t: Task, td: Td, gfn: int, pfn: int, level: int) -> int:
         module = self.module
-        if await self.do_no_vcpus(t, td, lambda: module.range_block(t, td, gfn)):
+        if await self.do_no_vcpus(t, td, lambda: module.range_block(t, td, gfn, level)):
             return self.kvm_bug(t, td, pfn)
         t.saw(td.runnable_label)
         if td.runnable and await self.track(t, td):
@@ -168,15 +172,38 @@ class TdxHost(Arch):
         if t.fault("tdx_page_remove"):
             # The module fails as the run asks. That KVM gives the VM up is right, so this is no flag of a bug.
             return self.kvm_bug(t, td, pfn, "TDX_FAILED")
-        code = await self.do_no_vcpus(t, td, lambda: module.page_remove(t, td, gfn))
+        code = await self.do_no_vcpus(t, td, lambda: module.page_remove(t, td, gfn, level))
         if code in (TdxStatus.NOT_BLOCKED, TdxStatus.TRACKING_NOT_DONE):
             return self.kvm_bug(t, td, pfn, "TLB_STALE")
         if code:
             return self.kvm_bug(t, td, pfn)
-        if await module.page_wbinvd(t, pfn):
+        if await module.page_wbinvd(t, pfn, level):
             return self.kvm_bug(t, td, pfn, "TDX_FAILED")
-        await self._reset(t, pfn)
+        await self._reset(t, pfn, level)
         return 0
+
+    async def split_leaf(self, t: Task, td: Td, gfn: int, pfn: int) -> int:
+        """BLOCK, TRACK and kick, DEMOTE of a 2M leaf: 0; -ENOMEM before anything was done; -EIO and the VM is dead.
+
+        The table page, and with Dynamic PAMT two pairs of PAMT pages, come from a cache that was filled before mmu_lock
+        was taken; fault point `tdx_pamt_cache`: it could not be.
+        """
+        if t.fault("tdx_pamt_cache"):
+            return ENOMEM
+        module = self.module
+        t.saw(td.runnable_label)
+        if td.runnable:
+            if await self.do_no_vcpus(t, td, lambda: module.range_block(t, td, gfn, 2)):
+                return self.kvm_bug(t, td, pfn)
+            if await self.track(t, td):
+                return self.kvm_bug(t, td, pfn)
+        while True:
+            code = await self.do_no_vcpus(t, td, lambda: module.page_demote(t, td, gfn))
+            if code != TdxStatus.INTERRUPTED_RESTARTABLE:
+                break
+        if code in (TdxStatus.NOT_BLOCKED, TdxStatus.TRACKING_NOT_DONE):
+            return self.kvm_bug(t, td, pfn, "TLB_STALE")
+        return self.kvm_bug(t, td, pfn) if code else 0
 
     async def track(self, t: Task, td: Td) -> int:
         """TRACK, then always a kick: afterwards nobody is inside from the epoch before."""
@@ -184,12 +211,14 @@ class TdxHost(Arch):
         await self.kick_vcpus(t, td)
         return code
 
-    async def _reset(self, t: Task, pfn: int) -> None:
-        """Zero the frame with 64-byte stores, where the CPU (or the kernel's age) wants it."""
+    async def _reset(self, t: Task, pfn: int, level: int) -> None:
+        """Zero the page with 64-byte stores, where the CPU (or the kernel's age) wants it."""
+        pages = pages_of(level)
         how = self.choices.reset_removed
         if how == "always" or (how == "erratum" and self.choices.erratum):
-            await t.spend(self.costs.reset_4k)
+            await t.spend(self.costs.reset_4k * pages)
             if t.traps:
-                await t.point(Op("store", FRAMES, pfn, pfn + 1))
-            self.memory.write(pfn, ZERO)
-            self.module.poisoned.discard(pfn)
+                await t.point(Op("store", FRAMES, pfn, pfn + pages))
+            for frame in range(pfn, pfn + pages):
+                self.memory.write(frame, ZERO)
+                self.module.poisoned.discard(frame)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 from ..audit.kvm_events import HardwareOp
 from ..engine.op import Op
 from .memory import FRAMES, ZERO
-from .sept import BLOCKED_FORM, Sept, SeptState
+from .sept import BLOCKED_FORM, PAGES_2M, Sept, SeptEntry, SeptState
 from .spin import SpinWait, TryLock
 from .tdx_epoch import Epochs
 
@@ -22,10 +22,9 @@ if TYPE_CHECKING:
     from .choices import TdxChoices
     from .costs import CostTable
     from .memory import PhysicalMemory
-    from .sept import SeptEntry
     from .tdx_epoch import TdVcpu
 
-__all__ = ["Pamt", "Td", "TdxModule", "TdxStatus"]
+__all__ = ["Pamt", "Td", "TdxModule", "TdxStatus", "pages_of"]
 
 
 class TdxStatus:
@@ -44,6 +43,14 @@ class TdxStatus:
     OP_STATE_INCORRECT: Final = 10
     PAGE_ALREADY_ACCEPTED: Final = 11
     EPT_VIOLATION: Final = 12  # the call does not complete: the TD exits to the VMM
+    PAGE_SIZE_MISMATCH: Final = 13
+    INTERRUPTED_RESUMABLE: Final = 14
+    INTERRUPTED_RESTARTABLE: Final = 15
+
+
+def pages_of(level: int) -> int:
+    """4K pages of a page of that level (1 = 4K, 2 = 2M)."""
+    return 1 << 9 * (level - 1)
 
 
 class Pamt(NamedTuple):
@@ -66,6 +73,7 @@ class Td:
         linking: 2M regions whose table KVM is adding.
         unmirrored: leaves that populate added although KVM had not mapped them (see `Tdx.populate`).
         accepted: gfns that the guest accepted and has not given back.
+        inhibited: 2M regions that KVM maps with 4K pages for good (GUEST_INHIBIT).
         dead: `kvm->vm_bugged`, or killed for an access.
     """
 
@@ -84,19 +92,22 @@ class Td:
         self.linking: set[int] = set()
         self.unmirrored: set[int] = set()
         self.accepted: set[int] = set()
+        self.inhibited: set[int] = set()
         self.dead = False
         #: Objects of the steps that look at or change these.
         self.runnable_label = f"{label}.runnable"
         self.premapped_label = f"{label}.premapped"
         self.dead_label = f"{label}.td_dead"
         self.no_vcpus_label = f"{label}.no_vcpus"
+        self.inhibit_label = f"{label}.inhibited"
 
 
 class TdxModule:
     """The module of one machine.
 
     Attributes:
-        pamt: owned frames.
+        pamt: owned frames; a 2M page has one entry, at its first frame. `owner` asks for any frame.
+        small: per 2M region of host memory, how many frames are owned at 4K (what Dynamic PAMT needs pages for).
         tds: by VM identity.
         poisoned: frames with a line that the host wrote behind the TD's back.
         unflushed: frames that no TD owns any more and whose lines could not be written back.
@@ -108,10 +119,40 @@ class TdxModule:
         self.choices = choices
         self.costs = costs
         self.pamt: dict[int, Pamt] = {}
+        self.small: dict[int, int] = {}
         self.tds: dict[int, Td] = {}
         self.poisoned: set[int] = set()
         self.unflushed: set[int] = set()
         self.busy: dict[str, int] = {}
+
+    def owner(self, pfn: int) -> Pamt | None:
+        """Whose frame it is, and at which gfn; None: the host's. No trap."""
+        found = self.pamt.get(pfn)
+        if found is not None:
+            return found
+        head = pfn & ~(PAGES_2M - 1)
+        large = self.pamt.get(head)
+        return None if large is None or large.level == 1 else Pamt(large.td, large.gfn + pfn - head, 2)
+
+    def _own(self, pfn: int, owner: Pamt | None, level: int) -> None:
+        """Record who owns the page at `pfn`."""
+        region = pfn >> 9
+        if owner is None:
+            del self.pamt[pfn]
+        else:
+            self.pamt[pfn] = owner
+        if level == 1:
+            count = self.small.get(region, 0) + (-1 if owner is None else 1)
+            if count:
+                self.small[region] = count
+            else:
+                self.small.pop(region, None)
+
+    def _taken(self, pfn: int, level: int) -> bool:
+        """Whether the page, or any part of it, has an owner."""
+        if level == 1:
+            return self.owner(pfn) is not None
+        return pfn in self.pamt or pfn >> 9 in self.small
 
     def _done(self, t: Task, name: str, pfn: int, code: int) -> int:
         if code == TdxStatus.OPERAND_BUSY:
@@ -172,12 +213,13 @@ class TdxModule:
         code = await self._on_entry(t, td, gfn, 2, "SEPT_ADD", self.costs.sept_add, change)
         return self._done(t, "TDH.MEM.SEPT.ADD", -1, code)
 
-    async def page_aug(self, t: Task, td: Td, gfn: int, pfn: int) -> int:
-        """TDH.MEM.PAGE.AUG of 4K: FREE to PENDING; the frame becomes the TD's, its content is not touched."""
+    async def page_aug(self, t: Task, td: Td, gfn: int, pfn: int, level: int = 1) -> int:
+        """TDH.MEM.PAGE.AUG of 4K or 2M: FREE to PENDING; the page becomes the TD's, its content is not touched."""
         code: int = TdxStatus.OP_STATE_INCORRECT
         t.saw(td.runnable_label)
         if td.runnable:
-            code = await self._insert(t, td, gfn, pfn, "AUG", self.costs.aug, SeptState.PENDING, None)
+            ns = self.costs.aug if level == 1 else self.costs.aug_2m
+            code = await self._insert(t, td, gfn, pfn, "AUG", ns, SeptState.PENDING, None, level)
         return self._done(t, "TDH.MEM.PAGE.AUG", pfn, code)
 
     async def page_add(self, t: Task, td: Td, gfn: int, pfn: int, content: str) -> int:
@@ -190,17 +232,29 @@ class TdxModule:
         return self._done(t, "TDH.MEM.PAGE.ADD", pfn, code)
 
     async def _insert(
-        self, t: Task, td: Td, gfn: int, pfn: int, short: str, ns: int, state: str, content: str | None
+        self,
+        t: Task,
+        td: Td,
+        gfn: int,
+        pfn: int,
+        short: str,
+        ns: int,
+        state: str,
+        content: str | None,
+        level: int = 1,
     ) -> int:
+        head = pfn & ~(PAGES_2M - 1)
+
         def own(entry: SeptEntry) -> int:
             t.touch(td.sept.op("load", gfn, 2, "r"))
-            if td.sept.state(gfn, 2) != SeptState.NL_MAPPED:
+            if level == 1 and td.sept.state(gfn, 2) != SeptState.NL_MAPPED:
                 return TdxStatus.EPT_WALK_FAILED
             if entry.state != SeptState.FREE:
                 return TdxStatus.ENTRY_NOT_FREE
-            if pfn in self.pamt:
+            t.saw(FRAMES, head, head + 1)
+            if self._taken(pfn, level):
                 return TdxStatus.PAGE_METADATA_INCORRECT
-            self.pamt[pfn] = Pamt(td.ident, gfn)
+            self._own(pfn, Pamt(td.ident, gfn, level), level)
             if content is not None:
                 self.memory.write(pfn, content, td.key)
                 self.poisoned.discard(pfn)
@@ -211,7 +265,8 @@ class TdxModule:
             entry.pfn = pfn
             return TdxStatus.SUCCESS
 
-        return await self._on_entry(t, td, gfn, 1, short, ns, publish, (Op("rmw", FRAMES, pfn, pfn + 1), own))
+        frames = Op("rmw", FRAMES, pfn, pfn + pages_of(level))
+        return await self._on_entry(t, td, gfn, level, short, ns, publish, (frames, own))
 
     async def range_block(self, t: Task, td: Td, gfn: int, level: int = 1) -> int:
         """TDH.MEM.RANGE.BLOCK: no new translations of the entry from now on."""
@@ -222,6 +277,7 @@ class TdxModule:
             if entry.state not in BLOCKED_FORM:
                 return TdxStatus.ENTRY_STATE_INCORRECT
             entry.state = BLOCKED_FORM[entry.state]
+            entry.accepted = 0
             t.saw(td.epochs.lock.label)
             entry.bepoch = td.epochs.epoch
             return TdxStatus.SUCCESS
@@ -251,8 +307,8 @@ class TdxModule:
 
         return Op("load", td.epochs.lock.label, mode="r"), test
 
-    async def page_remove(self, t: Task, td: Td, gfn: int) -> int:
-        """TDH.MEM.PAGE.REMOVE of a 4K leaf: to FREE, and the frame is the host's again; its content stays."""
+    async def page_remove(self, t: Task, td: Td, gfn: int, level: int = 1) -> int:
+        """TDH.MEM.PAGE.REMOVE of a leaf: to FREE, and the page is the host's again; its content stays."""
         gone: list[int] = []
 
         def change(entry: SeptEntry) -> int:
@@ -271,13 +327,47 @@ class TdxModule:
         t.saw(td.runnable_label)
         must_track = td.runnable and self.choices.module_checks_tracking
         before = (op, test) if must_track else None
-        code = await self._on_entry(t, td, gfn, 1, "REMOVE", self.costs.remove, change, before)
+        code = await self._on_entry(t, td, gfn, level, "REMOVE", self.costs.remove, change, before)
         pfn = gone[0] if gone else -1
         if gone:
             if t.traps:
-                await t.point(Op("rmw", FRAMES, pfn, pfn + 1))
-            del self.pamt[pfn]
+                await t.point(Op("rmw", FRAMES, pfn, pfn + pages_of(level)))
+            self._own(pfn, None, level)
         return self._done(t, "TDH.MEM.PAGE.REMOVE", pfn, code)
+
+    async def page_demote(self, t: Task, td: Td, gfn: int) -> int:
+        """TDH.MEM.PAGE.DEMOTE of a 2M leaf: 512 leaves of the same kind, unblocked, in a table.
+
+        Fault point `tdx_demote_interrupted`: INTERRUPTED_RESTARTABLE, with nothing changed (older modules).
+        """
+        head = td.sept.key(gfn, 2)[1]
+
+        def change(entry: SeptEntry) -> int:
+            plain = {blocked: state for state, blocked in BLOCKED_FORM.items()}.get(entry.state, entry.state)
+            pfn = entry.pfn
+            t.changed(FRAMES, pfn, pfn + PAGES_2M)
+            self._own(pfn, None, 2)
+            entry.state, entry.pfn = SeptState.NL_MAPPED, -1
+            for offset in range(PAGES_2M):
+                child = SeptEntry()
+                child.state, child.pfn = plain, pfn + offset
+                td.sept.entries[1, head + offset] = child
+                self._own(pfn + offset, Pamt(td.ident, head + offset), 1)
+            return TdxStatus.SUCCESS
+
+        op, tracked = self._tracked_step(td)
+        t.saw(td.runnable_label)
+        must_track = td.runnable and self.choices.module_checks_tracking
+
+        def test(entry: SeptEntry) -> int:
+            if not entry.leaf:
+                return TdxStatus.ENTRY_STATE_INCORRECT
+            if t.fault("tdx_demote_interrupted"):
+                return TdxStatus.INTERRUPTED_RESTARTABLE
+            return tracked(entry) if must_track else TdxStatus.SUCCESS
+
+        code = await self._on_entry(t, td, gfn, 2, "DEMOTE", self.costs.demote, change, (op, test))
+        return self._done(t, "TDH.MEM.PAGE.DEMOTE", -1, code)
 
     # -- epochs --------------------------------------------------------------------------------
 
@@ -321,54 +411,75 @@ class TdxModule:
 
     # -- called by the guest -------------------------------------------------------------------
 
-    async def page_accept(self, t: Task, td: Td, gfn: int) -> int:
-        """TDG.MEM.PAGE.ACCEPT of 4K (decision table of §2.1): PENDING to MAPPED, zeroed with the TD's key.
+    async def page_accept(self, t: Task, td: Td, gfn: int, level: int = 1, vcpu: TdVcpu | None = None) -> int:
+        """TDG.MEM.PAGE.ACCEPT (decision table of §2.1): PENDING to MAPPED, zeroed with the TD's key.
 
-        EPT_VIOLATION stands for the exit that a missing, free or blocked entry causes.
+        EPT_VIOLATION stands for the exit that a missing, free, blocked or larger pending entry causes. A 2M request is
+        looked at for an interrupt of `vcpu` on the way: INTERRUPTED_RESUMABLE, and the next call goes on from there.
         """
-        code = await self._page_accept(t, td, gfn)
-        entry = td.sept.find(gfn)
+        code = await self._page_accept(t, td, gfn, level, vcpu)
+        entry = td.sept.find(gfn, level)
         return self._done(t, "TDG.MEM.PAGE.ACCEPT", -1 if entry is None else entry.pfn, code)
 
-    async def _page_accept(self, t: Task, td: Td, gfn: int) -> int:
+    async def _page_accept(self, t: Task, td: Td, gfn: int, level: int, vcpu: TdVcpu | None) -> int:
         if t.traps:
-            await t.point(td.sept.op("load", gfn, mode="r"))
-        if td.sept.state(gfn, 2) != SeptState.NL_MAPPED:
-            return TdxStatus.EPT_VIOLATION
-        free = td.sept.state(gfn) == SeptState.FREE
+            await t.point(td.sept.op("load", gfn, level, mode="r"))
+        top = td.sept.state(gfn, 2)
+        if level == 1 and top != SeptState.NL_MAPPED:
+            # Of a 2M page that is mapped every part is accepted; one that is pending is larger than asked for.
+            return TdxStatus.PAGE_ALREADY_ACCEPTED if top == SeptState.MAPPED else TdxStatus.EPT_VIOLATION
+        if level == 2 and top == SeptState.NL_MAPPED:
+            return TdxStatus.PAGE_SIZE_MISMATCH
+        free = td.sept.state(gfn, level) == SeptState.FREE
         if free and not self.choices.guest_locks_free:
             return TdxStatus.EPT_VIOLATION
-        entry = await td.sept.try_lock(t, gfn, 1, guest=True)
+        entry = await td.sept.try_lock(t, gfn, level, guest=True)
         if entry is None:
             return TdxStatus.OPERAND_BUSY
+        code: int = TdxStatus.EPT_VIOLATION
         if entry.state == SeptState.PENDING:
-            code: int = TdxStatus.SUCCESS
-            await t.spend(self.costs.accept)
-            if t.traps:
-                await t.point(Op("rmw", FRAMES, entry.pfn, entry.pfn + 1))
-            self.memory.write(entry.pfn, ZERO, td.key)
-            self.poisoned.discard(entry.pfn)
+            code = await self._zero(t, td, entry, level, vcpu)
         elif entry.state == SeptState.MAPPED:
             code = TdxStatus.PAGE_ALREADY_ACCEPTED
-        else:
-            code = TdxStatus.EPT_VIOLATION
         if t.traps:
-            await t.point(td.sept.op("rmw", gfn))
+            await t.point(td.sept.op("rmw", gfn, level))
         if code == TdxStatus.SUCCESS:
             entry.state = SeptState.MAPPED
-            td.accepted.add(gfn)
-        td.sept.unlock(gfn, 1)
+            entry.accepted = 0
+            td.accepted.update(range(gfn, gfn + pages_of(level)))
+        td.sept.unlock(gfn, level)
         return code
+
+    async def _zero(self, t: Task, td: Td, entry: SeptEntry, level: int, vcpu: TdVcpu | None) -> int:
+        """Zero what is left of a pending page, with a look for interrupts after each part."""
+        pages = pages_of(level)
+        part = pages if level == 1 else max(pages // self.choices.accept_checks, 1)
+        while entry.accepted < pages:
+            first = entry.pfn + entry.accepted
+            await t.spend(self.costs.accept if level == 1 else self.costs.accept_2m_4k * part)
+            if t.traps:
+                await t.point(Op("rmw", FRAMES, first, first + part))
+            for pfn in range(first, first + part):
+                self.memory.write(pfn, ZERO, td.key)
+                self.poisoned.discard(pfn)
+            entry.accepted += part
+            if vcpu is not None and entry.accepted < pages:
+                t.saw(td.epochs.lock.label)
+                if vcpu.kicked:
+                    return TdxStatus.INTERRUPTED_RESUMABLE
+        return TdxStatus.SUCCESS
 
     # -- frames --------------------------------------------------------------------------------
 
-    async def page_wbinvd(self, t: Task, pfn: int) -> int:
-        """TDH.PHYMEM.PAGE.WBINVD of a frame that no TD owns; fault point `tdx_wbinvd`."""
-        await t.spend(self.costs.wbinvd)
-        t.saw(FRAMES, pfn, pfn + 1)
-        failed = pfn in self.pamt or t.fault("tdx_wbinvd")
-        if failed and pfn not in self.pamt:
-            t.changed(FRAMES, pfn, pfn + 1)
-            self.unflushed.add(pfn)
+    async def page_wbinvd(self, t: Task, pfn: int, level: int = 1) -> int:
+        """TDH.PHYMEM.PAGE.WBINVD of each frame of a page that no TD owns; fault point `tdx_wbinvd`."""
+        pages = pages_of(level)
+        await t.spend(self.costs.wbinvd * pages)
+        t.saw(FRAMES, pfn, pfn + pages)
+        owned = self.owner(pfn) is not None
+        failed = owned or t.fault("tdx_wbinvd")
+        if failed and not owned:
+            t.changed(FRAMES, pfn, pfn + pages)
+            self.unflushed.update(range(pfn, pfn + pages))
         code = TdxStatus.PAGE_METADATA_INCORRECT if failed else TdxStatus.SUCCESS
         return self._done(t, "TDH.PHYMEM.PAGE.WBINVD", pfn, code)

@@ -28,7 +28,8 @@ FAULT_POINTS: Final = (
     "gup_cold",
     "gup_short", "huge_insert", "huge_merge", "huge_stash", "huge_vmemmap",
     "mmu_topup", "need_resched", "need_resched_idle", "pkvm_memcache", "psp_launch_finish", "psp_launch_update",
-    "psp_page_reclaim", "rmp_lookup", "signal", "tdx_page_remove", "tdx_wbinvd",
+    "psp_page_reclaim", "rmp_lookup", "signal", "tdx_demote_interrupted",
+    "tdx_page_remove", "tdx_pamt_cache", "tdx_wbinvd",
 )  # fmt: skip
 
 
