@@ -154,18 +154,21 @@ class HugeFolios(HugePuts):
         )
         for at in inner:
             if not private or self.all_private(inode, at, size):
-                ret = await self.merge_folio(t, inode, cache.splits[at, split.piece_order], sure)
+                ret = await self.merge_folio(t, inode, cache.splits[at, split.piece_order], sure, private)
                 if ret:
                     return ret
         if not private or self.all_private(inode, low, high - low):
-            return await self.merge_folio(t, inode, split, sure)
+            return await self.merge_folio(t, inode, split, sure, private)
         return 0
 
-    async def merge_folio(self, t: Task, inode: GmemInode, split: Split, sure: bool = False) -> int:
+    async def merge_folio(
+        self, t: Task, inode: GmemInode, split: Split, sure: bool = False, kept: bool = True
+    ) -> int:
         """One folio in place of a split range: 0 or -ENOMEM (`huge_merge`, unless `sure`).
 
         Pages never cleared are cleared first if others were, since the huge folio has one flag for all of them
-        (our choice: the sources copy flags on split only). A range with a page missing or poisoned stays split.
+        (our choice: the sources copy flags on split only); not if it is about to go (`kept` False). A range with a page
+        missing or poisoned stays split.
         """
         cache = self.huge_cache(inode)
         assert cache is not None
@@ -180,7 +183,7 @@ class HugeFolios(HugePuts):
         if not sure and t.fault("huge_merge"):
             return ENOMEM
         pieces = cache.pieces(low, high)
-        if any(self._uptodate(piece) for piece in pieces):
+        if kept and any(self._uptodate(piece) for piece in pieces):
             for piece in pieces:
                 if not self._uptodate(piece):
                     await self.clear_piece(t, inode, piece)
@@ -195,7 +198,7 @@ class HugeFolios(HugePuts):
                 break
         flags = [self._uptodate(piece) for piece in cache.pieces(low, high)]
         huge = Folio(inode, low, split.pfn, split.order)
-        huge.uptodate = any(flags)
+        huge.uptodate = any(flags) if kept else all(flags)
         huge.ref = huge.pages
         for folio in cache.merge(split, huge):
             folio.mapping = None

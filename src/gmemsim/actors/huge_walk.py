@@ -128,6 +128,7 @@ class HugeWalks(HugeFolios, GmemConversion):
     async def truncate_gap(self, t: Task, inode: GmemInode, cache: HugeCache, gap: Gap) -> None:
         """Untouched pages leave the page cache: the hook, then their only references."""
         cache.drop(gap)
+        await t.spend(self.costs.xarray_lookup * gap.pages)
         t.changed(FRAMES, gap.pfn, gap.pfn + gap.pages)
         rec = t.rec
         if rec is not None:
