@@ -185,20 +185,19 @@ HAZARDS = (
                 without=frozenset({"I36"}),
             ),
             Case(
-                says="two vCPU threads populate the same page of a folio of 2 MiB (I36 not looked at)",
+                says="two vCPU threads populate the same page of a folio of 2 MiB (I4, I36, I47 not looked at: hazard "
+                "2)",
                 scenario="zoo-populate_race_huge",
                 versions=HUGE_PAGES,
                 arches=("snp",),
-                violated={"hugepage-tracked": "I4"},
                 not_for={"*": _ORDER_0},
-                without=frozenset({"I36"}),
+                without=frozenset({"I4", "I36", "I47"}),
             ),
         ),
         answer="The arch does: the RMP look-up, the S-EPT's state. Without the look-up the second population writes "
         "to a page of the guest; version A alone still refuses, in common code. slots_lock is not what keeps two "
         "populations apart: the invalidate lock is, and only without both do they meet between look-up and RMPUPDATE. "
-        "On TDX not even then: the leaf is installed once, and who finds it there is refused. (What "
-        "`hugepage-tracked` breaks is hazard 2.)",
+        "On TDX not even then: the leaf is installed once, and who finds it there is refused.",
     ),
     Hazard(
         number=5,
@@ -223,23 +222,24 @@ HAZARDS = (
                 not_for={"*": _ORDER_9},
             ),
             Case(
-                says="folios of 2 MiB, a vCPU pre-faults while the launch is under way (I36 not looked at)",
+                says="folios of 2 MiB, a vCPU pre-faults while the launch is under way (I4, I36, I47 not looked at: "
+                "hazard 2)",
                 scenario="zoo-launch_prefault_huge",
                 versions=HUGE_PAGES,
                 arches=("snp",),
-                violated={"hugepage-tracked": "I4"},
                 not_for={"*": _ORDER_0},
-                without=frozenset({"I36"}),
+                without=frozenset({"I4", "I36", "I47"}),
             ),
             Case(
-                says="folios of 2 MiB, and pre-fault does not ask whether the launch is finished (I36 not looked at)",
+                says="folios of 2 MiB, and pre-fault does not ask whether the launch is finished (I4, I36, I47 not "
+                "looked at: hazard 2)",
                 seed="prefault-before-launch-finish",
                 scenario="zoo-launch_prefault_huge",
                 versions=HUGE_PAGES,
                 arches=("snp",),
-                violated={"hugepage-populate": "I35 deadlock", "hugepage-tracked": "I4"},
+                violated={"hugepage-populate": "I35 deadlock"},
                 not_for={"*": _ORDER_0},
-                without=frozenset({"I36"}),
+                without=frozenset({"I4", "I36", "I47"}),
             ),
         ),
         answer="Yes, from A to D. With the invalidate lock in get_pfn (in place) the two exclude each other. Populate "

@@ -143,7 +143,16 @@ def psmash_race_not_rechecked(parent: type[Kernel]) -> type[Kernel]:
     return PsmashRaceNotRechecked
 
 
-_HUGE = "needs S-EPT leaves of 2 MiB; KVM's split before the zap is there (kvm_gmem_split_private)"
+def zap_drops_whole_huge_leaf(parent: type[Kernel]) -> type[Kernel]:
+    """A leaf that the range cuts is not split before the zap: all of it goes, and what the guest had in the rest."""
+
+    class ZapDropsWholeHugeLeaf(parent):
+        async def kvm_split_cross_boundary_leafs(self, t: Task, vm: Vm, start: int, end: int) -> int:
+            return 0
+
+    return ZapDropsWholeHugeLeaf
+
+
 _DIRECT_MAP = "needs the series that takes guest_memfd out of the host's direct map, which is not modelled"
 
 BUGS = (
@@ -186,6 +195,13 @@ BUGS = (
         arches=("tdx",),
         scenario="zoo-tdx_fails",
     ),
-    missing("zap-drops-whole-huge-leaf", _HUGE),
+    bug(
+        "zap-drops-whole-huge-leaf",
+        rules="unexpected_outcome",
+        make=zap_drops_whole_huge_leaf,
+        parents=("hugepage-mutex",),
+        arches=("tdx",),
+        scenario="zoo-huge_convert",
+    ),
     missing("direct-map-flag-not-cleared", _DIRECT_MAP),
 )
