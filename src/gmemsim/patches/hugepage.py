@@ -115,15 +115,26 @@ class Hugepage(HugeConversion, Inplace):
         if self.all_private(inode, base, folio.pages):
             return folio
         ret = await self.split_range(t, inode, base, held=1)
-        if ret and folio.mapping is inode:
-            # A shared page must not be part of a huge folio: what cannot be split goes again.
-            self._remove(t, inode, folio)
-        folio.lock.release(t)
         if ret:
-            await self.folio_put(t, inode, folio, folio.pages + 1)
+            await self.filemap_remove_unsplit(t, inode, cache, folio)
             return ret
+        folio.lock.release(t)
         # The pages are others now: our reference is dropped with the huge folio, and the look-up starts again.
         return EEXIST
+
+    async def filemap_remove_unsplit(self, t: Task, inode: GmemInode, cache: HugeCache, folio: Folio) -> None:
+        """A shared page must not be part of a huge folio: what cannot be split goes again."""
+        if folio.mapping is inode:
+            self._remove(t, inode, folio)
+            await self.folio_unlock(t, folio)
+            await self.folio_put(t, inode, folio, folio.pages + 1)
+            return
+        # The first of two stages was done.
+        folio.lock.release(t)
+        await self.merge_range(t, inode, folio.index, private=False, sure=True)
+        merged = cache[folio.index]
+        self._remove(t, inode, merged)
+        await self.folio_put(t, inode, merged, merged.pages)
 
     # -- preparation -----------------------------------------------------------------------------------
 

@@ -30,9 +30,18 @@ if TYPE_CHECKING:
     Operation = Callable[[Task], Any]
 
 
-def look(oracles: Oracles, *bodies: Sequence[Operation], seed: int = 0) -> None:
+#: Everything of huge folios that can fail.
+FAULTS = {"huge_insert": 1, "huge_merge": 2, "huge_stash": 1, "alloc_folio": 1, "alloc_attributes": 1}
+
+
+def look(
+    oracles: Oracles,
+    *bodies: Sequence[Operation],
+    seed: int = 0,
+    faults: dict[str, int] | None = None,
+) -> None:
     """Run the bodies side by side under the oracles."""
-    engine = Engine(RandomStrategy(seed), rec=oracles)
+    engine = Engine(RandomStrategy(seed), rec=oracles, faults=faults)
 
     async def run(t: Task, operations: Sequence[Operation]) -> None:
         for operation in operations:
@@ -70,6 +79,7 @@ def operations(machine: HugeRig, rng: random.Random, count: int) -> list[Operati
     return found
 
 
+@pytest.mark.parametrize("faults", [None, FAULTS])
 @pytest.mark.parametrize(
     ("patch", "rig", "kind"),
     [
@@ -79,7 +89,9 @@ def operations(machine: HugeRig, rng: random.Random, count: int) -> list[Operati
         (Hugepage, GibRig, "private"),
     ],
 )
-def test_silent_on_the_versions(patch: type[Hugepage], rig: type[HugeRig], kind: str) -> None:
+def test_silent_on_the_versions(
+    patch: type[Hugepage], rig: type[HugeRig], kind: str, faults: dict[str, int] | None
+) -> None:
     """Random calls of three tasks. A deadlock of split against look-up is that of the version without a mutex."""
     ended = 0
     for seed in range(12):
@@ -88,7 +100,7 @@ def test_silent_on_the_versions(patch: type[Hugepage], rig: type[HugeRig], kind:
         oracles = Oracles(machine.world, machine.kernel)
         bodies = [operations(machine, rng, 4) for _ in range(3)]
         try:
-            look(oracles, *bodies, seed=seed)
+            look(oracles, *bodies, seed=seed, faults=None if faults is None else dict(faults))
         except Deadlock as error:
             if "hugetlb.freeze" not in str(error) or issubclass(patch, HugepageMutex):
                 raise

@@ -43,16 +43,19 @@ class Attributes(Subject):
         doing.converting = None if file is None else (file, event.start, event.end, event.private)
         doing.point_of_no_return = False
         doing.stored = 0
-        attributes = None if file is None else file.inode.attributes
         self.before.pop(t, None)
-        if attributes is not None and self.kernel.huge_pages:
-            self.before[t] = attributes.ranges(event.start, event.end)
 
     @track(InvStart)
     def no_way_back(self, t: Task, event: InvStart) -> None:
         """The first invalidation of a conversion: from here on it cannot fail."""
         doing = self.ledger.of(t)
-        doing.point_of_no_return |= doing.converting is not None
+        if doing.converting is None:
+            return
+        file, start, end, _ = doing.converting
+        if not doing.point_of_no_return and self.kernel.huge_pages and file.inode.attributes is not None:
+            # The lock is held from before here on.
+            self.before[t] = file.inode.attributes.ranges(start, end)
+        doing.point_of_no_return = True
 
     @before("I26", GmemSetAttributesRet)
     def finished(self, t: Task, event: GmemSetAttributesRet) -> None:

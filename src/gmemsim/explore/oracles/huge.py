@@ -178,14 +178,14 @@ class HugePages(Subject):
 
     @before("I42", HugeSplit, HugeMerge)
     def under_the_lock(self, t: Task, event: HugeSplit | HugeMerge) -> None:
-        """The invalidate lock is held for writing; or the splitter has just inserted the folio, locked."""
+        """The invalidate lock is held for writing; or it is the look-up that has just inserted the folio."""
         inode = self._inode(event.pfn)
         if inode is None:
             return
         doing = self.ledger.of(t)
         if doing.held.get(f"{inode.label}.invalidate_lock") == "w":
             return
-        if not (isinstance(event, HugeSplit) and self._fresh(t, event.pfn)):
+        if not self._fresh(t, event.pfn):
             self.fail(
                 "I42",
                 f"{t.name} changes the structure at index {event.index} of {inode.label} without its lock",
