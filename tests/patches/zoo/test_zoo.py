@@ -22,6 +22,7 @@ SCHEDULES = {
     "missing-attr-means-shared": 40,
     "pfn-cache-retry-livelock": 20,
     "tdx-seamcall-ioctl-contention": 60,
+    "zap-drops-whole-huge-leaf": 20,
 }
 
 EXPRESSED = [bug for bug in BUGS.values() if bug.expressible]

@@ -21,12 +21,12 @@ def merge_clears_all(parent: type[Kernel]) -> type[Kernel]:
     """A merge zeroes every part of the huge page, those in use as well."""
 
     class MergeClearsAll(parent):
-        async def merge_folio(self, t: Task, inode: GmemInode, split: Any, sure: bool = False) -> int:
+        async def merge_folio(self, t: Task, inode: GmemInode, split: Any, *how: Any, **named: Any) -> int:
             cache = self.huge_cache(inode)
             for piece in cache.pieces(split.base, split.end):
                 if (piece.split if isinstance(piece, Gap) else piece).uptodate:
                     await self.clear_piece(t, inode, piece)
-            ret: int = await super().merge_folio(t, inode, split, sure)
+            ret: int = await super().merge_folio(t, inode, split, *how, **named)
             return ret
 
     return MergeClearsAll
