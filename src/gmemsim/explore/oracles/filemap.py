@@ -188,8 +188,9 @@ class Filemap(Subject):
     @track(GetFolioRet)
     def found(self, t: Task, event: GetFolioRet) -> None:
         """Remember the folio that find-or-create returned."""
-        self.ledger.of(t).folio_pfn = event.pfn
+        doing = self.ledger.of(t)
         life = self.ledger.lives.get(event.pfn)
+        doing.folio_pfn, doing.folio_life = event.pfn, life
         if life is not None:
             self.ledger.touched.add(life)
 
@@ -244,19 +245,26 @@ class Filemap(Subject):
 
     @after("I4", GetPfnRet)
     def handed_out_uptodate(self, t: Task, event: GetPfnRet) -> None:
-        """get_pfn succeeds only with an uptodate folio."""
+        """get_pfn succeeds only with an uptodate folio.
+
+        A version that hands out no reference (E) may return when its page is gone already, and the frame used anew: a
+        retry follows, and nothing is to be said of the new page.
+        """
         life = self.ledger.lives.get(event.pfn)
-        if event.ret == 0 and life is not None and life.folio is not None:
-            if life.folio.uptodate:
-                life.uptodate = True
-            else:
-                self.fail(
-                    "I4",
-                    f"get_pfn handed out index {life.index}, which is not uptodate",
-                    t,
-                    event,
-                    pfn=event.pfn,
-                )
+        if event.ret or life is None or life.folio is None:
+            return
+        if life is not self.ledger.of(t).folio_life and not life.folio.order:
+            return
+        if life.folio.uptodate:
+            life.uptodate = True
+        else:
+            self.fail(
+                "I4",
+                f"get_pfn handed out index {life.index}, which is not uptodate",
+                t,
+                event,
+                pfn=event.pfn,
+            )
 
     @track(UserFault)
     def host_fault_begins(self, t: Task, event: UserFault) -> None:

@@ -122,6 +122,7 @@ class Doing:
         "busy",
         "converting",
         "fault",
+        "folio_life",
         "folio_pfn",
         "held",
         "invalidations",
@@ -152,8 +153,9 @@ class Doing:
         self.sections: dict[str, tuple[str, ...]] = {}
         #: Between `begin` and `end` of an operation.
         self.busy = False
-        #: Frame that the last find-or-create returned.
+        #: Frame that the last find-or-create returned, and its use at that moment.
         self.folio_pfn = -1
+        self.folio_life: Life | None = None
         #: gfn and pfn about to be mapped.
         self.fault: tuple[int, int] = (-1, -1)
         #: Sequence of every VM when the pfn was asked for; None for memory that is not guest_memfd's.
