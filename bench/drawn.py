@@ -2,11 +2,13 @@
 
     python bench/drawn.py [--patch NAME ...] [--seconds N] [--first-seed N] [--keep DIRECTORY]
 
-Each seed draws a version, a VM type, a file of one to three pages, one or two vCPUs and one to three VMM threads with
+Each seed draws a version, a VM type, a file of one to three pages (of 512 or 1,024, huge, where
+the version has them), one or two vCPUs and one to three VMM threads with
 up to three operations each, now and then a fault point, and searches 40 schedules with one of four strategies. What
 fails is counted by rule and lock classes; with --keep the first four scenarios of each are written out, for
-`gmemsim explore`. Expected are failures that need memory failure (drawn in 4 % of the workloads) and, in place, I28
-where a guest names the kind of its access and a slot is deleted: both under docs/findings.
+`gmemsim explore`. Expected are failures that need memory failure (drawn in 4 % of the workloads); in place, I28 where
+a guest's shared access meets the deletion of a slot; launch pages added on SNP after the launch; on `hugepage` the hang of
+look-up against split. See docs/findings and docs/model.md.
 """
 
 from __future__ import annotations
@@ -38,7 +40,8 @@ class Draw:
         self.in_place = load_patch(self.patch).in_place
         kinds = ["sw-protected", "snp", "tdx"] + ["default"] * (random.random() < 0.3)
         self.arch = random.choice(kinds)
-        self.pages = random.choice((1, 2, 2, 3))
+        self.huge = load_patch(self.patch).huge_pages and random.random() < 0.8
+        self.pages = random.choice((512, 512, 1024) if self.huge else (1, 2, 2, 3))
         self.poison = random.random() < 0.04
         self.launch = self.arch in ("snp", "tdx") and random.random() < 0.35
         self.mapped = self.in_place or self.arch == "default"
@@ -46,12 +49,28 @@ class Draw:
 
     def span(self) -> str:
         """Some of the pages."""
-        start = self.random.randrange(self.pages)
-        return f"start = {start}, count = {self.random.randint(1, self.pages - start)}"
+        random, pages = self.random, self.pages
+        if not self.huge:
+            start = random.randrange(pages)
+            return f"start = {start}, count = {random.randint(1, pages - start)}"
+        # A whole huge page, all of the file, or one or two pages near an edge: anything else only costs steps.
+        base = random.randrange(0, pages, 512)
+        if random.random() < 0.4:
+            start, count = random.choice(((0, pages), (base, 512)))
+        else:
+            start, count = base + random.choice((0, 1, 510, 511)), random.randint(1, 2)
+        return f"start = {start}, count = {min(count, pages - start)}"
+
+    def few(self) -> str:
+        """One or two pages, for accesses page by page."""
+        if not self.huge:
+            return self.span()
+        start = self.random.randrange(0, self.pages, 512) + self.random.choice((0, 1, 511))
+        return f"start = {start}, count = 1"
 
     def guest(self) -> str:
         """An operation of a vCPU; before the launch is finished none may touch memory."""
-        span, random = self.span(), self.random
+        span, random = self.few(), self.random
         if self.launch:
             return f'op = "prefault", {span}'
         ops = [f'op = "touch", {span}', f'op = "touch", {span}, write = "{{task}}"']
@@ -74,8 +93,9 @@ class Draw:
                     tries = random.randint(1, 3)
                     ops.append(f'op = "set_file_attributes", private = {private}, {span}, attempts = {tries}')
         if self.mapped:
-            ops += [f'op = "{name}", map = "m", {span}' for name in ("host_read", "madvise", "pin", "unpin")]
-            ops.append(f'op = "host_write", map = "m", value = "h", {span}')
+            few = self.few()
+            ops += [f'op = "{name}", map = "m", {few}' for name in ("host_read", "madvise", "pin", "unpin")]
+            ops.append(f'op = "host_write", map = "m", value = "h", {few}')
             if random.random() < 0.2:
                 ops.append('op = "munmap", map = "m"')
         if self.poison:
@@ -83,7 +103,7 @@ class Draw:
         if random.random() < 0.25:
             ops += ['op = "unbind", slot = 0', 'op = "bind", slot = 0', 'op = "close", file = "gmem0"']
         if self.launch:
-            ops += [f'op = "populate", source = "image", {span}', 'op = "launch_finish"']
+            ops += [f'op = "populate", source = "image", {self.few()}', 'op = "launch_finish"']
         return random.choice(ops)
 
     def text(self, name: str) -> str:
@@ -91,6 +111,7 @@ class Draw:
         random = self.random
         shared = self.arch == "default" or (self.in_place and random.random() < 0.5)
         flags = ["MMAP", "INIT_SHARED"] if shared else ["MMAP"] if self.mapped else []
+        flags += ["HUGETLB", "HUGETLB_2M"] if self.huge else []
         lines = ["[scenario]", f'name = "{name}"', 'summary = "Drawn"', 'question = "Is anything wrong?"']
         lines += ["[[vm]]", 'id = "vm0"', 'accept = "tolerant"', f'on_memory_fault = "{self.policy}"']
         if self.arch == "tdx":
