@@ -7,8 +7,8 @@ the version has them), one or two vCPUs and one to three VMM threads with
 up to three operations each, now and then a fault point, and searches 40 schedules with one of four strategies. What
 fails is counted by rule and lock classes; with --keep the first four scenarios of each are written out, for
 `gmemsim explore`. Expected are failures that need memory failure (drawn in 4 % of the workloads); in place, I28 where
-a guest's shared access meets the deletion of a slot; launch pages added on SNP after the launch; on `hugepage` the hang of
-look-up against split. See docs/findings and docs/model.md.
+a guest's shared access meets the deletion of a slot; launch pages added on SNP after the launch; on `hugepage` the
+hang of look-up against split. See docs/findings and docs/model.md.
 """
 
 from __future__ import annotations
