@@ -1,0 +1,145 @@
+"""Three operations at once on one page, for the versions that convert in place: scenarios, searches, and what is known.
+
+The operations are rows of the table in `pairs`; a cell adds a third task and a choice of the state it begins in.
+"""
+
+from __future__ import annotations
+
+from itertools import combinations_with_replacement
+from typing import TYPE_CHECKING, Any, Final
+
+import attrs
+
+from ..scenarios.scenario import loads
+from .oracles.livelock import judge
+from .pairs import OPERATIONS
+from .program import ScenarioProgram
+from .search import Limits, search
+from .strategies import make_strategy
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+__all__ = ["Triple", "explore_triple", "known", "scenario_text", "triples"]
+
+_NAMES: Final = (
+    "touch",
+    "host write",
+    "allocate",
+    "punch",
+    "to private",
+    "to shared",
+    "memory failure",
+    "delete slot",
+    "close",
+)
+_ROWS: Final = {one.name: one for one in OPERATIONS}
+#: State of the page: nobody looked at it; private and mapped by the guest; shared and mapped by the host.
+_SETUPS: Final = {
+    "untouched": (["MMAP"], ""),
+    "private": (["MMAP"], '{ op = "prefault" }'),
+    "shared": (["MMAP", "INIT_SHARED"], '{ op = "host_write", map = "m", value = "before" }'),
+}
+
+
+@attrs.frozen
+class Triple:
+    """One cell."""
+
+    names: tuple[str, str, str]
+    setup: str
+    patch: str
+    arch: str
+
+
+def triples(patch: str, arch: str) -> Iterator[Triple]:
+    """All cells of a version and VM type. A name three times is left out: two of them say it already."""
+    for names in combinations_with_replacement(_NAMES, 3):
+        if len(set(names)) == 1:
+            continue
+        for setup in _SETUPS:
+            # Only a vCPU can map the page beforehand, and a cell has none but its own.
+            if setup == "private" and "touch" not in names:
+                continue
+            yield Triple((names[0], names[1], names[2]), setup, patch, arch)
+
+
+def scenario_text(cell: Triple) -> str:
+    """The scenario of a cell, as TOML."""
+    flags, ops = _SETUPS[cell.setup]
+    lines = [
+        f'[scenario]\nname = "triple"\nsummary = "{", ".join(cell.names)}"\nquestion = "What comes of the three?"',
+        '[[vm]]\nid = "vm0"\naccept = "tolerant"\non_memory_fault = "stop"',
+        "choices = { sept_ve_disable = false }",
+        f'[[file]]\nid = "gmem0"\npages = 1\nflags = {flags!r}',
+        '[[slot]]\nid = 0\nfile = "gmem0"\ngfn = 0x10000',
+        '[[map]]\nid = "m"\nfile = "gmem0"',
+    ]
+    # A memory failure needs a page.
+    if not ops and "memory failure" in cell.names:
+        ops = '{ op = "allocate" }'
+    if ops:
+        lines.append(f"[setup]\nops = [{ops}]")
+    for number, name in enumerate(cell.names):
+        row = _ROWS[name]
+        role = 'role = "vcpu"' if row.vcpu else f'name = "t{number}"'
+        lines.append(f"[[task]]\n{role}\nops = [{row.toml}]")
+    return "\n\n".join(lines)
+
+
+def known(cell: Triple, rule: str, kind: str) -> str | None:
+    """The finding's page that a violation belongs to, by its rule, the classes of its locks and the operations.
+
+    A rule other than a deadlock has no lock to compare; what is not told apart with certainty is not known.
+    """
+    locks = set(kind.split())
+    names = set(cell.names)
+    if rule == "deadlock" and "memory failure" in names and locks == {"folio", "invalidate_lock"}:
+        if "punch" in names:
+            return "memory-failure-against-punch"
+        if "touch" in names:
+            return "memory-failure-fault-conversion"
+    if rule == "I19" and {"memory failure", "host write"} <= names:
+        return "host-fault-on-poisoned-page"
+    return None
+
+
+def explore_triple(
+    cell: Triple,
+    strategies: tuple[str, ...] = ("pos", "preemption:2"),
+    *,
+    schedules: int = 60,
+    steps: int = 6_000,
+) -> dict[str, Any]:
+    """Search one cell with each strategy, `schedules` of each at most; a JSON line."""
+    program = ScenarioProgram(
+        scenario=loads(scenario_text(cell), "triple.toml"), patch=cell.patch, arch=cell.arch, small=False
+    )
+    runs: list[dict[str, Any]] = []
+    violations: dict[tuple[str, str], dict[str, Any]] = {}
+    for name in strategies:
+        limits = Limits(schedules=schedules, steps=steps)
+        result = search(program, make_strategy(name, 0), limits, keep_going=True, judge=judge)
+        if result.stopped == "interrupted":
+            raise KeyboardInterrupt
+        runs.append(
+            {
+                "strategy": name,
+                "schedules": result.schedules,
+                "complete": result.complete,
+                "unfair": result.dismissed,
+            }
+        )
+        for found in result.found:
+            failure = found.failure
+            violations.setdefault(
+                failure.signature,
+                {
+                    "rule": failure.rule,
+                    "kind": failure.kind,
+                    "summary": failure.summary,
+                    "known": known(cell, failure.rule, failure.kind),
+                    "strategy": name,
+                },
+            )
+    return {**attrs.asdict(cell), "runs": runs, "violations": list(violations.values())}
