@@ -33,3 +33,6 @@ def test_other_locks_are_not_known() -> None:
     assert known(cell, "deadlock", "folio invalidate_lock") == "memory-failure-against-punch"
     assert known(cell, "deadlock", "invalidate_lock slots_lock") is None
     assert known(cell, "livelock", "folio invalidate_lock") is None
+    stuck = "livelock: vcpu0; t1 waits for gmem0.folio[0]; t2 waits for gmem0.invalidate_lock"
+    assert known(cell, "livelock", "seq", stuck) == "memory-failure-against-punch"
+    assert known(cell, "livelock", "seq", stuck.replace("t1", "t2")) is None

@@ -87,10 +87,11 @@ def scenario_text(cell: Triple) -> str:
     return "\n\n".join(lines)
 
 
-def known(cell: Triple, rule: str, kind: str) -> str | None:
+def known(cell: Triple, rule: str, kind: str, summary: str = "") -> str | None:
     """The finding's page that a violation belongs to, by its rule, the classes of its locks and the operations.
 
-    A rule other than a deadlock has no lock to compare; what is not told apart with certainty is not known.
+    A livelock is told by what its other tasks wait for; I19 has no lock to compare.
+    What is not told apart with certainty is not known.
     """
     locks = set(kind.split())
     names = set(cell.names)
@@ -99,6 +100,12 @@ def known(cell: Triple, rule: str, kind: str) -> str | None:
             return "memory-failure-against-punch"
         if "touch" in names:
             return "memory-failure-fault-conversion"
+    if rule == "livelock" and {"punch", "memory failure"} <= names and cell.names.count("touch") == 1:
+        # The fault goes round beside the deadlock of the two: one waits for the folio, one for the other lock.
+        punch, failure = (f"t{cell.names.index(name)}" for name in ("punch", "memory failure"))
+        stuck = (f"{punch} waits for gmem0.folio[0]", f"{failure} waits for gmem0.invalidate_lock")
+        if all(wait in summary for wait in stuck):
+            return "memory-failure-against-punch"
     if rule == "I19" and {"memory failure", "host write"} <= names:
         return "host-fault-on-poisoned-page"
     return None
@@ -138,7 +145,7 @@ def explore_triple(
                     "rule": failure.rule,
                     "kind": failure.kind,
                     "summary": failure.summary,
-                    "known": known(cell, failure.rule, failure.kind),
+                    "known": known(cell, failure.rule, failure.kind, failure.summary),
                     "strategy": name,
                 },
             )
