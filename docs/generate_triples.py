@@ -32,7 +32,7 @@ other two tasks are the hole and the memory failure, waiting for the folio and f
 
 #: What 150 schedules of `pos` on `Triple(("allocate", "delete slot", "memory failure"), "shared", ...)` showed.
 JUDGED = """fallocate in the place of the vCPU fault of
-[memory failure, fault, conversion](findings/memory-failure-fault-conversion.md). With the deletion of a slot as the queued
+[this finding](findings/memory-failure-fault-conversion.md). With the deletion of a slot as the queued
 writer it also ends so on v3 and mainline-7.3 (VM type default). Not compared with the kernel's source yet, no claim."""
 
 
