@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from gmemsim.engine.strategy import FirstRunnable
-from gmemsim.explore.pairs import OPERATIONS, Pair, explore_pair, pairs, scenario_text
+from gmemsim.explore.pairs import OPERATIONS, Pair, explore_pair, known, pairs, scenario_text
 from gmemsim.explore.program import ScenarioProgram
 from gmemsim.patches.registry import load_patch
 from gmemsim.scenarios.scenario import loads
@@ -15,15 +15,30 @@ from gmemsim.scenarios.scenario import loads
 def test_every_pair_can_be_built(patch: str) -> None:
     found = list(pairs(patch, in_place=load_patch(patch).in_place))
     assert {name for pair in found for name in (pair.first, pair.second)} == {one.name for one in OPERATIONS}
-    assert len(found) == len({(pair.first, pair.second, pair.arch) for pair in found})
-    for pair in found[::7]:
+    assert len(found) == len({(pair.first, pair.second, pair.arch, pair.setup) for pair in found})
+    assert {pair.setup for pair in found} >= {"untouched", "used"}
+    for pair in found[::13]:
         scenario = loads(scenario_text(pair), "pair.toml")
         ScenarioProgram(scenario=scenario, patch=patch, arch=pair.arch, small=False).build(FirstRunnable())
 
 
 def test_known_deadlock_is_found() -> None:
     row = explore_pair(Pair("punch", "memory failure", "v3", "sw-protected"), schedules=60)
-    assert [found["rule"] for found in row["violations"]] == ["deadlock"]
+    assert [known({"punch", "memory failure"}, found) for found in row["violations"]] == ["D"]
+
+
+def test_an_eviction_needs_a_page_in_use() -> None:
+    """The host fault on a page being poisoned, where the guest maps the page."""
+    pair = Pair("host write", "memory failure", "v3", "default", "used")
+    row = explore_pair(pair, schedules=20, sampled=150)
+    assert {known({"host write", "memory failure"}, found) for found in row["violations"]} == {"E"}
+
+
+def test_a_deadlock_over_other_locks_is_not_the_known_one() -> None:
+    names = {"punch", "memory failure"}
+    assert known(names, {"rule": "deadlock", "kind": "folio invalidate_lock"}) == "D"
+    assert not known(names, {"rule": "deadlock", "kind": "folio mmu_lock"})
+    assert not known({"punch", "touch"}, {"rule": "deadlock", "kind": "folio invalidate_lock"})
 
 
 def test_what_was_covered_is_said() -> None:
