@@ -11,7 +11,7 @@ from .entry import bug
 
 if TYPE_CHECKING:
     from ...actors.folio import Folio
-    from ...actors.inode import GmemFile
+    from ...actors.inode import GmemFile, HostMapping
     from ...actors.kernel import Kernel
     from ...actors.memslot import UserMemory
     from ...actors.vm import Vm
@@ -49,10 +49,11 @@ def toggle_gmem_flag_no_unbind(parent: type[Kernel]) -> type[Kernel]:
             user: UserMemory | None,
             user_offset: int,
             gmem: bool,
+            hva: HostMapping | None,
         ) -> int:
             old = next((slot for slot in vm.slots if slot.ident == ident), None)
             if old is None or pages == 0:
-                args = (ident, base_gfn, pages, file, offset, user, user_offset, gmem)
+                args = (ident, base_gfn, pages, file, offset, user, user_offset, gmem, hva)
                 return cast("int", await super()._set_region(t, vm, *args))
             changed = Memslot(ident, base_gfn, pages, user, user_offset)
             slots = tuple(changed if slot is old else slot for slot in vm.slots)
