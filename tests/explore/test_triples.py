@@ -18,7 +18,7 @@ def test_cells_can_be_built() -> None:
 
 def test_fault_conversion_and_memory_failure() -> None:
     cell = Triple(("touch", "to shared", "memory failure"), "shared", "inplace", "snp")
-    row = explore_triple(cell, ("pos", "preemption:2"), schedules=40)
+    row = explore_triple(cell, ("pos", "preemption:2"), schedules=80)
     assert [found["known"] for found in row["violations"]] == ["memory-failure-fault-conversion"]
     assert [run["strategy"] for run in row["runs"]] == ["pos", "preemption:2"]
 
