@@ -21,19 +21,21 @@ from typing import Any
 from gmemsim.explore.pairs import Pair, explore_pair, known, pairs
 from gmemsim.patches.registry import load_patch
 
+VERSIONS = ("baseline", "v3", "mainline-7.3", "inplace", "hugepage", "hugepage-mutex")
 OUT = Path(__file__).parents[1] / "docs" / "pairs.jsonl"
 
 
 def cells(patches: list[str]) -> Iterator[Pair]:
     for patch in patches:
-        yield from pairs(patch, in_place=load_patch(patch).in_place)
+        version = load_patch(patch)
+        yield from pairs(patch, in_place=version.in_place, huge=version.huge_pages)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--patch", nargs="*", default=["baseline", "v3", "mainline-7.3", "inplace"])
+    parser.add_argument("--patch", nargs="*", default=list(VERSIONS))
     parser.add_argument("--schedules", type=int, default=60)
     parser.add_argument("--sampled", type=int, default=60)
     parser.add_argument("--jobs", type=int, default=2)

@@ -10,7 +10,7 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
-from gmemsim.explore.pairs import OPERATIONS, known
+from gmemsim.explore.pairs import HUGE_OPERATIONS, OPERATIONS, known
 
 HERE = Path(__file__).parent
 
@@ -34,6 +34,8 @@ more are drawn with POS. The oracles, the engine and a sequential order judge; w
 | **D** | a deadlock of the folio lock and the invalidate lock: [one][d1], [the other][d2] |
 | **E** | eviction of a mapped page: [host fault on a page being poisoned](findings/host-fault-on-poisoned-page.md) |
 | **S** | a private page mapped as shared: [slot deletion][s] |
+| **F** | huge: a split waits for ever for a reference, of [a memory failure][f] or of a look-up that waits for it |
+| **P** | huge: [a small hole zeroes private pages][p] |
 | **?** | a violation that is none of these by rule and locks; listed below |
 | blank | the VM type or version does not have one of the two |
 
@@ -42,11 +44,14 @@ A cell without a letter had no violation in what was run. Runs that met the step
 
 [d1]: findings/memory-failure-against-punch.md
 [d2]: findings/memory-failure-fault-conversion.md
+[f]: findings/hugepage-split-waits-for-memory-failure.md
+[p]: findings/hugepage-hole-zeroes-private-pages.md
 [s]: findings/private-page-mapped-shared-at-slot-deletion.md
 
-What this matrix does not see: a third task (see [triples](triples.md)), a second page, huge folios, and most schedules
-with two preemptions or more. The versions run on their default releases: the live-lock of pre-fault against the
-deletion of a slot, repaired in 6.18, shows on baseline with `--release 6.12` and not here.
+What this matrix does not see: a third task (see [triples](triples.md)), a second page, and most schedules with two
+preemptions or more. On `hugepage` and `hugepage-mutex` the file is one huge page of 2 MiB of which the first two pages
+are used; `split` and `merge` are the conversions that do it. The versions run on their default releases: the live-lock
+of pre-fault against the deletion of a slot, repaired in 6.18, shows on baseline with `--release 6.12` and not here.
 """
 
 
@@ -81,7 +86,7 @@ def main() -> None:
             unfair=f"{sum(row['unfair'] for row in rows):,}",
         )
     ]
-    names = [one.name for one in OPERATIONS]
+    names = list(dict.fromkeys(one.name for one in (*OPERATIONS, *HUGE_OPERATIONS)))
     for patch in dict.fromkeys(row["patch"] for row in rows):
         for arch in dict.fromkeys(row["arch"] for row in rows if row["patch"] == patch):
             searches: dict[tuple[str, str], list[dict[str, Any]]] = {}

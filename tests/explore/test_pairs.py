@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from gmemsim.engine.strategy import FirstRunnable
-from gmemsim.explore.pairs import OPERATIONS, Pair, explore_pair, known, pairs, scenario_text
+from gmemsim.explore.pairs import HUGE_OPERATIONS, OPERATIONS, Pair, explore_pair, known, pairs, scenario_text
 from gmemsim.explore.program import ScenarioProgram
 from gmemsim.patches.registry import load_patch
 from gmemsim.scenarios.scenario import loads
@@ -20,6 +20,16 @@ def test_every_pair_can_be_built(patch: str) -> None:
     for pair in found[::13]:
         scenario = loads(scenario_text(pair), "pair.toml")
         ScenarioProgram(scenario=scenario, patch=patch, arch=pair.arch, small=False).build(FirstRunnable())
+
+
+def test_pairs_on_a_huge_page() -> None:
+    found = list(pairs("hugepage-mutex", in_place=True, huge=True))
+    assert {pair.arch for pair in found} == {"sw-protected", "snp", "tdx"}
+    assert {name for pair in found for name in (pair.first, pair.second)} == {
+        one.name for one in HUGE_OPERATIONS
+    }
+    row = explore_pair(Pair("split", "memory failure", "hugepage-mutex", "snp", huge=True), schedules=10)
+    assert {known({"split", "memory failure"}, found) for found in row["violations"]} == {"F"}
 
 
 def test_known_deadlock_is_found() -> None:

@@ -22,7 +22,7 @@ from .strategies import make_strategy
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-__all__ = ["OPERATIONS", "SETUPS", "Operation", "Pair", "explore_pair", "known", "pairs"]
+__all__ = ["HUGE_OPERATIONS", "OPERATIONS", "SETUPS", "Operation", "Pair", "explore_pair", "known", "pairs"]
 
 #: States of the page: nobody has touched it; the guest uses it, as private memory where there is such; it is shared,
 #: and guest and host use it.
@@ -75,6 +75,24 @@ OPERATIONS: Final = (
 )
 
 
+#: The same for a file of one huge page, of which the guest uses the first pages: `split` and `merge` are conversions.
+HUGE_OPERATIONS: Final = (
+    Operation("touch", '{ op = "touch", start = 0, count = 1, write = "{task}" }', vcpu=True),
+    Operation("touch neighbour", '{ op = "touch", start = 1, count = 1, write = "{task}" }', vcpu=True),
+    Operation(
+        "host write", '{ op = "host_write", map = "m", start = 0, count = 1, value = "host" }', host=True
+    ),
+    Operation("allocate", '{ op = "allocate", start = 0, count = 1 }'),
+    Operation("punch", '{ op = "punch" }'),
+    Operation("punch page", '{ op = "punch", start = 0, count = 1 }'),
+    Operation("split", '{ op = "convert", private = false, start = 0, count = 1 }', only=_PRIVATE),
+    Operation("merge", '{ op = "convert", private = true }', only=_PRIVATE),
+    Operation("memory failure", '{ op = "memory_failure", start = 0, count = 1 }'),
+    Operation("delete slot", '{ op = "unbind", slot = 0 }'),
+    Operation("close", '{ op = "close", file = "gmem0" }'),
+)
+
+
 @attrs.frozen
 class Pair:
     """Two operations on one version and VM type, from one state of the page."""
@@ -84,20 +102,27 @@ class Pair:
     patch: str
     arch: str
     setup: str = "untouched"
+    huge: bool = False
 
 
-def pairs(patch: str, *, in_place: bool = False) -> Iterator[Pair]:
-    """All of a version, VM type by VM type; an operation also meets itself."""
+def pairs(patch: str, *, in_place: bool = False, huge: bool = False) -> Iterator[Pair]:
+    """All of a version, VM type by VM type; an operation also meets itself. `huge`: on a file of one huge page."""
     for arch in ARCHES:
+        if huge and arch == "default":
+            continue
         mapped = arch == "default" or in_place
-        here = [one for one in OPERATIONS if (not one.only or arch in one.only) and (mapped or not one.host)]
+        here = [
+            one
+            for one in (HUGE_OPERATIONS if huge else OPERATIONS)
+            if (not one.only or arch in one.only) and (mapped or not one.host)
+        ]
         for first, second in combinations_with_replacement(here, 2):
             # No vCPU can run before its VM's launch is finished.
             if first.name == "touch" and second.launch:
                 continue
             for setup in SETUPS:
                 if setup == "untouched" or _can_be_touched(first, second, arch, in_place, setup):
-                    yield Pair(first.name, second.name, patch, arch, setup)
+                    yield Pair(first.name, second.name, patch, arch, setup, huge)
 
 
 def _can_be_touched(first: Operation, second: Operation, arch: str, in_place: bool, setup: str) -> bool:
@@ -111,20 +136,22 @@ def _can_be_touched(first: Operation, second: Operation, arch: str, in_place: bo
 
 def scenario_text(pair: Pair) -> str:
     """The scenario of a cell, as TOML."""
-    by_name = {one.name: one for one in OPERATIONS}
+    by_name = {one.name: one for one in (HUGE_OPERATIONS if pair.huge else OPERATIONS)}
     both = (by_name[pair.first], by_name[pair.second])
     names = {one.name for one in both}
     launch = any(one.launch for one in both)
     host = any(one.host for one in both)
     shared = pair.arch == "default" or pair.setup == "shared" or host
     flags = ["MMAP", "INIT_SHARED"] if shared else []
+    flags += ["HUGETLB", "HUGETLB_2M"] if pair.huge else []
+    pages, one_page = (512, ", start = 0, count = 1") if pair.huge else (1, "")
     mapped = host or pair.setup == "shared"
     lines = [
         "[scenario]",
         f'name = "pair"\nsummary = "{pair.first} against {pair.second}"\nquestion = "What comes of the two?"',
         '[[vm]]\nid = "vm0"\naccept = "tolerant"\non_memory_fault = "stop"',
         "choices = { sept_ve_disable = false }",
-        f'[[file]]\nid = "gmem0"\npages = 1\nflags = {flags!r}',
+        f'[[file]]\nid = "gmem0"\npages = {pages}\nflags = {flags!r}',
         '[[slot]]\nid = 0\nfile = "gmem0"\ngfn = 0x10000',
     ]
     if names == {"make slot"} or (names & {"make slot"} and "delete slot" not in names):
@@ -132,13 +159,15 @@ def scenario_text(pair: Pair) -> str:
     if mapped:
         lines.append('[[map]]\nid = "m"\nfile = "gmem0"')
     setup = ["finalize = false" if launch else ""]
-    before = ['{ op = "host_write", map = "m", value = "before" }'] if pair.setup == "shared" else []
+    before = (
+        [f'{{ op = "host_write", map = "m", value = "before"{one_page} }}'] if pair.setup == "shared" else []
+    )
     if pair.setup == "used" and shared and pair.arch != "default":
         before = ['{ op = "convert", private = true }']
     if pair.setup != "untouched":
-        before.append('{ op = "touch", write = "guest" }')
+        before.append(f'{{ op = "touch", write = "guest"{one_page} }}')
     elif "memory failure" in names:
-        before.append('{ op = "allocate" }')
+        before.append(f'{{ op = "allocate"{one_page} }}')
     if before:
         setup.append(f"ops = [{', '.join(before)}]")
     lines.append("[setup]\n" + "\n".join(line for line in setup if line))
@@ -203,6 +232,10 @@ _BESIDE: Final = frozenset(
 def known(names: set[str], violation: dict[str, str]) -> str:
     """The letter of the finding that a violation in a cell of these operations is, by rule and locks; else nothing."""
     rule, locks = violation["rule"], frozenset(violation["kind"].split())
+    if rule == "deadlock" and "freeze" in locks:
+        return "F"
+    if rule == "I35" and "punch page" in names:
+        return "P"
     if "memory failure" in names:
         if rule == "deadlock" and {"folio", "invalidate_lock"} <= locks <= _BESIDE:
             return "D"
