@@ -3,7 +3,7 @@
     gmemsim zoo --schedules 1000 --json > docs/zoo.json
     python docs/generate_zoo.py
 
-The run takes long, so it is recorded; the page says with which version of the model.
+The run takes long, so it is recorded.
 """
 
 from __future__ import annotations
