@@ -22,7 +22,17 @@ from .strategies import make_strategy
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-__all__ = ["HUGE_OPERATIONS", "OPERATIONS", "SETUPS", "Operation", "Pair", "explore_pair", "known", "pairs"]
+__all__ = [
+    "BESIDE",
+    "HUGE_OPERATIONS",
+    "OPERATIONS",
+    "SETUPS",
+    "Operation",
+    "Pair",
+    "explore_pair",
+    "known",
+    "pairs",
+]
 
 #: States of the page: nobody has touched it; the guest uses it, as private memory where there is such; it is shared,
 #: and guest and host use it.
@@ -224,7 +234,7 @@ def explore_pair(
 
 
 #: Locks that may stand beside the folio lock and the invalidate lock in the deadlock that memory failure is known for.
-_BESIDE: Final = frozenset(
+BESIDE: Final = frozenset(
     {"folio", "invalidate_lock", "slots_lock", "slots_arch_lock", "srcu", "mmap_lock", "mf_mutex"}
 )
 
@@ -237,7 +247,7 @@ def known(names: set[str], violation: dict[str, str]) -> str:
     if rule == "I35" and "punch page" in names:
         return "P"
     if "memory failure" in names:
-        if rule == "deadlock" and {"folio", "invalidate_lock"} <= locks <= _BESIDE:
+        if rule == "deadlock" and {"folio", "invalidate_lock"} <= locks <= BESIDE:
             return "D"
         if rule == "I19":
             return "E"

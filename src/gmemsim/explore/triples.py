@@ -12,7 +12,7 @@ import attrs
 
 from ..scenarios.scenario import loads
 from .oracles.livelock import judge
-from .pairs import OPERATIONS
+from .pairs import BESIDE, OPERATIONS
 from .program import ScenarioProgram
 from .search import Limits, search
 from .strategies import make_strategy
@@ -95,7 +95,7 @@ def known(cell: Triple, rule: str, kind: str, summary: str = "") -> str | None:
     """
     locks = set(kind.split())
     names = set(cell.names)
-    if rule == "deadlock" and "memory failure" in names and locks == {"folio", "invalidate_lock"}:
+    if rule == "deadlock" and "memory failure" in names and {"folio", "invalidate_lock"} <= locks <= BESIDE:
         if "punch" in names:
             return "memory-failure-against-punch"
         if names & {"touch", "allocate"}:
