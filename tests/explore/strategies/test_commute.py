@@ -59,15 +59,15 @@ def test_independent_neighbours_of_micro_programs_commute(flavour: str) -> None:
     assert compared
 
 
-def test_touch_that_is_not_told_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(("scenario", "arch"), [("slot_delete", "default"), ("disjoint", "sw-protected")])
+def test_touch_that_is_not_told_is_noticed(scenario: str, arch: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """About one run in ten holds such a pair, so many are tried: which ones they are changes with every new step."""
 
     def announced_only(a: Footprint, b: Footprint) -> bool:
         return conflict(a[:1], b[:1])
 
     monkeypatch.setattr(commute, "conflict", announced_only)
-    for scenario, arch, seed in (("slot_delete", "sw-protected", 1), ("disjoint", "sw-protected", 6)):
-        _, wrong = swap_neighbours(program(scenario, "v3", arch), seed, 1_000)
-        assert wrong, scenario
+    assert any(swap_neighbours(program(scenario, "v3", arch), seed, 1_000)[1] for seed in range(1, 100))
 
 
 @pytest.mark.parametrize(
