@@ -32,6 +32,20 @@ def test_pairs_on_a_huge_page() -> None:
     assert {known({"split", "memory failure"}, found) for found in row["violations"]} == {"F"}
 
 
+def test_a_memory_failure_follows_its_page_into_the_merged_folio() -> None:
+    """The page's piece of a split folio is a tail page once the hole has merged it: no lock of its own any more."""
+    pair = Pair("punch", "memory failure", "hugepage", "snp", "shared", huge=True)
+    row = explore_pair(pair, schedules=50, sampled=25)
+    assert {known({pair.first, pair.second}, found) for found in row["violations"]} <= {"D", "F"}
+    assert row["violations"]
+
+
+def test_a_long_hole_is_no_livelock() -> None:
+    """It takes more steps on an SNP guest's huge page than a fair continuation has at least."""
+    pair = Pair("touch neighbour", "punch", "hugepage", "snp", "used", huge=True)
+    assert not explore_pair(pair, schedules=2, sampled=10)["violations"]
+
+
 def test_known_deadlock_is_found() -> None:
     row = explore_pair(Pair("punch", "memory failure", "v3", "sw-protected"), schedules=60)
     assert [known({"punch", "memory failure"}, found) for found in row["violations"]] == ["D"]

@@ -201,7 +201,8 @@ class HugeFolios(HugePuts):
         huge.uptodate = any(flags) if kept else all(flags)
         huge.ref = huge.pages
         for folio in cache.merge(split, huge):
-            folio.mapping = None
+            # Tail pages from now on: whoever still has one in hand gets no reference.
+            folio.mapping, folio.ref = None, 0
         self.stash_merged(huge)
         if t.rec is not None:
             t.rec(t, HugeMerge(low, huge.pfn, huge.order))

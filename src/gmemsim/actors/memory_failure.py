@@ -50,19 +50,29 @@ class MemoryFailures(GmemFolios):
             t.rec(t, MemoryFailure(index, folio.pfn))
         if t.traps:
             await t.point(Op("rmw", folio.poison_label, index, index + 1))
+        folio = self._page_folio(inode, index, folio)
         if folio.poisoned:
             ret = EHWPOISON
         else:
             folio.poisoned = True
-            ret = await self._handle(t, inode, folio)
+            ret = await self._handle(t, inode, index, folio)
         await mutex.unlock(t)
         if t.rec is not None:
             t.rec(t, MemoryFailureRet(ret))
         return ret
 
-    async def _handle(self, t: Task, inode: GmemInode, folio: Folio) -> int:
+    @staticmethod
+    def _page_folio(inode: GmemInode, index: int, folio: Folio) -> Folio:
+        """The folio that the frame of `index` in `folio` belongs to now: a split or a merge may have replaced it."""
+        now = inode.folios.get(index)
+        return now if now is not None and now.pfn - now.index == folio.pfn - folio.index else folio
+
+    async def _handle(self, t: Task, inode: GmemInode, index: int, folio: Folio) -> int:
         if t.traps:
             await t.point(Op("rmw", inode.ref_label, folio.index, folio.index + 1))
+        folio = self._page_folio(inode, index, folio)
+        # The mark is the page's and stays with it.
+        folio.poisoned = True
         if folio.ref == 0:
             return EBUSY
         folio.ref += 1

@@ -191,18 +191,24 @@ def scenario_text(pair: Pair) -> str:
 
 
 def explore_pair(
-    pair: Pair, *, schedules: int = 300, sampled: int = 0, steps: int = 4_000, strategy: str = "preemption:2"
+    pair: Pair,
+    *,
+    schedules: int = 300,
+    sampled: int = 0,
+    steps: int | None = None,
+    strategy: str = "preemption:2",
 ) -> dict[str, Any]:
     """Search one pair; what came of it, for a JSON line.
 
     Args:
         schedules: at most so many are enumerated with `strategy`.
         sampled: if that was not all within its bound, so many more are drawn with POS.
-        steps: of a run.
+        steps: of a run at most; None: 4,000, and 20,000 with huge pages.
     """
     program = ScenarioProgram(
         scenario=loads(scenario_text(pair), "pair.toml"), patch=pair.patch, arch=pair.arch, small=False
     )
+    steps = steps or (20_000 if pair.huge else 4_000)
     chosen = make_strategy(strategy, 0)
     results = [
         search(program, chosen, Limits(schedules=schedules, steps=steps), keep_going=True, judge=judge)
