@@ -2,12 +2,22 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import pytest
 
+from gmemsim.explore.oracles.livelock import judge
 from gmemsim.explore.program import ScenarioProgram
 from gmemsim.explore.search import Limits, search
 from gmemsim.explore.strategies import make_strategy
+from gmemsim.patches.hugepage import Hugepage
 from gmemsim.scenarios.catalogue import load_named
+
+if TYPE_CHECKING:
+    from gmemsim.actors.folio import Folio
+    from gmemsim.actors.kernel import Kernel
+    from gmemsim.actors.vm import Vcpu
+    from gmemsim.engine.task import Task
 
 
 def searched(scenario: str, patch: str, arch: str, schedules: int = 40) -> set[str]:
@@ -28,3 +38,24 @@ def test_a_small_hole_zeroes_pages_of_an_snp_guest() -> None:
 @pytest.mark.parametrize(("patch", "arch"), [("hugepage", "tdx"), ("hugepage-mutex", "snp")])
 def test_not_where_the_zap_takes_the_page_back_or_such_holes_are_refused(patch: str, arch: str) -> None:
     assert not searched("zoo-huge_hole", patch, arch)
+
+
+class SplitUnderTheFolioLock(Hugepage):
+    """A repair: reclaim runs under the folio lock, so that neither can come into the other."""
+
+    async def sev_psmash(self, t: Task, vcpu: Vcpu, folio: Folio, pfn: int) -> int | None:
+        await folio.lock.lock(t)
+        code = None if folio.mapping is None else await super().sev_psmash(t, vcpu, folio, pfn)
+        await self.folio_unlock(t, folio)
+        return code
+
+
+@pytest.mark.parametrize(
+    ("patch", "rules"),
+    [("hugepage", {"livelock"}), ("hugepage-mutex", {"livelock"}), (SplitUnderTheFolioLock, set())],
+)
+def test_an_rmp_fault_makes_reclaim_spin(patch: str | type[Kernel], rules: set[str]) -> None:
+    program = ScenarioProgram(scenario=load_named("zoo-rmp_fault_hole"), patch=patch, arch="snp")
+    limits = Limits(schedules=60, steps=3_000)
+    result = search(program, make_strategy("preemption:2", 0), limits, judge=judge)
+    assert {found.failure.rule for found in result.found} == rules

@@ -12,6 +12,7 @@ from .tdp_fault import Fault
 
 if TYPE_CHECKING:
     from ..engine.task import Task
+    from .folio import Folio
     from .vm import Vcpu
 
 __all__ = ["RmpFaults"]
@@ -64,7 +65,7 @@ class RmpFaults(PreFaults):
         if ret or fault.folio is None:
             return 0
         pfn = fault.folio.pfn + slot.index_of(gfn) - fault.folio.index
-        code = await vm.arch.rmp_fault(t, pfn)
+        code = await self.sev_psmash(t, vcpu, fault.folio, pfn)
         ret = 0
         if code:
             code = await self.sev_psmash_failed(t, vcpu, pfn, code)
@@ -72,6 +73,10 @@ class RmpFaults(PreFaults):
             ret = await self.sev_after_psmash(t, vcpu, gfn, code)
         await self.kvm_release_faultin_pfn(t, fault)
         return ret
+
+    async def sev_psmash(self, t: Task, vcpu: Vcpu, folio: Folio, pfn: int) -> int | None:
+        """Look up and split: None if there is nothing to split, else PSMASH's answer. Only a reference is held."""
+        return await vcpu.vm.arch.rmp_fault(t, pfn)
 
     async def sev_psmash_failed(self, t: Task, vcpu: Vcpu, pfn: int, code: int) -> int:
         """Look again: another CPU may have split the entry in between, which is as good."""
