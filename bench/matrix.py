@@ -1,0 +1,97 @@
+"""Every pair (docs/pairs.jsonl) or triple (docs/triples.jsonl) of operations; goes on where it was stopped.
+
+    python bench/matrix.py 2|3 [--patch P ...] [--schedules N] [--sampled N] [--jobs N] [--seconds S] [--out FILE]
+    python docs/generate_matrix.py
+
+A cell is searched by enumerating schedules with few preemptions first, up to --schedules of them; where that was not
+all of them with at most two preemptions, --sampled more are drawn with POS. Delete the file to begin anew, as after a
+change of the model.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import random
+import time
+from collections.abc import Iterator
+from concurrent.futures import ProcessPoolExecutor
+from functools import partial
+from multiprocessing import get_context
+from pathlib import Path
+from typing import Any
+
+from gmemsim.explore.matrix import cells, explore_cell, known
+from gmemsim.explore.operations import Cell
+from gmemsim.patches.registry import load_patch
+
+VERSIONS = {
+    2: ("baseline", "v3", "mainline-7.3", "inplace", "hugepage", "hugepage-mutex"),
+    3: ("inplace", "hugepage"),
+}
+DOCS = Path(__file__).parents[1] / "docs"
+
+
+def all_cells(together: int, patches: list[str]) -> Iterator[Cell]:
+    for patch in patches:
+        version = load_patch(patch)
+        for cell in cells(patch, together, in_place=version.in_place, huge=version.huge_pages):
+            if together == 2 or cell.arch != "default":
+                yield cell
+
+
+def recorded(path: Path) -> list[dict[str, Any]]:
+    """Rows that are there; a last one that was cut off is not."""
+    if not path.exists():
+        return []
+    lines = path.read_text(encoding="utf-8").splitlines(keepends=True)
+    return [json.loads(line) for line in lines if line.endswith("\n")]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("together", type=int, choices=sorted(VERSIONS))
+    parser.add_argument("--patch", nargs="*")
+    parser.add_argument("--schedules", type=int, default=60)
+    parser.add_argument("--sampled", type=int, default=60)
+    parser.add_argument("--jobs", type=int, default=2)
+    parser.add_argument("--seconds", type=float)
+    parser.add_argument("--out", type=Path)
+    options = parser.parse_args()
+    path = options.out or DOCS / ("pairs.jsonl" if options.together == 2 else "triples.jsonl")
+    begin = time.monotonic()
+    rows = recorded(path)
+    done = {(*row["names"], row["patch"], row["arch"], row["setup"]) for row in rows}
+    todo = [
+        cell
+        for cell in all_cells(options.together, options.patch or list(VERSIONS[options.together]))
+        if (*cell.names, cell.patch, cell.arch, cell.setup) not in done
+    ]
+    # If it is stopped, what is there is a sample of all.
+    random.Random(0).shuffle(todo)
+    print(f"{len(done)} cells are there, {len(todo)} to do", flush=True)
+    run = partial(explore_cell, schedules=options.schedules, sampled=options.sampled)
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    with (
+        path.open("a", encoding="utf-8") as out,
+        ProcessPoolExecutor(options.jobs, mp_context=get_context("spawn")) as pool,
+    ):
+        chunk = 8 * options.jobs
+        for at in range(0, len(todo), chunk):
+            if options.seconds is not None and time.monotonic() - begin > options.seconds:
+                break
+            for row in pool.map(run, todo[at : at + chunk]):
+                out.write(json.dumps(row) + "\n")
+                out.flush()
+                for found in row["violations"]:
+                    if not known(row["names"], found):
+                        where = (
+                            f"{' against '.join(row['names'])}, {row['patch']}, {row['arch']}, {row['setup']}"
+                        )
+                        print(f"{where}: {found['rule']}: {found['summary']}", flush=True)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,205 @@
+"""Write docs/pairs.md and docs/triples.md from the records that bench/matrix.py wrote.
+
+python bench/matrix.py 2; python bench/matrix.py 3; python docs/generate_matrix.py
+"""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+from gmemsim.arch.registry import ARCHES
+from gmemsim.explore.matrix import cells, known
+from gmemsim.explore.operations import HUGE_OPERATIONS, OPERATIONS, SETUPS
+from gmemsim.patches.registry import load_patch
+
+HERE = Path(__file__).parent
+NAMES = list(dict.fromkeys(one.name for one in (*OPERATIONS, *HUGE_OPERATIONS)))
+LETTERS = {
+    "memory-failure-against-punch": "D",
+    "memory-failure-fault-conversion": "D",
+    "host-fault-on-poisoned-page": "E",
+    "hugepage-split-waits-for-memory-failure": "F",
+    "hugepage-hole-zeroes-private-pages": "P",
+    "snp-rmp-fault-against-reclaim": "R",
+    "private-page-mapped-shared-at-slot-deletion": "S",
+}
+
+HOW = """Schedules are enumerated with few preemptions first, at most {enumerated} of them and two preemptions at
+most; where that was not all, up to {sampled} more are drawn with POS. The oracles, the engine and a sequential order
+judge; what an operation returns is left open. Runs that met the step limit and end under fair turns ({unfair:,} of them)
+are no violations."""
+
+PAIRS = """# Every pair of operations
+
+Two tasks with one operation each, on one page of one file, for every pair of operations that the VM type and version
+have; an operation also meets itself. Each pair is searched from up to three states of the page: *untouched*; *used*,
+where the guest has touched it (as private memory, where there is such); *shared*, where guest and host have touched it
+and it is shared (VM types and versions in which such a page is in the file). {how}
+`python bench/matrix.py 2` runs it again, from where it was stopped.
+
+{searches:,} searches, {total:,} schedules. A cell stands for all states that its pair was searched from:
+
+| | |
+|---|---|
+| `=` | every schedule with at most two preemptions and at most 16 equal steps in a row was run |
+| `1`, `2` | every schedule with fewer preemptions than that was run, and others sampled |
+| `0` | the cap came, from some state, before all schedules without a preemption were run; others sampled |
+| **D** | a deadlock of the folio lock and the invalidate lock: [one][d1], [the other][d2] |
+| **E** | eviction of a mapped page: [host fault on a page being poisoned](findings/host-fault-on-poisoned-page.md) |
+| **F** | huge: a split waits for ever for a reference, of [a memory failure][f] or of a look-up that waits for it |
+| **P** | huge: [a small hole zeroes private pages][p] |
+| **R** | huge, SNP: [an RMP fault splits the entry that reclaim is about to reset][r] |
+| **S** | a private page mapped as shared: [slot deletion][s] |
+| **?** | a violation that is none of these by rule, locks and modes; listed below with its token |
+| blank | the VM type or version does not have one of the two, or they cannot meet |
+
+A cell without a letter had no violation in what was run.
+
+[d1]: findings/memory-failure-against-punch.md
+[d2]: findings/memory-failure-fault-conversion.md
+[f]: findings/hugepage-split-waits-for-memory-failure.md
+[p]: findings/hugepage-hole-zeroes-private-pages.md
+[r]: findings/snp-rmp-fault-against-reclaim.md
+[s]: findings/private-page-mapped-shared-at-slot-deletion.md
+
+What this matrix does not see: a third task (see [triples](triples.md); the private page mapped as shared at [slot deletion][s]
+takes a third), a second page, and most schedules with two preemptions or more. On `hugepage` and `hugepage-mutex` the
+file is one huge page of 2 MiB of which the first two pages are used; `split` and `merge` are the conversions that do it.
+The versions run on their default releases: the live-lock of pre-fault against the deletion of a slot, repaired in 6.18,
+shows on baseline with `--release 6.12` and not here.
+"""
+
+TRIPLES = """# Three operations at once
+
+Three tasks with one operation each, on one page of one file (`inplace`) or on one huge page of 2 MiB of which the first two
+pages are used (`hugepage`). A cell is three operations and the state that the page begins in, as in [pairs](pairs.md):
+untouched; used by the guest as private memory; shared and used by both. The operations are vCPU fault, host fault,
+allocation, truncation, conversion both ways (on a huge page: split and merge), memory failure, making and deleting a slot,
+release, and populate with the end of the launch, as far as VM type and file have them.
+{how}
+`python bench/matrix.py 3` goes on where this record ends.
+
+Recorded: {searches:,} of {planned:,} cells, drawn at random, {total:,} schedules. {complete:,} cells were run completely within the
+bound of two preemptions, {below:,} below one preemption; in the others the cap came first, and no violation there means
+none in those few schedules. Three preemptions and more, a second page, and most orders even of these cells are not seen.
+
+| version | VM type | cells recorded | of | clean | known only | with others |
+|---|---|--:|--:|--:|--:|--:|
+"""
+
+
+def load(name: str) -> list[dict[str, Any]]:
+    """The rows of a record, in the order of the tables."""
+    rows = [json.loads(line) for line in (HERE / name).read_text(encoding="utf-8").splitlines()]
+    patches = ["baseline", "v3", "mainline-7.3", "inplace", "hugepage", "hugepage-mutex"]
+    archs = list(ARCHES)
+
+    def place(row: dict[str, Any]) -> tuple[Any, ...]:
+        names = [NAMES.index(one) for one in row["names"]]
+        return patches.index(row["patch"]), archs.index(row["arch"]), names, SETUPS.index(row["setup"])
+
+    return sorted(rows, key=place)
+
+
+def budget(rows: list[dict[str, Any]]) -> dict[str, Any]:
+    """Figures of both pages."""
+    how = HOW.format(
+        enumerated=max(row["schedules"] - row["sampled"] for row in rows),
+        sampled=max(row["sampled"] for row in rows),
+        unfair=sum(row["unfair"] for row in rows),
+    )
+    return {"how": how, "searches": len(rows), "total": sum(row["schedules"] for row in rows)}
+
+
+def sign(row: dict[str, Any]) -> tuple[int, str]:
+    """How bad one search is, and its sign."""
+    letters = sorted({LETTERS.get(known(row["names"], found), "?") for found in row["violations"]})
+    if letters:
+        return 9, " ".join(f"**{letter}**" for letter in letters)
+    if row["scope"].startswith("complete:") or row["scope"] == "complete":
+        return 0, "="
+    below = row["scope"].removeprefix("complete below ").split()[0]
+    return (3 - int(below), below) if below.isdigit() else (3, "0")
+
+
+def mark(rows: list[dict[str, Any]]) -> str:
+    """The sign of a pair: all that was found, or the least that was covered."""
+    signs = sorted(sign(row) for row in rows)
+    found = sorted({text for weight, text in signs if weight == 9})
+    return " ".join(found) if found else signs[-1][1]
+
+
+def violations(rows: list[dict[str, Any]]) -> list[str]:
+    """What was found, and where."""
+    seen: dict[str, list[str]] = {}
+    for row in rows:
+        for found in row["violations"]:
+            page = known(row["names"], found)
+            told = (
+                f"[{page}](findings/{page}.md)" if page else f"**?** {found['summary']}; `{found['replay']}`"
+            )
+            where = f"{' against '.join(row['names'])} ({row['setup']}; {row['patch']}, {row['arch']})"
+            seen.setdefault(f"`{found['rule']}` ({found['kind']}): {told}", []).append(where)
+    return [
+        f"* {text}: {len(where)} {'cell' if len(where) == 1 else 'cells'}, the first: {where[0]}"
+        for text, where in sorted(seen.items())
+    ] or ["None."]
+
+
+def pairs() -> str:
+    rows = load("pairs.jsonl")
+    lines = [PAIRS.format(**budget(rows))]
+    for patch in dict.fromkeys(row["patch"] for row in rows):
+        for arch in dict.fromkeys(row["arch"] for row in rows if row["patch"] == patch):
+            searches: dict[tuple[str, ...], list[dict[str, Any]]] = {}
+            for row in rows:
+                if (row["patch"], row["arch"]) == (patch, arch):
+                    searches.setdefault(tuple(row["names"]), []).append(row)
+            here = {pair: mark(found) for pair, found in searches.items()}
+            used = [name for name in NAMES if any(name in pair for pair in here)]
+            counts = ", ".join(f"{count} x {sign}" for sign, count in sorted(Counter(here.values()).items()))
+            lines += [f"## {patch}, {arch}", "", f"{counts}.", "", "| | " + " | ".join(used) + " |"]
+            lines.append("|---|" + ":-:|" * len(used))
+            for number, first in enumerate(used):
+                marks = [
+                    ""
+                    if column < number
+                    else here.get((first, used[column]), here.get((used[column], first), ""))
+                    for column in range(len(used))
+                ]
+                lines.append(f"| {first} | " + " | ".join(marks) + " |")
+            lines.append("")
+    return "\n".join([*lines, "## Violations", "", *violations(rows)]) + "\n"
+
+
+def triples() -> str:
+    rows = load("triples.jsonl")
+    table: list[str] = []
+    planned = 0
+    for patch in dict.fromkeys(row["patch"] for row in rows):
+        version = load_patch(patch)
+        every = Counter(
+            cell.arch for cell in cells(patch, 3, in_place=version.in_place, huge=version.huge_pages)
+        )
+        for arch in ("snp", "tdx", "sw-protected"):
+            here = [row for row in rows if (row["patch"], row["arch"]) == (patch, arch)]
+            planned += every[arch]
+            clean = sum(not row["violations"] for row in here)
+            others = sum(any(not known(row["names"], found) for found in row["violations"]) for row in here)
+            rest = len(here) - clean - others
+            table.append(f"| {patch} | {arch} | {len(here)} | {every[arch]} | {clean} | {rest} | {others} |")
+    head = TRIPLES.format(
+        planned=planned,
+        complete=sum(row["scope"].startswith("complete:") or row["scope"] == "complete" for row in rows),
+        below=sum(row["scope"].startswith("complete below 1") for row in rows),
+        **budget(rows),
+    )
+    return "\n".join([head + "\n".join(table), "", "## Violations", "", *violations(rows)]) + "\n"
+
+
+if __name__ == "__main__":
+    for name, text in (("pairs.md", pairs), ("triples.md", triples)):
+        (HERE / name).write_text(text(), encoding="utf-8")

@@ -1,0 +1,152 @@
+"""The searches of the matrix: known findings show and are told apart by rule, locks and modes; the scope is said."""
+
+from __future__ import annotations
+
+import pytest
+
+from gmemsim.explore.matrix import cells, explore_cell, known
+from gmemsim.explore.operations import Cell
+from gmemsim.explore.token import decode
+
+
+def pages(cell: Cell, *, schedules: int, sampled: int = 0) -> set[str]:
+    """Findings that a search meets; an empty one for what is not known."""
+    row = explore_cell(cell, schedules=schedules, sampled=sampled)
+    return {known(cell.names, found) for found in row["violations"]}
+
+
+def test_which_cells_there_are() -> None:
+    assert {cell.arch for cell in cells("hugepage-mutex", in_place=True, huge=True)} == {
+        "sw-protected",
+        "snp",
+        "tdx",
+    }
+    assert not any("pin" in cell.names for cell in cells("inplace", 3, in_place=True))
+    assert not any(len(set(cell.names)) == 1 for cell in cells("inplace", 3, in_place=True))
+    assert not any({"touch", "populate"} <= set(cell.names) for cell in cells("v3", 3))
+
+
+@pytest.mark.parametrize(
+    ("names", "patch", "arch", "setup", "budget", "page"),
+    [
+        (
+            ("punch", "memory failure"),
+            "v3",
+            "sw-protected",
+            "untouched",
+            (60, 0),
+            "memory-failure-against-punch",
+        ),
+        (
+            ("memory failure", "populate"),
+            "v3",
+            "tdx",
+            "untouched",
+            (20, 0),
+            "memory-failure-fault-conversion",
+        ),
+        (("host write", "memory failure"), "v3", "default", "used", (20, 150), "host-fault-on-poisoned-page"),
+        (
+            ("touch", "to shared", "memory failure"),
+            "inplace",
+            "snp",
+            "shared",
+            (20, 300),
+            "memory-failure-fault-conversion",
+        ),
+        (
+            ("split", "memory failure"),
+            "hugepage-mutex",
+            "snp",
+            "untouched",
+            (10, 0),
+            "hugepage-split-waits-for-memory-failure",
+        ),
+    ],
+)
+def test_known_findings_show(
+    names: tuple[str, ...], patch: str, arch: str, setup: str, budget: tuple[int, int], page: str
+) -> None:
+    cell = Cell(names, patch, arch, setup, patch.startswith("hugepage"))
+    assert pages(cell, schedules=budget[0], sampled=budget[1]) == {page}
+
+
+def test_two_conversions_and_a_host_fault_are_clean() -> None:
+    cell = Cell(("host write", "to private", "to shared"), "inplace", "snp", "shared")
+    assert not pages(cell, schedules=20, sampled=20)
+
+
+def test_a_memory_failure_follows_its_page_into_the_merged_folio() -> None:
+    """The page's piece of a split folio is a tail page once the hole has merged it: no lock of its own any more."""
+    cell = Cell(("punch", "memory failure"), "hugepage", "snp", "shared", huge=True)
+    assert pages(cell, schedules=50, sampled=50) == {"hugepage-split-waits-for-memory-failure"}
+
+
+def test_a_long_hole_is_no_livelock() -> None:
+    """It takes more steps on an SNP guest's huge page than a fair continuation has at least."""
+    cell = Cell(("touch neighbour", "punch"), "hugepage", "snp", "used", huge=True)
+    assert not pages(cell, schedules=2, sampled=10)
+
+
+def test_what_is_not_known_comes_with_its_token(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("gmemsim.explore.matrix.known", lambda names, violation: "")
+    row = explore_cell(Cell(("punch", "memory failure"), "v3", "sw-protected"), schedules=60)
+    assert [decode(found["replay"]).failure for found in row["violations"]] == [
+        (found["rule"], found["kind"]) for found in row["violations"]
+    ]
+    assert row["violations"]
+
+
+HOLE = (
+    "t1 waits for gmem0.folio[0] (w), which t2 holds (w); "
+    "t2 waits for gmem0.invalidate_lock ({mode}), which t1 {how} (w)"
+)
+
+
+@pytest.mark.parametrize(
+    ("names", "kind", "summary", "page"),
+    [
+        (
+            ("touch", "punch", "memory failure"),
+            "folio invalidate_lock",
+            ("r", "holds"),
+            "memory-failure-against-punch",
+        ),
+        (("touch", "close", "memory failure"), "folio invalidate_lock", ("r", "holds"), ""),
+        (("touch", "punch", "memory failure"), "folio invalidate_lock", ("w", "holds"), ""),
+        (("touch", "memory failure", "punch"), "folio invalidate_lock", ("r", "holds"), ""),
+        (("touch", "punch", "memory failure"), "folio invalidate_lock mmu_lock", ("r", "holds"), ""),
+        (("touch", "punch", "memory failure"), "invalidate_lock slots_lock", ("r", "holds"), ""),
+        (
+            ("host write", "delete slot", "memory failure"),
+            "folio invalidate_lock",
+            ("r", "is queued in front for"),
+            "memory-failure-fault-conversion",
+        ),
+    ],
+)
+def test_deadlocks_are_told_by_locks_and_modes(
+    names: tuple[str, ...], kind: str, summary: tuple[str, str], page: str
+) -> None:
+    mode, how = summary
+    found = {"rule": "deadlock", "kind": kind, "summary": "deadlock: " + HOLE.format(mode=mode, how=how)}
+    assert known(names, found) == page
+
+
+def test_a_livelock_is_told_by_what_the_others_wait_for() -> None:
+    names = ("touch", "punch", "memory failure")
+    stuck = "livelock: vcpu0; t1 waits for gmem0.folio[0]; t2 waits for gmem0.invalidate_lock"
+    assert (
+        known(names, {"rule": "livelock", "kind": "seq", "summary": stuck}) == "memory-failure-against-punch"
+    )
+    assert not known(names, {"rule": "livelock", "kind": "seq", "summary": stuck.replace("t1", "t2")})
+    assert not known(names, {"rule": "livelock", "kind": "folio invalidate_lock", "summary": ""})
+
+
+def test_what_was_covered_is_said() -> None:
+    small = explore_cell(Cell(("close", "close"), "v3", "sw-protected"), schedules=200)
+    assert small["scope"].startswith("complete")
+    assert not small["violations"]
+    capped = explore_cell(Cell(("touch", "punch"), "v3", "sw-protected"), schedules=3)
+    assert not capped["scope"].startswith("complete:")
+    assert capped["schedules"] == 3
