@@ -29,8 +29,8 @@ LETTERS = {
 
 HOW = """Schedules are enumerated with few preemptions first, at most {enumerated} of them and two preemptions at
 most; where that was not all, up to {sampled} more are drawn with POS. The oracles, the engine and a sequential order
-judge; what an operation returns is left open. Runs that met the step limit and end under fair turns ({unfair:,} of them)
-are no violations."""
+judge; what an operation returns is left open. Runs that met the step limit and end under fair turns ({unfair:,} of
+them) are no violations."""
 
 PAIRS = """# Every pair of operations
 
@@ -65,26 +65,27 @@ A cell without a letter had no violation in what was run.
 [r]: findings/snp-rmp-fault-against-reclaim.md
 [s]: findings/private-page-mapped-shared-at-slot-deletion.md
 
-What this matrix does not see: a third task (see [triples](triples.md); the private page mapped as shared at [slot deletion][s]
-takes a third), a second page, and most schedules with two preemptions or more. On `hugepage` and `hugepage-mutex` the
-file is one huge page of 2 MiB of which the first two pages are used; `split` and `merge` are the conversions that do it.
-The versions run on their default releases: the live-lock of pre-fault against the deletion of a slot, repaired in 6.18,
-shows on baseline with `--release 6.12` and not here.
+What this matrix does not see: a third task (see [triples](triples.md); [a dying file that is unbound during a memory
+failure](findings/unbind-during-memory-failure.md) takes one), a second page, and most schedules with two
+preemptions or more. On `hugepage` and `hugepage-mutex` the file is one huge page of 2 MiB of which the first two pages
+are used; `split` and `merge` are the conversions that do it. The versions run on their default releases: the live-lock
+of pre-fault against the deletion of a slot, repaired in 6.18, shows on baseline with `--release 6.12` and not here.
 """
 
 TRIPLES = """# Three operations at once
 
-Three tasks with one operation each, on one page of one file (`inplace`) or on one huge page of 2 MiB of which the first two
-pages are used (`hugepage`). A cell is three operations and the state that the page begins in, as in [pairs](pairs.md):
-untouched; used by the guest as private memory; shared and used by both. The operations are vCPU fault, host fault,
-allocation, truncation, conversion both ways (on a huge page: split and merge), memory failure, making and deleting a slot,
-release, and populate with the end of the launch, as far as VM type and file have them.
+Three tasks with one operation each, on one page of one file (`inplace`) or on one huge page of 2 MiB of which the first
+two pages are used (`hugepage`). A cell is three operations and the state that the page begins in, as in
+[pairs](pairs.md): untouched; used by the guest as private memory; shared and used by both. The operations are vCPU
+fault, host fault, allocation, truncation, conversion both ways (on a huge page: split and merge), memory failure,
+making and deleting a slot, release, and populate with the end of the launch, as far as VM type and file have them.
 {how}
 `python bench/matrix.py 3` goes on where this record ends.
 
-Recorded: {searches:,} of {planned:,} cells, drawn at random, {total:,} schedules. {complete:,} cells were run completely within the
-bound of two preemptions, {below:,} below one preemption; in the others the cap came first, and no violation there means
-none in those few schedules. Three preemptions and more, a second page, and most orders even of these cells are not seen.
+Recorded: {searches:,} of {planned:,} cells, drawn at random, {total:,} schedules. {complete:,} cells were run
+completely within the bound of two preemptions, {below:,} below one preemption; in the others the cap came first, and no
+violation there means none in those few schedules. Three preemptions and more, a second page, and most orders even of
+these cells are not seen.
 
 | version | VM type | cells recorded | of | clean | known only | with others |
 |---|---|--:|--:|--:|--:|--:|

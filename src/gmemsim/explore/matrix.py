@@ -143,6 +143,8 @@ def known(names: tuple[str, ...] | list[str], violation: dict[str, str]) -> str:
         return "host-fault-on-poisoned-page"
     if rule == "I28" and "delete slot" in names:
         return "private-page-mapped-shared-at-slot-deletion"
+    if rule == "I15" and {"memory failure", "delete slot", "close"} <= set(names):
+        return "unbind-during-memory-failure"
     if rule == "arch:LIVELOCK" or (rule == "livelock" and "waits for rmp.spin" in summary):
         return "snp-rmp-fault-against-reclaim" if {"touch", "touch neighbour"} & set(names) else ""
     if rule == "deadlock" and {"folio", "invalidate_lock"} <= locks <= _BESIDE:
