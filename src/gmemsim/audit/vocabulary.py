@@ -7,10 +7,11 @@ from __future__ import annotations
 
 from . import events, huge_events, inplace_events, kvm_events
 from .base import Event, event_classes
+from .kvm_events import arch_hooks, attributes, cache, fault, gmem, host, mmu
 
 __all__ = ["MODULES", "name_of", "vocabulary"]
 
-MODULES = (events, kvm_events, inplace_events, huge_events)
+MODULES = (events, kvm_events, fault, gmem, cache, mmu, attributes, arch_hooks, host, inplace_events, huge_events)
 
 
 def vocabulary() -> dict[str, type[Event]]:
