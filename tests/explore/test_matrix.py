@@ -79,7 +79,17 @@ def test_two_conversions_and_a_host_fault_are_clean() -> None:
 def test_a_memory_failure_follows_its_page_into_the_merged_folio() -> None:
     """The page's piece of a split folio is a tail page once the hole has merged it: no lock of its own any more."""
     cell = Cell(("punch", "memory failure"), "hugepage", "snp", "shared", huge=True)
-    assert pages(cell, schedules=50, sampled=50) == {"hugepage-split-waits-for-memory-failure"}
+    found = pages(cell, schedules=50, sampled=50)
+    assert found
+    assert found <= {"hugepage-split-waits-for-memory-failure", "memory-failure-against-punch"}
+
+
+def test_a_memory_failure_follows_its_page_through_split_and_merge() -> None:
+    """It came with the huge folio in hand; split, merged again and removed, the frame is another folio's."""
+    cell = Cell(("punch", "split", "memory failure"), "hugepage", "snp", huge=True)
+    found = pages(cell, schedules=25, sampled=100)
+    assert found
+    assert "" not in found
 
 
 def test_a_long_hole_is_no_livelock() -> None:

@@ -27,6 +27,8 @@ class Folio:
         uptodate: PG_uptodate; what it promises depends on the patch version.
         poisoned: PG_hwpoison.
         lock: the folio lock.
+        merged: the folio that its frames are part of since it was merged; the way from a frame to its folio for those
+            who came without a reference.
     """
 
     __slots__ = (
@@ -34,6 +36,7 @@ class Folio:
         "lock",
         "mapcount",
         "mapping",
+        "merged",
         "order",
         "pfn",
         "pins",
@@ -53,6 +56,7 @@ class Folio:
         self.uptodate = False
         self.poisoned = False
         self.lock = FolioLock(mapping.lock_label, index, mapping.folio_locks)
+        self.merged: Folio | None = None
 
     @property
     def ref_op(self) -> Op:

@@ -23,15 +23,17 @@ class Split:
 
     Attributes:
         base, order, pfn: the huge folio that it was.
+        folio: that one itself.
         piece_order: order of the folios that it consists of now.
         uptodate: flag of those that nobody has looked at, inherited.
         taken: where there is, or was, a folio of its own.
         left: folios still in the page cache, looked at or not.
     """
 
-    __slots__ = ("base", "left", "order", "pfn", "piece_order", "taken", "uptodate")
+    __slots__ = ("base", "folio", "left", "order", "pfn", "piece_order", "taken", "uptodate")
 
     def __init__(self, folio: Folio, piece_order: int) -> None:
+        self.folio = folio
         self.base = folio.index
         self.order = folio.order
         self.pfn = folio.pfn
@@ -176,9 +178,9 @@ class HugeCache(dict[int, Folio]):
         return made
 
     def merge(self, split: Split, folio: Folio) -> list[Folio]:
-        """One folio in place of a split range of which no page is missing; the folios that were objects."""
-        gone = [piece for piece in self.pieces(split.base, split.end) if isinstance(piece, Folio)]
-        for piece in gone:
+        """One folio in place of a split range of which no page is missing; the folios that were, as far as objects."""
+        gone = [split.folio, *self.folios_in(split.base, split.end)]
+        for piece in gone[1:]:
             super().__delitem__(piece.index)
         del self.splits[split.base, split.order]
         for base in range(split.base, split.end, 1 << split.piece_order) if split.piece_order else ():

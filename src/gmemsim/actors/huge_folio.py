@@ -129,6 +129,8 @@ class HugeFolios(HugePuts):
         self.stash_split(folio)
         if t.rec is not None:
             t.rec(t, HugeSplit(low, folio.pfn, folio.order, to))
+        # Whoever still has it in hand gets no reference.
+        folio.ref = 0
         return 0
 
     # -- merge -------------------------------------------------------------------------------------
@@ -200,12 +202,15 @@ class HugeFolios(HugePuts):
         huge = Folio(inode, low, split.pfn, split.order)
         huge.uptodate = any(flags) if kept else all(flags)
         huge.ref = huge.pages
-        for folio in cache.merge(split, huge):
-            # Tail pages from now on: whoever still has one in hand gets no reference.
-            folio.mapping, folio.ref = None, 0
+        gone = cache.merge(split, huge)
+        for folio in gone:
+            folio.mapping, folio.merged = None, huge
         self.stash_merged(huge)
         if t.rec is not None:
             t.rec(t, HugeMerge(low, huge.pfn, huge.order))
+        # Tail pages from now on: no reference is to be had of them.
+        for folio in gone:
+            folio.ref = 0
         return 0
 
     @staticmethod

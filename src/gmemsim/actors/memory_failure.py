@@ -63,9 +63,14 @@ class MemoryFailures(GmemFolios):
 
     @staticmethod
     def _page_folio(inode: GmemInode, index: int, folio: Folio) -> Folio:
-        """The folio that the frame of `index` in `folio` belongs to now: a split or a merge may have replaced it."""
-        now = inode.folios.get(index)
-        return now if now is not None and now.pfn - now.index == folio.pfn - folio.index else folio
+        """`page_folio`: the folio that the frame of `index` in `folio` belongs to after splits and merges."""
+        now: Folio | None = inode.folios.get(index)
+        if now is not None and now.pfn - now.index == folio.pfn - folio.index:
+            return now
+        # The frame left the file since: a merged folio may still have references.
+        while folio.merged is not None:
+            folio = folio.merged
+        return folio
 
     async def _handle(self, t: Task, inode: GmemInode, index: int, folio: Folio) -> int:
         if t.traps:

@@ -11,7 +11,19 @@ from .kvm_events import arch_hooks, attributes, cache, fault, gmem, host, mmu
 
 __all__ = ["MODULES", "name_of", "vocabulary"]
 
-MODULES = (events, kvm_events, fault, gmem, cache, mmu, attributes, arch_hooks, host, inplace_events, huge_events)
+MODULES = (
+    events,
+    kvm_events,
+    fault,
+    gmem,
+    cache,
+    mmu,
+    attributes,
+    arch_hooks,
+    host,
+    inplace_events,
+    huge_events,
+)
 
 
 def vocabulary() -> dict[str, type[Event]]:

@@ -149,7 +149,9 @@ def known(names: tuple[str, ...] | list[str], violation: dict[str, str]) -> str:
         return "snp-rmp-fault-against-reclaim" if {"touch", "touch neighbour"} & set(names) else ""
     if rule == "deadlock" and {"folio", "invalidate_lock"} <= locks <= _BESIDE:
         return _memory_failure(names, summary)
-    if rule == "livelock" and "touch" in names:
+    if rule == "livelock" and "waits for hugetlb.freeze" in summary:
+        return "hugepage-split-waits-for-memory-failure"
+    if rule == "livelock" and {"touch", "touch neighbour"} & set(names):
         # The fault goes round beside the deadlock of the two: one waits for the folio, one for the other lock.
         for failure in _tasks(names, "memory failure"):
             for punch in _tasks(names, "punch"):
