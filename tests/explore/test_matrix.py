@@ -71,9 +71,19 @@ def test_known_findings_show(
     assert pages(cell, schedules=budget[0], sampled=budget[1]) == {page}
 
 
-def test_two_conversions_and_a_host_fault_are_clean() -> None:
-    cell = Cell(("host write", "to private", "to shared"), "inplace", "snp", "shared")
-    assert not pages(cell, schedules=20, sampled=20)
+@pytest.mark.parametrize(
+    ("names", "patch", "arch", "setup"),
+    [
+        (("host write", "to private", "to shared"), "inplace", "snp", "shared"),
+        # A large leaf stands for gfns that had leaves of folios that are gone.
+        (("touch", "touch neighbour", "punch"), "hugepage", "sw-protected", "used"),
+        # The folio is merged into another after get_pfn has let go of it.
+        (("touch", "punch", "split"), "hugepage", "tdx", "untouched"),
+    ],
+)
+def test_these_are_clean(names: tuple[str, ...], patch: str, arch: str, setup: str) -> None:
+    cell = Cell(names, patch, arch, setup, patch == "hugepage")
+    assert not pages(cell, schedules=25, sampled=25)
 
 
 def test_a_memory_failure_follows_its_page_into_the_merged_folio() -> None:

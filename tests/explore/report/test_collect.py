@@ -11,12 +11,14 @@ from gmemsim.engine.cell import Cell
 from gmemsim.engine.errors import TapeMismatch
 from gmemsim.engine.strategy import FirstRunnable, ReplayStrategy
 from gmemsim.engine.tape import Tape
+from gmemsim.explore import operations
 from gmemsim.explore.failure import Failure
 from gmemsim.explore.program import ScenarioProgram, TaskProgram
 from gmemsim.explore.report import NotReproduced, report_failure
 from gmemsim.explore.report.recording import record
 from gmemsim.explore.search import Found
 from gmemsim.patches.registry import PATCHES
+from gmemsim.scenarios.scenario import loads
 
 from ..findings import without_abba
 from .cases import CASES
@@ -345,3 +347,14 @@ def test_unfair_schedule() -> None:
     made = report_failure(program, Found(run.failure, run.engine.tape, 1, 301))
     assert "Meanwhile setter could run and was hardly ever chosen: the schedule is unfair." in made.why.text
     assert "unfair" not in report("livelock").why.text
+
+
+def test_a_huge_folio_that_is_split_right_away_is_nobodys() -> None:
+    """Who inserted it lets go of its lock without an event: the pages' locks have the same names."""
+    cell = operations.Cell(("touch", "host write"), "hugepage", "sw-protected", huge=True)
+    scenario = loads(operations.scenario_text(cell), "cell.toml")
+    program = ScenarioProgram(scenario=scenario, patch="hugepage", arch="sw-protected")
+    recording = record(program, FirstRunnable(), 20_000)
+    assert recording.failure is None
+    assert any(hold.lock == "gmem0.folio[0]" for hold in recording.holds)
+    assert all(hold.until for hold in recording.holds)

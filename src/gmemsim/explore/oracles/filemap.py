@@ -253,7 +253,7 @@ class Filemap(Subject):
         life = self.ledger.lives.get(event.pfn)
         if event.ret or life is None or life.folio is None:
             return
-        if life is not self.ledger.of(t).folio_life and not life.folio.order:
+        if life is not self.ledger.of(t).folio_life:
             return
         if life.folio.uptodate:
             life.uptodate = True

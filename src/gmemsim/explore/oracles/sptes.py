@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from ...actors.huge_cache import HugeCache
+from ...actors.stage2 import align
 from ...audit.inplace_events import MakeShared
 from ...audit.kvm_events import (
     Faultin,
@@ -119,11 +120,21 @@ class Sptes(Subject):
             spte = vm.stage2.find(gfn, private)
             if spte is not None and spte.pfn == pfn:
                 key = (vm.label, gfn, private)
+                if spte.level > 1:
+                    self._superseded(vm, *align(gfn, spte.level), private)
                 if life is None:
                     self.ledger.installed.pop(key, None)
                 else:
                     self.ledger.installed[key] = life
                     life.mapped.add(key)
+
+    def _superseded(self, vm: Vm, start: int, end: int, private: bool) -> None:
+        """A large leaf stands for all its gfns: what was remembered of each is over."""
+        installed = self.ledger.installed
+        for key in [
+            key for key in installed if key[0] == vm.label and start <= key[1] < end and key[2] == private
+        ]:
+            del installed[key]
 
     # -- use ---------------------------------------------------------------------------------------
 

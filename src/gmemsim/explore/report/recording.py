@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, cast
 import attrs
 
 from ...audit.events import Contended, Lock, Unlock
+from ...audit.huge_events import HugeSplit
 from ...audit.kvm_events import PageCacheAdd
 from ...engine.errors import TapeMismatch
 from ..failure import failure_of
@@ -114,6 +115,11 @@ class Recording:
             label = f"{step.op.obj}.folio[{event.index}]"
             if (name, label) not in self._held:
                 self._took(name, label, "w", step.number, functions)
+        elif isinstance(event, HugeSplit):
+            # Whoever inserted it lets go of a lock that is nobody's any more; no event tells that either.
+            for owner, label in list(self._held):
+                if owner == name and label.endswith(f".folio[{event.index}]"):
+                    self._gave(name, label, step.number)
 
     def _took(self, task: str, lock: str, mode: str, step: int, functions: tuple[str, ...]) -> None:
         self._held.setdefault((task, lock), []).append(len(self.holds))
