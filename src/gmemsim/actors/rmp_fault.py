@@ -75,7 +75,7 @@ class RmpFaults(PreFaults):
         return ret
 
     async def sev_psmash(self, t: Task, vcpu: Vcpu, folio: Folio, pfn: int) -> int | None:
-        """Look up and split: None if there is nothing to split, else PSMASH's answer. Only a reference is held."""
+        """Look up and split: None if there is nothing to split, else PSMASH's answer. At most a reference is held."""
         return await vcpu.vm.arch.rmp_fault(t, pfn)
 
     async def sev_psmash_failed(self, t: Task, vcpu: Vcpu, pfn: int, code: int) -> int:

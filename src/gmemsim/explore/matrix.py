@@ -123,7 +123,17 @@ def explore_cell(
 
 #: Locks that may stand beside the folio lock and the invalidate lock in the deadlock that memory failure is known for.
 _BESIDE: Final = frozenset(
-    {"folio", "invalidate_lock", "slots_lock", "slots_arch_lock", "srcu", "mmap_lock", "mf_mutex"}
+    {
+        "folio",
+        "invalidate_lock",
+        "slots_lock",
+        "slots_arch_lock",
+        "srcu",
+        "mmap_lock",
+        "mf_mutex",
+        "lock",
+        "psp",
+    }
 )
 _WAITS_FOR_FOLIO: Final = re.compile(r"waits for gmem0\.folio\[\d+\] \(w\), which (\w+) holds \(w\)")
 
