@@ -153,6 +153,14 @@ def test_deadlocks_are_told_by_locks_and_modes(
     assert known(names, found) == page
 
 
+def test_a_frame_that_the_rmp_keeps_is_told_by_who_met() -> None:
+    leak = {"rule": "I31", "kind": "IllegalAccess", "summary": "RMP_LEAK: a frame went back to the allocator"}
+    assert known(("touch neighbour", "punch"), leak) == "snp-rmp-fault-against-reclaim"
+    assert not known(("split", "punch"), leak)
+    assert not known(("touch", "split"), leak)
+    assert not known(("touch", "punch"), {**leak, "summary": "PAGE_STALE: something else"})
+
+
 def test_a_livelock_is_told_by_what_the_others_wait_for() -> None:
     names = ("touch", "punch", "memory failure")
     stuck = "livelock: vcpu0; t1 waits for gmem0.folio[0]; t2 waits for gmem0.invalidate_lock"

@@ -155,7 +155,8 @@ def known(names: tuple[str, ...] | list[str], violation: dict[str, str]) -> str:
         return "private-page-mapped-shared-at-slot-deletion"
     if rule == "I15" and {"memory failure", "delete slot", "close"} <= set(names):
         return "unbind-during-memory-failure"
-    if rule == "arch:LIVELOCK" or (rule == "livelock" and "waits for rmp.spin" in summary):
+    spins = rule == "arch:LIVELOCK" or (rule == "livelock" and "waits for rmp.spin" in summary)
+    if spins or (rule == "I31" and summary.startswith("RMP_LEAK") and {"punch", "close"} & set(names)):
         return "snp-rmp-fault-against-reclaim" if {"touch", "touch neighbour"} & set(names) else ""
     if rule == "deadlock" and {"folio", "invalidate_lock"} <= locks <= _BESIDE:
         return _memory_failure(names, summary)
