@@ -27,10 +27,11 @@ LETTERS = {
     "private-page-mapped-shared-at-slot-deletion": "S",
 }
 
-HOW = """Schedules are enumerated with few preemptions first, at most {enumerated} of them and two preemptions at
-most; where that was not all, up to {sampled} more are drawn with POS. The oracles, the engine and a sequential order
-judge; what an operation returns is left open. Runs that met the step limit and end under fair turns ({unfair:,} of
-them) are no violations."""
+HOW = """
+Schedules are enumerated with few preemptions first, at most {enumerated} of them and two preemptions at most; where that
+was not all, up to {sampled} more are drawn with POS. The oracles, the engine and a sequential order judge; what an
+operation returns is left open. Runs that met the step limit and end under fair turns ({unfair:,} of them) are no
+violations."""
 
 PAIRS = """# Every pair of operations
 
@@ -82,7 +83,7 @@ making and deleting a slot, release, and populate with the end of the launch, as
 {how}
 `python bench/matrix.py 3` goes on where this record ends.
 
-Recorded: {searches:,} of {planned:,} cells, drawn at random, {total:,} schedules. {complete:,} cells were run
+Recorded: {searches:,} of {planned:,} cells, {total:,} schedules. {complete:,} cells were run
 completely within the bound of two preemptions, {below:,} below one preemption; in the others the cap came first, and no
 violation there means none in those few schedules. Three preemptions and more, a second page, and most orders even of
 these cells are not seen.
@@ -129,7 +130,7 @@ def sign(row: dict[str, Any]) -> tuple[int, str]:
 def mark(rows: list[dict[str, Any]]) -> str:
     """The sign of a pair: all that was found, or the least that was covered."""
     signs = sorted(sign(row) for row in rows)
-    found = sorted({text for weight, text in signs if weight == 9})
+    found = sorted({letter for weight, text in signs if weight == 9 for letter in text.split()})
     return " ".join(found) if found else signs[-1][1]
 
 

@@ -10,6 +10,15 @@ __all__ = ["main"]
 
 def main() -> None:
     """Entry point of `gmemsim`."""
+    import signal
+
+    from .errors import INTERRUPTED
     from .group import cli
 
-    cli(prog_name="gmemsim")
+    try:
+        cli(prog_name="gmemsim")
+    except SystemExit as end:
+        if end.code == INTERRUPTED:
+            # One Ctrl-C is enough: a second one must not meet the interpreter while it shuts down.
+            signal.signal(signal.SIGINT, signal.SIG_IGN)
+        raise

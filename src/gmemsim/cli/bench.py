@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -11,6 +10,7 @@ import click
 
 from .errors import InputError
 from .output import LIMITS, console, print_json
+from .whole import check_writable, write_whole
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -22,9 +22,12 @@ if TYPE_CHECKING:
 __all__ = ["command", "contention"]
 
 
-@click.group("bench")
-def command() -> None:
+@click.group("bench", invoke_without_command=True)
+@click.pass_context
+def command(ctx: click.Context, /) -> None:
     """Figures in virtual time."""
+    if ctx.invoked_subcommand is None:
+        raise click.UsageError("no command; expected contention", ctx)
 
 
 def _numbers(ctx: click.Context, param: click.Parameter, value: str) -> list[int]:
@@ -111,7 +114,7 @@ def contention(
         except ImportError:
             raise InputError("--plot needs matplotlib: pip install 'gmemsim[plot]'") from None
     for path, data in outputs:
-        _write(path, data)
+        write_whole(path, data)
     if as_json:
         print_json([result.document() for result in results])
     else:
@@ -124,19 +127,7 @@ def _writable(path: Path | None, suffixes: Sequence[str] | None) -> None:
         return
     if suffixes is not None and path.suffix[1:] not in suffixes:
         raise InputError(f"{path}: expected a name that ends in .{', .'.join(suffixes)}")
-    if not path.parent.is_dir():
-        raise InputError(f"{path}: no such directory")
-
-
-def _write(path: Path, data: bytes) -> None:
-    """The whole file or none."""
-    part = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        part.write_bytes(data)
-        part.replace(path)
-    except OSError as error:
-        part.unlink(missing_ok=True)
-        raise InputError(f"{path}: {error.strerror}") from error
+    check_writable(path)
 
 
 def _progress() -> Callable[[int, Point], None] | None:

@@ -100,7 +100,10 @@ def _counts(report: DemoReport) -> Table:
 def _laws(report: DemoReport) -> Table:
     from rich.table import Table
 
-    table = Table(title="laws of real kernels, model and kernel, before | after", title_justify="left")
+    table = Table(
+        title="laws of real kernels, model and kernel, before | after; ·: nothing there that it speaks of",
+        title_justify="left",
+    )
     table.add_column("law")
     for workload in _workloads(report):
         table.add_column(workload.scenario, justify="center", no_wrap=True)

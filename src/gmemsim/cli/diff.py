@@ -79,7 +79,8 @@ def _read(path: Path) -> Side:
     from ..follow.trace import load_trace
 
     if not path.is_file():
-        raise InputError(f"{path}: no such file; for two patches give --scenario")
+        problem = "not a file" if path.exists() else "no such file"
+        raise InputError(f"{path}: {problem}; for two patches give --scenario")
     if path.suffixes[-1:] == [".jsonl"] or path.suffixes[-2:] == [".jsonl", ".zst"]:
         from ..audit.reader import read_log
 

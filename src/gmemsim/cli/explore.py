@@ -7,10 +7,12 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from .errors import INTERRUPTED, VIOLATION, InputError
+from .errors import INTERRUPTED, VIOLATION
 from .output import console, print_json
+from .params import SECONDS
 from .program import describe, input_errors, make_program, program_options
 from .watching import watching
+from .whole import check_writable, write_whole
 
 if TYPE_CHECKING:
     from ..explore.campaign import CampaignResult
@@ -30,12 +32,18 @@ __all__ = ["command"]
     "--strategy", default="portfolio", show_default=True, help="See `gmemsim list strategies`; `pct:3`."
 )
 @click.option("--max-schedules", type=click.IntRange(min=1), default=10_000, show_default=True)
-@click.option("--max-seconds", type=click.FloatRange(min=0), help="Wall-clock.")
+@click.option("--max-seconds", type=SECONDS, help="Wall-clock.")
 @click.option(
     "--max-steps", type=click.IntRange(min=1), default=20_000, show_default=True, help="In one run."
 )
 @program_options
-@click.option("--jobs", type=click.IntRange(min=1), default=1, show_default=True, help="Processes.")
+@click.option(
+    "--jobs",
+    type=click.IntRange(min=1),
+    default=1,
+    show_default=True,
+    help="Processes, of a random strategy; others need one.",
+)
 @click.option("--keep-going", is_flag=True, help="Do not stop at the first violation.")
 @click.option("--shrink/--no-shrink", default=True, help="Make what was found small.  [default: shrink]")
 @click.option(
@@ -76,9 +84,7 @@ def command(
     from ..explore.search import Limits
     from ..explore.strategies import make_strategy
 
-    for path in (html, trace):
-        if path is not None and not path.parent.is_dir():
-            raise InputError(f"{path}: no such directory")
+    check_writable(html, trace)
     try:
         make_strategy(strategy, 0)
     except ValueError as error:
@@ -99,6 +105,10 @@ def command(
         decided = _decide(program, result, cycles, options["seed"])
     if reports:
         _write(reports[0][1], html, trace)
+    else:
+        for path in (html, trace):
+            if path is not None:
+                click.echo(f"{path}: not written, nothing was found", err=True)
     if as_json:
         print_json(_document(program, result, reports, decided))
     else:
@@ -203,7 +213,6 @@ def _write(report: FailureReport, html: Path | None, trace: Path | None) -> None
 
     from ..explore.report.html import render_html
     from ..explore.report.trace_events import trace_events
-    from .whole import write_whole
 
     if html is not None:
         write_whole(html, render_html(report).encode())

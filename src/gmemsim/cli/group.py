@@ -68,10 +68,19 @@ class LazyGroup(click.Group):
         except (click.Abort, KeyboardInterrupt):
             fail("gmemsim", "interrupted", INTERRUPTED)
         except BrokenPipeError:
-            # The reader has gone, which is its right; the interpreter must not complain at exit either.
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            # The reader has gone, which is its right.
+            _drop_output()
             sys.exit(0)
+        except OSError as error:
+            _drop_output()
+            where = "cannot write the output" if error.filename is None else error.filename
+            fail("gmemsim", f"{where}: {error.strerror or error}", INPUT)
         sys.exit(code if isinstance(code, int) else 0)
+
+
+def _drop_output() -> None:
+    """So that the interpreter does not complain at exit either."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _where(error: click.ClickException) -> str:

@@ -8,6 +8,7 @@ import click
 
 from .errors import INTERRUPTED, VIOLATION, InputError
 from .output import console, print_json, progress
+from .params import SECONDS
 
 if TYPE_CHECKING:
     from ..explore.hazards import Asked
@@ -22,7 +23,7 @@ __all__ = ["command"]
     "--strategy", default="portfolio", show_default=True, help="See `gmemsim list strategies`; `pct:3`."
 )
 @click.option("--schedules", type=click.IntRange(min=1), default=500, show_default=True, help="Of a search.")
-@click.option("--seconds", type=click.FloatRange(min=0), default=60, show_default=True, help="Of a search.")
+@click.option("--seconds", type=SECONDS, default=60, show_default=True, help="Of a search.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON document.")
 @click.pass_context
 def command(

@@ -8,6 +8,7 @@ import click
 
 from .errors import INTERRUPTED
 from .output import console, print_json
+from .params import SECONDS
 from .program import describe, input_errors, make_program, program_options
 from .watching import watching
 
@@ -28,7 +29,7 @@ __all__ = ["command"]
 )
 @click.option("--strategy", default="dpor", show_default=True, help="See `gmemsim list strategies`.")
 @click.option("--max-schedules", type=click.IntRange(min=1), default=20_000, show_default=True)
-@click.option("--max-seconds", type=click.FloatRange(min=0), help="Wall-clock, for each patch.")
+@click.option("--max-seconds", type=SECONDS, help="Wall-clock, for each patch.")
 @program_options
 @click.option("--most", type=click.IntRange(min=1), default=40, show_default=True, help="Outcomes to show.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON document.")

@@ -10,7 +10,7 @@ import click
 from .errors import VIOLATION, InputError
 from .output import console, print_json
 from .program import input_errors
-from .whole import write_whole
+from .whole import check_directory, check_writable, write_whole
 
 if TYPE_CHECKING:
     from ..explore.replay import Replayed
@@ -48,9 +48,8 @@ def command(
     from ..explore.replay import replay
     from ..explore.token import TokenError
 
-    for path in (log, html, trace):
-        if path is not None and not path.parent.is_dir():
-            raise InputError(f"{path}: no such directory")
+    check_directory(log)
+    check_writable(html, trace)
     text = _text(token)
     with input_errors(patch or ""):
         try:

@@ -16,6 +16,7 @@ from ..audit.render import LogWriter
 from ..engine.errors import EngineError
 from ..scenarios.summary import Violation
 from .errors import InputError
+from .whole import check_directory
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -38,8 +39,7 @@ class Log:
 
         self.path = path
         is_compressed(path)  # refuses a bad name before anything is run
-        if not path.parent.is_dir():
-            raise InputError(f"{path}: no such directory")
+        check_directory(path)
         self._writer: LogWriter | None = None
         self._early: list[Entry] = []
         self._recorder = Recorder(self._sink)

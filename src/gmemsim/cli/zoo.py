@@ -8,6 +8,7 @@ import click
 
 from .errors import INTERRUPTED, VIOLATION, InputError
 from .output import console, print_json, progress
+from .params import SECONDS
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -46,7 +47,7 @@ _ORIGINS: Final = {
 @click.option(
     "--schedules", type=click.IntRange(min=1), default=2_000, show_default=True, help="Of a search."
 )
-@click.option("--seconds", type=click.FloatRange(min=0), default=60, show_default=True, help="Of a search.")
+@click.option("--seconds", type=SECONDS, default=60, show_default=True, help="Of a search.")
 @click.option("--jobs", type=click.IntRange(min=1), default=1, show_default=True, help="Processes.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON document.")
 @click.pass_context

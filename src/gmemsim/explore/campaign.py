@@ -9,8 +9,7 @@ systematic strategy remembers where it has been, so it stays in one process unle
 
 from __future__ import annotations
 
-from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
-from multiprocessing import get_context
+from concurrent.futures import FIRST_COMPLETED, Future, wait
 from time import monotonic
 from typing import TYPE_CHECKING, Final
 
@@ -21,6 +20,7 @@ from .lock_graph import LockGraph
 from .oracles.livelock import judge
 from .search import Found, Limits, SearchResult, Stopped, search
 from .strategies import make_strategy
+from .workers import Workers, tick
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -32,6 +32,8 @@ __all__ = ["BATCH", "Campaign", "CampaignResult", "Progress", "run_campaign"]
 
 #: Schedules of one batch of a random strategy.
 BATCH: Final = 2_000
+#: Seconds between two looks at what the processes have done.
+_LOOK: Final = 0.1
 
 
 @attrs.frozen(kw_only=True)
@@ -121,7 +123,7 @@ def _batches(schedules: int | None) -> Iterator[tuple[int, int]]:
 
 
 def _run(
-    campaign: Campaign, number: int, limits: Limits, tick: Callable[[State, int], object] | None = None
+    campaign: Campaign, number: int, limits: Limits, show: Callable[[State, int], object] | None = None
 ) -> _Batch:
     """One batch, in whatever process this is."""
     counter = ClassCounter()
@@ -131,7 +133,7 @@ def _run(
         make_strategy(campaign.strategy, campaign.seed + number * 0x9E3779B97F4A7C15),
         limits,
         observers=[counter, graph] if campaign.classes else [graph],
-        progress=None if tick is None else lambda state: tick(state, counter.distinct),
+        progress=None if show is None else lambda state: show(state, counter.distinct),
         keep_going=campaign.keep_going,
         collect_outcomes=campaign.outcomes,
         judge=judge,
@@ -141,7 +143,7 @@ def _run(
 
 def _send(campaign: Campaign, number: int, limits: Limits) -> _Batch:
     """`_run` for another process: exceptions of the model stay behind, they need not be picklable."""
-    batch = _run(campaign, number, limits)
+    batch = _run(campaign, number, limits, lambda state, distinct: tick(state))
     found = tuple(
         attrs.evolve(each, failure=attrs.evolve(each.failure, error=None)) for each in batch.result.found
     )
@@ -153,29 +155,30 @@ def _spread(campaign: Campaign, batches: Iterator[tuple[int, int]], merged: _Mer
     pending: dict[Future[_Batch], int] = {}
     ready: dict[int, _Batch] = {}
     following = 0
-    pool = ProcessPoolExecutor(campaign.jobs, mp_context=get_context("spawn"))
-    try:
-        while True:
-            while len(pending) < 2 * campaign.jobs and len(ready) < 8 * campaign.jobs:
-                number, schedules = next(batches, (-1, 0))
-                limits = merged.limits_left(schedules) if number >= 0 else None
-                if limits is None:
+    with Workers(campaign.jobs) as workers:
+        try:
+            while True:
+                while len(pending) < 2 * campaign.jobs and len(ready) < 8 * campaign.jobs:
+                    number, schedules = next(batches, (-1, 0))
+                    limits = merged.limits_left(schedules) if number >= 0 else None
+                    if limits is None:
+                        break
+                    pending[workers.submit(_send, campaign, number, limits)] = number
+                if not pending:
                     break
-                pending[pool.submit(_send, campaign, number, limits)] = number
-            if not pending:
-                break
-            done, _ = wait(pending, return_when=FIRST_COMPLETED)
-            for future in done:
-                ready[pending.pop(future)] = future.result()
-            while following in ready:
-                merged.add(ready.pop(following))
-                following += 1
-                if merged.over:
-                    return
-    except KeyboardInterrupt:
-        merged.stopped = "interrupted"
-    finally:
-        pool.shutdown(wait=False, cancel_futures=True)
+                done, _ = wait(pending, timeout=_LOOK, return_when=FIRST_COMPLETED)
+                merged.show(workers.runs)
+                for future in done:
+                    ready[pending.pop(future)] = future.result()
+                while following in ready:
+                    merged.add(ready.pop(following))
+                    following += 1
+                    if merged.over:
+                        return
+        except KeyboardInterrupt:
+            for batch in sorted([*ready.values(), *workers.stop(pending)], key=lambda batch: batch.number):
+                merged.add(batch)
+            merged.stopped = "interrupted"
 
 
 class _Merger:
@@ -207,16 +210,14 @@ class _Merger:
 
     def tick(self, state: State, distinct: int) -> None:
         """Progress within a batch of this process."""
+        self.show(self._schedules + state.schedules, distinct, state.depth)
+
+    def show(self, schedules: int, distinct: int = 0, depth: int = 0) -> None:
+        """Progress: so many schedules, and what is known of them beyond the batches that are merged."""
         if self.progress is not None:
-            depth = max([state.depth, *(part.depth for part in self._parts)])
-            self.progress(
-                Progress(
-                    self._schedules + state.schedules,
-                    len(self._counts) + distinct,
-                    depth,
-                    monotonic() - self.began,
-                )
-            )
+            depth = max([depth, *(part.depth for part in self._parts)])
+            seconds = monotonic() - self.began
+            self.progress(Progress(schedules, len(self._counts) + distinct, depth, seconds))
 
     def add(self, batch: _Batch) -> None:
         """One more, in order."""
@@ -235,9 +236,8 @@ class _Merger:
         if part.stopped in ("violation", "seconds", "interrupted"):
             self.stopped = part.stopped
             self.over = True
-        if self.progress is not None:
-            depth = max(part.depth for part in self._parts)
-            self.progress(Progress(self._schedules, len(self._counts), depth, monotonic() - self.began))
+        if self.campaign.jobs <= 1:
+            self.show(self._schedules)
 
     def result(self) -> CampaignResult:
         """All of it."""

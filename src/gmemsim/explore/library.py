@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Final
 import attrs
 
 from ..arch.registry import ARCHES
-from ..patches.registry import HUGE, IN_PLACE, PATCHES, VARIANTS
+from ..patches.registry import HUGE, HUGE_VARIANTS, IN_PLACE, PATCHES, VARIANTS
 from ..scenarios.catalogue import load_named, names
 from .oracles.livelock import judge
 from .program import ScenarioProgram
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 __all__ = ["KNOWN", "VERSIONS", "CellResult", "Known", "LibraryCell", "cells", "explore_cell", "missing"]
 
 #: Every version that comes with the package, none of them changed.
-VERSIONS: Final = tuple(PATCHES | IN_PLACE | VARIANTS | HUGE)
+VERSIONS: Final = tuple(PATCHES | IN_PLACE | VARIANTS | HUGE | HUGE_VARIANTS)
 
 
 @attrs.frozen(kw_only=True)

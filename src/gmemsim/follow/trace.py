@@ -203,12 +203,16 @@ def load_trace(path: Path, metadata: Path | None = None) -> Trace:
     meta: dict[str, object] = {}
     if source is not None:
         try:
-            loaded = json.loads(source.read_text())
-        except (OSError, ValueError) as error:
-            raise TraceError(f"{source}: {error}") from None
+            loaded = json.loads(source.read_text(encoding="utf-8"))
+        except OSError as error:
+            raise TraceError(f"{source}: {error.strerror}") from None
+        except UnicodeDecodeError:
+            raise TraceError(f"{source}: not a text in UTF-8") from None
+        except ValueError as error:
+            raise TraceError(f"{source}: not JSON: {error}") from None
         if not isinstance(loaded, dict):
             raise TraceError(f"{source}: expected a JSON object")
         meta = loaded
     if not path.is_file():
-        raise TraceError(f"{path}: no such file")
+        raise TraceError(f"{path}: {'not a file' if path.exists() else 'no such file'}")
     return trace_from_events(read_trace(path), str(path), meta)

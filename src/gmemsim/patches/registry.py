@@ -102,7 +102,8 @@ def _from_file(path: Path, class_name: str) -> type[Kernel]:
         spec.loader.exec_module(module)
     except Exception as error:
         line = getattr(error, "lineno", None) or _line_of(error, path)
-        raise PatchError(f"{path}:{line}: {type(error).__name__}: {error}") from error
+        said = error.msg if isinstance(error, SyntaxError) else error
+        raise PatchError(f"{path}:{line}: {type(error).__name__}: {said}") from error
     found = getattr(module, class_name, None)
     if not isinstance(found, type):
         raise PatchError(f"{path}: no class {class_name}")
@@ -121,7 +122,7 @@ def _line_of(error: BaseException, path: Path) -> int:
     line = 0
     trace = error.__traceback__
     while trace is not None:
-        if trace.tb_frame.f_code.co_filename == str(path):
+        if Path(trace.tb_frame.f_code.co_filename).resolve() == path.resolve():
             line = trace.tb_lineno
         trace = trace.tb_next
     return line

@@ -92,7 +92,8 @@ def load_vectors(path: Path) -> list[Vector]:
     try:
         text = path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
-        raise VectorError(f"{path}: {error.strerror if isinstance(error, OSError) else error}") from None
+        problem = error.strerror if isinstance(error, OSError) else "not a text in UTF-8"
+        raise VectorError(f"{path}: {problem}") from None
     found: list[Vector] = []
     seen: dict[str, int] = {}
     for number, line in enumerate(text.splitlines(), 1):
