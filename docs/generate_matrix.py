@@ -27,18 +27,18 @@ LETTERS = {
     "private-page-mapped-shared-at-slot-deletion": "S",
 }
 
-HOW = """
-Schedules are enumerated with few preemptions first, at most {enumerated} of them and two preemptions at most; where that
-was not all, up to {sampled} more are drawn with POS. The oracles, the engine and a sequential order judge; what an
-operation returns is left open. Runs that met the step limit and end under fair turns ({unfair:,} of them) are no
-violations."""
+HOW = """Schedules are enumerated with few preemptions first, at most {enumerated} of them and two preemptions at most;
+where that was not all, up to {sampled} more are drawn with POS. The oracles, the engine and a sequential order judge;
+what an operation returns is left open. Runs that met the step limit and end under fair turns ({unfair:,} of them) are
+no violations."""
 
 PAIRS = """# Every pair of operations
 
 Two tasks with one operation each, on one page of one file, for every pair of operations that the VM type and version
 have; an operation also meets itself. Each pair is searched from up to three states of the page: *untouched*; *used*,
 where the guest has touched it (as private memory, where there is such); *shared*, where guest and host have touched it
-and it is shared (VM types and versions in which such a page is in the file). {how}
+and it is shared (VM types and versions in which such a page is in the file).
+{how}
 `python bench/matrix.py 2` runs it again, from where it was stopped.
 
 {searches:,} searches, {total:,} schedules. A cell stands for all states that its pair was searched from:

@@ -213,3 +213,47 @@ def test_interrupt_reports_what_there_is(fine: str) -> None:
     found = json.loads(out)
     assert found["stopped"] == "interrupted"
     assert found["schedules"] > 0
+
+
+@pytest.mark.parametrize("signals", [1, 3])
+def test_interrupt_with_processes_keeps_what_was_done(fine: str, signals: int) -> None:
+    """To the whole group, as a terminal sends it; more than once, as people do."""
+    command = [
+        sys.executable,
+        "-m",
+        "gmemsim",
+        "explore",
+        fine,
+        "--max-schedules",
+        "10000000",
+        "--json",
+        "--jobs",
+        "2",
+    ]
+    with subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, start_new_session=True
+    ) as child:
+        time.sleep(6)
+        for _ in range(signals):
+            os.killpg(child.pid, signal.SIGINT)
+            time.sleep(0.05)
+        out, err = child.communicate(timeout=60)
+    assert child.returncode == 130, err
+    assert not err
+    found = json.loads(out)
+    assert found["stopped"] == "interrupted"
+    assert found["schedules"] > 0
+
+
+def test_no_page_without_a_violation(fine: str, tmp_path: Path) -> None:
+    page = tmp_path / "report.html"
+    result = run("explore", fine, "--max-schedules", "2", "--html", str(page))
+    assert result.exit_code == 0
+    assert "not written, nothing was found" in result.stderr
+    assert not page.exists()
+
+
+def test_nan_is_no_limit(fine: str) -> None:
+    result = run("explore", fine, "--max-seconds", "nan")
+    assert result.exit_code == 2
+    assert "no number of seconds" in result.stderr
