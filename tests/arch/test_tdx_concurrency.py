@@ -12,7 +12,7 @@ from gmemsim.arch.costs import CostTable
 from gmemsim.arch.memory import PhysicalMemory
 from gmemsim.arch.sept import SeptState
 from gmemsim.arch.tdx import Tdx
-from gmemsim.arch.tdx_module import TdxStatus
+from gmemsim.arch.tdx_state import TdxStatus
 from gmemsim.engine.op import Op
 
 if TYPE_CHECKING:

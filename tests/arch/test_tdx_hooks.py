@@ -13,7 +13,7 @@ from gmemsim.arch.costs import CostTable
 from gmemsim.arch.memory import CIPHER, ZERO, PhysicalMemory
 from gmemsim.arch.sept import SeptState
 from gmemsim.arch.tdx import Tdx
-from gmemsim.arch.tdx_module import TdxStatus
+from gmemsim.arch.tdx_state import TdxStatus
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable

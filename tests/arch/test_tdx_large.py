@@ -12,7 +12,7 @@ from gmemsim.arch.memory import ZERO, PhysicalMemory
 from gmemsim.arch.sept import SeptState
 from gmemsim.arch.tdx import Tdx
 from gmemsim.arch.tdx_host import ENOMEM
-from gmemsim.arch.tdx_module import Pamt, TdxStatus
+from gmemsim.arch.tdx_state import Pamt, TdxStatus
 from gmemsim.engine.op import Op
 
 from .test_tdx_module import Rig

@@ -12,7 +12,8 @@ from gmemsim.arch.costs import CostTable
 from gmemsim.arch.memory import ZERO, PhysicalMemory
 from gmemsim.arch.sept import SeptState
 from gmemsim.arch.tdx_epoch import Epochs
-from gmemsim.arch.tdx_module import Pamt, Td, TdxModule, TdxStatus
+from gmemsim.arch.tdx_module import TdxModule
+from gmemsim.arch.tdx_state import Pamt, Td, TdxStatus
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable

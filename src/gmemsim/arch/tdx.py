@@ -9,12 +9,12 @@ from .base import GuestAccess
 from .memory import FRAMES, HOST_KEY, ZERO
 from .sept import SeptState
 from .tdx_host import EBUSY, EIO, TdxHost
-from .tdx_module import TdxStatus
+from .tdx_state import TdxStatus
 
 if TYPE_CHECKING:
     from ..engine.task import Task
     from .base import VmIdentity
-    from .tdx_module import Td
+    from .tdx_state import Td
 
 __all__ = ["Tdx"]
 

@@ -8,7 +8,8 @@ from ..engine.op import Op
 from .base import Arch
 from .choices import TdxChoices
 from .memory import FRAMES, ZERO
-from .tdx_module import Td, TdxModule, TdxStatus, pages_of
+from .tdx_module import TdxModule
+from .tdx_state import Td, TdxStatus, pages_of
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable

@@ -1,4 +1,4 @@
-"""The TDX module: page ownership (PAMT), and the calls that work on a TD's S-EPT (spec arch.md §2.1, §2.3).
+"""The TDX module: the calls of the host that work on a TD's S-EPT (spec arch.md §2.1, §2.3).
 
 Every call tries its locks in order, tree then entry, and gives up with OPERAND_BUSY at the first that is
 taken; nothing queues. Locks are held for as long as the call takes.
@@ -6,160 +6,26 @@ taken; nothing queues. Locks are held for as long as the call takes.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import TYPE_CHECKING
 
-from ..audit.kvm_events import HardwareOp
 from ..engine.op import Op
-from .memory import FRAMES, ZERO
-from .sept import BLOCKED_FORM, PAGES_2M, Sept, SeptEntry, SeptState
-from .spin import SpinWait, TryLock
-from .tdx_epoch import Epochs
+from .memory import FRAMES
+from .sept import BLOCKED_FORM, PAGES_2M, SeptEntry, SeptState
+from .tdx_accept import TdxAccept
+from .tdx_state import Pamt, TdxStatus, pages_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from ..engine.task import Task
-    from .choices import TdxChoices
-    from .costs import CostTable
-    from .memory import PhysicalMemory
     from .tdx_epoch import TdVcpu
+    from .tdx_state import Td
 
-__all__ = ["Pamt", "Td", "TdxModule", "TdxStatus", "pages_of"]
-
-
-class TdxStatus:
-    """Completion status of a call (numbers of this model; 0 is success)."""
-
-    SUCCESS: Final = 0
-    OPERAND_BUSY: Final = 1
-    PREVIOUS_TLB_EPOCH_BUSY: Final = 2
-    EPT_WALK_FAILED: Final = 3
-    ENTRY_STATE_INCORRECT: Final = 4
-    ENTRY_NOT_FREE: Final = 5
-    ALREADY_BLOCKED: Final = 6
-    NOT_BLOCKED: Final = 7
-    TRACKING_NOT_DONE: Final = 8
-    PAGE_METADATA_INCORRECT: Final = 9
-    OP_STATE_INCORRECT: Final = 10
-    PAGE_ALREADY_ACCEPTED: Final = 11
-    EPT_VIOLATION: Final = 12  # the call does not complete: the TD exits to the VMM
-    PAGE_SIZE_MISMATCH: Final = 13
-    INTERRUPTED_RESUMABLE: Final = 14
-    INTERRUPTED_RESTARTABLE: Final = 15
+__all__ = ["TdxModule"]
 
 
-def pages_of(level: int) -> int:
-    """4K pages of a page of that level (1 = 4K, 2 = 2M)."""
-    return 1 << 9 * (level - 1)
-
-
-class Pamt(NamedTuple):
-    """Ownership of a TD's frame (page type REG); a frame without an entry is the host's (NDA)."""
-
-    td: int
-    gfn: int
-    level: int = 1
-
-
-class Td:
-    """One trust domain.
-
-    Attributes:
-        key: memory key of its private pages.
-        tree: the S-EPT tree resource.
-        runnable: finalized; before that pages are added, not augmented.
-        no_vcpus: KVM lets no vCPU enter (for the retry after BUSY); `gate` is what they spin on.
-        premapped: leaves that KVM mapped and the module does not have yet, gfn to pfn (before finalize).
-        linking: 2M regions whose table KVM is adding.
-        unmirrored: leaves that populate added although KVM had not mapped them (see `Tdx.populate`).
-        accepted: gfns that the guest accepted and has not given back.
-        inhibited: 2M regions that KVM maps with 4K pages for good (GUEST_INHIBIT).
-        dead: `kvm->vm_bugged`, or killed for an access.
-    """
-
-    def __init__(self, ident: int, label: str, choices: TdxChoices) -> None:
-        self.ident = ident
-        self.label = label
-        self.key = ident + 1
-        self.sept = Sept(f"{label}.sept", choices)
-        self.tree = TryLock(f"{label}.sept_tree")
-        self.epochs = Epochs(label)
-        self.gate = SpinWait(f"{label}.no_vcpus")
-        self.kick = SpinWait(f"{label}.kick")
-        self.runnable = False
-        self.no_vcpus = False
-        self.premapped: dict[int, int] = {}
-        self.linking: set[int] = set()
-        self.unmirrored: set[int] = set()
-        self.accepted: set[int] = set()
-        self.inhibited: set[int] = set()
-        self.dead = False
-        #: Objects of the steps that look at or change these.
-        self.runnable_label = f"{label}.runnable"
-        self.premapped_label = f"{label}.premapped"
-        self.dead_label = f"{label}.td_dead"
-        self.no_vcpus_label = f"{label}.no_vcpus"
-        self.inhibit_label = f"{label}.inhibited"
-
-
-class TdxModule:
-    """The module of one machine.
-
-    Attributes:
-        pamt: owned frames; a 2M page has one entry, at its first frame. `owner` asks for any frame.
-        small: per 2M region of host memory, how many frames are owned at 4K (what Dynamic PAMT needs pages for).
-        tds: by VM identity.
-        poisoned: frames with a line that the host wrote behind the TD's back.
-        unflushed: frames that no TD owns any more and whose lines could not be written back.
-        busy: how often each call answered OPERAND_BUSY.
-    """
-
-    def __init__(self, memory: PhysicalMemory, choices: TdxChoices, costs: CostTable) -> None:
-        self.memory = memory
-        self.choices = choices
-        self.costs = costs
-        self.pamt: dict[int, Pamt] = {}
-        self.small: dict[int, int] = {}
-        self.tds: dict[int, Td] = {}
-        self.poisoned: set[int] = set()
-        self.unflushed: set[int] = set()
-        self.busy: dict[str, int] = {}
-
-    def owner(self, pfn: int) -> Pamt | None:
-        """Whose frame it is, and at which gfn; None: the host's. No trap."""
-        found = self.pamt.get(pfn)
-        if found is not None:
-            return found
-        head = pfn & ~(PAGES_2M - 1)
-        large = self.pamt.get(head)
-        return None if large is None or large.level == 1 else Pamt(large.td, large.gfn + pfn - head, 2)
-
-    def _own(self, pfn: int, owner: Pamt | None, level: int) -> None:
-        """Record who owns the page at `pfn`."""
-        region = pfn >> 9
-        if owner is None:
-            del self.pamt[pfn]
-        else:
-            self.pamt[pfn] = owner
-        if level == 1:
-            count = self.small.get(region, 0) + (-1 if owner is None else 1)
-            if count:
-                self.small[region] = count
-            else:
-                self.small.pop(region, None)
-
-    def _taken(self, pfn: int, level: int) -> bool:
-        """Whether the page, or any part of it, has an owner."""
-        if level == 1:
-            return self.owner(pfn) is not None
-        return pfn in self.pamt or pfn >> 9 in self.small
-
-    def _done(self, t: Task, name: str, pfn: int, code: int) -> int:
-        if code == TdxStatus.OPERAND_BUSY:
-            self.busy[name] = self.busy.get(name, 0) + 1
-        if t.rec is not None:
-            t.rec(t, HardwareOp(name, pfn, code))
-        return code
+class TdxModule(TdxAccept):
+    """The module of one machine, with the calls that the host makes."""
 
     # -- S-EPT, called by the host -------------------------------------------------------------
 
@@ -408,78 +274,3 @@ class TdxModule:
         if not got:
             self._done(t, "TDH.VP.ENTER", -1, TdxStatus.OPERAND_BUSY)
         return got
-
-    # -- called by the guest -------------------------------------------------------------------
-
-    async def page_accept(self, t: Task, td: Td, gfn: int, level: int = 1, vcpu: TdVcpu | None = None) -> int:
-        """TDG.MEM.PAGE.ACCEPT (decision table of §2.1): PENDING to MAPPED, zeroed with the TD's key.
-
-        EPT_VIOLATION stands for the exit that a missing, free, blocked or larger pending entry causes. A 2M request is
-        looked at for an interrupt of `vcpu` on the way: INTERRUPTED_RESUMABLE, and the next call goes on from there.
-        """
-        code = await self._page_accept(t, td, gfn, level, vcpu)
-        entry = td.sept.find(gfn, level)
-        return self._done(t, "TDG.MEM.PAGE.ACCEPT", -1 if entry is None else entry.pfn, code)
-
-    async def _page_accept(self, t: Task, td: Td, gfn: int, level: int, vcpu: TdVcpu | None) -> int:
-        if t.traps:
-            await t.point(td.sept.op("load", gfn, level, mode="r"))
-        top = td.sept.state(gfn, 2)
-        if level == 1 and top != SeptState.NL_MAPPED:
-            # Of a 2M page that is mapped every part is accepted; one that is pending is larger than asked for.
-            return TdxStatus.PAGE_ALREADY_ACCEPTED if top == SeptState.MAPPED else TdxStatus.EPT_VIOLATION
-        if level == 2 and top == SeptState.NL_MAPPED:
-            return TdxStatus.PAGE_SIZE_MISMATCH
-        free = td.sept.state(gfn, level) == SeptState.FREE
-        if free and not self.choices.guest_locks_free:
-            return TdxStatus.EPT_VIOLATION
-        entry = await td.sept.try_lock(t, gfn, level, guest=True)
-        if entry is None:
-            return TdxStatus.OPERAND_BUSY
-        code: int = TdxStatus.EPT_VIOLATION
-        if entry.state == SeptState.PENDING:
-            code = await self._zero(t, td, entry, level, vcpu)
-        elif entry.state == SeptState.MAPPED:
-            code = TdxStatus.PAGE_ALREADY_ACCEPTED
-        if t.traps:
-            await t.point(td.sept.op("rmw", gfn, level))
-        if code == TdxStatus.SUCCESS:
-            entry.state = SeptState.MAPPED
-            entry.accepted = 0
-            td.accepted.update(range(gfn, gfn + pages_of(level)))
-        td.sept.unlock(gfn, level)
-        return code
-
-    async def _zero(self, t: Task, td: Td, entry: SeptEntry, level: int, vcpu: TdVcpu | None) -> int:
-        """Zero what is left of a pending page, with a look for interrupts after each part."""
-        pages = pages_of(level)
-        part = pages if level == 1 else max(pages // self.choices.accept_checks, 1)
-        while entry.accepted < pages:
-            first = entry.pfn + entry.accepted
-            await t.spend(self.costs.accept if level == 1 else self.costs.accept_2m_4k * part)
-            if t.traps:
-                await t.point(Op("rmw", FRAMES, first, first + part))
-            for pfn in range(first, first + part):
-                self.memory.write(pfn, ZERO, td.key)
-                self.poisoned.discard(pfn)
-            entry.accepted += part
-            if vcpu is not None and entry.accepted < pages:
-                t.saw(td.epochs.lock.label)
-                if vcpu.kicked:
-                    return TdxStatus.INTERRUPTED_RESUMABLE
-        return TdxStatus.SUCCESS
-
-    # -- frames --------------------------------------------------------------------------------
-
-    async def page_wbinvd(self, t: Task, pfn: int, level: int = 1) -> int:
-        """TDH.PHYMEM.PAGE.WBINVD of each frame of a page that no TD owns; fault point `tdx_wbinvd`."""
-        pages = pages_of(level)
-        await t.spend(self.costs.wbinvd * pages)
-        t.saw(FRAMES, pfn, pfn + pages)
-        owned = self.owner(pfn) is not None
-        failed = owned or t.fault("tdx_wbinvd")
-        if failed and not owned:
-            t.changed(FRAMES, pfn, pfn + pages)
-            self.unflushed.update(range(pfn, pfn + pages))
-        code = TdxStatus.PAGE_METADATA_INCORRECT if failed else TdxStatus.SUCCESS
-        return self._done(t, "TDH.PHYMEM.PAGE.WBINVD", pfn, code)

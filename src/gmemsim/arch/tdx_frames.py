@@ -1,0 +1,92 @@
+"""Page ownership in the TDX module: the PAMT (spec arch.md §2.1)."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from ..audit.kvm_events import HardwareOp
+from .memory import FRAMES
+from .sept import PAGES_2M
+from .tdx_state import Pamt, TdxStatus, pages_of
+
+if TYPE_CHECKING:
+    from ..engine.task import Task
+    from .choices import TdxChoices
+    from .costs import CostTable
+    from .memory import PhysicalMemory
+    from .tdx_state import Td
+
+__all__ = ["TdxFrames"]
+
+
+class TdxFrames:
+    """The module of one machine: the frames that it owns.
+
+    Attributes:
+        pamt: owned frames; a 2M page has one entry, at its first frame. `owner` asks for any frame.
+        small: per 2M region of host memory, how many frames are owned at 4K (what Dynamic PAMT needs pages for).
+        tds: by VM identity.
+        poisoned: frames with a line that the host wrote behind the TD's back.
+        unflushed: frames that no TD owns any more and whose lines could not be written back.
+        busy: how often each call answered OPERAND_BUSY.
+    """
+
+    def __init__(self, memory: PhysicalMemory, choices: TdxChoices, costs: CostTable) -> None:
+        self.memory = memory
+        self.choices = choices
+        self.costs = costs
+        self.pamt: dict[int, Pamt] = {}
+        self.small: dict[int, int] = {}
+        self.tds: dict[int, Td] = {}
+        self.poisoned: set[int] = set()
+        self.unflushed: set[int] = set()
+        self.busy: dict[str, int] = {}
+
+    def owner(self, pfn: int) -> Pamt | None:
+        """Whose frame it is, and at which gfn; None: the host's. No trap."""
+        found = self.pamt.get(pfn)
+        if found is not None:
+            return found
+        head = pfn & ~(PAGES_2M - 1)
+        large = self.pamt.get(head)
+        return None if large is None or large.level == 1 else Pamt(large.td, large.gfn + pfn - head, 2)
+
+    def _own(self, pfn: int, owner: Pamt | None, level: int) -> None:
+        """Record who owns the page at `pfn`."""
+        region = pfn >> 9
+        if owner is None:
+            del self.pamt[pfn]
+        else:
+            self.pamt[pfn] = owner
+        if level == 1:
+            count = self.small.get(region, 0) + (-1 if owner is None else 1)
+            if count:
+                self.small[region] = count
+            else:
+                self.small.pop(region, None)
+
+    def _taken(self, pfn: int, level: int) -> bool:
+        """Whether the page, or any part of it, has an owner."""
+        if level == 1:
+            return self.owner(pfn) is not None
+        return pfn in self.pamt or pfn >> 9 in self.small
+
+    def _done(self, t: Task, name: str, pfn: int, code: int) -> int:
+        if code == TdxStatus.OPERAND_BUSY:
+            self.busy[name] = self.busy.get(name, 0) + 1
+        if t.rec is not None:
+            t.rec(t, HardwareOp(name, pfn, code))
+        return code
+
+    async def page_wbinvd(self, t: Task, pfn: int, level: int = 1) -> int:
+        """TDH.PHYMEM.PAGE.WBINVD of each frame of a page that no TD owns; fault point `tdx_wbinvd`."""
+        pages = pages_of(level)
+        await t.spend(self.costs.wbinvd * pages)
+        t.saw(FRAMES, pfn, pfn + pages)
+        owned = self.owner(pfn) is not None
+        failed = owned or t.fault("tdx_wbinvd")
+        if failed and not owned:
+            t.changed(FRAMES, pfn, pfn + pages)
+            self.unflushed.update(range(pfn, pfn + pages))
+        code = TdxStatus.PAGE_METADATA_INCORRECT if failed else TdxStatus.SUCCESS
+        return self._done(t, "TDH.PHYMEM.PAGE.WBINVD", pfn, code)
