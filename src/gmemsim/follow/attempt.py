@@ -18,39 +18,26 @@ miss the one placement that fits; it never accepts an impossible one, since ever
 from __future__ import annotations
 
 import time
-from collections import deque
 from typing import TYPE_CHECKING
 
 from ..actors.release import RELEASES
-from ..audit.events import Unlock
-from ..audit.kvm_events import (
-    FilemapGet,
-    FilemapGetRet,
-    FreePage,
-    MmuInvEnd,
-    MmuNotifierStart,
-    TdpFault,
-    TdpFaultRet,
-    Zap,
-    ZapRet,
-)
 from ..engine.engine import Engine
 from ..engine.op import Op
+from .agreeing import Agreeing
 from .calls import calls_of
 from .frames import Frames
-from .helping import PULL_LIMIT, Helping
 from .initial import initial_pages
 from .lookahead import Lookahead
 from .probes import HINTS, PROBES, Observation
 from .result import FollowResult, Rejection
+from .showing import Showing
 from .thread import Rejected, Thread, kind_of
 from .wants import Wants
-from .watch import observe, observers
+from .watch import observers
 from .world import build_world
 
 if TYPE_CHECKING:
     from ..actors.kernel import Kernel
-    from ..audit.base import Event
     from ..engine.task import Task
     from .calls import Call
     from .trace import Step, Trace
@@ -65,7 +52,7 @@ _WRITE_LOCKED = frozenset(
 )
 
 
-class Attempt(Helping):
+class Attempt(Agreeing, Showing):
     """One attempt to follow a trace with one patch version."""
 
     def __init__(
@@ -101,7 +88,7 @@ class Attempt(Helping):
         self.engine = Engine(
             self,
             exploring=True,
-            rec=self._record,
+            rec=self.record,
             faults={"need_resched": 1 << 60, "need_resched_idle": 1 << 60},
         )
         self.kernel = self.setup.kernel
@@ -174,61 +161,6 @@ class Attempt(Helping):
         else:
             start, end, private = args
             await kernel.kvm_vm_set_mem_attributes(t, setup.vm, start, end, bool(private))
-
-    def _record(self, task: Task, event: Event) -> None:
-        cls = event.__class__
-        if cls is FreePage:
-            self.frames.release(event.pfn)  # type: ignore[attr-defined]
-            return
-        thread = self.by_task[task]
-        if cls is TdpFault:
-            thread.gfn = event.gfn  # type: ignore[attr-defined]
-            thread.ranges = 0
-        elif cls is TdpFaultRet:
-            # The next attempt looks the kind up again, first of all.
-            thread.private = None
-        elif cls is FilemapGet:
-            thread.looking = True
-        elif cls is FilemapGetRet:
-            thread.looking = False
-            thread.waits_for_folios = thread.truncating
-        elif cls is Unlock and thread.looking:
-            # __filemap_get_folio gives up a folio that was truncated meanwhile; its folio_unlock is inlined, both
-            # are in mm/filemap.c, so no probe sees it.
-            return
-        elif cls is Zap:
-            thread.zapping = True
-        elif cls is ZapRet:
-            thread.zapping = False
-        elif cls is MmuNotifierStart:
-            thread.notifying = True
-        elif cls is MmuInvEnd:
-            thread.notifying = False
-        found = observe(self.table, self.probed, event)
-        if found is None:
-            return
-        if found.name in ("down_read", "down_write", "up_read", "up_write"):
-            if kind_of(task.name) not in self.locks_shown:
-                return
-        elif found.name in ("mmu_inv_start", "tlb_flush") and self._inlined(thread, found.name):
-            return
-        elif found.name == "truncate":
-            thread.truncating = True
-            thread.waits_for_folios = False
-        thread.shown.append(found)
-
-    @staticmethod
-    def _inlined(thread: Thread, name: str) -> bool:
-        """Whether a step is invisible because caller and callee share a file and the compiler merged them.
-
-        kvm_handle_gfn_range and kvm_handle_hva_range, kvm_mmu_invalidate_begin and kvm_flush_remote_tlbs are all in
-        virt/kvm/kvm_main.c: a conversion shows neither its start nor its final flush (traces README §3), an MMU
-        notifier not its flush. Flushes inside the zap come from another file and do show.
-        """
-        converting = thread.call is not None and thread.call.kind == "set_attributes"
-        if name == "mmu_inv_start":
-            return converting
-        return (converting or thread.notifying) and not thread.zapping
 
     # -- strategy: choices that the trace decides ----------------------------------------------
 
@@ -322,7 +254,7 @@ class Attempt(Helping):
         if not thread.shown:
             self._advance(thread, step)
         shown = thread.shown.popleft()
-        self._compare(thread, shown, observation)
+        self.compare(thread, shown, observation)
         thread.future.cursor = step.number + 1
         self.matched += 1
         self._eager(thread)
@@ -350,56 +282,6 @@ class Attempt(Helping):
         future = thread.future
         while future.cursor < step.number:
             future.cursor += 1
-
-    def _compare(self, thread: Thread, shown: Observation, seen: Observation) -> None:
-        if shown.name != seen.name:
-            raise Rejected(f"here the model's {thread.name} does {shown}")
-        if shown.name in ("filemap_add", "page_cache_add"):
-            self._bind(thread, shown, seen)
-            return
-        for ours, theirs in zip(shown[1:], seen[1:], strict=True):
-            if ours is not None and theirs is not None and ours != theirs:
-                raise Rejected(f"here the model's {thread.name} does {shown}")
-
-    def _bind(self, thread: Thread, shown: Observation, seen: Observation) -> None:
-        if shown.a != seen.a:
-            raise Rejected(f"here the model's {thread.name} does {shown}")
-        if shown.b is not None or not isinstance(seen.b, int):
-            if shown.b != seen.b:
-                raise Rejected(f"here the model's {thread.name} inserts frame {shown.b:#x}")
-            return
-        # The insertion itself fixes the number: filemap_add may be of a frame that loses the race.
-        if seen.name == "page_cache_add" or "page_cache_add" not in self.probed:
-            folio = self.setup.gmem.inode.folios.get(int(seen.a))  # type: ignore[arg-type]
-            if folio is None:
-                raise Rejected(f"index {seen.a} is not in the model's page cache here")
-            problem = self.frames.bind(folio.pfn, seen.b, int(seen.a))  # type: ignore[arg-type]
-            if problem and self._let_go(seen.b):
-                problem = self.frames.bind(folio.pfn, seen.b, int(seen.a))  # type: ignore[arg-type]
-            if problem:
-                raise Rejected(problem)
-            self._translate(thread, folio.pfn, seen.b)
-
-    def _let_go(self, real: int) -> bool:
-        """Take silent steps until the frame is free: somebody's last reference has not been dropped yet."""
-        for other in self.threads.values():
-            for _ in range(PULL_LIMIT):
-                if self.frames.index_of(real) is None:
-                    return True
-                if not self._may_move(other):
-                    break
-                self.step(other)
-        return self.frames.index_of(real) is None
-
-    @staticmethod
-    def _translate(thread: Thread, model: int, real: int) -> None:
-        """Observations made before the frame had its number carry the model's; give them the trace's."""
-        thread.shown = deque(
-            Observation(
-                o.name, *(real if value == model and o.name != "get_pfn" else value for value in o[1:])
-            )
-            for o in thread.shown
-        )
 
     def _advance(self, thread: Thread, step: Step) -> None:
         """Run the thread's task until it shows something; other threads give way where it needs them to."""

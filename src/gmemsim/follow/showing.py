@@ -1,0 +1,94 @@
+"""What of the model's events a probe of the traced kernel would have shown."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from ..audit.events import Unlock
+from ..audit.kvm_events import (
+    FilemapGet,
+    FilemapGetRet,
+    FreePage,
+    MmuInvEnd,
+    MmuNotifierStart,
+    TdpFault,
+    TdpFaultRet,
+    Zap,
+    ZapRet,
+)
+from .thread import kind_of
+from .watch import observe
+
+if TYPE_CHECKING:
+    from ..audit.base import Event
+    from ..engine.task import Task
+    from .frames import Frames
+    from .thread import Thread
+
+__all__ = ["Showing"]
+
+
+class Showing:
+    """The recorder of an attempt: observations go to the thread, in `shown`."""
+
+    frames: Frames
+    by_task: dict[Task, Thread]
+    table: Any
+    probed: frozenset[str]
+    locks_shown: set[str]
+
+    def record(self, task: Task, event: Event) -> None:
+        """One event of the model."""
+        cls = event.__class__
+        if cls is FreePage:
+            self.frames.release(event.pfn)  # type: ignore[attr-defined]
+            return
+        thread = self.by_task[task]
+        if cls is TdpFault:
+            thread.gfn = event.gfn  # type: ignore[attr-defined]
+            thread.ranges = 0
+        elif cls is TdpFaultRet:
+            # The next attempt looks the kind up again, first of all.
+            thread.private = None
+        elif cls is FilemapGet:
+            thread.looking = True
+        elif cls is FilemapGetRet:
+            thread.looking = False
+            thread.waits_for_folios = thread.truncating
+        elif cls is Unlock and thread.looking:
+            # __filemap_get_folio gives up a folio that was truncated meanwhile; its folio_unlock is inlined, both
+            # are in mm/filemap.c, so no probe sees it.
+            return
+        elif cls is Zap:
+            thread.zapping = True
+        elif cls is ZapRet:
+            thread.zapping = False
+        elif cls is MmuNotifierStart:
+            thread.notifying = True
+        elif cls is MmuInvEnd:
+            thread.notifying = False
+        found = observe(self.table, self.probed, event)
+        if found is None:
+            return
+        if found.name in ("down_read", "down_write", "up_read", "up_write"):
+            if kind_of(task.name) not in self.locks_shown:
+                return
+        elif found.name in ("mmu_inv_start", "tlb_flush") and self._inlined(thread, found.name):
+            return
+        elif found.name == "truncate":
+            thread.truncating = True
+            thread.waits_for_folios = False
+        thread.shown.append(found)
+
+    @staticmethod
+    def _inlined(thread: Thread, name: str) -> bool:
+        """Whether a step is invisible because caller and callee share a file and the compiler merged them.
+
+        kvm_handle_gfn_range and kvm_handle_hva_range, kvm_mmu_invalidate_begin and kvm_flush_remote_tlbs are all in
+        virt/kvm/kvm_main.c: a conversion shows neither its start nor its final flush (traces README §3), an MMU
+        notifier not its flush. Flushes inside the zap come from another file and do show.
+        """
+        converting = thread.call is not None and thread.call.kind == "set_attributes"
+        if name == "mmu_inv_start":
+            return converting
+        return (converting or thread.notifying) and not thread.zapping
