@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from ..arch.memory import PhysicalMemory
     from ..engine.task import Task
     from .folio import Folio
-    from .inode import GmemFile
+    from .inode import GmemFile, GmemInode
     from .vm import World
 
 __all__ = ["KernelBase", "RetPf"]
@@ -41,7 +41,7 @@ class KernelBase:
         name: the patch version's name on the command line.
         default_release: the kernel release that the version belongs to.
         uptodate_means: what the uptodate flag promises of a folio: `cleared`, or `prepared` (cleared *and* made
-            ready by the arch). Populated folios have it in both.
+            ready by the arch). Populated folios have it in both. `uptodate_promises` says it of one file.
         gup_under_invalidate_lock: populate reads user memory while it holds the invalidate lock.
         in_place: private or shared is an attribute of the file's index, converted in place.
         huge_pages: folios may be larger than 4 KiB.
@@ -55,6 +55,10 @@ class KernelBase:
     in_place: ClassVar[bool] = False
     huge_pages: ClassVar[bool] = False
     get_pfn_puts: ClassVar[bool] = False
+
+    def uptodate_promises(self, inode: GmemInode | None) -> str:
+        """`uptodate_means` for the folios of one file."""
+        return self.uptodate_means
 
     def __init__(
         self,

@@ -25,10 +25,18 @@ __all__ = ["HugepageNotifier", "HugepagePopulate", "HugepageStaged", "HugepageTr
 
 
 class HugepageTracked(Hugepage):
-    """uptodate means prepared too (§4.7 F): no hook at a re-fault, so a page that was shared meanwhile stays so."""
+    """uptodate means prepared too (§4.7 F): no hook at a re-fault, so a page that was shared meanwhile stays so.
+
+    Files without huge pages go as on the version below, where it means cleared.
+    """
 
     name: ClassVar[str] = "hugepage-tracked"
     uptodate_means: ClassVar[str] = "prepared"
+
+    def uptodate_promises(self, inode: GmemInode | None) -> str:
+        if inode is None or self.huge_cache(inode) is not None:
+            return self.uptodate_means
+        return super().uptodate_means
 
     async def kvm_gmem_prepare_again(
         self, t: Task, vm: Vm, inode: GmemInode, folio: Folio, gfn: int, index: int

@@ -230,7 +230,7 @@ class Filemap(Subject):
             self.fail(
                 "I4", f"the folio at index {event.index} becomes uptodate uncleared", t, event, pfn=event.pfn
             )
-        prepares = self.kernel.uptodate_means == "prepared" and self.kernel.gmem_prepare
+        prepares = self.kernel.uptodate_promises(life.inode) == "prepared" and self.kernel.gmem_prepare
         if prepares and not life.prepared and not self.ledger.of(t).user_fault:
             self.fail(
                 "I4", f"the folio at index {event.index} becomes uptodate unprepared", t, event, pfn=event.pfn

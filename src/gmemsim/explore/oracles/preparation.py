@@ -116,7 +116,7 @@ class Preparation(Subject):
         if event.ret == 0:
             life.prepared = True
             life.assigned |= event.did
-        elif self.kernel.uptodate_means == "prepared":
+        elif self.kernel.uptodate_promises(life.inode) == "prepared":
             life.clear_again = True
 
     @before("I35", Clear)
