@@ -52,7 +52,7 @@ and it is shared (VM types and versions in which such a page is in the file).
 | **E** | eviction of a mapped page: [host fault on a page being poisoned](findings/host-fault-on-poisoned-page.md) |
 | **F** | huge: a split waits for ever for a reference, of [a memory failure][f] or of a look-up that waits for it |
 | **P** | huge: [a small hole zeroes private pages][p] |
-| **R** | huge, SNP: [an RMP fault splits the entry that reclaim is about to reset][r] |
+| **R** | huge, SNP: [an RMP fault splits an entry that a hole resets][r] |
 | **S** | a private page mapped as shared: [slot deletion][s] |
 | **?** | a violation that is none of these by rule, locks and modes; listed below with its token |
 | blank | the VM type or version does not have one of the two, or they cannot meet |

@@ -229,6 +229,15 @@ def test_rmpupdate_3_and_4_meet_in_a_region(run: Runner, second: int, codes: set
     assert seen == codes
 
 
+@pytest.mark.parametrize("code", [RmpCode.OVERLAP, RmpCode.BAD_INPUT])
+def test_what_a_smashed_page_answers_to_shared_is_a_choice(run: Runner, rmp: Rmp, code: int) -> None:
+    rmp.choices = attrs.evolve(rmp.choices, smashed_to_shared_code=code)
+    put(run, rmp, HUGE, HEAD)
+    assert smash(run, rmp) == RmpCode.OK
+    assert put(run, rmp, RmpEntry(level=2), HEAD) == code
+    assert put(run, rmp, HUGE, HEAD) == RmpCode.OVERLAP
+
+
 def test_region_busy_code_is_a_choice(run: Runner) -> None:
     choices = attrs.evolve(SnpChoices(), region_busy_code=RmpCode.IN_USE)
 

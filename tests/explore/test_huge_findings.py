@@ -41,7 +41,10 @@ def test_not_where_the_zap_takes_the_page_back_or_such_holes_are_refused(patch: 
 
 
 class SplitUnderTheFolioLock(Hugepage):
-    """A repair: reclaim runs under the folio lock, so that neither can come into the other."""
+    """A repair: reclaim runs under the folio lock, so that neither can come into the other.
+
+    A kernel would also have to keep the reference of get_pfn until then; here the object stays.
+    """
 
     async def sev_psmash(self, t: Task, vcpu: Vcpu, folio: Folio, pfn: int) -> int | None:
         await folio.lock.lock(t)
@@ -51,11 +54,20 @@ class SplitUnderTheFolioLock(Hugepage):
 
 
 @pytest.mark.parametrize(
-    ("patch", "rules"),
-    [("hugepage", {"livelock"}), ("hugepage-mutex", {"livelock"}), (SplitUnderTheFolioLock, set())],
+    ("scenario", "patch", "schedules", "rules"),
+    [
+        ("zoo-rmp_fault_hole", "hugepage", 40, {"livelock"}),
+        ("zoo-rmp_fault_hole", "hugepage-mutex", 40, {"livelock"}),
+        ("zoo-rmp_fault_hole", "hugepage-tracked", 80, {"I31"}),
+        ("zoo-rmp_fault_hole", SplitUnderTheFolioLock, 40, set()),
+        ("zoo-rmp_fault_reuse", "hugepage", 40, {"I46"}),
+        ("zoo-rmp_fault_reuse", SplitUnderTheFolioLock, 40, set()),
+    ],
 )
-def test_an_rmp_fault_makes_reclaim_spin(patch: str | type[Kernel], rules: set[str]) -> None:
-    program = ScenarioProgram(scenario=load_named("zoo-rmp_fault_hole"), patch=patch, arch="snp")
-    limits = Limits(schedules=60, steps=3_000)
+def test_an_rmp_fault_meets_a_hole(
+    scenario: str, patch: str | type[Kernel], schedules: int, rules: set[str]
+) -> None:
+    program = ScenarioProgram(scenario=load_named(scenario), patch=patch, arch="snp")
+    limits = Limits(schedules=schedules, steps=3_000)
     result = search(program, make_strategy("preemption:2", 0), limits, judge=judge)
     assert {found.failure.rule for found in result.found} == rules

@@ -23,6 +23,9 @@ class SnpChoices:
             2M region. §1.5 allows 3 (in use: the fault fails) and 4 (overlap: the caller spins) and says
             that both of two such updates succeed, which only 4 gives.
         entry_busy_code: the same while another CPU works on this very page (address and size).
+        smashed_to_shared_code: what RMPUPDATE to shared of a 2M page answers where the entries are assigned 4K ones.
+            §1.1 has the rule for an update to private, and for one to shared only "matching level, else psmash first";
+            4 (overlap: the caller spins) is inferred; with any other the hook gives up.
         failed_update_state: `firmware` or `pre_guest`: whose the page is between a failed SNP_LAUNCH_UPDATE
             and SNP_PAGE_RECLAIM. Immutable in both, so that a plain RMPUPDATE does not get it back.
         replicate_2m: hardware shows `assigned` in all 512 entries of a 2M page (§8: KVM relies on it).
@@ -37,6 +40,7 @@ class SnpChoices:
     rmpupdate_clears_validated: bool = True
     region_busy_code: int = 4
     entry_busy_code: int = 3
+    smashed_to_shared_code: int = 4
     failed_update_state: str = "firmware"
     replicate_2m: bool = True
     in_place_source: bool = False

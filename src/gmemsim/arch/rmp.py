@@ -192,7 +192,8 @@ class Rmp:
         t.saw(FRAMES, head, head + (1 if new.level == 1 else REGION_PAGES))
         if self.overlap(pfn, new.level) is not None:
             # Told at once, so that a caller who spins leaves the region to the others between its turns.
-            return RmpCode.OVERLAP
+            smashed = new.level > 1 and not new.assigned
+            return self.choices.smashed_to_shared_code if smashed else RmpCode.OVERLAP
         self.busy[region] = (pfn, pfn + pages)
         await t.spend(self.costs.rmpupdate)
         if t.traps:
