@@ -153,7 +153,7 @@ class Hugepage(HugeConversion, Inplace):
     async def kvm_gmem_get_locked_pfn(
         self, t: Task, vm: Vm, file: GmemFile, slot: Memslot, gfn: int, index: int
     ) -> tuple[int, Folio | None]:
-        """Look up, make ready; the reference is dropped before the lock, as in E."""
+        """Look up, make ready; the reference is dropped before the invalidate lock is, as in E."""
         inode = file.inode
         if self.huge_cache(inode) is None:
             return await super().kvm_gmem_get_locked_pfn(t, vm, file, slot, gfn, index)
