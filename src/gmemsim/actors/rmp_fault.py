@@ -41,16 +41,8 @@ class RmpFaults(PreFaults):
     async def sev_handle_rmp_fault(self, t: Task, vcpu: Vcpu, gfn: int) -> int:
         """Split the RMP entry behind `gfn` if it is one of 2 MiB, then zap so that the tables follow.
 
-        No lock from the look-up to the zap. The result is 0 whatever happens: the guest tries again.
+        SRCU is held, and no lock from the look-up to the zap. The result is 0 whatever happens: the guest tries again.
         """
-        vm = vcpu.vm
-        section = await vm.srcu.read_lock(t)
-        ret = await self._handle_rmp_fault(t, vcpu, gfn)
-        await vm.srcu.read_unlock(t, section)
-        await self.task_work_run(t)
-        return ret
-
-    async def _handle_rmp_fault(self, t: Task, vcpu: Vcpu, gfn: int) -> int:
         vm = vcpu.vm
         if not await self.kvm_mem_is_private(t, vm, gfn):
             return 0
@@ -88,16 +80,20 @@ class RmpFaults(PreFaults):
         return 0
 
     @abstractmethod
-    async def handle_ept_violation(self, t: Task, vcpu: Vcpu, gfn: int, private: bool | None) -> int:
-        """The exit for a stage-2 fault, in vcpu_run.py."""
+    async def kvm_mmu_page_fault(self, t: Task, vcpu: Vcpu, gfn: int, private: bool | None) -> int:
+        """The common fault path, in vcpu_run.py."""
 
     async def npf_interception(self, t: Task, vcpu: Vcpu, gfn: int, private: bool | None, write: bool) -> int:
-        """The exit for a nested fault with the RMP bit: the common fault path first, then the RMP's."""
+        """The exit for a nested fault with the RMP bit: the common fault path, then the RMP's, in one SRCU section."""
+        vm = vcpu.vm
+        section = await vm.srcu.read_lock(t)
         if await self.fast_page_fault(t, vcpu, gfn, private, write):
             ret: int = RetPf.SPURIOUS
         else:
-            ret = await self.handle_ept_violation(t, vcpu, gfn, private)
+            ret = await self.kvm_mmu_page_fault(t, vcpu, gfn, private)
         if ret > 0:
             failed = await self.sev_handle_rmp_fault(t, vcpu, gfn)
             ret = failed or ret
+        await vm.srcu.read_unlock(t, section)
+        await self.task_work_run(t)
         return ret
