@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from abc import abstractmethod
 from typing import TYPE_CHECKING
 
 from .kernel_base import RetPf
@@ -79,10 +78,6 @@ class RmpFaults(PreFaults):
         await self.kvm_zap_gfn_range(t, vcpu.vm, gfn, gfn + level_pages(PG_LEVEL_2M))
         return 0
 
-    @abstractmethod
-    async def kvm_mmu_page_fault(self, t: Task, vcpu: Vcpu, gfn: int, private: bool | None) -> int:
-        """The common fault path, in vcpu_run.py."""
-
     async def npf_interception(self, t: Task, vcpu: Vcpu, gfn: int, private: bool | None, write: bool) -> int:
         """The exit for a nested fault with the RMP bit: the common fault path, then the RMP's, in one SRCU section."""
         vm = vcpu.vm
@@ -90,7 +85,7 @@ class RmpFaults(PreFaults):
         if await self.fast_page_fault(t, vcpu, gfn, private, write):
             ret: int = RetPf.SPURIOUS
         else:
-            ret = await self.kvm_mmu_page_fault(t, vcpu, gfn, private)
+            ret = await self.kvm_mmu_do_page_fault(t, vcpu, gfn, private)
         if ret > 0:
             failed = await self.sev_handle_rmp_fault(t, vcpu, gfn)
             ret = failed or ret

@@ -116,21 +116,14 @@ class VcpuRun(RmpFaults):
         return None
 
     async def handle_ept_violation(self, t: Task, vcpu: Vcpu, gfn: int, private: bool | None) -> int:
-        """The exit for a stage-2 fault. SRCU is held until the next entry; work of the task comes after it."""
-        vm = vcpu.vm
-        section = await vm.srcu.read_lock(t)
-        ret = await self.kvm_mmu_page_fault(t, vcpu, gfn, private)
-        await vm.srcu.read_unlock(t, section)
-        await self.task_work_run(t)
-        return ret
-
-    async def kvm_mmu_page_fault(self, t: Task, vcpu: Vcpu, gfn: int, private: bool | None) -> int:
-        """One attempt, or, with a mirror root, a loop inside the handler; SRCU is held.
+        """The exit for a stage-2 fault: one attempt, or, with a mirror root, a loop inside the handler.
 
         TDX repeats a RETRY locally, because going back to the guest would count as a step without progress; it
-        stops for a signal, a dead VM, or a slot that is being deleted.
+        stops for a signal, a dead VM, or a slot that is being deleted. SRCU is held until the next entry; work of the
+        task comes after it.
         """
         vm = vcpu.vm
+        section = await vm.srcu.read_lock(t)
         while True:
             ret = await self.kvm_mmu_do_page_fault(t, vcpu, gfn, private)
             if ret != RetPf.RETRY or not (vm.stage2.mirrored and private):
@@ -141,6 +134,8 @@ class VcpuRun(RmpFaults):
             slot = vm.slot_of(gfn)
             if t.signal_pending or vm.dead or slot is None or slot.invalid:
                 break
+        await vm.srcu.read_unlock(t, section)
+        await self.task_work_run(t)
         return ret
 
     async def guest_accept(self, t: Task, vcpu: Vcpu, gfn: int, level: int = 1) -> GuestResult:

@@ -133,6 +133,13 @@ class MergesUnderTheSharedLock(Hugepage):
         return 0
 
 
+class ForgetsUptodate(Hugepage):
+    """get_pfn hands out what it cleared and did not mark."""
+
+    async def kvm_gmem_mark_uptodate(self, t: Task, inode: GmemInode, folio: Folio) -> None:
+        pass
+
+
 class DoesNotFreeze(Hugepage):
     """Structure is changed whatever the references."""
 
@@ -219,6 +226,8 @@ def punch(start: int, end: int) -> Callable[[HugeRig], Operation]:
 @pytest.mark.parametrize(
     ("rule", "patch", "calls"),
     [
+        ("I4", ForgetsUptodate, [guest(0)]),
+        ("I4", ForgetsUptodate, [guest(7)]),
         ("I41", NeverSplits, [guest(0), to(False, 5, 6)]),
         ("I42", MergesUnderTheSharedLock, [guest(0), to(False, 5, 6), to(True, 5, 6), allocate(0)]),
         ("I43", DoesNotFreeze, [guest(0), hold(0), to(False, 5, 6)]),
