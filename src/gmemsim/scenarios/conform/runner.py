@@ -30,7 +30,10 @@ if TYPE_CHECKING:
     from ...engine.task import Task
     from .vector import Step, Vector
 
-__all__ = ["Case", "VectorRun", "Verdict", "applicable", "build_case", "version_of"]
+__all__ = ["MAX_STEPS", "Case", "VectorRun", "Verdict", "applicable", "build_case", "version_of"]
+
+#: Steps of a vector at most: one pins the 262,144 pages of a GiB, which takes some millions.
+MAX_STEPS: Final = 1 << 24
 
 _MODULES: Final = (ops_files, ops_guest, ops_host, ops_vm)
 
@@ -218,7 +221,7 @@ def build_case(
     strategy: Strategy | None = None,
     *,
     rec: Callable[..., Any] | None = None,
-    max_steps: int = 1 << 24,
+    max_steps: int = MAX_STEPS,
 ) -> VectorRun:
     """A run of `case`, its setup done.
 

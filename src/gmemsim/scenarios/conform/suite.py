@@ -12,7 +12,7 @@ from ...arch.registry import ARCHES
 from ...engine.strategy import RandomStrategy
 from .known import explanation
 from .rig import Unsupported
-from .runner import Case, Verdict, applicable, build_case
+from .runner import MAX_STEPS, Case, Verdict, applicable, build_case
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -42,7 +42,7 @@ class CaseResult:
     why: str
 
 
-def judge(case: Case, *, schedules: int = 1, seed: int = 0, max_steps: int = 2_000_000) -> CaseResult:
+def judge(case: Case, *, schedules: int = 1, seed: int = 0, max_steps: int = MAX_STEPS) -> CaseResult:
     """Run a case; one with parallel steps under `schedules` random schedules, until one fails."""
     count = schedules if any(step.branches for step in case.vector.all_steps()) else 1
     verdict = Verdict("passed")
