@@ -6,6 +6,7 @@ folio belongs to). So a check compares two accounts, the kernel's and ours.
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import TYPE_CHECKING, Final
 
 from ...actors.huge_pool import ORDER_1G, ORDER_2M
@@ -48,6 +49,7 @@ SLEEPING: Final = frozenset(
 )
 
 
+@lru_cache(1 << 16)
 def lock_kind(label: str) -> tuple[str, str]:
     """What sort of lock a label names, and whose it is: `vm0.mmu_lock` is `("mmu_lock", "vm0")`."""
     if label[-1] == "]":
@@ -185,6 +187,8 @@ class Doing:
 class Ledger:
     """The oracles' own account of a run."""
 
+    kind = staticmethod(lock_kind)
+
     def __init__(self, world: World, kernel: KernelBase) -> None:
         self.world = world
         self.kernel = kernel
@@ -199,7 +203,6 @@ class Ledger:
         self.doing: dict[Task, Doing] = {}
         self.holders: dict[str, dict[Task, str]] = {}
         self.in_progress: dict[str, list[Invalidation]] = {}
-        self.kinds: dict[str, tuple[str, str]] = {}
         self._adopt()
 
     def _adopt(self) -> None:
@@ -227,13 +230,6 @@ class Ledger:
         if doing is None:
             doing = self.doing[task] = Doing(task)
         return doing
-
-    def kind(self, label: str) -> tuple[str, str]:
-        """`lock_kind`, remembered."""
-        found = self.kinds.get(label)
-        if found is None:
-            found = self.kinds[label] = lock_kind(label)
-        return found
 
     def stale(self, pfn: int) -> bool:
         """Whether nobody has written the frame since it was allocated."""

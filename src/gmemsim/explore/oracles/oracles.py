@@ -12,6 +12,7 @@ else is in flight the checks that need rest run on what was touched.
 
 from __future__ import annotations
 
+from functools import cache
 from typing import TYPE_CHECKING, Any, cast
 
 from .attributes import Attributes
@@ -20,7 +21,7 @@ from .filemap import Filemap
 from .hardware import Hardware
 from .huge import HugePages
 from .invalidation import Invalidations
-from .ledger import Ledger
+from .ledger import Ledger, lock_kind
 from .levels import Levels
 from .locks import Locks
 from .populate import Populating
@@ -34,7 +35,7 @@ from .violation import Note, Violation
 from .watch import watches
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Sequence
 
     from ...actors.kernel_base import KernelBase
     from ...actors.vm import World
@@ -77,17 +78,89 @@ def checks_of(rule: str) -> list[str]:
     ]
 
 
+class _Plan:
+    """Who looks at which event, for one set of rules: made once, and bound to the subjects of a run on demand.
+
+    A check is the number of its subject in `SUBJECTS` and the name of its method; the kinds of lock that it wants
+    come first, none meaning all.
+    """
+
+    __slots__ = ("_by_kind", "by_event", "rest")
+
+    def __init__(self, rules: frozenset[str]) -> None:
+        marked: dict[str, list[tuple[Watch, int, str]]] = {"before": [], "track": [], "after": []}
+        self.rest: list[tuple[int, str]] = []
+        for number, cls in enumerate(SUBJECTS):
+            for name, watch in watches(cls):
+                if watch.rule and watch.rule not in rules and not watch.rule.startswith("arch:"):
+                    continue
+                if watch.phase == "rest":
+                    self.rest.append((number, name))
+                else:
+                    marked[watch.phase].append((watch, number, name))
+        self.by_event: dict[type[Event], list[tuple[frozenset[str], int, str]]] = {}
+        for phase in marked.values():
+            for watch, number, name in phase:
+                for event in dict.fromkeys(watch.events):
+                    self.by_event.setdefault(event, []).append((watch.locks, number, name))
+        self._by_kind: dict[tuple[type[Event], str], tuple[tuple[int, str], ...]] = {}
+
+    def chooses(self, event: type[Event]) -> bool:
+        """Whether some check of that event wants certain kinds of lock only."""
+        return any(kinds for kinds, _, _ in self.by_event[event])
+
+    def of_kind(self, event: type[Event], kind: str) -> tuple[tuple[int, str], ...]:
+        """The checks of a lock event, by kind of lock."""
+        found = self._by_kind.get((event, kind))
+        if found is None:
+            found = self._by_kind[event, kind] = tuple(
+                (number, name) for kinds, number, name in self.by_event[event] if not kinds or kind in kinds
+            )
+        return found
+
+
+_plan = cache(_Plan)
+
+
 class _ByLock(dict[str, "Checks"]):
     """Checks of a lock event by the lock's label, for those that want only some kinds of lock."""
 
-    def __init__(self, ledger: Ledger, wanted: list[tuple[frozenset[str], Check]]) -> None:
+    def __init__(self, table: _Table, event: type[Event]) -> None:
         super().__init__()
-        self._ledger = ledger
-        self._wanted = wanted
+        self._table = table
+        self._event = event
 
     def __missing__(self, label: str) -> Checks:
-        kind, _ = self._ledger.kind(label)
-        found = self[label] = tuple(check for kinds, check in self._wanted if not kinds or kind in kinds)
+        table = self._table
+        kind, _ = lock_kind(label)
+        found = self[label] = table.bind(table.plan.of_kind(self._event, kind))
+        return found
+
+
+class _Table(dict[type["Event"], "Checks | None"]):
+    """Checks by type of event, bound when the first event of a type comes; lock events are in `by_lock`."""
+
+    def __init__(self, plan: _Plan, subjects: tuple[Subject, ...]) -> None:
+        super().__init__()
+        self.plan = plan
+        self.by_lock: dict[type[Event], _ByLock] = {}
+        self._subjects = subjects
+
+    def bind(self, checks: Iterable[tuple[int, str]]) -> Checks:
+        """Methods of this run's subjects."""
+        subjects = self._subjects
+        return tuple(getattr(subjects[number], name) for number, name in checks)
+
+    def __missing__(self, event: type[Event]) -> Checks | None:
+        plan = self.plan
+        if event not in plan.by_event:
+            found: Checks | None = ()
+        elif plan.chooses(event):
+            self.by_lock[event] = _ByLock(self, event)
+            found = None
+        else:
+            found = self.bind((number, name) for _, number, name in plan.by_event[event])
+        self[event] = found
         return found
 
 
@@ -130,30 +203,13 @@ class Oracles:
         self.events = 0
         self._seen: set[tuple[str, str]] = set()
         self._in_flight = 0
-        self._rest: list[Callable[[bool], None]] = []
-        self._table: dict[type[Event], Checks] = {}
-        self._lock_table: dict[type[Event], _ByLock] = {}
-        self._dispatch()
-
-    def _dispatch(self) -> None:
-        """Gather the checks of every event, in the order in which they run."""
-        marked: dict[str, list[tuple[Watch, Check]]] = {"before": [], "track": [], "after": []}
-        for cls in SUBJECTS:
-            subject = cls(self)
-            for name, watch in watches(cls):
-                if watch.rule and watch.rule not in self.rules and not watch.rule.startswith("arch:"):
-                    continue
-                if watch.phase == "rest":
-                    self._rest.append(getattr(subject, name))
-                    continue
-                marked[watch.phase].append((watch, getattr(subject, name)))
-        in_order = [mark for phase in marked.values() for mark in phase]
-        for event in {event for watch, _ in in_order for event in watch.events}:
-            wanted = [(watch.locks, check) for watch, check in in_order if event in watch.events]
-            if any(locks for locks, _ in wanted):
-                self._lock_table[event] = _ByLock(self.ledger, wanted)
-            else:
-                self._table[event] = tuple(check for _, check in wanted)
+        #: The parts, each with its own memory of the run.
+        self.subjects = tuple(cls(self) for cls in SUBJECTS)
+        plan = _plan(self.rules)
+        self._table = _Table(plan, self.subjects)
+        self._rest: Sequence[Callable[[bool], None]] = [
+            getattr(self.subjects[number], name) for number, name in plan.rest
+        ]
 
     def __call__(self, task: Task, event: Event) -> None:
         """Look at one audit event; this is the engine's `rec`.
@@ -164,12 +220,9 @@ class Oracles:
         self.events += 1
         if self.then is not None:
             self.then(task, event)
-        checks = self._table.get(event.__class__)
+        checks = self._table[event.__class__]
         if checks is None:
-            by_lock = self._lock_table.get(event.__class__)
-            if by_lock is None:
-                return
-            checks = by_lock[cast("Lock", event).lock]
+            checks = self._table.by_lock[event.__class__][cast("Lock", event).lock]
         for check in checks:
             check(task, event)
 

@@ -72,7 +72,7 @@ ATTRIBUTES: Final[dict[type, frozenset[str]]] = {
     KernelBase: frozenset({"costs", "release"}),
     LockClass: frozenset({"name", "read", "write"}),
     OpResult: frozenset({"began", "ended"}),
-    Oracles: frozenset({"_lock_table", "_seen", "events", "kernel", "notes", "rules", "skipped", "then", "world"}),
+    Oracles: frozenset({"_rest", "_seen", "_table", "events", "kernel", "notes", "rules", "skipped", "then", "world"}),
     Process: frozenset(),
     Psp: frozenset({"_engine", "costs"}),
     Rmp: frozenset({"costs"}),
