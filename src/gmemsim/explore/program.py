@@ -152,6 +152,7 @@ class ScenarioRun:
             from .oracles.waiting import BoundedWaiting
 
             self.histories = PageHistories(session)
+            self.engine.roots.append(self.histories)
             GuardedBy().attach(self)
             BoundedWaiting().attach(self)
 

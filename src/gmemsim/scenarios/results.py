@@ -37,6 +37,7 @@ class OpResult:
         lo, hi: pages, in the operation's unit.
         outcome, values: see `Outcome`.
         began, ended: logical stamps of the run; A came before B exactly if `A.ended < B.began`.
+        exits: exits to the VMM for memory faults in between.
     """
 
     call: int
@@ -47,6 +48,7 @@ class OpResult:
     values: tuple[str, ...]
     began: int
     ended: int
+    exits: int = 0
 
 
 class TaskResults:

@@ -37,6 +37,8 @@ class Thread:
         vcpu: of a vCPU thread.
         round: current round.
         results: what it did so far.
+        doing, began: the operation under way, and its first stamp; None and 0 between two.
+        exits_before: exits to the VMM for memory faults before it.
     """
 
     def __init__(self, session: Session, actor: Actor) -> None:
@@ -50,6 +52,9 @@ class Thread:
         self._can_accept = hasattr(self.vm.arch, "guest_accept")
         self.round = 0
         self.results = TaskResults()
+        self.doing: Step | None = None
+        self.began = 0
+        self.exits_before = 0
 
     async def run(self, t: Task) -> TaskResults:
         """All rounds; the body of the task."""
@@ -105,9 +110,12 @@ class Thread:
         checker = session.checker
         if checker is not None:
             checker.begin(t)
-        began = session.stamp()
+        self.doing = step
+        self.began = session.stamp()
+        self.exits_before = self.results.exits["memory_fault"]
         outcome: Outcome = await HANDLERS[type(step.op)](self, t, step, lo, hi)
-        ended = session.stamp()
+        began, ended = self.began, session.stamp()
+        self.doing, self.began = None, 0
         if checker is not None:
             checker.end(t)
         if t.name not in armed:
@@ -116,10 +124,17 @@ class Thread:
         results.count(step.op.name, outcome)
         if session.keep_results:
             results.operations.append(
-                OpResult(t.call, step.op.name, lo, hi, outcome.outcome, outcome.values, began, ended)
+                OpResult(
+                    t.call, step.op.name, lo, hi, outcome.outcome, outcome.values, began, ended, self.exits
+                )
             )
         if step.expect and outcome.outcome not in step.expect:
             session.unexpected(t, step, outcome)
+
+    @property
+    def exits(self) -> int:
+        """Exits to the VMM for memory faults since the present operation began."""
+        return self.results.exits["memory_fault"] - self.exits_before
 
     def must_accept(self, gfn: int) -> bool:
         """Whether the guest has to accept a private page before it may use it."""

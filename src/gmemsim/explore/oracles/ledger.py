@@ -104,6 +104,11 @@ class Life:
         self.host_made = False
         self.mapped: set[tuple[str, int, bool]] = set()
 
+    @property
+    def label(self) -> str:
+        """Tells lives apart in the digest of a state, whatever their addresses."""
+        return f"{self.pfn:#x}[{self.index}]"
+
 
 class Invalidation:
     """One `kvm_mmu_invalidate_start` that waits for its end; `ranges` are the gfns zapped so far."""

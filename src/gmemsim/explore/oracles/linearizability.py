@@ -40,7 +40,7 @@ from ...patches.inplace_v8 import InplaceV8
 from ...scenarios import ops
 from ...scenarios.results import FAILURES
 from ..failure import Failure
-from .linearize import Interval, linearizable
+from .linearize import Interval, frontier, linearizable, overlap
 from .page_model import (
     Page,
     access,
@@ -94,6 +94,8 @@ class _Place:
 class PageHistories:
     """Checks one session; make it before the session runs, when its setup is done.
 
+    Exact when states are cached: what it has seen is in the results, and what these leave open is state (`__digest__`).
+
     Attributes:
         skipped: why a file is not looked at, by label.
         checked: pages with at least one operation, after `check`.
@@ -108,11 +110,13 @@ class PageHistories:
         self._files = {name: file.inode for name, file in session.machine.files.items()}
         self._places = list(self._find())
         self._initial = {(place.inode.label, place.index): self._now(place) for place in self._places}
+        self._known: object = None
+        self._remembered: object = ()
 
     def check(self) -> Failure | None:
         """After the run: the first page whose results no order explains."""
         for place in self._places:
-            history = list(self._history(place))
+            history = [interval for _, interval in self._history(place)]
             if not history:
                 continue
             self.checked += 1
@@ -176,38 +180,109 @@ class PageHistories:
             return place.vm.arch.has_private_memory and kernel.gmem_attr_value(place.inode, place.index)
         return place.gfn in place.vm.attributes
 
+    # -- while it runs -------------------------------------------------------------------------
+
+    def __digest__(self) -> object:
+        """What the results so far leave open, page by page: `Frontier.remembered`, and conversions that must succeed.
+
+        The times of operations are no state. What they decide is which orders of the operations are still possible.
+        """
+        threads = self.session.threads
+        key = tuple(
+            (len(thread.results.operations), thread.began, min(_MANY_EXITS, thread.exits))
+            for thread in threads
+        )
+        if key != self._known:
+            self._known = key
+            self._remembered = tuple(self._left_open(place) for place in self._places)
+        return self._remembered
+
+    def _left_open(self, place: _Place) -> object:
+        under_way: dict[str, int] = {}
+        counts: list[tuple[str, int]] = []
+        for thread in self.session.threads:
+            step = thread.doing
+            if step is not None and self._position(place, step, *thread.region(step)) is not None:
+                under_way[thread.actor.name] = thread.began
+                if self._may_convert(thread, step):
+                    counts.append((thread.actor.name, min(_MANY_EXITS, thread.exits)))
+        needed: list[tuple[str, ...]] = []
+        history = list(self._history(place, under_way, needed))
+        initial = self._initial[place.inode.label, place.index]
+        return frontier(history, under_way, initial), tuple(sorted(needed)), tuple(counts)
+
     # -- the history of a page -----------------------------------------------------------------
 
-    def _history(self, place: _Place) -> Iterator[Interval[Page]]:
+    def _history(
+        self,
+        place: _Place,
+        under_way: dict[str, int] | None = None,
+        needed: list[tuple[str, ...]] | None = None,
+    ) -> Iterator[tuple[tuple[str, int, int], Interval[Page]]]:
+        """What was done to a page, with thread, call and a number.
+
+        Args:
+            under_way: first stamps of operations on the page that have not ended, by thread.
+            needed: is given, for every exit that only a conversion under way can explain, who is at it.
+        """
         mine: list[tuple[OpResult, Step, Any, int]] = []
         for thread in self.session.threads:
             steps = {step.ident: step for step in thread.actor.steps}
             for result in thread.results.operations:
                 step = steps[result.call % _CALLS]
-                position = self._position(place, step, result)
+                position = self._position(place, step, result.lo, result.hi)
                 if position is not None:
                     mine.append((result, step, thread, position))
         converts = [
-            result
+            (result.began, result.ended)
             for result, step, _, _ in mine
             if isinstance(step.op, _CONVERSIONS) and result.outcome == "ok"
+        ]
+        converting = [
+            (thread.actor.name, thread.began)
+            for thread in self.session.threads
+            if under_way
+            and thread.actor.name in under_way
+            and thread.doing is not None
+            and isinstance(thread.doing.op, _CONVERSIONS)
         ]
         for result, step, thread, position in mine:
             if result.values and position >= len(result.values) and isinstance(step.op, _LOADS):
                 continue  # stopped before it came to this page
-            effect = self._effect(place, result, step, thread, position, converts)
+            known = converts
+            if converting and needed is not None and not any(overlap(result, one) for one in converts):
+                if self._needs_conversion(place, result, step):
+                    needed.append(tuple(sorted(name for name, began in converting if began <= result.ended)))
+                known = [*converts, *((began, result.ended) for _, began in converting)]
+            effect = self._effect(place, result, step, thread, position, known)
             if effect is None:
                 continue
             name = f"{thread.actor.name}.{result.call} {result.op}={result.outcome}"
-            yield Interval(name, result.began, result.ended, effect)
-            if isinstance(step.op, ops.GuestAccess) and thread.vmm.on_memory_fault == "convert":
+            call = (thread.actor.name, result.call)
+            yield (*call, 0), Interval(name, result.began, result.ended, effect)
+            if self._may_convert(thread, step):
                 # Every exit may have brought a conversion, which is over before the access goes through.
                 perhaps = perhaps_converted(place.vm.arch.hardware_private)
-                for number in range(min(_MANY_EXITS, thread.results.exits.get("memory_fault", 0))):
-                    yield Interval(f"{name}, exit {number}", result.began, result.ended, perhaps)
+                for number in range(min(_MANY_EXITS, result.exits)):
+                    yield (
+                        (*call, number + 1),
+                        Interval(f"{name}, exit {number}", result.began, result.ended, perhaps),
+                    )
 
-    def _position(self, place: _Place, step: Step, result: OpResult) -> int | None:
-        """Which page of the operation it is; None if the operation is about other pages."""
+    @staticmethod
+    def _may_convert(thread: Any, step: Step) -> bool:
+        return isinstance(step.op, ops.GuestAccess) and thread.vmm.on_memory_fault == "convert"
+
+    @staticmethod
+    def _needs_conversion(place: _Place, result: OpResult, step: Step) -> bool:
+        """An exit for a memory fault of a single page, where the guest does not name the kind of access itself."""
+        named = place.vm.arch.hardware_private and getattr(step.op, "private", None) is not None
+        single = result.hi - result.lo == 1
+        is_access = isinstance(step.op, (ops.Touch, ops.Read, ops.Write))
+        return is_access and result.outcome == "exit_memory_fault" and single and not named
+
+    def _position(self, place: _Place, step: Step, lo: int, hi: int) -> int | None:
+        """Which page of the operation on `lo` to `hi` it is; None if the operation is about other pages."""
         op = step.op
         if isinstance(op, (ops.GuestAccess, ops.GuestRange)):
             number = place.gfn if step.vm == place.vm.label else -1
@@ -221,7 +296,7 @@ class PageHistories:
             number = place.index - step.map.start if same and step.map is not None else -1
         else:
             return None
-        return number - result.lo if result.lo <= number < result.hi else None
+        return number - lo if lo <= number < hi else None
 
     def _effect(
         self,
@@ -230,7 +305,7 @@ class PageHistories:
         step: Step,
         thread: Any,
         position: int,
-        converts: list[OpResult],
+        converts: list[tuple[int, int]],
     ) -> Callable[[Page], list[Page]] | None:
         op = step.op
         good = result.outcome == "ok"
@@ -274,16 +349,15 @@ class PageHistories:
         step: Step,
         thread: Any,
         position: int,
-        converts: list[OpResult],
+        converts: list[tuple[int, int]],
     ) -> Callable[[Page], list[Page]]:
         seen = result.values[position] if result.values else None
         single = result.hi - result.lo == 1
         keyed = place.vm.arch.hardware_private
         read = seen is not None and (seen in {ZERO, CIPHER} or seen.startswith("data:"))
         good = result.outcome == "ok" or read
-        named = keyed and getattr(step.op, "private", None) is not None
-        exit_here = result.outcome == "exit_memory_fault" and single and not named
-        if exit_here and not any(c.began <= result.ended and result.began <= c.ended for c in converts):
+        needs = self._needs_conversion(place, result, step)
+        if needs and not any(overlap(result, one) for one in converts):
             return lambda page: []
         inside: bool | None = True if place.gmem_only or not place.vm.arch.has_private_memory else None
         effect = access(

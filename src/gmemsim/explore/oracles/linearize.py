@@ -9,14 +9,14 @@ an operation leads to any of several states, or to none, if it cannot have had i
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Sequence
-from typing import TYPE_CHECKING, Generic, TypeVar
+from typing import TYPE_CHECKING, Generic, Protocol, TypeVar
 
 import attrs
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Mapping
 
-__all__ = ["Interval", "linearizable"]
+__all__ = ["Interval", "frontier", "linearizable", "overlap"]
 
 S = TypeVar("S", bound=Hashable)
 
@@ -68,3 +68,75 @@ def linearizable(
             if history[index].began <= first_end:
                 stack += [(done | 1 << index, after, (*path, index)) for after in history[index].step(state)]
     return tuple(history[index].name for index in best), True
+
+
+class _Span(Protocol):
+    @property
+    def began(self) -> int: ...
+
+    @property
+    def ended(self) -> int: ...
+
+
+def overlap(one: _Span, other: tuple[int, int]) -> bool:
+    """Whether neither came before the other."""
+    return other[0] <= one.ended and one.began <= other[1]
+
+
+def frontier(
+    history: Sequence[tuple[Hashable, Interval[S]]],
+    under_way: Mapping[str, int],
+    initial: S,
+    limit: int = 10_000,
+) -> Hashable:
+    """What a history that goes on leaves open: two with equal frontiers can be completed in the same ways.
+
+    An operation that ended before all that are under way began has its place: it comes before them and whatever
+    follows. Any other may still be preceded by one that is under way, with a result that nobody knows yet. So what
+    counts is every state that an order of some of the operations leads to, if those that have their place are among
+    them, with the operations that it leaves over; of these, which came before which, and which of those under way can
+    still precede them.
+
+    Args:
+        history: operations that ended, by a name that is the same in every run.
+        under_way: when those that did not began, by task.
+        limit: of states looked at; beyond it the history itself is returned.
+    """
+    whole = len(history)
+    names = [name for name, _ in history]
+    spans = [interval for _, interval in history]
+    may_precede = [
+        tuple(sorted(task for task, began in under_way.items() if began < span.ended)) for span in spans
+    ]
+    before = [
+        sum(1 << first for first in range(whole) if spans[first].ended < spans[last].began)
+        for last in range(whole)
+    ]
+    placed = sum(1 << index for index in range(whole) if not may_precede[index])
+    seen: set[tuple[int, S]] = {(0, initial)}
+    stack = [(0, initial)]
+    while stack:
+        done, state = stack.pop()
+        for index in range(whole):
+            if not done >> index & 1 and not before[index] & ~done:
+                for after in spans[index].step(state):
+                    following = (done | 1 << index, after)
+                    if following not in seen:
+                        seen.add(following)
+                        stack.append(following)
+        if len(seen) > limit:
+            return tuple((names[i], spans[i].began, spans[i].ended) for i in range(whole))
+    configurations = [(done, state) for done, state in seen if not placed & ~done]
+    open_ones = [index for index in range(whole) if any(not done >> index & 1 for done, _ in configurations)]
+    left = {done: tuple(str(names[i]) for i in open_ones if not done >> i & 1) for done, _ in configurations}
+    return (
+        tuple(sorted({(left[done], repr(state)) for done, state in configurations})),
+        tuple(
+            (
+                str(names[index]),
+                may_precede[index],
+                tuple(str(names[i]) for i in open_ones if before[index] >> i & 1),
+            )
+            for index in open_ones
+        ),
+    )

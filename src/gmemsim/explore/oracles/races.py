@@ -157,7 +157,8 @@ class GuardedBy:
     def _begin(self) -> None:
         self._book = Book()
         self._inodes: Callable[[], Iterable[Any]] = tuple
-        self._last: dict[str, list[Access]] = {}
+        #: By object, the last access of each task to each range.
+        self._last: dict[str, dict[tuple[str, int, int], Access]] = {}
 
     def attach(self, run: Run) -> None:
         """Look at a run that is about to start."""
@@ -168,9 +169,14 @@ class GuardedBy:
         self._book = Book(inodes=self._inodes)
         watch_events(run.engine, cast("Rec", self._book.rec))
         run.engine.watch_steps(self._step)
+        run.engine.roots.append(self)
 
     def done(self, run: Run, failure: Failure | None, *, pruned: bool) -> None:
         """The run ended."""
+
+    def __digest__(self) -> object:
+        # The accesses so far are for the report; what is judged is who holds what.
+        return self._book.remembered()
 
     def _step(self, t: Task) -> None:
         self._book.step(t)
@@ -205,11 +211,13 @@ class GuardedBy:
                 other,
                 access,
             )
-        self._last.setdefault(op.obj, []).append(access)
+        last = self._last.setdefault(op.obj, {})
+        last.pop((access.task, access.lo, access.hi), None)
+        last[access.task, access.lo, access.hi] = access
 
     def _other(self, access: Access) -> Access | None:
         """The last access of another task to the same place."""
-        for one in reversed(self._last.get(access.obj, ())):
+        for one in reversed(self._last.get(access.obj, {}).values()):
             if one.task != access.task and one.lo < access.hi and access.lo < one.hi:
                 return one
         return None
@@ -238,16 +246,33 @@ class HappensBefore:
     def _begin(self) -> None:
         self._clocks: dict[str, Clock] = {}
         self._objects: dict[str, Clock] = {}
-        self._seen: dict[str, list[tuple[Access, str, int]]] = {}
+        #: By object, the last access of each task in each mode to each range, with its time. An earlier one is in
+        #: a race with whatever comes only if this one is.
+        self._seen: dict[str, dict[tuple[str, str, int, int], tuple[Access, int]]] = {}
 
     def attach(self, run: Run) -> None:
         """Look at a run that is about to start."""
         self._begin()
         watch_events(run.engine, cast("Rec", self._event))
         run.engine.watch_steps(self._step)
+        run.engine.roots.append(self)
 
     def done(self, run: Run, failure: Failure | None, *, pruned: bool) -> None:
         """The run ended."""
+
+    def __digest__(self) -> object:
+        """Each access that is kept, with the tasks and objects whose clock has it: times as such do not matter."""
+        clocks = [("task", name, clock) for name, clock in self._clocks.items()]
+        clocks += [("object", name, clock) for name, clock in self._objects.items()]
+        return tuple(
+            (
+                obj,
+                *key,
+                tuple(sorted((kind, name) for kind, name, clock in clocks if clock.get(key[0], 0) >= time)),
+            )
+            for obj, seen in sorted(self._seen.items())
+            for key, (_, time) in sorted(seen.items())
+        )
 
     def _clock(self, name: str) -> Clock:
         clock = self._clocks.get(name)
@@ -282,12 +307,12 @@ class HappensBefore:
     def _check(self, t: Task, op: Op) -> None:
         clock = self._clock(t.name)
         access = _access(t)
-        seen = self._seen.setdefault(op.obj, [])
-        for other, mode, time in seen:
+        seen = self._seen.setdefault(op.obj, {})
+        for (_, mode, _, _), (other, time) in seen.items():
             apart = other.hi <= op.lo or op.hi <= other.lo
             if other.task == t.name or apart or "w" not in (mode, op.mode):
                 continue
             if clock.get(other.task, 0) < time:
                 summary = f"race: {other.text()} and {access.text()}, in no order"
                 raise _fail("race", summary, t, other, access)
-        seen.append((access, op.mode, clock[t.name]))
+        seen[t.name, op.mode, op.lo, op.hi] = access, clock[t.name]

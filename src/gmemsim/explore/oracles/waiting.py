@@ -79,9 +79,30 @@ class BoundedWaiting:
         watch_events(run.engine, cast("Rec", self._event))
         # Who takes a signal out of the queue does not say so: it is seen to run.
         run.engine.watch_steps(self._step)
+        run.engine.roots.append(self)
 
     def done(self, run: Run, failure: Failure | None, *, pruned: bool) -> None:
         """The run ended."""
+
+    def __digest__(self) -> object:
+        """Of every lock that promises something and has sleepers: who came before whom, and who was passed over."""
+        found = []
+        for label, waiters in self._waiters.items():
+            lock = next((task.parked_on for task in waiters if task.parked_on is not None), None)
+            if lock is None or self._bound(label, lock) is None:
+                continue
+            order = [(one.arrived, task.ident, len(one.passed)) for task, one in waiters.items()]
+            order += [
+                (arrived, task.ident, -1)
+                for (task, asked), arrived in self._asked.items()
+                if asked == label and task not in waiters
+            ]
+            found.append((label, tuple(part[1:] for part in sorted(order))))
+        return tuple(sorted(found))
+
+    def _bound(self, label: str, lock: object) -> int | None:
+        bound = self.bounds.get(lock_class(label))
+        return bound_of(lock) if bound is None else bound
 
     def _step(self, t: Task) -> None:
         if t.pending.kind != "wait":
@@ -123,9 +144,7 @@ class BoundedWaiting:
         name = lock_class(label)
         count = len(waiter.passed)
         self.most[name] = max(self.most.get(name, 0), count)
-        bound = self.bounds.get(name)
-        if bound is None:
-            bound = bound_of(lock)
+        bound = self._bound(label, lock)
         if bound is not None and count > bound:
             raise Violation(
                 "bounded_waiting",

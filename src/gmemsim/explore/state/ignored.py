@@ -4,7 +4,8 @@ The default is to include: a class or attribute that is not listed here is state
 states look different that are not; to leave out too much would cut runs that have something new to show.
 
 A class of one's own (a patch, an arch actor) leaves attributes out with a class attribute `__digest_skip__`, a
-tuple of names.
+tuple of names. An oracle may have a method `__digest__` instead: what it returns, in plain values, is all that it
+remembers.
 """
 
 from __future__ import annotations
@@ -71,7 +72,7 @@ ATTRIBUTES: Final[dict[type, frozenset[str]]] = {
     GuestResult: frozenset({"faults"}),
     KernelBase: frozenset({"costs", "release"}),
     LockClass: frozenset({"name", "read", "write"}),
-    OpResult: frozenset({"began", "ended"}),
+    OpResult: frozenset({"began", "ended", "exits"}),
     Oracles: frozenset({"_rest", "_seen", "_table", "events", "kernel", "notes", "rules", "skipped", "then", "world"}),
     Process: frozenset(),
     Psp: frozenset({"_engine", "costs"}),
@@ -87,7 +88,7 @@ ATTRIBUTES: Final[dict[type, frozenset[str]]] = {
     # The outcome of a run lists operations; what is derived from them, or only counted, tells states apart for nothing.
     TaskResults: frozenset({"exits", "faults", "outcomes"}),
     TdxModule: frozenset({"busy", "costs"}),
-    Thread: frozenset({"actor", "session", "vmm"}),
+    Thread: frozenset({"actor", "began", "doing", "exits_before", "session", "vmm"}),
     Waiter: frozenset({"deadline", "spinning"}),
     World: frozenset({"next_message"}),
 }  # fmt: skip
