@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import importlib.util
 import sys
+from difflib import get_close_matches
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from ..engine.blame import interrupted
 from .baseline import Baseline
 from .hugepage import Hugepage
 from .hugepage_mutex import HugepageMutex
@@ -16,6 +18,7 @@ from .inplace import Inplace, InplaceOff
 from .inplace_content import InplaceContent
 from .inplace_v8 import InplaceV8
 from .mainline_7_3 import Mainline73
+from .overrides import PatchError, check_overrides
 from .tracked import Tracked, TrackedShared
 from .v1 import V1
 from .v2 import V2
@@ -24,7 +27,10 @@ from .v3 import V3
 if TYPE_CHECKING:
     from ..actors.kernel import Kernel
 
-__all__ = ["HUGE", "HUGE_VARIANTS", "IN_PLACE", "PATCHES", "VARIANTS", "PatchError", "load_patch"]
+__all__ = [
+    "HUGE", "HUGE_VARIANTS", "IN_PLACE", "PATCHES", "VARIANTS", "PatchError", "checked", "load_patch", "named",
+    "versions",
+]  # fmt: skip
 
 PATCHES: dict[str, type[Kernel]] = {cls.name: cls for cls in (Baseline, V1, V2, V3, Mainline73)}
 
@@ -45,8 +51,24 @@ HUGE_VARIANTS: dict[str, type[Kernel]] = {
 }
 
 
-class PatchError(Exception):
-    """No such patch, or a file that does not hold one; the message is one line for the user."""
+def versions() -> dict[str, type[Kernel]]:
+    """Every version and variant, by name."""
+    return PATCHES | IN_PLACE | VARIANTS | HUGE | HUGE_VARIANTS
+
+
+def named(name: str) -> bool:
+    """Whether `name` is that of a version, with or without changes, and not of a user's file."""
+    return name in versions() or ("+" in name and "/" not in name and ":" not in name)
+
+
+def checked(cls: type[Kernel]) -> type[Kernel]:
+    """The class, if everything that it defines can run (`overrides`).
+
+    Raises:
+        PatchError: it cannot.
+    """
+    check_overrides(cls, versions)
+    return cls
 
 
 def load_patch(name: str) -> type[Kernel]:
@@ -57,15 +79,23 @@ def load_patch(name: str) -> type[Kernel]:
     Raises:
         PatchError: with what was expected.
     """
-    known = PATCHES | IN_PLACE | VARIANTS | HUGE | HUGE_VARIANTS
+    known = versions()
     if name in known:
         return known[name]
-    if "+" in name and "/" not in name:
+    if named(name):
         return _seeded(name)
     path, colon, class_name = name.rpartition(":")
     if not colon or not path.endswith(".py"):
         raise PatchError(f"patch {name!r}: expected one of {', '.join(known)}, or path/to/file.py:ClassName")
-    return _from_file(Path(path), class_name)
+    file = Path(path)
+    try:
+        stat = file.stat()
+        if not file.is_file():
+            raise PatchError(f"{path}: not a regular file")
+    except (OSError, ValueError) as error:
+        said = "no such file" if isinstance(error, FileNotFoundError) else getattr(error, "strerror", error)
+        raise PatchError(f"{path}: {said}") from None
+    return _from_file(file.resolve(), class_name, path, stat.st_mtime_ns, stat.st_size)
 
 
 @cache
@@ -86,35 +116,48 @@ def _seeded(name: str) -> type[Kernel]:
     return type(cls.__name__, (cls,), {"name": name, "__module__": cls.__module__})
 
 
-def _from_file(path: Path, class_name: str) -> type[Kernel]:
+@cache
+def _from_file(path: Path, class_name: str, shown: str, _time: int, _size: int) -> type[Kernel]:
+    """One class a file as it is: its code runs once a process, however many runs are made of it."""
     from ..actors.kernel import Kernel
 
-    if not path.is_file():
-        raise PatchError(f"{path}: no such file")
     module_name = f"gmemsim_user_patch_{path.stem}"
     spec = importlib.util.spec_from_file_location(module_name, path)
     if spec is None or spec.loader is None:
-        raise PatchError(f"{path}: not a Python file")
+        raise PatchError(f"{shown}: not a Python file")
     module = importlib.util.module_from_spec(spec)
     # Registered so that dataclasses, pickling and tracebacks of the user's classes work.
     sys.modules[module_name] = module
     try:
         spec.loader.exec_module(module)
-    except Exception as error:
+    except BaseException as error:
+        if interrupted(error):
+            raise
         line = getattr(error, "lineno", None) or _line_of(error, path)
         said = error.msg if isinstance(error, SyntaxError) else error
-        raise PatchError(f"{path}:{line}: {type(error).__name__}: {said}") from error
-    found = getattr(module, class_name, None)
+        raise PatchError(f"{shown}:{line}: {type(error).__name__}: {said}") from error
+    found = vars(module).get(class_name)
     if not isinstance(found, type):
-        raise PatchError(f"{path}: no class {class_name}")
+        classes = [each for each, value in vars(module).items() if _is_patch(value, module_name)]
+        near = get_close_matches(class_name, classes, 1)
+        hint = f"; did you mean {near[0]}?" if near else f"; there are: {', '.join(classes) or 'none'}"
+        raise PatchError(f"{shown}: no class {class_name}{hint}")
     if not issubclass(found, Kernel):
-        raise PatchError(f"{path}: {class_name} is no patch; derive it from one, e.g. gmemsim.patches.v3.V3")
+        raise PatchError(f"{shown}: {class_name} is no patch; derive it from one, e.g. gmemsim.patches.v3.V3")
     missing = sorted(getattr(found, "__abstractmethods__", ()))
     if missing:
-        raise PatchError(f"{path}: {class_name} lacks {', '.join(missing)}; derive it from a patch version")
+        raise PatchError(f"{shown}: {class_name} lacks {', '.join(missing)}; derive it from a patch version")
     if "name" not in vars(found):
         found.name = class_name
-    return found
+    elif not isinstance(found.name, str):
+        raise PatchError(f"{shown}: {class_name}.name: expected a string, got {found.name!r:.60}")
+    return checked(found)
+
+
+def _is_patch(value: object, module: str) -> bool:
+    from ..actors.kernel import Kernel
+
+    return isinstance(value, type) and issubclass(value, Kernel) and value.__module__ == module
 
 
 def _line_of(error: BaseException, path: Path) -> int:

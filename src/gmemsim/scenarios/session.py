@@ -13,7 +13,7 @@ from ..audit.recorder import fan_out
 from ..engine import bare
 from ..engine.cell import Cell
 from ..engine.engine import Engine
-from ..patches.registry import load_patch
+from ..patches.registry import checked, load_patch
 from .counting import EventCounter, subtract
 from .draws import SeededDraws
 from .errors import ScenarioError
@@ -254,10 +254,10 @@ def build(
 
     Raises:
         ScenarioError: the scenario is wrong, or makes no sense for this VM type or release.
-        PatchError: no such patch.
+        PatchError: no such patch, or one that defines what its version never calls.
     """
     options = options or Options()
-    cls = load_patch(patch) if isinstance(patch, str) else patch
+    cls = load_patch(patch) if isinstance(patch, str) else checked(patch)
     workload = scenario.resolve(parameters, vcpus=vcpus, small=small)
     known = arches()
     kinds = [kind for kind in scenario.head.vm_types or known if kind in known]

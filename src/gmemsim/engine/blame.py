@@ -1,0 +1,117 @@
+"""Whose code raised an exception: the model's, a user's patch, or the user with Ctrl-C."""
+
+from __future__ import annotations
+
+import dis
+import sysconfig
+import traceback
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+import attrs
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from types import TracebackType
+
+__all__ = ["Blame", "Escaped", "blame", "interrupted", "model_code"]
+
+_PACKAGE: Final = str(Path(__file__).resolve().parents[1])
+_PYTHON: Final = tuple({sysconfig.get_path(name) for name in ("stdlib", "platstdlib", "purelib", "platlib")})
+#: Lines of a traceback that are shown.
+_EXCERPT: Final = 8
+_RAISE: Final = frozenset({dis.opmap["RAISE_VARARGS"], dis.opmap["RERAISE"]})
+
+
+class Escaped(Exception):
+    """Model code raised what would end the process without a word: SystemExit, GeneratorExit or KeyboardInterrupt.
+
+    The exception itself is the cause.
+    """
+
+
+@attrs.frozen
+class Blame:
+    """A place in a user's file.
+
+    Attributes:
+        path, line, function: of the innermost frame there.
+        excerpt: the traceback from the user's first frame on, as Python shows it, a line each.
+    """
+
+    path: str
+    line: int
+    function: str
+    excerpt: tuple[str, ...]
+
+    def __str__(self) -> str:
+        return f"{self.path}:{self.line}, {self.function}"
+
+
+def interrupted(error: BaseException) -> bool:
+    """Whether `error` is a real Ctrl-C (or the like), and not one that some code raised by itself."""
+    if not isinstance(error, KeyboardInterrupt):
+        return False
+    trace = error.__traceback__
+    while trace is not None and trace.tb_next is not None:
+        trace = trace.tb_next
+    if trace is None:
+        return True
+    code = trace.tb_frame.f_code
+    return _ours(code.co_filename) or code.co_code[trace.tb_lasti] not in _RAISE
+
+
+@contextmanager
+def model_code() -> Iterator[None]:
+    """Around code that may be a user's: what ends the process elsewhere is an error like any other here.
+
+    Raises:
+        Escaped: in place of SystemExit, GeneratorExit and a KeyboardInterrupt that nobody pressed.
+    """
+    try:
+        yield
+    except (SystemExit, GeneratorExit, KeyboardInterrupt) as error:
+        if interrupted(error):
+            raise
+        raise Escaped(f"{type(error).__name__}: {error}".rstrip(": ")) from error
+
+
+def blame(error: BaseException) -> Blame | None:
+    """Where in a user's file the error arose; None if no frame of its traceback is in one.
+
+    Frames before the first of this package are the caller's, a test's for instance, and not a patch's.
+    """
+    if isinstance(error, Escaped) and error.__cause__ is not None:
+        error = error.__cause__
+    frames = list(_frames(error.__traceback__))
+    inside = next((number for number, frame in enumerate(frames) if _ours(frame[0].filename)), len(frames))
+    users = [number for number, frame in enumerate(frames) if number > inside and _foreign(frame[0].filename)]
+    if not users:
+        return None
+    last = frames[users[-1]][0]
+    lines = traceback.format_list([frame for frame, _ in frames[users[0] :]])
+    text = [line for each in lines for line in each.rstrip("\n").split("\n")]
+    cut = len(text) - _EXCERPT
+    excerpt = (*(("  …",) if cut > 0 else ()), *text[max(cut, 0) :])
+    return Blame(_shown(last.filename), last.lineno or 0, last.name, excerpt)
+
+
+def _frames(trace: TracebackType | None) -> Iterator[tuple[traceback.FrameSummary, Any]]:
+    for frame, line in traceback.walk_tb(trace):
+        code = frame.f_code
+        yield traceback.FrameSummary(code.co_filename, line, code.co_name), frame
+
+
+def _ours(path: str) -> bool:
+    return path.startswith(_PACKAGE)
+
+
+def _foreign(path: str) -> bool:
+    return not path.startswith((_PACKAGE, "<", *_PYTHON))
+
+
+def _shown(path: str) -> str:
+    """As a user would type it."""
+    file, here = Path(path), Path.cwd()
+    return str(file.relative_to(here)) if file.is_relative_to(here) else path

@@ -1,0 +1,252 @@
+"""Which functions of a version can run at all: its call graph, read from the sources of its classes.
+
+A version is a chain of classes, and a function of an older one may have no caller left in a newer one. The graph starts
+at what the rest of the package calls on a kernel (`kernel.NAME`), goes through `self.NAME` (the first definition in the
+method resolution order) and `super().NAME` (the next one), and leaves out branches that a version's constant switches
+off (`if self.in_place:` where `in_place` is False). It errs towards *can run*: a receiver that is not known counts.
+"""
+
+from __future__ import annotations
+
+import ast
+import re
+import sys
+from functools import cache
+from pathlib import Path
+from types import FunctionType
+from typing import TYPE_CHECKING, Any, Final
+
+import attrs
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from ..actors.kernel import Kernel
+
+__all__ = ["Reached", "function_of", "ours", "reached"]
+
+_PACKAGE: Final = __name__.partition(".")[0]
+_CALLED: Final = re.compile(r"kernel\.([A-Za-z_]\w*)")
+
+
+@attrs.frozen
+class Reached:
+    """What can run in a class.
+
+    Attributes:
+        definitions: class and name of each function that can run.
+        callers: by name, the names of the functions that mention it, whether they can run or not.
+    """
+
+    definitions: frozenset[tuple[type, str]]
+    callers: dict[str, frozenset[str]]
+
+    @property
+    def names(self) -> frozenset[str]:
+        """Names of the functions that can run."""
+        return frozenset(name for _, name in self.definitions)
+
+
+def ours(cls: type) -> bool:
+    """Whether the class is part of this package, and not a user's."""
+    return cls.__module__.partition(".")[0] == _PACKAGE
+
+
+def function_of(value: Any) -> FunctionType | None:
+    """The function behind an attribute of a class: a method, static or class method, or a property's getter."""
+    value = getattr(value, "__func__", value)
+    if isinstance(value, property):
+        value = value.fget
+    return value if isinstance(value, FunctionType) else None
+
+
+def reached(cls: Any) -> Reached:
+    """The functions of `cls`, a version or a user's patch, and of its parents that something can call."""
+    return _reached(cls)
+
+
+@cache
+def _reached(cls: Any) -> Reached:
+    return _Graph(cls).reached()
+
+
+class _Graph:
+    def __init__(self, cls: type[Kernel]) -> None:
+        self.cls = cls
+        self.mro = [each for each in cls.__mro__ if each is not object]
+        self.stored = {name for each in self.mro for name in _stored(each)}
+
+    def reached(self) -> Reached:
+        todo: list[tuple[int, str]] = []
+        roots = _entries() | {name for each in self.mro if not ours(each) for name in _outside(each)}
+        for name in roots | {name for name in dir(self.cls) if name.startswith("__")}:
+            self._push(todo, 0, name)
+        seen: set[tuple[int, str]] = set()
+        callers: dict[str, set[str]] = {}
+        while todo:
+            at = todo.pop()
+            if at in seen:
+                continue
+            seen.add(at)
+            position, name = at
+            for start, used in self._uses(position, name):
+                callers.setdefault(used, set()).add(name)
+                self._push(todo, start, used)
+        return Reached(
+            frozenset((self.mro[position], name) for position, name in seen),
+            {name: frozenset(found) for name, found in callers.items()},
+        )
+
+    def _push(self, todo: list[tuple[int, str]], start: int, name: str) -> None:
+        for position in range(start, len(self.mro)):
+            value = vars(self.mro[position]).get(name)
+            if value is not None:
+                if function_of(value) is not None:
+                    todo.append((position, name))
+                return
+
+    def _uses(self, position: int, name: str) -> Iterator[tuple[int, str]]:
+        """Names that a function mentions, each with the place in the resolution order where the look-up begins."""
+        function = function_of(vars(self.mro[position])[name])
+        assert function is not None
+        node = _node(function)
+        if node is None:
+            # No source, as for a class that was typed in: every name counts.
+            for used in function.__code__.co_names:
+                yield 0, used
+                yield position + 1, used
+            return
+        for attribute in _attributes(node, self._constant):
+            receiver = attribute.value
+            match receiver:
+                case ast.Call(func=ast.Name(id="super")):
+                    yield position + 1, attribute.attr
+                case ast.Name(id=called) if isinstance(function.__globals__.get(called), type):
+                    parent = function.__globals__[called]
+                    if parent in self.mro:
+                        yield self.mro.index(parent), attribute.attr
+                case ast.Name(id="arch") | ast.Attribute(attr="arch"):
+                    pass
+                case _:
+                    yield 0, attribute.attr
+
+    def _constant(self, node: ast.expr) -> bool | None:
+        """The value of a test that only asks for constants of the version; None if it is open."""
+        match node:
+            case ast.Constant(value=bool() as value):
+                return value
+            case ast.Attribute(value=ast.Name(id="self"), attr=name) if name not in self.stored:
+                found = getattr(self.cls, name, None)
+                return found if isinstance(found, bool) else None
+            case ast.UnaryOp(op=ast.Not(), operand=operand):
+                inner = self._constant(operand)
+                return None if inner is None else not inner
+            case ast.BoolOp(op=op, values=operands):
+                values = [self._constant(each) for each in operands]
+                deciding = isinstance(op, ast.Or)
+                if deciding in values:
+                    return deciding
+                return None if None in values else not deciding
+        return None
+
+
+def _attributes(node: ast.AST, constant: Any) -> Iterator[ast.Attribute]:
+    """Attributes that code can look up, without branches that a constant switches off."""
+    if isinstance(node, ast.Attribute):
+        yield node
+    if isinstance(node, ast.BoolOp):
+        deciding = isinstance(node.op, ast.Or)
+        for operand in node.values:
+            yield from _attributes(operand, constant)
+            if constant(operand) is deciding:
+                return
+        return
+    value = constant(node.test) if isinstance(node, (ast.If, ast.IfExp)) else None
+    for field, child in ast.iter_fields(node):
+        if (value is False and field == "body") or (value is True and field == "orelse"):
+            continue
+        if isinstance(child, list):
+            for each in child:
+                if isinstance(each, ast.AST):
+                    yield from _attributes(each, constant)
+                    if _ends(each, constant):
+                        break
+        elif isinstance(child, ast.AST):
+            yield from _attributes(child, constant)
+
+
+def _ends(node: ast.AST, constant: Any) -> bool:
+    """Nothing behind this statement runs."""
+    if isinstance(node, (ast.Return, ast.Raise, ast.Continue, ast.Break)):
+        return True
+    if isinstance(node, ast.If):
+        value = constant(node.test)
+        branches = [node.body] if value is True else [node.orelse] if value is False else []
+        return any(_ends(each, constant) for branch in branches for each in branch)
+    return False
+
+
+@cache
+def _entries() -> frozenset[str]:
+    """What is called on a kernel from outside its classes, anywhere in the package."""
+    root = Path(__file__).parents[1]
+    texts = (path.read_text(encoding="utf-8") for path in root.rglob("*.py"))
+    return frozenset(name for text in texts for name in _CALLED.findall(text))
+
+
+@cache
+def _tree(path: str) -> ast.Module | None:
+    try:
+        return ast.parse(Path(path).read_bytes())
+    except (OSError, SyntaxError, ValueError):
+        return None
+
+
+@cache
+def _nodes(path: str) -> dict[tuple[str, int], ast.AST]:
+    """Functions of a file, by name and the line of their `def` or first decorator."""
+    tree = _tree(path)
+    found: dict[tuple[str, int], ast.AST] = {}
+    for node in [] if tree is None else ast.walk(tree):
+        if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)):
+            first = min([node.lineno, *(each.lineno for each in node.decorator_list)])
+            found[node.name, first] = node
+    return found
+
+
+def _node(function: FunctionType) -> ast.AST | None:
+    code = function.__code__
+    return _nodes(code.co_filename).get((code.co_name, code.co_firstlineno))
+
+
+def _stored(cls: type) -> Iterator[str]:
+    """Attributes that methods of the class assign on `self`."""
+    for value in vars(cls).values():
+        function = function_of(value)
+        node = None if function is None else _node(function)
+        for inner in [] if node is None else ast.walk(node):
+            if isinstance(inner, ast.Attribute) and isinstance(inner.ctx, ast.Store):
+                yield inner.attr
+
+
+def _outside(cls: type) -> Iterator[str]:
+    """What a user's module looks up outside its classes' own methods: helpers may be called from there."""
+    path = getattr(sys.modules.get(cls.__module__), "__file__", None)
+    tree = None if path is None else _tree(path)
+    todo: list[ast.AST] = [] if tree is None else list(tree.body)
+    while todo:
+        node = todo.pop()
+        if isinstance(node, ast.ClassDef):
+            # Its decorators and assignments, not its methods.
+            todo += [
+                *node.decorator_list,
+                *(
+                    each
+                    for each in node.body
+                    if not isinstance(each, (ast.FunctionDef, ast.AsyncFunctionDef))
+                ),
+            ]
+            continue
+        if isinstance(node, ast.Attribute):
+            yield node.attr
+        todo += ast.iter_child_nodes(node)
