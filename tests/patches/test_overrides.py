@@ -50,7 +50,7 @@ REFUSED = [
     ("v3", "V3", "async def kvm_gmem_populate_page(self, *a):\n        return 0", "it is called in baseline"),
     ("baseline", "Baseline", "async def kvm_gmem_populate_one(self, *a):\n        return 0", "it is called in v1"),
     ("v3", "V3", "async def prepare(self, *a):\n        return 0", "is a function of the arch actors"),
-    ("v3", "V3", "def dump(self):\n        self.again()\n\n    def again(self):\n        self.dump()", "nothing calls it"),
+    ("v3", "V3", "def one(self):\n        self.two()\n\n    def two(self):\n        self.one()", "nothing calls"),
 ]  # fmt: skip
 
 
@@ -208,13 +208,14 @@ def test_what_never_ran_is_known(tmp_path: Path) -> None:
     path.write_text(HEAD.format(module="v3", base="V3", body=body + helper))
     cls = load_patch(f"{path}:Mine")
     program = ScenarioProgram(scenario=load_named("punch"), patch=cls)
+    said = []
     for _ in range(2):
         # Armed anew each time: what an earlier search ran says nothing of this one.
         with watch_overrides(cls) as entered:
-            assert entered.never == ("kvm_gmem_make_ready", "kvm_gmem_error_folio")
+            assert list(entered.never) == ["kvm_gmem_make_ready", "kvm_gmem_error_folio"]
             program.build(RandomStrategy(1)).run()
-        assert entered.never == ("kvm_gmem_error_folio",)
-    assert never_ran(entered.never, "2 schedules") == "Your `kvm_gmem_error_folio` never ran in 2 schedules."
+        said.append(never_ran(entered.never, "2 schedules"))
+    assert said == ["Your `kvm_gmem_error_folio` never ran in 2 schedules."] * 2
     assert never_ran((), "2 schedules") == ""
-    with watch_overrides(V3) as entered:
-        assert entered.functions == ()
+    with watch_overrides(V3) as none:
+        assert none.functions == ()

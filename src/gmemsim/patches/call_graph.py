@@ -70,11 +70,16 @@ def _reached(cls: Any) -> Reached:
     return _Graph(cls).reached()
 
 
+#: By function: what it looks up, with the constants that this depends on.
+_walks: dict[ast.AST, list[tuple[dict[str, bool | None], list[ast.Attribute]]]] = {}
+
+
 class _Graph:
     def __init__(self, cls: type[Kernel]) -> None:
         self.cls = cls
         self.mro = [each for each in cls.__mro__ if each is not object]
         self.stored = {name for each in self.mro for name in _stored(each)}
+        self.asked: dict[str, bool | None] = {}
 
     def reached(self) -> Reached:
         todo: list[tuple[int, str]] = []
@@ -116,7 +121,7 @@ class _Graph:
                 yield 0, used
                 yield position + 1, used
             return
-        for attribute in _attributes(node, self._constant):
+        for attribute in self._looked_up(node):
             receiver = attribute.value
             match receiver:
                 case ast.Call(func=ast.Name(id="super")):
@@ -130,14 +135,29 @@ class _Graph:
                 case _:
                     yield 0, attribute.attr
 
+    def _looked_up(self, node: ast.AST) -> list[ast.Attribute]:
+        """Attributes that the function can look up; versions with the same constants share the walk."""
+        for constants, found in _walks.get(node, ()):
+            if all(self._flag(name) is value for name, value in constants.items()):
+                return found
+        self.asked = {}
+        found = list(_attributes(node, self._constant))
+        _walks.setdefault(node, []).append((self.asked, found))
+        return found
+
+    def _flag(self, name: str) -> bool | None:
+        """The value of a constant of the class; None if it is no bool, or differs from kernel to kernel."""
+        found = None if name in self.stored else getattr(self.cls, name, None)
+        return found if isinstance(found, bool) else None
+
     def _constant(self, node: ast.expr) -> bool | None:
         """The value of a test that only asks for constants of the version; None if it is open."""
         match node:
             case ast.Constant(value=bool() as value):
                 return value
-            case ast.Attribute(value=ast.Name(id="self"), attr=name) if name not in self.stored:
-                found = getattr(self.cls, name, None)
-                return found if isinstance(found, bool) else None
+            case ast.Attribute(value=ast.Name(id="self"), attr=name):
+                self.asked[name] = found = self._flag(name)
+                return found
             case ast.UnaryOp(op=ast.Not(), operand=operand):
                 inner = self._constant(operand)
                 return None if inner is None else not inner
@@ -219,14 +239,17 @@ def _node(function: FunctionType) -> ast.AST | None:
     return _nodes(code.co_filename).get((code.co_name, code.co_firstlineno))
 
 
-def _stored(cls: type) -> Iterator[str]:
-    """Attributes that methods of the class assign on `self`."""
-    for value in vars(cls).values():
-        function = function_of(value)
-        node = None if function is None else _node(function)
-        for inner in [] if node is None else ast.walk(node):
-            if isinstance(inner, ast.Attribute) and isinstance(inner.ctx, ast.Store):
-                yield inner.attr
+@cache
+def _stored(cls: Any) -> frozenset[str]:
+    """Attributes that methods of the class assign."""
+    nodes = [_node(function) for value in vars(cls).values() if (function := function_of(value)) is not None]
+    return frozenset(
+        inner.attr
+        for node in nodes
+        if node is not None
+        for inner in ast.walk(node)
+        if isinstance(inner, ast.Attribute) and isinstance(inner.ctx, ast.Store)
+    )
 
 
 def _outside(cls: type) -> Iterator[str]:
