@@ -45,7 +45,7 @@ def invalidating(snp: Snp, start: int = PFN, end: int = PFN + 1) -> Body:
 
 def populating(snp: Snp, vm: FakeVm, source: str | None = "data:x", page_type: str = "normal") -> Body:
     async def body(t: Task) -> int:
-        return await snp.populate(t, vm, GFN, PFN, source, page_type)
+        return await snp.populate(t, vm, GFN, PFN, source, page_type=page_type)
 
     return body
 

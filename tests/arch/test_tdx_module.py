@@ -152,21 +152,6 @@ def test_page_add_twice(rig: Rig) -> None:
     assert set(rig.module.pamt) == {PFN}
 
 
-def test_page_add_measures_if_chosen(run: Runner) -> None:
-    for measure, ns in ((False, 10), (True, 110)):
-        rig = Rig(run)
-        rig.module.costs = CostTable.zero().replace(page_add=10, mr_extend=100)
-        rig.choose(measure=measure)
-        rig.td.runnable = False
-        rig.table()
-
-        async def body(t: Task, rig: Rig = rig) -> int:
-            await rig.module.page_add(t, rig.td, GFN, PFN, "data:x")
-            return t.engine.now
-
-        assert run(body).results == [ns]
-
-
 # -- PAGE.AUG --------------------------------------------------------------------------------------
 
 

@@ -181,8 +181,10 @@ class ZapsTheNewKind(Inplace):
 class PreparesShared(Inplace):
     """make_private whatever the attribute says."""
 
-    async def kvm_gmem_wants_private(self, t: Task, vm: Vm, inode: GmemInode, gfn: int, index: int) -> bool:
-        return True
+    async def kvm_gmem_make_private(
+        self, t: Task, vm: Vm, inode: GmemInode, folio: Folio, gfn: int, index: int
+    ) -> int:
+        return await self.kvm_arch_gmem_make_private(t, vm, gfn, folio.pfn, folio.pages)
 
 
 class ForgetsMakeShared(Inplace):

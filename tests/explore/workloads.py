@@ -68,7 +68,9 @@ class AssigningArch(SwProtected):
         """Take the assignment away."""
         self.assigned.difference_update(range(start, end))
 
-    async def populate(self, t: Task, vm: Any, gfn: int, pfn: int, source: str | None) -> int:
+    async def populate(
+        self, t: Task, vm: Any, gfn: int, pfn: int, source: str | None, map_private_pfn: Any = None
+    ) -> int:
         """Copy, then assign; -EEXIST if it is assigned, -EOPNOTSUPP without a source."""
         if source is None:
             return -95

@@ -12,8 +12,8 @@ from gmemsim.actors.gmem_convert import Converted
 from gmemsim.actors.gmem_populate import Source
 from gmemsim.arch.memory import data
 from gmemsim.audit.events import Lock
-from gmemsim.audit.inplace_events import BindPrepare, LruDrain, MakeShared, RefCheck
-from gmemsim.audit.kvm_events import Bind, Clear, HardwareOp, PopulateCallback, PopulateRet
+from gmemsim.audit.inplace_events import LruDrain, MakeShared, RefCheck
+from gmemsim.audit.kvm_events import Bind, BindPrepare, Clear, HardwareOp, PopulateCallback, PopulateRet
 from gmemsim.engine.errors import Deadlock
 from gmemsim.engine.strategy import RandomStrategy
 from gmemsim.patches.inplace import Inplace

@@ -6,9 +6,7 @@ Written under the invalidate lock, exclusive; read without any lock. `Kernel.in_
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
-
-import attrs
+from typing import TYPE_CHECKING
 
 from ..audit.inplace_events import GmemAttrStore
 from ..engine.op import Op
@@ -18,7 +16,7 @@ from .gmem_populate import GmemPopulate
 
 if TYPE_CHECKING:
     from ..engine.task import Task
-    from .inode import GmemFile, GmemInode
+    from .inode import GmemInode
     from .vm import Vm
 
 __all__ = ["GmemAttributes"]
@@ -32,21 +30,6 @@ class GmemAttributes(GmemPopulate):
         if self.in_place and self.release.host_mmap:
             return frozenset({"MMAP", "INIT_SHARED"})
         return super().gmem_supported_flags(vm)
-
-    async def kvm_gmem_create(
-        self, t: Task, vm: Vm, label: str, size: int, flags: frozenset[str] = frozenset()
-    ) -> GmemFile | int:
-        """As before; the arch actor learns what this mode means for it.
-
-        Populate without a source takes the page itself; guest_memfd keeps no reference of mapped TDX pages.
-        """
-        choices: Any = getattr(vm.arch, "choices", None)
-        if self.in_place and choices is not None:
-            known = {field.name for field in attrs.fields(type(choices))}
-            wanted = {"in_place_source": True, "page_references": False}
-            changed = {name: value for name, value in wanted.items() if name in known}
-            vm.arch.choices = attrs.evolve(choices, **changed)  # type: ignore[attr-defined]
-        return await super().kvm_gmem_create(t, vm, label, size, flags)
 
     async def kvm_gmem_init_inode(self, t: Task, inode: GmemInode) -> None:
         """The whole file in one range, as its flags say; the lock is a formality, nobody knows the inode yet."""

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
+
+import attrs
 
 from ..audit.kvm_events import Bind, Close, Create, Unbind
 from ..engine.op import Op
@@ -32,10 +34,28 @@ class GmemFiles(GmemInvalidation, Truncation):
         """Flags that create accepts, which can be more than the capability names."""
         return self.gmem_supported_flags(vm)
 
+    def arch_choices(self) -> dict[str, object]:
+        """What an arch actor must know of this kernel, by the name of the choice that is None there."""
+        return {"in_place_source": self.in_place, "page_references": self.release.tdx_page_references}
+
+    def tell_arch(self, vm: Vm) -> None:
+        """Fill in the choices of the VM's arch actor that are the kernel's, unless the workload made them."""
+        choices: Any = getattr(vm.arch, "choices", None)
+        if choices is None:
+            return
+        open_points = {
+            name: value
+            for name, value in self.arch_choices().items()
+            if getattr(choices, name, value) is None
+        }
+        if open_points:
+            vm.arch.choices = attrs.evolve(choices, **open_points)  # type: ignore[attr-defined]
+
     async def kvm_gmem_create(
         self, t: Task, vm: Vm, label: str, size: int, flags: frozenset[str] = frozenset()
     ) -> GmemFile | int:
         """`kvm_gmem_create` with `size` in bytes: the open file, or -EINVAL, -EMFILE, -ENOMEM."""
+        self.tell_arch(vm)
         ret = 0
         if flags - self.gmem_known_flags(vm) or size <= 0 or size % 4096:
             ret = EINVAL
@@ -100,9 +120,15 @@ class GmemFiles(GmemInvalidation, Truncation):
             for file in works.pop(t):
                 await self.kvm_gmem_release(t, file)
 
-    async def kvm_gmem_bind(self, t: Task, vm: Vm, slot: Memslot, file: GmemFile | None, offset: int) -> int:
+    async def kvm_gmem_prepare_memory_region(
+        self, t: Task, vm: Vm, slot: Memslot, file: GmemFile, offset: int
+    ) -> int:
+        """What happens to a new slot before `kvm_set_memslot`: to 7.2 the whole bind."""
+        return await self.kvm_gmem_bind(t, vm, slot, file, offset)
+
+    async def kvm_gmem_bind(self, t: Task, vm: Vm, slot: Memslot, file: GmemFile, offset: int) -> int:
         """`kvm_gmem_bind` with `offset` in bytes: 0, -EBADF, -EINVAL, or the release's errno for an overlap."""
-        if file is None or not await file.count.inc_not_zero(t):
+        if not await file.count.inc_not_zero(t):
             return EBADF
         ret = await self._bind(t, vm, slot, file, offset)
         if t.rec is not None:
@@ -132,6 +158,13 @@ class GmemFiles(GmemInvalidation, Truncation):
         await self.kvm_gmem_store_binding(t, file, slot, start, end)
         await lock.up_write(t)
         return 0
+
+    async def kvm_gmem_commit_memory_region(self, t: Task, slot: Memslot) -> int:
+        """A new slot is about to be published, slots_arch_lock held: to 7.2 it was bound before (`kvm_gmem_bind`)."""
+        return 0
+
+    async def kvm_gmem_bound(self, t: Task, slot: Memslot, file: GmemFile) -> None:
+        """The slot was published, or that failed: to 7.2 nothing is left to do."""
 
     async def kvm_gmem_store_binding(
         self, t: Task, file: GmemFile, slot: Memslot, start: int, end: int
@@ -164,12 +197,16 @@ class GmemFiles(GmemInvalidation, Truncation):
 
     async def kvm_gmem_clear_binding(self, t: Task, file: GmemFile, slot: Memslot) -> None:
         """Forget the range and the pointer."""
-        if t.traps:
-            await t.point(Op("rmw", f"{file.label}.bindings", slot.bound_start, slot.bound_end))
+        await self.kvm_gmem_erase_binding(t, file, slot)
         if t.traps:
             t.changed(slot.file_label)
-        file.bindings.pop(slot.bound_start, None)
         slot.gmem_file = None
+
+    async def kvm_gmem_erase_binding(self, t: Task, file: GmemFile, slot: Memslot) -> None:
+        """`xa_store_range(&f->bindings, ..., NULL)`."""
+        if t.traps:
+            await t.point(Op("rmw", f"{file.label}.bindings", slot.bound_start, slot.bound_end))
+        file.bindings.pop(slot.bound_start, None)
 
     async def kvm_gmem_release(self, t: Task, file: GmemFile) -> None:
         """`kvm_gmem_release`: zap everything bound through this file. Memory stays: it is the inode's."""

@@ -7,6 +7,7 @@ fail, and may take mmap_lock.
 from __future__ import annotations
 
 from abc import abstractmethod
+from functools import partial
 from typing import TYPE_CHECKING
 
 import attrs
@@ -59,7 +60,7 @@ class GmemPopulate(TdpFaults):
         return ret
 
     async def _checked_populate(self, t: Task, vm: Vm, gfn: int, pages: int, source: Source | None) -> int:
-        if pages <= 0 or self.populate_rejects(source):
+        if pages <= 0 or self.populate_rejects(vm, source):
             return EINVAL
         t.saw(vm.finalized_label)
         if vm.finalized and vm.arch.populate_maps:
@@ -79,8 +80,8 @@ class GmemPopulate(TdpFaults):
         await self.fput_later(t, file)
         return ret
 
-    def populate_rejects(self, source: Source | None) -> bool:
-        """Whether common code refuses the source outright (alignment, from v2 on)."""
+    def populate_rejects(self, vm: Vm, source: Source | None) -> bool:
+        """Whether the call refuses the source outright (alignment, from v2 on)."""
         return False
 
     @abstractmethod
@@ -108,18 +109,15 @@ class GmemPopulate(TdpFaults):
         return ret if content is None else content
 
     async def post_populate(self, t: Task, vm: Vm, gfn: int, folio: Folio, content: str | None) -> int:
-        """The arch callback for one page: slots_lock and the invalidate lock held, folio lock not.
-
-        Where the arch fills a leaf that is mapped already (TDX), the callback maps it first.
-        """
+        """The arch callback for one page: slots_lock and the invalidate lock held, folio lock not."""
         pfn = self.gmem_page_pfn(vm, gfn, folio)
-        if vm.arch.populate_maps and (ret := await self.kvm_tdp_mmu_map_private_pfn(t, vm, gfn, folio)):
-            if t.rec is not None:
-                t.rec(t, PopulateCallback(gfn, pfn, ret))
-            return ret
         if content is not None and t.rec is not None:
             t.rec(t, Copy(pfn))
-        ret = await vm.arch.populate(t, vm, gfn, pfn, content)
+        if vm.arch.populate_maps:
+            map_private_pfn = partial(self.kvm_tdp_mmu_map_private_pfn, t, vm, gfn, folio)
+            ret = await vm.arch.populate(t, vm, gfn, pfn, content, map_private_pfn)
+        else:
+            ret = await vm.arch.populate(t, vm, gfn, pfn, content)
         if t.rec is not None:
             t.rec(t, PopulateCallback(gfn, pfn, ret))
         return ret

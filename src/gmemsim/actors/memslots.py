@@ -98,22 +98,38 @@ class Memslots(GmemFiles):
             if file is None:
                 return EBADF
             slot.gmem = True
-            ret = await self.kvm_gmem_bind(t, vm, slot, file, offset)
+            ret = await self.kvm_gmem_prepare_memory_region(t, vm, slot, file, offset)
             if ret:
                 return ret
+            ret = await self.kvm_create_memslot(t, vm, slot)
+            await self.kvm_gmem_bound(t, slot, file)
+            return ret
+        return await self.kvm_create_memslot(t, vm, slot)
+
+    async def kvm_create_memslot(self, t: Task, vm: Vm, slot: Memslot) -> int:
+        """`kvm_set_memslot` of a new slot: 0, or the errno of what it does before it publishes the slot."""
+        await vm.slots_arch_lock.lock(t)
+        if slot.gmem:
             if self.huge_pages and not self.in_place:
                 kvm_mmu_init_memslot_memory_attributes(vm, slot)
+            ret = await self.kvm_gmem_commit_memory_region(t, slot)
+            if ret:
+                await vm.slots_arch_lock.unlock(t)
+                return ret
         await self.swap_active_memslots(t, vm, (*vm.slots, slot), slot, "valid")
         return 0
 
     async def kvm_delete_memslot(self, t: Task, vm: Vm, slot: Memslot) -> int:
         """Delete in five steps: INVALID copy, grace period, zap, removal, grace period, unbind (§4.3)."""
+        await vm.slots_arch_lock.lock(t)
         if t.fault("alloc_memslot"):
+            await vm.slots_arch_lock.unlock(t)
             return ENOMEM
         copy = slot.invalid_copy()
         with_copy = tuple(copy if other is slot else other for other in vm.slots)
         await self.swap_active_memslots(t, vm, with_copy, slot, "invalid")
         await self.kvm_arch_flush_shadow_memslot(t, vm, slot)
+        await vm.slots_arch_lock.lock(t)
         without = tuple(other for other in vm.slots if other is not copy)
         await self.swap_active_memslots(t, vm, without, slot, "gone")
         await self.kvm_gmem_unbind(t, slot)
@@ -122,11 +138,10 @@ class Memslots(GmemFiles):
     async def swap_active_memslots(
         self, t: Task, vm: Vm, slots: tuple[Memslot, ...], slot: Memslot, state: str
     ) -> None:
-        """Publish a slot array and wait until no vCPU can still see the old one.
+        """Publish a slot array and wait until no vCPU can still see the old one; drops slots_arch_lock in between.
 
         Not while an MMU notifier is between its start and its end, which must see the same slots (§4.3 step 2).
         """
-        await vm.slots_arch_lock.lock(t)
         if t.traps:
             await t.point(vm.store_slots)
             t.saw(vm.mn_active_op.obj)

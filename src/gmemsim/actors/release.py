@@ -19,7 +19,6 @@ class Release:
 
     Attributes:
         name: `6.12`, `6.18`, …
-        snapshots: how often the fault path snapshots the invalidation sequence (§4.6 step 5).
         spurious_if_allowed: a vCPU that finds an adequate SPTE returns SPURIOUS; before 6.13 it compared whole
             entries, so accessed bits set by hardware made it FIXED again (traces README §3).
         zap_filter: the zap looks at the kind of mapping (6.14; §1.3).
@@ -33,10 +32,12 @@ class Release:
         reserve_for_clear: attribute entries are reserved even to store 0 (§4.13 step 4).
         bind_end_wraps: end of a bind range is a signed sum, so that a huge offset passes the size check (to 7.1).
         prefault: KVM_PRE_FAULT_MEMORY exists (6.11).
+        tdx_page_references: KVM holds a reference of each page that the S-EPT maps. Gone in 7.2.13 and 7.3.4 (read
+            there); that it went with 6.19 is an inference from the dates of "KVM: TDX: Drop superfluous page pinning
+            in S-EPT management" (November 2025).
     """
 
     name: str
-    snapshots: int = 1
     spurious_if_allowed: bool = True
     zap_filter: bool = True
     put_under_mmu_lock: bool = True
@@ -49,6 +50,7 @@ class Release:
     reserve_for_clear: bool = True
     bind_end_wraps: bool = True
     prefault: bool = True
+    tdx_page_references: bool = False
 
 
 RELEASES: dict[str, Release] = {
@@ -56,7 +58,6 @@ RELEASES: dict[str, Release] = {
     for release in (
         Release(
             "6.12",
-            snapshots=2,
             spurious_if_allowed=False,
             zap_filter=False,
             put_under_mmu_lock=False,
@@ -64,8 +65,9 @@ RELEASES: dict[str, Release] = {
             host_mmap=False,
             lookup_first=False,
             revoke_neighbours=False,
+            tdx_page_references=True,
         ),
-        Release("6.18", lookup_first=False),
+        Release("6.18", lookup_first=False, tdx_page_references=True),
         Release("6.19"),
         Release("7.2", bind_overlap=EEXIST, invalidate_range_hook=True, bind_end_wraps=False),
         Release(

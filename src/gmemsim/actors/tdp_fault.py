@@ -182,10 +182,6 @@ class TdpFaults(LargeLeaves, GmemFolios, VmAttributes):
             if fault.prefetch and self.release.prefault_invalid_slot_eagain:
                 return EAGAIN
             return self.retry(t, fault, "invalid_slot")
-        if self.release.snapshots > 1:
-            if t.traps:
-                await t.point(vm.load_seq)
-            fault.seq = vm.seq
         if await self.mmu_invalidate_retry_gfn_unsafe(t, vm, fault.seq, gfn):
             return self.retry(t, fault, "early")
         ret = await self.kvm_mmu_faultin_pfn_of_kind(t, fault, slot)

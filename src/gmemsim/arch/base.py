@@ -14,6 +14,8 @@ from .costs import CostTable
 from .memory import FRAMES, HOST_KEY, STALE, ZERO, PhysicalMemory
 
 if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
     from ..engine.task import Task
 
 __all__ = ["Arch", "GuestAccess", "HookResult", "VmIdentity"]
@@ -62,8 +64,7 @@ class Arch:
         mirror_root: private mappings live in a page table of their own, so that a zap filter selects.
         needs_launch: the VM must be finalized before guest or pre-fault may touch private memory.
         shared_from_start: guest_memfd accepts INIT_SHARED (A..D: only VM types without private memory).
-        populate_maps: populate works on a leaf that KVM's private table has already (KVM_TDX_INIT_MEM_REGION
-            maps first), so the caller installs it, `set_spte` included, before it calls `populate`.
+        populate_maps: populate has KVM map the page, and `set_spte` adds it (KVM_TDX_INIT_MEM_REGION).
         host_faults: flags of accesses that never reach memory, because the host takes a fault instead.
         rmp_faults: hardware checks the host frame behind a mapping, sizes included, and a refusal is a fault with a
             bit of its own, which has a handler besides the common one (`level_fits`, `rmp_fault`).
@@ -117,8 +118,18 @@ class Arch:
     async def invalidate_range(self, t: Task, vm: VmIdentity, start: int, end: int) -> None:
         """`kvm_arch_gmem_invalidate_range`: after the zap of gfns [start, end), mmu_lock held for writing."""
 
-    async def populate(self, t: Task, vm: VmIdentity, gfn: int, pfn: int, source: str | None) -> int:
+    async def populate(
+        self,
+        t: Task,
+        vm: VmIdentity,
+        gfn: int,
+        pfn: int,
+        source: str | None,
+        map_private_pfn: Callable[[], Awaitable[int]] | None = None,
+    ) -> int:
         """The populate callback for one page; `source` is the content to copy in, None for a NULL source.
+
+        `map_private_pfn` is KVM's `kvm_tdp_mmu_map_private_pfn` of this page, `set_spte` included (`populate_maps`).
 
         Returns 0 or a negative errno. -EOPNOTSUPP here: an ordinary VM has no launch measurement.
         """

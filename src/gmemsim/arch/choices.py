@@ -29,8 +29,8 @@ class SnpChoices:
         failed_update_state: `firmware` or `pre_guest`: whose the page is between a failed SNP_LAUNCH_UPDATE
             and SNP_PAGE_RECLAIM. Immutable in both, so that a plain RMPUPDATE does not get it back.
         replicate_2m: hardware shows `assigned` in all 512 entries of a 2M page (§8: KVM relies on it).
-        in_place_source: populate may be called without a source and then takes the page itself (§1.3, V3 +
-            in-place).
+        in_place_source: populate may be called without a source and then takes the page itself. None: as the kernel
+            has it (conversion in place).
         scan_stride: look-ups between two traps of the 512-entry scan for a 2M level. 1 is hardware; more is
             a coarser model with fewer interleavings.
         overlap_watchdog: turns of the unbounded OVERLAP spin, with the cause unchanged, after which a timed
@@ -43,7 +43,7 @@ class SnpChoices:
     smashed_to_shared_code: int = 4
     failed_update_state: str = "firmware"
     replicate_2m: bool = True
-    in_place_source: bool = False
+    in_place_source: bool | None = None
     scan_stride: int = 64
     overlap_watchdog: int = 1000
 
@@ -64,8 +64,8 @@ class TdxChoices:
             guest (§2.6).
         zero_step_threshold: EPT faults without progress after which VP.ENTER takes the tree lock
             exclusively (§2.3).
-        page_references: KVM holds a reference per mapped page and leaks the page if REMOVE or WBINVD fails;
-            without it (the in-place and huge-page trees) guest_memfd is told nothing (§2.2).
+        page_references: KVM holds a reference per mapped page and leaks the page if REMOVE or WBINVD fails; without
+            it guest_memfd is told nothing. None: as the kernel has it (`Release.tdx_page_references`).
         leak_unflushed: with `page_references`, a frame that was removed and not written back is leaked too. False is
             a bug, reported in April 2026.
         erratum: the CPU has the partial-write erratum (SPR, EMR). Only the reset follows from it here: host writes
@@ -73,7 +73,8 @@ class TdxChoices:
         reset_removed: `always` (older kernels), `erratum` or `never`: when KVM zeroes a removed page.
         host_read_value: `cipher` (garbage) or `zero` (a fixed value): what a host read of a TD page returns
             (§8).
-        in_place_source: populate may be called without a source and then takes the page itself.
+        in_place_source: populate may be called without a source and then takes the page itself. None: as the kernel
+            has it.
         measure: PAGE.ADD is followed by MR.EXTEND over the page.
         level_rule: largest level at which KVM maps private memory (§2.2). `4k`: always 4K (the merged code).
             `vcpu_range`: 2M, or what the vCPU's last accept fault asked for; a 4K request inside a 2M leaf that is
@@ -90,12 +91,12 @@ class TdxChoices:
     sept_add_mapped_ok: bool = True
     sept_ve_disable: bool = True
     zero_step_threshold: int = 6
-    page_references: bool = True
+    page_references: bool | None = None
     leak_unflushed: bool = True
     erratum: bool = False
     reset_removed: str = "erratum"
     host_read_value: str = "cipher"
-    in_place_source: bool = False
+    in_place_source: bool | None = None
     measure: bool = False
     level_rule: str = "inhibit"
     accept_checks: int = 4

@@ -12,6 +12,8 @@ from .rmp import REGION_PAGES, RmpCode, head_of, pages_of, region_of
 from .snp_host import EIO, SnpHost
 
 if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
     from ..engine.task import Task
     from .base import VmIdentity
 
@@ -114,7 +116,14 @@ class Snp(SnpHost):
     # -- launch (§1.3 populate) ----------------------------------------------------------------
 
     async def populate(
-        self, t: Task, vm: VmIdentity, gfn: int, pfn: int, source: str | None, page_type: str = ""
+        self,
+        t: Task,
+        vm: VmIdentity,
+        gfn: int,
+        pfn: int,
+        source: str | None,
+        map_private_pfn: Callable[[], Awaitable[int]] | None = None,
+        page_type: str = "",
     ) -> int:
         """`sev_gmem_post_populate` for one page: copy, assign as immutable, have it measured and encrypted.
 

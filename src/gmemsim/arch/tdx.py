@@ -12,6 +12,8 @@ from .tdx_host import EBUSY, EIO, TdxHost
 from .tdx_state import TdxStatus
 
 if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
     from ..engine.task import Task
     from .base import VmIdentity
     from .tdx_state import Td
@@ -52,59 +54,41 @@ class Tdx(TdxHost):
 
     # -- hooks of guest_memfd: prepare, invalidate and make_shared do nothing ------------------
 
-    async def invalidate_range(self, t: Task, vm: VmIdentity, start: int, end: int) -> None:
-        """Drop leaves that populate added behind KVM's page table (see `populate`); no kernel has such."""
-        td = self.td(vm)
-        t.saw(td.premapped_label)
-        for gfn in sorted(gfn for gfn in td.unmirrored if start <= gfn < end):
-            entry = td.sept.find(gfn)
-            td.unmirrored.discard(gfn)
-            if entry is not None and entry.leaf:
-                await self.remove_leaf(t, td, gfn, entry.pfn)
+    async def populate(
+        self,
+        t: Task,
+        vm: VmIdentity,
+        gfn: int,
+        pfn: int,
+        source: str | None,
+        map_private_pfn: Callable[[], Awaitable[int]] | None = None,
+    ) -> int:
+        """`tdx_gmem_post_populate` of 7.2 and 7.3: KVM maps the page, and `set_spte` adds it from the source kept here.
 
-    async def populate(self, t: Task, vm: VmIdentity, gfn: int, pfn: int, source: str | None) -> int:
-        """`tdx_gmem_post_populate`: PAGE.ADD of one page that KVM's private table maps already.
-
-        A caller that did not map it first is helped: the leaf is noted as `unmirrored`, and the first
-        `set_spte` of the gfn finds it.
+        To 6.18 the page was mapped first, counted, and added afterwards; that order is not modelled.
 
         Returns:
-            0; -EOPNOTSUPP (no source); -EINVAL (the TD is finalized); -EBUSY (userspace tries again);
-            -EIO (the page is there already, or the module refuses for another reason).
+            0; -EOPNOTSUPP (no source); else what `map_private_pfn` answers: -EIO (the page is there already, or the
+            module refuses it), -EINTR.
         """
         td = self.td(vm)
         if source is None and not self.choices.in_place_source:
             return EOPNOTSUPP
-        t.saw(td.runnable_label)
-        t.changed(td.premapped_label)
-        if td.runnable:
-            return EINVAL
-        mapped = gfn in td.premapped
-        if not mapped:
-            ret = await self._link_table(t, td, gfn)
-            if ret:
-                return ret
-        content = self.memory.read(pfn) if source is None else source
-        code = await self.module.page_add(t, td, gfn, pfn, content)
-        if code == TdxStatus.OPERAND_BUSY:
-            return EBUSY
-        if code == TdxStatus.PAGE_METADATA_INCORRECT:
-            self.flag(t, "PAMT_DOUBLE_MAP", pfn)
-        if code:
-            return EIO
-        t.changed(td.premapped_label)
-        if mapped:
-            del td.premapped[gfn]
-        else:
-            td.unmirrored.add(gfn)
-        return 0
+        assert map_private_pfn is not None
+        t.changed(td.page_add_label)
+        td.page_add_src = self.memory.read(pfn) if source is None else source
+        ret = await map_private_pfn()
+        t.changed(td.page_add_label)
+        td.page_add_src = None
+        if ret == 0 and self.choices.measure:
+            await t.spend(self.costs.mr_extend)
+        return ret
 
     async def launch_finish(self, t: Task, vm: VmIdentity) -> int:
-        """`tdx_td_finalize`: 0, or -EINVAL (finalized already, or a mapped page was never added)."""
+        """`tdx_td_finalize`: 0, or -EINVAL (finalized already)."""
         td = self.td(vm)
         t.saw(td.runnable_label)
-        t.saw(td.premapped_label)
-        if td.runnable or td.premapped:
+        if td.runnable:
             return EINVAL
         if t.traps:
             await t.point(Op("rmw", td.sept.label))
@@ -117,7 +101,7 @@ class Tdx(TdxHost):
     async def set_spte(
         self, t: Task, vm: VmIdentity, gfn: int, pfn: int, private: bool, level: int = 1
     ) -> int:
-        """A leaf becomes visible: AUG once the TD is runnable, a mere count before (mirror entry frozen).
+        """`tdx_sept_map_leaf_spte`, the mirror entry frozen: AUG once the TD is runnable, ADD before.
 
         Returns:
             0; -EBUSY (a try-lock was taken: the fault is retried); -EIO (the VM is dead).
@@ -126,21 +110,19 @@ class Tdx(TdxHost):
             return 0
         td = self.td(vm)
         t.saw(td.dead_label)
-        t.changed(td.premapped_label)
         if td.dead:
             return EIO
-        if gfn in td.unmirrored:
-            td.unmirrored.discard(gfn)
-            return 0
         ret = await self._link_table(t, td, gfn) if level == 1 else 0
         if ret:
             return ret
         t.saw(td.runnable_label)
-        if not td.runnable:
-            t.changed(td.premapped_label)
-            td.premapped[gfn] = pfn
-            return 0
-        code = await self.module.page_aug(t, td, gfn, pfn, level)
+        if td.runnable:
+            code = await self.module.page_aug(t, td, gfn, pfn, level)
+        else:
+            t.saw(td.page_add_label)
+            if td.page_add_src is None:
+                return self.kvm_bug(t, td, pfn)
+            code = await self.module.page_add(t, td, gfn, pfn, td.page_add_src)
         if code == TdxStatus.OPERAND_BUSY:
             await t.spend(self.costs.busy_retry)
             return EBUSY
@@ -175,8 +157,6 @@ class Tdx(TdxHost):
         """Leaves were zapped from the mirror: BLOCK, TRACK and kick, REMOVE for each (`remove_leaf`)."""
         td = self.td(vm)
         for gfn, pfn in leaves:
-            t.changed(td.premapped_label)
-            td.unmirrored.discard(gfn)
             await self.remove_leaf(t, td, gfn, pfn, level)
 
     async def split_spte(self, t: Task, vm: VmIdentity, gfn: int, pfn: int, level: int) -> int:

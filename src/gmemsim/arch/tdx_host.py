@@ -148,12 +148,6 @@ class TdxHost(Arch):
         TRACK and the kick are left out until the TD is runnable. With `page_references` a frame whose
         removal failed is leaked; without it nobody is told. Fault point `tdx_page_remove`.
         """
-        t.changed(td.premapped_label)
-        if gfn in td.premapped:
-            # Counted but never added: BLOCK fails on the free entry, and that is taken for success.
-            del td.premapped[gfn]
-            await self.do_no_vcpus(t, td, lambda: self.module.range_block(t, td, gfn))
-            return 0
         ret = await self._remove_leaf(t, td, gfn, pfn, level)
         unflushed = self.module.owner(pfn) is None
         if ret and self.choices.page_references and (self.choices.leak_unflushed or not unflushed):

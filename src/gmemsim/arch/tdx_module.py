@@ -93,8 +93,7 @@ class TdxModule(TdxAccept):
         code: int = TdxStatus.OP_STATE_INCORRECT
         t.saw(td.runnable_label)
         if not td.runnable:
-            ns = self.costs.page_add + (self.costs.mr_extend if self.choices.measure else 0)
-            code = await self._insert(t, td, gfn, pfn, "ADD", ns, SeptState.MAPPED, content)
+            code = await self._insert(t, td, gfn, pfn, "ADD", self.costs.page_add, SeptState.MAPPED, content)
         return self._done(t, "TDH.MEM.PAGE.ADD", pfn, code)
 
     async def _insert(

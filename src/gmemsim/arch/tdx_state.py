@@ -56,9 +56,8 @@ class Td:
         tree: the S-EPT tree resource.
         runnable: finalized; before that pages are added, not augmented.
         no_vcpus: KVM lets no vCPU enter (for the retry after BUSY); `gate` is what they spin on.
-        premapped: leaves that KVM mapped and the module does not have yet, gfn to pfn (before finalize).
+        page_add_src: content of the page that a launch call is adding (`kvm_tdx->page_add_src`); guarded by slots_lock.
         linking: 2M regions whose table KVM is adding.
-        unmirrored: leaves that populate added although KVM had not mapped them (see `Tdx.populate`).
         accepted: gfns that the guest accepted and has not given back.
         inhibited: 2M regions that KVM maps with 4K pages for good (GUEST_INHIBIT).
         dead: `kvm->vm_bugged`, or killed for an access.
@@ -75,15 +74,14 @@ class Td:
         self.kick = SpinWait(f"{label}.kick")
         self.runnable = False
         self.no_vcpus = False
-        self.premapped: dict[int, int] = {}
+        self.page_add_src: str | None = None
         self.linking: set[int] = set()
-        self.unmirrored: set[int] = set()
         self.accepted: set[int] = set()
         self.inhibited: set[int] = set()
         self.dead = False
         #: Objects of the steps that look at or change these.
         self.runnable_label = f"{label}.runnable"
-        self.premapped_label = f"{label}.premapped"
+        self.page_add_label = f"{label}.page_add_src"
         self.dead_label = f"{label}.td_dead"
         self.no_vcpus_label = f"{label}.no_vcpus"
         self.inhibit_label = f"{label}.inhibited"

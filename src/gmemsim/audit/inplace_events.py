@@ -10,7 +10,6 @@ from typing import ClassVar
 from .base import Event
 
 __all__ = [
-    "BindPrepare",
     "ContentMode",
     "GmemAttrStore",
     "GmemSetAttributes",
@@ -93,17 +92,6 @@ class ContentMode(_InplaceEvent, frozen=True, gc=False):
     mirrors: ClassVar[str] = "content mode handlers of RFC v3 to v5"
     index: int
     mode: str
-
-
-class BindPrepare(_InplaceEvent, frozen=True, gc=False):
-    """First half of a bind: checks and the slot's pointer, no lock."""
-
-    mirrors: ClassVar[str] = "kvm_gmem_prepare_bind"
-    file: str
-    slot: int
-    start: int
-    end: int
-    ret: int
 
 
 class Hypercall(_InplaceEvent, frozen=True, gc=False):

@@ -15,7 +15,7 @@ from ..actors.huge_cache import Gap, HugeCache
 from ..actors.huge_convert import HugeConversion
 from ..actors.huge_pool import ORDER_1G, ORDER_2M, Subpool, order_of
 from ..arch.memory import FREE_LIST
-from ..audit.kvm_events import Create, FilemapAdd, FilemapAddRet, MakePrivate, MakePrivateRet, PageCacheAdd
+from ..audit.kvm_events import Create, FilemapAdd, FilemapAddRet, PageCacheAdd
 from ..engine.op import Op
 from .inplace import Inplace
 
@@ -196,22 +196,11 @@ class Hugepage(HugeConversion, Inplace):
         """
         if not folio.order:
             return await super().kvm_gmem_make_private(t, vm, inode, folio, gfn, index)
-        if not self.gmem_prepare or not vm.arch.has_private_memory:
-            return 0
-        if not await self.kvm_gmem_wants_private(t, vm, inode, gfn, index):
+        if not vm.arch.has_private_memory or not await self.kvm_gmem_is_private(t, inode, index):
             return 0
         pages = 1 << min(self.kvm_gmem_max_order(vm, gfn, index, folio.order), ORDER_2M)
-        into = index % pages
         pfn = folio.pfn + index - folio.index
-        rec = t.rec
-        ident = self.request(t, vm.arch.name, "make_private", f"gfn={gfn:#x} pfn={pfn:#x}") if rec else 0
-        if rec is not None:
-            rec(t, MakePrivate(gfn - into, pfn - into, pages))
-        ret, did = await vm.arch.make_private(t, vm, gfn, pfn, pages)
-        if rec is not None:
-            rec(t, MakePrivateRet(ret, did))
-            self.answer(t, ident, "make_private", str(ret))
-        return ret
+        return await self.kvm_arch_gmem_make_private(t, vm, gfn, pfn, pages, index % pages)
 
     # -- populate --------------------------------------------------------------------------------------
 

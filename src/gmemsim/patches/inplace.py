@@ -7,15 +7,15 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, ClassVar
 
-from ..actors.errno import EBADF, EEXIST, EINVAL, ENOMEM
+from ..actors.gmem_arch import ReclaimHook
+from ..actors.gmem_bind import TwoPhaseBind
 from ..actors.gmem_convert import GmemConversion
-from ..audit.inplace_events import BindPrepare
-from ..audit.kvm_events import ArchReclaim, Bind, Unbind
 from .inplace_v8 import InplaceV8
 
 if TYPE_CHECKING:
     from ..actors.folio import Folio
-    from ..actors.inode import GmemFile, GmemInode
+    from ..actors.gmem_populate import Source
+    from ..actors.inode import GmemFile
     from ..actors.memslot import Memslot
     from ..actors.tdp_fault import Fault
     from ..actors.vm import Vm
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 __all__ = ["Inplace", "InplaceOff"]
 
 
-class Inplace(InplaceV8):
+class Inplace(TwoPhaseBind, ReclaimHook, InplaceV8):
     """The latest in-place conversion."""
 
     name: ClassVar[str] = "inplace"
@@ -44,83 +44,10 @@ class Inplace(InplaceV8):
     async def kvm_release_faultin_pfn(self, t: Task, fault: Fault) -> None:
         """There is none."""
 
-    async def kvm_gmem_free_folio(self, t: Task, inode: GmemInode, folio: Folio) -> None:
-        """`kvm_arch_gmem_reclaim` in place of invalidate."""
-        if not self.gmem_prepare:
-            return
-        if t.rec is not None:
-            t.rec(t, ArchReclaim(folio.pfn, folio.pages))
-        if t.traps:
-            t.saw(inode.users_label)
-        await self.inode_vm(inode).arch.reclaim(t, folio.pfn, folio.pages)
-
-    # -- bind in two phases ------------------------------------------------------------------------
-
-    async def kvm_gmem_bind(self, t: Task, vm: Vm, slot: Memslot, file: GmemFile | None, offset: int) -> int:
-        """Prepare without a lock, commit under it; the file is referenced from one to the other.
-
-        Both before the slot is published. The order is unknown in the sources (§4.2); in the other one a commit
-        that fails would have a published slot to take back.
-        """
-        if file is None or not await file.count.inc_not_zero(t):
-            return EBADF
-        start = offset // 4096
-        ret = self.kvm_gmem_prepare_bind(t, vm, slot, file, offset)
-        if t.rec is not None:
-            t.rec(t, BindPrepare(file.label, slot.ident, start, start + slot.pages, ret))
-        if ret == 0:
-            ret = await self.kvm_gmem_commit_bind(t, slot, file)
-            if t.rec is not None:
-                t.rec(t, Bind(file.label, slot.ident, start, start + slot.pages, ret))
-        await self.fput_later(t, file)
-        return ret
-
-    def kvm_gmem_prepare_bind(self, t: Task, vm: Vm, slot: Memslot, file: GmemFile, offset: int) -> int:
-        """Checks, and the slot's pointer: nobody can see the slot yet."""
-        if file.vm is not vm or not 0 <= offset < 1 << 63 or offset % 4096:
-            return EINVAL
-        start = offset // 4096
-        if start + slot.pages > file.inode.pages:
-            return EINVAL
-        if t.traps:
-            t.changed(slot.file_label)
-        slot.gmem_file = file
-        slot.pgoff = start
-        slot.gmem_only = "MMAP" in file.inode.flags
-        return 0
-
-    async def kvm_gmem_commit_bind(self, t: Task, slot: Memslot, file: GmemFile) -> int:
-        """The binding: -EEXIST for an overlap, -ENOMEM (fault point `alloc_binding`) rolled back."""
-        lock = file.inode.invalidate_lock
-        start, end = slot.pgoff, slot.pgoff + slot.pages
-        ret = 0
-        await lock.down_write(t)
-        if file.slots_in(start, end):
-            ret = EEXIST
-        elif t.fault("alloc_binding"):
-            ret = ENOMEM
-        else:
-            await self.kvm_gmem_store_binding(t, file, slot, start, end)
-        if ret:
-            if t.traps:
-                t.changed(slot.file_label)
-            slot.gmem_file = None
-        await lock.up_write(t)
-        return ret
-
-    async def kvm_gmem_unbind(self, t: Task, slot: Memslot) -> None:
-        """Always under the lock; slots_lock keeps a dying file, whose release needs it."""
-        if t.traps:
-            t.saw(slot.file_label)
-        file = slot.gmem_file
-        if file is None:
-            return
-        if t.rec is not None:
-            t.rec(t, Unbind(slot.ident))
-        lock = file.inode.invalidate_lock
-        await lock.down_write(t)
-        await self.kvm_gmem_clear_binding(t, file, slot)
-        await lock.up_write(t)
+    def populate_rejects(self, vm: Vm, source: Source | None) -> bool:
+        """With conversion in place off a TDX launch needs a source, as in 7.3."""
+        refused = not self.in_place and vm.arch.populate_maps and source is None
+        return super().populate_rejects(vm, source) or refused
 
     # -- conversion --------------------------------------------------------------------------------
 

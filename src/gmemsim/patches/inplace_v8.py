@@ -10,9 +10,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, ClassVar
 
 from ..actors.errno import EFAULT, EINVAL, ENOMEM
+from ..actors.gmem_arch import MakePrivateHook
 from ..actors.gmem_convert import GmemConversion
 from ..actors.gmem_user_fault import SIGBUS
-from ..audit.kvm_events import MakePrivate, MakePrivateRet
 from .v3 import V3
 
 if TYPE_CHECKING:
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 __all__ = ["InplaceV8"]
 
 
-class InplaceV8(GmemConversion, V3):
+class InplaceV8(GmemConversion, MakePrivateHook, V3):
     """Faults of vCPUs and of the host take the invalidate lock shared."""
 
     name: ClassVar[str] = "inplace-v8"
@@ -71,47 +71,26 @@ class InplaceV8(GmemConversion, V3):
         folio = await super().kvm_gmem_get_checked_folio(t, file, slot, index)
         if isinstance(folio, int):
             return folio
-        if t.traps:
-            t.saw(folio.uptodate_label, folio.index, folio.index + 1)
-        if not folio.uptodate:
-            await self.kvm_gmem_clear_folio(t, file.inode, folio, self.pages_to_clear(folio))
-            await self.kvm_gmem_mark_uptodate(t, file.inode, folio)
+        await self.kvm_gmem_clear_once(t, file.inode, folio)
         return folio
 
     async def kvm_gmem_make_private(
         self, t: Task, vm: Vm, inode: GmemInode, folio: Folio, gfn: int, index: int
     ) -> int:
         """`kvm_arch_gmem_make_private` of a private index; a shared one is none of the arch's business."""
-        if not self.gmem_prepare or not vm.arch.has_private_memory:
+        if not vm.arch.has_private_memory or not await self.kvm_gmem_is_private(t, inode, index):
             return 0
-        if not await self.kvm_gmem_wants_private(t, vm, inode, gfn, index):
-            return 0
-        rec = t.rec
-        arch = vm.arch
-        ident = self.request(t, arch.name, "make_private", f"gfn={gfn:#x} pfn={folio.pfn:#x}") if rec else 0
-        if rec is not None:
-            rec(t, MakePrivate(gfn, folio.pfn, folio.pages))
-        ret, did = await arch.make_private(t, vm, gfn, folio.pfn, folio.pages)
-        if rec is not None:
-            rec(t, MakePrivateRet(ret, did))
-            self.answer(t, ident, "make_private", str(ret))
-        return ret
-
-    async def kvm_gmem_wants_private(self, t: Task, vm: Vm, inode: GmemInode, gfn: int, index: int) -> bool:
-        """The attribute in force: the inode's, or the VM's with in-place conversion off."""
-        if self.in_place:
-            return await self.kvm_gmem_is_private(t, inode, index)
-        return await self.kvm_mem_is_private(t, vm, gfn)
+        return await self.kvm_arch_gmem_make_private(t, vm, gfn, folio.pfn, folio.pages)
 
     # -- host fault ------------------------------------------------------------------------------
 
     async def kvm_gmem_user_fault_folio(self, t: Task, inode: GmemInode, index: int) -> Folio | str:
         """Attribute and look-up under the shared lock, which is gone before the core maps the page.
 
+        Whether conversion in place is on or off: then the file's map is what it was at creation.
+
         Between the two only the folio lock and the reference keep the page: a conversion sees the reference.
         """
-        if not self.in_place:
-            return await super().kvm_gmem_user_fault_folio(t, inode, index)
         lock = inode.invalidate_lock
         await lock.down_read(t)
         found: Folio | int | None = None
@@ -140,6 +119,12 @@ class InplaceV8(GmemConversion, V3):
         ret = await self.post_populate(t, vm, gfn, folio, content) if private else EINVAL
         await self.folio_put(t, inode, folio)
         return ret
+
+    async def kvm_gmem_wants_private(self, t: Task, vm: Vm, inode: GmemInode, gfn: int, index: int) -> bool:
+        """What populate asks (`kvm_is_private_gfn`): the file's map, or the VM's with conversion in place off."""
+        if self.in_place:
+            return await self.kvm_gmem_is_private(t, inode, index)
+        return await self.kvm_mem_is_private(t, vm, gfn)
 
     async def kvm_gmem_store_binding(
         self, t: Task, file: GmemFile, slot: Memslot, start: int, end: int

@@ -1,17 +1,20 @@
-"""Linux 7.3: v3 with the arch hooks renamed. make_private for private memory only, reclaim when a folio leaves.
+"""Linux 7.3: v3, binding in two phases, the arch hooks renamed, make_private as the file says.
 
-Traces README §3, §7 (no arch call at all for INIT_SHARED memory); spec §0 [SJ].
+Read in the source of 7.3.4 (virt/kvm/guest_memfd.c, virt/kvm/kvm_main.c, arch/x86/kvm/vmx/tdx.c). The recordings of
+7.3.4 show no arch call at all for INIT_SHARED memory.
 """
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, ClassVar
 
-from ..audit.kvm_events import ArchReclaim, MakePrivate, MakePrivateRet
+from ..actors.gmem_arch import MakePrivateHook, ReclaimHook
+from ..actors.gmem_bind import TwoPhaseBind
 from .v3 import V3
 
 if TYPE_CHECKING:
     from ..actors.folio import Folio
+    from ..actors.gmem_populate import Source
     from ..actors.inode import GmemInode
     from ..actors.vm import Vm
     from ..engine.task import Task
@@ -19,31 +22,25 @@ if TYPE_CHECKING:
 __all__ = ["Mainline73"]
 
 
-class Mainline73(V3):
-    """v3 with make_private and reclaim."""
+class Mainline73(TwoPhaseBind, MakePrivateHook, ReclaimHook, V3):
+    """v3 as Linux 7.3 has it."""
 
     name: ClassVar[str] = "mainline-7.3"
     default_release: ClassVar[str] = "7.3"
 
-    async def kvm_gmem_prepare_folio(self, t: Task, vm: Vm, folio: Folio, gfn: int) -> int:
-        """`kvm_arch_gmem_make_private`, and only if the gfn is private."""
-        if not self.gmem_prepare or not await self.kvm_mem_is_private(t, vm, gfn):
-            return 0
-        rec = t.rec
-        arch = vm.arch
-        ident = self.request(t, arch.name, "make_private", f"gfn={gfn:#x} pfn={folio.pfn:#x}") if rec else 0
-        if rec is not None:
-            rec(t, MakePrivate(gfn, folio.pfn, folio.pages))
-        ret, did = await arch.make_private(t, vm, gfn, folio.pfn, folio.pages)
-        if rec is not None:
-            rec(t, MakePrivateRet(ret, did))
-            self.answer(t, ident, "make_private", str(ret))
-        return ret
+    async def kvm_gmem_make_ready(self, t: Task, vm: Vm, inode: GmemInode, folio: Folio, gfn: int) -> int:
+        """Clear, then `kvm_arch_gmem_make_private` if the file lacks INIT_SHARED (`kvm_gmem_is_private_mem`).
 
-    async def kvm_gmem_free_folio(self, t: Task, inode: GmemInode, folio: Folio) -> None:
-        """`kvm_arch_gmem_reclaim` in place of invalidate."""
-        if not self.gmem_prepare:
-            return
-        if t.rec is not None:
-            t.rec(t, ArchReclaim(folio.pfn, folio.pages))
-        await self.inode_vm(inode).arch.reclaim(t, folio.pfn, folio.pages)
+        The attributes of the VM have no say: a gfn that is shared there, in a slot that guest_memfd serves alone, is
+        made private all the same.
+        """
+        await self.kvm_gmem_clear_once(t, inode, folio)
+        return 0 if inode.init_shared else await self.kvm_gmem_prepare_folio(t, vm, folio, gfn)
+
+    async def kvm_gmem_prepare_folio(self, t: Task, vm: Vm, folio: Folio, gfn: int) -> int:
+        """The hook is make_private; 7.3 has no function around the call."""
+        return await self.kvm_arch_gmem_make_private(t, vm, gfn, folio.pfn, folio.pages)
+
+    def populate_rejects(self, vm: Vm, source: Source | None) -> bool:
+        """`tdx_vcpu_init_mem_region` refuses a source address of 0 (to 7.2 the callback did, with -EOPNOTSUPP)."""
+        return super().populate_rejects(vm, source) or (vm.arch.populate_maps and source is None)

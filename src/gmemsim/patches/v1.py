@@ -35,12 +35,16 @@ class V1(Baseline):
 
     async def kvm_gmem_make_ready(self, t: Task, vm: Vm, inode: GmemInode, folio: Folio, gfn: int) -> int:
         """uptodate means cleared; the prepare hook is called every time and its failure unmarks nothing."""
+        await self.kvm_gmem_clear_once(t, inode, folio)
+        return await self.kvm_gmem_prepare_folio(t, vm, folio, gfn)
+
+    async def kvm_gmem_clear_once(self, t: Task, inode: GmemInode, folio: Folio) -> None:
+        """Clear a locked folio that was never cleared, and mark it uptodate."""
         if t.traps:
             t.saw(folio.uptodate_label, folio.index, folio.index + 1)
         if not folio.uptodate:
             await self.kvm_gmem_clear_folio(t, inode, folio, self.pages_to_clear(folio))
             await self.kvm_gmem_mark_uptodate(t, inode, folio)
-        return await self.kvm_gmem_prepare_folio(t, vm, folio, gfn)
 
     def pages_to_clear(self, folio: Folio) -> int:
         """All pages of the folio."""

@@ -26,7 +26,7 @@ class V2(V1):
 
     name: ClassVar[str] = "v2"
 
-    def populate_rejects(self, source: Source | None) -> bool:
+    def populate_rejects(self, vm: Vm, source: Source | None) -> bool:
         """An unaligned source is refused."""
         return source is not None and source.offset != 0
 

@@ -54,6 +54,7 @@ from .fault import (
 )
 from .gmem import (
     Bind,
+    BindPrepare,
     Clear,
     Close,
     Create,
@@ -102,6 +103,7 @@ __all__ = [
     "ArchReclaim",
     "AttrStore",
     "Bind",
+    "BindPrepare",
     "Clear",
     "Close",
     "Copy",

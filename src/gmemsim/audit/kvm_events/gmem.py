@@ -8,6 +8,7 @@ from ..base import Event
 
 __all__ = [
     "Bind",
+    "BindPrepare",
     "Clear",
     "Close",
     "Create",
@@ -58,7 +59,18 @@ class Close(_GmemEvent, frozen=True, gc=False):
 class Bind(_GmemEvent, frozen=True, gc=False):
     """A memslot is bound to [start, end) of a file."""
 
-    mirrors: ClassVar[str] = "kvm_gmem_bind"
+    mirrors: ClassVar[str] = "kvm_gmem_bind; kvm_gmem_commit_memory_region (from 7.3)"
+    file: str
+    slot: int
+    start: int
+    end: int
+    ret: int
+
+
+class BindPrepare(_GmemEvent, frozen=True, gc=False):
+    """First phase of a bind: checks and the slot's pointer, no lock of the file."""
+
+    mirrors: ClassVar[str] = "kvm_gmem_prepare_memory_region (from 7.3)"
     file: str
     slot: int
     start: int

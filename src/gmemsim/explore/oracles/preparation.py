@@ -79,9 +79,15 @@ class Preparation(Subject):
 
     @before("I34", MakePrivate)
     def private_only(self, t: Task, event: MakePrivate) -> None:
-        """The gfn is private in a VM that has the index bound."""
+        """The file says that the index is private: by its map, or, without conversion in place, by its flags.
+
+        What the attributes of a VM say is another matter: they may change while the hook runs, and the fault is
+        retried. The harm, an access to a page of the wrong kind, is flagged by the hardware.
+        """
         life = self.ledger.life_at(event.pfn)
-        if life is not None and not self.ledger.any_private(life):
+        if life is None or life.inode is None:
+            return
+        if not self.ledger.any_private(life) if self.kernel.in_place else life.inode.init_shared:
             self.fail(
                 "I34",
                 f"make_private of index {life.index}, which is shared",

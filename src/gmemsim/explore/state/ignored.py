@@ -102,6 +102,7 @@ LOCALS: Final[dict[str, frozenset[str]]] = {
     "_fallocate": frozenset({"ident"}),
     "guest_accept": frozenset({"faults"}),
     "guest_access": frozenset({"faults"}),
+    "kvm_arch_gmem_make_private": frozenset({"ident"}),
     "kvm_gmem_populate": frozenset({"ident"}),
     "kvm_gmem_prepare_folio": frozenset({"ident"}),
     "kvm_mmu_faultin_pfn_of_kind": frozenset({"ident"}),

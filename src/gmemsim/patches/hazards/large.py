@@ -127,7 +127,7 @@ def large_folios(parent: type[Kernel]) -> type[Kernel]:
                 return alone
             if not self.gmem_prepare or not vm.arch.has_private_memory:
                 return 0
-            if not await self.kvm_gmem_wants_private(t, vm, inode, gfn, index):
+            if not await self.kvm_gmem_is_private(t, inode, index):
                 return 0
             pfn = folio.pfn + index - folio.index
             rec = t.rec

@@ -52,7 +52,8 @@ def _with_choices(parent: type[Kernel], name: str, **choices: Any) -> type[Kerne
 def tdx_unmap_failure_frees_page(parent: type[Kernel]) -> type[Kernel]:
     """A leaf that the module would not remove is forgotten, and its page freed: KVM holds no reference of its own.
 
-    Source: "KVM: TDX: Hold folio ref count on fatal error", proposed 2025-06-10.
+    Source: "KVM: TDX: Hold folio ref count on fatal error", proposed 2025-06-10. Seeded into 6.18; so it is in every
+    kernel since (`Release.tdx_page_references`).
     """
     return _with_choices(parent, "TdxUnmapFailureFreesPage", page_references=False)
 
@@ -184,6 +185,7 @@ BUGS = (
     bug(
         "tdx-unmap-failure-frees-page",
         rules="I31",
+        parents=("baseline",),
         make=tdx_unmap_failure_frees_page,
         arches=("tdx",),
         scenario="zoo-tdx_fails",
@@ -191,6 +193,7 @@ BUGS = (
     bug(
         "tdx-wbinvd-failure-reuse",
         rules="I31",
+        parents=("baseline",),
         make=tdx_wbinvd_failure_reuse,
         arches=("tdx",),
         scenario="zoo-tdx_fails",

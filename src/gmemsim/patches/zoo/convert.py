@@ -122,10 +122,11 @@ def prepare_on_shared_fault(parent: type[Kernel]) -> type[Kernel]:
     """make_private is called for every fault, a shared one too."""
 
     class PrepareOnSharedFault(parent):
-        async def kvm_gmem_wants_private(
-            self, t: Task, vm: Vm, inode: GmemInode, gfn: int, index: int
-        ) -> bool:
-            return True
+        async def kvm_gmem_make_private(
+            self, t: Task, vm: Vm, inode: GmemInode, folio: Folio, gfn: int, index: int
+        ) -> int:
+            ret: int = await self.kvm_arch_gmem_make_private(t, vm, gfn, folio.pfn, folio.pages)
+            return ret
 
     return PrepareOnSharedFault
 

@@ -57,6 +57,7 @@ def toggle_gmem_flag_no_unbind(parent: type[Kernel]) -> type[Kernel]:
                 return cast("int", await super()._set_region(t, vm, *args))
             changed = Memslot(ident, base_gfn, pages, user, user_offset)
             slots = tuple(changed if slot is old else slot for slot in vm.slots)
+            await vm.slots_arch_lock.lock(t)
             await self.swap_active_memslots(t, vm, slots, changed, "valid")
             return 0
 

@@ -92,7 +92,7 @@ async def populate(rig: Rig, t: Task, step: Step) -> Got:
 async def _snp(rig: Rig, t: Task, vm: Vm, gfn: int, pages: int, source: Source | None) -> Got:
     """`snp_launch_update`: one call for all pages; any error below it becomes -EIO; a short count is no error."""
     slot = vm.slot_of(gfn)
-    if slot is None or not slot.gmem or rig.kernel.populate_rejects(source):
+    if slot is None or not slot.gmem or rig.kernel.populate_rejects(vm, source):
         return from_errno(EINVAL)
     ret = await rig.kernel.kvm_gmem_populate(t, vm, gfn, pages, source)
     done = max(ret, 0)
