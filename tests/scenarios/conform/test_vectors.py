@@ -82,7 +82,7 @@ def test_explained_misses_are_misses() -> None:
             verdict(vector, patch, vm_type).result
             for patch, cls in VERSIONS.items()
             for vm_type in ARCHES
-            if not applicable(vector, cls, vm_type) and explanation(vector, vm_type)
+            if not applicable(vector, cls, vm_type) and explanation(vector, vm_type, cls.name)
         ]
         assert "failed" in results
 

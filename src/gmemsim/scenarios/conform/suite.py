@@ -56,7 +56,7 @@ def judge(case: Case, *, schedules: int = 1, seed: int = 0, max_steps: int = MAX
             verdict = Verdict("unsupported", got=str(error))
         if verdict.result != "passed":
             break
-    why = explanation(case.vector, case.vm_type) if verdict.result == "failed" else ""
+    why = explanation(case.vector, case.vm_type, case.patch.name) if verdict.result == "failed" else ""
     return CaseResult(case, verdict, done, why)
 
 
