@@ -18,7 +18,7 @@ from pathlib import Path
 #: Read both files, compare them, and say how long each took and what it held at most.
 COMPARE = """
 import json, resource, sys, time
-from gmemsim.audit.diff import diff
+from gmemsim.compare.diff import diff
 from gmemsim.audit.reader import read_log
 
 began = time.perf_counter()

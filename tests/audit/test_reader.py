@@ -77,6 +77,10 @@ def test_keys_in_another_order_and_spaces_are_fine(tmp_path: Path) -> None:
 
 # Each takes the place of the third line, the lock event.
 DAMAGED = {
+    b'{"seq":1,"t":5,"actor":"v","event":"lock","lock":"g","mode":"q"}': (
+        'event \'lock\', field \'mode\': expected "r" or "w", found "q"'
+    ),
+    b'{"seq":1,"t":-1,"actor":"v","event":"lock","lock":"g","mode":"w"}': "the time runs backwards: t -1 after t 0",
     b'{"seq":1,"t":5,"actor":"vcpu1","event":"lock","lock":"gmem0[3]","mode":"w"': "damaged line, at byte ",
     b'"seq":1,"t":5}': "damaged line, at byte ",
     b'{"seq":1,"t":5,"actor":"v\xff","event":"lock","lock":"g","mode":"w"}': "damaged line",
@@ -332,3 +336,12 @@ def test_any_damage_is_a_log_error_or_harmless(tmp_path: Path, name: str) -> Non
         except LogError:
             continue
         assert len(events) == 4
+
+
+def test_times_that_run_backwards_in_a_long_log(tmp_path: Path) -> None:
+    entries: list[Entry] = [(5000 if i == 3000 else i, "a", InvStartRet()) for i in range(4000)]
+    write_log(tmp_path / "run.jsonl", entries, HEADER)
+    error, seen = failure(tmp_path / "run.jsonl")
+    assert seen == 3001
+    assert error.line == 3003
+    assert "the time runs backwards: t 3001 after t 5000" in str(error)

@@ -26,15 +26,23 @@ VALUES: dict[type, st.SearchStrategy[object]] = {
     str: st.text(max_size=20),
 }
 
+MODES = st.sampled_from(["r", "w"])
+
 
 def events_of(cls: type[Event]) -> st.SearchStrategy[Event]:
-    return st.builds(cls, *(VALUES[field.type] for field in structs.fields(cls)))
+    return st.builds(
+        cls,
+        *(
+            MODES if cls.family == "locks" and field.name == "mode" else VALUES[field.type]
+            for field in structs.fields(cls)
+        ),
+    )
 
 
 EVENTS = st.one_of(*(events_of(cls) for cls in CLASSES))
 ENTRIES: st.SearchStrategy[list[Entry]] = st.lists(
     st.tuples(st.integers(0, 1 << 62), st.text(max_size=10), EVENTS), max_size=20
-)
+).map(lambda entries: sorted(entries, key=lambda entry: entry[0]))
 HEADERS = st.builds(
     Header,
     st.text(max_size=9),

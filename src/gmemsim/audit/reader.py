@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any, NamedTuple, Union
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Union
 
 import msgspec
 from msgspec import structs
@@ -41,8 +41,8 @@ def read_log(path: str | os.PathLike[str], *, partial: bool = False) -> LogReade
 
     Raises:
         LogError: the file cannot be opened, or does not begin as a log of this schema. Iterating raises it
-            at the first damaged line, unknown event, missing, wrong or unexpected field, wrong `seq`, or
-            where the file is cut off; the events before that come first.
+            at the first damaged line, unknown event, missing, wrong or unexpected field, wrong `seq`, time
+            before that of the line above, or where the file is cut off; the events before that come first.
     """
     return LogReader(path, partial=partial)
 
@@ -52,11 +52,13 @@ class LogReader:
 
     Attributes:
         header: which run it is of.
+        broken_off: the last pass over the events met the end of an unfinished log, and was told to expect it.
     """
 
     def __init__(self, path: str | os.PathLike[str], *, partial: bool = False) -> None:
         self.path = path
         self.partial = partial
+        self.broken_off = False
         first = next(blocks(path), None)
         if first is None:
             raise LogError(path, "expected a header, found an empty file", 1)
@@ -73,6 +75,7 @@ class LogReader:
             scan.finish()
         except LogError as error:
             if error.truncated and self.partial:
+                self.broken_off = True
                 return
             if error.line or not scan.offset:
                 raise
@@ -93,6 +96,7 @@ class _Scan:
         self.line = 1
         self.offset = 0
         self.seq = 0
+        self.t = 0
         self.ended = False
         classes = tuple(vocabulary().values())
         self.decoder, self.classes = _lines_of(classes)
@@ -115,19 +119,23 @@ class _Scan:
             return
         # At a microsecond an event, every call counts here.
         seq = self.seq
+        t = self.t
         classes = self.classes
         astuple = structs.astuple
         new = tuple.__new__
         for line in lines:
             fields = astuple(line)
-            if fields[0] != seq:
+            now = fields[1]
+            if fields[0] != seq or now < t:
                 before = b"".join(block.splitlines(keepends=True)[: seq - self.seq])
                 self.line += seq - self.seq
                 self.offset += len(before)
-                raise self._wrong(f"expected seq {seq}, found seq {fields[0]}")
-            yield new(Record, (seq, fields[1], fields[2], classes[line.__class__](*fields[3:])))
+                self._check_stamp(fields[0], now, seq, t)
+            yield new(Record, (seq, now, fields[2], classes[line.__class__](*fields[3:])))
             seq += 1
+            t = now
         self.seq = seq
+        self.t = t
         self.line += len(lines)
         self.offset += len(block)
 
@@ -161,10 +169,17 @@ class _Scan:
             found = self.decoder.decode(line)
         except (msgspec.DecodeError, UnicodeDecodeError) as error:
             raise self._wrong(_explain(line, error, self.offset)) from error
-        if found.seq != self.seq:
-            raise self._wrong(f"expected seq {self.seq}, found seq {found.seq}")
+        self._check_stamp(found.seq, found.t, self.seq, self.t)
+        self.t = found.t
         fields = structs.astuple(found)
         return Record(found.seq, found.t, found.actor, self.classes[found.__class__](*fields[3:]))
+
+    def _check_stamp(self, seq: int, t: int, expected: int, before: int) -> None:
+        """Number and time of a line."""
+        if seq != expected:
+            raise self._wrong(f"expected seq {expected}, found seq {seq}")
+        if t < before:
+            raise self._wrong(f"the time runs backwards: t {t} after t {before}")
 
     def finish(self) -> None:
         """The file is at its end."""
@@ -187,7 +202,10 @@ def _lines_of(classes: tuple[type[Event], ...]) -> tuple[Any, dict[type, type[Ev
     """
     shapes: dict[type, type[Event]] = {}
     for cls in classes:
-        own = ((field.name, field.type) for field in structs.fields(cls))
+        own = (
+            (field.name, Literal["r", "w"] if cls.family == "locks" and field.name == "mode" else field.type)
+            for field in structs.fields(cls)
+        )
         shape = msgspec.defstruct(
             cls.__name__,
             [("seq", int), ("t", int), ("actor", str), *own],
@@ -203,6 +221,7 @@ def _lines_of(classes: tuple[type[Event], ...]) -> tuple[Any, dict[type, type[Ev
 _EXPECTED = re.compile(r"(?P<what>Expected .*?)(?: - at `\$(?:\.(?P<field>[^`]*))?`)?")
 _MISSING = re.compile(r"Object missing required field `(?P<field>[^`]*)`.*")
 _UNKNOWN = re.compile(r"Object contains unknown field `(?P<field>[^`]*)`.*")
+_NO_CHOICE = re.compile(r"Invalid enum value (?P<value>.*) - at `\$\.(?P<field>[^`]*)`")
 _BYTE = re.compile(r"\(byte (\d+)\)")
 
 
@@ -231,6 +250,9 @@ def _explain(line: bytes, error: Exception, offset: int) -> str:
     if match := _UNKNOWN.fullmatch(text):
         fields = ", ".join(("seq", "t", "actor", "event", *cls.__struct_fields__))
         return f"event {name!r}: unexpected field {match['field']!r}; its fields are {fields}"
+    if match := _NO_CHOICE.fullmatch(text):
+        value = excerpt(msgspec.json.encode(found.get(match["field"])))
+        return f'event {name!r}, field {match["field"]!r}: expected "r" or "w", found {value}'
     match = _EXPECTED.fullmatch(text)
     if match and match["field"] is not None:
         value = excerpt(msgspec.json.encode(found.get(match["field"])))

@@ -1,4 +1,4 @@
-"""`gmemsim diff`: two patches on one workload, or two logs (ours, or kernel traces)."""
+"""`gmemsim diff`: two patches over many runs of one workload, or two logs (ours, or kernel traces)."""
 
 from __future__ import annotations
 
@@ -8,15 +8,17 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from .errors import VIOLATION, InputError
-from .output import LIMITS, console, print_json, progress
+from .output import print_json, progress
+from .params import SECONDS
 
 if TYPE_CHECKING:
-    from ..audit.base import Event
-    from ..audit.diff import Diff
+    from ..audit.header import Header
+    from ..compare.diff import Diff
 
 __all__ = ["command"]
 
-Side = tuple[str, list[tuple[str, "Event"]], dict[str, Any]]
+#: Header keys that may differ between logs that are compared; the rest must be the same unless --force is given.
+_FREE = ("patch", "seed", "release", "version")
 
 
 @click.command("diff")
@@ -24,57 +26,73 @@ Side = tuple[str, list[tuple[str, "Event"]], dict[str, Any]]
 @click.argument("right")
 @click.option("--scenario", help="Workload for two patches: a name of the library or a .toml file.")
 @click.option("--arch", help="VM type; default: the first that the scenario is for.")
-@click.option("--release", help="Kernel release around both patches; default: each version's own.")
-@click.option("--seed", type=int, default=0, show_default=True, help="Of chunks, times and draws.")
+@click.option("--release", help="Kernel release around both patches, or `own` for each version's own; "
+              "default: the later of the two.")  # fmt: skip
+@click.option(
+    "--seed", type=int, default=0, show_default=True, help="The first seed of chunks, times and draws."
+)
+@click.option("--seeds", type=click.IntRange(min=1), default=20, show_default=True, help="Runs of each side.")
+@click.option("--classes", type=click.IntRange(min=1), metavar="N",
+              help="Instead of seeds: all classes of schedules, [small] size, at most N schedules.")  # fmt: skip
+@click.option("--max-seconds", type=SECONDS, help="Wall-clock for the classes of each side.")
 @click.option("--vcpus", type=click.IntRange(min=0), help="Number of vCPUs.")
+@click.option("--set", "settings", multiple=True, metavar="NAME=VALUE", help="Another value of a parameter.")
+@click.option("--small", is_flag=True, help="Start from the scenario's [small] values.")
+@click.option("--symmetric", is_flag=True, help="Of two logs: identical threads may be exchanged.")
+@click.option("--force", is_flag=True, help="Compare logs of different scenarios, VM types or parameters.")
+@click.option("--salvage", is_flag=True, help="Take a log that breaks off up to its last whole line.")
 @click.option("--most", type=click.IntRange(min=1), default=20, show_default=True, help="Changes to show.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON document.")
 @click.pass_context
-def command(
-    ctx: click.Context,
-    left: str,
-    right: str,
-    scenario: str | None,
-    arch: str | None,
-    release: str | None,
-    seed: int,
-    vcpus: int | None,
-    most: int,
-    as_json: bool,
-) -> None:
+def command(ctx: click.Context, /, left: str, right: str, most: int, as_json: bool, **options: Any) -> None:
     """Compare LEFT and RIGHT: two patches on one --scenario, or two files.
 
-    A file is a log of ours (.jsonl, .jsonl.zst) or kernel ftrace text (plain or .gz). The order of independent steps
-    does not count. Exit code 1 if there is a difference.
+    A file is a log of ours (.jsonl, .jsonl.zst) or kernel ftrace text (plain or .gz). Two logs are the same if one
+    becomes the other by swapping neighbouring steps that do not depend on each other and by renaming host frames and
+    messages. Two patches are compared over many runs: what every run of one shows and none of the other comes first,
+    and what differs as much between two halves of one side is noise. Exit code 1 if there is a difference.
     """
-    from ..audit.diff import diff
     from ..audit.errors import LogError
     from ..follow.ftrace import TraceError
     from ..patches.registry import PatchError
     from ..scenarios.errors import ScenarioError
 
     try:
-        sides = []
-        for name in (left, right):
-            with progress(f"{name} …"):
-                sides.append(
-                    _read(Path(name))
-                    if scenario is None
-                    else _run(name, scenario, arch, release, seed, vcpus)
-                )
-        with progress("comparing …"):
-            found = diff(sides[0][1], sides[1][1])
+        if options["scenario"] is None:
+            document, found = _files(left, right, options)
+        else:
+            document, found = _versions(left, right, options)
     except (LogError, TraceError, PatchError, ScenarioError) as error:
         raise InputError(str(error)) from None
     if as_json:
-        print_json(_document(sides, found))
+        print_json(document)
     else:
-        _show(sides, found, most)
-    if found.changes or found.first_divergence is not None:
+        from .diff_report import show
+
+        show(document, found, most)
+    if not found.equal:
         ctx.exit(VIOLATION)
 
 
-def _read(path: Path) -> Side:
+# -- two files -------------------------------------------------------------------------------------
+
+
+def _files(left: str, right: str, options: dict[str, Any]) -> tuple[dict[str, Any], Diff]:
+    from ..compare.diff import diff, document
+
+    sides = []
+    notes: list[str] = []
+    for name in (left, right):
+        with progress(f"{name} …"):
+            sides.append(_read(Path(name), options["salvage"], notes))
+    header = _headers(left, right, (sides[0][1], sides[1][1]), options["force"])
+    with progress("comparing …"):
+        found = diff(sides[0][0], sides[1][0], symmetric=options["symmetric"])
+    result = {"left": left, "right": right, "header": header, "notes": notes} | document(found)
+    return result | {key: {"left": None, "right": None} for key in ("locks", "virtual_ns")}, found
+
+
+def _read(path: Path, salvage: bool, notes: list[str]) -> tuple[list[Any], Header | None]:
     from ..follow.as_events import events_of
     from ..follow.trace import load_trace
 
@@ -84,112 +102,113 @@ def _read(path: Path) -> Side:
     if path.suffixes[-1:] == [".jsonl"] or path.suffixes[-2:] == [".jsonl", ".zst"]:
         from ..audit.reader import read_log
 
-        return str(path), [(record.actor, record.event) for record in read_log(path)], {}
-    return str(path), list(events_of(load_trace(path))), {}
+        log = read_log(path, partial=salvage)
+        events = [(record.actor, record.event) for record in log]
+        if log.broken_off:
+            notes.append(f"{path}: breaks off after {len(events):,} events; compared up to there")
+        return events, log.header
+    return list(events_of(load_trace(path))), None
 
 
-def _run(
-    patch: str, scenario: str, arch: str | None, release: str | None, seed: int, vcpus: int | None
-) -> Side:
-    from ..scenarios.catalogue import find
-    from ..scenarios.options import Options
-    from ..scenarios.session import build
-    from .running import finish, user_error
+def _headers(
+    left: str, right: str, headers: tuple[Header | None, Header | None], force: bool
+) -> dict[str, dict[str, Any]]:
+    """What differs between the headers of two logs.
 
-    log: list[tuple[str, Event]] = []
-
-    def record(task: Any, event: Event) -> None:
-        if task.name != "setup":
-            log.append((task.name, event))
-
-    with user_error(patch):
-        session = build(
-            find(scenario),
-            patch,
-            arch,
-            vcpus=vcpus,
-            seed=seed,
-            release=release,
-            options=Options(rec=record, keep_results=False, max_virtual_ns=10**10),
+    Raises:
+        InputError: they are of different scenarios, VM types or parameters, and nobody said that this is wanted.
+    """
+    if headers[0] is None or headers[1] is None:
+        return {}
+    one, two = headers[0].context(), headers[1].context()
+    found = {
+        key: {"left": one.get(key), "right": two.get(key)}
+        for key in dict.fromkeys((*one, *two))
+        if one.get(key) != two.get(key)
+    }
+    differs = [key for key in found if key not in _FREE]
+    if differs and not force:
+        what = ", ".join(f"{key} ({found[key]['left']} and {found[key]['right']})" for key in differs)
+        raise InputError(
+            f"{left} and {right} differ in {what}: no comparison of versions; --force compares anyway"
         )
-        finish(session, "bare")
-    return patch, log, session.summary().as_dict()
+    return found
 
 
-def _document(sides: list[Side], found: Diff) -> dict[str, Any]:
-    import msgspec
-
-    document: dict[str, Any] = msgspec.to_builtins(found)
-    document["events"] = {name: {"left": a, "right": b} for name, (a, b) in found.events.items()}
-    document["left"], document["right"] = sides[0][0], sides[1][0]
-    for key in ("locks", "virtual_ns"):
-        document[key] = {"left": sides[0][2].get(key), "right": sides[1][2].get(key)}
-    return document
+# -- two patches -----------------------------------------------------------------------------------
 
 
-def _show(sides: list[Side], found: Diff, most: int) -> None:
-    from rich.table import Table
+def _versions(left: str, right: str, options: dict[str, Any]) -> tuple[dict[str, Any], Diff]:
+    from ..compare.collect import collect_classes, collect_seeds
+    from ..compare.diff import diff_sets, document
+    from ..patches.registry import load_patch
 
-    out = console()
-    if found.first_divergence is None:
-        out.print("The same, step by step.")
-        return
-    table = Table(title="events", title_justify="left")
-    for name in ("event", sides[0][0], sides[1][0], "change"):
-        table.add_column(name, justify="left" if name == "event" else "right", overflow="fold")
-    for name, (a, b) in found.events.items():
-        if a != b:
-            table.add_row(name, str(a), str(b), f"{b - a:+d}")
-    if table.row_count:
-        out.print(table)
-    if found.changes:
-        changes = Table(
-            title="changes that no reordering of independent steps explains", title_justify="left"
-        )
-        for name in ("kind", "event", "where", sides[0][0], sides[1][0], "times"):
-            changes.add_column(name, overflow="fold")
-        for change in found.changes[:most]:
-            changes.add_row(
-                change.kind,
-                change.event,
-                change.where,
-                str(change.left),
-                str(change.right),
-                str(change.count),
-            )
-        out.print(changes)
-        if len(found.changes) > most:
-            out.print(f"… and {len(found.changes) - most} more kinds of change (--most).")
+    versions = load_patch(left), load_patch(right)
+    release = _release(options["release"], versions)
+    sides = []
+    programs = [_program(name, release, options) for name in (left, right)]
+    for name, program in zip((left, right), programs, strict=True):
+        if options["classes"] is not None:
+            with progress(f"{name} …"):
+                sides.append(collect_classes(program, options["classes"], options["max_seconds"], _quiet))
+        else:
+            from .running import finish, user_error
+
+            seeds = range(options["seed"], options["seed"] + options["seeds"])
+            with progress(f"{name}, {len(seeds)} seeds …"), user_error(name):
+                sides.append(collect_seeds(program, seeds, lambda session: finish(session, "bare"), _quiet))
+    names = max((side.names for side in sides), key=len)
+    found = diff_sets(sides[0].runs, sides[1].runs, names, (sides[0].first, sides[1].first), versions)
+    result: dict[str, Any] = {
+        "left": left,
+        "right": right,
+        "scenario": programs[0].scenario.name,
+        "arch": programs[0].arch,
+        "release": release or {"left": versions[0].default_release, "right": versions[1].default_release},
+        "header": {},
+        "notes": [],
+    }
+    if options["classes"] is None:
+        result["seeds"] = [options["seed"], options["seed"] + options["seeds"] - 1]
     else:
-        out.print("Only the order of independent steps differs.")
-    at = found.first_divergence
-    out.print(f"First divergence at step {at.index}:", markup=False)
-    for side, step in ((sides[0][0], at.left), (sides[1][0], at.right)):
-        out.print(f"  {side}: {_step(step)}", markup=False, soft_wrap=True)
-    if sides[0][2]:
-        _locks(sides)
-        out.print(LIMITS, style="dim")
+        result["classes"] = {
+            name: {"runs": len(side.runs), "complete": side.complete, "stopped": side.stopped}
+            for name, side in zip(("left", "right"), sides, strict=True)
+        }
+    result |= document(found)
+    for key in ("locks", "virtual_ns"):
+        result[key] = {"left": sides[0].summary.get(key), "right": sides[1].summary.get(key)}
+    return result, found
 
 
-def _step(step: dict[str, Any] | None) -> str:
-    return "ends" if step is None else " ".join(f"{key}={value}" for key, value in step.items())
+def _quiet(number: int) -> None:
+    """No progress a run."""
 
 
-def _locks(sides: list[Side]) -> None:
-    from rich.table import Table
+def _program(patch: str, release: str | None, options: dict[str, Any]) -> Any:
+    from .program import input_errors, make_program
 
-    table = Table(title="locks, virtual time", title_justify="left")
-    for name in ("lock", "mode", "taken", "waited", "wait ns", "held ns"):
-        table.add_column(name, justify="left" if name in ("lock", "mode") else "right")
-    found = [side[2]["locks"] for side in sides]
-    for name in sorted(set(found[0]) | set(found[1])):
-        for mode in ("read", "write"):
-            stats = [side.get(name, {}).get(mode) for side in found]
-            if not any(each and each["acquisitions"] for each in stats):
-                continue
-            cells = [
-                " / ".join("-" if each is None else str(each[key]) for each in stats)
-                for key in ("acquisitions", "contentions", "wait_total", "hold_total")
-            ]
-            table.add_row(name, mode, *cells)
-    console().print(table)
+    with input_errors(patch):
+        return make_program(
+            options["scenario"],
+            patch,
+            arch=options["arch"],
+            release=release,
+            seed=options["seed"],
+            vcpus=options["vcpus"],
+            settings=options["settings"],
+            full=not (options["small"] or options["classes"] is not None),
+            policy=None,
+            rounds=None,
+        )
+
+
+def _release(asked: str | None, versions: tuple[Any, Any]) -> str | None:
+    """One release for both sides: the one asked for, or the later of their own; None: each its own."""
+    from ..actors.release import RELEASES
+
+    if asked is not None:
+        return None if asked == "own" else asked
+    order = list(RELEASES)
+    own = [str(version.default_release) for version in versions]
+    return max(own, key=order.index)

@@ -1,4 +1,4 @@
-"""`gmemsim follow`, `diff` and `demo`: verdicts, JSON keys, exit codes, and one line for bad input."""
+"""`gmemsim follow` and `demo`: verdicts, JSON keys, exit codes, and one line for bad input."""
 
 from __future__ import annotations
 
@@ -70,9 +70,6 @@ def test_a_users_patch_is_followed_too(tmp_path: Path) -> None:
         (["follow", BEFORE, "--patch", "v9"], "'v9'"),
         (["follow", BEFORE, "--release", "5.0"], "5.0"),
         (["follow", __file__], "expected 'TASK-PID"),
-        (["diff", "none", "other"], "none: no such file; for two patches give --scenario"),
-        (["diff", "v3", "v9", "--scenario", "same"], "'v9'"),
-        (["diff", "v3", "v2", "--scenario", "nothing"], "nothing"),
     ],
 )
 def test_bad_input_is_one_line_and_exit_2(arguments: list[object], says: str) -> None:
@@ -81,48 +78,6 @@ def test_bad_input_is_one_line_and_exit_2(arguments: list[object], says: str) ->
     assert says in result.stderr
     assert len(result.stderr.strip().splitlines()) == 1
     assert not result.stdout
-
-
-def test_two_patches_differ() -> None:
-    result = gmem("diff", "baseline", "v3", "--scenario", "same", "--vcpus", 1, "--release", "7.2", "--json")
-    assert result.exit_code == 1
-    document = json.loads(result.stdout)
-    assert document["events"]["prepare"] == {"left": 64, "right": 64}
-    assert document["first_divergence"] is not None
-    assert document["locks"]["left"]
-    assert document["virtual_ns"]["left"]
-    moved = [change for change in document["changes"] if change["kind"] == "order"]
-    assert any("prepare" in f"{change['event']} {change['left']} {change['right']}" for change in moved), (
-        document["changes"]
-    )
-
-
-def test_a_patch_is_like_itself() -> None:
-    result = gmem("diff", "v3", "v3", "--scenario", "same", "--json")
-    assert result.exit_code == 0, result.stdout
-    document = json.loads(result.stdout)
-    assert document["first_divergence"] is None
-    assert document["changes"] == []
-
-
-def test_two_kernels_differ_in_the_preparation() -> None:
-    result = gmem(
-        "diff",
-        RECORDED / "6.18.15" / "sh_prefault_v4.trace.gz",
-        RECORDED / "7.2.13" / "sh_prefault_v4.trace.gz",
-        "--json",
-    )
-    assert result.exit_code == 1
-    events = json.loads(result.stdout)["events"]
-    assert events["prepare"] == {"left": 64, "right": 256}
-    assert events["clear"] == {"left": 64, "right": 64}
-
-
-def test_two_logs(tmp_path: Path) -> None:
-    for name, patch in (("a.jsonl", "v3"), ("b.jsonl.zst", "v3"), ("c.jsonl", "baseline")):
-        assert gmem("run", "same", "--patch", patch, "--log", tmp_path / name).exit_code == 0
-    assert gmem("diff", tmp_path / "a.jsonl", tmp_path / "b.jsonl.zst").exit_code == 0
-    assert gmem("diff", tmp_path / "a.jsonl", tmp_path / "c.jsonl").exit_code == 1
 
 
 def test_the_demo_holds() -> None:

@@ -8,7 +8,7 @@ from itertools import pairwise
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gmemsim.audit.align import align, increasing, occurrences
+from gmemsim.compare.align import align, increasing, occurrences
 
 SEQUENCES = st.lists(st.integers(0, 4), max_size=14)
 

@@ -1,0 +1,502 @@
+"""Altered copies of logs with a known answer: does the comparison call the equal ones equal, and only those?
+
+    python bench/altered_pairs.py [--each N] [--seed S] [--only NAME]
+
+For every scenario of the library and every VM type that it is for, a log is recorded on a version of its own (the small
+size, `v3` or, where the scenario wants conversion in place, `inplace`). Copies of it are altered: in ways that change
+nothing (frames renamed by a bijection, messages renumbered, an equivalent order of the steps), and in ways that do (a
+dependent swap, another frame, a flush behind the touch, …). What is dependent is decided here by the fields of the two
+events alone, written down a second time and apart from the comparison: a step of another task that shares no page,
+frame, lock, VM word, slot, file, message or name with it may change places with it, or one where both only look.
+An alteration that finds no place in a log is left out of the table for it.
+"""
+
+from __future__ import annotations
+
+import argparse
+import random
+import sys
+from collections import Counter
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from msgspec import structs
+
+from gmemsim.arch.registry import ARCHES
+from gmemsim.audit import events as engine_events
+from gmemsim.audit import inplace_events
+from gmemsim.audit import kvm_events as kvm
+from gmemsim.audit.base import Event
+from gmemsim.compare.diff import diff
+from gmemsim.engine.errors import EngineError
+from gmemsim.patches.registry import PatchError
+from gmemsim.scenarios.catalogue import find, names
+from gmemsim.scenarios.errors import ScenarioError
+from gmemsim.scenarios.options import Options
+from gmemsim.scenarios.session import build
+
+Log = list[tuple[str, Event]]
+Alter = Callable[[Log, random.Random], "Log | None"]
+
+LOOKS = (
+    kvm.PageFault, kvm.TdpFault, kvm.Faultin, kvm.GetPfn, kvm.GetPfnRet, kvm.GetFolio, kvm.GetFolioRet, kvm.FilemapGet,
+    kvm.FilemapGetRet, kvm.UserFault, kvm.Sigbus, kvm.ExitMemoryFault, kvm.PreFault, kvm.Gup,
+)  # fmt: skip
+#: Events of a vCPU that meet the words, tables and sections of its VM without naming them.
+FAULT = (
+    kvm.TdpFault, kvm.TdpFaultRet, kvm.Faultin, kvm.FaultinRet, kvm.Map, kvm.Retry, kvm.ExitMmio, kvm.PreFault,
+    kvm.PreFaultRet, kvm.GuestTouch, kvm.Populate, kvm.SetAttributes, kvm.SetAttributesPre, kvm.SetAttributesPost,
+    kvm.InvStart, inplace_events.GmemSetAttributes,
+)  # fmt: skip
+#: What they meet.
+VM_WIDE = (
+    kvm.MmuInvStart, kvm.MmuNotifierStart, kvm.MmuInvEnd, kvm.TlbFlush, kvm.SlotPublish, kvm.Bind, kvm.Unbind,
+    engine_events.SrcuSync, kvm.LaunchFinish,
+)  # fmt: skip
+
+
+def names_of(event: Event) -> set[tuple[str, Any]]:
+    """What an event names, one entry a page, frame, lock, …; ranges page by page, for logs are small here."""
+    found: set[tuple[str, Any]] = set()
+    fields = {name: getattr(event, name) for name in event.__struct_fields__}
+    pages = fields.get("pages") or 1 << fields.get("order", 0)
+    if isinstance(event, kvm.Map):
+        pages = 1 << 9 * (event.level - 1)
+    for name in ("index", "gfn", "pfn"):
+        first = fields.get(name, -1)
+        if first >= 0 and not isinstance(event, (kvm.Create,)):
+            found |= {(name, page) for page in range(first, first + max(pages, 1))}
+    if "start" in fields:
+        space = (
+            "gfn"
+            if isinstance(event, (kvm.Zap, kvm.SetAttributes, kvm.AttrStore, kvm.ArchInvalidateRange))
+            else "index"
+        )
+        space = "pfn" if isinstance(event, kvm.ArchInvalidate) else space
+        found |= {(space, page) for page in range(fields["start"], fields["end"])}
+    if "gpa" in fields:
+        found |= {("gfn", (fields["gpa"] >> 12) + page) for page in range(max(fields["size"] >> 12, 1))}
+    for name in ("lock", "vm", "slot", "file", "inode", "id", "target", "page", "point"):
+        if name in fields:
+            found.add((name, fields[name]))
+    return found
+
+
+def independent(one: tuple[str, Event], other: tuple[str, Event]) -> bool:
+    """Whether two steps surely commute: whatever is in doubt counts as dependent."""
+    (actor, a), (task, b) = one, other
+    if actor == task:
+        return False
+    for first, second, who in ((a, b, task), (b, a, actor)):
+        if isinstance(first, VM_WIDE) and isinstance(second, (*FAULT, *VM_WIDE)):
+            return False
+        if isinstance(first, engine_events.SignalSent) and first.target == who:
+            return False
+    if isinstance(a, type(b)) and isinstance(a, (engine_events.FaultInjected, kvm.HardwareOp)):
+        return False
+    shared = names_of(a) & names_of(b)
+    if not shared:
+        return not _page_like(a, b)
+    return all(isinstance(event, LOOKS) for event in (a, b)) or _both_read_locked(a, b) or _both_read(a, b)
+
+
+def _page_like(a: Event, b: Event) -> bool:
+    """One names an index, the other a guest frame: they may be of one page."""
+    kinds = [{name for name, _ in names_of(event)} & {"index", "gfn"} for event in (a, b)]
+    return bool(kinds[0] and kinds[1] and kinds[0] != kinds[1])
+
+
+def _both_read_locked(a: Event, b: Event) -> bool:
+    locks = (engine_events.Lock, engine_events.Unlock)
+    return isinstance(a, locks) and isinstance(b, locks) and a.mode == b.mode == "r"
+
+
+def _both_read(a: Event, b: Event) -> bool:
+    touches = (kvm.GuestTouch, kvm.HostTouch)
+    return isinstance(a, touches) and isinstance(b, touches) and not a.write and not b.write
+
+
+def dependent(one: tuple[str, Event], other: tuple[str, Event]) -> bool:
+    """Whether two steps of different tasks surely do not commute."""
+    (actor, a), (task, b) = one, other
+    if actor == task:
+        return False
+    if isinstance(a, engine_events.LockRequest) or isinstance(b, engine_events.LockRequest):
+        return False
+    if isinstance(a, engine_events.Send | engine_events.Receive) or isinstance(
+        b, engine_events.Send | engine_events.Receive
+    ):
+        return False
+    shared = {name for name, _ in names_of(a) & names_of(b)}
+    if shared & {"index", "gfn", "pfn"}:
+        # A map and a look-up of one frame both take it as it is; on the page, a map changes the entry.
+        reads = [isinstance(event, LOOKS) or _reads(event) for event in (a, b)]
+        if shared == {"pfn"}:
+            reads = [read or isinstance(event, kvm.Map) for read, event in zip(reads, (a, b), strict=True)]
+        return not all(reads)
+    if (
+        "lock" in shared
+        and isinstance(a, engine_events.Lock | engine_events.Unlock)
+        and isinstance(b, engine_events.Lock | engine_events.Unlock)
+    ):
+        return "w" in (a.mode, b.mode)
+    return False
+
+
+def _reads(event: Event) -> bool:
+    quiet = (kvm.Retry, kvm.MapRet, kvm.ExitMmio, kvm.PreFaultRet)
+    return (
+        (isinstance(event, (kvm.GuestTouch, kvm.HostTouch)) and not event.write)
+        or isinstance(event, quiet)
+        or (type(event).__name__ in ("RefCheck", "HugeRefCheck", "Hypercall"))
+    )
+
+
+# -- equal -----------------------------------------------------------------------------------------
+
+
+def renamed(log: Log, names: Callable[[int], int]) -> Log:
+    """Every frame under another name."""
+    found: Log = []
+    for actor, event in log:
+        if isinstance(event, kvm.ArchInvalidate):
+            start = names(event.start)
+            found.append((actor, structs.replace(event, start=start, end=start + event.end - event.start)))
+        elif getattr(event, "pfn", -1) >= 0:
+            found.append((actor, structs.replace(event, pfn=names(event.pfn))))  # type: ignore[attr-defined]
+        else:
+            found.append((actor, event))
+    return found
+
+
+def frames_of(log: Log) -> list[int]:
+    frames = {event.pfn for _, event in log if getattr(event, "pfn", -1) >= 0}  # type: ignore[attr-defined]
+    for _, event in log:
+        if isinstance(event, kvm.ArchInvalidate):
+            frames |= set(range(event.start, event.end))
+    return sorted(frames)
+
+
+def rename_frames(log: Log, rng: random.Random) -> Log | None:
+    """A bijection: the frames shuffled where all are single, else all shifted by a multiple of 1 GiB."""
+    frames = frames_of(log)
+    if not frames:
+        return None
+    wide = any(
+        getattr(event, "order", 0) or getattr(event, "level", 1) > 1 or getattr(event, "pages", 1) > 1
+        or (isinstance(event, kvm.ArchInvalidate) and event.end - event.start > 1)
+        or type(event).__name__ in ("HugeRefCheck", "PageCacheDeleteRange")
+        for _, event in log
+    )  # fmt: skip
+    if wide:
+        shift = rng.randrange(1, 9) << 18
+        return renamed(log, lambda frame: frame + shift)
+    shuffled = frames[:]
+    rng.shuffle(shuffled)
+    table = dict(zip(frames, shuffled, strict=True))
+    return renamed(log, table.__getitem__)
+
+
+def renumber_messages(log: Log, rng: random.Random) -> Log | None:
+    ids = sorted(
+        {event.id for _, event in log if isinstance(event, engine_events.Send | engine_events.Receive)}
+    )
+    if not ids:
+        return None
+    numbers = dict(zip(ids, rng.sample(range(10 * len(ids)), len(ids)), strict=True))
+    return [
+        (actor, structs.replace(event, id=numbers[event.id]))
+        if isinstance(event, engine_events.Send | engine_events.Receive) else (actor, event)
+        for actor, event in log
+    ]  # fmt: skip
+
+
+def reorder(log: Log, rng: random.Random) -> Log | None:
+    """Many swaps of independent neighbours."""
+    found = log[:]
+    swaps = 0
+    for _ in range(6):
+        for at in range(len(found) - 1):
+            if rng.random() < 0.6 and independent(found[at], found[at + 1]):
+                found[at], found[at + 1] = found[at + 1], found[at]
+                swaps += 1
+    return found if swaps else None
+
+
+def everything_equal(log: Log, rng: random.Random) -> Log | None:
+    found = reorder(log, rng)
+    for change in (rename_frames, renumber_messages):
+        found = None if found is None else change(found, rng)
+    return found
+
+
+# -- different -------------------------------------------------------------------------------------
+
+
+def places(log: Log, wanted: Callable[[int], bool], rng: random.Random) -> int | None:
+    found = [at for at in range(len(log)) if wanted(at)]
+    return rng.choice(found) if found else None
+
+
+def swap(log: Log, at: int) -> Log:
+    return [*log[:at], log[at + 1], log[at], *log[at + 2 :]]
+
+
+def swap_dependent(log: Log, rng: random.Random) -> Log | None:
+    at = places(log, lambda at: at + 1 < len(log) and dependent(log[at], log[at + 1]), rng)
+    return None if at is None else swap(log, at)
+
+
+def swap_in_task(log: Log, rng: random.Random) -> Log | None:
+    at = places(
+        log, lambda at: at + 1 < len(log) and log[at][0] == log[at + 1][0] and log[at] != log[at + 1], rng
+    )
+    if at is None:
+        return None
+    found = swap(log, at)
+    # A send and a receive may be told apart by their number only.
+    return found if _shape(log[at][1]) != _shape(log[at + 1][1]) else None
+
+
+def _shape(event: Event) -> tuple[Any, ...]:
+    left_out = ("id", "pfn", "detail")
+    return type(event), *(getattr(event, name) for name in event.__struct_fields__ if name not in left_out)
+
+
+def carry(first: tuple[type[Event], ...], second: tuple[type[Event], ...], reach: int = 400) -> Alter:
+    """Move an event of `first` behind the next event of `second` by another task that shares a name or a VM with it."""
+
+    def alter(log: Log, rng: random.Random) -> Log | None:
+        pairs = []
+        for at, (actor, event) in enumerate(log):
+            if not isinstance(event, first):
+                continue
+            for to in range(at + 1, min(at + reach, len(log))):
+                task, other = log[to]
+                if task == actor:
+                    break
+                if isinstance(other, second) and _related(event, other):
+                    pairs.append((at, to))
+                    break
+        if not pairs:
+            return None
+        at, to = rng.choice(pairs)
+        return [*log[:at], *log[at + 1 : to + 1], log[at], *log[to + 1 :]]
+
+    return alter
+
+
+def _related(one: Event, other: Event) -> bool:
+    if isinstance(one, VM_WIDE) or isinstance(other, VM_WIDE):
+        return getattr(one, "vm", None) in (None, getattr(other, "vm", getattr(one, "vm", None)))
+    return bool(names_of(one) & names_of(other))
+
+
+def other_frame(log: Log, rng: random.Random) -> Log | None:
+    """One task's operation uses a frame of its own from get_pfn to map, the touches after it included or not."""
+    used = Counter(event.pfn for _, event in log if getattr(event, "pfn", -1) >= 0)  # type: ignore[attr-defined]
+    at = places(log, lambda at: getattr(log[at][1], "pfn", -1) >= 0 and used[log[at][1].pfn] > 2, rng)  # type: ignore[attr-defined]
+    if at is None:
+        return None
+    actor, frame = log[at][0], log[at][1].pfn  # type: ignore[attr-defined]
+    if all(task == actor for task, event in log if getattr(event, "pfn", -1) == frame):
+        # Nobody else names it: a consistent change of all would be a renaming, so change one step.
+        found = log[:]
+        found[at] = actor, structs.replace(log[at][1], pfn=_fresh(log))
+        return found
+    fresh = _fresh(log)
+    return [
+        (task, structs.replace(event, pfn=fresh))
+        if task == actor and getattr(event, "pfn", -1) == frame else (task, event)
+        for task, event in log
+    ]  # fmt: skip
+
+
+def alias(log: Log, rng: random.Random) -> Log | None:
+    """Two pages get one frame, throughout."""
+    frames = [frame for frame in frames_of(log) if frame > 0]
+    if len(frames) < 2:
+        return None
+    one, other = rng.sample(frames, 2)
+    return renamed(log, lambda frame: one if frame == other else frame)
+
+
+def touch_elsewhere(log: Log, rng: random.Random) -> Log | None:
+    """A guest access goes to a frame that nobody else names."""
+    at = places(log, lambda at: isinstance(log[at][1], kvm.GuestTouch), rng)
+    if at is None:
+        return None
+    used = sum(getattr(event, "pfn", -1) == log[at][1].pfn for _, event in log)  # type: ignore[attr-defined]
+    if used < 2:
+        return None
+    return change(log, at, pfn=_fresh(log))
+
+
+def _fresh(log: Log) -> int:
+    return (max(frames_of(log), default=0) >> 18) + 3 << 18
+
+
+def change(log: Log, at: int, **values: Any) -> Log:
+    found = log[:]
+    found[at] = log[at][0], structs.replace(log[at][1], **values)
+    return found
+
+
+def field(name: str, other: Callable[[Any], Any]) -> Alter:
+    """One event with another value of a field."""
+
+    def alter(log: Log, rng: random.Random) -> Log | None:
+        at = places(log, lambda at: name in log[at][1].__struct_fields__, rng)
+        return None if at is None else change(log, at, **{name: other(getattr(log[at][1], name))})
+
+    return alter
+
+
+def delete(log: Log, rng: random.Random) -> Log | None:
+    at = rng.randrange(len(log))
+    return log[:at] + log[at + 1 :]
+
+
+def duplicate(log: Log, rng: random.Random) -> Log | None:
+    at = rng.randrange(len(log))
+    return [*log[: at + 1], log[at], *log[at + 1 :]]
+
+
+def other_task(log: Log, rng: random.Random) -> Log | None:
+    tasks = sorted({actor for actor, _ in log})
+    at = rng.randrange(len(log))
+    others = [task for task in tasks if task != log[at][0]]
+    if not others:
+        return None
+    return [*log[:at], (rng.choice(others), log[at][1]), *log[at + 1 :]]
+
+
+def cut(log: Log, rng: random.Random) -> Log | None:
+    return log[: rng.randrange(len(log))]
+
+
+def swapped_requests(log: Log, rng: random.Random) -> Log | None:
+    """An actor serves two requests of one kind in the other order."""
+    pairs = []
+    for at, (actor, event) in enumerate(log):
+        if not isinstance(event, engine_events.Receive):
+            continue
+        for to in range(at + 1, min(at + 60, len(log))):
+            task, other = log[to]
+            if task == actor and isinstance(other, engine_events.Receive) and other.id != event.id:
+                if (other.at, other.message) == (event.at, event.message):
+                    pairs.append((at, to))
+                break
+    if not pairs:
+        return None
+    at, to = rng.choice(pairs)
+    one, other = log[at][1].id, log[to][1].id  # type: ignore[attr-defined]
+    return change(change(log, at, id=other), to, id=one)
+
+
+FLUSH, TOUCH = (kvm.TlbFlush,), (kvm.GuestTouch,)
+SAME: dict[str, Alter] = {
+    "frames renamed": rename_frames,
+    "messages renumbered": renumber_messages,
+    "equivalent order": reorder,
+    "all three": everything_equal,
+}
+DIFFER: dict[str, Alter] = {
+    "dependent swap of two tasks": swap_dependent,
+    "swap in one task": swap_in_task,
+    "flush behind touch": carry(FLUSH, TOUCH),
+    "touch behind flush": carry(TOUCH, FLUSH),
+    "free behind touch": carry((kvm.FreePage,), (kvm.GuestTouch, kvm.Map)),
+    "touch or map behind free": carry((kvm.GuestTouch, kvm.Map), (kvm.FreePage,)),
+    "RMP, S-EPT: other order on a frame": carry(
+        (kvm.HardwareOp,), (kvm.HardwareOp, kvm.Prepare, kvm.ArchInvalidate)
+    ),
+    "prepare behind invalidate": carry((kvm.Prepare,), (kvm.ArchInvalidate, kvm.FreePage)),
+    "invalidation behind snapshot": carry((kvm.MmuInvStart,), (kvm.Faultin,)),
+    "snapshot behind invalidation": carry((kvm.Faultin,), (kvm.MmuInvStart,)),
+    "end of invalidation behind map": carry((kvm.MmuInvEnd,), (kvm.Map,)),
+    "slot behind fault": carry((kvm.SlotPublish,), (kvm.TdpFault,)),
+    "lock behind lock": carry((engine_events.Lock,), (engine_events.Lock,), 60),
+    "operation on another frame": other_frame,
+    "two pages, one frame": alias,
+    "touch of a frame never mapped": touch_elsewhere,
+    "other errno": field("ret", lambda ret: -5 if ret != -5 else -11),
+    "other lock mode": field("mode", lambda mode: "r" if mode == "w" else "w"),
+    "other page": field("gfn", lambda gfn: gfn + 7),
+    "other index": field("index", lambda index: index + 7),
+    "wider range": field("end", lambda end: end + 1),
+    "other content": field("value", lambda value: value + "'"),
+    "deleted": delete,
+    "twice": duplicate,
+    "by another task": other_task,
+    "cut off": cut,
+    "requests served in other order": swapped_requests,
+}
+
+
+def record(scenario: str, arch: str) -> Log | None:
+    """A log of the scenario; None if it is not for this VM type or for any version here."""
+    for patch in ("v3", "inplace", "hugepage"):
+        log: Log = []
+        try:
+            session = build(
+                find(scenario), patch, arch, small=True,
+                options=Options(
+                    rec=lambda task, event, log=log: log.append((task.name, event)),  # type: ignore[misc]
+                    keep_results=False, max_virtual_ns=10**9,
+                ),
+            )  # fmt: skip
+            session.run("bare")
+        except EngineError:
+            pass
+        except (ScenarioError, PatchError):
+            continue
+        return log[:4000]
+    return None
+
+
+def pairs(log: Log, each: int, seed: int) -> Iterator[tuple[str, bool, Log]]:
+    """Altered copies: name of the alteration, whether it changes nothing, the copy."""
+    for same, table in ((True, SAME), (False, DIFFER)):
+        for name, alter in table.items():
+            for number in range(each):
+                rng = random.Random(f"{seed} {name} {number}")
+                copy = alter(log, rng)
+                if copy is not None and (same or copy != log):
+                    yield name, same, copy
+
+
+def main() -> int:
+    """The command line."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--each", type=int, default=2, help="copies of each kind and log")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--only", help="scenarios whose name has this part")
+    arguments = parser.parse_args()
+    total: Counter[tuple[bool, str]] = Counter()
+    wrong: Counter[tuple[bool, str]] = Counter()
+    logs = 0
+    for scenario in names():
+        if arguments.only and arguments.only not in scenario:
+            continue
+        for arch in ARCHES:
+            log = record(scenario, arch)
+            if not log:
+                continue
+            logs += 1
+            for name, same, copy in pairs(log, arguments.each, arguments.seed):
+                total[same, name] += 1
+                if diff(log, copy).equal != same:
+                    wrong[same, name] += 1
+                    print(f"WRONG: {scenario}, {arch}: {name}", file=sys.stderr, flush=True)
+    print(f"{sum(total.values()):,} pairs from {logs} logs, {sum(wrong.values())} wrong\n")
+    print("| truth | altered | pairs | wrong |\n|---|---|--:|--:|")
+    for same, name in sorted(total, reverse=True):
+        print(f"| {'same' if same else 'differ'} | {name} | {total[same, name]} | {wrong[same, name]} |")
+    return bool(wrong)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

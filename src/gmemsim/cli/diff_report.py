@@ -1,0 +1,129 @@
+"""What `gmemsim diff` shows to people."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from .output import LIMITS, console
+
+if TYPE_CHECKING:
+    from ..compare.diff import Diff
+    from ..compare.rows import Row
+
+__all__ = ["show"]
+
+
+def show(document: dict[str, Any], found: Diff, most: int) -> None:
+    """Context, verdict, ranked rows, first divergence, events and locks."""
+    out = console()
+    sides = str(document["left"]), str(document["right"])
+    for line in _context(document):
+        out.print(line, markup=False, highlight=False, soft_wrap=True)
+    if found.exchanged:
+        out.print("Exchanged: " + ", ".join(f"{new} for {old}" for new, old in found.exchanged.items()))
+    if found.equal:
+        out.print(_same(document, found))
+        return
+    if found.changes:
+        _rows(found, sides, most)
+    if found.noise:
+        out.print(f"{found.noise} more differ as much between two halves of one side: noise.")
+    at = found.first_divergence
+    if at is not None:
+        out.print(
+            f"First divergence at step {at.index}{', first seed' if 'scenario' in document else ''}:",
+            markup=False,
+        )
+        for side, step in zip(sides, (at.left, at.right), strict=True):
+            out.print(f"  {side}: {_step(step)}", markup=False, soft_wrap=True)
+    _events(found, sides)
+    if document["locks"]["left"]:
+        _locks(document["locks"])
+        out.print(LIMITS, style="dim")
+
+
+def _context(document: dict[str, Any]) -> list[str]:
+    lines: list[str] = []
+    if "scenario" in document:
+        release = document["release"]
+        if isinstance(release, dict):
+            release = f"{release['left']} and {release['right']}, so the kernel around the patch differs too"
+        lines.append(f"{document['scenario']}, {document['arch']}, release {release}")
+        if "seeds" in document:
+            lines.append("seeds {}-{} of each side".format(*document["seeds"]))
+        for name, side in document.get("classes", {}).items():
+            scope = "complete" if side["complete"] else f"not complete ({side['stopped']})"
+            lines.append(f"{document[name]}: {side['runs']} classes of schedules, {scope}")
+    for key, values in document["header"].items():
+        lines.append(f"header, {key}: {values['left']} and {values['right']}")
+    return lines + list(document["notes"])
+
+
+def _same(document: dict[str, Any], found: Diff) -> str:
+    if found.first_divergence is None and found.runs == 1:
+        return "The same, step by step."
+    if "scenario" in document:
+        text = f"No behaviour of {found.runs} runs a side differs"
+        return text + (f", {found.noise} apart that differ between seeds as well." if found.noise else ".")
+    return "Only the order of independent steps differs."
+
+
+def _rows(found: Diff, sides: tuple[str, str], most: int) -> None:
+    from rich.table import Table
+
+    out = console()
+    table = Table(title="differences, the most telling first", title_justify="left", show_lines=False)
+    for name in ("", "in", "what", *sides, "where"):
+        table.add_column(name, overflow="fold")
+    for number, row in enumerate(found.changes[:most], 1):
+        table.add_row(str(number), row.operation, _what(row), row.left, row.right, _where(row))
+    out.print(table)
+    if len(found.changes) > most:
+        out.print(f"… and {len(found.changes) - most} more kinds of change (--most).")
+
+
+def _what(row: Row) -> str:
+    return row.text if row.certain else f"{row.text} (in some runs)"
+
+
+def _where(row: Row) -> str:
+    methods = [method for method in dict.fromkeys((row.left_method, row.right_method)) if method]
+    shown = row.shown_by if len(row.shown_by) < 40 else f"{row.shown_by[:24]}…"
+    return "\n".join(part for part in (row.function, " → ".join(methods), shown) if part)
+
+
+def _events(found: Diff, sides: tuple[str, str]) -> None:
+    from rich.table import Table
+
+    table = Table(title="events", title_justify="left")
+    for name in ("event", *sides, "change"):
+        table.add_column(name, justify="left" if name == "event" else "right", overflow="fold")
+    for name, (a, b) in found.events.items():
+        if a != b:
+            table.add_row(name, str(a), str(b), f"{b - a:+d}")
+    if table.row_count:
+        console().print(table)
+
+
+def _step(step: dict[str, Any] | None) -> str:
+    return "ends" if step is None else " ".join(f"{key}={value}" for key, value in step.items())
+
+
+def _locks(locks: dict[str, Any]) -> None:
+    from rich.table import Table
+
+    table = Table(title="locks of the first runs, virtual time", title_justify="left")
+    for name in ("lock", "mode", "taken", "waited", "wait ns", "held ns"):
+        table.add_column(name, justify="left" if name in ("lock", "mode") else "right")
+    found = [locks["left"], locks["right"]]
+    for name in sorted(set(found[0]) | set(found[1])):
+        for mode in ("read", "write"):
+            stats = [side.get(name, {}).get(mode) for side in found]
+            if not any(each and each["acquisitions"] for each in stats):
+                continue
+            cells = [
+                " / ".join("-" if each is None else str(each[key]) for each in stats)
+                for key in ("acquisitions", "contentions", "wait_total", "hold_total")
+            ]
+            table.add_row(name, mode, *cells)
+    console().print(table)

@@ -1,0 +1,1 @@
+"""Comparing runs: what is equal, what differs, and what matters of it. See `docs/compare.md`."""

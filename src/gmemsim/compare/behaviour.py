@@ -1,0 +1,260 @@
+"""What operations did in a run, independent of pages, frames, times and of who else ran: a count for each behaviour.
+
+An operation is what a task does from the entry of a kernel function to its return, functions inside included. Its
+behaviours are: what each function came to; which of two steps on one frame came first; which locks it took, waited for,
+and held while it took a step; which steps it took at all; why it was retried.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from errno import errorcode
+from functools import lru_cache
+from itertools import combinations
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
+
+from ..audit import kvm_events as kvm
+from ..audit.events import Contended, Lock, LockRequest, Receive, Send, SrcuSync, Unlock
+from ..audit.vocabulary import name_of, vocabulary
+from .footprint import frames_of
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from ..audit.base import Event
+
+__all__ = ["RENAMED", "Behaviour", "Behaviours", "behaviours"]
+
+#: Hooks that 7.3 gave another name; they are compared under the old one.
+RENAMED: Final = {
+    "make_private": "prepare",
+    "make_private_ret": "prepare_ret",
+    "arch_reclaim": "arch_invalidate",
+}
+_FAULT_RESULTS: Final = {0: "CONTINUE", 1: "RETRY", 2: "EMULATE", 5: "FIXED", 6: "SPURIOUS"}
+_FAULTS: Final = frozenset({"tdp_fault", "faultin", "map"})
+#: Steps that look something up or only tell of others: no behaviour of their own.
+_QUIET: Final = (
+    Send, Receive, LockRequest, kvm.PageFault, kvm.GuestTouch, kvm.HostTouch, kvm.FilemapGet, kvm.Retry,
+)  # fmt: skip
+_INSTANCE: Final = re.compile(r"^(gmem|vm|mm)\d+\b")
+_INDEX: Final = re.compile(r"\[\d+\]")
+
+
+class Behaviour(NamedTuple):
+    """One behaviour of operations of one kind.
+
+    Attributes:
+        kind: `result`, `order`, `under`, `lock`, `step`, `wait` or `retry`.
+        operation: the outermost function, or the event itself outside of any.
+        what: `result`: the function that returns; `order`: the step that comes first; `under`: the step; else the
+            lock, step or reason.
+        with_: `result`: to what it came; `order`: the step that comes second; `under`: the lock that is held.
+    """
+
+    kind: str
+    operation: str
+    what: str
+    with_: str = ""
+
+
+class Behaviours:
+    """What one run showed.
+
+    Attributes:
+        counts: how often it showed each behaviour.
+        operations: how many operations of each kind there were.
+        paths: for each step the functions that it was seen in, outermost first.
+        renamed: new names of hooks that were seen.
+    """
+
+    def __init__(self) -> None:
+        self.counts: Counter[Behaviour] = Counter()
+        self.operations: Counter[str] = Counter()
+        self.paths: dict[tuple[str, str], tuple[str, ...]] = {}
+        self.renamed: set[str] = set()
+
+
+class _Operation:
+    """An operation under way."""
+
+    __slots__ = ("items", "name", "stack")
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self.stack: list[str] = []
+        #: For each frame the steps on it, in order of their first time; steps without a frame under None.
+        self.items: dict[int | None, dict[str, int]] = {}
+
+
+def behaviours(events: Iterable[tuple[str, Event]]) -> Behaviours:
+    """Take a run apart. The setup does not count."""
+    reader = _Reader()
+    for actor, event in events:
+        if actor != "setup":
+            reader.take(actor, event)
+    for operation in reader.running.values():
+        _finish(operation, reader.found.counts)
+    return reader.found
+
+
+class _Reader:
+    """Goes through the events of a run."""
+
+    def __init__(self) -> None:
+        self.found = Behaviours()
+        self.running: dict[str, _Operation] = {}
+        self._held: dict[str, list[str]] = {}
+        self._entries = _entries()
+        self._number = 0
+
+    def take(self, actor: str, event: Event) -> None:
+        """The next event."""
+        cls = event.__class__
+        if cls in _QUIET:
+            if isinstance(event, kvm.Retry):
+                self.found.counts[Behaviour("retry", "tdp_fault", event.reason)] += 1
+            return
+        self._number += 1
+        name = name_of(cls)
+        if name in RENAMED:
+            self.found.renamed.add(name)
+            name = RENAMED[name]
+        operation = self.running.get(actor)
+        function = name.removesuffix("_ret")
+        if function != name and function in self._entries:
+            self._returns(actor, operation, function, event)
+            return
+        if name in self._entries:
+            if operation is None:
+                operation = self.running[actor] = _Operation(_operation_name(name, event))
+                self.found.operations[operation.name] += 1
+            operation.stack.append(name)
+        elif operation is None:
+            self.found.operations[name] += 1
+        where = name if operation is None else operation.name
+        if isinstance(event, (Lock, Unlock, Contended)):
+            self._locks(actor, operation, where, event)
+        else:
+            self._step(actor, operation, where, step_name(name, event), event)
+
+    def _returns(self, actor: str, operation: _Operation | None, function: str, event: Event) -> None:
+        """A function returns, and with it those inside of it."""
+        counts = self.found.counts
+        where = function if operation is None else operation.name
+        counts[Behaviour("result", where, function, result_of(function, event))] += 1
+        if operation is not None and function in operation.stack:
+            while operation.stack.pop() != function:
+                pass
+            if not operation.stack:
+                _finish(operation, counts)
+                del self.running[actor]
+
+    def _locks(
+        self, actor: str, operation: _Operation | None, where: str, event: Lock | Unlock | Contended
+    ) -> None:
+        lock = f"{lock_class(event.lock)}:{event.mode}"
+        held = self._held.setdefault(actor, [])
+        if isinstance(event, Lock):
+            self.found.counts[Behaviour("lock", where, lock)] += 1
+            held.append(lock)
+            _note(operation, None, f"lock {lock}", self._number)
+        elif isinstance(event, Contended):
+            self.found.counts[Behaviour("wait", where, lock)] += 1
+        elif lock in held:
+            held.remove(lock)
+
+    def _step(self, actor: str, operation: _Operation | None, where: str, step: str, event: Event) -> None:
+        counts = self.found.counts
+        counts[Behaviour("step", where, step)] += 1
+        self.found.paths.setdefault((where, step), tuple(operation.stack) if operation is not None else ())
+        for lock in dict.fromkeys(self._held.get(actor, ())):
+            if not lock.startswith("folio"):
+                counts[Behaviour("under", where, step, lock)] += 1
+        outcome = result_of(step.partition(" ")[0], event)
+        if outcome:
+            counts[Behaviour("result", where, step, outcome)] += 1
+        frames = frames_of(event)
+        _note(operation, None if frames is None else frames[0], step, self._number)
+
+
+def _note(operation: _Operation | None, frame: int | None, step: str, number: int) -> None:
+    """A step on a frame, or on none: its first time counts."""
+    if operation is not None:
+        operation.items.setdefault(frame, {}).setdefault(step, number)
+
+
+def _finish(operation: _Operation, counts: Counter[Behaviour]) -> None:
+    """Which of any two steps came first, frame by frame; steps without a frame go with each other only."""
+    for steps in operation.items.values():
+        for first, second in combinations(steps, 2):
+            counts[Behaviour("order", operation.name, first, second)] += 1
+    loose = operation.items.get(None)
+    if not loose:
+        return
+    for frame, steps in operation.items.items():
+        if frame is None:
+            continue
+        for step, number in steps.items():
+            for other, at in loose.items():
+                pair = (step, other) if number < at else (other, step)
+                counts[Behaviour("order", operation.name, *pair)] += 1
+
+
+def _operation_name(name: str, event: Event) -> str:
+    if isinstance(event, kvm.Fallocate):
+        return "fallocate punch" if event.punch else "fallocate"
+    return name
+
+
+def step_name(name: str, event: Event) -> str:
+    """The event, with what tells its kind apart."""
+    for field in ("op", "flag", "point", "state", "filter"):
+        value = getattr(event, field, None)
+        if value is not None:
+            return f"{name} {value}"
+    if isinstance(event, SrcuSync):
+        return f"{name} {lock_class(event.lock)}"
+    return name
+
+
+def result_of(function: str, event: Event) -> str:
+    """To what a function came: an errno, a fault's result, `0`, a frame; empty if it does not say."""
+    parts: list[str] = []
+    ret: Any = getattr(event, "ret", None)
+    if ret is not None:
+        if ret < 0:
+            parts.append(errno_name(ret))
+        elif function in _FAULTS:
+            parts.append(_FAULT_RESULTS.get(ret, str(ret)))
+        else:
+            parts.append("done" if ret else "0")
+    elif function in ("get_folio", "filemap_get"):
+        pfn: Any = getattr(event, "pfn", 0)
+        parts.append(errno_name(pfn) if pfn < 0 else "a folio")
+    if getattr(event, "did", True) is False:
+        parts.append("nothing to do")
+    for field in ("result", "flush", "hwpoison", "ok", "code"):
+        value = getattr(event, field, None)
+        if value is not None:
+            parts.append(f"{field} {str(value).lower() if isinstance(value, bool) else value}")
+    return ", ".join(parts)
+
+
+def errno_name(value: int) -> str:
+    """`-17` is `EEXIST`."""
+    return errorcode.get(-value, str(value))
+
+
+@lru_cache(maxsize=1 << 12)
+def lock_class(label: str) -> str:
+    """`gmem0.folio[3]` is a `folio` lock, `vm1.mmu_lock` an `mmu_lock`."""
+    return _INDEX.sub("", _INSTANCE.sub("", label).lstrip(".@")) or label
+
+
+@lru_cache(maxsize=1)
+def _entries() -> frozenset[str]:
+    """Functions whose return is an event, too."""
+    names = vocabulary()
+    return frozenset(name for name in names if f"{name}_ret" in names)

@@ -1,0 +1,66 @@
+"""Where two runs first differ, step by step, under one renaming of frames and messages."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from .renaming import Renaming
+
+if TYPE_CHECKING:
+    from .runs import Run, Steps
+
+__all__ = ["Divergence", "first_divergence"]
+
+
+class Divergence(msgspec.Struct, frozen=True):
+    """The first step that two runs do not share.
+
+    Attributes:
+        index: number of the step, from 0.
+        left, right: actor, event and fields of each side, or None where a run is at its end.
+    """
+
+    index: int
+    left: dict[str, Any] | None
+    right: dict[str, Any] | None
+
+
+def first_divergence(steps: Steps, left: Run, right: Run) -> Divergence | None:
+    """Where `left` and `right` part; None if they never do."""
+    known = steps.known
+    one, two = left.steps, right.steps
+    frames, messages = Renaming(), Renaming()
+    done: set[tuple[int, int]] = set()
+    index = 0
+    shorter = min(len(one), len(two))
+    while index < shorter:
+        pair = one[index], two[index]
+        if pair not in done or index in left.messages:
+            a, b = known[pair[0]], known[pair[1]]
+            if a.shape != b.shape:
+                break
+            if (
+                a.frames is not None
+                and b.frames is not None
+                and not frames.add(a.frames[0], b.frames[0], a.frames[1])
+            ):
+                break
+            if a.message and not messages.add(left.messages[index], right.messages[index]):
+                break
+            done.add(pair)
+        index += 1
+    if index == len(one) == len(two):
+        return None
+    return Divergence(index, _step(steps, left, index), _step(steps, right, index))
+
+
+def _step(steps: Steps, run: Run, index: int) -> dict[str, Any] | None:
+    if index >= len(run.steps):
+        return None
+    step = steps.known[run.steps[index]]
+    fields: dict[str, Any] = msgspec.to_builtins(step.event, order="deterministic")
+    if step.message:
+        fields["id"] = run.messages[index]
+    return {"actor": step.actor, **fields}

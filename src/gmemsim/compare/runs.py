@@ -1,0 +1,139 @@
+"""Two logs as sequences of numbers: each distinct step is kept once, and looked at once."""
+
+from __future__ import annotations
+
+import re
+from functools import lru_cache
+from typing import TYPE_CHECKING, NamedTuple
+
+from ..audit.events import Receive, Send
+from ..audit.kvm_events import ArchInvalidate
+from .footprint import frames_of
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from ..audit.base import Event
+
+__all__ = ["Run", "Step", "Steps", "shape_of"]
+
+_PFN = re.compile(r"\bpfn=(0x[0-9a-f]+|\d+)")
+
+
+class Step(NamedTuple):
+    """A distinct step of the logs.
+
+    Attributes:
+        actor: who takes it.
+        event: what happens; of messages that only differ in their number, the first.
+        shape: number of what is left of it without frames and message numbers. The k-th step of a task on one side is
+            the k-th of it on the other only if their shapes are equal.
+        frames: first host frame and number of frames, if it names any.
+        detail: the frame that the text of a message names.
+        message: it has a message number.
+    """
+
+    actor: str
+    event: Event
+    shape: int
+    frames: tuple[int, int] | None
+    detail: int | None
+    message: bool
+
+
+class Run:
+    """One side: the numbers of its steps, in order.
+
+    Attributes:
+        steps: indices into `Steps.known`.
+        messages: for each message step its number, by position.
+        by_actor: positions of each actor's steps.
+    """
+
+    __slots__ = ("by_actor", "messages", "steps")
+
+    def __init__(self) -> None:
+        self.steps: list[int] = []
+        self.messages: dict[int, int] = {}
+        self.by_actor: dict[str, list[int]] = {}
+
+
+class Steps:
+    """The distinct steps of all runs that are compared with each other."""
+
+    def __init__(self) -> None:
+        self.known: list[Step] = []
+        self._numbers: dict[object, int] = {}
+        self._shapes: dict[object, int] = {}
+
+    def run(self, events: Iterable[tuple[str, Event]]) -> Run:
+        """Number the steps of a log."""
+        run = Run()
+        steps = run.steps
+        by_actor = run.by_actor
+        numbers = self._numbers
+        for position, (actor, event) in enumerate(events):
+            if event.__class__ is Send or event.__class__ is Receive:
+                key: object = (actor, *event_without_id(event))
+                run.messages[position] = event.id
+            else:
+                key = actor, event
+            number = numbers.get(key)
+            if number is None:
+                number = numbers[key] = self._new(actor, event)
+            steps.append(number)
+            places = by_actor.get(actor)
+            if places is None:
+                places = by_actor[actor] = []
+            places.append(position)
+        return run
+
+    def shapes(self, run: Run, actor: str) -> list[int]:
+        """The shapes of the steps of one actor, in order."""
+        known = self.known
+        steps = run.steps
+        return [known[steps[position]].shape for position in run.by_actor.get(actor, ())]
+
+    def _new(self, actor: str, event: Event) -> int:
+        shape = shape_of(actor, event)
+        detail = _PFN.search(event.detail) if isinstance(event, Send) else None
+        step = Step(
+            actor,
+            event,
+            self._shapes.setdefault(shape, len(self._shapes)),
+            frames_of(event),
+            None if detail is None else int(detail[1], 0),
+            isinstance(event, (Send, Receive)),
+        )
+        self.known.append(step)
+        return len(self.known) - 1
+
+
+def event_without_id(event: Event) -> tuple[object, ...]:
+    """What a message says, its number apart."""
+    if isinstance(event, Send):
+        return Send, event.to, event.message, event.detail
+    if isinstance(event, Receive):
+        return Receive, event.at, event.message
+    raise TypeError(f"no message: {event}")
+
+
+def shape_of(actor: str, event: Event) -> tuple[object, ...]:
+    """A step without the names of frames and the numbers of messages."""
+    if isinstance(event, Send):
+        return actor, Send, event.to, event.message, _without_pfn(event.detail)
+    if isinstance(event, Receive):
+        return actor, Receive, event.at, event.message
+    if isinstance(event, ArchInvalidate):
+        return actor, ArchInvalidate, event.end - event.start, event.start < 0
+    frames = frames_of(event)
+    values = tuple(
+        "frame" if name == "pfn" and frames is not None else getattr(event, name)
+        for name in event.__struct_fields__
+    )
+    return actor, event.__class__, *values
+
+
+@lru_cache(maxsize=1 << 16)
+def _without_pfn(detail: str) -> str:
+    return _PFN.sub("pfn", detail)

@@ -1,0 +1,137 @@
+"""`gmemsim diff`: verdicts, JSON keys, exit codes, and one line for bad input."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner, Result
+
+import gmemsim
+from gmemsim.audit.base import Event
+from gmemsim.audit.events import Lock, Unlock
+from gmemsim.audit.header import Header
+from gmemsim.audit.render import write_log
+from gmemsim.cli.group import cli
+
+RECORDED = Path(gmemsim.__file__).parent / "scenarios" / "recorded"
+
+
+def gmem(*arguments: object) -> Result:
+    return CliRunner().invoke(cli, [str(argument) for argument in arguments])
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (["none", "other"], "none: no such file; for two patches give --scenario"),
+        (["v3", "v9", "--scenario", "same"], "'v9'"),
+        (["v3", "v2", "--scenario", "nothing"], "nothing"),
+        (["v3", "v2", "--scenario", "same", "--release", "5.0"], "5.0"),
+    ],
+)
+def test_bad_input_is_one_line_and_exit_2(arguments: list[object], says: str) -> None:
+    result = gmem("diff", *arguments)
+    assert result.exit_code == 2
+    assert says in result.stderr
+    assert len(result.stderr.strip().splitlines()) == 1
+    assert not result.stdout
+
+
+def test_the_change_of_the_series_comes_first() -> None:
+    result = gmem("diff", "baseline", "v3", "--scenario", "same", "--seeds", 2, "--vcpus", 2, "--json")
+    assert result.exit_code == 1
+    document = json.loads(result.stdout)
+    first = document["changes"][0]
+    assert first["kind"] == "preparation"
+    assert first["text"] == "prepare after set_uptodate instead of before"
+    assert first["certain"]
+    assert "kvm_gmem_get_pfn" in first["function"]
+    assert first["shown_by"] == "seed 0"
+    assert document["scenario"] == "same"
+    assert document["release"] == "7.2"
+    assert document["seeds"] == [0, 1]
+    assert document["first_divergence"] is not None
+    assert document["locks"]["left"]
+
+
+def test_a_patch_is_like_itself() -> None:
+    result = gmem("diff", "v3", "v3", "--scenario", "conv1", "--small", "--seeds", 4, "--json")
+    assert result.exit_code == 0, result.stdout
+    assert json.loads(result.stdout)["changes"] == []
+
+
+def test_over_all_classes_of_schedules() -> None:
+    result = gmem("diff", "baseline", "v3", "--scenario", "populate_twice", "--classes", 50, "--json")
+    assert result.exit_code == 1
+    document = json.loads(result.stdout)
+    assert document["classes"]["left"]["complete"]
+    assert document["changes"][0]["shown_by"].startswith("gm1:")
+
+
+def test_two_kernels_differ_in_the_preparation() -> None:
+    result = gmem(
+        "diff",
+        RECORDED / "6.18.15" / "sh_prefault_v4.trace.gz",
+        RECORDED / "7.2.13" / "sh_prefault_v4.trace.gz",
+        "--json",
+    )
+    assert result.exit_code == 1
+    document = json.loads(result.stdout)
+    assert document["events"]["prepare"] == {"left": 64, "right": 256}
+    assert document["events"]["clear"] == {"left": 64, "right": 64}
+    assert document["changes"][0]["text"] == "prepare after set_uptodate instead of before"
+
+
+def test_two_logs(tmp_path: Path) -> None:
+    for name, patch in (("a.jsonl", "v3"), ("b.jsonl.zst", "v3"), ("c.jsonl", "baseline")):
+        assert gmem("run", "same", "--patch", patch, "--log", tmp_path / name).exit_code == 0
+    assert gmem("diff", tmp_path / "a.jsonl", tmp_path / "b.jsonl.zst").exit_code == 0
+    assert gmem("diff", tmp_path / "a.jsonl", tmp_path / "c.jsonl").exit_code == 1
+
+
+EVENTS: list[tuple[str, Event]] = [
+    ("a", Lock("l", "w")), ("a", Unlock("l", "w")), ("b", Lock("m", "w")), ("b", Unlock("m", "w")),
+]  # fmt: skip
+
+
+def log(
+    path: Path, events: list[tuple[str, Event]], scenario: str = "s", patch: str = "v3", arch: str = "snp"
+) -> Path:
+    write_log(path, [(number, *step) for number, step in enumerate(events)], Header(scenario, patch, arch))
+    return path
+
+
+def test_the_order_of_independent_steps_is_no_difference(tmp_path: Path) -> None:
+    result = gmem(
+        "diff", log(tmp_path / "a.jsonl", EVENTS), log(tmp_path / "b.jsonl", EVENTS[2:] + EVENTS[:2])
+    )
+    assert result.exit_code == 0
+    assert "Only the order of independent steps differs." in result.stdout
+
+
+@pytest.mark.parametrize("key", ["scenario", "arch"])
+def test_logs_of_different_workloads_are_not_compared(tmp_path: Path, key: str) -> None:
+    paths = log(tmp_path / "a.jsonl", EVENTS), log(tmp_path / "b.jsonl", EVENTS, **{key: "other"})
+    result = gmem("diff", *paths)
+    assert result.exit_code == 2
+    assert f"differ in {key}" in result.stderr
+    forced = gmem("diff", *paths, "--force")
+    assert forced.exit_code == 0
+    assert forced.stdout.startswith(f"header, {key}: ")
+
+
+def test_other_patches_are_what_it_is_for(tmp_path: Path) -> None:
+    result = gmem("diff", log(tmp_path / "a.jsonl", EVENTS), log(tmp_path / "b.jsonl", EVENTS, patch="v2"))
+    assert result.exit_code == 0
+    assert result.stdout.startswith("header, patch: v3 and v2")
+
+
+def test_a_log_that_breaks_off(tmp_path: Path) -> None:
+    whole, broken = log(tmp_path / "a.jsonl", EVENTS), tmp_path / "b.jsonl"
+    broken.write_bytes(b"".join(whole.read_bytes().splitlines(keepends=True)[:4]) + b'{"seq":3,"t')
+    assert gmem("diff", whole, broken).exit_code == 2
+    result = gmem("diff", whole, broken, "--salvage")
+    assert result.exit_code == 1
+    assert "b.jsonl: breaks off after 3 events; compared up to there" in result.stdout
