@@ -1,4 +1,4 @@
-"""What guest_memfd refuses: write(2), migration of its folios, collapsing them into huge ones.
+"""What guest_memfd refuses: read(2), write(2), ftruncate(2), unknown ioctls, migration and collapse of its folios.
 
 Calls all the same, so that a patch that allows one can be tried with the scenarios that ask for it.
 """
@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from .errno import EBADF, EINVAL
+from .errno import EBADF, EINVAL, ENOTTY, ESPIPE
 from .mempolicy import Mempolicy
 
 if TYPE_CHECKING:
@@ -18,10 +18,37 @@ __all__ = ["GmemRefused"]
 
 
 class GmemRefused(Mempolicy):
-    """-EINVAL from each, and nothing changed."""
+    """An error from each, and nothing changed."""
+
+    async def vfs_read(self, t: Task, file: GmemFile, offset: int, length: int) -> int:
+        """read(2): -EINVAL, since the file has no read method (FMODE_CAN_READ is not set)."""
+        return EINVAL if self.fd_is_open(t, file) else EBADF
+
+    async def ksys_pread64(self, t: Task, file: GmemFile, offset: int, length: int) -> int:
+        """pread(2): -EINVAL for a negative offset, else -ESPIPE: a file made without open(2) lacks FMODE_PREAD."""
+        if offset < 0:
+            return EINVAL
+        return ESPIPE if self.fd_is_open(t, file) else EBADF
+
+    async def ksys_pwrite64(self, t: Task, file: GmemFile, offset: int, length: int) -> int:
+        """pwrite(2): as pread(2), for want of FMODE_PWRITE."""
+        return await self.ksys_pread64(t, file, offset, length)
+
+    async def do_ftruncate(self, t: Task, file: GmemFile, size: int) -> int:
+        """ftruncate(2): -EINVAL; the size is fixed at creation (`kvm_gmem_setattr`), and a negative one is none."""
+        return EINVAL if size < 0 or self.fd_is_open(t, file) else EBADF
+
+    async def vfs_ioctl(self, t: Task, file: GmemFile) -> int:
+        """An ioctl that is no conversion: -ENOTTY, from the VFS or from `kvm_gmem_ioctl`."""
+        return ENOTTY if self.fd_is_open(t, file) else EBADF
+
+    def fd_is_open(self, t: Task, file: GmemFile) -> bool:
+        """Whether the descriptor still names the file; a call that changes nothing keeps no reference."""
+        t.saw(file.count.label)
+        return file.count.value > 0
 
     async def kvm_gmem_write(self, t: Task, file: GmemFile, start: int, contents: tuple[str, ...]) -> int:
-        """pwrite(2) of whole pages from index `start` on: pages written, or an errno if none was."""
+        """write(2) of whole pages, the file position at index `start`: pages written, or an errno if none was."""
         if not self.fdget(t, file):
             return EBADF
         ret = await self.kvm_gmem_write_pages(t, file.inode, start, contents)

@@ -5,15 +5,16 @@
 
 from __future__ import annotations
 
+from .fork import Forks
 from .gmem_fallocate import GmemFallocate
 from .gmem_populate import GmemPopulate
 from .gmem_refused import GmemRefused
 from .memory_failure import MemoryFailures
-from .memslots import Memslots
+from .memory_region import MemoryRegions
 from .vcpu_run import VcpuRun
 
 __all__ = ["Kernel"]
 
 
-class Kernel(VcpuRun, GmemFallocate, GmemRefused, GmemPopulate, MemoryFailures, Memslots):
+class Kernel(VcpuRun, GmemFallocate, GmemRefused, Forks, GmemPopulate, MemoryFailures, MemoryRegions):
     """Every subject in one object; see `kernel_base` for why."""

@@ -20,19 +20,37 @@ class Branches:
     """
 
     label = "parallel"
+    turn = Op("rmw", "parallel")
 
     def __init__(self) -> None:
         self._running = 0
         self._loops: list[Task] = []
         self._joiner: Task | None = None
+        self._cold = 0
+        self._waiting: list[Task] = []
 
     def holders(self) -> tuple[str, ...]:
         """Nobody in particular."""
         return ()
 
-    def begin(self, count: int) -> None:
-        """`count` branches start."""
+    def begin(self, count: int, loops: int) -> None:
+        """`count` branches start, `loops` of them with an operation that goes on until it is disturbed."""
         self._running += count
+        self._cold += loops
+
+    async def warm(self, t: Task) -> None:
+        """Until every branch that starts with a loop has been round once: the guest is running by then."""
+        if self._cold:
+            self._waiting.append(t)
+            await t.park(self, Op("wait", self.label))
+
+    def went_round(self, t: Task) -> None:
+        """A loop has been round once."""
+        self._cold -= 1
+        if self._cold <= 0:
+            waiting, self._waiting = self._waiting, []
+            for task in waiting:
+                t.engine.wake(task)
 
     async def join(self, t: Task) -> None:
         """Until every branch is done."""

@@ -31,12 +31,6 @@ KNOWN_MISSES: Final[dict[str, Miss]] = {
         "of a removed leaf is the guest's ciphertext to the host unless the host clears it, which the kernel does only "
         "on CPUs with the partial-write machine check (notes on the vectors, item 2)",
     ),
-    "prepare-zero-before-first-use": Miss(
-        frozenset({"snp"}),
-        "the host zeroes the page with its own key before it is assigned, so an SNP guest that reads it with its key "
-        "sees ciphertext; the guest has to clear memory that it accepts (arch.md §1.6). The vector carries over what "
-        "was seen on VM types without memory encryption",
-    ),
     "tdx-populate-null-source-v3": Miss(
         frozenset({"tdx"}),
         "the callback of 7.2 refuses a missing source; 7.3.4 does so in KVM_TDX_INIT_MEM_REGION itself, with EINVAL "

@@ -5,8 +5,11 @@ from __future__ import annotations
 from functools import partial
 from typing import TYPE_CHECKING, Final
 
-from ...actors.errno import errno_name
+from ...actors.errno import EINTR, EINVAL, errno_name
+from ...actors.vcpu_run import GuestResult
+from ...arch.memory import ZERO
 from ..units import PAGE
+from . import arguments
 from .content import read_bytes, write_bytes
 from .ops_host import pieces
 from .registry import from_errno, op
@@ -14,7 +17,8 @@ from .results import Got
 from .rig import Unsupported
 
 if TYPE_CHECKING:
-    from ...actors.vcpu_run import GuestResult
+    from collections.abc import Awaitable, Callable
+
     from ...actors.vm import Vcpu
     from ...engine.task import Task
     from .rig import Rig
@@ -37,19 +41,26 @@ def _kind(rig: Rig, vcpu: Vcpu, gfn: int, access: str) -> bool | None:
         return True
     if access == "shared":
         return False
-    if access != "auto":
-        raise Unsupported(f"access {access!r}")
     return rig.kernel.gfn_is_private(vcpu.vm, gfn)
 
 
 async def _touch(rig: Rig, t: Task, vcpu: Vcpu, gfn: int, access: str, write: str | None) -> GuestResult:
-    """One access to one page by a guest that accepts memory when it must."""
+    """One access to one page by a guest that accepts memory when it must, and clears it then."""
+    if t.signal_pending:
+        # KVM_RUN looks before it enters the guest.
+        return GuestResult("error", errno=EINTR)
+    if vcpu.vm.stage2.mirrored and not rig.setup.vcpu_initialized:
+        # tdx_vcpu_pre_run
+        return GuestResult("error", errno=EINVAL)
     for _ in range(_ATTEMPTS):
         kind = _kind(rig, vcpu, gfn, access)
         done = await rig.kernel.guest_access(t, vcpu, gfn, kind, write)
         if done.kind != "exception":
             return done
         accepted = await rig.kernel.guest_accept(t, vcpu, gfn)
+        if accepted.kind == "ok" and vcpu.vm.arch.rmp_faults:
+            # PVALIDATE leaves what is there, which the host wrote with another key. TDX zeroes the page itself.
+            accepted = await rig.kernel.guest_access(t, vcpu, gfn, kind, ZERO)
         if accepted.kind != "ok":
             return accepted
     raise Unsupported(f"gfn {gfn:#x} cannot be accepted")
@@ -103,33 +114,46 @@ async def _write(rig: Rig, t: Task, vcpu: Vcpu, gpa: int, length: int, access: s
     return Got("ok")
 
 
-@op("guest_read", "gpa", "len", "access")
-async def guest_read(rig: Rig, t: Task, step: Step) -> Got:
-    args = step.args
-    return await _read(rig, t, rig.vcpu(step.actor), args["gpa"], args["len"], args["access"])
+@op(arguments.GuestRead)
+async def guest_read(rig: Rig, t: Task, step: Step, args: arguments.GuestRead) -> Got:
+    return await _read(rig, t, rig.vcpu(step.actor), args.gpa, args.len, args.access)
 
 
-@op("guest_write", "gpa", "len", "value", "access")
-async def guest_write(rig: Rig, t: Task, step: Step) -> Got:
-    args = step.args
+@op(arguments.GuestWrite)
+async def guest_write(rig: Rig, t: Task, step: Step, args: arguments.GuestWrite) -> Got:
     vcpu = rig.vcpu(step.actor)
-    return await _write(rig, t, vcpu, args["gpa"], args["len"], args["access"], args["value"])
+    return await _write(rig, t, vcpu, args.gpa, args.len, args.access, args.value)
 
 
-@op("guest_read_loop", "gpa", "len")
-async def guest_read_loop(rig: Rig, t: Task, step: Step) -> Got:
-    """Reads until an access leaves the guest; a loop that is never disturbed is cut off and says so."""
+@op(arguments.GuestReadLoop)
+async def guest_read_loop(rig: Rig, t: Task, step: Step, args: arguments.GuestReadLoop) -> Got:
+    vcpu = rig.vcpu(step.actor)
+    return await _loop(rig, t, partial(_read, rig, t, vcpu, args.gpa, args.len, args.access), "reading")
+
+
+@op(arguments.GuestWriteLoop)
+async def guest_write_loop(rig: Rig, t: Task, step: Step, args: arguments.GuestWriteLoop) -> Got:
+    once = partial(_write, rig, t, rig.vcpu(step.actor), args.gpa, args.len, args.access, args.value)
+    return await _loop(rig, t, once, "writing")
+
+
+async def _loop(rig: Rig, t: Task, once: Callable[[], Awaitable[Got]], doing: str) -> Got:
+    """Until an access leaves the guest; a loop that is never disturbed is cut off and says so."""
+    first = True
     while True:
         for _ in range(_UNDISTURBED):
-            got = await _read(rig, t, rig.vcpu(step.actor), step.args["gpa"], step.args["len"], "auto")
-            if got.result != "value":
+            got = await once()
+            if first:
+                rig.others.went_round(t)
+                first = False
+            if got.result not in ("value", "ok"):
                 return got
         if not await rig.others.progress(t):
-            return Got("still reading")
+            return Got(f"still {doing}")
 
 
-@op("resume")
-async def resume(rig: Rig, t: Task, step: Step) -> Got:
+@op(arguments.Resume)
+async def resume(rig: Rig, t: Task, step: Step, args: arguments.Resume) -> Got:
     access = rig.pending.pop(step.actor, None)
     if access is None:
         raise Unsupported(f"{step.actor} left no access to complete")
@@ -138,23 +162,21 @@ async def resume(rig: Rig, t: Task, step: Step) -> Got:
     return Got("ok", None, got.more) if got.result == "value" else got
 
 
-@op("map_gpa", "gpa", "len", "to")
-async def map_gpa(rig: Rig, t: Task, step: Step) -> Got:
+@op(arguments.MapGpa)
+async def map_gpa(rig: Rig, t: Task, step: Step, args: arguments.MapGpa) -> Got:
     """KVM_HC_MAP_GPA_RANGE: leaves to userspace as it is; converting is a step of its own."""
-    args = step.args
-    return Got("exit_hypercall", None, {"gpa": args["gpa"], "len": args["len"], "to": args["to"]})
+    return Got("exit_hypercall", None, {"gpa": args.gpa, "len": args.len, "to": args.to})
 
 
-@op("pre_fault", "gpa", "size", "flags", "bad_argument_pointer")
-async def pre_fault(rig: Rig, t: Task, step: Step) -> Got:
-    args = step.args
-    if args.get("bad_argument_pointer"):
+@op(arguments.PreFault)
+async def pre_fault(rig: Rig, t: Task, step: Step, args: arguments.PreFault) -> Got:
+    if args.bad_argument_pointer:
         return Got("EFAULT")
     vcpu = rig.vcpu(step.actor)
-    gpa, size = args["gpa"], args["size"]
+    gpa, size = args.gpa, args.size
     until_done = step.expect.get("loop_until") == "done"
     while True:
-        ret, gpa_now, left = await rig.kernel.kvm_vcpu_pre_fault_memory(t, vcpu, gpa, size, args["flags"])
+        ret, gpa_now, left = await rig.kernel.kvm_vcpu_pre_fault_memory(t, vcpu, gpa, size, args.flags)
         shrank = left < size
         gpa, size = gpa_now, left
         if not (until_done and size and (ret == 0 or ret in (-4, -11))):

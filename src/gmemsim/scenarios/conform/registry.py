@@ -1,13 +1,12 @@
-"""Which coroutine carries out which operation of a vector, and which arguments it understands."""
+"""Which coroutine carries out which operation of a vector."""
 
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from typing import TYPE_CHECKING, Final
-
-import attrs
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from ...actors.errno import errno_name
+from .arguments import ARGUMENTS, Args
 from .results import Got
 
 if TYPE_CHECKING:
@@ -15,28 +14,21 @@ if TYPE_CHECKING:
     from .rig import Rig
     from .vector import Step
 
-__all__ = ["OPS", "Operation", "from_errno", "op"]
+__all__ = ["OPS", "from_errno", "op"]
 
-Runner = Callable[["Rig", "Task", "Step"], Awaitable[Got]]
+_A = TypeVar("_A", bound=Args)
+Runner = Callable[["Rig", "Task", "Step", _A], Awaitable[Got]]
 
-
-@attrs.frozen
-class Operation:
-    """One operation: its coroutine, and the arguments that it knows. Any other argument makes a step unsupported."""
-
-    run: Runner
-    args: frozenset[str]
+#: Filled by the modules of this folder; by the struct of its arguments.
+OPS: Final[dict[type[Args], Runner[Any]]] = {}
 
 
-#: Filled by the modules of this folder.
-OPS: Final[dict[str, Operation]] = {}
+def op(kind: type[_A]) -> Callable[[Runner[_A]], Runner[_A]]:
+    """Decorator: this coroutine is the operation whose arguments are a `kind`."""
+    assert kind in ARGUMENTS.values()
 
-
-def op(name: str, *args: str) -> Callable[[Runner], Runner]:
-    """Decorator: this coroutine is operation `name` and understands `args`."""
-
-    def register(function: Runner) -> Runner:
-        OPS[name] = Operation(function, frozenset(args))
+    def register(function: Runner[_A]) -> Runner[_A]:
+        OPS[kind] = function
         return function
 
     return register

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from typing import TYPE_CHECKING, Any
 
 import attrs
 
-from ...actors.errno import errno_name
+from ...actors.errno import EBADF, EINVAL, errno_name
 from ...actors.gmem_convert import GmemConversion
-from ...actors.inode import Process
+from ...actors.inode import HostMapping, Process
+from ...actors.memory_region import MemoryRegion
 from ...actors.memslot import UserMemory
+from ...actors.memslots import KVM_USER_MEM_SLOTS
 from ...actors.vm import Vcpu, Vm, World
 from ...arch.costs import CostTable
 from ...arch.memory import ZERO, PhysicalMemory
@@ -20,26 +21,29 @@ from ...patches.inplace import Inplace
 from ...patches.inplace_content import InplaceContent
 from ..units import PAGE
 from .branches import Branches
+from .counts import EventCounts
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+    from collections.abc import Awaitable, Callable, Iterable
 
     from ...actors.folio import Folio
-    from ...actors.inode import GmemFile, GmemInode, HostMapping
+    from ...actors.inode import GmemFile, GmemInode
     from ...actors.kernel import Kernel
     from ...actors.release import Release
     from ...engine.task import Task
+    from .document import Setup
     from .results import Got
     from .vector import Vector
 
-__all__ = ["Rig", "Unsupported"]
-
-#: `setup.variant` of the vectors for content modes.
-_CONTENT_MODES = "content_modes_rfc_v5"
+__all__ = ["BadDescriptor", "Rig", "Unsupported"]
 
 
 class Unsupported(Exception):
     """The vector asks for something that the model or the runner does not have."""
+
+
+class BadDescriptor(Exception):
+    """The call names a descriptor that is not open: -EBADF."""
 
 
 class Rig:
@@ -47,11 +51,12 @@ class Rig:
 
     Attributes:
         vms: by name; `vm0` is where actors without `@` live.
-        files: open descriptors, by the vector's name.
+        files: open descriptors of the VMM, by the vector's name; `forked` are those of its children.
+        armed: actors to which a signal comes with their next operation.
         maps: host mappings, and ordinary buffers, by name.
         pins: pinned folios by (mapping, page).
         pending: the access that each vCPU left with an exit, to be completed by `resume`.
-        counts: audit events of the measured part that `event_count` asks for, by (name, gfn or pfn).
+        counts: audit events of the measured part that `event_count` asks for.
         noted: values that a step saved for a later one.
     """
 
@@ -60,26 +65,28 @@ class Rig:
         self.setup = vector.setup
         self.world = World()
         self.memory = PhysicalMemory()
-        if self.setup.get("variant") == _CONTENT_MODES and issubclass(cls, Inplace):
+        if self.setup.variant is not None and issubclass(cls, Inplace):
             # The interface of an RFC: a variant of the version that came of it.
             cls = type(cls.__name__, (InplaceContent, cls), {}) if cls is not Inplace else InplaceContent
-        if self.setup.get("module_params", {}).get("gmem_in_place_conversion") is False:
+        if self.setup.module_params.gmem_in_place_conversion is False:
             cls = type(cls.__name__, (cls,), {"in_place": False})
         self.kernel = cls(self.world, self.memory, release, CostTable.default())
         self.vms: dict[str, Vm] = {}
         self.files: dict[str, GmemFile] = {}
+        self.forked: dict[str, dict[str, GmemFile]] = {}
+        self.armed: set[str] = set()
         self.inodes: dict[str, GmemInode] = {}
         self.maps: dict[str, HostMapping | UserMemory] = {}
         self.pins: dict[tuple[str, int], list[tuple[GmemInode, Folio]]] = {}
         self.pending: dict[str, Callable[[], Awaitable[Got]]] = {}
-        self.counts: Counter[tuple[str, int]] = Counter()
+        self.counts = EventCounts(self.world)
         self.noted: dict[str, Any] = {}
         self.numbers: dict[int, int] = {}
-        self.launch_started = bool(self.setup.get("launch_started", True))
+        self.launch_started = self.setup.launch_started
         self.others = Branches()
         self.poisoned: list[tuple[GmemInode, Folio]] = []
         self.vm_type = vm_type
-        for ident, label in enumerate(self.setup.get("vms") or ["vm0"]):
+        for ident, label in enumerate(self.setup.vms):
             arch = ARCHES[vm_type](self.memory, CostTable.default())
             if isinstance(arch, Tdx):
                 # The vectors' guests accept pages when they meet them, which takes the #VE.
@@ -87,7 +94,7 @@ class Rig:
             vm = Vm(label, ident, arch)
             self.vms[label] = self.world.vms[label] = vm
             if ident == 0:
-                vm.vcpus += [Vcpu(vm, n, f"vcpu{n}") for n in range(self.setup.get("vcpus", 0))]
+                vm.vcpus += [Vcpu(vm, n, f"vcpu{n}") for n in range(self.setup.vcpus)]
 
     # -- names ---------------------------------------------------------------------------------
 
@@ -113,19 +120,38 @@ class Rig:
             found = self.world.processes[label] = Process(label)
         return found
 
-    def file(self, name: str) -> GmemFile:
+    def descriptors(self, actor: str) -> dict[str, GmemFile]:
+        """The open files of the actor's process."""
+        return self.forked.get(actor, self.files)
+
+    def file(self, name: str, actor: str = "host") -> GmemFile:
         """An open file.
 
         Raises:
+            BadDescriptor: it was closed.
             Unsupported: the vector never made it.
         """
-        if name not in self.files:
-            raise Unsupported(f"no file {name!r}")
-        return self.files[name]
+        found = self.descriptors(actor).get(name)
+        if found is not None:
+            return found
+        if name in self.inodes:
+            raise BadDescriptor
+        raise Unsupported(f"no file {name!r}")
 
-    def mapping(self, name: str) -> HostMapping | UserMemory:
-        """A host mapping; a name that was never mapped is an ordinary buffer."""
+    def mapping(self, name: str, actor: str = "host") -> HostMapping | UserMemory:
+        """A host mapping of the actor's process; a name that was never mapped is an ordinary buffer."""
         found = self.maps.get(name)
+        if (
+            actor in self.forked
+            and found is not None
+            and getattr(found, "process", None) is not self.process(actor)
+        ):
+            if not isinstance(found, HostMapping):
+                raise Unsupported("ordinary memory after a fork")
+            inherited = self.world.mappings.get(self.kernel.forked_label(found.label, self.process(actor)))
+            if inherited is None:
+                raise Unsupported(f"actor {actor!r}: no mapping {name!r}")
+            return inherited
         if found is None:
             found = self.maps[name] = self.buffer(name)
         return found
@@ -160,65 +186,36 @@ class Rig:
             Unsupported: the version cannot get there.
         """
         self._know(self.setup)
-        for gmem in self.setup.get("gmems", ()):
-            vm = self.vms.get(gmem.get("vm") or "vm0")
+        for gmem in self.setup.gmems:
+            vm = self.vms.get(gmem.vm)
             if vm is None:
-                raise Unsupported(f"setup: file {gmem['id']}: no VM {gmem.get('vm')!r}")
-            ret = await self.create(t, vm, gmem["id"], gmem["size"], frozenset(gmem["flags"]))
-            self._must(ret, f"create {gmem['id']}")
-        for slot in self.setup.get("slots", ()):
-            private = "GUEST_MEMFD" in slot["flags"]
-            ret = await self.bind(
-                t,
-                self.vms["vm0"],
-                slot["slot"],
-                slot["gpa"],
-                slot["size"],
-                slot.get("gmem") if private else None,
-                slot.get("gmem_offset", 0),
-                slot["userspace"],
-                private,
-            )
-            self._must(ret, f"bind slot {slot['slot']}")
-        for made in self.setup.get("maps", ()):
-            ret = await self.mmap(
-                t, "host", made["id"], made["gmem"], made["offset"], made["len"], made["share"]
-            )
-            self._must(ret, f"mmap {made['id']}")
+                raise Unsupported(f"setup: file {gmem.id}: no VM {gmem.vm!r}")
+            ret = await self.create(t, vm, gmem.id, gmem.size, frozenset(gmem.flags))
+            self._must(ret, f"create {gmem.id}")
+        for slot in self.setup.slots:
+            region = self.region(slot.slot, slot.gpa, slot.size, slot.flags, slot.gmem_offset)
+            ret = await self.bind(t, self.vms["vm0"], region, slot.gmem, slot.userspace)
+            self._must(ret, f"bind slot {slot.slot}")
+        for made in self.setup.maps:
+            ret = await self.mmap(t, "host", made.id, made.gmem, made.offset, made.len, made.share)
+            self._must(ret, f"mmap {made.id}")
         await self._initial_state(t)
         vm = self.vms["vm0"]
-        if vm.arch.needs_launch and self.setup.get("finalized", True):
+        if vm.arch.needs_launch and self.setup.finalized:
             self._must(await self.kernel.launch_finish(t, vm), "launch_finish")
 
-    def _know(self, setup: dict[str, Any]) -> None:
-        known = {
-            "page_size", "vcpus", "gmems", "slots", "maps", "finalized", "launch_started", "vcpu_initialized",
-            "initial_state", "module_params", "variant", "vms", "foreign_files", "numa_nodes",
-        }  # fmt: skip
-        for name in setup:
-            if name not in known:
-                raise Unsupported(f"setup key {name!r}")
-        if setup.get("variant", _CONTENT_MODES) != _CONTENT_MODES:
-            raise Unsupported(f"variant {setup['variant']!r}")
-        if "variant" in setup and not isinstance(self.kernel, InplaceContent):
-            raise Unsupported(f"variant {setup['variant']!r} on {self.kernel.name}")
-        for name in setup.get("module_params", {}):
-            if name != "gmem_in_place_conversion":
-                raise Unsupported(f"module parameter {name!r}")
-        if setup.get("page_size", PAGE) != PAGE:
-            raise Unsupported(f"page size {setup['page_size']}")
-        if setup.get("vcpu_initialized") is False:
-            raise Unsupported("a vCPU that is not initialized")
-        for gmem in setup.get("gmems", ()):
-            if gmem.get("huge_page_size") and not self.kernel.huge_pages:
-                raise Unsupported("huge pages")
+    def _know(self, setup: Setup) -> None:
+        if setup.variant is not None and not isinstance(self.kernel, InplaceContent):
+            raise Unsupported(f"variant {setup.variant!r} on {self.kernel.name}")
+        if any(gmem.huge_page_size for gmem in setup.gmems) and not self.kernel.huge_pages:
+            raise Unsupported("huge pages")
 
     def _must(self, ret: int, what: str) -> None:
         if ret:
             raise Unsupported(f"setup: {what} returned {errno_name(ret)}")
 
     async def _initial_state(self, t: Task) -> None:
-        state = self.setup.get("initial_state")
+        state = self.setup.initial_state
         if state is None:
             return
         vm = self.vms["vm0"]
@@ -245,52 +242,62 @@ class Rig:
         self.inodes[name] = made.inode
         return 0
 
-    async def bind(
+    def region(
         self,
-        t: Task,
-        vm: Vm,
-        slot: int,
+        slot: int | str,
         gpa: int,
         size: int,
-        gmem: str | None,
-        offset: int,
-        userspace: str,
-        private: bool,
-    ) -> int:
-        """KVM_SET_USER_MEMORY_REGION2."""
+        flags: Iterable[str],
+        offset: int = 0,
+        userspace: int | str = 0,
+    ) -> MemoryRegion:
+        """The argument of a call on a slot; memory at its userspace address is `bind`'s matter."""
+        number = KVM_USER_MEM_SLOTS if slot == "max_slots" else slot
+        assert isinstance(number, int)
+        address = userspace if isinstance(userspace, int) else 0
+        return MemoryRegion(number, gpa, size, frozenset(flags), address, None, offset)
+
+    async def bind(self, t: Task, vm: Vm, region: MemoryRegion, gmem: str | int | None, shows: str) -> int:
+        """KVM_SET_USER_MEMORY_REGION2; `shows` is what is at the userspace address."""
+        kernel = self.kernel
+        bad = kernel.check_memory_region_flags(vm, region.flags) or kernel.check_memory_region(region)
+        if bad:
+            return bad
+        if "READONLY" in region.flags:
+            raise Unsupported("read-only slots of ordinary memory")
+        private = "GUEST_MEMFD" in region.flags
         file = None
-        if gmem is not None and not gmem.startswith("file:"):
-            file = self.file(gmem)
-        elif gmem is not None:
-            # A descriptor of something else is found, and refused because it is no guest_memfd.
-            return -22
-        if gpa % PAGE or size % PAGE:
-            return -22
-        shows = userspace == "gmem"
-        buffer = None if shows or userspace == "none" else userspace
-        user = None if buffer is None else self.buffer(f"slot{slot}" if buffer == "separate" else buffer)
+        if private and isinstance(gmem, str):
+            if gmem.startswith("file:"):
+                # A descriptor of something else is found, and refused because it is no guest_memfd.
+                return self._foreign(gmem.removeprefix("file:"))
+            file = self.descriptors("host").get(gmem)
+            if file is None and gmem not in self.inodes:
+                raise Unsupported(f"no file {gmem!r}")
         made: HostMapping | int = 0
-        if shows and file is not None:
-            made = await self.kernel.kvm_gmem_mmap(
-                t, file, self.process("host"), f"slot{slot}.hva", offset // PAGE, size // PAGE
-            )
+        first, pages = region.offset // PAGE, region.size // PAGE
+        user, user_offset = None, 0
+        if shows == "gmem" and file is not None:
+            label = f"slot{region.slot}.hva"
+            made = await kernel.kvm_gmem_mmap(t, file, self.process("host"), label, first, pages)
+        elif shows not in ("gmem", "none"):
+            own = shows == "separate"
+            user = self.buffer(f"slot{region.slot}" if own else shows)
+            user_offset = 0 if own else first
         hva = None if isinstance(made, int) else made
-        ret = await self.kernel.kvm_set_memory_region(
-            t,
-            vm,
-            slot,
-            gpa // PAGE,
-            size // PAGE,
-            file,
-            offset,
-            user,
-            offset // PAGE if user is not None and buffer != "separate" else 0,
-            private,
-            hva,
-        )
+        full = attrs.evolve(region, file=file, user=user, user_offset=user_offset, hva=hva)
+        ret = await kernel.kvm_vm_ioctl_set_memory_region(t, vm, full)
         if ret and hva is not None:
-            await self.kernel.munmap(t, hva)
+            await kernel.munmap(t, hva)
         return ret
+
+    def _foreign(self, name: str) -> int:
+        """What binding a descriptor that is no guest_memfd comes to."""
+        if name in ("closed", "bad"):
+            return EBADF
+        if name not in self.setup.foreign_files:
+            raise Unsupported(f"no foreign file {name!r}")
+        return EINVAL
 
     async def mmap(
         self, t: Task, actor: str, name: str, gmem: str, offset: int, length: int, share: str

@@ -6,25 +6,22 @@ from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple
 
 import attrs
 
+from ...actors.errno import EBADF
 from ...actors.release import RELEASES
-from ...audit.inplace_events import MakeShared
-from ...audit.kvm_events import Clear, MakePrivate, MakePrivateRet, Prepare, PrepareRet
 from ...engine import bare
 from ...engine.engine import Engine
 from ...engine.errors import EngineError, ModelError
 from ...patches.registry import HUGE, IN_PLACE, PATCHES
-from . import ops_files, ops_guest, ops_host, ops_vm
-from .registry import OPS
+from . import ops_control, ops_files, ops_guest, ops_host, ops_vm
+from .arguments import Loop
+from .registry import OPS, from_errno
 from .results import Got, Mismatch, check
-from .rig import Rig, Unsupported
+from .rig import BadDescriptor, Rig, Unsupported
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Callable, Iterable
 
-    from ...actors.folio import Folio
-    from ...actors.inode import GmemInode
     from ...actors.kernel import Kernel
-    from ...actors.memslot import Memslot
     from ...actors.release import Release
     from ...engine.strategy import Strategy
     from ...engine.task import Task
@@ -35,7 +32,10 @@ __all__ = ["MAX_STEPS", "Case", "VectorRun", "Verdict", "applicable", "build_cas
 #: Steps of a vector at most: one pins the 262,144 pages of a GiB, which takes some millions.
 MAX_STEPS: Final = 1 << 24
 
-_MODULES: Final = (ops_files, ops_guest, ops_host, ops_vm)
+_MODULES: Final = (ops_control, ops_files, ops_guest, ops_host, ops_vm)
+
+#: Operations that go on until something disturbs them.
+GUEST_LOOPS: Final = ("guest_read_loop", "guest_write_loop")
 
 #: What the vectors call the patch versions and VM types.
 _VERSIONS: Final = {
@@ -85,16 +85,20 @@ def version_of(patch: type[Kernel]) -> str | None:
 def applicable(vector: Vector, patch: type[Kernel], vm_type: str, release: Release | None = None) -> str:
     """Why the vector says nothing of this version, VM type and release; empty if it does."""
     version = version_of(patch)
+    if vector.everywhere and version is not None:
+        # Where it applies is part of what is not known: it is unsupported wherever it is asked for.
+        return ""
     if version not in vector.versions:
         return f"is for {', '.join(vector.versions)}"
     if vm_type.replace("-", "_") not in vector.vm_types:
         return f"is for VM types {', '.join(vector.vm_types)}"
     name = (release or RELEASES[patch.default_release]).name
     number = _number(name)
-    if "min" in vector.kernels and number < _number(vector.kernels["min"]):
-        return f"is for kernels from {vector.kernels['min']}"
-    if "below" in vector.kernels and number >= _number(vector.kernels["below"]):
-        return f"is for kernels below {vector.kernels['below']}"
+    kernels = vector.kernels
+    if kernels.min is not None and number < _number(kernels.min):
+        return f"is for kernels from {kernels.min}"
+    if kernels.below is not None and number >= _number(kernels.below):
+        return f"is for kernels below {kernels.below}"
     return ""
 
 
@@ -116,44 +120,18 @@ class VectorRun:
         self.case = case
         self.rig = Rig(case.vector, case.patch, case.vm_type, case.release)
         self._rec = rec
-        self.engine = Engine(strategy, exploring=True, rec=self._count, max_steps=max_steps)
-        self._asked: dict[Task, int] = {}
+        counting = any(step.op == "event_count" for step in case.vector.all_steps())
+        self.engine = Engine(
+            strategy, exploring=True, rec=self._count if counting else rec, max_steps=max_steps
+        )
         setup = Engine(exploring=True, rec=rec, max_steps=max_steps)
         setup.spawn("setup", self.rig.bring_about)
         bare.run(setup)
 
     def _count(self, task: Task, event: Any) -> None:
-        counts = self.rig.counts
-        if isinstance(event, Prepare | MakePrivate):
-            self._asked[task] = event.gfn
-            counts["arch_prepare_called", event.gfn] += 1
-        elif isinstance(event, PrepareRet | MakePrivateRet):
-            counts["rmp_make_private", self._asked[task]] += event.did
-        elif isinstance(event, MakeShared):
-            # By frame here; the vectors ask by address.
-            for folio, gfn in self._mapped_pages():
-                if event.pfn <= folio.pfn < event.pfn + event.pages:
-                    counts["arch_make_shared", gfn] += 1
-        elif isinstance(event, Clear):
-            for inode, slot in self._bound():
-                cleared = inode.folios.get(event.index)
-                if cleared is not None and cleared.pfn == event.pfn:
-                    counts["folio_cleared", slot.base_gfn + event.index - slot.pgoff] += 1
+        self.rig.counts.rec(task, event)
         if self._rec is not None:
             self._rec(task, event)
-
-    def _bound(self) -> Iterator[tuple[GmemInode, Memslot]]:
-        """Every slot with a file."""
-        for vm in self.rig.vms.values():
-            for slot in vm.slots:
-                if slot.gmem_file is not None:
-                    yield slot.gmem_file.inode, slot
-
-    def _mapped_pages(self) -> Iterator[tuple[Folio, int]]:
-        """Every page of a bound file that was looked at, and the gfn that it is seen at."""
-        for inode, slot in self._bound():
-            for index, folio in inode.folios.items():
-                yield folio, slot.base_gfn + index - slot.pgoff
 
     def run(self) -> None:
         """All steps.
@@ -187,31 +165,40 @@ class VectorRun:
         if step.op == "parallel":
             await self._parallel(t, step)
             return
-        operation = OPS.get(step.op)
-        if operation is None:
-            raise Unsupported(f"step {step.path}: operation {step.op!r}")
-        unknown = set(step.args) - operation.args
-        if unknown:
-            raise Unsupported(f"step {step.path}: argument {', '.join(sorted(unknown))} of {step.op}")
+        if isinstance(step.args, Loop):
+            for _ in range(step.args.count):
+                await self._steps(t, step.branches[0])
+            check(self.rig, step.path, step.expect, Got("ok"))
+            return
+        assert step.args is not None  # build_case refused a step that nobody knows
+        if step.actor == "child" and step.actor not in self.rig.forked:
+            raise Unsupported(f"step {step.path}: actor 'child', which no fork made")
+        armed = self.rig.armed
         t.call += 1
+        t.signal_pending = step.actor in armed
+        armed.discard(step.actor)
         try:
-            got = await operation.run(self.rig, t, step)
+            got: Got = await OPS[type(step.args)](self.rig, t, step, step.args)
+        except BadDescriptor:
+            got = from_errno(EBADF)
         except Unsupported as error:
             raise Unsupported(f"step {step.path}: {error}") from None
+        finally:
+            t.signal_pending = False
         check(self.rig, step.path, step.expect, got)
 
     async def _parallel(self, t: Task, step: Step) -> None:
         """Every branch on a task of its own; the step ends when all have."""
-        if step.args:
-            raise Unsupported(f"step {step.path}: argument {', '.join(sorted(step.args))} of parallel")
         others = self.rig.others
-        others.begin(len(step.branches))
+        others.begin(len(step.branches), sum(branch[0].op in GUEST_LOOPS for branch in step.branches))
         for number, branch in enumerate(step.branches):
             self.engine.spawn(f"branch{step.path}.{number}", self._branch, branch)
         await others.join(t)
         check(self.rig, step.path, step.expect, Got("ok"))
 
     async def _branch(self, t: Task, branch: tuple[Step, ...]) -> None:
+        if branch[0].op not in GUEST_LOOPS:
+            await self.rig.others.warm(t)
         await self._steps(t, branch)
         self.rig.others.done(t)
 
@@ -228,4 +215,7 @@ def build_case(
     Raises:
         Unsupported: the setup asks for something that is not there.
     """
+    unknown = case.vector.unsupported()
+    if unknown:
+        raise Unsupported(unknown)
     return VectorRun(case, strategy, rec=rec, max_steps=max_steps)

@@ -1,34 +1,36 @@
-"""Conformance vectors: scenarios as data, one JSON object a line, read and checked for shape.
+"""Conformance vectors: scenarios as data, one JSON object a line, read and checked.
 
 The format is in docs/conform.md. A vector says what a kernel's selftests assert, or what documentation or code imply,
-and which: `evidence`. Whether a runner can do an operation is not decided here.
+and which: `evidence`.
 """
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterator
-from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import attrs
+import msgspec
+
+from .arguments import ARGUMENTS, VCPU_OPERATIONS, Args
+from .document import Applies, Document, Kernels, Setup, StepTable, VectorError, decode
+from .results import unknown_expectation
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
 
 __all__ = ["EVIDENCE", "Step", "Vector", "VectorError", "load_vectors", "parse_vector"]
 
 #: Classes of evidence, strongest first.
 EVIDENCE: Final = ("asserted", "asserted_series", "asserted_rfc", "documented", "derived", "ambiguous")
+#: What `applies_to` may name.
+VERSIONS: Final = ("baseline", "v3", "inplace", "hugepage")
+VM_TYPES: Final = ("default", "sw_protected", "snp", "tdx")
 
-_FIELDS: Final = {
-    "id": str,
-    "evidence": str,
-    "applies_to": dict,
-    "setup": dict,
-    "steps": list,
-}
-
-
-class VectorError(Exception):
-    """A file or line that is no vector; the message is one line for the user."""
+#: Bounds of a file, so that a bad one costs neither memory nor time.
+_MAX_BYTES: Final = 64 << 20
+_MAX_STEPS: Final = 20_000
+_MAX_DEPTH: Final = 8
 
 
 @attrs.frozen
@@ -37,15 +39,18 @@ class Step:
 
     Attributes:
         path: position in the vector: `4`, or `4.1.0` for the first step of branch 1 of step 4.
-        branches: of `parallel`.
+        args: None if it is not known what the operation is given.
+        branches: of `parallel`; the steps of `loop` are its only branch.
+        unknown: what in it nobody knows; empty: nothing.
     """
 
     path: str
     actor: str
     op: str
-    args: dict[str, Any]
+    args: Args | None
     expect: dict[str, Any]
     branches: tuple[tuple[Step, ...], ...] = ()
+    unknown: str = ""
 
 
 @attrs.frozen(kw_only=True)
@@ -55,7 +60,9 @@ class Vector:
     Attributes:
         line: in its file, from 1.
         versions, vm_types: to which it applies, in the vectors' own names (`sw_protected`).
-        kernels: `min` and `below`, releases to which it applies beyond that.
+        kernels: releases to which it applies beyond that.
+        unknown: what outside its steps nobody knows; empty: nothing.
+        everywhere: it is not known where it applies.
     """
 
     id: str
@@ -65,15 +72,23 @@ class Vector:
     evidence: str
     versions: tuple[str, ...]
     vm_types: tuple[str, ...]
-    kernels: dict[str, str]
-    setup: dict[str, Any]
+    kernels: Kernels
+    setup: Setup
     steps: tuple[Step, ...]
     notes: str = ""
+    unknown: str = ""
+    everywhere: bool = False
 
     def all_steps(self) -> Iterator[Step]:
-        """Every step, those of branches behind their `parallel`."""
+        """Every step, those of branches behind their `parallel` or `loop`."""
         for step in self.steps:
             yield from _walk(step)
+
+    def unsupported(self) -> str:
+        """Why no runner can say whether it holds; empty if nothing of it is unknown."""
+        if self.unknown:
+            return self.unknown
+        return next((f"step {step.path}: {step.unknown}" for step in self.all_steps() if step.unknown), "")
 
 
 def _walk(step: Step) -> Iterator[Step]:
@@ -90,27 +105,38 @@ def load_vectors(path: Path) -> list[Vector]:
         VectorError: naming file, line and field.
     """
     try:
-        text = path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        problem = error.strerror if isinstance(error, OSError) else "not a text in UTF-8"
-        raise VectorError(f"{path}: {problem}") from None
+        with path.open("rb") as file:
+            data = file.read(_MAX_BYTES + 1)
+    except OSError as error:
+        raise VectorError(f"{path}: {error.strerror}") from None
+    if len(data) > _MAX_BYTES:
+        raise VectorError(f"{path}: more than {_MAX_BYTES >> 20} MiB")
     found: list[Vector] = []
     seen: dict[str, int] = {}
-    for number, line in enumerate(text.splitlines(), 1):
+    for number, line in enumerate(data.splitlines(), 1):
         if not line.strip():
             continue
-        try:
-            document = json.loads(line)
-        except ValueError as error:
-            raise VectorError(f"{path}:{number}: not JSON: {error}") from None
-        vector = parse_vector(document, f"{path}:{number}", number)
+        where = f"{path}:{number}"
+        vector = parse_vector(_json(line, where), where, number)
         if vector.id in seen:
-            raise VectorError(f"{path}:{number}: id {vector.id!r} is used on line {seen[vector.id]} already")
+            raise VectorError(f"{where}: id {vector.id!r} is used on line {seen[vector.id]} already")
         seen[vector.id] = number
         found.append(vector)
     if not found:
         raise VectorError(f"{path}: no vectors; expected one JSON object a line")
     return found
+
+
+def _json(line: bytes, where: str) -> Any:
+    try:
+        line.decode("utf-8")
+        return msgspec.json.decode(line)
+    except UnicodeDecodeError:
+        raise VectorError(f"{where}: not a text in UTF-8") from None
+    except RecursionError:
+        raise VectorError(f"{where}: nested too deeply") from None
+    except msgspec.MsgspecError as error:
+        raise VectorError(f"{where}: not JSON: {error}") from None
 
 
 def parse_vector(document: Any, where: str, line: int = 0) -> Vector:
@@ -121,58 +147,118 @@ def parse_vector(document: Any, where: str, line: int = 0) -> Vector:
     """
     if not isinstance(document, dict):
         raise VectorError(f"{where}: expected an object")
-    for name, kind in _FIELDS.items():
-        if not isinstance(document.get(name), kind):
-            raise VectorError(f"{where}: field {name!r}: expected {_named(kind)}")
-    if document["evidence"] not in EVIDENCE:
+    _bounded(document, where, "")
+    table, unknown = decode(document, Document, where, "")
+    assert table is not None  # it has no words of its own
+    if table.evidence not in EVIDENCE:
         raise VectorError(f"{where}: field 'evidence': expected one of {', '.join(EVIDENCE)}")
-    applies = document["applies_to"]
-    for name in ("versions", "vm_types"):
-        if not isinstance(applies.get(name), list) or not applies[name]:
-            raise VectorError(f"{where}: field 'applies_to.{name}': expected a list that is not empty")
-    if not document["steps"]:
-        raise VectorError(f"{where}: field 'steps': expected at least one step")
+    setup, more = decode(table.setup, Setup, where, "setup")
+    kernels, misspelt = decode(table.kernels, Kernels, where, "kernels")
+    lost = _unnamed(table.applies_to)
+    unknown += [*more, *misspelt, *lost]
     return Vector(
-        id=document["id"],
+        id=table.id,
         line=line,
-        family=str(document.get("family", document["id"])),
-        area=document.get("area", ""),
-        evidence=document["evidence"],
-        versions=tuple(applies["versions"]),
-        vm_types=tuple(applies["vm_types"]),
-        kernels=document.get("kernels") or {},
-        setup=document["setup"],
-        steps=_steps(document["steps"], where, ""),
-        notes=document.get("notes", ""),
+        family=table.family or table.id,
+        area=table.area,
+        evidence=table.evidence,
+        versions=table.applies_to.versions,
+        vm_types=table.applies_to.vm_types,
+        kernels=kernels or Kernels(),
+        setup=setup or Setup(),
+        steps=_Steps(where, setup or Setup()).read(table.steps, "", 0),
+        notes=table.notes,
+        unknown=", ".join(unknown),
+        everywhere=bool(lost) or kernels is None or bool(misspelt),
     )
 
 
-def _steps(items: list[Any], where: str, prefix: str) -> tuple[Step, ...]:
-    return tuple(_step(item, where, f"{prefix}{number}") for number, item in enumerate(items))
+def _unnamed(applies: Applies) -> list[str]:
+    return [
+        f"{value!r} in applies_to.{name}"
+        for name, given, known in (
+            ("versions", applies.versions, VERSIONS),
+            ("vm_types", applies.vm_types, VM_TYPES),
+        )
+        for value in given
+        if value not in known
+    ]
 
 
-def _step(item: Any, where: str, path: str) -> Step:
-    if not isinstance(item, dict):
-        raise VectorError(f"{where}: step {path}: expected an object")
-    for name, kind in (("actor", str), ("op", str)):
-        if not isinstance(item.get(name), kind):
-            raise VectorError(f"{where}: step {path}: field {name!r}: expected {_named(kind)}")
-    args, expect = item.get("args", {}), item.get("expect")
-    if not isinstance(args, dict):
-        raise VectorError(f"{where}: step {path}: field 'args': expected an object")
-    if not isinstance(expect, dict) or "result" not in expect:
-        raise VectorError(f"{where}: step {path}: field 'expect': expected an object with 'result'")
-    branches: tuple[tuple[Step, ...], ...] = ()
-    if item["op"] == "parallel":
-        given = args.get("branches")
-        if not isinstance(given, list) or not all(isinstance(branch, list) for branch in given):
-            raise VectorError(
-                f"{where}: step {path}: field 'args.branches': expected a list of lists of steps"
-            )
-        branches = tuple(_steps(branch, where, f"{path}.{number}.") for number, branch in enumerate(given))
-        args = {name: value for name, value in args.items() if name != "branches"}
-    return Step(path, item["actor"], item["op"], args, expect, branches)
+def _bounded(value: Any, where: str, at: str) -> None:
+    """Integers are at most 64 bits wide.
+
+    Raises:
+        VectorError: one is not.
+    """
+    if isinstance(value, dict):
+        for name, item in value.items():
+            _bounded(item, where, f"{at}.{name}")
+    elif isinstance(value, list):
+        for number, item in enumerate(value):
+            _bounded(item, where, f"{at}[{number}]")
+    elif isinstance(value, int) and not -(1 << 63) <= value < 1 << 64:
+        raise VectorError(f"{where}: field {at.lstrip('.')!r}: expected an integer of 64 bits")
 
 
-def _named(kind: type) -> str:
-    return "a string" if kind is str else "an object" if kind is dict else "a list"
+class _Steps:
+    """The steps of one vector, at any depth."""
+
+    def __init__(self, where: str, setup: Setup) -> None:
+        self._where = where
+        self._setup = setup
+        self._count = 0
+
+    def read(self, items: Any, prefix: str, depth: int) -> tuple[Step, ...]:
+        """One list of them."""
+        if depth > _MAX_DEPTH:
+            raise VectorError(f"{self._where}: steps nested more than {_MAX_DEPTH} deep")
+        return tuple(self._step(item, f"{prefix}{number}", depth) for number, item in enumerate(items))
+
+    def _step(self, item: Any, path: str, depth: int) -> Step:
+        self._count += 1
+        if self._count > _MAX_STEPS:
+            raise VectorError(f"{self._where}: more than {_MAX_STEPS} steps")
+        where = f"{self._where}: step {path}"
+        if not isinstance(item, dict):
+            raise VectorError(f"{where}: expected an object")
+        table, unknown = decode(item, StepTable, where, "")
+        given = dict(item["args"]) if isinstance(item.get("args"), dict) else {}
+        op = item["op"] if isinstance(item.get("op"), str) else ""
+        branches = self._branches(op, given, path, depth)
+        if table is None:
+            return Step(path, "", op, None, {}, branches, ", ".join(unknown))
+        kind = ARGUMENTS.get(op)
+        if kind is None:
+            return Step(path, table.actor, op, None, item["expect"], branches, f"operation {op!r}")
+        args, more = decode(given, kind, where, "args")
+        unknown += more
+        unknown += unknown_expectation(op, item["expect"]) + self._unknown_actor(op, table.actor)
+        return Step(path, table.actor, op, args, item["expect"], branches, ", ".join(unknown))
+
+    def _unknown_actor(self, op: str, actor: str) -> list[str]:
+        name, _, vm = actor.partition("@")
+        if vm and vm not in self._setup.vms:
+            return [f"actor {actor!r}, there is no such VM"]
+        number = name.removeprefix("vcpu")
+        if number == name:
+            return [f"actor {actor!r} of {op}, expected a vCPU"] if op in VCPU_OPERATIONS else []
+        # vCPUs are of the first VM.
+        here = int(number) < self._setup.vcpus and not vm
+        return [] if here else [f"actor {actor!r}, there is no such vCPU"]
+
+    def _branches(self, op: str, args: dict[str, Any], path: str, depth: int) -> tuple[tuple[Step, ...], ...]:
+        """Lists of steps among the arguments, taken out of them."""
+        name = {"parallel": "branches", "loop": "steps"}.get(op)
+        if name is None:
+            return ()
+        given = args.pop(name, None)
+        lists = [given] if op == "loop" else given
+        if (
+            not isinstance(lists, list)
+            or not lists
+            or not all(isinstance(each, list) and each for each in lists)
+        ):
+            wanted = "a list of steps" if op == "loop" else "a list of lists of steps"
+            raise VectorError(f"{self._where}: step {path}: field 'args.{name}': expected {wanted}")
+        return tuple(self.read(branch, f"{path}.{n}.", depth + 1) for n, branch in enumerate(lists))

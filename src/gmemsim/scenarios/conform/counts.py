@@ -1,0 +1,75 @@
+"""What `event_count` asks for: events of the log, by page of a file."""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import TYPE_CHECKING, Any
+
+from ...audit.inplace_events import MakeShared
+from ...audit.kvm_events import (
+    ArchInvalidate,
+    ArchReclaim,
+    Clear,
+    MakePrivate,
+    MakePrivateRet,
+    PageCacheAdd,
+    Prepare,
+    PrepareRet,
+)
+
+if TYPE_CHECKING:
+    from ...actors.inode import GmemInode
+    from ...actors.vm import World
+    from ...engine.task import Task
+
+__all__ = ["EventCounts"]
+
+#: A page: its inode's label and its index.
+Page = tuple[str, int]
+
+
+class EventCounts:
+    """Counts since the setup. Events name frames; a frame is a page of the file it was last added to."""
+
+    def __init__(self, world: World) -> None:
+        self._world = world
+        self._counts: Counter[tuple[str, Page]] = Counter()
+        self._pages: dict[int, Page] = {}
+        self._asked: dict[Task, int] = {}
+
+    def of(self, event: str, inode: GmemInode, index: int) -> int:
+        """How often it happened to the page."""
+        return self._counts[event, (inode.label, index)]
+
+    def rec(self, task: Task, event: Any) -> None:
+        """Count one."""
+        match event:
+            case PageCacheAdd():
+                self._place(event.pfn)
+            case Prepare() | MakePrivate():
+                self._asked[task] = event.pfn
+                self._count("arch_prepare_called", event.pfn, 1)
+            case PrepareRet() | MakePrivateRet() if event.did:
+                self._count("rmp_make_private", self._asked[task], 1)
+            case MakeShared() | ArchReclaim():
+                self._count("arch_make_shared", event.pfn, event.pages)
+            case ArchInvalidate():
+                self._count("arch_make_shared", event.start, event.end - event.start)
+            case Clear():
+                self._count("folio_cleared", event.pfn, event.pages)
+
+    def _count(self, name: str, first: int, pages: int) -> None:
+        for pfn in range(first, first + pages):
+            page = self._pages.get(pfn) or self._place(pfn)
+            if page is not None:
+                self._counts[name, page] += 1
+
+    def _place(self, pfn: int) -> Page | None:
+        """Look the frame up in the files that there are, and remember where it is."""
+        for inode in self._world.inodes.values():
+            for index, folio in inode.folios.items():
+                if folio.pfn <= pfn < folio.pfn + folio.pages:
+                    found = inode.label, index + pfn - folio.pfn
+                    self._pages[pfn] = found
+                    return found
+        return None
