@@ -7,7 +7,7 @@ import pytest
 from gmemsim.engine.errors import Deadlock, StepLimit
 from gmemsim.engine.strategy import RandomStrategy
 from gmemsim.explore.oracles import Violation
-from gmemsim.patches.registry import PATCHES
+from gmemsim.patches.registry import PATCHES, load_patch
 
 from .findings import FINDINGS, Finding, without_abba
 
@@ -32,7 +32,7 @@ def test_found(finding: Finding, patch: str) -> None:
 def outcome(finding: Finding, patch: str, seed: int) -> str:
     """The rule or the error that ended the run; empty if it ended well."""
     try:
-        finding.make(PATCHES[patch]).run(finding.plan, RandomStrategy(seed), max_steps=5_000)
+        finding.make(load_patch(patch)).run(finding.plan, RandomStrategy(seed), max_steps=5_000)
     except Violation as violation:
         return violation.rule
     except (Deadlock, StepLimit) as error:

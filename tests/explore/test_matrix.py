@@ -45,7 +45,14 @@ def test_which_cells_there_are() -> None:
             (20, 0),
             "memory-failure-fault-conversion",
         ),
-        (("host write", "memory failure"), "v3", "default", "used", (20, 150), "host-fault-on-poisoned-page"),
+        (
+            ("host write", "memory failure"),
+            "inplace",
+            "default",
+            "used",
+            (20, 150),
+            "host-fault-on-poisoned-page",
+        ),
         (
             ("touch", "to shared", "memory failure"),
             "inplace",

@@ -24,6 +24,8 @@ class Folio:
         ref: references: one a page from the page cache, plus look-ups, host mappings, pins, poison.
         mapcount: host page-table entries that map it.
         pins: long-term pins (each also counts in `ref`).
+        dirty: PG_dirty: KVM mapped it, or the host wrote to it. There is no writeback, so only truncation ends it.
+        lru: PG_lru: known to be on its LRU list, so that no batch holds a reference of it any more (`lru.py`).
         uptodate: PG_uptodate; what it promises depends on the patch version.
         poisoned: PG_hwpoison.
         lock: the folio lock.
@@ -32,8 +34,10 @@ class Folio:
     """
 
     __slots__ = (
+        "dirty",
         "index",
         "lock",
+        "lru",
         "mapcount",
         "mapping",
         "merged",
@@ -53,6 +57,8 @@ class Folio:
         self.ref = 1
         self.mapcount = 0
         self.pins = 0
+        self.dirty = False
+        self.lru = False
         self.uptodate = False
         self.poisoned = False
         self.lock = FolioLock(mapping.lock_label, index, mapping.folio_locks)
@@ -68,6 +74,11 @@ class Folio:
     def poison_label(self) -> str:
         """Object of the steps that look at or change `poisoned`."""
         return f"{self.lock.obj.removesuffix('.folio')}.poison"
+
+    @property
+    def dirty_label(self) -> str:
+        """Object of the steps that look at or change `dirty`."""
+        return f"{self.lock.obj.removesuffix('.folio')}.dirty"
 
     @property
     def uptodate_label(self) -> str:

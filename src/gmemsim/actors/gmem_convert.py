@@ -6,7 +6,7 @@ its own, since patch versions differ in single ones.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, TypeAlias
 
 from ..audit.inplace_events import (
     GmemSetAttributes,
@@ -43,6 +43,8 @@ class Converted(NamedTuple):
 
 class GmemConversion(GmemAttributes, LruBatches):
     """The call and its steps."""
+
+    lru_batch: ClassVar[int] = 31
 
     async def kvm_gmem_set_attributes(
         self, t: Task, file: GmemFile, offset: int, size: int, private: bool, flags: int = 0

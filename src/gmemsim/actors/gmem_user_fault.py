@@ -20,6 +20,8 @@ __all__ = ["SEGV", "SIGBUS", "GmemUserFault"]
 #: Results of a host access that is no value.
 SIGBUS = "SIGBUS"
 SEGV = "SIGSEGV"
+#: How a fault ends that meets poison (VM_FAULT_HWPOISON): the access gets SIGBUS, BUS_MCEERR_AR.
+_HWPOISON = "hwpoison"
 
 
 class GmemUserFault(GmemFolios):
@@ -93,12 +95,14 @@ class GmemUserFault(GmemFolios):
 
     async def _discard(self, t: Task, mapping: HostMapping, start: int, end: int) -> None:
         if t.rec is not None:
-            t.rec(t, Discard(start, end))
+            t.rec(t, Discard(start, end, mapping.label))
         told = await self.mmu_notifier_invalidate_start(t, mapping, start, end)
         t.saw(mapping.label, start, end)
-        for index in sorted(i for i in mapping.mapped if start <= i < end):
+        for index in sorted(i for i in mapping.mapped.keys() | mapping.hwpoison if start <= i < end):
             if t.traps:
                 await t.point(Op("rmw", mapping.label, index, index + 1))
+            # should_zap_cows holds here, and only here: a poison entry goes as well.
+            mapping.hwpoison.discard(index)
             folio = mapping.mapped.pop(index, None)
             if folio is not None:
                 if t.traps:
@@ -130,13 +134,17 @@ class GmemUserFault(GmemFolios):
                 else:
                     arch.host_write(t, folio.pfn, write)
                     value = write
+                    # Hardware's bit in the entry, which every unmap carries over to the folio: as if at once.
+                    self.folio_mark_dirty(t, folio)
                 if t.rec is not None:
                     t.rec(t, HostTouch(index, write is not None, value))
                 return value
             result = await self.host_fault(t, mapping, index)
+            if result in (SIGBUS, _HWPOISON):
+                if t.rec is not None:
+                    t.rec(t, Sigbus(index, result == _HWPOISON))
+                return SIGBUS
             if result is not None:
-                if result == SIGBUS and t.rec is not None:
-                    t.rec(t, Sigbus(index, False))
                 return result
 
     async def host_fault(self, t: Task, mapping: HostMapping, index: int) -> str | None:
@@ -150,6 +158,11 @@ class GmemUserFault(GmemFolios):
         if mapping not in inode.mappings:
             await lock.up_read(t)
             return SEGV
+        t.saw(mapping.label, index, index + 1)
+        if index in mapping.hwpoison:
+            # do_swap_page knows such an entry; the file is not asked.
+            await lock.up_read(t)
+            return _HWPOISON
         folio = await self.kvm_gmem_fault_user_mapping(t, inode, index)
         if isinstance(folio, str):
             await lock.up_read(t)
@@ -162,7 +175,7 @@ class GmemUserFault(GmemFolios):
             return outcome
         if t.traps:
             await t.point(Op("rmw", mapping.label, index, index + 1))
-        if index in mapping.mapped:
+        if index in mapping.mapped or index in mapping.hwpoison:
             # Another thread of the process was first.
             await self.folio_unlock(t, folio)
             await self.folio_put(t, inode, folio)
@@ -176,23 +189,15 @@ class GmemUserFault(GmemFolios):
         return None
 
     async def host_fault_poisoned(self, t: Task, inode: GmemInode, folio: Folio, index: int) -> str | None:
-        """The core met a poisoned page: evict it and repeat the access, or SIGBUS (spec §4.8)."""
+        """The core met a poisoned page: evict it and repeat the access, or SIGBUS (`__do_fault`)."""
         if t.traps:
             t.saw(inode.mapcount_label, index, index + 1)
         if folio.mapcount:
             await self.unmap_mapping_folio(t, inode, folio)
-        if t.traps:
-            t.touch(folio.ref_op)
-        evicted = folio.mapping is inode and folio.ref <= folio.pages + 1
-        if evicted:
-            await self.truncate_inode_folio(t, inode, folio)
+        evicted = await self.mapping_evict_folio(t, inode, folio)
         await self.folio_unlock(t, folio)
         await self.folio_put(t, inode, folio)
-        if evicted:
-            return None
-        if t.rec is not None:
-            t.rec(t, Sigbus(index, True))
-        return SIGBUS
+        return None if evicted else _HWPOISON
 
     async def kvm_gmem_fault_user_mapping(self, t: Task, inode: GmemInode, index: int) -> Folio | str:
         """`kvm_gmem_fault_user_mapping`: the locked, referenced folio for the core, or how it failed."""
@@ -248,9 +253,10 @@ class GmemUserFault(GmemFolios):
 
     async def unpin_user_page(self, t: Task, inode: GmemInode, folio: Folio) -> None:
         """Give a pin back."""
+        if t.traps:
+            await t.point(Op("rmw", inode.ref_label, folio.index, folio.index + 1))
         if t.rec is not None:
             t.rec(t, Unpin(folio.index, folio.pfn))
-        if t.traps:
-            t.touch(folio.ref_op)
+        # The pin is a part of the count (GUP_PIN_COUNTING_BIAS): both go in one step.
         folio.pins -= 1
-        await self.folio_put(t, inode, folio)
+        self.folio_drop(t, folio)

@@ -25,12 +25,12 @@ class Split:
         base, order, pfn: the huge folio that it was.
         folio: that one itself.
         piece_order: order of the folios that it consists of now.
-        uptodate: flag of those that nobody has looked at, inherited.
+        uptodate, dirty: flags of those that nobody has looked at, inherited.
         taken: where there is, or was, a folio of its own.
         left: folios still in the page cache, looked at or not.
     """
 
-    __slots__ = ("base", "folio", "left", "order", "pfn", "piece_order", "taken", "uptodate")
+    __slots__ = ("base", "dirty", "folio", "left", "order", "pfn", "piece_order", "taken", "uptodate")
 
     def __init__(self, folio: Folio, piece_order: int) -> None:
         self.folio = folio
@@ -39,6 +39,7 @@ class Split:
         self.pfn = folio.pfn
         self.piece_order = piece_order
         self.uptodate = folio.uptodate
+        self.dirty = folio.dirty
         self.left = 1 << (folio.order - piece_order)
         self.taken = Intervals(self.base, self.end, False)
 
@@ -135,6 +136,7 @@ class HugeCache(dict[int, Folio]):
         index = key >> order << order
         folio = Folio(self._inode, index, split.pfn + index - split.base, order)
         folio.uptodate = split.uptodate
+        folio.dirty = split.dirty
         folio.ref = folio.pages
         split.taken.store(index, index + folio.pages, True)
         super().__setitem__(index, folio)

@@ -201,6 +201,9 @@ class HugeFolios(HugePuts):
         flags = [self._uptodate(piece) for piece in cache.pieces(low, high)]
         huge = Folio(inode, low, split.pfn, split.order)
         huge.uptodate = any(flags) if kept else all(flags)
+        huge.dirty = any(
+            (piece.split if isinstance(piece, Gap) else piece).dirty for piece in cache.pieces(low, high)
+        )
         huge.ref = huge.pages
         gone = cache.merge(split, huge)
         for folio in gone:

@@ -117,13 +117,16 @@ class GmemFile:
 
 
 class HostMapping:
-    """A MAP_SHARED mapping of [start, start + pages) by one process; `mapped` are the present entries.
+    """A MAP_SHARED mapping of [start, start + pages) by one process.
+
+    `mapped` are the present entries. `hwpoison` are the poison entries: where a memory failure took a present one out.
+    Truncation and PUNCH_HOLE leave them, MADV_DONTNEED and munmap drop them, and a touch in between is SIGBUS.
 
     `file` is the descriptor that the mapping holds a reference of (`vma->vm_file`). `vms` are those that had a memslot
     whose userspace address lies in it (`Memslot.hva`): their MMU notifiers are told of what happens to it.
     """
 
-    __slots__ = ("file", "inode", "label", "mapped", "pages", "process", "start", "vms")
+    __slots__ = ("file", "hwpoison", "inode", "label", "mapped", "pages", "process", "start", "vms")
 
     def __init__(self, label: str, process: Process, inode: GmemInode, start: int, pages: int) -> None:
         self.label = label
@@ -132,6 +135,7 @@ class HostMapping:
         self.start = start
         self.pages = pages
         self.mapped: dict[int, Folio] = {}
+        self.hwpoison: set[int] = set()
         self.file: GmemFile | None = None
         self.vms: list[Vm] = []
 

@@ -9,12 +9,12 @@ from .fork import Forks
 from .gmem_fallocate import GmemFallocate
 from .gmem_populate import GmemPopulate
 from .gmem_refused import GmemRefused
-from .memory_failure import MemoryFailures
+from .lru import LruBatches
 from .memory_region import MemoryRegions
 from .vcpu_run import VcpuRun
 
 __all__ = ["Kernel"]
 
 
-class Kernel(VcpuRun, GmemFallocate, GmemRefused, Forks, GmemPopulate, MemoryFailures, MemoryRegions):
+class Kernel(VcpuRun, GmemFallocate, GmemRefused, Forks, GmemPopulate, LruBatches, MemoryRegions):
     """Every subject in one object; see `kernel_base` for why."""

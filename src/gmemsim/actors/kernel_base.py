@@ -87,6 +87,10 @@ class KernelBase:
         """References that batches on the way to an LRU list hold: none, in versions to which they do not matter."""
         return 0
 
+    def folio_in_lru_batch(self, t: Task, folio: Folio) -> bool:
+        """Whether a batch on the way to an LRU list still holds a reference of the folio."""
+        return False
+
     def folios_in_batches(self) -> list[tuple[Task, Folio]]:
         """Folios that such batches hold, with the task on whose CPU the batch is."""
         return []

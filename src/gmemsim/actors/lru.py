@@ -1,7 +1,13 @@
 """Folios on their way to an LRU list: each CPU gathers some, and holds a reference of every one (mm/swap.c).
 
 They look like somebody's references until the batches are drained, which is why a conversion drains them before it
-believes a count. The model gives every task a CPU of its own, and reads the batches at the granularity of a step.
+believes a count. `filemap_add_folio` ends in `folio_add_lru` in every version.
+
+Versions that convert in place have the batches themselves (`lru_batch` folios, a CPU for every task), read at the
+granularity of a step, because their conversions drain them. In the others a host fault on a poisoned page
+(`mapping_evict_folio`) is the only one that looks at a count. There a batch is not kept: whatever else the CPU does may
+have drained it, so whether it has is drawn when somebody looks, once a folio. A frame that truncation
+gives back goes at once there, as if drained (our choice: else no short run would ever use a frame twice).
 """
 
 from __future__ import annotations
@@ -27,11 +33,10 @@ class LruBatches(MemoryFailures):
     """Batches by task.
 
     Attributes:
-        lru_batch: folios that a batch holds before it empties itself; 0: folios never enter one, as if a drain
-            came at once (A..D are modelled so: nothing there looks at counts).
+        lru_batch: folios that a batch holds before it empties itself; 0: batches are not kept, what they hold is drawn.
     """
 
-    lru_batch: ClassVar[int] = 31
+    lru_batch: ClassVar[int] = 0
 
     def lru_batches(self) -> dict[Task, list[tuple[GmemInode, Folio]]]:
         """Folios, with the inode they were made for, by the task that made them."""
@@ -41,6 +46,26 @@ class LruBatches(MemoryFailures):
     def lru_references(self, folio: Folio) -> int:
         """How many batches hold the folio."""
         return sum(held is folio for batch in self.lru_batches().values() for _, held in batch)
+
+    def folio_in_lru_batch(self, t: Task, folio: Folio) -> bool:
+        """Known where batches are kept, else drawn; a folio that is on its list stays there."""
+        if self.lru_batch:
+            t.saw(LRU)
+            return self.lru_references(folio) > 0
+        if not folio.lru:
+            folio.lru = not t.draw("lru.batch", 2)
+            t.changed(LRU)
+        return not folio.lru
+
+    async def shake_folio(self, t: Task, folio: Folio) -> None:
+        """`HWPoisonHandlable` wants PG_lru; without it `shake_folio` drains every CPU's batch."""
+        t.saw(LRU)
+        if self.lru_batch and self.lru_references(folio):
+            await self.lru_add_drain_all(t)
+        elif not self.lru_batch and not folio.lru:
+            if t.traps:
+                await t.point(Op("rmw", LRU))
+            folio.lru = True
 
     def folios_in_batches(self) -> list[tuple[Task, Folio]]:
         """In the order in which they were added, batch by batch."""
@@ -85,8 +110,3 @@ class LruBatches(MemoryFailures):
             await t.spend(self.costs.wake * len(cpus))
         for inode, folio in held:
             await self.folio_put(t, inode, folio)
-
-    async def memory_failure(self, t: Task, inode: GmemInode, index: int) -> int:
-        """Drains before it takes its reference (§4.11 steps 3 and 4, here once, at the beginning)."""
-        await self.lru_add_drain_all(t)
-        return await super().memory_failure(t, inode, index)

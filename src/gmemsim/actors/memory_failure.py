@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from typing import TYPE_CHECKING, ClassVar
 
 from ..audit.kvm_events import MemoryFailure, MemoryFailureRet
@@ -61,6 +62,10 @@ class MemoryFailures(GmemFolios):
             t.rec(t, MemoryFailureRet(ret))
         return ret
 
+    @abstractmethod
+    async def shake_folio(self, t: Task, folio: Folio) -> None:
+        """`shake_folio`: see to it that the folio is on an LRU list, since only such a page can be handled."""
+
     @staticmethod
     def _page_folio(inode: GmemInode, index: int, folio: Folio) -> Folio:
         """`page_folio`: the folio that the frame of `index` in `folio` belongs to after splits and merges."""
@@ -73,6 +78,7 @@ class MemoryFailures(GmemFolios):
         return folio
 
     async def _handle(self, t: Task, inode: GmemInode, index: int, folio: Folio) -> int:
+        await self.shake_folio(t, folio)
         if t.traps:
             await t.point(Op("rmw", inode.ref_label, folio.index, folio.index + 1))
         folio = self._page_folio(inode, index, folio)
@@ -89,7 +95,7 @@ class MemoryFailures(GmemFolios):
         if t.traps:
             t.saw(inode.mapcount_label, folio.index, folio.index + 1)
         if folio.mapcount:
-            await self.unmap_mapping_folio(t, inode, folio)
+            await self.unmap_poisoned_folio(t, inode, folio)
         await self.kvm_gmem_error_folio(t, inode, folio)
         await self.folio_unlock(t, folio)
         return EBUSY if self.delayed_is_failure else 0

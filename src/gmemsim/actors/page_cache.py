@@ -13,6 +13,7 @@ from ..audit.kvm_events import (
     FilemapGetRet,
     FreePage,
     PageCacheAdd,
+    PoisonEntry,
     UnmapHost,
 )
 from ..engine.errors import ModelError
@@ -112,6 +113,14 @@ class PageCache(KernelBase):
         """
         if t.traps:
             await t.point(Op("rmw", inode.ref_label, folio.index, folio.index + 1))
+        self.folio_drop(t, folio, count)
+
+    def folio_drop(self, t: Task, folio: Folio, count: int = 1) -> None:
+        """What `folio_put` does within one step.
+
+        Raises:
+            ModelError: more references dropped than there are.
+        """
         folio.ref -= count
         if folio.ref <= 0:
             if folio.ref < 0:
@@ -135,13 +144,25 @@ class PageCache(KernelBase):
             t.rec(t, FreePage(folio.pfn))
         self.memory.free(folio.pfn)
 
+    def folio_mark_dirty(self, t: Task, folio: Folio) -> None:
+        """`folio_mark_dirty`: from now on `mapping_evict_folio` refuses the folio."""
+        if t.traps:
+            t.changed(folio.dirty_label, folio.index, folio.index + folio.pages)
+        folio.dirty = True
+
     async def unmap_mapping_folio(self, t: Task, inode: GmemInode, folio: Folio) -> None:
         """`unmap_mapping_folio`: remove the host page-table entries of a locked folio (i_mmap_rwsem shared)."""
         await inode.i_mmap_rwsem.down_read(t)
-        await self._unmap(t, inode, folio)
+        await self._unmap(t, inode, folio, poison=False)
         await inode.i_mmap_rwsem.up_read(t)
 
-    async def _unmap(self, t: Task, inode: GmemInode, folio: Folio) -> None:
+    async def unmap_poisoned_folio(self, t: Task, inode: GmemInode, folio: Folio) -> None:
+        """`unmap_poisoned_folio`: the same, with a poison entry left in place of each (`TTU_HWPOISON`)."""
+        await inode.i_mmap_rwsem.down_read(t)
+        await self._unmap(t, inode, folio, poison=True)
+        await inode.i_mmap_rwsem.up_read(t)
+
+    async def _unmap(self, t: Task, inode: GmemInode, folio: Folio, *, poison: bool) -> None:
         index = folio.index
         if t.rec is not None:
             t.rec(t, UnmapHost(index, index + 1))
@@ -156,6 +177,10 @@ class PageCache(KernelBase):
             mapped = mapping.mapped.get(index)
             if mapped is folio:
                 del mapping.mapped[index]
+                if poison:
+                    mapping.hwpoison.add(index)
+                    if t.rec is not None:
+                        t.rec(t, PoisonEntry(mapping.label, index))
                 if t.traps:
                     t.changed(inode.mapcount_label, index, index + 1)
                 folio.mapcount -= 1

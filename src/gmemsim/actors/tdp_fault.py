@@ -125,12 +125,22 @@ class TdpFaults(LargeLeaves, GmemFolios, VmAttributes):
         else:
             ret = await self.kvm_tdp_mmu_map(t, fault)
         if self.release.put_under_mmu_lock:
-            await self.kvm_release_faultin_pfn(t, fault)
+            await self.kvm_mmu_finish_page_fault(t, fault, ret)
             await vm.mmu_lock.read_unlock(t)
         else:
             await vm.mmu_lock.read_unlock(t)
             await self.kvm_release_faultin_pfn(t, fault)
         return ret
+
+    async def kvm_mmu_finish_page_fault(self, t: Task, fault: Fault, ret: int) -> None:
+        """`kvm_mmu_finish_page_fault` (6.13 and later), under mmu_lock: the page is dirty unless the fault is a retry.
+
+        map_writable is true for all of guest_memfd's pages, whose slots cannot be READONLY: so reads and pre-faults
+        dirty them too. Where get_pfn hands out no page (in place) there is nothing to mark.
+        """
+        if ret != RetPf.RETRY and fault.folio is not None and not self.get_pfn_puts:
+            self.folio_mark_dirty(t, fault.folio)
+        await self.kvm_release_faultin_pfn(t, fault)
 
     async def kvm_release_faultin_pfn(self, t: Task, fault: Fault) -> None:
         """Drop the reference that get_pfn handed out, if there is one."""

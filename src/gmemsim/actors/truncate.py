@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from ..audit.kvm_events import ArchInvalidate, PageCacheDelete, Truncate, TruncateRet
+from ..audit.kvm_events import ArchInvalidate, EvictFolio, PageCacheDelete, Truncate, TruncateRet
 from ..engine.op import Op
 from .page_cache import PageCache
 
@@ -150,6 +150,37 @@ class Truncation(PageCache):
             await t.point(Op("rmw", inode.label, folio.index, folio.index + 1))
         self._remove(t, inode, folio)
         await self.filemap_free_folio(t, inode, folio)
+
+    async def mapping_evict_folio(self, t: Task, inode: GmemInode, folio: Folio) -> bool:
+        """`mapping_evict_folio` of a locked folio: whether it left the page cache.
+
+        A dirty one stays, and one that anybody but the page cache and the caller has a reference of. `__remove_mapping`
+        asks both once more when it has frozen the count, in the step that removes.
+        """
+        if t.traps:
+            await t.point(Op("load", folio.dirty_label, folio.index, folio.index + folio.pages, "r"))
+        if folio.mapping is not inode or folio.dirty:
+            return False
+        if t.traps:
+            await t.point(Op("load", inode.ref_label, folio.index, folio.index + folio.pages, "r"))
+        if folio.ref > folio.pages + 1 or self.folio_in_lru_batch(t, folio):
+            return False
+        if t.traps:
+            await t.point(Op("rmw", inode.label, folio.index, folio.index + folio.pages))
+            t.saw(folio.dirty_label, folio.index, folio.index + folio.pages)
+            t.touch(folio.ref_op)
+        if not self._still_evictable(folio):
+            return False
+        if t.rec is not None:
+            t.rec(t, EvictFolio(folio.index, folio.pfn))
+        self._remove(t, inode, folio)
+        await self.filemap_free_folio(t, inode, folio)
+        return True
+
+    @staticmethod
+    def _still_evictable(folio: Folio) -> bool:
+        """What `__remove_mapping` asks once the count is frozen."""
+        return not folio.dirty and folio.ref == folio.pages + 1
 
     def _remove(self, t: Task, inode: GmemInode, folio: Folio) -> None:
         del inode.folios[folio.index]

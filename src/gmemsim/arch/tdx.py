@@ -39,7 +39,7 @@ class Tdx(TdxHost):
     * the module's refusals, each of which kills the VM: `PAMT_DOUBLE_MAP` (a frame that has an owner),
       `TLB_STALE` (REMOVE of a page that was not blocked and tracked), `KVM_BUG` (anything else, BUSY twice
       included);
-    * frames that go back to the allocator: `SEPT_UAF`, `TDX_UNFLUSHED`.
+    * frames that go back to the allocator: `SEPT_UAF`, `TDX_UNFLUSHED` (also when the host uses one).
     """
 
     has_private_memory: ClassVar[bool] = True
@@ -317,12 +317,15 @@ class Tdx(TdxHost):
     # -- host ----------------------------------------------------------------------------------
 
     def host_access(self, t: Task, pfn: int, write: bool) -> str | None:
-        """A write to a TD's page poisons it, which the TD's next read notices; a read sees garbage."""
+        """A write to a TD's page poisons it, which the TD's next read notices; a read sees garbage.
+
+        A page that was removed and not written back is nobody's, and not fit for use (`TDX_UNFLUSHED`).
+        """
         module = self.module
         if module.owner(pfn) is None:
             if write:
                 module.poisoned.discard(pfn)
-            return None
+            return "TDX_UNFLUSHED" if pfn in module.unflushed else None
         if not write:
             return "TDX_HOST_READ"
         module.poisoned.add(pfn)

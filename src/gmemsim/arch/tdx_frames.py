@@ -27,7 +27,8 @@ class TdxFrames:
         small: per 2M region of host memory, how many frames are owned at 4K (what Dynamic PAMT needs pages for).
         tds: by VM identity.
         poisoned: frames with a line that the host wrote behind the TD's back.
-        unflushed: frames that no TD owns any more and whose lines could not be written back.
+        unflushed: frames that no TD owns any more and whose lines are not written back: from TDH.MEM.PAGE.REMOVE until
+            TDH.PHYMEM.PAGE.WBINVD. Given to anybody in between, they are overwritten when the caches get to it.
         busy: how often each call answered OPERAND_BUSY.
     """
 
@@ -85,8 +86,8 @@ class TdxFrames:
         t.saw(FRAMES, pfn, pfn + pages)
         owned = self.owner(pfn) is not None
         failed = owned or t.fault("tdx_wbinvd")
-        if failed and not owned:
+        if not failed:
             t.changed(FRAMES, pfn, pfn + pages)
-            self.unflushed.update(range(pfn, pfn + pages))
+            self.unflushed.difference_update(range(pfn, pfn + pages))
         code = TdxStatus.PAGE_METADATA_INCORRECT if failed else TdxStatus.SUCCESS
         return self._done(t, "TDH.PHYMEM.PAGE.WBINVD", pfn, code)

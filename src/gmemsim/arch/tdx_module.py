@@ -198,6 +198,7 @@ class TdxModule(TdxAccept):
             if t.traps:
                 await t.point(Op("rmw", FRAMES, pfn, pfn + pages_of(level)))
             self._own(pfn, None, level)
+            self.unflushed.update(range(pfn, pfn + pages_of(level)))
         return self._done(t, "TDH.MEM.PAGE.REMOVE", pfn, code)
 
     async def page_demote(self, t: Task, td: Td, gfn: int) -> int:

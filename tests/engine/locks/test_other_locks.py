@@ -189,6 +189,38 @@ def test_a_folio_waiter_is_overtaken_five_times() -> None:
     stage.close()
 
 
+def test_a_folio_waiter_that_lost_queues_at_the_tail() -> None:
+    """And the hand-over that it is due comes when it is the first again, not before."""
+    stage = Stage(lambda label: EXCLUSIVE["folio"]())
+    stage.do("a", "lock")
+    assert [stage.do("w", "lock"), stage.do("x", "lock")] == [BLOCKED, BLOCKED]
+    stage.do("a", "unlock")
+    assert stage.do("b", "lock") is None
+    assert stage.go("w") is BLOCKED
+    stage.do("b", "unlock")
+    assert stage.go("x") is None
+    stage.do("x", "unlock")
+    assert stage.go("w") is None
+    stage.do("w", "unlock")
+    # Five losses, each with one more waiter in front: it is marked, and still waits for its turn.
+    stage.do("a", "lock")
+    assert stage.do("w", "lock") is BLOCKED
+    for _ in range(PAGE_LOCK_UNFAIRNESS - 1):
+        stage.do("a", "unlock")
+        assert stage.do("a", "lock") is None
+        assert stage.go("w") is BLOCKED
+    assert stage.do("x", "lock") is BLOCKED
+    stage.do("a", "unlock")
+    assert stage.do("a", "lock") is None
+    assert stage.go("w") is BLOCKED
+    stage.do("a", "unlock")
+    assert stage.go("x") is None
+    stage.do("x", "unlock")
+    assert stage.do("a", "trylock") is False
+    assert stage.go("w") is None
+    stage.close()
+
+
 def test_a_new_folio_is_locked_without_a_step() -> None:
     cls = FolioLockClass("folio")
     lock = FolioLock("x", 0, cls)

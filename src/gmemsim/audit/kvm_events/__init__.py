@@ -26,6 +26,7 @@ from .attributes import (
     SetAttributesRet,
 )
 from .cache import (
+    EvictFolio,
     FilemapAdd,
     FilemapAddRet,
     FilemapGet,
@@ -85,6 +86,7 @@ from .host import (
     Gup,
     HostTouch,
     Pin,
+    PoisonEntry,
     Sigbus,
     Unpin,
 )
@@ -109,6 +111,7 @@ __all__ = [
     "Copy",
     "Create",
     "Discard",
+    "EvictFolio",
     "ExitMemoryFault",
     "ExitMmio",
     "Fallocate",
@@ -146,6 +149,7 @@ __all__ = [
     "PageCacheDelete",
     "PageFault",
     "Pin",
+    "PoisonEntry",
     "Populate",
     "PopulateCallback",
     "PopulateRet",

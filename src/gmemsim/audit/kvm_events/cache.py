@@ -7,6 +7,7 @@ from typing import ClassVar
 from ..base import Event
 
 __all__ = [
+    "EvictFolio",
     "FilemapAdd",
     "FilemapAddRet",
     "FilemapGet",
@@ -90,6 +91,14 @@ class FreePage(_CacheEvent, frozen=True, gc=False):
     """The last reference is gone: the page goes back to the allocator."""
 
     mirrors: ClassVar[str] = "__folio_put, free_unref_folios"
+    pfn: int
+
+
+class EvictFolio(_CacheEvent, frozen=True, gc=False):
+    """A host fault that met a poisoned folio, clean and used by nobody, takes it out of the file."""
+
+    mirrors: ClassVar[str] = "mapping_evict_folio, remove_mapping"
+    index: int
     pfn: int
 
 

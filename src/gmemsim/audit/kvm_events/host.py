@@ -12,6 +12,7 @@ __all__ = [
     "Gup",
     "HostTouch",
     "Pin",
+    "PoisonEntry",
     "Sigbus",
     "Unpin",
 ]
@@ -75,3 +76,12 @@ class Discard(_HostEvent, frozen=True, gc=False):
     mirrors: ClassVar[str] = "zap_page_range_single"
     start: int
     end: int
+    mapping: str = ""
+
+
+class PoisonEntry(_HostEvent, frozen=True, gc=False):
+    """A memory failure takes a present entry out of a host page table and leaves a poison entry."""
+
+    mirrors: ClassVar[str] = "try_to_unmap_one with TTU_HWPOISON"
+    mapping: str
+    index: int

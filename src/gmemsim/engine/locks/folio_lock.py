@@ -2,9 +2,9 @@
 
 A page has no room for a queue, so neither has `FolioLock`: the bit is the owner, and the waiters of all folios
 that share a `FolioLockClass` live in one table that has an entry only while somebody waits. `folio_unlock`
-clears the bit and wakes the first waiter, which tries again and may lose to a task that came by; after
-`PAGE_LOCK_UNFAIRNESS` lost attempts a waiter has the bit handed over (mm/filemap.c `folio_wait_bit_common`,
-sysctl page_lock_unfairness = 5).
+clears the bit and wakes the first waiter, which tries again and may lose to a task that came by. A loser queues
+anew, at the tail; one that has lost `PAGE_LOCK_UNFAIRNESS` times is marked (WQ_FLAG_CUSTOM) and has the bit handed over
+when it is the first again (mm/filemap.c `folio_wait_bit_common`, sysctl page_lock_unfairness = 5).
 """
 
 from __future__ import annotations
@@ -28,13 +28,17 @@ PAGE_LOCK_UNFAIRNESS: Final = 5
 
 
 class FolioLockClass(LockClass):
-    """Counters and wait queues shared by the folio locks of one inode."""
+    """Counters and wait queues shared by the folio locks of one inode.
+
+    Attributes:
+        waiters: by lock, in order, each with whether the bit is handed over to it.
+    """
 
     __slots__ = ("waiters",)
 
     def __init__(self, name: str) -> None:
         super().__init__(name)
-        self.waiters: dict[FolioLock, deque[Task]] = {}
+        self.waiters: dict[FolioLock, deque[tuple[Task, bool]]] = {}
 
 
 class FolioLock:
@@ -45,7 +49,7 @@ class FolioLock:
         obj: label of the mapping; together with `index` it names the lock.
     """
 
-    __slots__ = ("_handoff", "_since", "cls", "index", "obj", "owner")
+    __slots__ = ("_since", "cls", "index", "obj", "owner")
 
     def __init__(self, obj: str, index: int, cls: FolioLockClass) -> None:
         self.obj = obj
@@ -53,7 +57,6 @@ class FolioLock:
         self.cls = cls
         self.owner: Task | None = None
         self._since = 0
-        self._handoff: Task | None = None
 
     @property
     def label(self) -> str:
@@ -88,17 +91,12 @@ class FolioLock:
         began = engine.now
         waiters = self.cls.waiters
         lost = 0
-        waiters.setdefault(self, deque()).append(t)
         while True:
+            waiters.setdefault(self, deque()).append((t, lost >= PAGE_LOCK_UNFAIRNESS))
             await t.park(self, self._op("wait"))
-            if self._handoff is t or self.owner is None:
+            if self.owner in (None, t):
                 break
             lost += 1
-            queue = waiters.setdefault(self, deque())
-            queue.appendleft(t)
-            if lost >= PAGE_LOCK_UNFAIRNESS:
-                self._handoff = t
-        self._handoff = None
         self.cls.write.waited(engine.now - began)
         self._take(t)
 
@@ -132,10 +130,10 @@ class FolioLock:
         self.owner = None
         queue = self.cls.waiters.get(self)
         if queue:
-            waiter = queue.popleft()
+            waiter, handed = queue.popleft()
             if not queue:
                 del self.cls.waiters[self]
-            if self._handoff is waiter:
+            if handed:
                 self.owner = waiter
             engine.wake(waiter, delay=engine.wake_ns)
 

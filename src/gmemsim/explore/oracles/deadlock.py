@@ -194,7 +194,7 @@ def _queue(on: Any, tasks: Sequence[Task]) -> Iterable[Waiting]:
     else:
         # A page has no room for a queue: that of a folio lock is kept by its class.
         waiters = getattr(getattr(on, "cls", None), "waiters", None)
-        names = [task.name for task in waiters.get(on, ())] if isinstance(waiters, dict) else ()
+        names = [task.name for task, _ in waiters.get(on, ())] if isinstance(waiters, dict) else ()
     return [Waiting(name, _wanted(by_name[name])) for name in names if name in by_name]
 
 

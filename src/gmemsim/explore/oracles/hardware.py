@@ -33,7 +33,10 @@ FATAL_FLAGS: Final[dict[str, tuple[str, str]]] = {
     "SEPT_UAF": ("I31", "a frame went back to the allocator while an S-EPT maps it"),
     "TDX_MCE": ("I35", "a TD read a line that the host had poisoned"),
     "TDX_POISON_WRITE": ("I35", "the host wrote to a page of a TD"),
-    "TDX_UNFLUSHED": ("I31", "a frame went back to the allocator with lines of its TD in the caches"),
+    "TDX_UNFLUSHED": (
+        "I31",
+        "a frame went back to the allocator, or into use, with lines of its TD in the caches",
+    ),
     "TLB_STALE": ("arch:TLB_STALE", "a private page was removed while a vCPU may still cache it"),
 }
 

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 
 from ...actors.errno import EAGAIN, ENOMEM
 from ...actors.folio import Folio
-from ...actors.lru import LruBatches
 from ...arch.memory import FRAMES, FREE_LIST
 from ...audit.kvm_events import FilemapAdd, PageCacheAdd
 from ...engine.op import Op
@@ -34,7 +33,7 @@ def migrate_folios(parent: type[Kernel]) -> type[Kernel]:
 
         async def kvm_gmem_migrate_folio(self, t: Task, inode: GmemInode, index: int) -> int:
             lock = inode.invalidate_lock
-            if isinstance(self, LruBatches):
+            if self.lru_batch:
                 # Folios on their way to an LRU list have a reference that nobody would give up otherwise.
                 await self.lru_add_drain_all(t)
             if self.migrate_locks and not await lock.down_read_trylock(t):
