@@ -321,6 +321,41 @@ class PoisonStaysMapped(V3):
         pass
 
 
+class MapsClean(V3):
+    """The fault drops its page and does not mark it."""
+
+    def folio_mark_dirty(self, t: Task, folio: Folio) -> None:
+        pass
+
+
+class UnmapsWithoutPoison(V3):
+    """memory_failure unmaps as truncation does."""
+
+    async def unmap_poisoned_folio(self, t: Task, inode: GmemInode, folio: Folio) -> None:
+        await inode.i_mmap_rwsem.down_read(t)
+        await self._unmap(t, inode, folio, poison=True)
+        for mapping in inode.mappings:
+            mapping.hwpoison.clear()
+        await inode.i_mmap_rwsem.up_read(t)
+
+
+class PoisonNotTested(V3):
+    """get_pfn hands out a page that hardware reported."""
+
+    async def kvm_gmem_get_checked_folio(
+        self, t: Task, file: GmemFile, slot: Memslot, index: int
+    ) -> Folio | int:
+        folio = await self.kvm_gmem_get_folio(t, file.inode, index)
+        return folio
+
+
+class DeletesWithoutZap(V3):
+    """The slot goes, its mappings stay."""
+
+    async def kvm_arch_flush_shadow_memslot(self, t: Task, vm: Vm, slot: Memslot) -> None:
+        pass
+
+
 # -- private and shared --------------------------------------------------------------------------------
 
 
@@ -549,5 +584,18 @@ MUTANTS: tuple[Mutant, ...] = (
     Mutant("releases-in-fault", "I39", ReleasesInFault, Plan([("prefault", 0, 0, 0, 1)], [("close", 0)]), seeds=200),
     Mutant(
         "poison-stays-mapped", "poison", PoisonStaysMapped, Plan([("prefault", 0, 0, 0, 1), ("fail", 0, 0)])
+    ),
+    Mutant(
+        "poison-mapped-later", "poison", PoisonNotTested,
+        Plan([("fallocate", 0, 0, 1, False), ("fail", 0, 0), ("access", 0, 0, 0, False)]),
+    ),
+    Mutant("maps-clean", "I49", MapsClean, Plan([("prefault", 0, 0, 0, 1)])),
+    Mutant(
+        "unmaps-without-poison", "I50", UnmapsWithoutPoison,
+        Plan([("touch", 0, 0, True), ("fail", 0, 0), ("fallocate", 0, 0, 1, True), ("touch", 0, 0, False)]), "shared",
+    ),
+    Mutant(
+        "deletes-without-zap", "I52", DeletesWithoutZap,
+        Plan([("access", 0, 0, 0, False), ("delete", 0, 0), ("access", 0, 0, 0, False), ("create", 0, 0, 0, 3, 0)]),
     ),
 )  # fmt: skip

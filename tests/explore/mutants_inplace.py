@@ -102,6 +102,13 @@ class ConvertsUnderShared(Inplace):
         return done
 
 
+class UnmapsOnePage(Inplace):
+    """Of the range only the first page is taken from the host before references are counted."""
+
+    async def unmap_mapping_pages(self, t: Task, inode: GmemInode, start: int, end: int) -> None:
+        await super().unmap_mapping_pages(t, inode, start, start + 1)
+
+
 class HostMapsPrivate(Inplace):
     """A host fault does not look at the attribute."""
 
@@ -242,6 +249,7 @@ INPLACE_MUTANTS = [
         beside=frozenset({"I25"}),
     ),
     _mutant(NoReferenceCheck, "I25", [("pin", 0, 0), ("convert", 0, 0, 1, True)], shared=True),
+    _mutant(UnmapsOnePage, "I51", [("touch", 0, 1, True), ("convert", 0, 0, 2, True)], shared=True),
     _mutant(ChecksAfterZap, "I26", [("pin", 0, 0), ("convert", 0, 0, 1, True)], shared=True),
     _mutant(
         PunchResets,

@@ -44,7 +44,7 @@ def test_versions_pass_the_same_workloads(mutant: InplaceMutant, patch: str) -> 
 def test_every_rule_of_conversion_has_a_check() -> None:
     """No rule that speaks of versions with attributes of the inode is without a check and a mutant."""
     needed = {ident for ident, rule in RULES.items() if rule.needs in ("in_place", "get_pfn_puts")}
-    assert needed == {"I10", "I22", "I23", "I24", "I25", "I26", "I29", "I30"}
+    assert needed == {"I10", "I22", "I23", "I24", "I25", "I26", "I29", "I30", "I51"}
     assert needed <= {mutant.rule for mutant in INPLACE_MUTANTS}
     assert all(checks_of(ident) for ident in needed)
     assert not [ident for ident in needed if RULES[ident].void(InplaceRig(Inplace).kernel)]

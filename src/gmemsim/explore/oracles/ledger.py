@@ -70,6 +70,8 @@ class Life:
         assigned: hardware was told to give the frame to a guest, and has not been told otherwise.
         populated: the populate callback succeeded.
         host_made: a host fault brought it up to date.
+        dirty: KVM or the host's writes made it dirty.
+        failed: memory_failure has returned for it.
         mapped: where SPTEs were installed, as (vm, gfn, private).
     """
 
@@ -78,6 +80,8 @@ class Life:
         "cached",
         "clear_again",
         "clears",
+        "dirty",
+        "failed",
         "folio",
         "host_made",
         "index",
@@ -102,6 +106,8 @@ class Life:
         self.assigned = False
         self.populated = False
         self.host_made = False
+        self.dirty = False
+        self.failed = False
         self.mapped: set[tuple[str, int, bool]] = set()
 
     @property

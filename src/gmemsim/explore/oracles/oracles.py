@@ -17,6 +17,8 @@ from typing import TYPE_CHECKING, Any, cast
 
 from .attributes import Attributes
 from .bindings import Bindings
+from .dirty import DirtyPages
+from .eagain import Causes
 from .filemap import Filemap
 from .hardware import Hardware
 from .huge import HugePages
@@ -24,6 +26,7 @@ from .invalidation import Invalidations
 from .ledger import Ledger, lock_kind
 from .levels import Levels
 from .locks import Locks
+from .poison import Poison
 from .populate import Populating
 from .preparation import Preparation
 from .private import Privacy
@@ -63,6 +66,9 @@ SUBJECTS: tuple[type[Subject], ...] = (
     Bindings,
     Privacy,
     Attributes,
+    Causes,
+    DirtyPages,
+    Poison,
     Populating,
     Hardware,
 )

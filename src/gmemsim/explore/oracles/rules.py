@@ -243,14 +243,35 @@ RULES: Final[dict[str, Rule]] = {
         _huge("I47", "all pages of a split folio had the same clear state", "[R1]"),
         _huge("I48", "to-private merges only when the whole huge range is private", "[H38]"),
         _rule(
+            "I49",
+            "a page that KVM mapped or the host wrote to is dirty before it is let go of, until truncation, and never "
+            "evicted",
+            "kvm_release_faultin_page (6.13 and later, where get_pfn hands out a page), mapping_evict_folio",
+        ),
+        _rule(
+            "I50",
+            "a host entry that was lost to a memory failure stays poison until MADV_DONTNEED or munmap",
+            "try_to_unmap_one: TTU_HWPOISON; zap_nonpresent_ptes: should_zap_cows",
+        ),
+        _in_place(
+            "I51",
+            "a conversion answers -EAGAIN only if somebody outside uses a page of the range",
+            "the reference check of kvm_gmem_set_attributes, after unmap_mapping_pages and the drains [NX]",
+        ),
+        _rule(
+            "I52",
+            "what a guest reaches is what the published slot of the gfn has there",
+            "kvm_set_memslot: INVALID, grace period, zap, grace period; kvm_gmem_unbind",
+        ),
+        _rule(
             "prepare_gfn",
             "prepare names no guest frame of another slot than the one that is faulted on",
             "kvm_gmem_prepare_folio: WARN_ON(!IS_ALIGNED(slot->gmem.pgoff, folio size)) [KM]; mail of 2025-08-25",
         ),
         _rule(
             "poison",
-            "memory_failure leaves no SPTE of the poisoned page",
-            "kvm_gmem_error_folio, §4.11 [TL][MF]",
+            "once memory_failure returned, no SPTE and no host entry of the poisoned page is there, made or used",
+            "kvm_gmem_error_folio, __kvm_gmem_get_pfn: -EHWPOISON, §4.11 [TL][MF]",
         ),
     )
 }

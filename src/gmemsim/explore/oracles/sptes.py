@@ -12,7 +12,6 @@ from ...audit.kvm_events import (
     GetPfn,
     GuestTouch,
     MapRet,
-    MemoryFailureRet,
     PageCacheDelete,
     Populate,
 )
@@ -208,6 +207,44 @@ class Sptes(Subject):
                 vm=event.vm,
             )
 
+    @after("I52", GuestTouch)
+    def published_translation(self, t: Task, event: GuestTouch) -> None:
+        """What the guest reaches is what the published slot of the gfn has there: a stale mapping, when it is used."""
+        vm = self.vm(event.vm)
+        if vm is None or (vm.stage2.mirrored and event.private):
+            return
+        wrong = self._elsewhere(vm, event.gfn, event.pfn, event.private)
+        if wrong:
+            self.fail(
+                "I52",
+                f"the guest reaches frame {event.pfn:#x} at gfn {event.gfn:#x} of {vm.label}: {wrong}",
+                t,
+                event,
+                gfn=event.gfn,
+                pfn=event.pfn,
+                vm=vm.label,
+            )
+
+    @staticmethod
+    def _elsewhere(vm: Vm, gfn: int, pfn: int, private: bool) -> str:
+        slot = vm.slot_of(gfn)
+        if slot is None:
+            return "no slot is there"
+        if slot.invalid or (slot.gmem and slot.gmem_file is None):
+            # Deletion publishes the INVALID copy, and release clears the pointer, before either zaps.
+            return ""
+        if not (private or slot.gmem_only):
+            page = gfn - slot.base_gfn + slot.user_offset
+            mine = slot.user is not None and slot.user.frames.get(page) == pfn
+            return "" if mine or slot.user is None else "not the slot's user memory"
+        if slot.gmem_file is None:
+            return "the slot has no file"
+        index = slot.index_of(gfn)
+        present = slot.gmem_file.inode.folios.get(index)
+        # A page that is in no file is I19's matter.
+        found = present is None or present.pfn + index - present.index == pfn
+        return "" if found else "not the page at its index of the file"
+
     # -- rest --------------------------------------------------------------------------------------
 
     @at_rest("I19")
@@ -249,25 +286,3 @@ class Sptes(Subject):
         if huge and present is not None and present.pfn + index - present.index == spte.pfn:
             return ""
         return "not the folio at its index"
-
-    # -- poison ------------------------------------------------------------------------------------
-
-    @before("poison", MemoryFailureRet)
-    def poison_unmapped(self, t: Task, event: MemoryFailureRet) -> None:
-        """Once memory_failure returned, no SPTE shows the poisoned page."""
-        life = self.ledger.lives.get(self.ledger.of(t).poison_pfn)
-        if life is None or life.folio is None or not life.folio.poisoned:
-            return
-        for label, gfn, private in sorted(life.mapped):
-            vm = self.vm(label)
-            spte = None if vm is None else vm.stage2.find(gfn, private)
-            if spte is not None and spte.folio is life.folio:
-                self.fail(
-                    "poison",
-                    f"gfn {gfn:#x} of {label} still maps the poisoned frame {life.pfn:#x}",
-                    t,
-                    event,
-                    gfn=gfn,
-                    pfn=life.pfn,
-                    vm=label,
-                )
