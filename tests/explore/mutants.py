@@ -345,8 +345,7 @@ class PoisonNotTested(V3):
     async def kvm_gmem_get_checked_folio(
         self, t: Task, file: GmemFile, slot: Memslot, index: int
     ) -> Folio | int:
-        folio = await self.kvm_gmem_get_folio(t, file.inode, index)
-        return folio
+        return await self.kvm_gmem_get_folio(t, file.inode, index)
 
 
 class DeletesWithoutZap(V3):
