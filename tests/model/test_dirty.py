@@ -173,7 +173,7 @@ def test_a_pin_can_be_seen() -> None:
     async def convert(rig: InplaceRig, t: Task) -> None:
         await rig.inplace.kvm_gmem_set_attributes(t, rig.files[0], 0, PAGE, True)
 
-    for seed in range(40):
+    for seed in range(500):
         rig = InplaceRig(Noted, shared=True)
         rig.run_all(partial(pin, rig), partial(convert, rig), strategy=RandomStrategy(seed))
         if "pinned" in reasons:

@@ -50,4 +50,4 @@ def _queue(lock: Any) -> tuple[str, ...]:
     waiters = getattr(
         getattr(lock, "cls", None), "waiters", None
     )  # of a folio lock, which has no queue of its own
-    return tuple(task.name for task in waiters.get(lock, ())) if isinstance(waiters, dict) else ()
+    return tuple(task.name for task, _ in waiters.get(lock, ())) if isinstance(waiters, dict) else ()
