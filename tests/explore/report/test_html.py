@@ -89,9 +89,9 @@ def test_rows() -> None:
     made = report("abba")
     text = render_html(made)
     rows = dict(re.findall(r'<tr id="s(\d+)"[^>]*?((?: class="[^"]*")?>.*?)</tr>', text))
-    assert rows["21"].startswith(' class="failed named"')
-    assert '<td class="z">' in rows["21"]
-    assert 'badge m3">choice' in rows["5"]
+    assert rows["22"].startswith(' class="failed named"')
+    assert '<td class="z">' in rows["22"]
+    assert 'badge m3">choice' in rows["7"]
     bars = {number: row.count("<i ") for number, row in rows.items()}
     held = {
         str(step.number): sum(
@@ -101,7 +101,7 @@ def test_rows() -> None:
     }
     assert bars == held
     assert "minor" in rows["15"]
-    assert "… 9 steps: show" in text
+    assert "… 7 steps: show" in text
 
 
 def test_long_runs_are_cut() -> None:

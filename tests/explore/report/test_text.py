@@ -56,7 +56,7 @@ def test_lanes() -> None:
     (head,) = (line for line in text.splitlines() if line.lstrip().startswith("step "))
     column = head.index("punch")
     (line,) = (line for line in text.splitlines() if line.startswith("!"))
-    assert line.startswith("!*  21   ┆")
+    assert line.startswith("!*  22   ┆")
     assert line.index("filemap_get_folio") == column
     assert any(
         line.index("must wait for gmem0.folio[0]") > column
@@ -87,9 +87,9 @@ def test_colour() -> None:
 def test_says_why() -> None:
     """Functions, steps and locks of the cycle; the pair of a race."""
     text = render_text(report("abba"), 200)
-    assert "mce took gmem0.folio[0] at step 8 in memory_failure: folio_lock(gmem0.folio[0])" in text
+    assert "mce took gmem0.folio[0] at step 9 in memory_failure: folio_lock(gmem0.folio[0])" in text
     assert "gmem0.invalidate_lock: held by punch (exclusive, since step 5 in kvm_gmem_punch_hole)" in text
-    assert "1. in the queue: mce (shared, since step 11 in kvm_gmem_error_folio)" in text
+    assert "1. in the queue: mce (shared, since step 14 in kvm_gmem_error_folio)" in text
     text = render_text(report("unmet"), 400)
     assert "first deleter in swap_active_memslots (step 7, store vm0.memslots), then vcpu0" in text
     assert "In the nearest passing schedule they come the other way round." in text

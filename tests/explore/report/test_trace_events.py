@@ -79,14 +79,14 @@ def test_what_is_drawn() -> None:
     slices = {event["name"]: event for event in events if event["ph"] == "X"}
     call, function = slices["fallocate PUNCH_HOLE gmem0 page 0"], slices["truncate 0"]
     wait = slices["waits for gmem0.folio[0]"]
-    assert call["ts"] < function["ts"] < 21 < wait["ts"] < 22
-    assert wait["ts"] + wait["dur"] == function["ts"] + function["dur"] == call["ts"] + call["dur"] == 22
+    assert call["ts"] < function["ts"] < 22 < wait["ts"] < 23
+    assert wait["ts"] + wait["dur"] == function["ts"] + function["dur"] == call["ts"] + call["dur"] == 23
     assert slices["memory_failure gmem0 page 0"]["args"]["cut off"]
     hold = slices["gmem0.invalidate_lock (exclusive)"]
-    assert (hold["ts"], hold["dur"]) == (5, 22 - 5)
-    assert slices["vm0.mmu_lock (exclusive)"]["dur"] == 15 - 6
+    assert (hold["ts"], hold["dur"]) == (5, 23 - 5)
+    assert slices["vm0.mmu_lock (exclusive)"]["dur"] == 16 - 6
     (failure,) = (event for event in events if event["cat"] == "failure")
-    assert 21 < failure["ts"] < 22
+    assert 22 < failure["ts"] < 23
     assert failure["name"] == "failure: deadlock"
 
 
