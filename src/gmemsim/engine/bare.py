@@ -32,9 +32,10 @@ def run(engine: Engine) -> None:
         else:
             _timed(engine)
     finally:
-        for task in engine.tasks:
-            if not task.done:
-                task.handle.close()
+        if not engine.kept:
+            for task in engine.tasks:
+                if not task.done:
+                    task.handle.close()
 
 
 def _timed(engine: Engine) -> None:

@@ -46,6 +46,7 @@ class Engine:
         "exploring",
         "faults",
         "heap",
+        "kept",
         "live",
         "max_steps",
         "now",
@@ -94,6 +95,8 @@ class Engine:
         #: What the present step touched beside the op that it announced, if a strategy wants to know (see
         #: `Task.touch`); the strategy empties it. None: nobody asks.
         self.touched: list[Op] | None = None
+        #: The search goes back to earlier states of this run, so tasks that are suspended at its end stay so.
+        self.kept = False
         #: Objects that the outcome of the run is read from: part of its state even when no task can reach them.
         self.roots: list[Any] = []
         self.sequence = 0

@@ -63,6 +63,8 @@ class ClassCounter:
         counts: runs by fingerprint. Counters of several processes merge by adding these.
     """
 
+    __kept__ = ("counts", "_names")
+
     def __init__(self) -> None:
         self.counts: dict[int, int] = {}
         self._names: dict[object, int] = {}

@@ -44,7 +44,10 @@ class Run(Protocol):
     engine: Engine
 
     def run(self) -> None:
-        """Run to the end. Whatever an oracle, the engine or the model raises goes through."""
+        """Run to the end. Whatever an oracle, the engine or the model raises goes through.
+
+        A second call goes on from where the engine stands: a search may have taken it back to an earlier state.
+        """
 
     def found(self) -> Failure | None:
         """What was wrong although nothing was raised."""
@@ -211,8 +214,9 @@ class TaskRun:
         self._outcome: Callable[[], object] = str
 
     def run(self) -> None:
-        self._outcome = self._setup(self.engine)
-        self.engine.roots.append(self._outcome)
+        if not self.engine.tasks:
+            self._outcome = self._setup(self.engine)
+            self.engine.roots.append(self._outcome)
         bare.run(self.engine)
 
     def found(self) -> Failure | None:

@@ -16,6 +16,7 @@ import attrs
 from ..audit.recorder import fan_out
 from ..engine.errors import StepLimit, TapeMismatch
 from .failure import Failure, failure_of
+from .state.coroutines import NotRestorable, supported
 from .strategies.base import Pruned
 
 if TYPE_CHECKING:
@@ -56,7 +57,12 @@ class Judge(Protocol):
 
 
 class Observer(Protocol):
-    """Something that looks at every run of a search: coverage, a lock-order graph, a log."""
+    """Something that looks at every run of a search: coverage, a lock-order graph, a log.
+
+    A search that goes back to earlier states of one run attaches it once, and takes back what it remembers together
+    with the run. It does so only if the class names, in an attribute `__kept__`, what goes on from run to run: a tuple
+    of attributes, or True for all of them.
+    """
 
     def attach(self, run: Run) -> None:
         """`run` is about to start; its tasks do not exist yet."""
@@ -167,6 +173,8 @@ def search(
     observers = tuple(observers)
     state = State()
     stopped: Stopped = "exhausted"
+    run: Run | None = None
+    restores = _restores(strategy, observers)
     try:
         while True:
             if limits.schedules is not None and state.schedules >= limits.schedules:
@@ -175,13 +183,27 @@ def search(
             if limits.seconds is not None and state.seconds >= limits.seconds:
                 stopped = "seconds"
                 break
-            run = program.build(strategy, max_steps=limits.steps)
+            fresh = run is None or not restores
+            if run is None or fresh:
+                run = program.build(strategy, max_steps=limits.steps)
             if not strategy.begin(run.engine):
                 break
+            if fresh:
+                for observer in observers:
+                    observer.attach(run)
             state.schedules += 1
-            failure = _one(
-                run, state, observers, collect_outcomes, None if judge is None else partial(judge, program)
-            )
+            try:
+                failure = _one(
+                    run,
+                    state,
+                    observers,
+                    collect_outcomes,
+                    None if judge is None else partial(judge, program),
+                )
+            except NotRestorable:
+                strategy.restart()  # type: ignore[attr-defined] # it is one that restores
+                run, restores, state = None, False, State(began=state.began)
+                continue
             if progress is not None:
                 progress(state)
             if failure is not None and not keep_going:
@@ -189,6 +211,9 @@ def search(
                 break
     except KeyboardInterrupt:
         stopped = "interrupted"
+    finally:
+        if restores:
+            strategy.close()  # type: ignore[attr-defined] # it is one that restores
     return SearchResult(
         strategy=strategy.name,
         schedules=state.schedules,
@@ -205,6 +230,14 @@ def search(
     )
 
 
+def _restores(strategy: SearchStrategy, observers: tuple[Observer, ...]) -> bool:
+    """Have the strategy go back to earlier states of one run, if it can and all who look on can stand it."""
+    if not hasattr(strategy, "restores"):
+        return False
+    strategy.restores = supported() and all(hasattr(observer, "__kept__") for observer in observers)
+    return bool(strategy.restores)
+
+
 def _one(
     run: Run,
     state: State,
@@ -212,16 +245,15 @@ def _one(
     collect: bool,
     judge: Callable[[Failure, Tape, int], Failure | None] | None,
 ) -> Failure | None:
-    for observer in observers:
-        observer.attach(run)
     failure: Failure | None = None
     pruned = False
+    before = run.engine.steps
     try:
         run.run()
         failure = run.found()
     except Pruned:
         pruned = True
-    except TapeMismatch:
+    except (TapeMismatch, NotRestorable):
         raise
     except Exception as error:  # whatever model code raises is what the search looks for
         failure = failure_of(error)
@@ -231,7 +263,7 @@ def _one(
         judged = judge(failure, engine.tape, engine.steps)
         state.dismissed += judged is None
         failure = judged
-    state.steps += engine.steps
+    state.steps += engine.steps - before
     state.pruned += pruned
     state.depth = max(state.depth, len(engine.tape))
     for observer in observers:

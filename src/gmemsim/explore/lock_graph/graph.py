@@ -93,6 +93,9 @@ class LockGraph:
         runs: how many runs were looked at.
     """
 
+    #: Its book of one run is an object of its own.
+    __kept__ = True
+
     def __init__(self, program: str = "") -> None:
         self.program = program
         self.edges: dict[tuple[str, str, str, str], Edge] = {}

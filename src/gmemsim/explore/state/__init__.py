@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from .coroutines import NotRestorable, supported
 from .digest import StateDigest
+from .live import LiveState, Mark
 
-__all__ = ["StateDigest"]
+__all__ = ["LiveState", "Mark", "NotRestorable", "StateDigest", "supported"]

@@ -37,7 +37,7 @@ from .ignored import ATTRIBUTES, CONSTANTS, COUNTED, LOCALS
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
-__all__ = ["StateDigest"]
+__all__ = ["StateDigest", "layout_of", "rank"]
 
 _WALKED: Final[tuple[Any, ...]] = (
     [], (), {}, {}.values(), {}.items(), set(), "", range(1), range(1 << 70), deque(),
@@ -204,7 +204,7 @@ class StateDigest:
 
     def _set(self, value: Iterable[Any]) -> None:
         if not self._again(value):
-            items = sorted(value, key=_rank)
+            items = sorted(value, key=rank)
             self._out.append(f"{{{len(items)}")
             for item in items:
                 self._write(item)
@@ -218,7 +218,7 @@ class StateDigest:
 
     def _dict(self, value: dict[Any, Any]) -> None:
         self._out.append(f"dict{len(value)}")
-        for key, item in value.items() if len(value) < 2 else sorted(value.items(), key=_rank_item):
+        for key, item in value.items() if len(value) < 2 else sorted(value.items(), key=rank_item):
             self._write(key)
             self._write(item)
 
@@ -270,7 +270,7 @@ class StateDigest:
         cls = value.__class__
         layout = self._layouts.get(cls)
         if layout is None:
-            layout = self._layouts[cls] = _layout(cls)
+            layout = self._layouts[cls] = layout_of(cls)
         slots, ignored = layout
         self._out.append(cls.__name__)
         for name in slots:
@@ -289,7 +289,7 @@ class StateDigest:
                     self._write(variables[name])
 
 
-def _layout(cls: type) -> tuple[tuple[str, ...], frozenset[str]]:
+def layout_of(cls: type) -> tuple[tuple[str, ...], frozenset[str]]:
     """The slots of a class that are state, and the attributes that are not."""
     ignored: set[str] = set()
     slots: list[str] = []
@@ -304,11 +304,11 @@ def _layout(cls: type) -> tuple[tuple[str, ...], frozenset[str]]:
     return tuple(sorted(kept)), frozenset(ignored)
 
 
-def _rank_item(item: tuple[Any, Any]) -> tuple[str, str]:
-    return _rank(item[0])
+def rank_item(item: tuple[Any, Any]) -> tuple[str, str]:
+    return rank(item[0])
 
 
-def _rank(key: Any) -> tuple[str, str]:
+def rank(key: Any) -> tuple[str, str]:
     """Where a key of a set or dict goes: by value, or by the name that the object has in the model."""
     if isinstance(key, Task):
         return "task", f"{key.ident:08}"

@@ -64,7 +64,7 @@ ATTRIBUTES: Final[dict[type, frozenset[str]]] = {
     Arch: frozenset({"costs"}),
     Engine: frozenset(
         {
-            "current", "exploring", "heap", "live", "max_steps", "now", "on_spawn", "on_step", "rec", "roots",
+            "current", "exploring", "heap", "kept", "live", "max_steps", "now", "on_spawn", "on_step", "rec", "roots",
             "runnable", "sequence", "steps", "strategy", "tape", "tasks", "touched", "wake_ns",
         }
     ),

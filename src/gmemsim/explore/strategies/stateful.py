@@ -1,8 +1,10 @@
 """Depth-first search that remembers states: a run is cut where it comes to a state that was met before.
 
-Explicit-state search as in SPIN or TLC, but stateless in its mechanics: a state cannot be restored, so every branch
-re-runs its prefix, and only the digest of a state is kept (hash compaction; Wolper and Leroy, CAV 1993: two states
-with the same 128 bits would be taken for one, which for n states happens with a probability of about n^2 / 2^129).
+Explicit-state search as in SPIN or TLC. Of a state only the digest is kept (hash compaction; Wolper and Leroy, CAV
+1993: two states with the same 128 bits would be taken for one, which for n states happens with a probability of about
+n^2 / 2^129), and for the states of the present path how to go back to them (`explore.state.live`). Where that cannot be
+done, on an interpreter that `state.coroutines` does not know or with something in the program that cannot be put back,
+every branch runs its prefix again; the states are the same.
 
 What is kept. A state is everything that can be reached from the tasks and from what the outcome is read from: objects
 of the model, positions, locals and evaluation stacks of the tasks, budgets of the fault points, results so far (see
@@ -26,13 +28,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, ClassVar
 
-from ..state import StateDigest
+from ..state import LiveState, StateDigest
 from .base import Pruned
 from .dfs import DepthFirst
 
 if TYPE_CHECKING:
     from ...engine.engine import Engine
     from ...engine.task import Task
+    from ..state import Mark
 
 __all__ = ["Stateful"]
 
@@ -49,6 +52,8 @@ class Stateful(DepthFirst):
     """
 
     name: ClassVar[str] = "stateful"
+    #: Goes on from run to run (see `state.heap`).
+    __kept__: ClassVar[bool] = True
     summary: ClassVar[str] = "every state once: depth first, cut where a run comes to a state met before"
 
     def __init__(self, *, ledger: bool = True) -> None:
@@ -64,6 +69,11 @@ class Stateful(DepthFirst):
         #: Per answer of the path: how many states of the way come before what it decides.
         self._depths: list[int] = []
         self._engine: Engine | None = None
+        #: Whether one run is taken back and forth; whoever drives the search sets it before the first run.
+        self.restores = False
+        self._live: LiveState | None = None
+        #: States of the path to go back to: how many answers come before, the step, and where it is.
+        self._marks: list[tuple[int, int, Mark]] = []
 
     @property
     def states(self) -> int:
@@ -77,11 +87,36 @@ class Stateful(DepthFirst):
         if self._path:
             del self._depths[len(self._path) :]
             del self._way[self._depths[-1] :]
-        self._step = 0
         self._looked = False
+        if self._live is not None:
+            self._go_back(self._live)
+            return True
+        self._step = 0
         self._engine = engine
+        engine.kept = self.restores
         engine.watch_steps(self._before_step)
         return True
+
+    def _go_back(self, live: LiveState) -> None:
+        """To the last state of which a choice before the changed one was made."""
+        marks = self._marks
+        while marks[-1][0] >= len(self._path):
+            marks.pop()
+        self._position, self._step, mark = marks[-1]
+        live.back(mark)
+        # The choice of this step is still to be made.
+        live.engine.steps -= 1
+
+    def restart(self) -> None:
+        """Forget everything; from now on every run is built anew."""
+        self.close()
+        self.__init__(ledger=self.ledger)  # type: ignore[misc] # as new, whatever the class
+
+    def close(self) -> None:
+        """Let go of the run that was taken back and forth."""
+        live, self._live = self._live, None
+        if live is not None:
+            live.close()
 
     def pick(self, runnable: list[Task], current: Task | None) -> int:
         """Who runs next, if the state is new."""
@@ -89,6 +124,8 @@ class Stateful(DepthFirst):
         self._looked = True
         if self._position == len(self._path):
             self._depths.append(self._step + 1)
+            if self._live is not None:
+                self._marks.append((self._position, self._step, self._live.mark()))
         return super().pick(runnable, current)
 
     def draw(self, task: Task, label: str, bound: int) -> int:
@@ -103,13 +140,22 @@ class Stateful(DepthFirst):
             self._look()
         self._looked = False
         self._step += 1
+        if self._live is not None:
+            self._live.ran.add(task)
 
     def _look(self) -> None:
         """Cut the run if its state was met before, unless that is how far it only repeats the one before."""
         if self._step < len(self._way):
             return
         assert self._engine is not None
-        digest = self._digest.of(self._engine)
+        if not self.restores:
+            digest = self._digest.of(self._engine)
+        elif self._live is None:
+            self._live = LiveState(self._engine, ledger=self.ledger)
+            digest = self._live.digest()
+            self._marks.append((0, 0, self._live.mark()))
+        else:
+            digest = self._live.digest()
         if digest in self._met:
             self.cycles += digest in self._way
             raise Pruned

@@ -1,0 +1,373 @@
+"""Suspended coroutines, taken down and put back: their frames are copied out of memory and into it again.
+
+Python cannot copy a coroutine, but CPython keeps the frame of one inside the coroutine object, as plain words: the
+position, and a reference for every local and every entry of the evaluation stack. An `Image` holds these words and the
+references; `put_back` writes them where they were, whatever the coroutine did in between, its end included, and sets
+the reference counts right. So a search can return to a state without running the program again.
+
+Which references a coroutine owns is not taken from knowledge of its layout: the garbage collector is asked before and
+after. Where the position, the state and the locals lie is measured on coroutines whose frames are known, and a
+self-test has to pass before anything is put back. CPython 3.14 tags the references on its stacks, so there, on other
+interpreters and whenever the measuring comes to something unexpected, `supported` is False and a search runs prefixes
+again instead.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import sys
+from collections import Counter
+from copy import copy
+from functools import cache
+from gc import get_referents
+from itertools import repeat
+from struct import Struct, unpack_from
+from types import CoroutineType, FrameType, GeneratorType, coroutine
+from typing import TYPE_CHECKING, Any, Final
+
+if TYPE_CHECKING:
+    from collections.abc import Generator
+
+__all__ = ["NULL", "Image", "NotRestorable", "chain_of", "drop", "put_back", "supported", "take"]
+
+_WORD: Final = 8
+_read: Final = ctypes.string_at
+_write: Final = ctypes.memmove
+_POINTER: Final = Struct("<Q")
+
+#: Stands for an unset local or an empty entry of the stack.
+NULL: Final = type("NULL", (), {"__slots__": (), "__repr__": lambda _: "NULL"})()
+
+#: Iterators that `copy` gives back as one of the same sort, at the same place.
+_WALKED: Final[tuple[Any, ...]] = ([], (), "", range(1), range(1 << 70), b"")
+_COPIED: Final = tuple(type(iter(of)) for of in _WALKED)
+
+
+class NotRestorable(Exception):
+    """The state has something in it that cannot be put back."""
+
+
+class _Layout:
+    """Offsets in a coroutine object, in bytes."""
+
+    def __init__(self) -> None:
+        marks = [object() for _ in range(2)]
+        probe: Any = _probe(*marks)
+        probe.send(None)
+        address, size = id(probe), probe.__sizeof__()
+        words = _words(probe)
+        name = words.index(id(probe.__qualname__))
+        #: What lies before is the head of the object, its weak references and its names.
+        self.start = (name + 1) * _WORD
+        self.locals = words.index(id(marks[0])) * _WORD
+        if words[self.locals // _WORD + 1] != id(marks[1]):
+            raise NotRestorable("locals are not side by side")
+        self.top = self.locals - 8
+        self.position = self.locals - 16
+        if unpack_from("<i", _read(address, size), self.top)[0] != 3:
+            raise NotRestorable("no stack pointer before the locals")
+        frame = probe.cr_frame
+        self.frame = _words(probe).index(id(frame)) * _WORD
+        first = unpack_from("<Q", _read(address, size), self.position)[0]
+        moved = frame.f_lasti
+        probe.send(None)
+        second = unpack_from("<Q", _read(address, size), self.position)[0]
+        if second - first != frame.f_lasti - moved:
+            raise NotRestorable("no position before the stack pointer")
+        del frame
+        suspended = _read(address, size)
+        _finish(probe)
+        ended = _read(address, size)
+        first_of_frame = min(self.frame, self.locals - 64)
+        changed = [at for at in range(self.start, first_of_frame) if suspended[at] != ended[at]]
+        if len(changed) != 1:
+            raise NotRestorable("no single byte says that a coroutine has ended")
+        self.state = changed[0]
+        self.ended = ended[self.state]
+        # From 3.12 on a coroutine keeps its code after its end, and does not always tell the collector so.
+        code = probe.cr_code
+        kept = sys.getrefcount(code)
+        other = _probe(*marks)
+        alive = sys.getrefcount(code)
+        _finish(other)
+        self.keeps_code = sys.getrefcount(code) == alive > kept
+
+
+@coroutine
+def _trap() -> Generator[None, None, None]:
+    yield
+
+
+async def _probe(one: object, two: object) -> int:
+    await _trap()
+    await _trap()
+    return 0
+
+
+def _words(suspended: Any) -> list[int]:
+    raw = _read(id(suspended), suspended.__sizeof__() // _WORD * _WORD)
+    return list(unpack_from(f"<{len(raw) // _WORD}Q", raw))
+
+
+_layout: _Layout | None = None
+
+
+def _owned(coro: Any) -> list[Any]:
+    """What the coroutine would let go of at its end."""
+    owned = get_referents(coro)
+    assert _layout is not None
+    if _layout.keeps_code:
+        code = coro.cr_code if coro.__class__ is CoroutineType else coro.gi_code
+        for number, value in enumerate(owned):
+            if value is code:
+                del owned[number]
+                break
+    return owned
+
+
+def _incref(value: Any) -> None:
+    ctypes.pythonapi.Py_IncRef(ctypes.py_object(value))
+
+
+def _decref(value: Any) -> None:
+    ctypes.pythonapi.Py_DecRef(ctypes.py_object(value))
+
+
+class Image:
+    """What one suspended coroutine or generator knows.
+
+    Attributes:
+        coro: the object itself.
+        raw: its memory from the exception state on.
+        owned: what it has references to, frame object apart.
+        copies: iterators among them, each with a copy that stands where it stood: it is put back in its place.
+        below: `id` of what it awaits, 0 for the innermost.
+        holds: suspended generators and coroutines among what it owns, other than that.
+        said: for whoever works something out from it, once.
+    """
+
+    __slots__ = ("below", "copies", "coro", "holds", "owned", "raw", "said")
+
+    def __init__(self, coro: Any, below: int = 0) -> None:
+        layout = _layout
+        assert layout is not None
+        self.coro = coro
+        self.raw = _read(id(coro) + layout.start, coro.__sizeof__() - layout.start)
+        self.owned = _owned(coro)
+        self.copies: list[tuple[Any, Any]] = []
+        self.below = below
+        self.holds: list[Any] = []
+        self.said: Any = None
+        for value in self.owned:
+            cls = value.__class__
+            if cls is FrameType:
+                self.owned = [other for other in self.owned if other.__class__ is not FrameType]
+            elif cls in _COPIED:
+                self.copies.append((value, copy(value)))
+            elif cls in _RUNNING:
+                if id(value) != below:
+                    self.holds.append(value)
+            elif cls is not repeat and hasattr(cls, "__next__"):
+                raise NotRestorable(f"an iterator of {cls.__name__}")
+
+    @property
+    def position(self) -> int:
+        """Where it is: equal for equal places in the same code."""
+        assert _layout is not None
+        return int(_POINTER.unpack_from(self.raw, _layout.position - _layout.start)[0])
+
+    def slots(self) -> list[Any]:
+        """Locals in the order of the code's names, then the stack; `NULL` where nothing is."""
+        layout = _layout
+        assert layout is not None
+        raw = self.raw
+        top = unpack_from("<i", raw, layout.top - layout.start)[0]
+        known = {id(value): value for value in self.owned}
+        known[0] = NULL
+        return [known[word] for word in unpack_from(f"<{top}Q", raw, layout.locals - layout.start)]
+
+
+_RUNNING: Final = (CoroutineType, GeneratorType)
+
+
+def take(coro: Any, before: Image | None, below: int) -> Image:
+    """The image of `coro` now; `before` itself if nothing has changed since."""
+    layout = _layout
+    assert layout is not None
+    if before is not None:
+        raw = _read(id(coro) + layout.start, coro.__sizeof__() - layout.start)
+        if raw == before.raw and below == before.below and not before.copies and not before.holds:
+            return before
+    return Image(coro, below)
+
+
+def chain_of(handle: Any) -> list[Any]:
+    """A coroutine and what it awaits, outermost first; empty if it has ended.
+
+    Raises:
+        NotRestorable: it awaits something that is neither coroutine nor generator.
+    """
+    chain: list[Any] = []
+    while handle is not None:
+        cls = handle.__class__
+        if cls is CoroutineType:
+            below = handle.cr_await
+        elif cls is GeneratorType:
+            below = handle.gi_yieldfrom
+        else:
+            raise NotRestorable(f"a task awaits {cls.__name__}")
+        chain.append(handle)
+        handle = below
+    return chain
+
+
+def _frame_of(owned: list[Any]) -> Any:
+    for value in owned:
+        if value.__class__ is FrameType:
+            return value
+    return None
+
+
+def _settle(before: list[Any], after: list[Any]) -> None:
+    """Set the counts right of what a coroutine owned and now owns, after its words were written."""
+    gained = Counter(map(id, after))
+    gained.subtract(map(id, before))
+    for value in after:
+        if gained[id(value)] > 0:
+            gained[id(value)] -= 1
+            _incref(value)
+    lost = [value for value in before if gained[id(value)] < 0 and not gained.update((id(value),))]
+    for value in lost:
+        _decref(value)
+
+
+def put_back(image: Image) -> None:
+    """Make the coroutine what it was when `image` was taken."""
+    layout = _layout
+    assert layout is not None
+    coro = image.coro
+    before = _owned(coro)
+    frame = _frame_of(before)
+    raw = bytearray(image.raw)
+    after = image.owned
+    at = layout.frame - layout.start
+    raw[at : at + _WORD] = _POINTER.pack(0 if frame is None else id(frame))
+    if frame is not None:
+        after = [*after, frame]
+    if image.copies:
+        fresh = {id(old): copy(kept) for old, kept in image.copies}
+        first = layout.locals - layout.start
+        (top,) = unpack_from("<i", raw, layout.top - layout.start)
+        for number in range(top):
+            place = first + number * _WORD
+            new = fresh.get(_POINTER.unpack_from(raw, place)[0])
+            if new is not None:
+                _POINTER.pack_into(raw, place, id(new))
+        after = [fresh.get(id(value), value) for value in after]
+    _write(id(coro) + layout.start, bytes(raw), len(raw))
+    _settle(before, after)
+
+
+def drop(coro: Any) -> None:
+    """End a suspended coroutine without running any more of it: no `finally`, no exit of a context manager."""
+    layout = _layout
+    assert layout is not None
+    before = _owned(coro)
+    frame = _frame_of(before)
+    if frame is not None and sys.getrefcount(frame) > 4:
+        # Somebody looks into the frame, which lies in the coroutine: both stay.
+        _incref(coro)
+    _write(id(coro) + layout.state, bytes((layout.ended,)), 1)
+    _settle(before, _owned(coro))
+
+
+# -- whether it works here ---------------------------------------------------------------------
+
+
+async def _inner(log: list[int], count: int) -> int:
+    total = 0
+    for number in range(count):
+        try:
+            await _trap()
+        finally:
+            log.append(number)
+        total += number
+    return total
+
+
+async def _outer(log: list[int], items: list[int]) -> int:
+    total = 0
+    for item in items:
+        total += await _inner(log, item)
+    return total
+
+
+def _step(coro: Any) -> int | None:
+    try:
+        coro.send(None)
+    except StopIteration as stop:
+        return int(stop.value)
+    return None
+
+
+def _finish(coro: Any) -> int:
+    while True:
+        value = _step(coro)
+        if value is not None:
+            return value
+
+
+def _self_test() -> bool:
+    """Go back from every place of a small program to every place before it, and count references."""
+    items = [2, 1, 3]
+    wanted: list[int] = []
+    expected = _finish(_outer(wanted, items))
+    log: list[int] = []
+    coro = _outer(log, items)
+    path: list[tuple[list[Image], int]] = []
+    rest = []
+    for _ in range(3):
+        before = sys.getrefcount(items), sys.getrefcount(log)
+        rest.append(before)
+        path.append(([Image(part, 0) for part in chain_of(coro)], len(log)))
+        if _step(coro) is not None:
+            return False
+    for images, length in reversed(path):
+        for _ in range(2):
+            if _finish(coro) != expected or log != wanted:
+                return False
+            _restore(coro, images)
+            del log[length:]
+    counts = sys.getrefcount(items), sys.getrefcount(log)
+    path.clear()
+    for part in chain_of(coro):
+        drop(part)
+    if log:
+        return False
+    del images, part
+    return counts[0] - len(rest) <= rest[0][0] + 3
+
+
+def _restore(coro: Any, images: list[Image]) -> None:
+    kept = {id(image.coro) for image in images}
+    for part in reversed(chain_of(coro)):
+        if id(part) not in kept:
+            drop(part)
+    for image in images:
+        put_back(image)
+
+
+@cache
+def supported() -> bool:
+    """Whether coroutines can be put back on this interpreter."""
+    global _layout  # noqa: PLW0603 # measured once a process
+    known = (3, 11) <= sys.version_info[:2] < (3, 14) and sys.byteorder == "little"
+    if sys.implementation.name != "cpython" or not known or ctypes.sizeof(ctypes.c_void_p) != _WORD:
+        return False
+    if not getattr(sys, "_is_gil_enabled", lambda: True)():
+        return False
+    try:
+        _layout = _Layout()
+        return _self_test()
+    except (NotRestorable, ValueError, KeyError):
+        return False
