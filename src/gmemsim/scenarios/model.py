@@ -73,6 +73,8 @@ class SlotTable(_Table, frozen=True, kw_only=True):
         userspace: what the slot's userspace address shows: `"gmem"`, a mapping of the same file; else the
             name of an ordinary buffer, where shared memory is (several slots may name one); `"auto"`: gmem if
             the file is made with MMAP, else a buffer of its own.
+        readonly, log_dirty: flags KVM_MEM_READONLY and KVM_MEM_LOG_DIRTY_PAGES; the call refuses either beside a
+            file.
         absent: not there at start; a `bind` makes it.
     """
 
@@ -83,6 +85,8 @@ class SlotTable(_Table, frozen=True, kw_only=True):
     start: Index = 0
     pages: Count | None = None
     userspace: Ident = "auto"
+    readonly: bool = False
+    log_dirty: bool = False
     absent: bool = False
 
 

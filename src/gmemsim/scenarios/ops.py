@@ -15,7 +15,8 @@ from .op_base import Count, FileRange, GuestAccess, GuestRange, Ident, Index, Ma
 
 __all__ = [
     "ALIASES", "OPS", "Accept", "Allocate", "AnyOp", "Barrier", "Bind", "Close", "Collapse", "Convert", "Create",
-    "FileRange", "FileWrite", "GuestAccess", "GuestRange", "HostRead", "HostTouch", "HostWrite", "Hypercall",
+    "FileIoctl", "FileRange", "FileRead", "FileWrite", "Ftruncate",
+    "GuestAccess", "GuestRange", "HostRead", "HostTouch", "HostWrite", "Hypercall",
     "LaunchFinish", "Madvise", "MapRange",
     "MemoryFailure", "Migrate", "Mmap", "Munmap", "Op", "PageRange", "PageStateChange", "Pin",
     "Populate", "Prefault", "Punch", "Read",
@@ -182,9 +183,26 @@ class Punch(FileRange, frozen=True, kw_only=True):
 
 
 class FileWrite(FileRange, frozen=True, kw_only=True):
-    """pwrite(2) of `value` to every page; -EINVAL where the patch version has no such call."""
+    """write(2) of `value` to every page; -EINVAL where the patch version has no such call."""
 
     value: str
+
+
+class FileRead(FileRange, frozen=True, kw_only=True):
+    """read(2) of every page; -EINVAL, since the file has no such call."""
+
+
+class Ftruncate(Op, frozen=True, kw_only=True):
+    """ftruncate(2) to `size` bytes; -EINVAL, since the size is fixed at creation."""
+
+    file: Ident
+    size: int
+
+
+class FileIoctl(Op, frozen=True, kw_only=True):
+    """An ioctl on the file whose number nothing in KVM has; -ENOTTY."""
+
+    file: Ident
 
 
 class Migrate(FileRange, frozen=True, kw_only=True):
@@ -285,7 +303,8 @@ class Barrier(Op, frozen=True, kw_only=True):
 AnyOp = (
     Touch | Read | Write | Accept | Prefault | Hypercall | PageStateChange
     | HostTouch | HostRead | HostWrite | Mmap | Munmap | Madvise | Collapse | Pin | Unpin
-    | Create | Close | Allocate | Punch | FileWrite | Migrate | MemoryFailure | SetFileAttributes
+    | Create | Close | Allocate | Punch | FileRead | FileWrite | Ftruncate | FileIoctl | Migrate
+    | MemoryFailure | SetFileAttributes
     | Bind | Unbind | SetAttributes | Convert | Populate | LaunchFinish
     | Sleep | Signal | SignalPending | Barrier
 )  # fmt: skip

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from ..actors.errno import errno_name
 from ..engine import bare
 from ..engine.engine import Engine
 from ..engine.errors import EngineError
+from .inplace import convert_files
 from .thread import Thread
 from .workload import Actor
 
@@ -58,6 +60,8 @@ async def _setup(t: Task, session: Session) -> None:
     setup = workload.document.setup
     if setup.private == "auto":
         _make_private(session)
+    elif machine.kernel.in_place:
+        await _make_shared(t, session)
     await _steps(t, session, "launch", workload.launch)
     for vm in machine.world.vms.values():
         if setup.finalize and not vm.finalized:
@@ -89,6 +93,17 @@ def _make_private(session: Session) -> None:
             continue
         if "INIT_SHARED" not in machine.flags(tables.files[slot.file]):
             vm.attributes.update(range(slot.gfn, slot.gfn + slot.pages))
+
+
+async def _make_shared(t: Task, session: Session) -> None:
+    """Where the file says what is private, its memory starts so unless it has INIT_SHARED: the VMM shares it."""
+    machine = session.machine
+    for slot in session.workload.tables.slots.values():
+        vm = machine.vm(slot.vm)
+        if slot.absent or slot.file is None or not vm.arch.has_private_memory:
+            continue
+        ret = await convert_files(machine.kernel, t, vm, slot.gfn, slot.gfn + slot.pages, False)
+        _must(session, slot, "KVM_SET_MEMORY_ATTRIBUTES2", errno_name(ret) if ret else "ok")
 
 
 async def _steps(t: Task, session: Session, key: str, steps: tuple[Step, ...]) -> None:

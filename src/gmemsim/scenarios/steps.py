@@ -13,7 +13,9 @@ from .ops import (
     Bind,
     Close,
     Create,
+    FileIoctl,
     FileRange,
+    Ftruncate,
     GuestAccess,
     GuestRange,
     Hypercall,
@@ -135,7 +137,7 @@ def _step(tables: Tables, path: Path, op: Op, ident: int, vm: str | None, role: 
     elif isinstance(op, (Mmap, Munmap)):
         mapped = _map(tables, path, op.map)
         lo, hi = 0, mapped.pages
-    elif isinstance(op, (Create, Close)):
+    elif isinstance(op, (Create, Close, Ftruncate, FileIoctl)):
         file = _file(tables, path, op.file)
         home = file.vm
     elif isinstance(op, (Bind, Unbind)):

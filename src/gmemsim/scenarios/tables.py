@@ -45,7 +45,7 @@ class File:
 
 @attrs.frozen
 class Slot:
-    """A memslot; `file` None: ordinary memory only. `userspace`: see `SlotTable`."""
+    """A memslot; `file` None: ordinary memory only. `userspace`: see `SlotTable`. `flags`: without KVM_MEM_."""
 
     id: int
     vm: str
@@ -54,6 +54,7 @@ class Slot:
     file: str | None
     start: int
     userspace: str
+    flags: frozenset[str]
     absent: bool
     path: Path
 
@@ -185,7 +186,13 @@ def _slot(tables: Tables, path: Path, slot: SlotTable) -> Slot:
         _inside(source, path, slot.start, pages, file)
     if file is None and slot.userspace == "gmem":
         raise source.error((*path, "userspace"), "a slot without a file cannot show it to userspace")
-    made = Slot(slot.id, vm, slot.gfn, pages, slot.file, slot.start, slot.userspace, slot.absent, path)
+    given = {
+        "GUEST_MEMFD": slot.file is not None,
+        "READONLY": slot.readonly,
+        "LOG_DIRTY_PAGES": slot.log_dirty,
+    }
+    flags = frozenset(name for name, wanted in given.items() if wanted)
+    made = Slot(slot.id, vm, slot.gfn, pages, slot.file, slot.start, slot.userspace, flags, slot.absent, path)
     for other in tables.slots.values():
         if made.absent or other.absent:
             continue

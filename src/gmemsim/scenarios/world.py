@@ -8,6 +8,7 @@ import attrs
 
 from ..actors.errno import errno_name
 from ..actors.inode import FILES, MAPPINGS, Process
+from ..actors.memory_region import MemoryRegion
 from ..actors.memslot import UserMemory
 from ..actors.vm import Vcpu, Vm, World
 from ..arch.memory import PhysicalMemory
@@ -137,9 +138,17 @@ class Machine:
         hva, mapped = None, False
         if shows == "gmem" and file is not None:
             hva, mapped = await self._address(t, slot, file)
-        ret = await self.kernel.kvm_set_memory_region(
-            t, vm, slot.id, slot.gfn, slot.pages, file, slot.start * PAGE, user, 0, slot.file is not None, hva
+        region = MemoryRegion(
+            slot.id,
+            slot.gfn * PAGE,
+            slot.pages * PAGE,
+            slot.flags,
+            file=file,
+            offset=slot.start * PAGE,
+            user=user,
+            hva=hva,
         )
+        ret = await self.kernel.kvm_vm_ioctl_set_memory_region(t, vm, region)
         if ret and mapped and hva is not None:
             await self.kernel.munmap(t, hva)
         return "ok" if ret == 0 else errno_name(ret)

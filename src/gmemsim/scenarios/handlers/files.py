@@ -64,6 +64,29 @@ async def file_write(thread: Thread, t: Task, step: Step, lo: int, hi: int) -> O
     return Outcome("ok" if ret == hi - lo else "short" if ret >= 0 else errno_name(ret), (str(max(ret, 0)),))
 
 
+@handles(ops.FileRead)
+async def file_read(thread: Thread, t: Task, step: Step, lo: int, hi: int) -> Outcome:
+    file = _file(thread, t, step)
+    if file is None:
+        return Outcome("EBADF")
+    return from_errno(await thread.kernel.vfs_read(t, file, lo * PAGE, (hi - lo) * PAGE))
+
+
+@handles(ops.Ftruncate)
+async def ftruncate(thread: Thread, t: Task, step: Step, lo: int, hi: int) -> Outcome:
+    op = cast("ops.Ftruncate", step.op)
+    file = _file(thread, t, step)
+    return (
+        Outcome("EBADF") if file is None else from_errno(await thread.kernel.do_ftruncate(t, file, op.size))
+    )
+
+
+@handles(ops.FileIoctl)
+async def file_ioctl(thread: Thread, t: Task, step: Step, lo: int, hi: int) -> Outcome:
+    file = _file(thread, t, step)
+    return Outcome("EBADF") if file is None else from_errno(await thread.kernel.vfs_ioctl(t, file))
+
+
 @handles(ops.Migrate)
 async def migrate(thread: Thread, t: Task, step: Step, lo: int, hi: int) -> Outcome:
     file = _file(thread, t, step)

@@ -1,0 +1,59 @@
+"""What guest_memfd refuses is refused by the call, not by the format; and memory that nobody made private."""
+
+import pytest
+
+from gmemsim.scenarios.catalogue import load_named
+from gmemsim.scenarios.errors import ScenarioError
+from gmemsim.scenarios.scenario import loads
+from gmemsim.scenarios.session import Session, build
+
+HEAD = '[scenario]\nname = "x"\nsummary = "s"\n'
+FILE = '[[file]]\nid = "g"\npages = 2\n'
+
+
+def run(text: str, arch: str, patch: str, release: str | None = None) -> Session:
+    return build(loads(HEAD + text), patch, arch, release=release).run()
+
+
+@pytest.mark.parametrize("patch", ["baseline", "v3", "mainline-7.3", "inplace"])
+@pytest.mark.parametrize("arch", ["default", "sw-protected", "snp", "tdx"])
+def test_every_version_refuses_the_same_calls(patch: str, arch: str) -> None:
+    session = build(load_named("zoo-refused_calls"), patch, arch, small=True).run()
+    assert not session.violations
+
+
+@pytest.mark.parametrize("key", ["readonly", "log_dirty"])
+@pytest.mark.parametrize("arch", ["default", "snp"])
+def test_flags_beside_a_file(key: str, arch: str) -> None:
+    text = f'{FILE}[[slot]]\nfile = "g"\n{key} = true\n[[task]]\nname = "vmm"\nops = [{{ op = "punch" }}]\n'
+    with pytest.raises(ScenarioError, match="KVM_SET_USER_MEMORY_REGION2 returned EINVAL"):
+        run(text, arch, "v3")
+
+
+def test_ordinary_slots_may_have_them_where_registers_are_not_protected() -> None:
+    text = f'{FILE}[[slot]]\npages = 2\n%s = true\n[[task]]\nname = "vmm"\nops = [{{ op = "punch" }}]\n'
+    assert not run(text % "log_dirty", "snp", "v3").violations
+    assert not run(text % "readonly", "default", "v3").violations
+    with pytest.raises(ScenarioError, match="EINVAL"):
+        run(text % "readonly", "snp", "v3")
+
+
+def test_the_default_type_has_no_such_slots_in_6_12() -> None:
+    text = f'{FILE}flags = []\n[[slot]]\nfile = "g"\n[[task]]\nname = "vmm"\nops = [{{ op = "punch" }}]\n'
+    assert not run(text, "sw-protected", "baseline", "6.12").violations
+    assert not run(text, "default", "baseline", "6.18").violations
+    with pytest.raises(ScenarioError, match="EINVAL"):
+        run(text, "default", "baseline", "6.12")
+
+
+@pytest.mark.parametrize("patch", ["v3", "mainline-7.3", "inplace-v8", "inplace"])
+@pytest.mark.parametrize("arch", ["snp", "tdx"])
+def test_nobody_made_it_private(patch: str, arch: str) -> None:
+    """Per VM nothing is private until it is made so; per file the VMM has to share what starts private."""
+    text = (
+        f'{FILE}[[slot]]\nfile = "g"\n[[vm]]\non_memory_fault = "stop"\n[setup]\nprivate = "%s"\n'
+        '[[task]]\nrole = "vcpu"\nops = [{ op = "touch", private = true }]\n'
+    )
+    (none,) = run(text % "none", arch, patch).results["vcpu0"].operations
+    (auto,) = run(text % "auto", arch, patch).results["vcpu0"].operations
+    assert (none.outcome, auto.outcome) == ("exit_memory_fault", "ok")
