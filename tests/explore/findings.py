@@ -44,7 +44,7 @@ class Finding:
 
     Attributes:
         name: for the reader.
-        shows: rule of the oracle, or the engine's error.
+        shows: rules of the oracles, or the engine's error; any of them, with spaces between.
         says: the race in a sentence or two.
         patches: versions that have it.
         plan: workload.
@@ -99,11 +99,11 @@ FINDINGS = (
     ),
     Finding(
         "poison-unbind-unbalanced",
-        "I15",
+        "I15 use_after_free",
         "the error hook holds the invalidate lock but no reference of the file: while it is between start and end, "
         "the deletion of a slot of the dying file clears the binding without that lock, and the end finds nothing "
-        "bound. in_progress stays up for ever (read in 6.12.107 and 7.2.13, seen on 6.18.15 and 7.2.13; 7.3 takes the "
-        "lock always)",
+        "bound. in_progress stays up for ever, or the hook still uses the slot when it is freed (read in 6.12.107 and "
+        "7.2.13, seen on 6.18.15 and 7.2.13; 7.3 takes the lock always)",
         _TO_7_2,
         Plan([("fallocate", 0, 0, 1, False), ("fail", 0, 0)], [("close", 0)], [("delete", 0, 0)]),
         _private,
@@ -111,7 +111,7 @@ FINDINGS = (
     ),
     Finding(
         "punch-unbind-unbalanced",
-        "I15",
+        "I15 use_after_free",
         "the same without a memory error, where two VMs have files of one inode (which no ioctl can make yet): "
         "PUNCH_HOLE through one file, while the other file is dying and its slot is deleted",
         _TO_7_2,

@@ -46,6 +46,7 @@ class Mutant:
         seeds: schedules to try until it shows.
         options: for `Machine`.
         prepare: changes to the machine before the run.
+        also: rules that its consequences break.
     """
 
     name: str
@@ -56,6 +57,7 @@ class Mutant:
     seeds: int = 1
     options: dict[str, Any] = attrs.field(factory=dict)
     prepare: Callable[[Machine], object] | None = None
+    also: frozenset[str] = frozenset()
 
     def machine(self) -> Machine:
         """A fresh machine to run the plan on."""
@@ -238,6 +240,17 @@ class UnbindSkipsDyingFile(V3):
     async def kvm_gmem_unbind(self, t: Task, slot: Memslot) -> None:
         if slot.gmem_file is not None and slot.gmem_file.count.value:
             await super().kvm_gmem_unbind(t, slot)
+
+
+class FreesBeforeGracePeriod(V3):
+    """A slot is freed as soon as its INVALID copy is published; faults that found it go on with it."""
+
+    async def swap_active_memslots(
+        self, t: Task, vm: Vm, slots: tuple[Memslot, ...], slot: Memslot, state: str
+    ) -> None:
+        if state == "invalid":
+            self.kvm_free_memslot(t, slot)
+        await super().swap_active_memslots(t, vm, slots, slot, state)
 
 
 class BindsUnlocked(V3):
@@ -534,7 +547,12 @@ MUTANTS: tuple[Mutant, ...] = (
     Mutant("release-keeps-pointers", "I11", ReleaseKeepsPointers, Plan([("close", 0)])),
     Mutant("binds-twice", "I12", BindsTwice, Plan([("create", 0, 1, FAR, FAR + 2, 1)])),
     Mutant(
-        "unbind-skips-dying-file", "I12", UnbindSkipsDyingFile, Plan([("close", 0)], [("delete", 0, 0)]), seeds=200
+        "unbind-skips-dying-file", "I12", UnbindSkipsDyingFile, Plan([("close", 0)], [("delete", 0, 0)]), seeds=200,
+        also=frozenset({"use_after_free"}),
+    ),
+    Mutant(
+        "frees-before-grace-period", "use_after_free", FreesBeforeGracePeriod,
+        Plan([("prefault", 0, 0, 0, 1)], [("delete", 0, 0)]), seeds=200,
     ),
     Mutant("binds-unlocked", "I13", BindsUnlocked, Plan([("delete", 0, 0), ("create", 0, 1, FAR, FAR + 2, 0)])),
     Mutant(

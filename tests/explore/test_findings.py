@@ -24,7 +24,7 @@ def test_found(finding: Finding, patch: str) -> None:
     for seed in range(finding.seeds):
         shown = outcome(finding, patch, seed)
         if shown:
-            assert shown == finding.shows
+            assert shown in finding.shows.split()
             return
     pytest.fail(f"not in {finding.seeds} schedules")
 

@@ -341,7 +341,7 @@ def test_prefault_before_it_existed_and_on_a_dead_vm() -> None:
     r.kernel.release = RELEASES["6.12"]
 
     async def dead(t: Task) -> Any:
-        r.vm.dead = True
+        r.vm.killed = True
         return await r.kernel.kvm_vcpu_pre_fault_memory(t, r.vm.vcpus[0], BASE * PAGE, PAGE)
 
     assert r.call(dead)[0] == EIO, "a retry on a dead VM ends"

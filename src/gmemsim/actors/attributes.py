@@ -12,7 +12,7 @@ from ..audit.kvm_events import (
     SetAttributesRet,
 )
 from ..engine.op import Op
-from .errno import EINVAL, ENOMEM
+from .errno import EINVAL, EIO, ENOMEM
 from .split_leafs import SplitLeafs
 from .stage2 import PG_LEVEL_1G, PG_LEVEL_2M, align, level_pages
 
@@ -38,8 +38,10 @@ class VmAttributes(SplitLeafs):
     async def kvm_vm_ioctl_set_mem_attributes(
         self, t: Task, vm: Vm, address: int, size: int, private: bool, flags: int = 0
     ) -> int:
-        """The ioctl, address and size in bytes: 0, -EINVAL, or -ENOMEM with nothing changed."""
+        """The ioctl, address and size in bytes: 0, -EINVAL, -EIO (the VM is dead), or -ENOMEM with nothing changed."""
         await t.spend(self.costs.syscall)
+        if self.vm_is_dead(t, vm):
+            return EIO
         bad = flags or size <= 0 or address < 0 or address % 4096 or size % 4096 or address + size >= 1 << 64
         if bad or (private and not vm.arch.has_private_memory):
             return EINVAL

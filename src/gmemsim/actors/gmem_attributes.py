@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from ..audit.inplace_events import GmemAttrStore
 from ..engine.op import Op
 from .attribute_map import AttributeMap
-from .errno import EINVAL
+from .errno import EINVAL, EIO
 from .gmem_populate import GmemPopulate
 
 if TYPE_CHECKING:
@@ -121,5 +121,7 @@ class GmemAttributes(GmemPopulate):
         if not self.in_place:
             return await super().kvm_vm_ioctl_set_mem_attributes(t, vm, address, size, private, flags)
         await t.spend(self.costs.syscall)
+        if self.vm_is_dead(t, vm):
+            return EIO
         bad = flags or size <= 0 or address < 0 or address % 4096 or size % 4096 or address + size >= 1 << 64
         return EINVAL if bad or private else 0

@@ -8,7 +8,7 @@ import attrs
 
 from ..audit.kvm_events import Bind, Close, Create, Unbind
 from ..engine.op import Op
-from .errno import EBADF, EINVAL, EMFILE, ENOMEM
+from .errno import EBADF, EINVAL, EIO, EMFILE, ENOMEM
 from .gmem_invalidate import GmemInvalidation
 from .inode import FILES, GmemFile, GmemInode
 from .truncate import Truncation
@@ -36,7 +36,11 @@ class GmemFiles(GmemInvalidation, Truncation):
 
     def arch_choices(self) -> dict[str, object]:
         """What an arch actor must know of this kernel, by the name of the choice that is None there."""
-        return {"in_place_source": self.in_place, "page_references": self.release.tdx_page_references}
+        return {
+            "in_place_source": self.in_place,
+            "large_make_private": self.huge_pages,
+            "page_references": self.release.tdx_page_references,
+        }
 
     def tell_arch(self, vm: Vm) -> None:
         """Fill in the choices of the VM's arch actor that are the kernel's, unless the workload made them."""
@@ -54,10 +58,12 @@ class GmemFiles(GmemInvalidation, Truncation):
     async def kvm_gmem_create(
         self, t: Task, vm: Vm, label: str, size: int, flags: frozenset[str] = frozenset()
     ) -> GmemFile | int:
-        """`kvm_gmem_create` with `size` in bytes: the open file, or -EINVAL, -EMFILE, -ENOMEM."""
+        """`kvm_gmem_create` with `size` in bytes: the open file, or -EINVAL, -EMFILE, -ENOMEM, -EIO (a dead VM)."""
         self.tell_arch(vm)
         ret = 0
-        if flags - self.gmem_known_flags(vm) or size <= 0 or size % 4096:
+        if self.vm_is_dead(t, vm):
+            ret = EIO
+        elif flags - self.gmem_known_flags(vm) or size <= 0 or size % 4096:
             ret = EINVAL
         elif t.fault("fd"):
             ret = EMFILE
@@ -219,6 +225,7 @@ class GmemFiles(GmemInvalidation, Truncation):
         for slot in list(file.bindings.values()):
             if t.traps:
                 await t.point(Op("store", f"{file.label}.bindings", slot.bound_start, slot.bound_end))
+            self.use_memslot(t, slot)
             if t.traps:
                 t.changed(slot.file_label)
             slot.gmem_file = None

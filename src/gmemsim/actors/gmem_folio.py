@@ -49,6 +49,7 @@ class GmemFolios(GmemFiles):
         """
         if t.traps:
             await t.point(Op("load", f"{file.label}.bindings", index, index + 1, "r"))
+        self.use_memslot(t, slot)
         if slot.gmem_file is not file:
             return EFAULT
         if file.slot_at(index) is not slot:

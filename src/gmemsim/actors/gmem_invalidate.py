@@ -10,6 +10,7 @@ from .split_leafs import SplitLeafs
 if TYPE_CHECKING:
     from ..engine.task import Task
     from .inode import GmemFile, GmemInode
+    from .vm import Vm
 
 __all__ = ["GmemInvalidation"]
 
@@ -67,20 +68,28 @@ class GmemInvalidation(SplitLeafs):
                 locked = True
                 await vm.mmu_lock.write_lock(t)
                 await self.kvm_mmu_invalidate_start(t, vm)
+            self.use_memslot(t, slot)
             first = slot.base_gfn + max(slot.pgoff, start) - slot.pgoff
             last = slot.base_gfn + min(slot.pgoff + slot.pages, end) - slot.pgoff
             await self.kvm_mmu_invalidate_range_add(t, vm, first, last)
+            # `struct kvm_gfn_range` has the slot, and the zap looks into it.
+            self.use_memslot(t, slot)
             flush |= await self.kvm_unmap_gfn_range(t, vm, first, last, kinds)
-            if self.release.invalidate_range_hook and self.gmem_prepare:
-                if t.rec is not None:
-                    t.rec(t, ArchInvalidateRange(vm.label, first, last))
-                await vm.arch.invalidate_range(t, vm, first, last)
+            await self.kvm_arch_gmem_invalidate_range(t, vm, first, last)
         if flush:
             await self.kvm_flush_remote_tlbs(t, vm)
         if locked:
             await vm.mmu_lock.write_unlock(t)
         if t.rec is not None:
             t.rec(t, InvStartRet())
+
+    async def kvm_arch_gmem_invalidate_range(self, t: Task, vm: Vm, first: int, last: int) -> None:
+        """The arch hook for gfns [first, last), mmu_lock held for writing; since 7.2."""
+        if not (self.release.invalidate_range_hook and self.gmem_prepare):
+            return
+        if t.rec is not None:
+            t.rec(t, ArchInvalidateRange(vm.label, first, last))
+        await vm.arch.invalidate_range(t, vm, first, last)
 
     async def kvm_gmem_invalidate_end(self, t: Task, inode: GmemInode, start: int, end: int) -> None:
         """The end for every file; bindings are the same as at the start, since the invalidate lock was held."""

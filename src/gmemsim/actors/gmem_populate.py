@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import attrs
 
 from ..audit.kvm_events import Copy, Gup, LaunchFinish, Populate, PopulateCallback, PopulateRet
-from .errno import EFAULT, EINVAL, ENOMEM
+from .errno import EFAULT, EINVAL, EIO, ENOMEM
 from .tdp_fault import TdpFaults
 
 if TYPE_CHECKING:
@@ -128,6 +128,8 @@ class GmemPopulate(TdpFaults):
 
     async def launch_finish(self, t: Task, vm: Vm) -> int:
         """Finalize the VM (kvm->lock held): from now on memory may be mapped."""
+        if self.vm_is_dead(t, vm):
+            return EIO
         await vm.lock.lock(t)
         t.saw(vm.finalized_label)
         ret = EINVAL if vm.finalized else await vm.arch.launch_finish(t, vm)

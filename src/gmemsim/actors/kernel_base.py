@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 from ..arch.costs import CostTable
 from ..audit.events import Receive, Send
+from ..audit.kvm_events import UseAfterFree
 from .release import RELEASES, Release
 
 if TYPE_CHECKING:
@@ -19,7 +20,8 @@ if TYPE_CHECKING:
     from ..engine.task import Task
     from .folio import Folio
     from .inode import GmemFile, GmemInode
-    from .vm import World
+    from .memslot import Memslot
+    from .vm import Vm, World
 
 __all__ = ["KernelBase", "RetPf"]
 
@@ -94,6 +96,18 @@ class KernelBase:
     def folios_in_batches(self) -> list[tuple[Task, Folio]]:
         """Folios that such batches hold, with the task on whose CPU the batch is."""
         return []
+
+    def vm_is_dead(self, t: Task, vm: Vm) -> bool:
+        """What every ioctl of a VM or vCPU looks at first: -EIO if KVM gave the VM up (`vm_dead`)."""
+        t.saw(vm.dead_label)
+        return vm.dead
+
+    def use_memslot(self, t: Task, slot: Memslot) -> None:
+        """The present step reads or writes the slot: a use after free if `kvm_free_memslot` has run."""
+        if t.traps:
+            t.saw(slot.life_label)
+        if slot.freed and t.rec is not None:
+            t.rec(t, UseAfterFree("memslot", slot.ident))
 
     def request(self, t: Task, at: str, message: str, detail: str = "") -> int:
         """Log a request from `t` to actor `at`, at both ends; the result pairs it with its `answer`.

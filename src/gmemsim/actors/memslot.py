@@ -37,12 +37,13 @@ class Memslot:
         user_offset: first page of `user` that belongs to the slot.
         hva: the mapping of guest_memfd that the slot's userspace address lies in, or None.
         invalid: KVM_MEMSLOT_INVALID: being deleted or moved.
+        freed: `kvm_free_memslot` has run; whoever still looks at the slot reads freed memory.
         disallow_lpage: (level, first gfn) of ranges that must not have a large leaf, because they hold private and
             shared pages (`lpage_info`, KVM_LPAGE_MIXED_FLAG); filled where folios can be huge.
     """
 
     __slots__ = (
-        "base_gfn", "bound_end", "bound_start", "disallow_lpage", "gmem", "gmem_file", "gmem_only", "hva",
+        "base_gfn", "bound_end", "bound_start", "disallow_lpage", "freed", "gmem", "gmem_file", "gmem_only", "hva",
         "ident", "invalid", "pages", "pgoff", "user", "user_offset",
     )  # fmt: skip
 
@@ -62,6 +63,7 @@ class Memslot:
         self.bound_start = 0
         self.bound_end = 0
         self.hva: HostMapping | None = None
+        self.freed = False
         self.disallow_lpage: set[tuple[int, int]] = set()
 
     def covers(self, gfn: int) -> bool:
@@ -79,6 +81,11 @@ class Memslot:
     def file_label(self) -> str:
         """Object of the steps that look at or change `gmem_file`."""
         return f"slot{self.ident}.file"
+
+    @property
+    def life_label(self) -> str:
+        """Object of the steps that use the slot, or free it."""
+        return f"slot{self.ident}.life"
 
     def invalid_copy(self) -> Memslot:
         """The copy that stands in while the slot is deleted; it does not carry the file (spec §4.3)."""

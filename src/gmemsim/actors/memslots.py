@@ -7,10 +7,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from ..audit.kvm_events import SlotPublish, TlbFlush, Zap
+from ..audit.kvm_events import SlotFree, SlotPublish, TlbFlush, Zap
 from ..engine.op import Op
 from .attributes import kvm_mmu_init_memslot_memory_attributes
-from .errno import EBADF, EEXIST, EINVAL, ENOMEM
+from .errno import EBADF, EEXIST, EINVAL, EIO, ENOMEM
 from .gmem_file import GmemFiles
 from .memslot import Memslot
 
@@ -47,8 +47,10 @@ class Memslots(GmemFiles):
 
         `gmem` asks for KVM_MEM_GUEST_MEMFD; with `file` None its descriptor is bad. `hva` is the mapping of a
         guest_memfd that the slot's userspace address lies in. Returns 0, -EINVAL, -EEXIST
-        (guest frames overlap), -ENOMEM, or an error of the bind.
+        (guest frames overlap), -ENOMEM, -EIO (the VM is dead), or an error of the bind.
         """
+        if self.vm_is_dead(t, vm):
+            return EIO
         await vm.slots_lock.lock(t)
         ret = await self._set_region(
             t, vm, ident, base_gfn, pages, file, offset, user, user_offset, gmem, hva
@@ -114,6 +116,7 @@ class Memslots(GmemFiles):
                 kvm_mmu_init_memslot_memory_attributes(vm, slot)
             ret = await self.kvm_gmem_commit_memory_region(t, slot)
             if ret:
+                self.kvm_free_memslot(t, slot)
                 await vm.slots_arch_lock.unlock(t)
                 return ret
         await self.swap_active_memslots(t, vm, (*vm.slots, slot), slot, "valid")
@@ -133,7 +136,17 @@ class Memslots(GmemFiles):
         without = tuple(other for other in vm.slots if other is not copy)
         await self.swap_active_memslots(t, vm, without, slot, "gone")
         await self.kvm_gmem_unbind(t, slot)
+        self.kvm_free_memslot(t, slot)
+        self.kvm_free_memslot(t, copy)
         return 0
+
+    def kvm_free_memslot(self, t: Task, slot: Memslot) -> None:
+        """`kfree(slot)`, in the present step: nobody may use it any more (`use_memslot`)."""
+        if t.traps:
+            t.changed(slot.life_label)
+        slot.freed = True
+        if t.rec is not None:
+            t.rec(t, SlotFree(slot.ident))
 
     async def swap_active_memslots(
         self, t: Task, vm: Vm, slots: tuple[Memslot, ...], slot: Memslot, state: str
@@ -157,10 +170,16 @@ class Memslots(GmemFiles):
     async def kvm_arch_flush_shadow_memslot(self, t: Task, vm: Vm, slot: Memslot) -> None:
         """Zap what the slot mapped; `seq` does not move (a fault that started earlier cannot exist any more).
 
+        Since 7.2 the arch hears of it before the zap, if the slot has a file.
+
         The default VM type has the quirk SLOT_ZAP_ALL on: every root becomes obsolete and every mapping of the VM
         goes. The other types zap the leaves of this slot, of both kinds.
         """
         await vm.mmu_lock.write_lock(t)
+        if t.traps:
+            t.saw(slot.file_label)
+        if slot.gmem_file is not None:
+            await self.kvm_arch_gmem_invalidate_range(t, vm, slot.base_gfn, slot.base_gfn + slot.pages)
         if vm.arch.has_private_memory:
             if await self.kvm_unmap_gfn_range(t, vm, slot.base_gfn, slot.base_gfn + slot.pages, "both"):
                 await self.kvm_flush_remote_tlbs(t, vm)

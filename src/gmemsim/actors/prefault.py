@@ -36,6 +36,8 @@ class PreFaults(TdpFaults):
 
     async def _pre_fault(self, t: Task, vcpu: Vcpu, gpa: int, size: int, flags: int) -> tuple[int, int, int]:
         vm = vcpu.vm
+        if self.vm_is_dead(t, vm):
+            return EIO, gpa, size
         if flags or gpa % PAGE or size % PAGE or size <= 0 or gpa + size >= 1 << 64:
             return EINVAL, gpa, size
         t.saw(vm.finalized_label)

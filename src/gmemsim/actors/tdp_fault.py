@@ -120,6 +120,8 @@ class TdpFaults(LargeLeaves, GmemFolios, VmAttributes):
         t.saw(vm.roots_label)
         if fault.generation != vm.root_generation:
             ret = self.retry(t, fault, "stale")
+        elif fault.slot is None:
+            ret = await self.tdp_mmu_map_mmio(t, fault)
         elif self.mmu_invalidate_retry_gfn(vm, fault.seq, fault.gfn):
             ret = self.retry(t, fault, "late")
         else:
@@ -141,6 +143,22 @@ class TdpFaults(LargeLeaves, GmemFolios, VmAttributes):
         if ret != RetPf.RETRY and fault.folio is not None and not self.get_pfn_puts:
             self.folio_mark_dirty(t, fault.folio)
         await self.kvm_release_faultin_pfn(t, fault)
+
+    async def tdp_mmu_map_mmio(self, t: Task, fault: Fault) -> int:
+        """The part of `kvm_tdp_mmu_map` for a gfn without a slot: an MMIO SPTE, and the VMM emulates the access.
+
+        Invalidations do not matter to it. The entry is a cache that the generation of the slots makes void, so the
+        model keeps none: each access to such a gfn takes this path.
+        """
+        if t.rec is not None:
+            t.rec(t, Map(fault.gfn, fault.pfn, 1))
+        await t.spend(self.costs.spte_install)
+        if t.traps:
+            await t.point(Op("load", fault.vcpu.vm.spte_label, fault.gfn, fault.gfn + 1, "r"))
+        if t.rec is not None:
+            t.rec(t, MapRet(RetPf.EMULATE))
+            t.rec(t, ExitMmio(fault.gfn))
+        return RetPf.EMULATE
 
     async def kvm_release_faultin_pfn(self, t: Task, fault: Fault) -> None:
         """Drop the reference that get_pfn handed out, if there is one."""
@@ -183,11 +201,9 @@ class TdpFaults(LargeLeaves, GmemFolios, VmAttributes):
             return self.memory_fault_exit(t, fault, EFAULT)
         slot = fault.slot
         if slot is None:
-            if fault.private:
-                return self.memory_fault_exit(t, fault, EFAULT)
-            if t.rec is not None:
-                t.rec(t, ExitMmio(gfn))
-            return RetPf.EMULATE
+            # kvm_handle_noslot_fault: an MMIO SPTE is installed and the access emulated.
+            return self.memory_fault_exit(t, fault, EFAULT) if fault.private else RetPf.CONTINUE
+        self.use_memslot(t, slot)
         if slot.invalid:
             if fault.prefetch and self.release.prefault_invalid_slot_eagain:
                 return EAGAIN
@@ -206,6 +222,7 @@ class TdpFaults(LargeLeaves, GmemFolios, VmAttributes):
     async def kvm_mmu_faultin_pfn_of_kind(self, t: Task, fault: Fault, slot: Memslot) -> int:
         """`__kvm_mmu_faultin_pfn`: guest_memfd for private memory and gmem-only slots, else host memory."""
         vm = fault.vcpu.vm
+        self.use_memslot(t, slot)
         if not (fault.private or slot.gmem_only):
             return await self.kvm_faultin_hva(t, fault, slot)
         if not slot.gmem:
@@ -232,7 +249,7 @@ class TdpFaults(LargeLeaves, GmemFolios, VmAttributes):
         """Shared memory of a two-source slot: the VMM's own buffer, its frames allocated at first touch."""
         user = slot.user
         if user is None:
-            return self.memory_fault_exit(t, fault, EFAULT)
+            return EFAULT
         page = fault.gfn - slot.base_gfn + slot.user_offset
         if t.traps:
             await t.point(Op("rmw", user.label, page, page + 1))
@@ -241,7 +258,8 @@ class TdpFaults(LargeLeaves, GmemFolios, VmAttributes):
             t.changed(FREE_LIST)
             pfn = self.memory.allocate()
             if pfn is None:
-                return self.memory_fault_exit(t, fault, ENOMEM)
+                # Whatever GUP said, kvm_handle_error_pfn makes it a plain -EFAULT without an exit.
+                return EFAULT
             t.changed(FRAMES, pfn, pfn + 1)
             self.memory.write(pfn, ZERO)
             user.frames[page] = pfn
@@ -264,6 +282,8 @@ class TdpFaults(LargeLeaves, GmemFolios, VmAttributes):
         vm = fault.vcpu.vm
         gfn = fault.gfn
         rec = t.rec
+        if fault.slot is not None:
+            self.use_memslot(t, fault.slot)
         level = await self.kvm_mmu_hugepage_adjust(t, fault) if fault.order >= 9 else 1
         if rec is not None:
             rec(t, Map(gfn, fault.pfn, level))
@@ -284,8 +304,11 @@ class TdpFaults(LargeLeaves, GmemFolios, VmAttributes):
         if old is not None and old.pfn < 0:
             # Frozen: another vCPU is about to publish a leaf here (`is_frozen_spte`).
             ret = self.retry(t, fault, "frozen")
+        elif old is not None and self.release.spurious_if_allowed:
+            # A leaf that allows the access stays, with another frame too (a WARN in the kernel).
+            ret = RetPf.SPURIOUS
         elif old is not None and old.pfn == new.pfn and old.private == new.private:
-            ret = RetPf.SPURIOUS if self.release.spurious_if_allowed else self.rewrite_spte(t, fault)
+            ret = self.rewrite_spte(t, fault)
         else:
             ret = await self.tdp_mmu_set_spte_atomic(t, fault, root, old, new)
         if rec is not None:

@@ -165,7 +165,8 @@ class LargeLeaves(SplitLeafs):
         new = Spte(fault.pfn - (fault.gfn - low), level, fault.private, fault.folio)
         if old is not None and old.pfn == FROZEN:
             return self.give_up(t, fault, "frozen")
-        if old is not None and old.pfn == new.pfn and old.private == new.private:
+        if old is not None:
+            # With another frame too, which is a WARN in the kernel.
             return RetPf.SPURIOUS
         await t.spend(self.costs.spte_install)
         if t.traps:

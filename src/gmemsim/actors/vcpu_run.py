@@ -110,7 +110,7 @@ class VcpuRun(RmpFaults):
                 t.rec(t, GuestTouch(vm.label, gfn, kind, spte.pfn, write is not None, result.value))
             if result.kind == "dead":
                 t.changed(vm.dead_label)
-                vm.dead = True
+                vm.killed = True
             errno = EFAULT if result.kind == "error" else 0
             return GuestResult(result.kind, result.value, errno, faults=faults)
         return None

@@ -33,7 +33,6 @@ class Vm:
         slots: the published memslot array; replaced, never modified (SRCU).
         attributes: gfns that are private (`mem_attr_array`); written under slots_lock, read lock-free.
         finalized: memory may be mapped before the guest runs; always true for VMs without a launch phase.
-        dead: `kvm->vm_bugged`.
         mn_active: tasks between the start and the end of an MMU notifier's invalidation, once for each
             (`mn_active_invalidate_count`); who publishes a slot array waits until there are none.
     """
@@ -58,7 +57,7 @@ class Vm:
         self.vcpus: list[Vcpu] = []
         self.files: dict[str, GmemFile] = {}
         self.finalized = not arch.needs_launch
-        self.dead = False
+        self.killed = False
         self.mn_active: list[Task] = []
         self.mn_wait = SpinWait(f"{label}.mn_active", lambda: [task.name for task in self.mn_active])
         self.mn_active_op = Op("rmw", f"{label}.mn_active")
@@ -74,6 +73,11 @@ class Vm:
         self.finalized_label = f"{label}.finalized"
         self.roots_label = f"{label}.roots"
         self.tlb_label = f"{label}.tlb"
+
+    @property
+    def dead(self) -> bool:
+        """`kvm->vm_dead`: KVM gave the VM up (`Arch.kvm_bug`), or the guest was killed (`killed`)."""
+        return self.killed or self.ident in self.arch.bugged
 
     def slot_of(self, gfn: int) -> Memslot | None:
         """`gfn_to_memslot` on the published array."""

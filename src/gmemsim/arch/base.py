@@ -7,7 +7,7 @@ hook succeeds and does nothing.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, ClassVar, NamedTuple, Protocol
+from typing import TYPE_CHECKING, ClassVar, Final, NamedTuple, Protocol
 
 from ..audit.kvm_events import IllegalAccess
 from .costs import CostTable
@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
     from ..engine.task import Task
+
+EIO: Final = -5
 
 __all__ = ["Arch", "GuestAccess", "HookResult", "VmIdentity"]
 
@@ -93,6 +95,8 @@ class Arch:
         self.memory = memory
         self.costs = CostTable.zero() if costs is None else costs
         self.flags: list[tuple[str, int]] = []
+        #: VMs that KVM gave up, by `ident`.
+        self.bugged: set[int] = set()
 
     # -- hooks of guest_memfd ------------------------------------------------------------------
 
@@ -227,6 +231,12 @@ class Arch:
     def host_access(self, t: Task, pfn: int, write: bool) -> str | None:
         """Judge a host access (clear, copy, user mapping): None, or the illegal-access flag."""
         return None
+
+    def kvm_bug(self, t: Task, vm: VmIdentity) -> int:
+        """`KVM_BUG_ON`: the VM is dead (`kvm_vm_bugged`), and every later call of it fails. Returns -EIO."""
+        t.changed(f"{vm.label}.dead")
+        self.bugged.add(vm.ident)
+        return EIO
 
     def flag(self, t: Task, name: str, pfn: int) -> None:
         """Record an illegal access."""

@@ -31,6 +31,8 @@ class SnpChoices:
         replicate_2m: hardware shows `assigned` in all 512 entries of a 2M page (§8: KVM relies on it).
         in_place_source: populate may be called without a source and then takes the page itself. None: as the kernel
             has it (conversion in place).
+        large_make_private: make_private takes more than one page, as its body could. 7.3.4 refuses that with -EIO; a
+            series with huge pages has to change it. None: as the kernel has it (`huge_pages`).
         scan_stride: look-ups between two traps of the 512-entry scan for a 2M level. 1 is hardware; more is
             a coarser model with fewer interleavings.
         overlap_watchdog: turns of the unbounded OVERLAP spin, with the cause unchanged, after which a timed
@@ -44,6 +46,7 @@ class SnpChoices:
     failed_update_state: str = "firmware"
     replicate_2m: bool = True
     in_place_source: bool | None = None
+    large_make_private: bool | None = None
     scan_stride: int = 64
     overlap_watchdog: int = 1000
 

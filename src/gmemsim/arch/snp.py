@@ -5,11 +5,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, ClassVar, Final
 
 from ..engine.op import Op
-from .base import GuestAccess, HookResult
+from .base import EIO, GuestAccess, HookResult
 from .memory import FRAMES, HOST_KEY
 from .psp import PspCommand
 from .rmp import REGION_PAGES, RmpCode, head_of, pages_of, region_of
-from .snp_host import EIO, SnpHost
+from .snp_host import SnpHost
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -51,11 +51,6 @@ class Snp(SnpHost):
 
     #: Type of the pages that the launch command under way adds, `normal` or `zero`; guarded by slots_lock.
     launch_page_type: str = "normal"
-
-    @staticmethod
-    def asid(vm: VmIdentity) -> int:
-        """The VM's ASID; 0 is the host's."""
-        return vm.ident + 1
 
     def guest_key(self, vm: VmIdentity, private: bool) -> int:
         return self.asid(vm) if private else HOST_KEY
@@ -109,9 +104,19 @@ class Snp(SnpHost):
             await t.spend(self.costs.clflush_4k * pages)
         return pages
 
+    async def make_private(self, t: Task, vm: VmIdentity, gfn: int, pfn: int, pages: int) -> HookResult:
+        """`sev_gmem_make_private`: prepare, for one page only (-EIO and a WARN otherwise, read in 7.3.4)."""
+        if pages != 1 and not self.choices.large_make_private:
+            return HookResult(EIO, False)
+        return await super().make_private(t, vm, gfn, pfn, pages)
+
     async def make_shared(self, t: Task, pfn: int, pages: int) -> None:
-        """`sev_gmem_make_shared`; body not found (§8), taken to be that of invalidate."""
+        """`sev_gmem_make_shared` of 7.3.4: the body of what was invalidate. Reclaim is the same function."""
         await self.invalidate(t, pfn, pfn + pages)
+
+    async def reclaim(self, t: Task, pfn: int, pages: int) -> None:
+        """`kvm_arch_gmem_reclaim` calls make_shared."""
+        await self.make_shared(t, pfn, pages)
 
     # -- launch (§1.3 populate) ----------------------------------------------------------------
 
@@ -132,7 +137,8 @@ class Snp(SnpHost):
 
         Returns:
             0; -EINVAL (no source, or no look-up); -EEXIST (assigned); -EFAULT (RMPUPDATE); -EIO (firmware, or
-            fault point `psp_launch_update`), after the page was taken back or, failing that, leaked.
+            fault point `psp_launch_update`), after the page was taken back or, failing that, leaked and the VM
+            given up.
         """
         zero = (page_type or self.launch_page_type) == "zero"
         if source is None and not zero and not self.choices.in_place_source:
@@ -152,7 +158,7 @@ class Snp(SnpHost):
             return ret
         command = PspCommand("SNP_LAUNCH_UPDATE", asid, pfn, gfn, zero, t.fault("psp_launch_update"))
         if await self.psp.call(t, command):
-            await self.snp_page_reclaim(t, asid, pfn)
+            await self.snp_page_reclaim(t, vm, pfn)
             return EIO
         return 0
 

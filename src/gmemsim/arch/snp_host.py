@@ -14,12 +14,12 @@ from .rmp import REGION_PAGES, Rmp, RmpCode, RmpEntry, head_of, pages_of, region
 
 if TYPE_CHECKING:
     from ..engine.task import Task
+    from .base import VmIdentity
     from .costs import CostTable
     from .memory import PhysicalMemory
 
 __all__ = ["Livelock", "SnpHost"]
 
-EIO: Final = -5
 EFAULT: Final = -14
 
 
@@ -62,6 +62,11 @@ class SnpHost(Arch):
         self.split: set[int] = hardware["direct_map.split"]
         if choices is not None:
             self.choices = choices
+
+    @staticmethod
+    def asid(vm: VmIdentity) -> int:
+        """The VM's ASID; 0 is the host's."""
+        return vm.ident + 1
 
     @property
     def choices(self) -> SnpChoices:
@@ -161,19 +166,24 @@ class SnpHost(Arch):
             if region in self.rmp.busy:
                 await self.rmp.wait(region).turn(t, self.costs.psmash)
 
-    async def snp_page_reclaim(self, t: Task, asid: int, pfn: int) -> int:
-        """`snp_page_reclaim`: take a page back from the firmware; -EIO or -EFAULT: it is leaked."""
+    async def snp_page_reclaim(self, t: Task, vm: VmIdentity, pfn: int) -> int:
+        """`snp_page_reclaim`: take a page back from the firmware: 0, or -EIO, the page leaked and the VM dead."""
         fail = t.fault("psp_page_reclaim")
+        asid = self.asid(vm)
         failed = await self.psp.call(t, PspCommand("SNP_PAGE_RECLAIM", asid, pfn, fail=fail))
         t.changed(FRAMES, pfn, pfn + 1)
-        if failed:
-            self.snp_leak_page(pfn)
-            return EIO
-        ret = await self.rmp_make_shared(t, pfn, 1)
-        if ret:
-            t.changed(FRAMES, pfn, pfn + 1)
-            self.snp_leak_page(pfn)
-        return ret
+        if not failed:
+            return await self.kvm_rmp_make_shared(t, vm, pfn)
+        self.snp_leak_page(pfn)
+        return self.kvm_bug(t, vm)
+
+    async def kvm_rmp_make_shared(self, t: Task, vm: VmIdentity, pfn: int) -> int:
+        """`kvm_rmp_make_shared` of one page: 0, or -EIO, the page leaked and the VM dead."""
+        if not await self.rmp_make_shared(t, pfn, 1):
+            return 0
+        t.changed(FRAMES, pfn, pfn + 1)
+        self.snp_leak_page(pfn)
+        return self.kvm_bug(t, vm)
 
     def snp_leak_page(self, pfn: int) -> None:
         """`snp_leak_pages`: never let the allocator have the frame again."""

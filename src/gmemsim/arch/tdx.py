@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, ClassVar, Final
 
 from ..engine.op import Op
-from .base import GuestAccess
+from .base import EIO, GuestAccess
 from .memory import FRAMES, HOST_KEY, ZERO
 from .sept import SeptState
-from .tdx_host import EBUSY, EIO, TdxHost
+from .tdx_host import EBUSY, TdxHost
 from .tdx_state import TdxStatus
 
 if TYPE_CHECKING:
@@ -121,14 +121,14 @@ class Tdx(TdxHost):
         else:
             t.saw(td.page_add_label)
             if td.page_add_src is None:
-                return self.kvm_bug(t, td, pfn)
+                return self.tdx_bug(t, td, pfn)
             code = await self.module.page_add(t, td, gfn, pfn, td.page_add_src)
         if code == TdxStatus.OPERAND_BUSY:
             await t.spend(self.costs.busy_retry)
             return EBUSY
         if code == TdxStatus.PAGE_METADATA_INCORRECT:
-            return self.kvm_bug(t, td, pfn, "PAMT_DOUBLE_MAP")
-        return self.kvm_bug(t, td, pfn) if code else 0
+            return self.tdx_bug(t, td, pfn, "PAMT_DOUBLE_MAP")
+        return self.tdx_bug(t, td, pfn) if code else 0
 
     async def _link_table(self, t: Task, td: Td, gfn: int) -> int:
         """The S-EPT table above a leaf: 0, -EBUSY or -EIO."""
@@ -149,7 +149,7 @@ class Tdx(TdxHost):
         if code == TdxStatus.OPERAND_BUSY:
             await t.spend(self.costs.busy_retry)
             return EBUSY
-        return self.kvm_bug(t, td, -1) if code else 0
+        return self.tdx_bug(t, td, -1) if code else 0
 
     async def remove_sptes(
         self, t: Task, vm: VmIdentity, leaves: list[tuple[int, int]], level: int = 1

@@ -22,7 +22,6 @@ if TYPE_CHECKING:
 
 __all__ = ["TdxHost"]
 
-EIO: Final = -5
 ENOMEM: Final = -12
 EBUSY: Final = -16
 
@@ -132,13 +131,13 @@ class TdxHost(Arch):
         td.gate.changed(t)
         return code
 
-    def kvm_bug(self, t: Task, td: Td, pfn: int, flag: str = "KVM_BUG") -> int:
-        """`KVM_BUG_ON`: the VM is dead; `flag` says what the module objected to. Returns -EIO."""
+    def tdx_bug(self, t: Task, td: Td, pfn: int, flag: str = "KVM_BUG") -> int:
+        """`TDX_BUG_ON`: the VM is dead; `flag` says what the module objected to. Returns -EIO."""
         t.changed(td.dead_label)
         td.dead = True
         td.gate.changed(t)
         self.flag(t, flag, pfn)
-        return EIO
+        return self.kvm_bug(t, td)
 
     # -- zap (mmu_lock held for writing) -------------------------------------------------------
 
@@ -160,20 +159,20 @@ class TdxHost(Arch):
     async def _remove_leaf(self, t: Task, td: Td, gfn: int, pfn: int, level: int) -> int:
         module = self.module
         if await self.do_no_vcpus(t, td, lambda: module.range_block(t, td, gfn, level)):
-            return self.kvm_bug(t, td, pfn)
+            return self.tdx_bug(t, td, pfn)
         t.saw(td.runnable_label)
         if td.runnable and await self.track(t, td):
-            return self.kvm_bug(t, td, pfn)
+            return self.tdx_bug(t, td, pfn)
         if t.fault("tdx_page_remove"):
             # The module fails as the run asks. That KVM gives the VM up is right, so this is no flag of a bug.
-            return self.kvm_bug(t, td, pfn, "TDX_FAILED")
+            return self.tdx_bug(t, td, pfn, "TDX_FAILED")
         code = await self.do_no_vcpus(t, td, lambda: module.page_remove(t, td, gfn, level))
         if code in (TdxStatus.NOT_BLOCKED, TdxStatus.TRACKING_NOT_DONE):
-            return self.kvm_bug(t, td, pfn, "TLB_STALE")
+            return self.tdx_bug(t, td, pfn, "TLB_STALE")
         if code:
-            return self.kvm_bug(t, td, pfn)
+            return self.tdx_bug(t, td, pfn)
         if await module.page_wbinvd(t, pfn, level):
-            return self.kvm_bug(t, td, pfn, "TDX_FAILED")
+            return self.tdx_bug(t, td, pfn, "TDX_FAILED")
         await self._reset(t, pfn, level)
         return 0
 
@@ -189,16 +188,16 @@ class TdxHost(Arch):
         t.saw(td.runnable_label)
         if td.runnable:
             if await self.do_no_vcpus(t, td, lambda: module.range_block(t, td, gfn, 2)):
-                return self.kvm_bug(t, td, pfn)
+                return self.tdx_bug(t, td, pfn)
             if await self.track(t, td):
-                return self.kvm_bug(t, td, pfn)
+                return self.tdx_bug(t, td, pfn)
         while True:
             code = await self.do_no_vcpus(t, td, lambda: module.page_demote(t, td, gfn))
             if code != TdxStatus.INTERRUPTED_RESTARTABLE:
                 break
         if code in (TdxStatus.NOT_BLOCKED, TdxStatus.TRACKING_NOT_DONE):
-            return self.kvm_bug(t, td, pfn, "TLB_STALE")
-        return self.kvm_bug(t, td, pfn) if code else 0
+            return self.tdx_bug(t, td, pfn, "TLB_STALE")
+        return self.tdx_bug(t, td, pfn) if code else 0
 
     async def track(self, t: Task, td: Td) -> int:
         """TRACK, then always a kick: afterwards nobody is inside from the epoch before."""

@@ -74,7 +74,7 @@ class ArchReclaim(_ArchEvent, frozen=True, gc=False):
 
 
 class ArchInvalidateRange(_ArchEvent, frozen=True, gc=False):
-    """Per slot, after its zap and before the flush, mmu_lock held for writing."""
+    """Per slot, mmu_lock held for writing: after its zap and before the flush; when it is deleted, before its zap."""
 
     mirrors: ClassVar[str] = "kvm_arch_gmem_invalidate_range"
     vm: str

@@ -28,8 +28,10 @@ __all__ = [
     "PopulateCallback",
     "PopulateRet",
     "SetUptodate",
+    "SlotFree",
     "SlotPublish",
     "Unbind",
+    "UseAfterFree",
     "UserFault",
     "UserFaultRet",
 ]
@@ -91,6 +93,21 @@ class SlotPublish(_GmemEvent, frozen=True, gc=False):
     mirrors: ClassVar[str] = "kvm_swap_active_memslots"
     slot: int
     state: str
+
+
+class SlotFree(_GmemEvent, frozen=True, gc=False):
+    """A memslot's memory is given back, after the last grace period."""
+
+    mirrors: ClassVar[str] = "kvm_free_memslot"
+    slot: int
+
+
+class UseAfterFree(_GmemEvent, frozen=True, gc=False):
+    """The kernel uses an object that it has freed; `ident` is the memslot's number."""
+
+    mirrors: ClassVar[str] = "KASAN: slab-use-after-free"
+    what: str
+    ident: int
 
 
 class GetPfn(_GmemEvent, frozen=True, gc=False):

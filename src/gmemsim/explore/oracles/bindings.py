@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from ...audit.events import Lock, Unlock
-from ...audit.kvm_events import Bind, SlotPublish
+from ...audit.kvm_events import Bind, SlotPublish, UseAfterFree
 from .watch import Subject, at_rest, before, track
 
 if TYPE_CHECKING:
@@ -106,6 +106,11 @@ class Bindings(Subject):
                     pages=slot.pages,
                 )
             end = max(end, stop)
+
+    @before("use_after_free", UseAfterFree)
+    def freed(self, t: Task, event: UseAfterFree) -> None:
+        """Each use of a slot is looked at where it happens."""
+        self.fail("use_after_free", f"{event.what} {event.ident} is used after it was freed", t, event)
 
     @before("I14", SlotPublish)
     def own_vm(self, t: Task, event: SlotPublish) -> None:

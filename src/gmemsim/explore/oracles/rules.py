@@ -269,6 +269,11 @@ RULES: Final[dict[str, Rule]] = {
             "kvm_gmem_prepare_folio: WARN_ON(!IS_ALIGNED(slot->gmem.pgoff, folio size)) [KM]; mail of 2025-08-25",
         ),
         _rule(
+            "use_after_free",
+            "no memslot is used after it was freed",
+            "kvm_free_memslot; kvm_gmem_release and struct kvm_gfn_range keep pointers of slots [7.2.13, 7.3.4]",
+        ),
+        _rule(
             "poison",
             "once memory_failure returned, no SPTE and no host entry of the poisoned page is there, made or used",
             "kvm_gmem_error_folio, __kvm_gmem_get_pfn: -EHWPOISON, §4.11 [TL][MF]",

@@ -55,7 +55,7 @@ async def _populate_unasked(
         return ret
     command = PspCommand("SNP_LAUNCH_UPDATE", arch.asid(vm), pfn, gfn)
     if await arch.psp.call(t, command):
-        await arch.snp_page_reclaim(t, arch.asid(vm), pfn)
+        await arch.snp_page_reclaim(t, vm, pfn)
         return EIO
     return 0
 
