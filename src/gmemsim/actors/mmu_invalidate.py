@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
     from ..engine.task import Task
     from .inode import HostMapping
+    from .memslot import Memslot
     from .stage2 import Spte
     from .vm import Vm
 
@@ -217,16 +218,18 @@ class MmuInvalidation(KernelBase):
             vm.mn_active.remove(t)
             vm.mn_wait.changed(t)
 
-    @staticmethod
-    def hva_ranges(vm: Vm, mapping: HostMapping, start: int, end: int) -> list[tuple[int, int]]:
-        """Per published slot, its gfns whose userspace address shows file indices [start, end) of `mapping`."""
+    def mmu_notifier_slots(self, vm: Vm, mapping: HostMapping) -> list[Memslot]:
+        """Published slots whose userspace address lies in `mapping`."""
+        return [slot for slot in vm.slots if slot.hva is mapping]
+
+    def hva_ranges(self, vm: Vm, mapping: HostMapping, start: int, end: int) -> list[tuple[int, int]]:
+        """Per such slot, its gfns whose userspace address shows file indices [start, end) of `mapping`."""
         found = []
-        for slot in vm.slots:
-            if slot.hva is mapping:
-                shift = slot.base_gfn - mapping.start - slot.user_offset
-                low, high = max(slot.base_gfn, start + shift), min(slot.base_gfn + slot.pages, end + shift)
-                if low < high:
-                    found.append((low, high))
+        for slot in self.mmu_notifier_slots(vm, mapping):
+            shift = slot.base_gfn - mapping.start - slot.user_offset
+            low, high = max(slot.base_gfn, start + shift), min(slot.base_gfn + slot.pages, end + shift)
+            if low < high:
+                found.append((low, high))
         return found
 
 

@@ -77,5 +77,12 @@ RELEASES: dict[str, Release] = {
             reserve_for_clear=False,
             bind_end_wraps=False,
         ),
+        Release(
+            "7.4",
+            bind_overlap=EEXIST,
+            invalidate_range_hook=True,
+            reserve_for_clear=False,
+            bind_end_wraps=False,
+        ),
     )
 }

@@ -187,6 +187,10 @@ class Arch:
         """The split failed with `code`: that, or 0 if it is done all the same."""
         return code
 
+    async def rmp_assigned(self, t: Task, pfn: int) -> bool:
+        """Whether hardware has the frame as a guest's, by a look-up (`rmp_faults`)."""
+        return False
+
     @property
     def splits_for_accept(self) -> bool:
         """Whether a private leaf larger than what the guest asks to accept is split at that exit."""

@@ -202,6 +202,11 @@ class Snp(SnpHost):
         entry = await self.rmp.lookup(t, pfn)
         return 0 if entry is not None and entry.assigned and entry.level == 1 else code
 
+    async def rmp_assigned(self, t: Task, pfn: int) -> bool:
+        """The entry's assigned bit; a failed look-up counts as assigned."""
+        entry = await self.rmp.lookup(t, pfn)
+        return entry is None or entry.assigned
+
     def level_fits(self, t: Task, pfn: int, private: bool, level: int) -> bool:
         """A private mapping must have the size of the RMP entry: smaller and larger ones fault.
 

@@ -24,10 +24,26 @@ def _first_line(thing: Any) -> str:
 def _patches() -> Iterable[Row]:
     from ..patches.registry import HUGE, HUGE_VARIANTS, IN_PLACE, PATCHES, VARIANTS
 
-    for name, cls in {**PATCHES, **IN_PLACE, **HUGE, **HUGE_VARIANTS, **VARIANTS}.items():
-        # Variants of the huge page series share a module.
-        described = cls if name in HUGE_VARIANTS else import_module(cls.__module__)
+    versions = {**PATCHES, **IN_PLACE, **HUGE, **HUGE_VARIANTS, **VARIANTS}
+    described_by: set[str] = set()
+    for name, cls in versions.items():
+        # The module tells of its first version, unless that is one of several variants.
+        own = name in HUGE_VARIANTS or cls.__module__ in described_by
+        described = cls if own else import_module(cls.__module__)
+        described_by.add(cls.__module__)
         yield {"name": name, "release": cls.default_release, "summary": _first_line(described)}
+
+
+def _changes() -> Iterable[Row]:
+    from ..patches.posted import CHANGES
+
+    for change in CHANGES.values():
+        yield {
+            "name": change.name,
+            "state": change.state,
+            "switch": change.make is not None,
+            "summary": f"{change.title} ({change.source}). {change.says}",
+        }
 
 
 def _arches() -> Iterable[Row]:
@@ -72,6 +88,7 @@ def _mapping(module: str, attribute: str) -> Callable[[], Iterable[Row]]:
 #: What can be listed: the module that must exist, and the rows.
 KINDS: Final[dict[str, tuple[str, Callable[[], Iterable[Row]]]]] = {
     "patches": ("gmemsim.patches.registry", _patches),
+    "changes": ("gmemsim.patches.posted", _changes),
     "arches": ("gmemsim.arch.registry", _arches),
     "scenarios": ("gmemsim.scenarios.catalogue", _scenarios),
     "bugs": ("gmemsim.patches.zoo.registry", _mapping("gmemsim.patches.zoo.registry", "BUGS")),

@@ -1,4 +1,6 @@
-"""F: huge folios from a pool, on top of conversion in place (spec §4.1 F, §4.5 F, §4.7 F, §4.14 F, §4.15).
+"""F: huge folios from a pool, as the RFC of 2025 has them, on top of conversion in place as applied.
+
+Spec §4.1 F, §4.5 F, §4.7 F, §4.14 F, §4.15. The direction has changed since (a "resource fd", RFC of September 2026).
 
 Against the series: preparation is asked for at every private fault as in E, since a page that went to shared and back
 would never be prepared again if uptodate spoke for that too (`hugepage-tracked` is the series).

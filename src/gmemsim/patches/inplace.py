@@ -1,6 +1,7 @@
-"""E: in-place conversion as applied (for Linux 7.4). Against v8: what review found, and get_pfn keeps no reference.
+"""E: in-place conversion as applied for Linux 7.4 (v13 of September 2026). Against v8: what review found.
 
-Spec §4.2 E, §4.3, §4.7 E, §4.14 E.
+Besides, get_pfn keeps no reference. Spec §4.2 E, §4.3, §4.7 E, §4.14 E. What is only posted or queued beside the series
+is a switch (`posted`).
 """
 
 from __future__ import annotations
@@ -28,6 +29,7 @@ class Inplace(TwoPhaseBind, ReclaimHook, InplaceV8):
     """The latest in-place conversion."""
 
     name: ClassVar[str] = "inplace"
+    default_release: ClassVar[str] = "7.4"
     get_pfn_puts: ClassVar[bool] = True
 
     # -- vCPU fault ------------------------------------------------------------------------------

@@ -109,7 +109,7 @@ def _seeded(name: str) -> type[Kernel]:
     for change in changes:
         if change not in known:
             raise PatchError(
-                f"patch {name!r}: no seed {change!r}; see `gmemsim list bugs` and `gmemsim hazards`"
+                f"patch {name!r}: no seed {change!r}; see `gmemsim list bugs`, `list changes` and `hazards`"
             )
         cls = known[change](cls)
     # A class of its own, since a seed may be the version as it is.

@@ -1,4 +1,4 @@
-"""Changes to a patch version by name: the seeded bugs of the zoo, and what was proposed or feared (`hazards`)."""
+"""Changes to a patch version by name: bugs (`zoo`), what was proposed or feared (`hazards`), what is `posted`."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ __all__ = ["seeds"]
 def seeds() -> dict[str, Make]:
     """Every change, by the name that `VERSION+NAME` asks for."""
     from .hazards.registry import SEEDS
+    from .posted import SEEDS as POSTED
     from .zoo.registry import BUGS
 
-    return SEEDS | {ident: bug.make for ident, bug in BUGS.items() if bug.make is not None}
+    return SEEDS | POSTED | {ident: bug.make for ident, bug in BUGS.items() if bug.make is not None}
