@@ -116,17 +116,17 @@ def test_another_process_replays_a_failure_of_a_patch_file_to_the_same_bytes(tmp
     script = """
         import sys
         from gmemsim.explore.replay import replay
-        again = replay(sys.argv[1])
+        again = replay(sys.argv[1], patch=sys.argv[2])
         print(again.failure.rule, again.diverged, again.same_log, again.notes)
     """
-    command = [sys.executable, "-c", textwrap.dedent(script), token]
+    command = [sys.executable, "-c", textwrap.dedent(script), token, f"{patch}:Mine"]
     out = subprocess.run(
         command, capture_output=True, text=True, check=True, env={"PYTHONHASHSEED": "5"}
     ).stdout
     assert out == "I2  True ()\n"
     # The file is changed: that is said, and nothing else is wrong as long as it does the same.
     patch.write_text(patch.read_text() + "\n# a comment\n")
-    again = replay(token)
+    again = replay(token, patch=f"{patch}:Mine")
     assert again.same_log
     assert len(again.notes) == 1
     assert "sources" in again.notes[0]

@@ -94,7 +94,7 @@ def test_a_failure_is_run_again_by_its_token(suite: pytest.Pytester) -> None:
     suite.makepyfile(test_it=TRIO)
     output = run(suite).stdout.str()
     line = re.search(r"to run it again: pytest '(?P<test>[^']*)' --gmemsim-replay (?P<token>\S+)", output)
-    small = re.search(r"^gmemsim replay (?P<token>\S+)$", output, re.MULTILINE)
+    small = re.search(r"^gmemsim replay (?P<token>\S+) --patch (?P<patch>\S+)$", output, re.MULTILINE)
     assert line
     assert small
     again = run(suite, line["test"], "--gmemsim-replay", line["token"])
@@ -103,7 +103,7 @@ def test_a_failure_is_run_again_by_its_token(suite: pytest.Pytester) -> None:
     # The other one is for the command line: it holds its workload.
     from gmemsim.explore.replay import replay
 
-    shown = replay(small["token"])
+    shown = replay(small["token"], patch=small["patch"])
     assert shown.failure is not None
     assert (shown.failure.rule, shown.diverged, shown.same_log) == ("I18", "", True)
     # A token of another run is not taken for this one.

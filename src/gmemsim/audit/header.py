@@ -67,7 +67,7 @@ class Header(msgspec.Struct, frozen=True):
         """
         try:
             found = msgspec.json.decode(line)
-        except (msgspec.DecodeError, UnicodeDecodeError):
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
             found = None
         if not isinstance(found, dict) or found.get("log") != _LOG:
             raise ValueError('expected the header {"log":"gmemsim",…}, found ' + excerpt(line))

@@ -21,6 +21,8 @@ _ZSTD_MAGIC = b"\x28\xb5\x2f\xfd"
 #: Level 1 is smaller than level 3 on logs, and faster.
 _LEVEL = 1
 _READ = 1 << 16
+_LEAST_READ = 1 << 8
+_MUCH = 1 << 20
 #: No line of a log comes near this; a file that has one is no log.
 _LONGEST_LINE = 1 << 22
 
@@ -167,7 +169,9 @@ def _plain(path: str | os.PathLike[str]) -> Iterator[bytes]:
 
 def _unzstd(path: str | os.PathLike[str]) -> Iterator[bytes]:
     with Path(path).open("rb") as file:
-        piece = file.read(_READ)
+        # Four bytes of a frame can stand for 128 KiB: a piece is small as long as what came of the last was much.
+        size = _LEAST_READ
+        piece = file.read(size)
         if not piece.startswith(_ZSTD_MAGIC):
             if piece and _ZSTD_MAGIC.startswith(piece):
                 raise _broken_off(path, len(piece))
@@ -189,7 +193,8 @@ def _unzstd(path: str | os.PathLike[str]) -> Iterator[bytes]:
                 if frame.unused_data or file.read(1):
                     raise LogError(path, "expected the end of the file after the zstd frame, found more data")
                 return
-            piece = file.read(_READ)
+            size = min(2 * size, _READ) if len(text) < _MUCH else _LEAST_READ
+            piece = file.read(size)
         raise _broken_off(path, read)
 
 

@@ -111,7 +111,7 @@ class _Scan:
             return
         try:
             lines = self.decoder.decode_lines(block)
-        except (msgspec.DecodeError, UnicodeDecodeError):
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
             lines = []
         # The end line, a damaged line and a blank line, which the decoder skips, are met line by line.
         if self.ended or not lines or len(lines) != block.count(b"\n"):
@@ -140,7 +140,7 @@ class _Scan:
         self.offset += len(block)
 
     def _one_by_one(self, block: bytes) -> Iterator[Record]:
-        for text in re.findall(rb"[^\n]*\n|[^\n]+$", block):
+        for text in (match[0] for match in re.finditer(rb"[^\n]*\n|[^\n]+$", block)):
             if not text.endswith(b"\n"):
                 raise self._truncated(f"the line breaks off after {len(text)} bytes")
             record = self._record(text[:-1])
@@ -167,7 +167,7 @@ class _Scan:
             return None
         try:
             found = self.decoder.decode(line)
-        except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
             raise self._wrong(_explain(line, error, self.offset)) from error
         self._check_stamp(found.seq, found.t, self.seq, self.t)
         self.t = found.t
@@ -229,6 +229,8 @@ def _explain(line: bytes, error: Exception, offset: int) -> str:
     """What is wrong with `line`, in the terms of a log."""
     try:
         found = msgspec.json.decode(line)
+    except RecursionError:
+        return "nested too deep: " + excerpt(line)
     except (msgspec.DecodeError, UnicodeDecodeError) as damage:
         if not line.strip():
             return "expected an event, found " + excerpt(line)

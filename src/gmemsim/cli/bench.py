@@ -85,6 +85,7 @@ def contention(
     from ..contention.storm import Point, PointError
     from ..contention.sweep import points, run_all, sensitivity
     from ..patches.registry import PatchError
+    from .running import user_error
 
     _writable(csv_path, None)
     _writable(plot_path, FORMATS)
@@ -97,14 +98,15 @@ def contention(
         )
     except (PointError, PatchError) as error:
         raise InputError(str(error)) from error
+    with user_error(*patches):
+        found = sensitivity(wanted, _progress()) if sweep else []
+        results = [] if sweep else run_all(wanted, progress=_progress())
     if sweep:
-        found = sensitivity(wanted, _progress())
         if as_json:
             print_json([_corner(corner, results) for corner, results in found])
         else:
             _show_sweep(found)
         return
-    results = run_all(wanted, progress=_progress())
     outputs: list[tuple[Path, bytes]] = []
     if csv_path is not None:
         outputs.append((csv_path, to_csv(results).encode()))
@@ -201,7 +203,7 @@ def _show(results: Sequence[Result]) -> None:
             out.print(lock_table(result.lock_rows(), title=f"locks: {result.point.patch}, {most} vCPUs"))
             if any(row.contentions for row in result.lock_rows()):
                 click.echo(perf_lock_contention(result.lock_rows()))
-    out.print(f"[dim]{LIMITS}[/]", highlight=False)
+    out.print(LIMITS, style="dim", highlight=False)
 
 
 def _show_sweep(found: Sequence[tuple[Corner, list[Result]]]) -> None:
@@ -225,4 +227,4 @@ def _show_sweep(found: Sequence[tuple[Corner, list[Result]]]) -> None:
             ratios = [f"{rate / rates[0]:.3f}" for rate in rates[1:]]
             table.add_row(corner.name, "yes" if corner.other_lines else "", f"{rates[0]:,.1f}", *ratios)
         out.print(table)
-    out.print(f"[dim]{LIMITS}[/]", highlight=False)
+    out.print(LIMITS, style="dim", highlight=False)

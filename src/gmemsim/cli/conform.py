@@ -54,6 +54,7 @@ def command(
     from ..patches.registry import PatchError, load_patch
     from ..scenarios.conform import VectorError, load_vectors
     from ..scenarios.conform.suite import EMBEDDED, run_suite
+    from .running import user_error
 
     for kind in vm_types:
         if kind not in ARCHES:
@@ -69,7 +70,7 @@ def command(
     if unknown:
         raise InputError(f"--id {min(unknown)}: no such vector in {vectors or 'the embedded set'}")
     chosen = [vector for vector in found if not ids or vector.id in ids]
-    with progress("running vectors …"):
+    with progress("running vectors …"), user_error(*patches):
         results = list(
             run_suite(
                 chosen,

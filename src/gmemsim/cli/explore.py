@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from .errors import INTERRUPTED, VIOLATION
-from .output import console, print_json
+from .output import colored, console, print_json
 from .params import SECONDS
 from .program import describe, input_errors, make_program, program_options
 from .watching import watching
@@ -89,7 +89,7 @@ def command(
         make_strategy(strategy, 0)
     except ValueError as error:
         raise click.BadParameter(str(error), param_hint="--strategy") from None
-    with input_errors(patch):
+    with input_errors():
         program = make_program(scenario, patch, **options)
         campaign = Campaign(
             program=program,
@@ -229,7 +229,7 @@ def _show(
     done = result.search
     rate = done.schedules / done.seconds if done.seconds else 0.0
     for _, report in reports:
-        click.echo(render_text(report, out.width, color=out.is_terminal))
+        click.echo(render_text(report, out.width, color=colored(out)))
         click.echo("")
     lines = [f"{what}: strategy {done.strategy}, {_scope(done)}"]
     pruned = f", {done.pruned:,} of them cut short" if done.pruned else ""

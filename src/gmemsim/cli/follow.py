@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import click
 
@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     from ..follow.result import FollowResult
 
 __all__ = ["command"]
+
+_COLORS: Final = {"accepted": "green", "undecided": "yellow", "rejected": "red"}
 
 
 @click.command("follow")
@@ -44,13 +46,15 @@ def command(
     """Drive the model along kernel ftrace text (TRACES, plain or gzip).
 
     A trace is accepted if the model can take its steps in its order, else rejected at the first event that it cannot
-    take, with what it could have done instead. Exit code 1 if any trace is rejected.
+    take, with what it could have done instead. Exit code 1 if any trace is rejected; 2 if one is undecided, because
+    nothing of guest_memfd was observed in it.
     """
     from ..actors.release import RELEASES
     from ..follow.follower import follow
     from ..follow.ftrace import TraceError
     from ..follow.trace import load_trace
     from ..patches.registry import PatchError, load_patch
+    from .running import user_error
 
     if release is not None and release not in RELEASES:
         raise click.BadParameter(
@@ -64,7 +68,8 @@ def command(
                 trace = load_trace(path, metadata)
                 if conversions_from is not None:
                     trace.take_conversions(load_trace(conversions_from))
-                results.append(follow(trace, kernel_class, release))
+                with user_error(patch):
+                    results.append(follow(trace, kernel_class, release))
     except (TraceError, PatchError, ValueError) as error:
         raise InputError(str(error)) from None
     if as_json:
@@ -72,14 +77,18 @@ def command(
         print_json(documents[0] if len(documents) == 1 else {"traces": documents, **_totals(results)})
     else:
         _show(results)
-    if not all(result.accepted for result in results):
+    if any(result.verdict == "rejected" for result in results):
         ctx.exit(VIOLATION)
+    for result in results:
+        if result.undecided:
+            raise InputError(f"{result.trace}: undecided: {result.undecided}")
 
 
 def _totals(results: list[FollowResult]) -> dict[str, Any]:
     return {
         "accepted": sum(result.accepted for result in results),
-        "rejected": sum(not result.accepted for result in results),
+        "rejected": sum(result.verdict == "rejected" for result in results),
+        "undecided": sum(result.verdict == "undecided" for result in results),
         "events": sum(result.events for result in results),
     }
 
@@ -100,6 +109,8 @@ def _document(result: FollowResult) -> dict[str, Any]:
         "patch": result.patch,
         "release": result.release,
         "accepted": result.accepted,
+        "verdict": result.verdict,
+        "undecided": result.undecided or None,
         "events": result.events,
         "matched": result.matched,
         "steps": result.steps,
@@ -113,12 +124,17 @@ def _document(result: FollowResult) -> dict[str, Any]:
 
 
 def _show(results: list[FollowResult]) -> None:
+    from rich.text import Text
+
     out = console()
     for result in results:
-        verdict = "[green]accepted[/]" if result.accepted else "[red]rejected[/]"
+        verdict = (result.verdict, _COLORS[result.verdict])
         out.print(
-            f"{verdict}  {result.trace}: {result.matched} of {result.events} events matched by {result.steps} steps of "
-            f"{result.patch} on release {result.release}",
+            Text.assemble(
+                verdict,
+                f"  {result.trace}: {result.matched} of {result.events} events matched by {result.steps} steps of "
+                f"{result.patch} on release {result.release}",
+            ),
             soft_wrap=True,
         )
         at = result.rejected_at

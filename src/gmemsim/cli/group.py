@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import os
 import sys
+import traceback
+from contextlib import suppress
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, NoReturn
 
 import click
 
 from .. import __version__
+from ..audit.bounded import clean
+from ..engine.blame import said
 from .commands import COMMANDS, available
 from .errors import INPUT, INTERRUPTED, Interrupted
 
@@ -75,12 +79,25 @@ class LazyGroup(click.Group):
             _drop_output()
             where = "cannot write the output" if error.filename is None else error.filename
             fail("gmemsim", f"{where}: {error.strerror or error}", INPUT)
+        except MemoryError:
+            fail("gmemsim", "out of memory: a smaller workload or limit may fit", INPUT)
+        except Exception as error:
+            if os.environ.get("GMEMSIM_TRACEBACK"):
+                traceback.print_exc()
+            place = traceback.extract_tb(error.__traceback__)[-1]
+            fail(
+                "gmemsim",
+                f"internal error, please report it: {said(error)} ({place.filename}:{place.lineno}; "
+                "GMEMSIM_TRACEBACK=1 shows more)",
+                INPUT,
+            )
         sys.exit(code if isinstance(code, int) else 0)
 
 
 def _drop_output() -> None:
     """So that the interpreter does not complain at exit either."""
-    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    with suppress(OSError, ValueError):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _where(error: click.ClickException) -> str:
@@ -90,7 +107,7 @@ def _where(error: click.ClickException) -> str:
 
 def fail(where: str, message: str, code: int) -> NoReturn:
     """One line on stderr, and exit."""
-    print(f"{where}: {' '.join(message.split())}", file=sys.stderr)
+    print(f"{where}: {clean(message, 2_000)}", file=sys.stderr)
     sys.exit(code)
 
 

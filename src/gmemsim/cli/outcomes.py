@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from .errors import INTERRUPTED
+from .errors import INTERRUPTED, VIOLATION
 from .output import console, print_json
 from .params import SECONDS
 from .program import describe, input_errors, make_program, program_options
@@ -49,9 +49,10 @@ def command(
     """Collect the final outcomes of SCENARIO over its schedules: results of every operation, and what each file holds.
 
     With a partial-order strategy the count of an outcome is the number of schedules that were run for it, not of all
-    that lead to it. Exit code 1 if the patches differ.
+    that lead to it. Exit code 1 if the patches differ, or if one raised an exception.
     """
     from ..explore.campaign import Campaign, run_campaign
+    from ..explore.failure import CRASH
     from ..explore.search import Limits
     from ..explore.strategies import make_strategy
 
@@ -61,7 +62,7 @@ def command(
         raise click.BadParameter(str(error), param_hint="--strategy") from None
     results: dict[str, CampaignResult] = {}
     for patch in dict.fromkeys(patches):
-        with input_errors(patch):
+        with input_errors():
             program = make_program(scenario, patch, **options)
             with watching(describe(program)) as progress:
                 results[patch] = run_campaign(
@@ -84,8 +85,9 @@ def command(
         _show(results, most)
     if any(result.search.stopped == "interrupted" for result in results.values()):
         ctx.exit(INTERRUPTED)
-    if len({frozenset(result.search.outcomes) for result in results.values()}) > 1:
-        ctx.exit(1)
+    crashed = any(found.failure.rule == CRASH for result in results.values() for found in result.search.found)
+    if crashed or len({frozenset(result.search.outcomes) for result in results.values()}) > 1:
+        ctx.exit(VIOLATION)
 
 
 def _document(results: dict[str, CampaignResult]) -> dict[str, Any]:
@@ -95,6 +97,14 @@ def _document(results: dict[str, CampaignResult]) -> dict[str, Any]:
             "bound": result.search.bound or None,
             "stopped": result.search.stopped,
             "schedules": result.search.schedules,
+            "crashes": [
+                {
+                    "summary": found.failure.summary,
+                    "traceback": list(found.failure.details.get("traceback", ())),
+                }
+                for found in result.search.found
+                if found.failure.rule == "crash"
+            ],
             "outcomes": [
                 {"outcome": outcome, "count": count}
                 for outcome, count in sorted(result.search.outcomes.items())
@@ -106,6 +116,8 @@ def _document(results: dict[str, CampaignResult]) -> dict[str, Any]:
 
 def _show(results: dict[str, CampaignResult], most: int) -> None:
     from rich.table import Table
+
+    from ..explore.failure import CRASH
 
     out = console()
     table = Table(title="outcomes, by schedules run", title_justify="left")
@@ -129,3 +141,8 @@ def _show(results: dict[str, CampaignResult], most: int) -> None:
             f"{patch}: {len(done.outcomes)} outcomes in {done.schedules:,} schedules, {done.strategy}, {scope}",
             highlight=False,
         )
+        for found in done.found:
+            if found.failure.rule == CRASH:
+                out.print(f"{patch}: crash: {found.failure.summary}", highlight=False, soft_wrap=True)
+                for line in found.failure.details.get("traceback", ()):
+                    out.print(f"  {line}", highlight=False, soft_wrap=True)

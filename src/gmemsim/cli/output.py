@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import click
 
+from ..audit.bounded import clean
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from rich.console import Console
+    from rich.status import Status
 
-__all__ = ["LIMITS", "console", "print_json", "progress"]
+__all__ = ["LIMITS", "colored", "console", "print_json", "progress", "status"]
 
 #: What every report ends with.
 LIMITS = (
@@ -21,22 +25,49 @@ LIMITS = (
     "RCU beyond SRCU, other users of the machine."
 )
 
-#: Tables are cut to the terminal; a file or pipe gets them whole.
+#: Tables are cut to the terminal, or to COLUMNS; a file or pipe gets them whole.
 _WIDE = 140
 
 
 def console() -> Console:
-    """For tables on stdout."""
+    """For tables on stdout. Text is text there: brackets in a name are no markup."""
     from rich.console import Console
 
-    return Console() if sys.stdout.isatty() else Console(width=_WIDE, highlight=False)
+    if sys.stdout.isatty() or os.environ.get("COLUMNS", "").isdigit():
+        return Console(markup=False, emoji=False)
+    return Console(width=_WIDE, highlight=False, markup=False, emoji=False)
+
+
+def status(text: str) -> Status:
+    """A spinner with a text on stderr."""
+    from rich.console import Console
+
+    return Console(stderr=True, markup=False, emoji=False).status(clean(text, 200))
+
+
+def colored(out: Console) -> bool:
+    """Whether text that is not rich's own may have colours: a terminal that has them, and NO_COLOR is not set."""
+    return out.is_terminal and out.color_system is not None and not out.no_color
 
 
 def print_json(document: Any) -> None:
     """One JSON document on stdout."""
     import msgspec
 
-    click.echo(msgspec.json.format(msgspec.json.encode(document), indent=2).decode())
+    try:
+        encoded = msgspec.json.encode(document)
+    except UnicodeEncodeError:
+        # A file name that is no UTF-8.
+        encoded = msgspec.json.encode(_readable(msgspec.to_builtins(document, str_keys=True)))
+    click.echo(msgspec.json.format(encoded, indent=2).decode())
+
+
+def _readable(value: Any) -> Any:
+    if isinstance(value, str):
+        return value.encode(errors="surrogateescape").decode(errors="backslashreplace")
+    if isinstance(value, dict):
+        return {_readable(key): _readable(inner) for key, inner in value.items()}
+    return [_readable(each) for each in value] if isinstance(value, list) else value
 
 
 @contextmanager
@@ -45,7 +76,5 @@ def progress(text: str) -> Iterator[None]:
     if not sys.stderr.isatty():
         yield
         return
-    from rich.console import Console
-
-    with Console(stderr=True).status(text):
+    with status(text):
         yield

@@ -95,14 +95,14 @@ def describe(program: ScenarioProgram) -> str:
 
 
 @contextmanager
-def input_errors(patch: str) -> Iterator[None]:
+def input_errors() -> Iterator[None]:
     """Whatever is wrong with scenario or patch becomes one line and exit code 2."""
     from ..patches.registry import PatchError
     from ..scenarios.errors import ScenarioError
     from .running import user_error
 
     try:
-        with user_error(patch):
+        with user_error():
             yield
     except (ScenarioError, PatchError) as error:
         raise InputError(str(error)) from None

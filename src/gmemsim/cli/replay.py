@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from .errors import VIOLATION, InputError
-from .output import console, print_json
+from .output import colored, console, print_json
 from .program import input_errors
 from .whole import check_directory, check_writable, write_whole
 
@@ -51,7 +51,7 @@ def command(
     check_directory(log)
     check_writable(html, trace)
     text = _text(token)
-    with input_errors(patch or ""):
+    with input_errors():
         try:
             done = replay(text, patch=patch, follow=follow)
         except TokenError as error:
@@ -82,10 +82,13 @@ def command(
 def _text(token: str) -> str:
     if not token.startswith("@"):
         return token
+    from ..audit.bounded import read_bounded
+    from ..explore.token import LONGEST
+
     path = Path(token[1:])
     try:
-        return path.read_text(encoding="utf-8").strip()
-    except (OSError, UnicodeDecodeError):
+        return read_bounded(path, LONGEST).decode().strip()
+    except (OSError, ValueError):
         raise InputError(f"{path}: cannot be read; expected a file that holds a token") from None
 
 
@@ -131,7 +134,7 @@ def _show(done: Replayed, report: Any) -> None:
 
     out = console()
     if report is not None:
-        click.echo(render_text(report, out.width, color=out.is_terminal))
+        click.echo(render_text(report, out.width, color=colored(out)))
         click.echo("")
     for note in done.notes:
         click.echo(note)

@@ -40,6 +40,7 @@ def lock_rows(summary: Summary) -> list[LockRow]:
 def report(session: Session) -> None:
     """Everything at a glance."""
     from rich.table import Table
+    from rich.text import Text
 
     from ..arch.registry import described
 
@@ -48,8 +49,9 @@ def report(session: Session) -> None:
     events = sum(summary.events.values())
     parameters = " ".join(f"{name}={value}" for name, value in summary.parameters.items())
     out.print(
-        f"[bold]{summary.scenario}[/] on [bold]{summary.patch}[/]: {session.workload.head.summary}",
-        highlight=False,
+        Text.assemble(
+            (summary.scenario, "bold"), " on ", (summary.patch, "bold"), f": {session.workload.head.summary}"
+        )
     )
     out.print(
         f"{described(summary.arch)}, release {summary.release}, seed {summary.seed}; {parameters}\n"
@@ -80,8 +82,8 @@ def report(session: Session) -> None:
     if summary.locks:
         out.print(lock_table(lock_rows(summary), title="locks"))
     for violation in summary.violations:
-        out.print(f"[bold red]{violation.rule}[/]: {violation.text}", highlight=False, soft_wrap=True)
-    out.print(f"[dim]{LIMITS}[/]", highlight=False)
+        out.print(Text.assemble((violation.rule, "bold red"), f": {violation.text}"), soft_wrap=True)
+    out.print(LIMITS, style="dim", highlight=False)
 
 
 def _pairs(title: str, counts: dict[str, int]) -> Table:

@@ -82,7 +82,7 @@ def command(
             keep_results=False,
             max_virtual_ns=ceiling,
         )
-        with ExitStack() as stack, user_error(patch):
+        with ExitStack() as stack, user_error():
             stack.enter_context(progress(f"{found.name} on {patch} …"))
             session = build(
                 found,
@@ -130,6 +130,10 @@ def parse_settings(scenario: Scenario, settings: tuple[str, ...]) -> dict[str, i
             except ValueError:
                 raise InputError(f"--set {setting}: expected a number") from None
         else:
+            try:
+                text.encode()
+            except UnicodeEncodeError:
+                raise InputError(f"--set {setting}: not a text in UTF-8") from None
             values[name] = text
     return values
 

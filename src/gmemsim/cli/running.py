@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import traceback
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,7 +12,10 @@ from .. import __version__
 from ..audit.header import Header
 from ..audit.recorder import Recorder
 from ..audit.render import LogWriter
+from ..engine.blame import blame, model_code, said
 from ..engine.errors import EngineError
+from ..engine.unawaited import NeverAwaited, all_awaited
+from ..patches.registry import named
 from ..scenarios.summary import Violation
 from .errors import InputError
 from .whole import check_directory
@@ -81,17 +83,24 @@ def finish(session: Session, runtime: Runtime) -> None:
 
 
 @contextmanager
-def user_error(patch: str) -> Iterator[None]:
-    """An exception that comes from the user's own patch file names its line there."""
+def user_error(*patches: str) -> Iterator[None]:
+    """Whatever comes from a user's own patch, an exit included, is one line that names file and line.
+
+    Args:
+        patches: those that the block runs without a session, which would see to coroutines that nobody awaits.
+    """
     try:
-        yield
-    except (EngineError, click.ClickException):
+        with ExitStack() as stack:
+            stack.enter_context(model_code())
+            if not all(map(named, patches)):
+                stack.enter_context(all_awaited())
+            yield
+    except (EngineError, click.ClickException, click.exceptions.Exit):
         raise
+    except NeverAwaited as error:
+        raise InputError(str(error)) from error
     except Exception as error:
-        path = Path(patch.rpartition(":")[0])
-        frames = [
-            frame for frame in traceback.extract_tb(error.__traceback__) if Path(frame.filename) == path
-        ]
-        if not frames:
+        found = blame(error)
+        if found is None:
             raise
-        raise InputError(f"{path}:{frames[-1].lineno}: {type(error).__name__}: {error}") from error
+        raise InputError(f"{found.path}:{found.line}: {said(error)} (in {found.function})") from error

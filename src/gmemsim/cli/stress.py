@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from .errors import INTERRUPTED, VIOLATION, InputError
-from .output import console, print_json
+from .output import console, print_json, status
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -177,13 +177,11 @@ def _progress(total: int) -> Any:
 
     @contextmanager
     def shown() -> Iterator[Callable[[int, Any], None]]:
-        from rich.console import Console
-
-        with Console(stderr=True).status("stress …") as status:
+        with status("stress …") as line:
 
             def show(done: int, results: dict[Any, dict[str, Any]]) -> None:
                 found = sum(len(result["violations"]) for result in results.values())
-                status.update(f"stress: {done:,} of {total:,} cells, {found:,} violations")
+                line.update(f"stress: {done:,} of {total:,} cells, {found:,} violations")
 
             yield show
 
@@ -229,7 +227,11 @@ def _violations(results: dict[Cell, dict[str, Any]]) -> list[dict[str, Any]]:
 
 
 def _show(results: dict[Cell, dict[str, Any]], total: int, interrupted: bool) -> None:
+    from shlex import quote
+
     from rich.table import Table
+
+    from ..patches.registry import named
 
     out = console()
     violations = _violations(results)
@@ -238,7 +240,8 @@ def _show(results: dict[Cell, dict[str, Any]], total: int, interrupted: bool) ->
             f"{each['rule']}: {each['scenario']} on {each['patch']}, {each['arch']}: {each['summary']} "
             f"({each['seeds']} seeds, first {each['first_seed']})"
         )
-        click.echo(f"  gmemsim replay {each['replay']}")
+        with_patch = "" if named(each["patch"]) else f" --patch {quote(each['patch'])}"
+        click.echo(f"  gmemsim replay {each['replay']}{with_patch}")
     table = Table(title="stress", title_justify="left")
     for name in ("patch", "VM type", "cells", "schedules", "classes", "with a violation"):
         table.add_column(name, justify="left" if name in ("patch", "VM type") else "right")

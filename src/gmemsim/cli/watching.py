@@ -7,6 +7,8 @@ from contextlib import contextmanager
 from time import monotonic
 from typing import TYPE_CHECKING
 
+from .output import status
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
@@ -24,9 +26,7 @@ def watching(title: str) -> Iterator[Callable[[Progress], None] | None]:
     if not sys.stderr.isatty():
         yield None
         return
-    from rich.console import Console
-
-    with Console(stderr=True).status(f"{title} …") as status:
+    with status(f"{title} …") as line:
         shown = 0.0
 
         def show(progress: Progress) -> None:
@@ -36,7 +36,7 @@ def watching(title: str) -> Iterator[Callable[[Progress], None] | None]:
                 return
             shown = now
             rate = progress.schedules / progress.seconds if progress.seconds else 0.0
-            status.update(
+            line.update(
                 f"{title}: {progress.schedules:,} schedules, {progress.classes:,} classes, "
                 f"{rate:,.0f}/s, depth {progress.depth:,}"
             )

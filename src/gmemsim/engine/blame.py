@@ -7,15 +7,13 @@ import sysconfig
 import traceback
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
-
-import attrs
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from types import TracebackType
 
-__all__ = ["Blame", "Escaped", "blame", "interrupted", "model_code"]
+__all__ = ["Blame", "Escaped", "blame", "foreign", "interrupted", "model_code", "said", "shown"]
 
 _PACKAGE: Final = str(Path(__file__).resolve().parents[1])
 _PYTHON: Final = tuple({sysconfig.get_path(name) for name in ("stdlib", "platstdlib", "purelib", "platlib")})
@@ -31,8 +29,7 @@ class Escaped(Exception):
     """
 
 
-@attrs.frozen
-class Blame:
+class Blame(NamedTuple):
     """A place in a user's file.
 
     Attributes:
@@ -74,7 +71,7 @@ def model_code() -> Iterator[None]:
     except (SystemExit, GeneratorExit, KeyboardInterrupt) as error:
         if interrupted(error):
             raise
-        raise Escaped(f"{type(error).__name__}: {error}".rstrip(": ")) from error
+        raise Escaped(said(error)) from error
 
 
 def blame(error: BaseException) -> Blame | None:
@@ -82,11 +79,20 @@ def blame(error: BaseException) -> Blame | None:
 
     Frames before the first of this package are the caller's, a test's for instance, and not a patch's.
     """
-    if isinstance(error, Escaped) and error.__cause__ is not None:
+    found = _place(error, False)
+    while found is None and error.__cause__ is not None:
+        # What Python or we made of it: a StopIteration in a coroutine is a RuntimeError, an exit `Escaped`. The cause
+        # was caught inside of us, so its traceback has no caller.
         error = error.__cause__
+        found = _place(error, True)
+    return found
+
+
+def _place(error: BaseException, inner: bool) -> Blame | None:
     frames = list(_frames(error.__traceback__))
     inside = next((number for number, frame in enumerate(frames) if _ours(frame[0].filename)), len(frames))
-    users = [number for number, frame in enumerate(frames) if number > inside and _foreign(frame[0].filename)]
+    inside = -1 if inner else inside
+    users = [number for number, frame in enumerate(frames) if number > inside and foreign(frame[0].filename)]
     if not users:
         return None
     last = frames[users[-1]][0]
@@ -94,7 +100,7 @@ def blame(error: BaseException) -> Blame | None:
     text = [line for each in lines for line in each.rstrip("\n").split("\n")]
     cut = len(text) - _EXCERPT
     excerpt = (*(("  …",) if cut > 0 else ()), *text[max(cut, 0) :])
-    return Blame(_shown(last.filename), last.lineno or 0, last.name, excerpt)
+    return Blame(shown(last.filename), last.lineno or 0, last.name, excerpt)
 
 
 def _frames(trace: TracebackType | None) -> Iterator[tuple[traceback.FrameSummary, Any]]:
@@ -107,11 +113,19 @@ def _ours(path: str) -> bool:
     return path.startswith(_PACKAGE)
 
 
-def _foreign(path: str) -> bool:
+def said(error: BaseException) -> str:
+    """The exception in one line, as the end of a traceback has it."""
+    if isinstance(error, Escaped):
+        return str(error)
+    return f"{type(error).__name__}: {error}".rstrip(": ")
+
+
+def foreign(path: str) -> bool:
+    """Whether the file is a user's: none of this package, of Python or of what is installed."""
     return not path.startswith((_PACKAGE, "<", *_PYTHON))
 
 
-def _shown(path: str) -> str:
+def shown(path: str) -> str:
     """As a user would type it."""
     file, here = Path(path), Path.cwd()
     return str(file.relative_to(here)) if file.is_relative_to(here) else path

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import attrs
 
+from ..engine.blame import Escaped, blame, said
 from ..engine.errors import Deadlock, EngineError, StepLimit
 from .oracles.deadlock import wait_for
 from .oracles.violation import Violation
@@ -77,4 +78,8 @@ def failure_of(error: Exception) -> Failure:
         name = type(error).__name__
         rule = "".join(f"_{char.lower()}" if char.isupper() else char for char in name).lstrip("_")
         return Failure(rule, str(error), name, error=error)
-    return Failure(CRASH, f"{type(error).__name__}: {error}", type(error).__name__, error=error)
+    found = blame(error)
+    kind = type(error.__cause__ if isinstance(error, Escaped) and error.__cause__ else error).__name__
+    text = said(error) if found is None else f"{said(error)} ({found})"
+    details = {} if found is None else {"at": str(found), "traceback": found.excerpt}
+    return Failure(CRASH, " ".join(text.split()), kind, details=details, error=error)

@@ -71,6 +71,8 @@ def replay(
     """
     token = decode(token) if isinstance(token, str) else token
     program = token.program(patch) if program is None else program
+    # Before anything of it runs.
+    notes = _notes(token, program)
     recorder = Recorder()
     tape = token.tape
     strategy = LenientReplay(tape) if follow else ReplayStrategy(tape)
@@ -80,7 +82,6 @@ def replay(
         done = attempt(program, strategy, max_steps=token.max_steps, rec=recorder.rec)
     except TapeMismatch as error:
         diverged = f"diverged at {error}"
-    notes = _notes(token, program)
     if done is None:
         return Replayed(token, program, None, recorder, diverged, False, False, notes)
     if follow and strategy.replay.diverged_at is not None:

@@ -14,15 +14,18 @@ import base64
 import binascii
 import zlib
 from hashlib import blake2b
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 import msgspec
 
+from ..audit.bounded import clean
 from ..audit.recorder import Recorder
 from ..audit.render import render_lines
 from ..engine.strategy import ReplayStrategy
 from ..engine.tape import Tape
+from ..patches.registry import named
 from .measure import attempt
+from .oracles.rules import RULES
 from .program import ScenarioProgram, ScenarioRun
 from .token_columns import Columns, pack, unpack
 from .token_names import TokenError, patch_digest, patch_name, policy_name, release_name
@@ -39,8 +42,12 @@ __all__ = ["PREFIX", "Token", "TokenError", "decode", "encode", "log_digest"]
 
 PREFIX: Final = "gm1:"
 _SCHEMA: Final = 1
-#: No token of ours unpacks to more; a text that does is none.
-_LARGEST: Final = 64 << 20
+#: Bytes that a token unpacks to, which is some hundred thousand choices; a text that has more is none.
+_LARGEST: Final = 4 << 20
+#: Characters of a token: one that does not compress at all has so many.
+LONGEST: Final = 6 << 20
+#: Step limit that a token may ask for.
+MOST_STEPS: Final = 1 << 22
 
 
 class Target(msgspec.Struct, array_like=True, frozen=True):
@@ -101,11 +108,19 @@ class Token(msgspec.Struct, array_like=True, frozen=True):
             patch: in place of the recorded one, for instance a fixed version or a file that has moved.
 
         Raises:
-            TokenError: it was a program in Python, or the library's scenario is another by now.
+            TokenError: it was a program in Python, the library's scenario is another by now, or the patch is in a file
+            that `patch` does not name: a token from somebody else runs no code of a file by itself.
         """
         target = self.target
         if target is None:
-            raise TokenError(f"{self.name} is a program in Python: the token holds only its choices")
+            raise TokenError(f"{clean(self.name)} is a program in Python: the token holds only its choices")
+        unknown = sorted(set(target.rules or ()) - set(RULES))
+        if unknown:
+            raise TokenError(f"the token names a rule that is not there: {clean(unknown[0], 60)}")
+        if patch is None and not named(target.patch):
+            raise TokenError(
+                f"the token is of a patch in a file, which runs only if you name it: --patch {clean(target.patch, 200)}"
+            )
         return ScenarioProgram(
             scenario=_scenario(target),
             patch=target.patch if patch is None else patch,
@@ -133,7 +148,8 @@ def encode(program: Program, tape: Tape, *, max_steps: int = 20_000) -> str:
     """The token of the run that `tape` gives on `program`. It is run once more for that, strictly.
 
     Raises:
-        TokenError: the patch, release or lock policy has no name that another process could find it by.
+        TokenError: the patch, release or lock policy has no name that another process could find it by, or the run is
+            too long.
         TapeMismatch: the tape is not of this program.
     """
     recorder = Recorder()
@@ -152,7 +168,10 @@ def encode(program: Program, tape: Tape, *, max_steps: int = 20_000) -> str:
         log_digest(recorder),
         pack(tape),
     )
-    packed = zlib.compress(msgspec.msgpack.encode(token), 9)
+    values = msgspec.msgpack.encode(token)
+    if len(values) > _LARGEST or max_steps > MOST_STEPS:
+        raise TokenError(f"no token for so long a run: {len(tape):,} choices, a limit of {max_steps:,} steps")
+    packed = zlib.compress(values, 9)
     return PREFIX + base64.urlsafe_b64encode(packed).decode().rstrip("=")
 
 
@@ -162,9 +181,11 @@ def decode(text: str) -> Token:
     Raises:
         TokenError: it is none, is cut off or damaged, or of another version.
     """
+    if len(text) > LONGEST:
+        raise TokenError(f"no token: more than {LONGEST:,} characters")
     text = "".join(text.split())
     if not text.startswith(PREFIX):
-        raise TokenError(f"a replay token starts with {PREFIX}, this one with {text[:8]!r}")
+        raise TokenError(f"a replay token starts with {PREFIX}, this one with {text[: len(PREFIX)]!r}")
     body = text[len(PREFIX) :]
     try:
         packed = base64.b64decode(body + "=" * (-len(body) % 4), b"-_", validate=True)
@@ -172,17 +193,33 @@ def decode(text: str) -> Token:
         values = unzip.decompress(packed, _LARGEST)
     except (binascii.Error, ValueError, zlib.error):
         raise TokenError("the token is damaged: some of its characters are missing or changed") from None
+    if not unzip.eof and len(values) >= _LARGEST:
+        raise TokenError(f"no token: it unpacks to more than {_LARGEST >> 20} MiB")
     if not unzip.eof or unzip.unused_data:
         raise TokenError("the token is cut off, or something follows it")
     try:
-        raw: list[Any] = msgspec.msgpack.decode(values, type=list[Any])
-        if raw and isinstance(raw[0], int) and raw[0] != _SCHEMA:
-            raise TokenError(f"the token is of version {raw[0]}; this gmemsim reads version {_SCHEMA}")
+        # Straight into its type: a text of another shape is given up at the first value that does not fit.
         token = msgspec.msgpack.decode(values, type=Token)
-    except msgspec.MsgspecError as error:
-        raise TokenError(f"the token is damaged: {error}") from None
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
+        if _version(values) not in (None, _SCHEMA):
+            raise _other_version(_version(values)) from None
+        raise TokenError(f"the token is damaged: {clean(str(error), 120)}") from None
+    if token.schema != _SCHEMA:
+        raise _other_version(token.schema)
+    if not 0 < token.max_steps <= MOST_STEPS:
+        raise TokenError(f"a step limit of {token.max_steps:,}; expected 1 to {MOST_STEPS:,}")
     unpack(token.columns)
     return token
+
+
+def _version(values: bytes) -> int | None:
+    """The first value of the list, if it is a small number."""
+    short = len(values) > 1 and values[0] & 0xF0 == 0x90 and values[1] < 0x80
+    return values[1] if short else None
+
+
+def _other_version(found: int | None) -> TokenError:
+    return TokenError(f"the token is of version {found}; this gmemsim reads version {_SCHEMA}")
 
 
 def _text_digest(text: str) -> bytes:

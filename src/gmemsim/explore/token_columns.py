@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 import msgspec
 
 from ..engine.tape import Tape
 from .token_names import TokenError
 
 __all__ = ["Columns", "pack", "unpack"]
+
+#: Bytes of a number: more than 64 bits no choice has.
+_LONGEST: Final = 10
 
 
 class Columns(msgspec.Struct, array_like=True, frozen=True):
@@ -53,11 +58,12 @@ def unpack(columns: Columns) -> Tape:
         TokenError: the columns do not fit together.
     """
     names = columns.names
-    parts = [
-        _numbers(column)
-        for column in (columns.tasks, columns.labels, columns.calls, columns.values, columns.bounds)
-    ]
-    if any(len(part) != columns.count for part in parts):
+    count = columns.count
+    columns_of = (columns.tasks, columns.labels, columns.calls, columns.values, columns.bounds)
+    if not all(count <= len(column) <= _LONGEST * count for column in columns_of):
+        raise TokenError("the token is damaged: its choices are incomplete")
+    parts = [_numbers(column) for column in columns_of]
+    if any(len(part) != count for part in parts):
         raise TokenError("the token is damaged: its choices are incomplete")
     raw: list[tuple[str, int, str, int, int]] = []
     last: dict[str, int] = {}
@@ -83,6 +89,8 @@ def _numbers(column: bytes) -> list[int]:
     for byte in column:
         number |= (byte & 0x7F) << shift
         shift += 7
+        if shift > 7 * _LONGEST:
+            raise TokenError("the token is damaged: a number is too long")
         if byte < 0x80:
             found.append(number)
             number = shift = 0

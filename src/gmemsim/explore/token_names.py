@@ -5,17 +5,19 @@ from __future__ import annotations
 import sys
 from hashlib import blake2b
 from pathlib import Path
+from shlex import quote
 from typing import TYPE_CHECKING, Any
 
 from ..actors.kernel_base import KernelBase
 from ..actors.release import RELEASES
 from ..engine.locks.policies import LOCK_POLICIES
+from ..patches.registry import versions
 
 if TYPE_CHECKING:
     from ..actors.kernel import Kernel
     from ..actors.release import Release
 
-__all__ = ["TokenError", "patch_digest", "patch_name", "policy_name", "release_name"]
+__all__ = ["TokenError", "patch_digest", "patch_name", "policy_name", "release_name", "replay_options"]
 
 
 class TokenError(ValueError):
@@ -26,9 +28,7 @@ def patch_name(given: str | type[Kernel], cls: type[Kernel]) -> str:
     """What `load_patch` finds the class by: a version's name, or its file. A class in a function has only a name."""
     if isinstance(given, str):
         return given
-    from ..patches.registry import HUGE, HUGE_VARIANTS, IN_PLACE, PATCHES, VARIANTS
-
-    for name, known in (PATCHES | IN_PLACE | VARIANTS | HUGE | HUGE_VARIANTS).items():
+    for name, known in versions().items():
         if known is cls:
             return name
     path = getattr(sys.modules.get(cls.__module__), "__file__", None)
@@ -37,6 +37,15 @@ def patch_name(given: str | type[Kernel], cls: type[Kernel]) -> str:
         here = Path.cwd()
         return f"{file.relative_to(here) if file.is_relative_to(here) else file}:{cls.__qualname__}"
     return f"{cls.__module__}.{cls.__qualname__}"
+
+
+def replay_options(program: object) -> str:
+    """What `gmemsim replay` needs beside the token: a user's file is run only if the command line names it."""
+    patch: Any = getattr(program, "patch", None)
+    if patch is None:
+        return ""
+    name = patch if isinstance(patch, str) else patch_name(patch, patch)
+    return f" --patch {quote(name)}" if ".py:" in name else ""
 
 
 def patch_digest(cls: type[Kernel]) -> bytes:

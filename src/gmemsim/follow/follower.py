@@ -4,7 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import attrs
+
 from .attempt import Attempt
+from .calls import calls_of
+from .probes import GUEST_MEMFD
 
 if TYPE_CHECKING:
     from ..actors.kernel import Kernel
@@ -20,14 +24,27 @@ _TURNS = 24
 def follow(trace: Trace, kernel_class: type[Kernel], release: str | None = None) -> FollowResult:
     """Is `trace` a run of `kernel_class`?
 
+    A trace in which no function of guest_memfd and no page of its file shows is neither accepted nor rejected: every
+    version could do the rest of it.
+
     Where the trace does not show which kind of memory a fault saw first, one placement of that look-up is assumed; if
     the same fault then does not fit, the trace is followed again with another one.
     """
     result = _follow(trace, kernel_class, release, True)
-    if result.accepted or not trace.sw_protected:
-        return result
-    other = _follow(trace, kernel_class, release, False)
-    return other if other.accepted or other.matched > result.matched else result
+    if not result.accepted and trace.sw_protected:
+        other = _follow(trace, kernel_class, release, False)
+        result = other if other.accepted or other.matched > result.matched else result
+    if not any(_observed(trace, thread) for thread in trace.threads):
+        return attrs.evolve(
+            result, accepted=False, rejected_at=None, undecided="nothing of guest_memfd was observed in it"
+        )
+    return result
+
+
+def _observed(trace: Trace, thread: str) -> bool:
+    """Whether a thread shows something of guest_memfd within a call: what comes before its first is passed over."""
+    _, passed_over = calls_of(trace, thread)
+    return any(step.name in GUEST_MEMFD for step in trace.threads[thread][passed_over:])
 
 
 def _follow(

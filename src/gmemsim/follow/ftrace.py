@@ -1,18 +1,64 @@
-"""Kernel ftrace text (`TASK-PID [CPU] flags seconds: event: fields`), plain or gzip, one event at a time."""
+"""Kernel ftrace text (`TASK-PID [CPU] flags seconds: event: fields`), plain or gzip, one event at a time.
+
+The same line comes in several shapes: without flags, with a column for the tgid, with `group:` before the event, from
+`trace-cmd report` and from `perf script`. What is no list of events at all is told by name. A trace comes from anybody:
+lines, their number and what they unpack to are bounded, and a line is read in time linear in its length.
+"""
 
 from __future__ import annotations
 
 import gzip
 import re
-from typing import TYPE_CHECKING, NamedTuple
+import zlib
+from typing import TYPE_CHECKING, Final, NamedTuple, cast
+
+from ..audit.bounded import clean
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
+    from typing import BinaryIO
 
 __all__ = ["KernelEvent", "TraceError", "parse_line", "read_trace"]
 
-_LINE = re.compile(r"\s*(.+)-(\d+)\s+\[(\d+)\]\s+\S+\s+(\d+)\.(\d+): ([A-Za-z_]\w*): ?(.*)")
+_CPU: Final = re.compile(r"\s\[(\d{1,6})\]\s")
+_PID: Final = re.compile(r"\d{1,10}(?:/\d{1,10})?")
+_TIME: Final = re.compile(r"(\d{1,19})(?:\.(\d{1,9}))?:")
+_EVENT: Final = re.compile(r"(?:[A-Za-z_][\w-]{0,99}:)?([A-Za-z_]\w{0,99}): ?")
+_FLAGS: Final = re.compile(r"[.\w#=!-]{4,6}")
+_LOST: Final = re.compile(r"CPU:\s?\d{1,6} \[LOST (\d{1,18})? ?EVENTS\]")
+_PASSED: Final = re.compile(r"(?:cpus=\d+|version = \d+|CPU \d+ is empty|.*\[\d+ (?:more|events?) .*\])$")
+
+#: Bytes of a line, and of all that a gzip file unpacks to for one byte of it; real traces have tens of both.
+_LONGEST_LINE: Final = 1 << 14
+_RATIO: Final = 200
+_LEAST: Final = 16 << 20
+#: Events of a file, and lines in a row that are none.
+_EVENTS: Final = 4_000_000
+_QUIET: Final = 10_000
+
+#: Bytes in which a file says what it is.
+_HEAD: Final = 1 << 13
+
+#: What else people have in files about locks and faults: how it begins or what is in its first lines, and what it is.
+_OTHERS: Final = (
+    ("possible circular locking dependency", "a lockdep report"),
+    ("possible recursive locking", "a lockdep report"),
+    ("lock_stat version", "the text of /proc/lock_stat"),
+    ("total wait     max wait", "a table of `perf lock contention`"),
+    ("avg wait ", "a table of `perf lock`"),
+    ("tracer: function_graph", "output of the function_graph tracer; events are needed"),
+    ("FUNCTION CALLS", "output of the function_graph tracer; events are needed"),
+    ("Attaching ", "output of bpftrace"),
+    ("blocked for more than", "a kernel log"),
+    ("Call Trace:", "a kernel log"),
+    ('{"log":"gmemsim"', "an audit log of gmemsim: `gmemsim diff` compares those"),
+)
+_BINARY: Final = (
+    (b"\x17\x08Dtracing", "a recording of trace-cmd (trace.dat); `trace-cmd report` writes its text"),
+    (b"PERFILE2", "a recording of perf (perf.data); `perf script` writes its text"),
+    (b"\x28\xb5\x2f\xfd", "compressed with zstd; expected plain text or gzip"),
+)
 
 
 class TraceError(Exception):
@@ -24,7 +70,7 @@ class KernelEvent(NamedTuple):
 
     Attributes:
         line: line number in the file, from 1.
-        time_us: timestamp in microseconds.
+        time_us: timestamp in microseconds; of a clock that counts something else (`counter`, `x86-tsc`), its count.
         thread: `comm-pid`.
         name: event or probe name.
         args: the rest of the line.
@@ -43,42 +89,105 @@ def parse_line(text: str, line: int = 0) -> KernelEvent | None:
     Raises:
         ValueError: the line is no event.
     """
-    match = _LINE.match(text)
-    if match is None:
-        if not text.strip() or text.lstrip().startswith("#"):
-            return None
-        raise ValueError("expected 'TASK-PID [CPU] flags seconds: event: …'")
-    comm, pid, _cpu, seconds, fraction, name, args = match.groups()
-    time_us = int(seconds) * 1_000_000 + int(fraction.ljust(6, "0")[:6])
-    return KernelEvent(line, time_us, f"{comm}-{pid}", name, args)
+    for cpu in _CPU.finditer(text):
+        thread = _thread(text[: cpu.start()])
+        rest = text[cpu.end() :].lstrip() if thread else ""
+        flags = _FLAGS.match(rest)
+        if flags and rest[flags.end() : flags.end() + 1].isspace():
+            rest = rest[flags.end() :].lstrip()
+        time = _TIME.match(rest)
+        if thread is None or time is None:
+            continue
+        rest = rest[time.end() :].lstrip()
+        event = _EVENT.match(rest)
+        if event is None:
+            continue
+        whole, fraction = time.groups()
+        moment = int(whole) if fraction is None else int(whole) * 1_000_000 + int(fraction.ljust(6, "0")[:6])
+        return KernelEvent(line, moment, thread, event[1], rest[event.end() :].rstrip())
+    short = text.strip()
+    if not short or short.startswith("#") or _PASSED.match(short[:100]):
+        return None
+    if lost := _LOST.match(short):
+        raise ValueError(
+            f"{lost[1] or 'some'} events were lost here: record with a larger buffer (buffer_size_kb)"
+        )
+    raise ValueError("expected 'TASK-PID [CPU] flags seconds: event: …'")
+
+
+def _thread(text: str) -> str | None:
+    """`comm-pid` of `comm-pid`, `comm-pid (tgid)`, and of perf's `comm pid` and `comm pid/tid`."""
+    text = text.strip()
+    if text.endswith(")"):
+        text = text[: text.rfind("(")].rstrip()
+    for separator in "- ":
+        comm, found, pid = text.rpartition(separator)
+        if found and comm and _PID.fullmatch(pid):
+            return f"{comm.strip()}-{pid.rpartition('/')[2]}"
+    return None
 
 
 def read_trace(path: Path) -> Iterator[KernelEvent]:
     """Every event of the file, in order.
 
     Raises:
-        TraceError: the file cannot be read, a line is damaged, or it holds no event at all.
+        TraceError: the file cannot be read, a line is damaged, it is something else, or it holds no event at all.
     """
-    line = 0
-    events = 0
+    line = events = quiet = 0
     try:
-        with (
-            gzip.open(path, "rt", errors="replace") if _is_gzip(path) else path.open(errors="replace") as file
-        ):
-            for line, text in enumerate(file, 1):
+        with _opened(path) as file:
+            for line, text in enumerate(_lines(path, file), 1):
                 try:
                     event = parse_line(text, line)
                 except ValueError as error:
-                    raise TraceError(f"{path}:{line}: {error}, got {text.strip()[:60]!r}") from None
+                    if not events and (other := _other(path)):
+                        raise TraceError(f"{path}: {other}, not a list of ftrace events") from None
+                    raise TraceError(f"{path}:{line}: {error}, got {clean(text, 60)!r}") from None
+                quiet = quiet + 1 if event is None else 0
                 if event is not None:
                     events += 1
                     yield event
-    except (OSError, EOFError) as error:
+                if events > _EVENTS or quiet > _QUIET:
+                    what = f"{_EVENTS:,} events" if quiet <= _QUIET else f"{_QUIET:,} lines without an event"
+                    raise TraceError(f"{path}:{line}: more than {what}")
+    except (OSError, EOFError, zlib.error) as error:
         raise TraceError(f"{path}: after line {line}: {error}") from None
     if not events:
-        raise TraceError(f"{path}: no event in it; expected ftrace text")
+        other = _other(path)
+        what = f"{other}, not a list of ftrace events" if other else "no event in it; expected ftrace text"
+        raise TraceError(f"{path}: {what}")
 
 
-def _is_gzip(path: Path) -> bool:
+def _other(path: Path) -> str | None:
+    """What a file is that holds no events, by its beginning."""
+    with _opened(path) as file:
+        head = file.read(_HEAD).decode(errors="replace")
+    return next((what for sign, what in _OTHERS if sign in head), None)
+
+
+def _opened(path: Path) -> BinaryIO:
     with path.open("rb") as file:
-        return file.read(2) == b"\x1f\x8b"
+        magic = file.read(16)
+    for sign, what in _BINARY:
+        if magic.startswith(sign):
+            raise TraceError(f"{path}: {what}")
+    if magic.startswith(b"\x1f\x8b"):
+        return cast("BinaryIO", gzip.open(path, "rb"))
+    return path.open("rb")
+
+
+def _lines(path: Path, file: BinaryIO) -> Iterator[str]:
+    most = _LEAST + _RATIO * path.stat().st_size
+    read = number = 0
+    while text := file.readline(_LONGEST_LINE + 1):
+        number += 1
+        read += len(text)
+        if len(text) > _LONGEST_LINE:
+            raise TraceError(
+                f"{path}:{number}: a line of more than {_LONGEST_LINE >> 10} KiB; expected ftrace text"
+            )
+        if read > most:
+            raise TraceError(f"{path}:{number}: unpacks to more than {_RATIO} times its size")
+        if b"\0" in text:
+            raise TraceError(f"{path}:{number}: binary data; expected ftrace text")
+        yield text.decode(errors="replace")

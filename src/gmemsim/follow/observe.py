@@ -12,9 +12,9 @@ if TYPE_CHECKING:
 
 __all__ = ["Observer", "first_scan"]
 
-_CACHE = re.compile(r"ino ([0-9a-f]+) pfn=(0x[0-9a-f]+) ofs=(\d+)")
-_ATTRIBUTES = re.compile(r"(0x[0-9a-f]+) -- (0x[0-9a-f]+) \[(0x[0-9a-f]+)\]")
-_ADDRESS = re.compile(r"address (0x[0-9a-f]+)")
+_CACHE = re.compile(r"ino ([0-9a-f]{1,16}) pfn=(0x[0-9a-f]{1,16}) ofs=(\d{1,20})")
+_ATTRIBUTES = re.compile(r"(0x[0-9a-f]{1,16}) -- (0x[0-9a-f]{1,16}) \[(0x[0-9a-f]{1,16})\]")
+_ADDRESS = re.compile(r"address (0x[0-9a-f]{1,16})")
 _PAGE_SHIFT: Final = 12
 
 
@@ -43,7 +43,11 @@ class Observer:
         return (folio - base) >> 6
 
     def observe(self, event: KernelEvent) -> Observation | str:
-        """The observation, or why the event is left out."""
+        """The observation, or why the event is left out.
+
+        Raises:
+            ValueError: a field that the probe shows is missing.
+        """
         name = event.name
         if name.startswith(("zero_begin", "uptodate_set")):
             # The instruction probes have one name per inlined copy: zero_begin_gp0, zero_begin_uf0, …
@@ -56,7 +60,10 @@ class Observer:
         handler = getattr(self, f"_{kind}", None)
         if handler is None:
             return Observation(kind)
-        result: Observation | str = handler(event, kind)
+        try:
+            result: Observation | str = handler(event, kind)
+        except KeyError as error:
+            raise ValueError(f"{name} without its field {error.args[0]}") from None
         return result
 
     def _ours(self, event: KernelEvent) -> tuple[bool, dict[str, int]]:
@@ -64,7 +71,7 @@ class Observer:
         mapping = args.get("mapping")
         if self.mapping is None and mapping is not None and self.in_fallocate.get(event.thread):
             self.mapping = mapping
-        return mapping == self.mapping, args
+        return mapping is not None and mapping == self.mapping, args
 
     def _page_fault(self, event: KernelEvent, kind: str) -> Observation | str:
         match = _ADDRESS.search(event.args)
@@ -206,7 +213,7 @@ def first_scan(events: list[KernelEvent]) -> tuple[int | None, int | None, int |
             args = arguments(event.args)
             if mapping is None:
                 mapping = args.get("mapping")
-            if name == "fm_add":
+            if name == "fm_add" and "folio" in args:
                 adding[event.thread] = args["folio"]
         elif name == "mm_filemap_add_to_page_cache" and event.thread in adding:
             match = _CACHE.search(event.args)

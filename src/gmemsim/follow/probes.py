@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 from typing import Final, NamedTuple
 
-__all__ = ["ENOENT", "HINTS", "PROBES", "Observation", "arguments", "signed"]
+__all__ = ["ENOENT", "GUEST_MEMFD", "HINTS", "PROBES", "Observation", "arguments", "signed"]
 
 ENOENT: Final = -2
 
@@ -93,15 +93,30 @@ class Observation(NamedTuple):
         return f"{self.name}({shown})"
 
 
-_PAIR = re.compile(r"(\w+)=(0x[0-9a-f]+|-?\d+)")
+_KEY = re.compile(r"\w+$")
+_NUMBER = re.compile(r"0x[0-9a-f]{1,16}|-?\d{1,20}")
+_LONGEST_KEY = 40
 _MASK = (1 << 64) - 1
+
+#: Observations of guest_memfd's own functions and of its page cache: without any of them a trace says nothing of it.
+GUEST_MEMFD: Final = frozenset(
+    {
+        "get_pfn", "get_folio", "filemap_get", "filemap_add", "page_cache_add", "page_cache_delete", "clear",
+        "set_uptodate", "prepare", "make_private", "arch_invalidate", "arch_reclaim", "arch_invalidate_range",
+        "fallocate", "inv_start", "truncate", "user_fault",
+    }
+)  # fmt: skip
 
 
 def arguments(args: str) -> dict[str, int]:
     """`mode=0x3 off=0x18000` as numbers; the first of two equal keys wins."""
     found: dict[str, int] = {}
-    for key, value in _PAIR.findall(args):
-        found.setdefault(key, int(value, 0))
+    for word in args.split():
+        left, equals, right = word.partition("=")
+        key = _KEY.search(left[-_LONGEST_KEY:]) if equals else None
+        value = _NUMBER.match(right)
+        if key and value:
+            found.setdefault(key[0], int(value[0], 0) if value[0][:2] == "0x" else int(value[0]))
     return found
 
 

@@ -38,6 +38,7 @@ class FollowResult:
         unobserved: observations that the recording could not show (they count as silent steps).
         probes_from: whether the probe list came from the metadata or was inferred from the trace.
         notes: assumptions made for this trace.
+        undecided: why the trace, though nothing in it was refused, says nothing of the version; not accepted.
     """
 
     trace: str
@@ -52,4 +53,10 @@ class FollowResult:
     unobserved: tuple[str, ...]
     probes_from: str
     notes: tuple[str, ...] = ()
+    undecided: str = ""
     seconds: float = 0.0
+
+    @property
+    def verdict(self) -> str:
+        """`accepted`, `undecided` or `rejected`."""
+        return "accepted" if self.accepted else "undecided" if self.undecided else "rejected"

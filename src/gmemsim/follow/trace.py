@@ -6,13 +6,13 @@ faulted or filled. Events of other files, folios and locks are left out, and cou
 
 from __future__ import annotations
 
-import json
 import re
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import attrs
 
+from ..audit.bounded import clean, json_value, read_bounded
 from .ftrace import TraceError, read_trace
 from .observe import Observer, first_scan
 from .probes import PROBES, Observation, arguments
@@ -24,7 +24,13 @@ if TYPE_CHECKING:
 
 __all__ = ["Step", "Trace", "load_trace", "trace_from_events"]
 
-_MARK = re.compile(r"GMEM start name=(\S+) vcpus=(\d+) pages=(\d+) ino=(\d+) data_gfn=(0x[0-9a-f]+)")
+_MARK = re.compile(
+    r"GMEM start name=(\S{1,200}) vcpus=(\d{1,9}) pages=(\d{1,18}) ino=(\d{1,20}) data_gfn=(0x[0-9a-f]{1,16})"
+)
+#: Pages of the followed file: each is an object of the model.
+_MOST_PAGES: Final = 1 << 20
+#: Bytes of the metadata beside a trace.
+_METADATA: Final = 4 << 20
 
 
 class Step:
@@ -99,16 +105,21 @@ def trace_from_events(
     mark = next((m for e in listed if e.name == "tracing_mark_write" and (m := _MARK.search(e.args))), None)
     mapping, base, seen_ino = first_scan(listed)
     ino = int(mark[4]) if mark else seen_ino
-    gfns = [arguments(e.args)["gfn"] for e in listed if e.name == "get_pfn"]
+    gfns = [gfn for e in listed if e.name == "get_pfn" and (gfn := arguments(e.args).get("gfn")) is not None]
     data_gfn = int(mark[5], 16) if mark else min(gfns, default=0x10000)
     pages = int(mark[3]) if mark else max((gfn - data_gfn + 1 for gfn in gfns), default=1)
+    if not 0 < pages <= _MOST_PAGES:
+        raise TraceError(f"{path}: a file of {pages:,} pages; expected 1 to {_MOST_PAGES:,}")
     reader = Observer(ino, data_gfn, pages)
     reader.mapping, reader.vmemmap = mapping, base
     steps: list[Step] = []
     threads: dict[str, list[Step]] = {}
     ignored: dict[str, int] = {}
     for position, event in enumerate(listed):
-        found = reader.observe(event)
+        try:
+            found = reader.observe(event)
+        except ValueError as error:
+            raise TraceError(f"{path}:{event.line}: {error}, got {clean(event.args, 60)!r}") from None
         if isinstance(found, str):
             key = event.name if found == "not a step" else f"{event.name} ({found})"
             ignored[key] = ignored.get(key, 0) + 1
@@ -203,13 +214,11 @@ def load_trace(path: Path, metadata: Path | None = None) -> Trace:
     meta: dict[str, object] = {}
     if source is not None:
         try:
-            loaded = json.loads(source.read_text(encoding="utf-8"))
+            loaded = json_value(read_bounded(source, _METADATA))
         except OSError as error:
             raise TraceError(f"{source}: {error.strerror}") from None
-        except UnicodeDecodeError:
-            raise TraceError(f"{source}: not a text in UTF-8") from None
         except ValueError as error:
-            raise TraceError(f"{source}: not JSON: {error}") from None
+            raise TraceError(f"{source}: not JSON: {clean(str(error), 100)}") from None
         if not isinstance(loaded, dict):
             raise TraceError(f"{source}: expected a JSON object")
         meta = loaded

@@ -31,6 +31,8 @@ _STEP = re.compile(r"\.([^.\[\]]+)|\[(\d+|\.\.\.)\]")
 _TOML_PLACE = re.compile(
     r"^(?P<message>.*) \(at (?:line (?P<line>\d+), column \d+|end of document)\)$", re.DOTALL
 )
+#: No table of a scenario is nested deeper than a third of this.
+_DEEPEST = 16
 _UNKNOWN = re.compile(r"Object contains unknown field `(.*)`")
 _MISSING = re.compile(r"Object missing required field `(.*)`")
 
@@ -71,13 +73,23 @@ def parse(name: str, text: str) -> dict[str, Any]:
         ScenarioError: it is not TOML.
     """
     try:
-        return tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
+        values = tomllib.loads(text)
+    except RecursionError:
+        raise ScenarioError(name, 0, "", f"nested deeper than {_DEEPEST} levels") from None
+    except ValueError as error:
         match = _TOML_PLACE.match(str(error))
         if match is None:
             raise ScenarioError(name, 0, "", f"not TOML: {error}") from None
         line = int(match["line"]) if match["line"] else text.rstrip("\n").count("\n") + 1
         raise ScenarioError(name, line, "", f"not TOML: {match['message']}") from None
+    if _deeper(values, _DEEPEST):
+        raise ScenarioError(name, 0, "", f"nested deeper than {_DEEPEST} levels")
+    return values
+
+
+def _deeper(value: Any, levels: int) -> bool:
+    inner = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
+    return levels < 0 or any(_deeper(each, levels - 1) for each in inner)
 
 
 def substitute(source: Source, parameters: Mapping[str, Scalar]) -> dict[str, Any]:
@@ -131,14 +143,14 @@ def _translate(source: Source, values: dict[str, Any], text: str) -> ScenarioErr
     here = _at(values, path)
     if unknown := _UNKNOWN.match(message):
         known = _keys(values, path)
-        guess = difflib.get_close_matches(unknown[1], known, 1)
+        guess = difflib.get_close_matches(unknown[1][:80], known, 1)
         hint = f"did you mean {guess[0]}?" if guess else f"expected one of {', '.join(known)}"
         return source.error((*path, unknown[1]), f"unknown key; {hint}")
     if missing := _MISSING.match(message):
         return source.error(path, f"the key {missing[1]} is missing")
     if path and path[-1] == "op":
         names = sorted([*OPS, *ALIASES])
-        guess = difflib.get_close_matches(str(here), names, 1)
+        guess = difflib.get_close_matches(str(here)[:80], names, 1)
         hint = f"did you mean {guess[0]}?" if guess else f"expected one of {', '.join(sorted(OPS))}"
         return source.error(path, f"unknown op {here!r}; {hint}")
     if message.startswith("Invalid enum value"):
@@ -161,15 +173,17 @@ def _at(values: Any, path: Path) -> Any:
 
 def _culprit(values: dict[str, Any], path: Path) -> str:
     """The key that msgspec writes as `[...]`: the first whose value such a table cannot have."""
-    table: dict[str, Any] = _at(values, path)
+    table = _at(values, path)
+    if not isinstance(table, dict) or not table:
+        return "..."
     for key, value in table.items():
         if path == ("faults",):
             good = isinstance(value, int) and value >= 0
         else:
             good = isinstance(value, (int, str))
         if not good:
-            return key
-    return next(iter(table))
+            return str(key)
+    return str(next(iter(table)))
 
 
 def _struct(values: dict[str, Any], path: Path) -> type[msgspec.Struct]:

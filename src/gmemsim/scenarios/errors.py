@@ -4,6 +4,7 @@ from __future__ import annotations
 
 __all__ = ["ScenarioError", "TimeLimit"]
 
+from ..audit.bounded import clean
 from ..engine.errors import EngineError
 
 
@@ -20,9 +21,9 @@ class ScenarioError(Exception):
         self.source = source
         self.line = line
         self.field = field
-        self.reason = " ".join(message.split())
+        self.reason = clean(message)
         where = f"{source}:{line}" if line else source
-        super().__init__(": ".join(part for part in (where, field, self.reason) if part))
+        super().__init__(": ".join(part for part in (where, clean(field, 100), self.reason) if part))
 
 
 class TimeLimit(EngineError):

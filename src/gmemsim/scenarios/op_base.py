@@ -9,11 +9,13 @@ from msgspec import Meta
 
 __all__ = [
     "Count", "Expectation", "FileRange", "GuestAccess", "GuestRange", "Ident", "Index", "MapRange", "Op",
-    "PageRange",
+    "PageRange", "Pages",
 ]  # fmt: skip
 
 Index = Annotated[int, Meta(ge=0)]
 Count = Annotated[int, Meta(ge=1)]
+#: A range of pages is walked page by page: 4 GiB is more than any scenario needs.
+Pages = Annotated[int, Meta(ge=1, le=1 << 20)]
 Ident = Annotated[str, Meta(pattern="^[A-Za-z0-9_.@-]+$")]
 Expectation = str | list[str]
 
@@ -54,9 +56,9 @@ class PageRange(Op, frozen=True, kw_only=True):
     """
 
     start: Index = 0
-    count: Count | None = None
+    count: Pages | None = None
     slice: bool = False
-    chunk: Count | None = None
+    chunk: Pages | None = None
     pick: str = "random"
     reroll: bool = False
 

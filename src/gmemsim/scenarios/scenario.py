@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
+from ..audit.bounded import TooLarge, read_bounded
 from .decode import Source, decode, substitute
 from .errors import ScenarioError
 from .workload import Workload, make_workload
@@ -15,6 +16,9 @@ if TYPE_CHECKING:
     from .model import Head, Scalar
 
 __all__ = ["Scenario", "load", "loads"]
+
+#: Bytes of a scenario file.
+_LARGEST: Final = 1 << 20
 
 
 class Scenario:
@@ -117,9 +121,11 @@ def load(path: str | Path) -> Scenario:
     """
     path = Path(path)
     try:
-        text = path.read_text(encoding="utf-8")
-    except OSError as error:
-        raise ScenarioError(str(path), 0, "", f"cannot read it: {error.strerror or error}") from None
+        text = read_bounded(path, _LARGEST).decode()
+    except (OSError, TooLarge) as error:
+        raise ScenarioError(
+            str(path), 0, "", f"cannot read it: {getattr(error, 'strerror', None) or error}"
+        ) from None
     except UnicodeDecodeError:
         raise ScenarioError(str(path), 0, "", "not a text in UTF-8") from None
     return loads(text, str(path))

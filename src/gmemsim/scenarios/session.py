@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING, cast
 
 from ..actors.lock_table import collect
@@ -11,8 +12,11 @@ from ..arch.costs import CostTable
 from ..arch.registry import ARCHES, PROJECTIONS
 from ..audit.recorder import fan_out
 from ..engine import bare
+from ..engine.blame import model_code
 from ..engine.cell import Cell
 from ..engine.engine import Engine
+from ..engine.unawaited import all_awaited
+from ..patches.call_graph import ours
 from ..patches.registry import checked, load_patch
 from .counting import EventCounter, subtract
 from .draws import SeededDraws
@@ -27,7 +31,7 @@ from .watchdog import watch
 from .world import Machine
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
 
     from ..actors.kernel import Kernel
     from ..arch.base import Arch
@@ -136,7 +140,8 @@ class Session:
         """
         if runtime == "bare":
             try:
-                bare.run(self.start())
+                with _watched(self.patch):
+                    bare.run(self.start())
                 self._finish()
             finally:
                 self._collect()
@@ -151,7 +156,8 @@ class Session:
         from ..engine import trio_runtime
 
         try:
-            await trio_runtime.run(self.start())
+            with _watched(self.patch):
+                await trio_runtime.run(self.start())
             self._finish()
         finally:
             self._collect()
@@ -205,6 +211,16 @@ class Session:
 def arches() -> dict[str, type[Arch]]:
     """Arch actors by VM type, without projections."""
     return dict(ARCHES)
+
+
+@contextmanager
+def _watched(patch: type[Kernel]) -> Iterator[None]:
+    """Around code of a patch: an exit is an error, and in a user's patch a coroutine that nobody awaits is one too."""
+    with ExitStack() as stack:
+        stack.enter_context(model_code())
+        if not all(ours(cls) for cls in patch.__mro__[:-1]):
+            stack.enter_context(all_awaited())
+        yield
 
 
 def _check_projections(workload: Workload, patch: type[Kernel], vm_type: str) -> None:
@@ -283,4 +299,5 @@ def build(
                 scenario.source.name, 0, "", f"no release {name!r}; expected one of: {', '.join(RELEASES)}"
             )
         release = RELEASES[name]
-    return Session(workload, cls, vm_type, release, seed, costs or CostTable.default(), options)
+    with _watched(cls):
+        return Session(workload, cls, vm_type, release, seed, costs or CostTable.default(), options)

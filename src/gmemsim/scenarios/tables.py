@@ -27,6 +27,9 @@ CHOICES: Final = tuple(
     sorted({field.name for cls in (SnpChoices, TdxChoices) for field in attrs.fields(cls)})
 )
 
+#: Pages of all files, of all slots and of all mappings together: 4 GiB each.
+MOST_PAGES: Final = 1 << 20
+
 K = TypeVar("K")
 T = TypeVar("T")
 
@@ -118,7 +121,21 @@ def resolve_tables(source: Source, document: Document) -> Tables:
         tables.slots[slot.id] = _slot(tables, ("slot", position), slot)
     for position, mapping in enumerate(_by_id(source, "map", document.map, lambda row: row.id).values()):
         tables.maps[mapping.id] = _map(tables, ("map", position), mapping)
+    _bounded(tables)
     return tables
+
+
+def _bounded(tables: Tables) -> None:
+    """The model has an object for every page: so many that one run fits into a small machine."""
+    for things in (tables.files, tables.slots, tables.maps):
+        left = MOST_PAGES
+        for thing in things.values():
+            left -= thing.pages
+            if left < 0:
+                raise tables.source.error(
+                    (*thing.path, "pages"),
+                    f"expected at most {MOST_PAGES:,} pages in all, got {thing.pages:,}",
+                )
 
 
 def _expected(what: str, got: object, known: Iterable[object]) -> str:

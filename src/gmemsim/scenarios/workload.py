@@ -33,6 +33,9 @@ FAULT_POINTS: Final = (
 )  # fmt: skip
 
 
+#: Threads of all tables together.
+MOST_TASKS: Final = 4096
+
 #: Tasks that are not the workload's: the setup, the watchdog of timed runs, the SNP security processor.
 RESERVED: Final = ("setup", "watchdog", "psp")
 
@@ -116,6 +119,9 @@ def make_workload(source: Source, document: Document, parameters: dict[str, Scal
                 raise source.error(("task", position, "name"), f"a task is called {actor.name} already")
             names[actor.name] = position
             actors.append(actor)
+        if len(actors) > MOST_TASKS:
+            message = f"expected at most {MOST_TASKS:,} threads in all"
+            raise source.error(("task", position, "instances"), message)
     if not document.task:
         raise source.error((), "there is no [[task]]")
     if not any(task.background for task in document.task):

@@ -16,6 +16,7 @@ from ..explore.shrink import shrink
 from ..explore.shrink_calls import calls
 from ..explore.strategies import make_strategy
 from ..explore.token import TokenError, encode
+from ..explore.token_names import replay_options
 from ..scenarios.catalogue import find
 from ..scenarios.scenario import Scenario
 
@@ -160,8 +161,12 @@ def _searched(head: str, what: ScenarioProgram, found: Found, max_steps: int) ->
 
 def _drawn(size: str, what: ScenarioProgram, found: Found, max_steps: int) -> str:
     failure = f"{found.failure.rule}: {found.failure.summary}"
-    replay = f"gmemsim replay {_token(what, found, max_steps)}"
+    replay = _replay(what, found, max_steps)
     return "\n".join((failure, size, *calls(what), replay, describe(what, found, max_steps)))
+
+
+def _replay(what: ScenarioProgram, found: Found, max_steps: int) -> str:
+    return f"gmemsim replay {_token(what, found, max_steps)}{replay_options(what)}"
 
 
 def _token(what: ScenarioProgram, found: Found, max_steps: int) -> str:
@@ -174,9 +179,7 @@ def _token(what: ScenarioProgram, found: Found, max_steps: int) -> str:
 def describe(what: ScenarioProgram, found: Found, max_steps: int) -> str:
     """The failure made small, as calls, and its token. A livelock stays as it is: fair turns judged this run."""
     if found.failure.rule == "livelock":
-        return "\n".join(
-            (*(f"  {line}" for line in calls(what)), f"gmemsim replay {_token(what, found, max_steps)}")
-        )
+        return "\n".join((*(f"  {line}" for line in calls(what)), _replay(what, found, max_steps)))
     small = shrink(what, found, attempts=_ATTEMPTS, max_steps=max_steps)
     assert isinstance(small.program, ScenarioProgram)
     before, after = small.before, small.after
@@ -185,6 +188,6 @@ def describe(what: ScenarioProgram, found: Found, max_steps: int) -> str:
         f"{after.preemptions}, {before.steps} steps -> {after.steps} ({small.attempts} runs)",
         *(f"  {line}" for line in calls(small.program)),
         f"{small.found.failure.rule}: {small.found.failure.summary}",
-        f"gmemsim replay {_token(small.program, small.found, max_steps)}",
+        _replay(small.program, small.found, max_steps),
     ]
     return "\n".join(lines)

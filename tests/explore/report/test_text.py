@@ -27,14 +27,15 @@ def test_fits(name: str, width: int) -> None:
     """No line is wider than asked for; every section is there, in order; plain text has no escape codes."""
     text = render_text(report(name), width)
     lines = text.splitlines()
-    assert max(map(len, lines)) <= width
+    # What is to be copied stays in one line.
+    assert max(len(line) for line in lines if not line.startswith("replay: ")) <= width
     assert not any(line != line.rstrip() for line in lines)
     assert "\033" not in text
     at = [
         next(number for number, line in enumerate(lines) if line.startswith(section)) for section in SECTIONS
     ]
     assert at == sorted(at)
-    assert f"replay: gmemsim replay {TOKEN}" in lines
+    assert any(line.startswith(f"replay: gmemsim replay {TOKEN}") for line in lines)
     assert report(name).rule in lines[0]
 
 

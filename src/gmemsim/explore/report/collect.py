@@ -9,6 +9,7 @@ from ...engine.errors import StepLimit
 from ...engine.strategy import ReplayStrategy
 from ...engine.tape import Tape
 from ..oracles.rules import RULES
+from ..token_names import replay_options
 from .calls import calls_of, context_of, vm_types_of
 from .lock_state import lock_states
 from .model import NOT_SEEN, FailureReport
@@ -115,6 +116,8 @@ def report_failure(program: Program, found: Found, replay: str = "", *, tries: i
         nearest=nearest,
         tried=tried,
         not_seen=(*NOT_SEEN, *filter(None, map(projection_note, kinds))),
+        replay_with=replay_options(program),
+        traceback=again.details.get("traceback", ()),
     )
 
 

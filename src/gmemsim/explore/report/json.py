@@ -34,6 +34,8 @@ def as_json(report: FailureReport) -> dict[str, Any]:
         "summary": report.summary,
         "verdict": report.verdict,
         "replay": report.replay or None,
+        "command": report.command if report.replay else None,
+        "traceback": list(report.traceback),
         "moment": _plain(report.moment),
         "preemptions": report.preemptions,
         "choices": report.choices,

@@ -284,6 +284,8 @@ class FailureReport:
         summary: one line.
         verdict: one line, with rule, place and size.
         replay: the token; empty if there is none.
+        replay_with: options that the replay needs beside it.
+        traceback: where a user's patch raised an exception, a line each.
         calls: the workload, setup first.
         tasks: names, in the order of their columns.
         steps: all of them; number n is at n - 1.
@@ -321,6 +323,13 @@ class FailureReport:
     nearest: Nearest | None
     tried: int
     not_seen: tuple[str, ...] = NOT_SEEN
+    replay_with: str = ""
+    traceback: tuple[str, ...] = ()
+
+    @property
+    def command(self) -> str:
+        """What replays it."""
+        return f"gmemsim replay {self.replay}{self.replay_with}"
 
     def step(self, number: int) -> Step | None:
         """The step of that number, if there is one."""

@@ -26,9 +26,11 @@ def head_part(report: FailureReport) -> Iterator[str]:
     if report.context:
         context = ", ".join(f"{escape(name)} <b>{escape(value)}</b>" for name, value in report.context)
         yield f"<p class='soft'>{context}</p>"
+    if report.traceback:
+        yield f"<pre>{escape(chr(10).join(report.traceback))}</pre>"
     if report.replay:
         yield '<div class="replay">'
-        yield f'<code id="command">gmemsim replay {escape(report.replay)}</code>'
+        yield f'<code id="command">{escape(report.command)}</code>'
         yield '<button type="button" class="plain" id="copy">Copy</button></div>'
 
 

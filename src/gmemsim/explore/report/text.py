@@ -56,10 +56,15 @@ def _lines(report: FailureReport, width: int, paint: Callable[[str, str], str]) 
     if report.says:
         yield from wrap(f"broken: {report.says} ({report.source})", width, subsequent_indent="  ")
     if report.replay:
-        yield f"replay: gmemsim replay {report.replay}"
+        yield f"replay: {report.command}"
     context = ", ".join(f"{name} {value}" for name, value in report.context)
     if context:
         yield from wrap(f"run: {context}", width, subsequent_indent="  ")
+    if report.traceback:
+        yield from title("Raised by the patch")
+        for line in report.traceback:
+            indent = "  " + " " * (len(line) - len(line.lstrip()))
+            yield from wrap(line, width, initial_indent=indent, subsequent_indent=f"{indent}  ")
     yield from title("Calls")
     yield from _calls(report, width)
     yield from title(f"What happened ({_shown(report)})")

@@ -121,6 +121,8 @@ def _opening(failure: Failure, subject: Subject) -> str:
         return f"{subject.call.text} came to {subject.call.outcome} where {wanted} was expected{told}."
     if failure.rule == CRASH:
         function = f" in {moment.function}" if moment.function else ""
+        if "at" in failure.details:
+            return f"The patch raised an exception at {failure.details['at']}."
         return f"The model or the patch raised an exception{function}."
     return ""
 

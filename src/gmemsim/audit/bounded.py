@@ -1,0 +1,49 @@
+"""Reading what others wrote: never more of it than any true file of its kind has."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+__all__ = ["TooLarge", "clean", "json_value", "read_bounded"]
+
+
+class TooLarge(ValueError):
+    """More bytes than a file of this kind has, or nested deeper; the message is one line."""
+
+
+def read_bounded(path: Path, most: int) -> bytes:
+    """The bytes of a file, a pipe or a device.
+
+    Raises:
+        TooLarge: there are more than `most`.
+        OSError: it cannot be read.
+    """
+    with path.open("rb") as file:
+        data = file.read(most + 1)
+    if len(data) > most:
+        raise TooLarge(f"more than {most >> 20} MiB")
+    return data
+
+
+def json_value(data: bytes) -> Any:
+    """The value of a JSON text.
+
+    Raises:
+        ValueError: it is none, or is nested without end.
+    """
+    import msgspec
+
+    try:
+        return msgspec.json.decode(data)
+    except RecursionError:
+        raise TooLarge("nested too deep") from None
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise ValueError(str(error)) from None
+
+
+def clean(text: str, most: int = 400) -> str:
+    """Text of others in one line for a terminal: control characters written out, and not without end."""
+    text = " ".join(text[: 2 * most].split())
+    text = "".join(char if char.isprintable() else char.encode("unicode_escape").decode() for char in text)
+    return text if len(text) <= most else f"{text[: most - 1]}…"

@@ -1,0 +1,116 @@
+"""Whatever a user's patch raises is a failure with the user's file and line, in every command, by relative path too."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING
+
+import pytest
+from click.testing import CliRunner
+
+from gmemsim.cli.group import cli
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from click.testing import Result
+
+HEAD = "from gmemsim.patches.v3 import V3\n\n\nclass Mine(V3):\n"
+RAISES = HEAD + "    async def kvm_gmem_get_pfn(self, t, vm, slot, gfn):\n        raise {what}\n"
+#: What ends a process, a loop or a coroutine elsewhere, and an ordinary exception.
+WHATS = ["SystemExit(0)", "GeneratorExit", "KeyboardInterrupt", "ValueError('boom')", "StopIteration"]
+NO_AWAIT = (
+    HEAD
+    + "    async def kvm_gmem_make_ready(self, t, vm, inode, folio, gfn):\n"
+    + "        self.kvm_gmem_clear_folio(t, inode, folio, 1)\n"
+    + "        return await super().kvm_gmem_make_ready(t, vm, inode, folio, gfn)\n"
+)
+#: Arguments of each command that runs a patch, and its exit code: 1 where a failure is what it looks for.
+COMMANDS = {
+    "explore": (["explore", "same", "--max-schedules", "3", "--patch", "mine.py:Mine"], 1),
+    "outcomes": (["outcomes", "same", "--max-schedules", "3", "--patch", "mine.py:Mine"], 1),
+    "stress": (
+        [
+            *("stress", "same", "--arch", "snp", "--seeds", "1", "--schedules", "3"),
+            *("--patch", "mine.py:Mine"),
+        ],
+        1,
+    ),
+    "run": (["run", "same", "--small", "--patch", "mine.py:Mine"], 2),
+    "diff": (["diff", "v3", "mine.py:Mine", "--scenario", "same"], 2),
+    "bench": (["bench", "contention", "--vcpus", "1", "--pages", "4", "--patch", "mine.py:Mine"], 2),
+}
+
+
+def run(*arguments: str) -> Result:
+    return CliRunner().invoke(cli, arguments, catch_exceptions=False)
+
+
+@pytest.fixture(autouse=True)
+def _here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+@pytest.mark.parametrize("what", WHATS)
+def test_what_a_patch_raises(command: str, what: str, tmp_path: Path) -> None:
+    (tmp_path / "mine.py").write_text(RAISES.format(what=what))
+    arguments, code = COMMANDS[command]
+    result = run(*arguments)
+    assert result.exit_code == code, result.output
+    said = " ".join((result.stdout + result.stderr).split())
+    assert "mine.py:6" in said
+    if what != "StopIteration":  # Python makes a RuntimeError of it
+        assert what.partition("(")[0] in said
+    if code == 2:
+        assert result.stderr.count("\n") == 1
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_a_coroutine_that_nobody_awaits(command: str, tmp_path: Path) -> None:
+    (tmp_path / "mine.py").write_text(NO_AWAIT)
+    arguments, code = COMMANDS[command]
+    result = run(*arguments)
+    assert (result.exit_code, "mine.py:6" in result.output + result.stderr) == (code, True), result.output
+    assert "without await" in " ".join((result.stdout + result.stderr).split())
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+@pytest.mark.parametrize("text", ["import sys\nsys.exit(0)\n", "raise GeneratorExit\n", "1 / 0\n"])
+def test_what_a_file_raises_when_it_is_read(command: str, text: str, tmp_path: Path) -> None:
+    (tmp_path / "mine.py").write_text(text)
+    result = run(*COMMANDS[command][0])
+    assert result.exit_code == 2
+    assert result.stderr.count("\n") == 1
+    assert "mine.py:" in result.stderr
+
+
+def test_the_report_shows_where_and_how_to_replay(tmp_path: Path) -> None:
+    (tmp_path / "mine.py").write_text(RAISES.format(what="ValueError('boom')"))
+    text = run(*COMMANDS["explore"][0]).stdout
+    assert "Raised by the patch" in text
+    assert "raise ValueError('boom')" in text
+    assert "The patch raised an exception at mine.py:6, kvm_gmem_get_pfn" in " ".join(text.split())
+    assert "--patch mine.py:Mine" in text
+    document = json.loads(run(*COMMANDS["explore"][0], "--json").stdout)
+    report = document["violation"]["report"]
+    assert "mine.py:6, kvm_gmem_get_pfn" in document["violation"]["summary"]
+    assert any("mine.py" in line for line in report["traceback"])
+    assert report["command"].endswith(" --patch mine.py:Mine")
+
+
+def test_a_token_runs_no_file_that_the_command_line_does_not_name(tmp_path: Path) -> None:
+    (tmp_path / "mine.py").write_text(RAISES.format(what="ValueError('boom')"))
+    token = json.loads(run(*COMMANDS["explore"][0], "--json").stdout)["violation"]["replay"]
+    mark = tmp_path / "was.run"
+    (tmp_path / "mine.py").write_text(
+        f"open({str(mark)!r}, 'w').close()\n" + RAISES.format(what="ValueError('boom')")
+    )
+    refused = run("replay", token)
+    assert refused.exit_code == 2
+    assert "runs only if you name it: --patch mine.py:Mine" in refused.stderr
+    assert not mark.exists()
+    again = run("replay", token, "--patch", "mine.py:Mine")
+    assert again.exit_code == 1
+    assert mark.exists()
+    assert "its sources, or the model's, are others" in again.stdout

@@ -1,0 +1,100 @@
+"""Trace text as other tools write it: read where it says the same, else one line that names what the file is."""
+
+from __future__ import annotations
+
+import gzip
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+import gmemsim
+from gmemsim.follow.follower import follow
+from gmemsim.follow.ftrace import TraceError, parse_line, read_trace
+from gmemsim.follow.trace import load_trace, trace_from_events
+from gmemsim.patches.registry import PATCHES
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+RECORDED = Path(gmemsim.__file__).parent / "scenarios" / "recorded" / "7.2.13" / "sh_same_v2.trace.gz"
+LINE = re.compile(r"\s*(.+)-(\d+)\s+(\[\d+\])\s+(\S+)\s+(\d+)\.(\d+): (\S+): ?(.*)")
+Shape = "Callable[[str, str, str, str, str, str, str, str], str]"
+
+SHAPES: dict[str, Callable[[str, str, str, str, str, str, str, str], str]] = {
+    "as it is": lambda c, p, cpu, fl, s, u, e, a: f"{c}-{p} {cpu} {fl} {s}.{u}: {e}: {a}",
+    "no flags": lambda c, p, cpu, fl, s, u, e, a: f"{c}-{p} {cpu}  {s}.{u}: {e}: {a}",
+    "tgid": lambda c, p, cpu, fl, s, u, e, a: f"{c}-{p} (  36411) {cpu} {fl} {s}.{u}: {e}: {a}",
+    "no tgid": lambda c, p, cpu, fl, s, u, e, a: f"{c}-{p} (-------) {cpu} {fl} {s}.{u}: {e}: {a}",
+    "perf script": lambda c, p, cpu, fl, s, u, e, a: f"{c:>16} {p} {cpu} {s}.{u}: probe:{e}: {a}",
+    "perf tids": lambda c, p, cpu, fl, s, u, e, a: f"{c:>16} 7/{p} {cpu} {s}.{u}: probe:{e}: {a}",
+    "counter": lambda c, p, cpu, fl, s, u, e, a: f"{c}-{p} {cpu} {fl} {s}{u}: {e}: {a}",
+    "crlf": lambda c, p, cpu, fl, s, u, e, a: f"{c}-{p} {cpu} {fl} {s}.{u}: {e}: {a}\r",
+    "a blank and a dash in comm": lambda c, p, cpu, fl, s, u, e, a: (
+        f"{c.replace('vcpu', 'CPU -')}/KVM-{p} {cpu} {fl} {s}.{u}: {e}: {a}"
+    ),
+}
+
+
+@pytest.fixture(scope="module")
+def lines() -> list[tuple[str, ...]]:
+    text = gzip.decompress(RECORDED.read_bytes()).decode().splitlines()
+    return [match.groups() for line in text if (match := LINE.match(line))]
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+def test_the_same_trace_in_another_shape(shape: str, lines: list[tuple[str, ...]], tmp_path: Path) -> None:
+    path = tmp_path / "x.trace"
+    head = "cpus=4\nversion = 6\nCPU 3 is empty\n# tracer: nop\n"
+    path.write_text(head + "".join(f"{SHAPES[shape](*line)}\n" for line in lines))
+    trace = load_trace(path)
+    whole = load_trace(RECORDED)
+    assert [step.observation for step in trace.steps] == [step.observation for step in whole.steps]
+
+
+def test_plain_kvm_events_are_undecided(lines: list[tuple[str, ...]], tmp_path: Path) -> None:
+    path = tmp_path / "x.trace"
+    shape = SHAPES["as it is"]
+    plain = [line for line in lines if line[6] == "kvm_page_fault"]
+    path.write_text("".join(f"{shape(*line)}\n" for line in plain[:40]))
+    for version in PATCHES.values():
+        result = follow(load_trace(path), version)
+        assert not result.accepted
+        assert result.verdict in ("undecided", "rejected")
+    assert follow(load_trace(path), PATCHES["v3"]).undecided
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        (b"lock_stat version 0.4\n", "/proc/lock_stat"),
+        (b"====\nWARNING: possible circular locking dependency detected\n", "lockdep"),
+        (b" contended   total wait     max wait     avg wait         type   caller\n", "perf lock"),
+        (b"# tracer: function_graph\n#\n 1)   |  kvm_gmem_get_pfn() {\n", "function_graph"),
+        (b"Attaching 2 probes...\n", "bpftrace"),
+        (b'{"log":"gmemsim","schema":1}\n', "an audit log"),
+        (b"\x17\x08Dtracing6\0", "trace-cmd report"),
+        (b"PERFILE2\0\0", "perf script"),
+        (b"a-1 [000] ..... 1.0: x: y\nCPU:2 [LOST 137 EVENTS]\n", "137 events were lost"),
+        (b"", "no event in it"),
+        (b"\n" * 20_000, "lines without an event"),
+        (b" " * 60_000 + b"x\n", "a line of more than"),
+        (b"a-1 [000] ..... 1.0: get_pfn:\n", "get_pfn without its field gfn"),
+        (b"a-1 [000] ..... 1.0: get_pfn: gfn=0x0\nb-1 [000] ..... 1.0: get_pfn: gfn=0xffffffff\n", "pages"),
+        (gzip.compress(b"a-1 [000] ..... 1.0: get_pfn: gfn=0x0\n")[:-9], "after line"),
+        (gzip.compress(b"\n" * 30_000_000), "lines without an event"),
+    ],
+)
+def test_refused_in_one_line(text: bytes, says: str, tmp_path: Path) -> None:
+    path = tmp_path / "x.trace"
+    path.write_bytes(text)
+    with pytest.raises(TraceError, match=re.escape(says)) as refused:
+        trace_from_events(read_trace(path), str(path))
+    assert "\n" not in str(refused.value)
+
+
+def test_a_damaged_line_is_no_event() -> None:
+    for text in ("vcpu0-425 [000] .....", "x [0] 1.5: e:", "-1 [0] 1.5: e:", "a-1 [0] x: e:", "a-1 [0] 1.5:"):
+        with pytest.raises(ValueError, match="expected 'TASK-PID"):
+            parse_line(text)
