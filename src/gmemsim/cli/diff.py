@@ -188,7 +188,7 @@ def _quiet(number: int) -> None:
 def _program(patch: str, release: str | None, options: dict[str, Any]) -> Any:
     from .program import input_errors, make_program
 
-    with input_errors(patch):
+    with input_errors():
         return make_program(
             options["scenario"],
             patch,
