@@ -38,7 +38,7 @@ def pytest_configure(config: pytest.Config) -> None:
     """The marker."""
     config.addinivalue_line(
         "markers",
-        "gmemsim(schedules=200, strategy='portfolio', seconds=None, seed=0): how often a test that takes the fixture "
+        "gmemsim(schedules=200, strategy='auto', seconds=None, seed=0): how often a test that takes the fixture "
         "gmem_schedule runs, and who chooses the schedules",
     )
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -108,22 +109,33 @@ def test_violation_is_reported_shrunk_and_replayable(deadlock: str) -> None:
 
 
 def test_nothing_found_says_what_was_covered(fine: str) -> None:
-    result = run("explore", fine, "--max-schedules", "60")
+    result = run("explore", fine, "--max-schedules", "60", "--max-states", "50")
     assert result.exit_code == 0, result.output
     assert result.stdout.startswith("No violation found.")
-    assert "not complete: stopped at --max-schedules" in result.stdout
-    found = document("explore", fine, "--max-schedules", "60")
+    assert "not complete: stopped at --max-schedules; 5" in result.stdout
+    assert "states, then 60 schedules sampled" in result.stdout
+    found = document("explore", fine, "--max-schedules", "60", "--strategy", "portfolio")
     assert found["verdict"] == "none"
     assert found["complete"] is False
-    assert found["schedules"] == 60
+    assert (found["schedules"], found["states"], found["sampled"]) == (60, None, None)
     assert found["violation"] is None
 
 
 def test_complete_search_says_so_with_its_scope(tiny: str) -> None:
     found = document("explore", tiny, "--strategy", "dpor")
     assert found["complete"] is True
+    assert "I12" in found["left_out"]
+    assert "guarded_by" in found["rules"]
     result = run("explore", tiny, "--strategy", "dpor")
-    assert "complete: every schedule of this scenario at this size" in result.stdout
+    assert "every schedule of this scenario at this size, or one equivalent to it" in result.stdout
+    assert "left out, as dpor does not preserve them: I1 to " in result.stdout
+    result = run("explore", tiny)
+    assert re.search(r"complete: [\d,]+ states, no violation of the rules I1 to .*, livelock", result.stdout)
+    found = document("explore", tiny)
+    assert found["complete"] is True
+    assert found["states"] > 1
+    assert found["left_out"] == []
+    assert {"I1", "deadlock", "linearizability"} <= set(found["rules"])
 
 
 def test_page_and_trace_are_written(deadlock: str, tmp_path: Path) -> None:
@@ -224,6 +236,8 @@ def test_interrupt_with_processes_keeps_what_was_done(fine: str, signals: int) -
         "gmemsim",
         "explore",
         fine,
+        "--strategy",
+        "portfolio",
         "--max-schedules",
         "10000000",
         "--json",

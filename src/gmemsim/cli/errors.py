@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import click
 
-__all__ = ["INPUT", "INTERRUPTED", "VIOLATION", "InputError", "Interrupted"]
+__all__ = ["INPUT", "INTERRUPTED", "UNDECIDED", "VIOLATION", "InputError", "Interrupted"]
 
 #: Exit codes.
 VIOLATION = 1
 INPUT = 2
+#: Neither yes nor no: something was not looked at to its end.
+UNDECIDED = 2
 INTERRUPTED = 130
 
 

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from time import monotonic
+from typing import TYPE_CHECKING, Any, Final, Literal
 
 import click
 
 from .errors import INTERRUPTED, VIOLATION
 from .output import colored, console, print_json
-from .params import SECONDS
+from .params import SECONDS, max_states, schedule_limit
 from .program import describe, input_errors, make_program, program_options
-from .watching import watching
+from .scope import scope, scope_document
+from .watching import one_interrupt, watching
 from .whole import check_writable, write_whole
 
 if TYPE_CHECKING:
@@ -20,18 +22,31 @@ if TYPE_CHECKING:
     from ..explore.lock_graph import Decided
     from ..explore.program import Program, ScenarioProgram
     from ..explore.report import FailureReport
-    from ..explore.search import Found, Limits, SearchResult
+    from ..explore.search import Found, Limits
 
 __all__ = ["command"]
+
+#: Seconds for making a failure small when there is no time left.
+_AT_LEAST: Final = 0.5
 
 
 @click.command("explore")
 @click.argument("scenario")
 @click.option("--patch", default="v3", show_default=True, help="Patch version, or path/to/file.py:Class.")
 @click.option(
-    "--strategy", default="portfolio", show_default=True, help="See `gmemsim list strategies`; `pct:3`."
+    "--strategy",
+    default="auto",
+    show_default=True,
+    help="See `gmemsim list strategies`; `auto` looks at every state first, then samples.",
 )
-@click.option("--max-schedules", type=click.IntRange(min=1), default=10_000, show_default=True)
+@max_states
+@click.option(
+    "--max-schedules",
+    type=click.IntRange(min=1),
+    default=10_000,
+    show_default=True,
+    help="With `auto`, of the second part; `stateful` has no limit unless it is given.",
+)
 @click.option("--max-seconds", type=SECONDS, help="Wall-clock.")
 @click.option(
     "--max-steps", type=click.IntRange(min=1), default=20_000, show_default=True, help="In one run."
@@ -63,6 +78,7 @@ def command(
     scenario: str,
     patch: str,
     strategy: str,
+    max_states: int | None,
     max_schedules: int,
     max_seconds: float | None,
     max_steps: int,
@@ -89,20 +105,30 @@ def command(
         make_strategy(strategy, 0)
     except ValueError as error:
         raise click.BadParameter(str(error), param_hint="--strategy") from None
+    ctx.with_resource(one_interrupt())
+    began = monotonic()
     with input_errors():
         program = make_program(scenario, patch, **options)
         campaign = Campaign(
             program=program,
             strategy=strategy,
             seed=options["seed"],
-            limits=Limits(schedules=max_schedules, seconds=max_seconds, steps=max_steps),
+            limits=Limits(
+                schedules=schedule_limit(ctx, strategy, max_schedules),
+                seconds=max_seconds,
+                steps=max_steps,
+                states=max_states,
+            ),
             jobs=jobs,
             keep_going=keep_going,
         )
         with watching(describe(program)) as progress:
             result = run_campaign(campaign, progress)
-        reports = _reports(program, result, shrink, campaign.limits)
-        decided = _decide(program, result, cycles, options["seed"])
+        hurry = result.search.stopped == "interrupted"
+        left = None if max_seconds is None else max(_AT_LEAST, began + max_seconds - monotonic())
+        reports = _reports(program, result, shrink and not hurry, campaign.limits, left)
+        late = max_seconds is not None and monotonic() - began >= max_seconds
+        decided = _decide(program, result, cycles and not late and not hurry, options["seed"])
     if reports:
         _write(reports[0][1], html, trace)
     else:
@@ -120,7 +146,7 @@ def command(
 
 
 def _reports(
-    program: ScenarioProgram, result: CampaignResult, shrink: bool, limits: Limits
+    program: ScenarioProgram, result: CampaignResult, shrink: bool, limits: Limits, seconds: float | None
 ) -> list[tuple[Found, FailureReport]]:
     """A report on each failure that was found, in the order in which they were found."""
     import attrs
@@ -139,9 +165,10 @@ def _reports(
             # would have to be found out about again, so it stays as it is.
             shown = attrs.evolve(found, failure=attrs.evolve(found.failure, rule="step_limit", kind=""))
         elif shrink:
-            shrunk = make_small(program, found, max_steps=limits.steps)
+            shrunk = make_small(program, found, max_steps=limits.steps, seconds=seconds)
             small, shown = shrunk.program, shrunk.found
-        token = encode(small, shown.tape, max_steps=limits.steps)
+        # In a loop that no step leaves the tape goes round a few times only, and ends there.
+        token = encode(small, shown.tape, max_steps=shown.steps - 1 if livelock else limits.steps)
         report = report_failure(small, shown, token)
         if livelock:
             report = attrs.evolve(report, rule="livelock", verdict=found.failure.summary)
@@ -154,9 +181,15 @@ def _decide(program: ScenarioProgram, result: CampaignResult, search: bool, seed
     from ..explore.lock_graph import Decided, decide
 
     found = result.lock_graph.cycles()
-    if not search or result.search.stopped == "interrupted":
+    done = result.search
+    if done.complete and not done.found:
+        bound = f"{program.name}, all {done.states or done.schedules:,} {'states' if done.states else 'schedules'}"
+        verdict: Literal["potential", "infeasible within the bound"] = "infeasible within the bound"
+    else:
+        bound, verdict = "", "potential"
+    if not search or bound:
         return [
-            Decided(cycle=cycle, verdict="potential", found=None, schedules=0, bound="") for cycle in found
+            Decided(cycle=cycle, verdict=verdict, found=None, schedules=0, bound=bound) for cycle in found
         ]
     return [decide(program, cycle, seed=seed, schedules=1_000) for cycle in found]
 
@@ -186,15 +219,12 @@ def _document(
     coverage = result.coverage
     return {
         "verdict": "violation" if reports else "none",
-        "complete": done.complete,
-        "bound": done.bound or None,
-        "stopped": done.stopped,
+        **scope_document(done),
         "scenario": program.scenario.name,
         "patch": program.patch,
         "arch": program.arch,
         **({"projection": note} if (note := projection_note(program.arch or "")) else {}),
         "strategy": done.strategy,
-        "schedules": done.schedules,
         "pruned": done.pruned,
         "unfair": done.dismissed,
         "seconds": done.seconds,
@@ -231,10 +261,10 @@ def _show(
     for _, report in reports:
         click.echo(render_text(report, out.width, color=colored(out)))
         click.echo("")
-    lines = [f"{what}: strategy {done.strategy}, {_scope(done)}"]
+    lines = [f"{what}: strategy {done.strategy}, {scope(done)}"]
     pruned = f", {done.pruned:,} of them cut short" if done.pruned else ""
     lines.append(
-        f"{done.schedules:,} schedules{pruned} in {done.seconds:.1f} s ({rate:,.0f}/s), "
+        f"{done.schedules:,} runs{pruned} in {done.seconds:.1f} s ({rate:,.0f}/s), "
         f"up to {done.depth:,} choices each"
     )
     if done.dismissed:
@@ -248,23 +278,6 @@ def _show(
         lines.insert(0, "No violation found.")
     for line in lines:
         click.echo(line)
-
-
-def _scope(done: SearchResult) -> str:
-    """What the search covered, said with its bounds."""
-    bound = f" within its bound ({done.bound})" if done.bound else ""
-    if done.complete:
-        return (
-            f"complete{bound}: every schedule of this scenario at this size, or one equivalent to it, was run"
-        )
-    why = {
-        "violation": "stopped at the first violation",
-        "schedules": "stopped at --max-schedules",
-        "seconds": "stopped at --max-seconds",
-        "interrupted": "interrupted",
-        "exhausted": "some runs met the step limit",
-    }[done.stopped]
-    return f"not complete: {why}"
 
 
 def _coverage(coverage: Coverage, complete: bool) -> str:

@@ -6,14 +6,16 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from .errors import INTERRUPTED, VIOLATION
+from .errors import INTERRUPTED, UNDECIDED, VIOLATION
 from .output import console, print_json
-from .params import SECONDS
+from .params import SECONDS, max_states, schedule_limit
 from .program import describe, input_errors, make_program, program_options
-from .watching import watching
+from .scope import scope, scope_document
+from .watching import one_interrupt, watching
 
 if TYPE_CHECKING:
     from ..explore.campaign import CampaignResult
+    from ..explore.search import SearchResult
 
 __all__ = ["command"]
 
@@ -27,7 +29,8 @@ __all__ = ["command"]
     required=True,
     help="Patch version, or path/to/file.py:Class; repeat to compare.",
 )
-@click.option("--strategy", default="dpor", show_default=True, help="See `gmemsim list strategies`.")
+@click.option("--strategy", default="auto", show_default=True, help="See `gmemsim list strategies`.")
+@max_states
 @click.option("--max-schedules", type=click.IntRange(min=1), default=20_000, show_default=True)
 @click.option("--max-seconds", type=SECONDS, help="Wall-clock, for each patch.")
 @program_options
@@ -40,6 +43,7 @@ def command(
     scenario: str,
     patches: tuple[str, ...],
     strategy: str,
+    max_states: int | None,
     max_schedules: int,
     max_seconds: float | None,
     most: int,
@@ -48,8 +52,10 @@ def command(
 ) -> None:
     """Collect the final outcomes of SCENARIO over its schedules: results of every operation, and what each file holds.
 
-    With a partial-order strategy the count of an outcome is the number of schedules that were run for it, not of all
-    that lead to it. Exit code 1 if the patches differ, or if one raised an exception.
+    `never` stands only where the search was complete. With strategies that enumerate schedules the count of an outcome
+    is the number of those that were run for it, not of all that lead to it. Exit code 1 if some patch comes to what
+    another never does, or if one raised an exception; 2 if an outcome was not seen on a patch whose search is not
+    complete.
     """
     from ..explore.campaign import Campaign, run_campaign
     from ..explore.failure import CRASH
@@ -60,6 +66,7 @@ def command(
         make_strategy(strategy, 0)
     except ValueError as error:
         raise click.BadParameter(str(error), param_hint="--strategy") from None
+    ctx.with_resource(one_interrupt())
     results: dict[str, CampaignResult] = {}
     for patch in dict.fromkeys(patches):
         with input_errors():
@@ -70,7 +77,11 @@ def command(
                         program=program,
                         strategy=strategy,
                         seed=options["seed"],
-                        limits=Limits(schedules=max_schedules, seconds=max_seconds),
+                        limits=Limits(
+                            schedules=schedule_limit(ctx, strategy, max_schedules),
+                            seconds=max_seconds,
+                            states=max_states,
+                        ),
                         keep_going=True,
                         outcomes=True,
                         classes=False,
@@ -86,17 +97,17 @@ def command(
     if any(result.search.stopped == "interrupted" for result in results.values()):
         ctx.exit(INTERRUPTED)
     crashed = any(found.failure.rule == CRASH for result in results.values() for found in result.search.found)
-    if crashed or len({frozenset(result.search.outcomes) for result in results.values()}) > 1:
+    differ = _differ(results)
+    if crashed or differ:
         ctx.exit(VIOLATION)
+    if differ is None:
+        ctx.exit(UNDECIDED)
 
 
 def _document(results: dict[str, CampaignResult]) -> dict[str, Any]:
     return {
         patch: {
-            "complete": result.search.complete,
-            "bound": result.search.bound or None,
-            "stopped": result.search.stopped,
-            "schedules": result.search.schedules,
+            **scope_document(result.search),
             "crashes": [
                 {
                     "summary": found.failure.summary,
@@ -120,7 +131,7 @@ def _show(results: dict[str, CampaignResult], most: int) -> None:
     from ..explore.failure import CRASH
 
     out = console()
-    table = Table(title="outcomes, by schedules run", title_justify="left")
+    table = Table(title="outcomes", title_justify="left")
     table.add_column("outcome", overflow="fold")
     for patch in results:
         table.add_column(patch, justify="right")
@@ -128,21 +139,35 @@ def _show(results: dict[str, CampaignResult], most: int) -> None:
     # What only some patches can come to is what the reader is after.
     every.sort(key=lambda outcome: all(outcome in result.search.outcomes for result in results.values()))
     for outcome in every[:most]:
-        counts = [result.search.outcomes.get(outcome, 0) for result in results.values()]
-        table.add_row(outcome, *(f"{count:,}" if count else "-" for count in counts))
+        table.add_row(outcome, *(_cell(result.search, outcome) for result in results.values()))
     out.print(table)
     if len(every) > most:
         out.print(f"… and {len(every) - most} more (--most).")
     for patch, result in results.items():
         done = result.search
-        bound = f" within its bound ({done.bound})" if done.bound else ""
-        scope = f"complete{bound}" if done.complete else f"not complete ({done.stopped})"
-        out.print(
-            f"{patch}: {len(done.outcomes)} outcomes in {done.schedules:,} schedules, {done.strategy}, {scope}",
-            highlight=False,
-        )
+        out.print(f"{patch}: {len(done.outcomes)} outcomes, {done.strategy}, {scope(done)}", highlight=False)
         for found in done.found:
             if found.failure.rule == CRASH:
                 out.print(f"{patch}: crash: {found.failure.summary}", highlight=False, soft_wrap=True)
                 for line in found.failure.details.get("traceback", ()):
                     out.print(f"  {line}", highlight=False, soft_wrap=True)
+    if _differ(results) is None:
+        out.print("not decided: an outcome was not seen where the search is not complete")
+
+
+def _cell(done: SearchResult, outcome: str) -> str:
+    """Whether a version can come to an outcome."""
+    count = done.outcomes.get(outcome, 0)
+    if count:
+        # How often a search of states comes to an outcome says nothing.
+        return "yes" if done.states else f"{count:,}"
+    return "never" if done.complete else "not seen"
+
+
+def _differ(results: dict[str, CampaignResult]) -> bool | None:
+    """Whether some version comes to what another never does; None: that is not known."""
+    every = {outcome for result in results.values() for outcome in result.search.outcomes}
+    missing = [result.search for result in results.values() if every - set(result.search.outcomes)]
+    if any(done.complete for done in missing):
+        return True
+    return None if missing else False

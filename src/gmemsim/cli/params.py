@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-__all__ = ["SECONDS"]
+__all__ = ["SECONDS", "max_states", "schedule_limit"]
 
 
 class _Seconds(click.FloatRange):
@@ -24,3 +24,16 @@ class _Seconds(click.FloatRange):
 
 #: Wall-clock time.
 SECONDS = _Seconds(min=0)
+
+#: The option of commands that search states.
+max_states = click.option(
+    "--max-states",
+    type=click.IntRange(min=1),
+    help="Different states to look at; with `auto`, before it samples.  [default: 20,000 with `auto`, else no limit]",
+)
+
+
+def schedule_limit(ctx: click.Context, strategy: str, schedules: int) -> int | None:
+    """`--max-schedules`; for a search of states it is no limit unless somebody gave it."""
+    given = ctx.get_parameter_source("max_schedules") is not click.core.ParameterSource.DEFAULT
+    return schedules if given or strategy != "stateful" else None

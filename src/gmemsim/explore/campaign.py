@@ -1,5 +1,8 @@
 """A search in batches, over one process or many, with the same verdict either way.
 
+The strategy `auto` is two searches: first every state (`strategies.stateful`), within a budget of states; if that was
+not all, and nothing was found, then the portfolio.
+
 A random strategy is run in batches of a fixed number of schedules; the seed of a batch follows from the campaign's seed
 and the batch's number. Batches are handed to processes in order, and a violation ends the campaign when every batch
 with a lower number is done: so what is reported does not depend on how many processes there are or which was faster. A
@@ -19,7 +22,7 @@ from .classes import ClassCounter, Coverage
 from .lock_graph import LockGraph
 from .oracles.livelock import judge
 from .search import Found, Limits, SearchResult, Stopped, search
-from .strategies import make_strategy
+from .strategies import AUTO, make_strategy
 from .workers import Workers, tick
 
 if TYPE_CHECKING:
@@ -28,10 +31,14 @@ if TYPE_CHECKING:
     from .program import Program
     from .search import State
 
-__all__ = ["BATCH", "Campaign", "CampaignResult", "Progress", "run_campaign"]
+__all__ = ["BATCH", "STATES", "Campaign", "CampaignResult", "Progress", "run_campaign"]
 
 #: Schedules of one batch of a random strategy.
 BATCH: Final = 2_000
+#: States of the first part of `auto`, unless told otherwise.
+STATES: Final = 20_000
+#: Its share of the time, if that is limited.
+_SHARE: Final = 0.75
 #: Seconds between two looks at what the processes have done.
 _LOOK: Final = 0.1
 
@@ -42,8 +49,9 @@ class Campaign:
 
     Attributes:
         program: pickled to other processes if `jobs` is above 1.
-        strategy: as on the command line (`pct:3`).
+        strategy: as on the command line (`auto`, `pct:3`).
         seed: of everything random.
+        limits: of `auto`, `states` is for its first part (None: `STATES`) and `schedules` for the second.
         keep_going: do not stop at the first violation.
         outcomes: count final outcomes.
         classes: count classes of equivalent schedules; costs about as much as the steps themselves. The lock-order
@@ -51,7 +59,7 @@ class Campaign:
     """
 
     program: Program
-    strategy: str = "portfolio"
+    strategy: str = AUTO
     seed: int = 0
     limits: Limits = attrs.field(factory=Limits)
     jobs: int = 1
@@ -77,6 +85,7 @@ class Progress:
     classes: int
     depth: int
     seconds: float
+    states: int = 0
 
 
 @attrs.frozen
@@ -96,6 +105,8 @@ def run_campaign(campaign: Campaign, progress: Callable[[Progress], object] | No
         ValueError: no such strategy.
         Exception: as `search.search`.
     """
+    if campaign.strategy == AUTO:
+        return _complete_first(campaign, progress)
     merged = _Merger(campaign, progress)
     strategy = make_strategy(campaign.strategy, campaign.seed)
     if getattr(strategy, "systematic", True):
@@ -115,6 +126,75 @@ def run_campaign(campaign: Campaign, progress: Callable[[Progress], object] | No
     return merged.result()
 
 
+def _complete_first(campaign: Campaign, progress: Callable[[Progress], object] | None) -> CampaignResult:
+    """Every state within a budget; the portfolio if that was not all."""
+    limits = campaign.limits
+    began = monotonic()
+    first = run_campaign(
+        attrs.evolve(
+            campaign,
+            strategy="stateful",
+            classes=False,
+            limits=attrs.evolve(
+                limits,
+                schedules=None,
+                states=STATES if limits.states is None else limits.states,
+                seconds=None if limits.seconds is None else limits.seconds * _SHARE,
+            ),
+        ),
+        progress,
+    )
+    done = first.search
+    used_up = done.stopped == "states" or (done.stopped == "seconds" and not done.complete)
+    if not used_up or (done.found and not campaign.keep_going):
+        return attrs.evolve(first, search=attrs.evolve(done, strategy=AUTO))
+    left = None if limits.seconds is None else max(0.0, limits.seconds - (monotonic() - began))
+    second = run_campaign(
+        attrs.evolve(
+            campaign,
+            strategy="portfolio",
+            limits=attrs.evolve(limits, seconds=left, states=None),
+        ),
+        progress,
+    )
+    return _joined(first, second)
+
+
+def _joined(first: CampaignResult, second: CampaignResult) -> CampaignResult:
+    """A search of states that was not complete, and what was sampled after it."""
+    one, two = first.search, second.search
+    signatures = {found.failure.signature for found in one.found}
+    later = (
+        attrs.evolve(found, schedule=one.schedules + found.schedule)
+        for found in two.found
+        if found.failure.signature not in signatures
+    )
+    outcomes = dict(one.outcomes)
+    for outcome, runs in two.outcomes.items():
+        outcomes[outcome] = outcomes.get(outcome, 0) + runs
+    graph = first.lock_graph
+    graph.merge(second.lock_graph)
+    return CampaignResult(
+        search=attrs.evolve(
+            two,
+            strategy=AUTO,
+            schedules=one.schedules + two.schedules,
+            sampled=two.schedules,
+            states=one.states,
+            pruned=one.pruned + two.pruned,
+            steps=one.steps + two.steps,
+            depth=max(one.depth, two.depth),
+            seconds=one.seconds + two.seconds,
+            complete=False,
+            found=(*one.found, *later),
+            outcomes=outcomes,
+            dismissed=one.dismissed + two.dismissed,
+        ),
+        coverage=second.coverage,
+        lock_graph=graph,
+    )
+
+
 def _batches(schedules: int | None) -> Iterator[tuple[int, int]]:
     number = 0
     while schedules is None or number * BATCH < schedules:
@@ -132,7 +212,7 @@ def _run(
         campaign.program,
         make_strategy(campaign.strategy, campaign.seed + number * 0x9E3779B97F4A7C15),
         limits,
-        observers=[counter, graph] if campaign.classes else [graph],
+        observers=[counter, graph] if campaign.classes and campaign.strategy != "stateful" else [graph],
         progress=None if show is None else lambda state: show(state, counter.distinct),
         keep_going=campaign.keep_going,
         collect_outcomes=campaign.outcomes,
@@ -210,14 +290,14 @@ class _Merger:
 
     def tick(self, state: State, distinct: int) -> None:
         """Progress within a batch of this process."""
-        self.show(self._schedules + state.schedules, distinct, state.depth)
+        self.show(self._schedules + state.schedules, distinct, state.depth, state.states)
 
-    def show(self, schedules: int, distinct: int = 0, depth: int = 0) -> None:
+    def show(self, schedules: int, distinct: int = 0, depth: int = 0, states: int = 0) -> None:
         """Progress: so many schedules, and what is known of them beyond the batches that are merged."""
         if self.progress is not None:
             depth = max([depth, *(part.depth for part in self._parts)])
             seconds = monotonic() - self.began
-            self.progress(Progress(schedules, len(self._counts) + distinct, depth, seconds))
+            self.progress(Progress(schedules, len(self._counts) + distinct, depth, seconds, states))
 
     def add(self, batch: _Batch) -> None:
         """One more, in order."""
@@ -258,10 +338,13 @@ class _Merger:
                 found=tuple(self._found.values()),
                 outcomes=self._outcomes,
                 dismissed=sum(part.dismissed for part in parts),
+                states=sum(part.states for part in parts),
+                rules=parts[0].rules if parts else (),
+                left_out=parts[0].left_out if parts else (),
             ),
             coverage=(
                 Coverage(sum(counts), len(counts), counts.count(1), counts.count(2))
-                if self.campaign.classes
+                if self.campaign.classes and self.campaign.strategy != "stateful"
                 else None
             ),
             lock_graph=self._graph,

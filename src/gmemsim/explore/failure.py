@@ -67,8 +67,10 @@ def failure_of(error: Exception) -> Failure:
             rule, error.summary, kind, error.task, error.call, error.event, dict(error.details), error
         )
     if isinstance(error, Deadlock):
-        kind = " ".join(sorted({lock_class(on) for _, on, _ in error.waits}))
         stuck = wait_for(error.tasks)
+        # Who sleeps beside a cycle, for whatever reason, is no part of what went wrong.
+        waits = [edge.on for edge in stuck.cycle] or [on for _, on, _ in error.waits]
+        kind = " ".join(sorted({lock_class(on) for on in waits}))
         rule = "lost_wakeup" if stuck.kind == "lost_wakeup" else "deadlock"
         summary = f"{rule.replace('_', ' ')}: {stuck.text()}" if stuck.text() else str(error)
         return Failure(rule, summary, kind, details={"waits": error.waits, "wait_for": stuck}, error=error)

@@ -111,8 +111,10 @@ def attempt(
         Exception: what building the run raises.
     """
     run = program.build(strategy, rec=rec, max_steps=max_steps)
-    strategy.begin(run.engine)
+    left = strategy.begin(run.engine)
     counter = StepCounter(run.engine)
+    if not left:
+        return Attempt(run, None, counter.result(), (), (), True)
     failure: Failure | None = None
     pruned = False
     try:

@@ -7,7 +7,7 @@ one that users meet; tests search programs of a few lines with `TaskProgram`.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Final, Protocol
 
 import attrs
 
@@ -18,6 +18,8 @@ from ..scenarios.options import Options
 from ..scenarios.session import build
 from .failure import Failure
 from .oracles import Oracles
+from .oracles.deadlock import Cycles
+from .oracles.exact import LookedAt
 
 if TYPE_CHECKING:
     from ..actors.kernel import Kernel
@@ -134,8 +136,15 @@ class ScenarioProgram:
         return lambda world, kernel: Oracles(world, kernel, rules=rules)
 
 
+#: Accesses that hardware punishes, whatever invariants are looked after.
+_HARDWARE: Final = ("arch",)
+
+
 class ScenarioRun:
     """A `Run` around a session.
+
+    Attributes:
+        looked_at: the oracles of this run.
 
     Args:
         watch: beside the invariants, hold accesses against the locks that their fields claim, waiters against what
@@ -149,6 +158,12 @@ class ScenarioRun:
         if session.checker is not None:
             self.engine.roots.append(session.checker)
         self.histories: PageHistories | None = None
+        self.looked_at: list[LookedAt] = []
+        checker = session.checker
+        if isinstance(checker, Oracles):
+            self.looked_at.append(LookedAt((*checker.rules, *_HARDWARE), checker.exact))
+        if session.engine.exploring:
+            Cycles().attach(session.engine)
         if watch:
             from .oracles.linearizability import PageHistories
             from .oracles.races import GuardedBy
@@ -158,6 +173,12 @@ class ScenarioRun:
             self.engine.roots.append(self.histories)
             GuardedBy().attach(self)
             BoundedWaiting().attach(self)
+            self.looked_at += (
+                LookedAt(("guarded_by",), GuardedBy.exact),
+                LookedAt(("bounded_waiting",), BoundedWaiting.exact),
+            )
+            if self.histories.places:
+                self.looked_at.append(LookedAt(("linearizability",), PageHistories.exact))
 
     def run(self) -> None:
         self.session.run()

@@ -9,29 +9,41 @@ from __future__ import annotations
 from collections.abc import Callable
 from functools import partial
 from time import monotonic
-from typing import TYPE_CHECKING, Literal, Protocol, cast
+from typing import TYPE_CHECKING, ClassVar, Final, Literal, Protocol, cast, runtime_checkable
 
 import attrs
 
 from ..audit.recorder import fan_out
-from ..engine.errors import StepLimit, TapeMismatch
+from ..engine.errors import EngineError, StepLimit, TapeMismatch
 from .failure import Failure, failure_of
+from .oracles.livelock import trapped
 from .state.coroutines import NotRestorable, supported
 from .strategies.base import Pruned
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Sequence
 
     from ..audit.recorder import Rec
     from ..engine.engine import Engine
     from ..engine.tape import Tape
+    from ..engine.task import Task
+    from .oracles.exact import LookedAt
     from .program import Program, Run
     from .strategies.base import SearchStrategy
 
 __all__ = ["Found", "Judge", "Limits", "Observer", "SearchResult", "Stopped", "search", "watch_events"]
 
 #: Why a search ended: something was found; the strategy has nothing left; a limit; Ctrl-C.
-Stopped = Literal["violation", "exhausted", "schedules", "seconds", "interrupted"]
+Stopped = Literal["violation", "exhausted", "schedules", "states", "seconds", "interrupted"]
+
+#: Steps between two looks at the clock within a run.
+_GLANCE: Final = 128
+#: Rules that the engine looks after.
+_ALWAYS: Final = ("deadlock", "lost_wakeup", "livelock", "crash", "unexpected_outcome")
+#: Seconds beyond the limit for a look at what the states so far say of loops.
+_GRACE: Final = 0.3
+#: Loops without a way out that are looked at one by one.
+_TRAPS: Final = 64
 
 
 @attrs.frozen(kw_only=True)
@@ -40,13 +52,15 @@ class Limits:
 
     Attributes:
         schedules: runs, pruned ones included; None: no limit.
-        seconds: wall-clock; None: no limit.
+        seconds: wall-clock, also within a run; None: no limit.
+        states: different states, of a strategy that counts them; None: no limit.
         steps: resumptions within one run; more of them is reported as `step_limit`.
     """
 
     schedules: int | None = 10_000
     seconds: float | None = None
     steps: int = 20_000
+    states: int | None = None
 
 
 class Judge(Protocol):
@@ -105,6 +119,11 @@ class SearchResult:
         found: the runs that failed, first of each signature, in the order in which they were found.
         outcomes: how often each final outcome was seen, if the search was asked to collect them.
         dismissed: failures that the judge said are none; a search with one is not complete if it was a step limit.
+        states: different states that were met, if the strategy counts them.
+        sampled: of `schedules`, those that were drawn after a search of states that was not complete (`campaign`).
+        rules: what the runs were held against, and a complete search says that there is nothing more of.
+        left_out: rules that the strategy does not preserve: what it found of them is true, that there is no more of it
+            is not said.
     """
 
     strategy: str
@@ -119,6 +138,10 @@ class SearchResult:
     found: tuple[Found, ...]
     outcomes: dict[str, int]
     dismissed: int = 0
+    states: int = 0
+    sampled: int = 0
+    rules: tuple[str, ...] = ()
+    left_out: tuple[str, ...] = ()
 
 
 @attrs.define
@@ -126,6 +149,8 @@ class State:
     """How far a search is, for who shows progress."""
 
     schedules: int = 0
+    states: int = 0
+    oracles: Sequence[LookedAt] = ()
     pruned: int = 0
     steps: int = 0
     depth: int = 0
@@ -139,6 +164,68 @@ class State:
     def seconds(self) -> float:
         """Since the search began."""
         return monotonic() - self.began
+
+
+class OutOfTime(EngineError):
+    """The time of a search is up, in the middle of a run."""
+
+
+class _Clock:
+    """Ends a run that is under way when the time is up; looks at the clock now and then."""
+
+    #: Goes on from run to run (see `state.heap`).
+    __kept__: ClassVar[bool] = True
+    __slots__ = ("_deadline", "_left")
+
+    def __init__(self, deadline: float) -> None:
+        self._deadline = deadline
+        self._left = _GLANCE
+
+    def __call__(self, task: Task) -> None:
+        self._left -= 1
+        if not self._left:
+            self._left = _GLANCE
+            if monotonic() >= self._deadline:
+                raise OutOfTime
+
+
+@runtime_checkable
+class FindsTraps(Protocol):
+    """A strategy that knows loops which nobody can leave."""
+
+    def traps(self) -> list[tuple[int, list[int]]]:
+        """The size of each, and the answers that lead into it."""
+
+
+def _look_for_traps(
+    program: Program, strategy: FindsTraps, state: State, limits: Limits, collect: bool
+) -> None:
+    """Livelocks, once the graph of states is known."""
+    for size, answers in strategy.traps()[:_TRAPS]:
+        if limits.seconds is not None and state.seconds >= limits.seconds + _GRACE:
+            return
+        trap = trapped(program, answers, size)
+        failure = trap.failure
+        if failure is not None:
+            state.found.setdefault(failure.signature, Found(failure, trap.tape, state.schedules, trap.steps))
+        else:
+            state.step_limits += 1
+        if collect:
+            outcome = trap.outcome if failure is None else f"{failure.rule} {failure.kind}".rstrip()
+            state.outcomes[outcome] = state.outcomes.get(outcome, 0) + 1
+
+
+def _looked_at(oracles: Sequence[LookedAt], strategy: SearchStrategy, *, exact: bool) -> tuple[str, ...]:
+    """Rules whose oracles are exact under this strategy, or those of the others."""
+    reduces, caches = getattr(strategy, "reduces", False), getattr(strategy, "caches", False)
+    if getattr(strategy, "forgets", False):
+        return () if exact else tuple(rule for oracle in oracles for rule in sorted(oracle.rules))
+    return tuple(
+        rule
+        for oracle in oracles
+        for rule in sorted(oracle.rules)
+        if exact == ((oracle.exact.reduction or not reduces) and (oracle.exact.caching or not caches))
+    )
 
 
 def watch_events(engine: Engine, rec: Rec) -> None:
@@ -177,11 +264,9 @@ def search(
     restores = _restores(strategy, observers)
     try:
         while True:
-            if limits.schedules is not None and state.schedules >= limits.schedules:
-                stopped = "schedules"
-                break
-            if limits.seconds is not None and state.seconds >= limits.seconds:
-                stopped = "seconds"
+            used_up = _used_up(limits, state)
+            if used_up is not None:
+                stopped = used_up
                 break
             fresh = run is None or not restores
             if run is None or fresh:
@@ -191,6 +276,9 @@ def search(
             if fresh:
                 for observer in observers:
                     observer.attach(run)
+                if limits.seconds is not None:
+                    run.engine.watch_steps(_Clock(state.began + limits.seconds))
+                state.oracles = getattr(run, "looked_at", ())
             state.schedules += 1
             try:
                 failure = _one(
@@ -204,11 +292,17 @@ def search(
                 strategy.restart()  # type: ignore[attr-defined] # it is one that restores
                 run, restores, state = None, False, State(began=state.began)
                 continue
+            except OutOfTime:
+                stopped = "seconds"
+                break
+            state.states = getattr(strategy, "states", 0)
             if progress is not None:
                 progress(state)
             if failure is not None and not keep_going:
                 stopped = "violation"
                 break
+        if isinstance(strategy, FindsTraps) and stopped != "violation":
+            _look_for_traps(program, strategy, state, limits, collect_outcomes)
     except KeyboardInterrupt:
         stopped = "interrupted"
     finally:
@@ -227,7 +321,19 @@ def search(
         found=tuple(state.found.values()),
         outcomes=state.outcomes,
         dismissed=state.dismissed,
+        states=state.states,
+        rules=(*_looked_at(state.oracles, strategy, exact=True), *_ALWAYS),
+        left_out=_looked_at(state.oracles, strategy, exact=False),
     )
+
+
+def _used_up(limits: Limits, state: State) -> Stopped | None:
+    """The limit that is met, if one is."""
+    if limits.schedules is not None and state.schedules >= limits.schedules:
+        return "schedules"
+    if limits.seconds is not None and state.seconds >= limits.seconds:
+        return "seconds"
+    return "states" if limits.states is not None and state.states >= limits.states else None
 
 
 def _restores(strategy: SearchStrategy, observers: tuple[Observer, ...]) -> bool:
@@ -253,7 +359,7 @@ def _one(
         failure = run.found()
     except Pruned:
         pruned = True
-    except (TapeMismatch, NotRestorable):
+    except (TapeMismatch, NotRestorable, OutOfTime):
         raise
     except Exception as error:  # whatever model code raises is what the search looks for
         failure = failure_of(error)

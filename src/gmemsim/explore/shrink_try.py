@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from math import inf
+from time import monotonic
 from typing import TYPE_CHECKING
 
 from ..engine.strategy import RandomStrategy
@@ -33,22 +35,27 @@ class Judge:
         signature: what a candidate has to fail with.
         limit: runs that it may make; together they may take 500 steps for each.
         max_steps: of one run.
+        seconds: that it may take; None: no limit. Ctrl-C ends it as well, with what there is.
 
     Attributes:
         attempts, steps: so far.
     """
 
-    def __init__(self, signature: tuple[str, str], limit: int, max_steps: int) -> None:
+    def __init__(
+        self, signature: tuple[str, str], limit: int, max_steps: int, seconds: float | None = None
+    ) -> None:
         self.signature = signature
         self.limit = limit
         self.max_steps = max_steps
         self.attempts = 0
         self.steps = 0
+        self._deadline = inf if seconds is None else monotonic() + seconds
 
     @property
     def spent(self) -> bool:
         """No more runs."""
-        return self.attempts >= self.limit or self.steps >= _STEPS * self.limit
+        over = self.attempts >= self.limit or self.steps >= _STEPS * self.limit
+        return over or monotonic() >= self._deadline
 
     def run(self, program: Program, strategy: Strategy) -> Attempt | None:
         """The run, if it failed in the same way and there was budget for it."""
@@ -61,7 +68,11 @@ class Judge:
         if self.spent:
             return None
         self.attempts += 1
-        done = attempt(program, strategy, max_steps=self.max_steps)
+        try:
+            done = attempt(program, strategy, max_steps=self.max_steps)
+        except KeyboardInterrupt:
+            self._deadline = 0.0
+            return None
         self.steps += done.measure.steps
         if done.failure is None or done.failure.signature != self.signature:
             return None

@@ -7,14 +7,15 @@ from typing import TYPE_CHECKING, Any
 
 import attrs
 
-from ..explore.classes import ClassCounter
+from ..explore.campaign import Campaign, run_campaign
+from ..explore.classes import Coverage
 from ..explore.measure import attempt
 from ..explore.oracles.livelock import judge
 from ..explore.program import ScenarioProgram
-from ..explore.search import Found, Limits, search
+from ..explore.search import Found, Limits
 from ..explore.shrink import shrink
 from ..explore.shrink_calls import calls
-from ..explore.strategies import make_strategy
+from ..explore.strategies import AUTO
 from ..explore.token import TokenError, encode
 from ..explore.token_names import replay_options
 from ..scenarios.catalogue import find
@@ -26,7 +27,6 @@ if TYPE_CHECKING:
 
     from ..actors.kernel import Kernel
     from ..engine.strategy import Strategy
-    from ..explore.classes import Coverage
     from ..explore.search import SearchResult
 
 __all__ = ["Checked", "ScheduleFailure", "check", "describe", "program", "run_once"]
@@ -99,8 +99,9 @@ def check(
     patch: str | type[Kernel] = "v3",
     arch: str | None = None,
     *,
-    strategy: str = "portfolio",
+    strategy: str = AUTO,
     schedules: int | None = 1_000,
+    states: int | None = None,
     seconds: float | None = None,
     seed: int = 0,
     max_steps: int = 20_000,
@@ -110,8 +111,10 @@ def check(
 
     Args:
         scenario, patch, arch, options: as `program`; or a program, which has them.
-        strategy: as on the command line (`pct:3`, `dpor`, …).
+        strategy: as on the command line (`auto`, `pct:3`, `dpor`, …).
         schedules, seconds: when to stop; None: no limit.
+        states: with `auto`, how many are looked at before schedules are sampled (None: twice as many as `schedules`,
+            which takes about as long); with `stateful`, a limit.
         seed: of the strategy.
         max_steps: of one run; more of them are a failure.
 
@@ -121,13 +124,16 @@ def check(
         ValueError: no such strategy.
     """
     what = scenario if isinstance(scenario, ScenarioProgram) else program(scenario, patch, arch, **options)
-    counter = ClassCounter()
-    limits = Limits(schedules=schedules, seconds=seconds, steps=max_steps)
-    result = search(what, make_strategy(strategy, seed), limits, observers=[counter], judge=judge)
-    for found in result.found:
+    if states is None and strategy == AUTO and schedules is not None:
+        states = 2 * schedules
+    limits = Limits(schedules=schedules, seconds=seconds, steps=max_steps, states=states)
+    done = run_campaign(Campaign(program=what, strategy=strategy, seed=seed, limits=limits))
+    if done.search.stopped == "interrupted":
+        raise KeyboardInterrupt
+    for found in done.search.found:
         head = f"{found.failure.summary}\nschedule {found.schedule}, strategy {strategy}, seed {seed}\n"
         raise ScheduleFailure(what, found, max_steps, partial(_searched, head, what, found, max_steps))
-    return Checked(result, counter.coverage())
+    return Checked(done.search, done.coverage or Coverage(0, 0, 0, 0))
 
 
 def run_once(

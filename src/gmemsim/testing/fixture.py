@@ -16,8 +16,9 @@ from ..engine.strategy import ReplayStrategy
 from ..explore.classes import ClassCounter
 from ..explore.measure import attempt
 from ..explore.search import Found
-from ..explore.strategies import make_strategy
+from ..explore.strategies import AUTO, make_strategy
 from ..explore.strategies.base import Pruned
+from ..explore.strategies.complete_first import CompleteFirst
 from ..explore.token import TokenError, decode, encode
 from .checking import Checked, check, describe, program
 
@@ -31,7 +32,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Budget", "Schedules", "check_for_item", "from_item"]
 
-_MARKER = {"schedules": 200, "strategy": "portfolio", "seconds": None, "seed": 0}
+_MARKER = {"schedules": 200, "strategy": AUTO, "seconds": None, "seed": 0}
 
 
 class _NothingLeft(EngineError):
@@ -90,7 +91,11 @@ class Schedules:
         self._max_steps = 0
         if budget.replay is None:
             try:
-                self._strategy: Any = make_strategy(budget.strategy, budget.seed)
+                self._strategy: Any = (
+                    CompleteFirst(budget.seed, 2 * budget.schedules)
+                    if budget.strategy == AUTO
+                    else make_strategy(budget.strategy, budget.seed)
+                )
             except ValueError as error:
                 raise pytest.UsageError(f"{item.nodeid}: {error}") from None
         else:
@@ -147,7 +152,8 @@ class Schedules:
             began = monotonic()
             budget = self.budget
             last = 1 if budget.replay else budget.schedules
-            while self.number < last:
+            # Those of a search of states do not count: it has a limit of its own.
+            while getattr(self._strategy, "sampled", self.number) < last:
                 if self.number and budget.seconds is not None and monotonic() - began >= budget.seconds:
                     break
                 if not self._once(test, arguments):

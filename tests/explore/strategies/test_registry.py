@@ -14,7 +14,7 @@ from .schedules import steps
 
 
 def test_default_comes_first() -> None:
-    assert next(iter(STRATEGIES)) == "portfolio"
+    assert next(iter(STRATEGIES)) == "auto"
 
 
 @pytest.mark.parametrize("name", STRATEGIES)

@@ -7,8 +7,11 @@ A run that stops with tasks asleep is one of three things, and the reader needs 
 * a *lost wake-up*: the lock is free, or the mailbox full, and the task sleeps all the same;
 * *nobody's turn*: it waits for what no task is bound to do (a barrier that one party never reaches).
 
-Everything is read from the locks themselves after the engine has given up, so a run pays nothing for it. They do
-not know at which step they were taken; a `report` that replays the run adds that.
+Everything is read from the locks themselves, so a run pays nothing for it. They do not know at which step they were
+taken; a `report` that replays the run adds that.
+
+The engine gives up when nobody can run. A cycle is closed before that, if somebody outside of it can still go on, or
+spins for ever on what one of its tasks was to do; `Cycles` looks for one whenever a task has gone to sleep.
 """
 
 from __future__ import annotations
@@ -17,6 +20,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import attrs
 
+from ...engine.errors import Deadlock
 from ...engine.locks.spinlock import QueuedRwLock, SpinLock
 from ...engine.locks.srcu import Srcu
 from ...engine.mailbox import Mailbox
@@ -24,10 +28,11 @@ from ...engine.mailbox import Mailbox
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
+    from ...engine.engine import Engine
     from ...engine.op import Mode
     from ...engine.task import Task
 
-__all__ = ["Holder", "Stuck", "WaitEdge", "WaitFor", "Waiting", "wait_for"]
+__all__ = ["Cycles", "Holder", "Stuck", "WaitEdge", "WaitFor", "Waiting", "wait_for"]
 
 Stuck = Literal["cycle", "lost_wakeup", "unowned"]
 
@@ -98,6 +103,27 @@ class WaitFor:
             )
         lines += [f"{task} sleeps on {on}, and nothing stands in its way" for task, on in self.lost]
         return "; ".join(lines)
+
+
+class Cycles:
+    """Ends a run as soon as some of its tasks wait for each other, whatever the others do.
+
+    A wait that a signal can end is no part of a cycle here: only when nobody can run is it known that none will come.
+    """
+
+    def attach(self, engine: Engine) -> None:
+        """Look at a run that is about to start."""
+        self._last: Task | None = None
+        engine.watch_steps(self._step)
+
+    def _step(self, t: Task) -> None:
+        # Only the task that took the last step can have closed a cycle.
+        last, self._last = self._last, t
+        if last is None or last.parked_on is None:
+            return
+        blocked = [task for task in t.engine.blocked() if not task.interruptible]
+        if last in blocked and len(blocked) > 1 and wait_for(blocked).kind == "cycle":
+            raise Deadlock(blocked)
 
 
 def wait_for(blocked: Sequence[Task]) -> WaitFor:

@@ -29,7 +29,7 @@ population, writes, or with slots or descriptors that come and go.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, ClassVar, Final
 
 import attrs
 
@@ -40,6 +40,7 @@ from ...patches.inplace_v8 import InplaceV8
 from ...scenarios import ops
 from ...scenarios.results import FAILURES
 from ..failure import Failure
+from .exact import Exact
 from .linearize import Interval, frontier, linearizable, overlap
 from .page_model import (
     Page,
@@ -94,13 +95,19 @@ class _Place:
 class PageHistories:
     """Checks one session; make it before the session runs, when its setup is done.
 
-    Exact when states are cached: what it has seen is in the results, and what these leave open is state (`__digest__`).
 
     Attributes:
         skipped: why a file is not looked at, by label.
         checked: pages with at least one operation, after `check`.
         undecided: pages whose history was too long to decide.
     """
+
+    exact: ClassVar[Exact] = Exact(
+        caching=True,
+        reduction=False,
+        why="what the results leave open is state; equivalent schedules differ in which call "
+        "ended before another began",
+    )
 
     def __init__(self, session: Session) -> None:
         self.session = session
@@ -112,6 +119,11 @@ class PageHistories:
         self._initial = {(place.inode.label, place.index): self._now(place) for place in self._places}
         self._known: object = None
         self._remembered: object = ()
+
+    @property
+    def places(self) -> int:
+        """Pages that are looked at."""
+        return len(self._places)
 
     def check(self) -> Failure | None:
         """After the run: the first page whose results no order explains."""

@@ -18,20 +18,24 @@ model checking", PLDI 2008; that a call ends is what they call progress.
 from __future__ import annotations
 
 from collections import Counter
+from contextlib import suppress
 from typing import TYPE_CHECKING, Final, Literal
 
 import attrs
 
-from ...engine.errors import StepLimit, TapeMismatch
+from ...engine.errors import EngineError, StepLimit, TapeMismatch
+from ...engine.strategy import ReplayStrategy
+from ...engine.tape import Tape
 from ..failure import Failure, failure_of, lock_class
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from ...engine.engine import Engine
-    from ...engine.tape import Tape
     from ...engine.task import Task
     from ..program import Program
 
-__all__ = ["FAIR_STEPS", "Liveness", "ThenFair", "carry_on", "judge"]
+__all__ = ["FAIR_STEPS", "Liveness", "ThenFair", "Trapped", "carry_on", "judge", "trapped"]
 
 #: Least steps of the fair continuation; else as many as the run had. The longest call on 4 KiB pages takes a few
 #: hundred, but a hole in 2 MiB of an SNP guest 1,600.
@@ -40,6 +44,8 @@ FAIR_STEPS: Final = 4_000
 TURNS: Final = (1, 3, 50)
 #: Every so many times a draw that is not a fault is answered other than with 0: a deadline passes at some time.
 _RARELY: Final = 5
+#: Steps to show of a loop: at least four times as many, at most eight.
+_MANY: Final = 10
 
 
 @attrs.frozen(kw_only=True)
@@ -52,6 +58,7 @@ class Liveness:
         loop: task and operation (`load vm0.seq`) by how often in the continuation, if it did not end.
         asleep: tasks that waited at its end, and what for.
         failure: how the continuation failed.
+        outcome: what came of it, if it ended without an exception.
     """
 
     verdict: Literal["livelock", "unfair", "long"]
@@ -59,13 +66,18 @@ class Liveness:
     loop: tuple[tuple[str, str, int], ...] = ()
     asleep: tuple[tuple[str, str], ...] = ()
     failure: Failure | None = None
+    outcome: str = ""
 
 
 class ThenFair:
-    """A strategy: a tape to its end, then turns of equal length in a circle."""
+    """A strategy: a tape, or bare answers, to the end, then turns of equal length in a circle."""
 
-    def __init__(self, tape: Tape, turn: int) -> None:
-        self._raw = list(tape.raw)
+    def __init__(self, tape: Tape | Sequence[int], turn: int) -> None:
+        self._raw: list[tuple[str | None, int, int]] = (
+            [(label, value, bound) for _, _, label, value, bound in tape.raw]
+            if isinstance(tape, Tape)
+            else [(None, value, 0) for value in tape]
+        )
         self._turn = turn
         self._at = 0
         self._left = turn
@@ -110,8 +122,8 @@ class ThenFair:
         return 0 if count % _RARELY else count // _RARELY % bound
 
     def _recorded(self, label: str, bound: int) -> int:
-        _, _, known, value, known_bound = self._raw[self._at]
-        if (known, known_bound) != (label, bound):
+        known, value, known_bound = self._raw[self._at]
+        if known is not None and (known, known_bound) != (label, bound):
             raise TapeMismatch(
                 f"draw {self._at} is {label} (of {bound}), the tape has {known} (of {known_bound})"
             )
@@ -129,7 +141,9 @@ class ThenFair:
             self.progress = self.fair
 
 
-def carry_on(program: Program, tape: Tape, steps: int, *, fair_steps: int | None = None) -> Liveness:
+def carry_on(
+    program: Program, tape: Tape, steps: int, *, fair_steps: int | None = None, turns: Sequence[int] = TURNS
+) -> Liveness:
     """Replay a run that met its step limit, and go on fairly.
 
     Args:
@@ -142,13 +156,13 @@ def carry_on(program: Program, tape: Tape, steps: int, *, fair_steps: int | None
     """
     last = Liveness(verdict="unfair", turn=0)
     fair_steps = max(FAIR_STEPS, steps) if fair_steps is None else fair_steps
-    for turn in TURNS:
+    for turn in turns:
         strategy = ThenFair(tape, turn)
         run = program.build(strategy, max_steps=steps + fair_steps)
         strategy.begin(run.engine)
         try:
             run.run()
-            return Liveness(verdict="unfair", turn=turn, failure=run.found())
+            return Liveness(verdict="unfair", turn=turn, failure=run.found(), outcome=run.outcome())
         except StepLimit:
             pass
         except TapeMismatch:
@@ -183,11 +197,69 @@ def judge(program: Program, failure: Failure, tape: Tape, steps: int) -> Failure
         return None
     if live.verdict == "long":
         return failure
+    rounds = max(FAIR_STEPS, steps)
+    return _livelock(live, failure, f"{rounds} steps of fair turns and no call ended")
+
+
+def _livelock(live: Liveness, failure: Failure, how: str) -> Failure:
     tasks = sorted({task for task, _, _ in live.loop})
     kind = " ".join(sorted({lock_class(op.partition(" ")[2]) for _, op, _ in live.loop}))
     asleep = "".join(f"; {task} waits for {on}" for task, on in live.asleep)
-    rounds = max(FAIR_STEPS, steps)
-    summary = (
-        f"livelock: {', '.join(tasks)} went round {rounds} steps of fair turns and no call ended{asleep}"
-    )
+    summary = f"livelock: {', '.join(tasks)} went round {how}{asleep}"
     return Failure("livelock", summary, kind, details={"liveness": live}, error=failure.error)
+
+
+# -- loops of the state graph --------------------------------------------------------------------------
+
+
+@attrs.frozen(kw_only=True)
+class Trapped:
+    """What a loop that no step leaves comes to.
+
+    Attributes:
+        failure: a livelock; None if it is one only for the graph, which does not count how often a guest exits to its
+            VMM and re-enters: after so many times it gives up, and the run ends with `outcome`.
+        tape: into the loop and around in it; ends with the step limit if `steps` is the limit.
+    """
+
+    failure: Failure | None
+    tape: Tape
+    steps: int
+    outcome: str
+
+
+class _Enough(EngineError):
+    """The loop was gone round often enough to be seen."""
+
+
+def trapped(program: Program, answers: Sequence[int], size: int) -> Trapped:
+    """Go into a loop of `size` states that no step leaves (`strategies.state_graph`), and see what it looks like.
+
+    Args:
+        answers: of all draws on the way into it.
+    """
+    strategy = ThenFair(answers, 1)
+    run = program.build(strategy)
+    strategy.begin(run.engine)
+    rounds = min(max(2 * size, 4 * _MANY), 8 * _MANY)
+
+    def enough(task: Task) -> None:
+        if strategy.fair > rounds:
+            raise _Enough
+
+    run.engine.watch_steps(enough)
+    with suppress(_Enough):
+        run.run()
+    steps = run.engine.steps - 1
+    again = program.build(ReplayStrategy(run.engine.tape), max_steps=steps)
+    try:
+        again.run()
+        failure = Failure("step_limit", "")
+    except StepLimit as error:
+        failure = failure_of(error)
+    tape = again.engine.tape
+    live = carry_on(program, tape, steps, fair_steps=FAIR_STEPS, turns=TURNS[:1])
+    if live.verdict == "unfair":
+        return Trapped(failure=live.failure, tape=tape, steps=steps + 1, outcome=live.outcome)
+    how = f"for ever: no step leads out of a loop of {size} states, and in it no call ends"
+    return Trapped(failure=_livelock(live, failure, how), tape=tape, steps=steps + 1, outcome="")

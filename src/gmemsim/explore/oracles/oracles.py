@@ -13,12 +13,13 @@ else is in flight the checks that need rest run on what was touched.
 from __future__ import annotations
 
 from functools import cache
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, ClassVar, cast
 
 from .attributes import Attributes
 from .bindings import Bindings
 from .dirty import DirtyPages
 from .eagain import Causes
+from .exact import Exact
 from .filemap import Filemap
 from .hardware import Hardware
 from .huge import HugePages
@@ -184,6 +185,12 @@ class Oracles:
         notes: odd but allowed events.
         skipped: rule id and reason for every rule that does not apply to this kernel.
     """
+
+    exact: ClassVar[Exact] = Exact(
+        caching=True,
+        reduction=False,
+        why="the ledger is state; a check may look at more than the step that it runs in says that it touches",
+    )
 
     def __init__(
         self,

@@ -17,12 +17,13 @@ Bindings of a file under the invalidate lock, and exclusion of the locks themsel
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Final, cast
+from typing import TYPE_CHECKING, Any, ClassVar, Final, cast
 
 import attrs
 
 from ..lock_graph.book import Book
 from ..search import watch_events
+from .exact import Exact
 from .violation import Violation
 
 if TYPE_CHECKING:
@@ -149,6 +150,12 @@ class GuardedBy:
         claims: default: those of the model's objects.
     """
 
+    exact: ClassVar[Exact] = Exact(
+        caching=True,
+        reduction=True,
+        why="what a task holds at an access follows from its own steps, which are the same in equivalent schedules",
+    )
+
     def __init__(self, claims: Iterable[Claim] = CLAIMS) -> None:
         self.claims = tuple(claims)
         self._of: dict[str, tuple[Claim, ...]] = {}
@@ -238,6 +245,10 @@ class HappensBefore:
     Args:
         plain: labels of the objects that are not accessed atomically.
     """
+
+    exact: ClassVar[Exact] = Exact(
+        caching=True, reduction=True, why="happens-before is the same in all equivalent schedules"
+    )
 
     def __init__(self, plain: Iterable[str]) -> None:
         self.plain = frozenset(plain)

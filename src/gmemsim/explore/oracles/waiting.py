@@ -19,13 +19,14 @@ enough, but let any number barge while a woken waiter has not run. Who wants to 
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, ClassVar, cast
 
 from ...audit.events import Contended, Lock, LockRequest, Unlock
 from ...engine.locks.rivals import FifoFair
 from ...engine.locks.spinlock import QueuedRwLock
 from ..failure import lock_class
 from ..search import watch_events
+from .exact import Exact
 from .violation import Violation
 
 if TYPE_CHECKING:
@@ -61,6 +62,12 @@ class BoundedWaiting:
     Attributes:
         most: the most that a waiter was passed over so far, by lock class, whether or not there is a bound.
     """
+
+    exact: ClassVar[Exact] = Exact(
+        caching=True,
+        reduction=False,
+        why="a request is counted when it is made, which independent steps of others come before or after",
+    )
 
     def __init__(self, bounds: Mapping[str, int] | None = None) -> None:
         self.bounds = dict(bounds or {})

@@ -113,6 +113,7 @@ class Dpor:
     name: ClassVar[str] = "dpor"
     summary: ClassVar[str] = "one schedule of each class that differs in independent steps only"
     bound: ClassVar[str] = ""
+    reduces: ClassVar[bool] = True
 
     def __init__(self) -> None:
         self.schedules = 0

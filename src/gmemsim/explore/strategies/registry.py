@@ -9,10 +9,14 @@ from typing import TYPE_CHECKING, Final, cast
 if TYPE_CHECKING:
     from .base import SearchStrategy
 
-__all__ = ["STRATEGIES", "make_strategy"]
+__all__ = ["AUTO", "STRATEGIES", "make_strategy"]
+
+#: Name of what a search does unless told otherwise: every state first, then the portfolio (`explore.campaign`).
+AUTO: Final = "auto"
 
 #: By name: module, class, and whether it takes a seed and a number (`pct:3`).
 _WHERE: Final[dict[str, tuple[str, str, bool, bool]]] = {
+    AUTO: ("complete_first", "CompleteFirst", True, False),
     "portfolio": ("portfolio", "Portfolio", True, False),
     "random": ("random_walk", "RandomWalk", True, False),
     "pos": ("pos", "Pos", True, False),

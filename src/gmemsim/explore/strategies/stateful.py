@@ -17,9 +17,10 @@ ledgers, for instance an invalidation that ended properly and one that the kerne
 the second would be cut, and with it whatever the oracle had against it later. With `ledger=False` there are fewer
 states, violations that an oracle finds in the present state alone are still found, and others may be lost.
 
-Cycles. A state that recurs within one run means that the tasks can go round for ever: a livelock under an unfair
-schedule. `cycles` counts them. Most are harmless (a fault that is retried while its page is being invalidated, with a
-scheduler that never lets the invalidation finish); without them the same run would meet the step limit.
+Cycles. A state that recurs within one run means that the tasks can go round for ever, if the scheduler lets them.
+`cycles` counts those runs. Most are harmless (a fault that is retried while its page is being invalidated, with a
+scheduler that never lets the invalidation finish). Those that no fair scheduler ends are found in the graph of states
+(`state_graph`) when all of it is known, or a budget is used up: `traps` has the way to each.
 
 Not combined with sleep sets or DPOR: a state that was visited with some tasks asleep is not explored in full.
 """
@@ -31,6 +32,7 @@ from typing import TYPE_CHECKING, ClassVar
 from ..state import LiveState, StateDigest
 from .base import Pruned
 from .dfs import DepthFirst
+from .state_graph import END, StateGraph
 
 if TYPE_CHECKING:
     from ...engine.engine import Engine
@@ -44,7 +46,7 @@ class Stateful(DepthFirst):
     """Enumerates states instead of schedules.
 
     Args:
-        ledger: what the oracles remember is part of a state.
+        ledger: what the oracles remember is part of a state. If it is not, none of them is exact.
 
     Attributes:
         cycles: runs that came back to a state of their own.
@@ -56,16 +58,23 @@ class Stateful(DepthFirst):
     __kept__: ClassVar[bool] = True
     summary: ClassVar[str] = "every state once: depth first, cut where a run comes to a state met before"
 
+    caches: ClassVar[bool] = True
+
     def __init__(self, *, ledger: bool = True) -> None:
         super().__init__()
         self.cycles = 0
-        self.ledger = ledger
+        self.forgets = not ledger
+        self.graph = StateGraph()
         self._digest = StateDigest(ledger=ledger)
-        self._met: set[bytes] = set()
-        #: Digests along the present run; those before its last changed answer stand from earlier runs.
-        self._way: list[bytes] = []
+        #: States along the present run; those before its last changed answer stand from earlier runs.
+        self._way: list[int] = []
+        #: By state of the way, how many answers came before it.
+        self._answered: list[int] = []
         self._step = 0
         self._looked = False
+        self._pruned = False
+        #: Whether a fault fired in the present step.
+        self._fired = False
         #: Per answer of the path: how many states of the way come before what it decides.
         self._depths: list[int] = []
         self._engine: Engine | None = None
@@ -78,16 +87,19 @@ class Stateful(DepthFirst):
     @property
     def states(self) -> int:
         """Different states so far."""
-        return len(self._met)
+        return len(self.graph)
 
     def begin(self, engine: Engine) -> bool:
         """Go to the next schedule; False when no state has an untried answer left."""
+        if self._engine is not None:
+            self._end()
         if not super().begin(engine):
             return False
         if self._path:
             del self._depths[len(self._path) :]
             del self._way[self._depths[-1] :]
-        self._looked = False
+            del self._answered[self._depths[-1] :]
+        self._looked = self._pruned = self._fired = False
         if self._live is not None:
             self._go_back(self._live)
             return True
@@ -110,7 +122,7 @@ class Stateful(DepthFirst):
     def restart(self) -> None:
         """Forget everything; from now on every run is built anew."""
         self.close()
-        self.__init__(ledger=self.ledger)  # type: ignore[misc] # as new, whatever the class
+        self.__init__(ledger=not self.forgets)  # type: ignore[misc] # as new, whatever the class
 
     def close(self) -> None:
         """Let go of the run that was taken back and forth."""
@@ -132,7 +144,15 @@ class Stateful(DepthFirst):
         """Any other choice, in the middle of a step."""
         if self._position == len(self._path):
             self._depths.append(self._step)
-        return super().draw(task, label, bound)
+        value = super().draw(task, label, bound)
+        self._fired = self._fired or (value > 0 and label in task.engine.faults)
+        return value
+
+    def traps(self) -> list[tuple[int, list[int]]]:
+        """Loops that no step leaves: how many states they have, and the answers that lead to the first of them."""
+        # Those on the way of the last run still have answers to try, unless it was the last of all.
+        unfinished = set() if self.complete else set(self._way)
+        return [(len(trap), self.graph.answers(trap[0])) for trap in self.graph.traps(unfinished)]
 
     def _before_step(self, task: Task) -> None:
         """A step that only one task could take was not asked for; its state counts as well."""
@@ -145,19 +165,35 @@ class Stateful(DepthFirst):
 
     def _look(self) -> None:
         """Cut the run if its state was met before, unless that is how far it only repeats the one before."""
+        fired, self._fired = self._fired, False
         if self._step < len(self._way):
             return
         assert self._engine is not None
         if not self.restores:
             digest = self._digest.of(self._engine)
         elif self._live is None:
-            self._live = LiveState(self._engine, ledger=self.ledger)
+            self._live = LiveState(self._engine, ledger=not self.forgets)
             digest = self._live.digest()
             self._marks.append((0, 0, self._live.mark()))
         else:
             digest = self._live.digest()
-        if digest in self._met:
-            self.cycles += digest in self._way
+        before = self._way[-1] if self._way else END
+        known = self.graph.number(digest)
+        if known != END:
+            self.cycles += known in self._way
+            self._pruned = True
+            if not fired:
+                self.graph.link(before, known)
             raise Pruned
-        self._met.add(digest)
-        self._way.append(digest)
+        since = self._answered[-1] if self._answered else 0
+        answers = tuple(value for value, _ in self._path[since : self._position])
+        known = self.graph.add(digest, before, answers)
+        if before != END and not fired:
+            self.graph.link(before, known)
+        self._way.append(known)
+        self._answered.append(self._position)
+
+    def _end(self) -> None:
+        """The last run ended by itself, in the step behind the last state of its way."""
+        if not self._pruned and self._way and not self._fired:
+            self.graph.link(self._way[-1], END)

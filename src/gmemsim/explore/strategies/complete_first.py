@@ -1,0 +1,75 @@
+"""Every state first; if a budget of them is used up, the portfolio.
+
+What a search does unless told otherwise. `explore.campaign` makes two searches of it, which may have many processes;
+this is for who gives out one schedule at a time.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, ClassVar, Final
+
+from .portfolio import Portfolio
+from .stateful import Stateful
+
+if TYPE_CHECKING:
+    from ...engine.engine import Engine
+    from ...engine.task import Task
+    from .base import SearchStrategy
+
+__all__ = ["CompleteFirst"]
+
+_STATES: Final = 20_000
+
+
+class CompleteFirst:
+    """State caching, and behind it a portfolio.
+
+    Args:
+        budget: states of the first part; at least one schedule is run.
+
+    Attributes:
+        sampled: schedules of the second part.
+    """
+
+    name: ClassVar[str] = "auto"
+    summary: ClassVar[str] = "every state, up to --max-states of them; if there are more, then the portfolio"
+    bound: ClassVar[str] = ""
+    caches: ClassVar[bool] = True
+
+    def __init__(self, seed: int = 0, budget: int = _STATES) -> None:
+        self.budget = budget
+        self.sampled = 0
+        self._stateful = Stateful()
+        self._portfolio = Portfolio(seed)
+        self._member: SearchStrategy = self._stateful
+
+    @property
+    def complete(self) -> bool:
+        """No state is left."""
+        return self._stateful.complete
+
+    @property
+    def states(self) -> int:
+        """Different states that were met."""
+        return self._stateful.states
+
+    def traps(self) -> list[tuple[int, list[int]]]:
+        """As `Stateful.traps`."""
+        return self._stateful.traps()
+
+    def begin(self, engine: Engine) -> bool:
+        """Start a run."""
+        if self._member is self._stateful:
+            if self.states < self.budget:
+                return self._stateful.begin(engine)
+            self._member = self._portfolio
+        self.sampled += 1
+        return self._portfolio.begin(engine)
+
+    def pick(self, runnable: list[Task], current: Task | None) -> int:
+        """As the member decides."""
+        return self._member.pick(runnable, current)
+
+    def draw(self, task: Task, label: str, bound: int) -> int:
+        """As the member decides."""
+        return self._member.draw(task, label, bound)
