@@ -132,6 +132,25 @@ class ClearsAlways(V3):
         return 0
 
 
+class PunchSkipsBusy(V3):
+    """PUNCH_HOLE leaves the first page alone."""
+
+    async def truncate_inode_pages_range(self, t: Task, inode: GmemInode, start: int, end: int) -> None:
+        await super().truncate_inode_pages_range(t, inode, start + 1, end)
+
+
+class PunchSharesLock(V3):
+    """PUNCH_HOLE takes the invalidate lock shared."""
+
+    async def kvm_gmem_punch_hole(self, t: Task, inode: GmemInode, start: int, end: int) -> int:
+        await inode.invalidate_lock.down_read(t)
+        await self.kvm_gmem_invalidate_start(t, inode, start, end, self.invalidate_filter(inode))
+        await self.truncate_inode_pages_range(t, inode, start, end)
+        await self.kvm_gmem_invalidate_end(t, inode, start, end)
+        await inode.invalidate_lock.up_read(t)
+        return 0
+
+
 class PunchShrinks(V3):
     """PUNCH_HOLE at the end of the file truncates it."""
 
@@ -605,6 +624,14 @@ MUTANTS: tuple[Mutant, ...] = (
     Mutant(
         "poison-mapped-later", "poison", PoisonNotTested,
         Plan([("fallocate", 0, 0, 1, False), ("fail", 0, 0), ("access", 0, 0, 0, False)]),
+    ),
+    Mutant(
+        "punch-skips-busy", "I53", PunchSkipsBusy,
+        Plan([("fallocate", 0, 0, 2, False), ("fallocate", 0, 0, 2, True)]),
+    ),
+    Mutant(
+        "punch-shares-lock", "I54", PunchSharesLock,
+        Plan([("fallocate", 0, 0, 2, False), ("fallocate", 0, 0, 2, True)]),
     ),
     Mutant("maps-clean", "I49", MapsClean, Plan([("prefault", 0, 0, 0, 1)])),
     Mutant(

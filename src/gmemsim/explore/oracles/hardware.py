@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from ...audit.events import Unlock
-from ...audit.kvm_events import Fallocate, FallocateRet, IllegalAccess
+from ...actors.huge_cache import HugeCache
+from ...audit.events import Lock, Unlock
+from ...audit.kvm_events import Fallocate, FallocateRet, IllegalAccess, PageCacheDelete
 from .watch import Subject, after, at_rest, before, track
 
 if TYPE_CHECKING:
     from ...engine.task import Task
+    from .ledger import Life
     from .oracles import Oracles
 
 __all__ = ["FATAL_FLAGS", "SOFT_FLAGS", "Hardware"]
@@ -61,6 +63,8 @@ class Hardware(Subject):
     def __init__(self, oracles: Oracles) -> None:
         super().__init__(oracles)
         self.note = oracles.note
+        #: What was in the range when a PUNCH_HOLE got the invalidate lock.
+        self.holes: dict[Task, list[Life]] = {}
 
     @before("arch:flags", IllegalAccess)
     def punished(self, t: Task, event: IllegalAccess) -> None:
@@ -97,6 +101,50 @@ class Hardware(Subject):
     def punch_begins(self, t: Task, event: Fallocate) -> None:
         """Remember the range of a PUNCH_HOLE."""
         self.ledger.of(t).punch = (event.start, event.end) if event.punch else None
+
+    @track(Lock, locks=["invalidate_lock"])
+    def punch_locks(self, t: Task, event: Lock) -> None:
+        """Pages that are there now have to go; of huge folios parts may stay."""
+        punch = self.ledger.of(t).punch
+        inode = self.world.inodes.get(self.ledger.kind(event.lock)[1])
+        if punch is not None and inode is not None and not isinstance(inode.folios, HugeCache):
+            present = self.ledger.present
+            self.holes[t] = [
+                present[inode.label, index]
+                for index in sorted(inode.folios)
+                if punch[0] <= index < punch[1] and (inode.label, index) in present
+            ]
+
+    @before("I53", Unlock, locks=["invalidate_lock"])
+    def hole_took_all(self, t: Task, event: Unlock) -> None:
+        """Truncation waits for whoever has a page locked; it never leaves one out."""
+        for life in self.holes.pop(t, ()):
+            if life.cached and self.ledger.of(t).punch is not None:
+                self.fail(
+                    "I53",
+                    f"PUNCH_HOLE leaves the page at index {life.index}, which was there when it began",
+                    t,
+                    event,
+                    index=life.index,
+                    pfn=life.pfn,
+                )
+
+    @before("I54", PageCacheDelete)
+    def hole_is_exclusive(self, t: Task, event: PageCacheDelete) -> None:
+        """Whoever holds the lock shared may rely on pages that it found."""
+        doing = self.ledger.of(t)
+        life = self.ledger.lives.get(event.pfn)
+        if doing.punch is None or life is None or life.inode is None:
+            return
+        if doing.held.get(life.inode.invalidate_lock.label) != "w":
+            self.fail(
+                "I54",
+                f"PUNCH_HOLE removes index {event.index} of {life.inode.label} without its lock, exclusive",
+                t,
+                event,
+                index=event.index,
+                pfn=event.pfn,
+            )
 
     @track(Unlock, locks=["invalidate_lock"])
     def punch_ends(self, t: Task, event: Unlock) -> None:

@@ -264,6 +264,16 @@ RULES: Final[dict[str, Rule]] = {
             "kvm_set_memslot: INVALID, grace period, zap, grace period; kvm_gmem_unbind",
         ),
         _rule(
+            "I53",
+            "PUNCH_HOLE removes every page that was there when it got the invalidate lock",
+            "truncate_inode_pages_range: pass 2 waits for locked folios",
+        ),
+        _rule(
+            "I54",
+            "a hole removes pages only under the invalidate lock, exclusive",
+            "kvm_gmem_punch_hole: filemap_invalidate_lock",
+        ),
+        _rule(
             "prepare_gfn",
             "prepare names no guest frame of another slot than the one that is faulted on",
             "kvm_gmem_prepare_folio: WARN_ON(!IS_ALIGNED(slot->gmem.pgoff, folio size)) [KM]; mail of 2025-08-25",
