@@ -20,9 +20,12 @@ from concurrent.futures import ThreadPoolExecutor
 from importlib.abc import MetaPathFinder
 from importlib.machinery import ModuleSpec, PathFinder, SourceFileLoader
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import attrs
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 HERE = Path(__file__).parent
 SOURCES = HERE.parents[1] / "src"
@@ -33,6 +36,19 @@ ROOMS = {
     "arch": "Hardware and its drivers",
     "patches": "Versions",
 }
+
+
+HEAD = """# Mutants of the kernel
+
+{count} versions of the modelled kernel with one place changed: a guard gone, a lock shrunk, two steps swapped. For each,
+the scenario that finds it (with version and VM type) and the rule, within {schedules} schedules of strategy `portfolio` in
+the scenario's small size. Rules are the oracles' (`docs/oracles.md`); `deadlock`, `livelock`, `unexpected_outcome` and the
+names of exceptions are the engine's. The kernel as it is does not fail under that rule in the same search.
+{equivalent} are equivalent, with the reason. A mutant that is found says that its kind of harm is looked for there, and
+nothing of bugs of other kinds.
+
+`python bench/mutants/run.py --page` wrote this page from the tables `bench/mutants/*.toml`.
+"""
 
 
 @attrs.frozen(kw_only=True)
@@ -124,7 +140,8 @@ class _Changed(MetaPathFinder):
         if name != self._module:
             return None
         spec = PathFinder.find_spec(name, path)
-        assert spec is not None and spec.origin is not None
+        assert spec is not None
+        assert spec.origin is not None
         mutant = self._mutant
 
         class Loader(SourceFileLoader):
@@ -212,33 +229,23 @@ def page(mutants: dict[str, Mutant], results: dict[str, list[dict[str, Any]]], s
     """docs/mutants.md."""
     equivalent = [mutant for mutant in mutants.values() if mutant.equivalent]
     lines = [
-        "# Mutants of the kernel",
-        "",
-        f"{len(mutants)} versions of the modelled kernel with one place changed: a guard gone, a lock shrunk, two steps swapped.",
-        f"For each, the scenario that finds it (version and VM type beside it) and the rule, within {schedules:,} schedules of",
-        "strategy `portfolio` in the scenario's small size. The rules are the oracles' (`docs/oracles.md`); `deadlock`, `livelock`,",
-        "`unexpected_outcome` and the names of exceptions are the engine's. The kernel as it is has no such failure in the same",
-        f"search. {len(equivalent)} are equivalent, with the reason. A mutant that is found says that its kind of harm is looked for",
-        "there; it says nothing of bugs of other kinds.",
-        "",
-        "`python bench/mutants/run.py --page` wrote this page from the tables `bench/mutants/*.toml`.",
+        HEAD.format(count=len(mutants), schedules=f"{schedules:,}", equivalent=len(equivalent)).rstrip("\n")
     ]
     for room, title in ROOMS.items():
-        lines += [
-            "",
-            f"## {title}",
-            "",
-            "| mutant | file | what is wrong | found by | rule | schedules |",
-            "|---|---|---|---|---|--:|",
-        ]
+        lines += ["", f"## {title}", "", "| mutant | file | what is wrong | found by | rule | schedules |"]
+        lines.append("|---|---|---|---|---|--:|")
         for mutant in mutants.values():
             rows = results.get(mutant.name)
-            if mutant.room != room or mutant.equivalent or not rows:
-                continue
-            last = rows[-1]
-            lines.append(
-                f"| {mutant.name} | `{mutant.file}` | {mutant.what} | `{last['cell']}` | `{last['rule']}` | {last['schedules']} |"
-            )
+            if mutant.room == room and not mutant.equivalent and rows:
+                last = rows[-1]
+                cells = (
+                    mutant.name,
+                    f"`{mutant.file}`",
+                    mutant.what,
+                    f"`{last['cell']}`",
+                    f"`{last['rule']}`",
+                )
+                lines.append("| " + " | ".join((*cells, str(last["schedules"]))) + " |")
     lines += ["", "## Equivalent", ""]
     lines += [
         f"* **{mutant.name}** (`{mutant.file}`): {mutant.what}. {mutant.equivalent}" for mutant in equivalent
@@ -268,33 +275,26 @@ def main() -> int:
     wrong = 0
     results: dict[str, list[dict[str, Any]]] = {}
     with ThreadPoolExecutor(options.jobs) as pool:
-        for name, rows in zip(
-            wanted, pool.map(lambda name: run(name, options.schedules, options.seconds), wanted), strict=True
-        ):
+
+        def each(names: list[str]) -> Iterator[tuple[str, list[dict[str, Any]]]]:
+            runs = pool.map(lambda name: run(name, options.schedules, options.seconds), names)
+            return zip(names, runs, strict=True)
+
+        for name, rows in each(wanted):
             results[name] = rows
             says = verdict(mutants[name], rows)
             wrong += bool(says)
             last = rows[-1] if rows else {"cell": "", "rule": "", "schedules": 0, "summary": ""}
-            print(
-                f"{'' if says else 'ok  '}{name}: {last['cell']} -> {last['rule'] or '-'} ({last['schedules']}) {last['summary'][:90]} {says}",
-                flush=True,
-            )
-        cells = dict.fromkeys(rows[-1]["cell"] for rows in results.values() if rows and rows[-1]["rule"])
-        for cell, rows in zip(
-            cells,
-            pool.map(lambda cell: run(f"@{cell}", options.schedules, options.seconds), cells),
-            strict=True,
-        ):
+            found = f"{last['cell']} -> {last['rule'] or '-'} ({last['schedules']}) {last['summary'][:90]}"
+            print(f"{says or 'ok'}: {name}: {found}", flush=True)
+        by_cell: dict[str, set[str]] = {}
+        for rows in results.values():
             if rows and rows[-1]["rule"]:
-                bad = [
-                    name
-                    for name, found in results.items()
-                    if found[-1]["cell"] == cell and found[-1]["rule"] == rows[-1]["rule"]
-                ]
-                wrong += bool(bad)
-                print(
-                    f"{cell}: the kernel as it is fails there too: {rows[-1]['rule']} {rows[-1]['summary'][:80]} {bad}"
-                )
+                by_cell.setdefault(rows[-1]["cell"], set()).add(rows[-1]["rule"])
+        for cell, rows in each([f"@{cell}" for cell in by_cell]):
+            if rows[-1]["rule"] in by_cell[cell[1:]]:
+                wrong += 1
+                print(f"{cell[1:]}: the kernel as it is fails there too: {rows[-1]['rule']}", flush=True)
     if options.page:
         PAGE.write_text(page(mutants, results, options.schedules), encoding="utf-8")
     return 1 if wrong else 0
