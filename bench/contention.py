@@ -14,7 +14,7 @@ from pathlib import Path
 
 from gmemsim.contention.csv_file import to_csv
 from gmemsim.contention.plot import to_image
-from gmemsim.contention.storm import Point
+from gmemsim.contention.point import Point
 from gmemsim.contention.sweep import points, run_all
 
 

@@ -14,7 +14,7 @@ from pathlib import Path
 from gmemsim.audit.perf_table import perf_lock_contention
 from gmemsim.contention.plot import to_image
 from gmemsim.contention.result import Result
-from gmemsim.contention.storm import Point
+from gmemsim.contention.point import Point
 from gmemsim.contention.sweep import PATCHES, points, run_all, sensitivity
 
 HERE = Path(__file__).parent

@@ -10,7 +10,9 @@ import pytest
 from gmemsim.arch.costs import CostTable
 from gmemsim.contention.csv_file import read_csv, to_csv
 from gmemsim.contention.result import Result, percentile
-from gmemsim.contention.storm import BACKGROUNDS, STORMS, Point, PointError, check, run
+from gmemsim.contention.point import Point, PointError, check
+from gmemsim.contention.storm import run
+from gmemsim.contention.storms import BACKGROUNDS, STORMS
 from gmemsim.contention.sweep import PATCHES, corners, points, run_all
 
 COSTS = CostTable.default("snp")

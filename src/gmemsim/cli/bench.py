@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
     from ..contention.result import Result
-    from ..contention.storm import Point
+    from ..contention.point import Point
     from ..contention.sweep import Corner
 
 __all__ = ["command", "contention"]
@@ -82,7 +82,7 @@ def contention(
     """
     from ..contention.csv_file import to_csv
     from ..contention.plot import FORMATS, to_image
-    from ..contention.storm import Point, PointError
+    from ..contention.point import Point, PointError
     from ..contention.sweep import points, run_all, sensitivity
     from ..patches.registry import PatchError
     from .running import user_error

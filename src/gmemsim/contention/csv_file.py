@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import attrs
 
 from .result import LockFigures, Result
-from .storm import Point
+from .point import Point
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

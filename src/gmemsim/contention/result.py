@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
     from ..engine.locks.stats import LockStatistics
-    from .storm import Point
+    from .point import Point
 
 __all__ = ["LockFigures", "Result", "figures", "percentile", "since"]
 

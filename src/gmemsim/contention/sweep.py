@@ -8,7 +8,9 @@ from typing import TYPE_CHECKING, Final
 import attrs
 
 from ..arch.costs import SWEEPS, CostTable
-from .storm import BACKGROUNDS, STORMS, Point, check, run
+from .point import Point, check
+from .storm import run
+from .storms import BACKGROUNDS, STORMS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence

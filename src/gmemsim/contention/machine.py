@@ -1,0 +1,238 @@
+"""The world of one point: a VM, a file in a slot, and the calls that storms are made of, on one virtual clock.
+
+Phases run one after another on engines of their own, on the same clock, so that what comes before the measured part can
+be taken off the statistics.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import TYPE_CHECKING, Any, Final
+
+from ..actors.gmem_convert import GmemConversion
+from ..actors.gmem_populate import Source
+from ..actors.inode import Process
+from ..actors.release import RELEASES
+from ..actors.stage2 import PG_LEVEL_2M
+from ..actors.vm import Vcpu, Vm, World
+from ..arch.memory import PhysicalMemory
+from ..arch.registry import ARCHES
+from ..audit.events import Contended
+from ..audit.kvm_events import MakePrivate, Prepare
+from ..engine import bare
+from ..engine.engine import Engine
+from ..engine.locks.policies import LOCK_POLICIES
+from ..patches.registry import load_patch
+from .lines import charge_lines, with_file_line
+from .result import LockFigures, figures
+from .storms import STORMS
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Coroutine
+
+    from ..arch.costs import CostTable
+    from ..engine.task import Task
+    from .point import Point
+
+    Phase = Callable[[Task], Coroutine[Any, Any, None]]
+
+__all__ = ["StormMachine"]
+
+#: First gfn of the slot: aligned to 1 GiB, as huge folios want it.
+_GFN: Final = 1 << 18
+_PAGE: Final = 4096
+#: Folios of the background thread.
+_CHUNK: Final = {"4K": 8, "2M": 8, "1G": 1}
+#: A range check of the slot's last gfn needs room behind the storm's folios, so the file is whole folios.
+_HUGE: Final = {"2M": frozenset({"HUGETLB", "HUGETLB_2M"}), "1G": frozenset({"HUGETLB", "HUGETLB_1G"})}
+
+
+class StormMachine:
+    """One VM with one file.
+
+    Attributes:
+        now: virtual ns at which the last phase ended.
+        slices: first pages of the folios of each vCPU.
+        chunk: pages of the background thread, behind all slices.
+        prepares: calls of the arch hook in counted phases.
+        sleeps: `contention_begin` events in counted phases, by (lock label's last part, mode).
+    """
+
+    def __init__(self, point: Point, costs: CostTable) -> None:
+        self.point = point
+        self.costs = costs
+        self.now = 0
+        self.world = World()
+        self.storm = STORMS[point.storm]
+        memory = PhysicalMemory()
+        arch = ARCHES[point.arch](memory, costs)
+        self.vm = vm = Vm("vm0", 0, arch)
+        # The launch is not a part of any VM's boot that is looked at here, but where it is the storm.
+        vm.finalized = not self.storm.launches and not arch.populate_maps
+        self.world.vms[vm.label] = vm
+        patch = load_patch(point.patch)
+        if point.other_lines:
+            charge_lines(vm, costs.line)
+            patch = with_file_line(patch, costs.line)
+        self.kernel = patch(self.world, memory, RELEASES[point.release or patch.default_release], costs)
+        self.private = True if arch.hardware_private else None
+        #: A TD's guest accepts a page before it uses it; an SNP guest's PVALIDATE is its own and not timed.
+        self.accepts_first = arch.mirror_root
+        self.size = size = point.folio_pages
+        each = -(-point.pages // point.vcpus)
+        if self.storm.same:
+            self.slices = [range(0, point.pages * size, size)] * point.vcpus
+        else:
+            self.slices = [range(i * each * size, (i + 1) * each * size, size) for i in range(point.vcpus)]
+        self.chunk = range(self.slices[-1].stop, self.slices[-1].stop + _CHUNK[point.folio] * size)
+        self.pages = self.chunk.stop
+        self.process = Process("vmm")
+        self.prepares = 0
+        self.sleeps: Counter[tuple[str, str]] = Counter()
+        for number in range(point.vcpus + 1):
+            vm.vcpus.append(Vcpu(vm, number, f"vcpu{number}"))
+
+    # -- phases --------------------------------------------------------------------------------
+
+    def phase(self, *tasks: tuple[str, Phase], count: bool = False) -> None:
+        """Run tasks to their end, starting where the last phase stopped."""
+        engine = Engine(rec=self.record if count else None, wake_ns=self.costs.wake)
+        engine.now = self.now
+        for name, function in tasks:
+            engine.spawn(name, function)
+        bare.run(engine)
+        self.now = engine.now
+
+    def record(self, t: Task, event: Any) -> None:
+        """Count the calls of the arch hook and who begins to wait, and nothing else."""
+        kind = event.__class__
+        if kind is Prepare or kind is MakePrivate:
+            self.prepares += 1
+        elif kind is Contended:
+            self.sleeps[event.lock, event.mode] += 1
+
+    def locks(self) -> dict[str, LockFigures]:
+        """Figures so far by lock class and mode."""
+        return figures(self.world.lock_statistics())
+
+    def forget_maxima(self) -> None:
+        """The longest wait and hold of the setup are not those of the storm."""
+        inode, vm = self.file.inode, self.vm
+        rwsems = (inode.invalidate_lock, inode.i_mmap_rwsem)
+        others = (inode.folio_locks, vm.mmu_lock.cls, vm.slots_lock.cls, vm.slots_arch_lock.cls, vm.lock.cls)
+        for cls in (*(lock.cls for lock in rwsems), *others):
+            for counter in (cls.read, cls.write):
+                counter.wait_max = counter.hold_max = 0
+
+    # -- calls ---------------------------------------------------------------------------------
+
+    async def create(self, t: Task) -> None:
+        """File, slot, all of it private where the VM type has private memory."""
+        kernel, arch = self.kernel, self.vm.arch
+        flags = frozenset[str]() if arch.has_private_memory else frozenset({"MMAP", "INIT_SHARED"})
+        flags |= _HUGE.get(self.point.folio, frozenset())
+        file = await kernel.kvm_gmem_create(t, self.vm, "gmem0", self.pages * _PAGE, flags)
+        assert not isinstance(file, int), file
+        self.file = file
+        inode = file.inode
+        lock = LOCK_POLICIES[self.point.policy]
+        inode.invalidate_lock = lock(  # type: ignore[assignment] # the protocol is all that callers use
+            inode.invalidate_lock.label, inode.invalidate_lock.cls, line_ns=self.costs.line
+        )
+        inode.i_mmap_rwsem.line_ns = self.costs.line
+        ret = await kernel.kvm_set_memory_region(t, self.vm, 0, _GFN, self.pages, file)
+        assert ret == 0, ret
+        if arch.has_private_memory and not kernel.in_place:
+            await self.convert(t, range(self.pages), True)
+        if not self.vm.finalized and not self.storm.launches:
+            ret = await kernel.launch_finish(t, self.vm)
+            assert ret == 0, ret
+
+    def folio_at(self, page: int) -> range:
+        """Pages of the folio that begins at `page`."""
+        return range(page, page + self.size)
+
+    async def convert(self, t: Task, pages: range, private: bool) -> None:
+        """The version's conversion: the file's ioctl, again while somebody holds a page, or the VM's."""
+        kernel = self.kernel
+        offset, size = pages.start * _PAGE, len(pages) * _PAGE
+        if not kernel.in_place:
+            address = _GFN * _PAGE + offset
+            ret = await kernel.kvm_vm_ioctl_set_mem_attributes(t, self.vm, address, size, private)
+        else:
+            assert isinstance(kernel, GmemConversion)
+            done = await kernel.kvm_gmem_set_attributes(t, self.file, offset, size, private)
+            ret = done.ret
+        assert ret == 0, ret
+
+    async def punch(self, t: Task, pages: range) -> None:
+        """FALLOC_FL_PUNCH_HOLE."""
+        ret = await self.kernel.kvm_gmem_fallocate(
+            t, self.file, pages.start * _PAGE, len(pages) * _PAGE, True
+        )
+        assert ret == 0, ret
+
+    async def populate(self, t: Task, page: int) -> None:
+        """The launch ioctl for one page, with the locks that it holds around the common code."""
+        vm = self.vm
+        await t.spend(self.costs.syscall)
+        await vm.lock.lock(t)
+        await vm.slots_lock.lock(t)
+        ret = await self.kernel.kvm_gmem_populate(t, vm, _GFN + page, 1, Source(self.process, ("image",)))
+        await vm.slots_lock.unlock(t)
+        await vm.lock.unlock(t)
+        await self.kernel.task_work_run(t)
+        assert ret == 1, ret
+
+    async def touch(self, t: Task, vcpu: Vcpu, page: int) -> int:
+        """One access, to its end; the stage-2 faults that it took.
+
+        Under SNP the first one ends in #VC, as nothing was validated: PVALIDATE is the guest's and not timed. A TD's
+        guest accepts the page first.
+        """
+        faults = 0
+        if self.accepts_first:
+            faults = await self.accept(t, vcpu, page)
+        result = await self.kernel.guest_access(t, vcpu, _GFN + page, self.private, None)
+        assert result.kind in ("ok", "exception"), result
+        return faults + result.faults
+
+    async def accept(self, t: Task, vcpu: Vcpu, page: int) -> int:
+        """PVALIDATE or TDG.MEM.PAGE.ACCEPT of the folio (by 2 MiB, or by page), until hardware is not busy."""
+        faults = 0
+        level, step = (PG_LEVEL_2M, 512) if self.size > 1 else (1, 1)
+        for gfn in range(_GFN + page, _GFN + page + self.size, step):
+            faults += await self._accept(t, vcpu, gfn, level)
+        return faults
+
+    async def _accept(self, t: Task, vcpu: Vcpu, gfn: int, level: int) -> int:
+        faults = 0
+        while True:
+            done = await (
+                self.kernel.guest_accept(t, vcpu, gfn, level)
+                if level > 1
+                else self.kernel.guest_accept(t, vcpu, gfn)
+            )
+            assert done.kind == "ok", done
+            faults += done.faults
+            if done.value == "size_mismatch":
+                for page in range(gfn, gfn + 512):
+                    faults += await self._accept(t, vcpu, page, 1)
+                return faults
+            if done.value != "busy":
+                return faults
+            await t.spend(self.costs.busy_retry)
+
+    async def prefault(self, t: Task, vcpu: Vcpu, page: int) -> int:
+        """KVM_PRE_FAULT_MEMORY of the folio."""
+        await t.spend(self.costs.syscall)
+        ret, _, left = await self.kernel.kvm_vcpu_pre_fault_memory(
+            t, vcpu, (_GFN + page) * _PAGE, self.size * _PAGE
+        )
+        assert (ret, left) == (0, 0), (ret, left)
+        return 1
+
+    async def warm(self, t: Task, vcpu: Vcpu, pages: range) -> None:
+        """Touch the folios of `pages` without looking at the clock."""
+        for page in range(pages.start, pages.stop, self.size):
+            await self.touch(t, vcpu, page)

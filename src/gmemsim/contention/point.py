@@ -1,0 +1,123 @@
+"""One point of a sweep: its parameters, and which of them go together.
+
+A version or VM type that cannot do what a point asks for says so in one line (`PointError`), before anything runs.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+import attrs
+
+from ..actors.release import RELEASES
+from ..arch.registry import ARCHES
+from ..engine.locks.policies import LOCK_POLICIES
+from ..patches.registry import load_patch
+from .storms import BACKGROUNDS, STORMS
+
+if TYPE_CHECKING:
+    from ..actors.kernel import Kernel
+    from ..arch.base import Arch
+
+__all__ = ["FOLIOS", "Point", "PointError", "check", "common_release"]
+
+#: Folio sizes by the name that a user gives them, in 4 KiB pages.
+FOLIOS: Final[dict[str, int]] = {"4K": 1, "2M": 512, "1G": 1 << 18}
+
+_MOST_PAGES: Final = 1 << 28
+
+
+class PointError(ValueError):
+    """Parameters that make no sense; one line for the user."""
+
+
+@attrs.frozen
+class Point:
+    """Parameters of one run.
+
+    Attributes:
+        pages: folios that the storm works on, over all vCPUs (`first-touch-same`: that each touches).
+        folio: size of the file's folios, a key of `FOLIOS`.
+        release: the kernel around the patch; empty: the version's own.
+        interval_ns: pause of the background thread between two of its operations.
+        policy: lock in the place of the invalidate lock.
+        other_lines: charge the lines of f_count and mmu_lock too (`lines`).
+    """
+
+    patch: str = "v3"
+    arch: str = "snp"
+    storm: str = "refault"
+    background: str = "none"
+    vcpus: int = 1
+    pages: int = 512
+    folio: str = "4K"
+    release: str = ""
+    interval_ns: int = 20_000
+    policy: str = "rwsem"
+    other_lines: bool = False
+
+    @property
+    def folio_pages(self) -> int:
+        """4 KiB pages of a folio."""
+        return FOLIOS[self.folio]
+
+
+def common_release(patches: list[str]) -> str:
+    """The one kernel release around all of these versions: the newest that one of them belongs to.
+
+    Raises:
+        PatchError: no such patch.
+    """
+    order = list(RELEASES)
+    return max((load_patch(patch).default_release for patch in patches), key=order.index)
+
+
+def check(point: Point) -> None:
+    """Refuse what cannot be run.
+
+    Raises:
+        PointError: with what was expected.
+        PatchError: no such patch.
+    """
+    patch = load_patch(point.patch)
+    for what, value, known in (
+        ("arch", point.arch, ARCHES),
+        ("storm", point.storm, STORMS),
+        ("background", point.background, BACKGROUNDS),
+        ("lock", point.policy, LOCK_POLICIES),
+        ("folio", point.folio, FOLIOS),
+        ("release", point.release or "7.2", RELEASES),
+    ):
+        if value not in known:
+            raise PointError(f"{what} {value!r}: expected one of {', '.join(known)}")
+    if not 1 <= point.vcpus <= 1024:
+        raise PointError(f"vcpus {point.vcpus}: expected 1 to 1024")
+    if point.pages < 1 or point.interval_ns < 1:
+        raise PointError("pages and interval must be positive")
+    if point.pages * point.folio_pages > _MOST_PAGES:
+        raise PointError(f"pages {point.pages} of {point.folio}: more than 1 TiB")
+    _fits(point, patch, ARCHES[point.arch])
+
+
+def _fits(point: Point, patch: type[Kernel], arch: type[Arch]) -> None:
+    """What this version and this VM type can do.
+
+    Raises:
+        PointError: with the reason.
+    """
+    storm = STORMS[point.storm]
+    if point.folio != "4K" and not patch.huge_pages:
+        raise PointError(f"patch {point.patch} has no folios of {point.folio}: only 4K")
+    if storm.converts or point.background == "convert":
+        if not arch.has_private_memory:
+            raise PointError(
+                f"arch {point.arch} has no private memory, and {point.storm}/{point.background} converts"
+            )
+    if storm.accepts and getattr(arch, "guest_accept", None) is None:
+        raise PointError(f"arch {point.arch}: its guest accepts nothing, and {point.storm} is about that")
+    if storm.launches and not arch.needs_launch:
+        raise PointError(f"arch {point.arch} is not launched page by page, and {point.storm} is about that")
+    if storm.launches and point.folio != "4K":
+        raise PointError(f"{point.storm} populates single pages: folio 4K only")
+    if storm.launches and point.background != "none":
+        raise PointError(f"{point.storm} is before the guest runs: background none only")
