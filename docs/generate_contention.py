@@ -11,10 +11,10 @@ import re
 import sys
 from pathlib import Path
 
-from gmemsim.audit.perf_table import perf_lock_contention
+from gmemsim.contention.contended import perf_report
 from gmemsim.contention.plot import to_image
-from gmemsim.contention.result import Result
 from gmemsim.contention.point import Point
+from gmemsim.contention.result import Result
 from gmemsim.contention.sweep import PATCHES, points, run_all, sensitivity
 
 HERE = Path(__file__).parent
@@ -113,7 +113,7 @@ def sections() -> tuple[dict[str, str], bytes]:
     parts = {
         "throughput": throughput(few),
         "background": latency(with_background),
-        "perf": f"```\n{perf_lock_contention(perf.lock_rows()).rstrip()}\n```",
+        "perf": f"```\n{perf_report(perf.perf).rstrip()}\n```",
         "corners": corners(),
     }
     return parts, to_image(both, "svg")

@@ -53,7 +53,10 @@ def test_plot(tmp_path: Path) -> None:
         ["--vcpus", "1,x"],
         ["--vcpus", "0"],
         ["--patch", "nosuch"],
-        ["--arch", "tdx"],
+        ["--arch", "pkvm"],
+        ["--folio", "2M"],
+        ["--storm", "populate", "--arch", "default"],
+        ["--release", "5.0"],
         ["--storm", "nosuch"],
         ["--background", "nosuch"],
         ["--lock", "nosuch"],
@@ -71,3 +74,14 @@ def test_bad_input_is_one_line_and_exit_2(
     assert stop.value.code == 2
     assert len(capsys.readouterr().err.splitlines()) == 1
     assert not list(tmp_path.iterdir())
+
+
+def test_versions_that_cannot_are_left_out_with_a_line() -> None:
+    done = CliRunner().invoke(
+        command,
+        ["contention", "--patch", "v3,hugepage", "--folio", "2M", "--vcpus", "1", "--pages", "2"],
+    )
+    assert done.exit_code == 0, done.output
+    assert done.stderr == "gmemsim: left out: patch v3 has no folios of 2M: only 4K\n"
+    assert "folios of 2M" in done.stdout
+    assert "hugepage" in done.stdout

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import product
 from typing import Any
 
 import attrs
@@ -9,11 +10,13 @@ import pytest
 
 from gmemsim.arch.costs import CostTable
 from gmemsim.contention.csv_file import read_csv, to_csv
+from gmemsim.contention.point import CannotError, Point, PointError, check
 from gmemsim.contention.result import Result, percentile
-from gmemsim.contention.point import Point, PointError, check
 from gmemsim.contention.storm import run
-from gmemsim.contention.storms import BACKGROUNDS, STORMS
+from gmemsim.contention.storms import BACKGROUNDS, FAULT_STORMS, STORMS
 from gmemsim.contention.sweep import PATCHES, corners, points, run_all
+from gmemsim.patches.registry import HUGE, IN_PLACE, VARIANTS
+from gmemsim.patches.registry import PATCHES as PATCHES_BY_NAME
 
 COSTS = CostTable.default("snp")
 
@@ -68,7 +71,7 @@ def test_with_the_lines_that_every_fault_moves_all_are_bound_alike() -> None:
     assert one["tracked"] - one["baseline"] == COSTS.xarray_lookup + 2 * COSTS.line
 
 
-@pytest.mark.parametrize("storm", STORMS)
+@pytest.mark.parametrize("storm", FAULT_STORMS)
 @pytest.mark.parametrize("background", BACKGROUNDS)
 def test_who_takes_the_invalidate_lock(storm: str, background: str) -> None:
     """Faults of the versions never do; punches do, conversions do not; faults of the variants always do."""
@@ -83,7 +86,9 @@ def test_who_takes_the_invalidate_lock(storm: str, background: str) -> None:
 
 def test_marking_exclusively_contends() -> None:
     """First touches of different pages wait for each other under `tracked`, and not for the lock otherwise."""
-    found = {patch: run(Point(patch, "snp", "first-touch", "none", 8, 64)) for patch in PATCHES}
+    found = {
+        patch: run(Point(patch, "snp", "first-touch", "none", 8, 64, release="7.2")) for patch in PATCHES
+    }
     assert found["tracked"].lock("invalidate_lock:w").contentions > 0
     assert found["tracked-shared"].lock("invalidate_lock:r").contentions == 0
     assert found["tracked"].faults_per_ms < found["tracked-shared"].faults_per_ms < found["v3"].faults_per_ms
@@ -91,7 +96,7 @@ def test_marking_exclusively_contends() -> None:
 
 
 def test_a_punch_holds_up_faults_elsewhere_only_with_tracking() -> None:
-    found = {patch: run(Point(patch, "snp", "refault", "punch", 8, 256)) for patch in PATCHES}
+    found = {patch: run(Point(patch, "snp", "refault", "punch", 8, 256, release="7.2")) for patch in PATCHES}
     assert found["v3"].lock("invalidate_lock:w").contentions == 0
     for patch in ("tracked", "tracked-shared"):
         assert found[patch].lock("invalidate_lock:r").contentions > 0
@@ -105,7 +110,8 @@ def test_same_point_same_result() -> None:
 
 def test_csv_round_trip() -> None:
     results = run_all(points(patches=("v3", "tracked"), vcpus=(1, 3), common=Point(pages=16)))
-    assert read_csv(to_csv(results)) == results
+    kept = [attrs.evolve(result, spins={}, perf=()) for result in results]
+    assert read_csv(to_csv(results)) == kept
 
 
 def test_other_lock_policies_run() -> None:
@@ -117,7 +123,13 @@ def test_other_lock_policies_run() -> None:
 @pytest.mark.parametrize(
     "change",
     [
-        {"arch": "tdx"},
+        {"arch": "x"},
+        {"folio": "8K"},
+        {"folio": "2M"},
+        {"release": "5.0"},
+        {"storm": "accept", "arch": "sw-protected"},
+        {"storm": "populate", "arch": "sw-protected"},
+        {"storm": "populate", "background": "punch"},
         {"storm": "x"},
         {"background": "x"},
         {"policy": "x"},
@@ -141,3 +153,120 @@ def test_percentiles_are_nearest_rank() -> None:
     assert [percentile(values, p) for p in (1, 50, 90, 99, 100)] == [1, 50, 90, 99, 100]
     assert percentile([7], 99) == 7
     assert percentile([], 50) == 0
+
+
+VERSIONS = PATCHES_BY_NAME | IN_PLACE | HUGE | VARIANTS
+EVERY = [
+    Point(patch, arch, storm, "none", 2, 4, folio)
+    for patch, arch, storm, folio in product(
+        VERSIONS, ("default", "sw-protected", "snp", "tdx"), STORMS, ("4K", "2M")
+    )
+    if folio == "4K" or VERSIONS[patch].huge_pages
+]
+
+
+@pytest.mark.parametrize("patch", VERSIONS)
+def test_every_version_and_vm_type_runs_every_storm_that_it_can(patch: str) -> None:
+    """Each folio is worked on once, by the version's own calls; a refusal names what cannot be done."""
+    ran: set[tuple[str, str]] = set()
+    for point in EVERY:
+        if point.patch != patch:
+            continue
+        try:
+            found = run(point)
+        except CannotError:
+            continue
+        assert found.faults == (8 if STORMS[point.storm].same else 4), point
+        assert found.virtual_ns > 0
+        ran.add((point.arch, point.storm))
+    assert {storm for arch, storm in ran if arch == "default"} == {
+        "first-touch",
+        "first-touch-same",
+        "prefault",
+        "punch",
+    }
+    assert {storm for arch, storm in ran if arch in {"snp", "tdx"}} == set(STORMS)
+
+
+def test_a_conversion_is_the_version_s_own_call() -> None:
+    """In place it takes the file's invalidate lock, before that the VM's slots_lock."""
+    old, new = (run(Point(patch, "snp", "convert", "none", 2, 8)) for patch in ("v3", "inplace"))
+    assert old.lock("invalidate_lock:w").acquisitions == 0
+    assert old.lock("slots_lock:w").acquisitions == 8
+    assert new.lock("invalidate_lock:w").acquisitions == 8
+    assert new.lock("slots_lock:w").acquisitions == 0
+
+
+def test_a_fault_in_place_takes_the_invalidate_lock_shared() -> None:
+    found = run(Point("inplace", "sw-protected", "refault", "none", 4, 64))
+    assert found.lock("invalidate_lock:r").acquisitions == 64
+
+
+def test_a_tds_guest_accepts_what_it_touches() -> None:
+    """One fault a page, and the same time whether the storm is called a touch or an accept, but for the read."""
+    touch, accept = (run(Point("v3", "tdx", storm, "none", 1, 8)) for storm in ("first-touch", "accept"))
+    assert touch.retries == accept.retries == 0
+    assert touch.virtual_ns == accept.virtual_ns
+
+
+def test_huge_folios_are_worked_on_as_one() -> None:
+    small, huge = (
+        run(Point("hugepage", "sw-protected", "first-touch", "none", 1, 4, folio)) for folio in ("4K", "2M")
+    )
+    assert small.faults == huge.faults == 4
+    costs = CostTable.default("sw-protected")
+    assert huge.virtual_ns - small.virtual_ns > 4 * (costs.clear_2m - costs.clear_4k) // 2
+
+
+def test_one_kernel_release_around_all_versions() -> None:
+    made = points(patches=("baseline", "inplace"), storms=("refault",), backgrounds=("none",), vcpus=(1,))
+    assert {point.release for point in made} == {VERSIONS["inplace"].default_release}
+
+
+def test_what_a_version_cannot_do_is_said_and_the_rest_is_run() -> None:
+    refused: list[str] = []
+    made = points(
+        patches=("v3", "hugepage"),
+        storms=("refault",),
+        backgrounds=("none",),
+        vcpus=(1, 2),
+        folios=("2M",),
+        refused=refused,
+    )
+    assert {point.patch for point in made} == {"hugepage"}
+    assert refused == ["patch v3 has no folios of 2M: only 4K"]
+    with pytest.raises(PointError, match="only 4K"):
+        points(patches=("v3",), folios=("2M",), refused=[])
+
+
+def test_perf_counts_sleeping_readers_and_no_spinning_writers() -> None:
+    """`tracked` marks exclusively: its writers spin, its readers sleep; perf sees the readers alone."""
+    found = run(Point("tracked", "snp", "first-touch", "none", 16, 512))
+    assert found.lock("invalidate_lock:w").contentions > 0
+    assert {row.type for row in found.perf} == {"rwsem:R"}
+    (row,) = found.perf
+    readers = found.lock("invalidate_lock:r")
+    assert (row.count, row.total, row.longest) == (readers.contentions, readers.wait_total, readers.wait_max)
+    assert row.caller == "kvm_gmem_get_file_pfn"
+
+
+def test_perf_knows_no_folio_lock() -> None:
+    found = run(Point("v3", "snp", "first-touch-same", "none", 4, 64))
+    assert found.lock("folio_lock:w").contentions > 0
+    assert found.perf == ()
+
+
+def test_the_bottleneck_is_named_also_where_it_is_no_lock() -> None:
+    """Many vCPUs in few 2 MiB regions wait for RMPUPDATE; conversions in place for the lock; one vCPU for nothing."""
+    assert run(Point("v3", "snp", "first-touch", "none", 64, 512)).bottleneck.name == "rmp.spin"
+    assert run(Point("inplace", "snp", "convert", "none", 16, 64)).bottleneck.name == "invalidate_lock:w"
+    alone = run(Point("v3", "snp", "first-touch", "none", 1, 64)).bottleneck
+    assert (alone.name, alone.share) == ("", 0.0)
+
+
+def test_spinners_of_one_region_get_it_one_after_another() -> None:
+    """Serial RMPUPDATEs: the storm takes as long as all of them, and nobody waits longer than all the others."""
+    found = run(Point("v3", "snp", "first-touch", "none", 32, 256))
+    serial = 256 * COSTS.rmpupdate
+    assert serial <= found.virtual_ns < 1.1 * serial + 10 * COSTS.fault_entry
+    assert found.longest < 40 * COSTS.rmpupdate

@@ -14,9 +14,10 @@ from .costs import CostTable
 from .memory import FRAMES, HOST_KEY, STALE, ZERO, PhysicalMemory
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+    from collections.abc import Awaitable, Callable, Iterable
 
     from ..engine.task import Task
+    from .spin import SpinWait
 
 EIO: Final = -5
 
@@ -198,6 +199,10 @@ class Arch:
 
     async def accept_fault(self, t: Task, vm: VmIdentity, vcpu: int, gfn: int, level: int) -> None:
         """The guest's request to accept a page is about to fault, where folios can be huge: the exit has the level."""
+
+    def spin_waits(self) -> Iterable[SpinWait]:
+        """Where software spins on this VM's hardware, for statistics of timed runs."""
+        return ()
 
     # -- accesses ------------------------------------------------------------------------------
 

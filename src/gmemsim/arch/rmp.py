@@ -147,6 +147,10 @@ class Rmp:
             self._waits[region] = found = SpinWait(f"rmp.spin[{region:#x}]", owners)
         return found
 
+    def spin_waits(self) -> Iterable[SpinWait]:
+        """Of all regions that somebody spun on."""
+        return self._waits.values()
+
     # -- writes --------------------------------------------------------------------------------
 
     def write(self, pfn: int, entry: RmpEntry) -> None:

@@ -13,10 +13,13 @@ from .psp import Psp, PspCommand
 from .rmp import REGION_PAGES, Rmp, RmpCode, RmpEntry, head_of, pages_of, region_of
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from ..engine.task import Task
     from .base import VmIdentity
     from .costs import CostTable
     from .memory import PhysicalMemory
+    from .spin import SpinWait
 
 __all__ = ["Livelock", "SnpHost"]
 
@@ -77,6 +80,10 @@ class SnpHost(Arch):
     def choices(self, choices: SnpChoices) -> None:
         self.rmp.choices = choices
 
+    def spin_waits(self) -> Iterable[SpinWait]:
+        """The RMP's regions."""
+        return self.rmp.spin_waits()
+
     # -- RMPUPDATE -----------------------------------------------------------------------------
 
     async def rmp_make_private(
@@ -132,9 +139,9 @@ class SnpHost(Arch):
                     f"{t.name} repeats RMPUPDATE of frame {pfn:#x} for ever: "
                     f"frame {blocker:#x} is {entry.state} of ASID {entry.asid}"
                 )
-        elif region not in self.rmp.busy:
-            return
-        await self.rmp.wait(region).turn(t, self.costs.rmpupdate)
+            await self.rmp.wait(region).turn(t, self.costs.rmpupdate)
+        elif region in self.rmp.busy:
+            await self.rmp.wait(region).until_changed(t)
 
     async def adjust_direct_map(self, t: Task, pfn: int, level: int) -> bool:
         """`adjust_direct_map`: a 4K update splits the host's large mapping of the region, once and for good.
@@ -164,7 +171,7 @@ class SnpHost(Arch):
                 return code
             region = region_of(pfn)
             if region in self.rmp.busy:
-                await self.rmp.wait(region).turn(t, self.costs.psmash)
+                await self.rmp.wait(region).until_changed(t)
 
     async def snp_page_reclaim(self, t: Task, vm: VmIdentity, pfn: int) -> int:
         """`snp_page_reclaim`: take a page back from the firmware: 0, or -EIO, the page leaked and the VM dead."""

@@ -12,12 +12,13 @@ from .tdx_module import TdxModule
 from .tdx_state import Td, TdxStatus, pages_of
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+    from collections.abc import Awaitable, Callable, Iterable
 
     from ..engine.task import Task
     from .base import VmIdentity
     from .costs import CostTable
     from .memory import PhysicalMemory
+    from .spin import SpinWait
     from .tdx_epoch import TdVcpu
 
 __all__ = ["TdxHost"]
@@ -55,6 +56,11 @@ class TdxHost(Arch):
         self.module.choices = choices
         for td in self.module.tds.values():
             td.sept.choices = choices
+
+    def spin_waits(self) -> Iterable[SpinWait]:
+        """The gates and locks of the machine's TDs."""
+        for td in self.module.tds.values():
+            yield from (td.gate, td.kick, td.tree.wait, td.epochs.lock.wait)
 
     def td(self, vm: VmIdentity) -> Td:
         """The TD of a VM."""

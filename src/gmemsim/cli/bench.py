@@ -15,8 +15,8 @@ from .whole import check_writable, write_whole
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
-    from ..contention.result import Result
     from ..contention.point import Point
+    from ..contention.result import Result
     from ..contention.sweep import Corner
 
 __all__ = ["command", "contention"]
@@ -49,10 +49,16 @@ _LIST = {"show_default": True, "callback": _names}
 @click.option("--vcpus", default="1,2,4,8,16,32,64", show_default=True, callback=_numbers, help="Counts.")
 @click.option("--patch", "patches", default="baseline,v3,tracked,tracked-shared", help="Versions.", **_LIST)  # type: ignore[arg-type]
 @click.option("--arch", "arches", default="snp", help="VM types.", **_LIST)  # type: ignore[arg-type]
-@click.option("--storm", "storms", default="first-touch,refault", help="Or first-touch-same.", **_LIST)  # type: ignore[arg-type]
+@click.option("--storm", "storms", default="first-touch,refault", help="What threads do; see below.", **_LIST)  # type: ignore[arg-type]
 @click.option("--background", "backgrounds", default="none", help="none, punch, convert.", **_LIST)  # type: ignore[arg-type]
+@click.option("--folio", "folios", default="4K", help="Folio sizes: 4K, 2M, 1G.", **_LIST)  # type: ignore[arg-type]
+@click.option(
+    "--release", default="", help="The kernel around all versions.  [default: the newest that one belongs to]"
+)
 @click.option("--lock", "policy", default="rwsem", show_default=True, help="The invalidate lock's policy.")
-@click.option("--pages", type=click.IntRange(min=1), default=512, show_default=True, help="Over all vCPUs.")
+@click.option(
+    "--pages", type=click.IntRange(min=1), default=512, show_default=True, help="Folios, over all vCPUs."
+)
 @click.option(
     "--interval", type=click.IntRange(min=1), default=20, show_default=True, help="Of the background, µs."
 )
@@ -67,6 +73,8 @@ def contention(
     arches: list[str],
     storms: list[str],
     backgrounds: list[str],
+    folios: list[str],
+    release: str,
     policy: str,
     pages: int,
     interval: int,
@@ -76,9 +84,16 @@ def contention(
     plot_path: Path | None,
     as_json: bool,
 ) -> None:
-    """Fault storms of N vCPUs on one guest_memfd: throughput, latency, and what each lock cost.
+    """Storms of N threads on one guest_memfd: throughput, latency, and what each lock cost.
 
-    Options that take several values take them separated by commas.
+    Options that take several values take them separated by commas. Storms: first-touch, first-touch-same, refault,
+    accept, prefault (vCPUs); convert, punch, populate (VMM threads, by the version's own calls).
+
+    \b
+    Examples:
+      gmemsim bench contention --patch v3,inplace --vcpus 1,16,256
+      gmemsim bench contention --patch inplace --arch tdx --storm convert,accept
+      gmemsim bench contention --patch hugepage --folio 2M --storm first-touch
     """
     from ..contention.csv_file import to_csv
     from ..contention.plot import FORMATS, to_image
@@ -91,13 +106,25 @@ def contention(
     _writable(plot_path, FORMATS)
     if sweep and (csv_path or plot_path or other_lines):
         raise InputError("--sweep goes neither with --csv, --plot nor --other-lines")
-    common = Point(pages=pages, interval_ns=interval * 1000, policy=policy, other_lines=other_lines)
+    common = Point(
+        pages=pages, release=release, interval_ns=interval * 1000, policy=policy, other_lines=other_lines
+    )
+    refused: list[str] = []
     try:
         wanted = points(
-            patches=patches, arches=arches, storms=storms, backgrounds=backgrounds, vcpus=vcpus, common=common
+            patches=patches,
+            arches=arches,
+            storms=storms,
+            backgrounds=backgrounds,
+            vcpus=vcpus,
+            folios=folios,
+            common=common,
+            refused=refused,
         )
     except (PointError, PatchError) as error:
         raise InputError(str(error)) from error
+    for reason in refused:
+        click.echo(f"gmemsim: left out: {reason}", err=True)
     with user_error(*patches):
         found = sensitivity(wanted, _progress()) if sweep else []
         results = [] if sweep else run_all(wanted, progress=_progress())
@@ -154,40 +181,43 @@ def _corner(corner: Corner, results: Sequence[Result]) -> dict[str, object]:
     }
 
 
-def _groups(results: Sequence[Result]) -> Iterator[tuple[tuple[str, str, str], list[Result]]]:
-    keys = dict.fromkeys((r.point.arch, r.point.storm, r.point.background) for r in results)
-    for key in keys:
-        yield key, [r for r in results if (r.point.arch, r.point.storm, r.point.background) == key]
+def _key(result: Result) -> tuple[str, ...]:
+    """What two rows of one table have in common."""
+    point = result.point
+    folio = "" if point.folio == "4K" else f"folios of {point.folio}"
+    release = f"kernel {point.release}" if point.release else ""
+    background = "" if point.background == "none" else f"background {point.background}"
+    return tuple(filter(None, (point.arch, point.storm, background, folio, release)))
+
+
+def _groups(results: Sequence[Result]) -> Iterator[tuple[tuple[str, ...], list[Result]]]:
+    for key in dict.fromkeys(map(_key, results)):
+        yield key, [r for r in results if _key(r) == key]
 
 
 def _show(results: Sequence[Result]) -> None:
     """A table a storm; the locks of its largest points, in full and as perf shows them."""
     from rich.table import Table
 
-    from ..audit.perf_table import format_ns, lock_table, perf_lock_contention
+    from ..audit.lock_table import format_ns, lock_table
+    from ..contention.contended import perf_report
+    from ..contention.storms import STORMS
 
     if sys.stderr.isatty():
         sys.stderr.write("\r\x1b[K")
     out = console()
     for key, mine in _groups(results):
         table = Table(title=", ".join(key), title_justify="left")
-        for heading in (
-            "vCPUs",
-            "patch",
-            "faults/ms",
-            "vs first",
-            "p50",
-            "p90",
-            "p99",
-            "max",
-            "retries",
-            "hook calls",
-        ):
-            table.add_column(heading, justify="left" if heading == "patch" else "right")
+        unit = STORMS[mine[0].point.storm].unit
+        headings = ("vCPUs", "patch", f"{unit}/ms", "vs first", "p50", "p99", "max", "retries", "hook calls")
+        for heading in (*headings, "waited for most"):
+            left = heading in ("patch", "waited for most")
+            table.add_column(heading, justify="left" if left else "right", overflow="fold")
         for result in mine:
             first = next(r for r in mine if r.point.vcpus == result.point.vcpus)
             ratio = result.faults_per_ms / first.faults_per_ms if first.faults_per_ms else 0.0
-            times = map(format_ns, (result.p50, result.p90, result.p99, result.longest))
+            times = map(format_ns, (result.p50, result.p99, result.longest))
+            most_waited = result.bottleneck
             table.add_row(
                 str(result.point.vcpus),
                 result.point.patch,
@@ -196,13 +226,15 @@ def _show(results: Sequence[Result]) -> None:
                 *times,
                 str(result.retries),
                 str(result.prepares),
+                f"{most_waited.name} {most_waited.share:.0%}" if most_waited.name else "-",
             )
         out.print(table)
         most = max(r.point.vcpus for r in mine)
         for result in (r for r in mine if r.point.vcpus == most):
             out.print(lock_table(result.lock_rows(), title=f"locks: {result.point.patch}, {most} vCPUs"))
-            if any(row.contentions for row in result.lock_rows()):
-                click.echo(perf_lock_contention(result.lock_rows()))
+            if result.perf:
+                click.echo("as perf lock contention counts (no folio locks, no writers that spun):")
+                click.echo(perf_report(result.perf))
     out.print(LIMITS, style="dim", highlight=False)
 
 

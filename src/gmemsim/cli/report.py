@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from typing import TYPE_CHECKING
 
-from ..audit.perf_table import LockRow, format_ns, lock_table
+from ..audit.lock_table import LockRow, format_ns, lock_table
 from .output import LIMITS, console
 
 if TYPE_CHECKING:
@@ -16,14 +16,6 @@ if TYPE_CHECKING:
 
 __all__ = ["lock_rows", "report"]
 
-_KINDS = {
-    "mmu_lock": "rwlock",
-    "slots_lock": "mutex",
-    "slots_arch_lock": "mutex",
-    "kvm_lock": "mutex",
-    "folio_lock": "folio",
-}
-
 
 def lock_rows(summary: Summary) -> list[LockRow]:
     """One row a lock class and mode that was taken."""
@@ -32,8 +24,7 @@ def lock_rows(summary: Summary) -> list[LockRow]:
         for mode, found in (("r", lock.read), ("w", lock.write)):
             if found.acquisitions:
                 times = (found.wait_total, found.wait_max, found.hold_total, found.hold_max)
-                kind = _KINDS.get(lock.name, "rwsem")
-                rows.append(LockRow(lock.name, mode, found.acquisitions, found.contentions, *times, kind))
+                rows.append(LockRow(lock.name, mode, found.acquisitions, found.contentions, *times))
     return rows
 
 

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import attrs
 
-from .result import LockFigures, Result
 from .point import Point
+from .result import LockFigures, Result
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -17,7 +17,9 @@ if TYPE_CHECKING:
 __all__ = ["read_csv", "to_csv"]
 
 _POINT = [field.name for field in attrs.fields(Point)]
-_OWN = [field.name for field in attrs.fields(Result) if field.name not in ("point", "locks")]
+#: Tables of their own in the JSON document; a line of CSV has one lock.
+_TABLES = ("point", "locks", "spins", "perf")
+_OWN = [field.name for field in attrs.fields(Result) if field.name not in _TABLES]
 _LOCK = [field.name for field in attrs.fields(LockFigures)]
 
 
@@ -35,7 +37,7 @@ def to_csv(results: Iterable[Result]) -> str:
 
 
 def read_csv(text: str) -> list[Result]:
-    """The results that `to_csv` wrote.
+    """The results that `to_csv` wrote, without what CSV has no room for (`spins`, `perf`).
 
     Raises:
         ValueError, KeyError: it did not.
@@ -46,7 +48,8 @@ def read_csv(text: str) -> list[Result]:
         values: dict[str, Any] = {name: _value(row[name], str(kinds[name])) for name in _POINT}
         point = Point(**values)
         if not results or results[-1].point != point:
-            results.append(Result(point, **{name: int(row[name]) for name in _OWN}, locks={}))
+            own: dict[str, Any] = {name: int(row[name]) for name in _OWN}
+            results.append(Result(point, **own, locks={}))
         if row["lock"]:
             found = LockFigures(*(int(row[name]) for name in _LOCK))
             results[-1].locks[f"{row['lock']}:{row['mode']}"] = found

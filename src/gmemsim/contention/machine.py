@@ -6,7 +6,6 @@ be taken off the statistics.
 
 from __future__ import annotations
 
-from collections import Counter
 from typing import TYPE_CHECKING, Any, Final
 
 from ..actors.gmem_convert import GmemConversion
@@ -17,12 +16,13 @@ from ..actors.stage2 import PG_LEVEL_2M
 from ..actors.vm import Vcpu, Vm, World
 from ..arch.memory import PhysicalMemory
 from ..arch.registry import ARCHES
-from ..audit.events import Contended
+from ..audit.events import Contended, Lock
 from ..audit.kvm_events import MakePrivate, Prepare
 from ..engine import bare
 from ..engine.engine import Engine
 from ..engine.locks.policies import LOCK_POLICIES
 from ..patches.registry import load_patch
+from .contended import ContentionBook
 from .lines import charge_lines, with_file_line
 from .result import LockFigures, figures
 from .storms import STORMS
@@ -43,7 +43,6 @@ _GFN: Final = 1 << 18
 _PAGE: Final = 4096
 #: Folios of the background thread.
 _CHUNK: Final = {"4K": 8, "2M": 8, "1G": 1}
-#: A range check of the slot's last gfn needs room behind the storm's folios, so the file is whole folios.
 _HUGE: Final = {"2M": frozenset({"HUGETLB", "HUGETLB_2M"}), "1G": frozenset({"HUGETLB", "HUGETLB_1G"})}
 
 
@@ -55,7 +54,7 @@ class StormMachine:
         slices: first pages of the folios of each vCPU.
         chunk: pages of the background thread, behind all slices.
         prepares: calls of the arch hook in counted phases.
-        sleeps: `contention_begin` events in counted phases, by (lock label's last part, mode).
+        contended: waits as perf counts them, in counted phases.
     """
 
     def __init__(self, point: Point, costs: CostTable) -> None:
@@ -88,7 +87,8 @@ class StormMachine:
         self.pages = self.chunk.stop
         self.process = Process("vmm")
         self.prepares = 0
-        self.sleeps: Counter[tuple[str, str]] = Counter()
+        percpu = point.policy.startswith("percpu")
+        self.contended = ContentionBook({"invalidate_lock": "pcpu-sem"} if percpu else None)
         for number in range(point.vcpus + 1):
             vm.vcpus.append(Vcpu(vm, number, f"vcpu{number}"))
 
@@ -108,12 +108,26 @@ class StormMachine:
         kind = event.__class__
         if kind is Prepare or kind is MakePrivate:
             self.prepares += 1
-        elif kind is Contended:
-            self.sleeps[event.lock, event.mode] += 1
+        elif kind is Contended or kind is Lock:
+            self.contended.event(t, event)
 
     def locks(self) -> dict[str, LockFigures]:
         """Figures so far by lock class and mode."""
         return figures(self.world.lock_statistics())
+
+    @property
+    def line_ns(self) -> int:
+        """Virtual ns that went into the cache line of the invalidate lock so far; 0 for a policy without one."""
+        found: int = getattr(self.file.inode.invalidate_lock, "line_total", 0)
+        return found
+
+    def spins(self) -> dict[str, int]:
+        """Virtual ns of spinning so far, by what is spun on; regions of the RMP as one."""
+        sums: dict[str, int] = {}
+        for wait in (self.vm.mn_wait, *self.vm.arch.spin_waits()):
+            name = wait.label.partition("[")[0]
+            sums[name] = sums.get(name, 0) + wait.spun_ns
+        return sums
 
     def forget_maxima(self) -> None:
         """The longest wait and hold of the setup are not those of the storm."""

@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import attrs
 
-from ..audit.perf_table import LockRow
+from ..audit.lock_table import LockRow
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
     from ..engine.locks.stats import LockStatistics
+    from .contended import Contention
     from .point import Point
 
-__all__ = ["LockFigures", "Result", "figures", "percentile", "since"]
-
-_KINDS = {"mmu_lock": "rwlock", "slots_lock": "mutex", "slots_arch_lock": "mutex", "folio_lock": "folio"}
+__all__ = ["Bottleneck", "LockFigures", "Result", "figures", "percentile", "since"]
 
 
 @attrs.frozen
@@ -64,6 +63,27 @@ def percentile(ordered: Sequence[int], percent: int) -> int:
 
 
 @attrs.frozen
+class Bottleneck:
+    """What the threads waited for most.
+
+    Attributes:
+        name: a lock with its mode, a shared cache line, or what software spins on; empty if nothing of note.
+        share: of all the threads' time, 0 to 1.
+    """
+
+    name: str
+    share: float
+
+    #: Below this share of the time, waiting is not what bounds the threads.
+    NOTABLE: ClassVar[float] = 0.05
+
+    def __str__(self) -> str:
+        if not self.name:
+            return f"none (nothing is waited for more than {self.share:.0%} of the time)"
+        return f"{self.name} ({self.share:.0%} of the time)"
+
+
+@attrs.frozen
 class Result:
     """One row of the table.
 
@@ -72,6 +92,9 @@ class Result:
         virtual_ns: until the last vCPU was through.
         prepares: calls of the arch hook; `background_operations`: punches or pairs of conversions.
         locks: by `class:mode`, of the measured part, background thread included.
+        spins: virtual ns that went into spinning on hardware, by what was spun on (`rmp.spin`).
+        line_ns: virtual ns for which the invalidate lock's cache line was waited for or moved.
+        perf: waits as `perf lock contention` counts them.
     """
 
     point: Point
@@ -86,6 +109,9 @@ class Result:
     prepares: int
     background_operations: int
     locks: dict[str, LockFigures]
+    spins: dict[str, int] = attrs.field(factory=dict)
+    line_ns: int = 0
+    perf: tuple[Contention, ...] = ()
 
     @classmethod
     def of(
@@ -98,6 +124,9 @@ class Result:
         prepares: int,
         background_operations: int,
         locks: dict[str, LockFigures],
+        spins: dict[str, int],
+        line_ns: int,
+        perf: tuple[Contention, ...],
     ) -> Result:
         """Sum up latencies."""
         ordered = sorted(latencies)
@@ -113,6 +142,9 @@ class Result:
             prepares,
             background_operations,
             locks,
+            spins,
+            line_ns,
+            perf,
         )
 
     @property
@@ -120,18 +152,27 @@ class Result:
         """Throughput, in faults per virtual millisecond."""
         return self.faults * 1e6 / self.virtual_ns if self.virtual_ns else 0.0
 
+    @property
+    def bottleneck(self) -> Bottleneck:
+        """What took most of the threads' time by being waited for, lock or not."""
+        waits = {name: found.wait_total for name, found in self.locks.items()} | self.spins
+        waits["cache line of invalidate_lock"] = self.line_ns
+        name = max(waits, key=lambda key: waits[key])
+        threads = self.point.vcpus + (self.point.background != "none")
+        share = waits[name] / (threads * self.virtual_ns) if self.virtual_ns else 0.0
+        return Bottleneck(name if share >= Bottleneck.NOTABLE else "", share)
+
     def lock(self, name: str) -> LockFigures:
         """Figures of `class:mode`; zeros if it was not taken."""
         return self.locks.get(name, LockFigures())
 
     def lock_rows(self) -> list[LockRow]:
-        """For the tables of `audit.perf_table`."""
+        """For the tables of `audit.lock_table`."""
         rows = []
         for name, found in self.locks.items():
             cls, _, mode = name.rpartition(":")
             times = (found.wait_total, found.wait_max, found.hold_total, found.hold_max)
-            kind = _KINDS.get(cls, "rwsem")
-            rows.append(LockRow(cls, mode, found.acquisitions, found.contentions, *times, kind))
+            rows.append(LockRow(cls, mode, found.acquisitions, found.contentions, *times))
         return rows
 
     def document(self) -> dict[str, Any]:
@@ -139,5 +180,7 @@ class Result:
         own = {field.name: getattr(self, field.name) for field in attrs.fields(type(self))}
         own["point"] = attrs.asdict(self.point)
         own["locks"] = {name: attrs.asdict(found) for name, found in self.locks.items()}
+        own["perf"] = [attrs.asdict(row) for row in self.perf]
+        own["bottleneck"] = attrs.asdict(self.bottleneck)
         own["faults_per_ms"] = round(self.faults_per_ms, 3)
         return own

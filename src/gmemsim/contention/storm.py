@@ -1,7 +1,7 @@
 """Run one point: N threads at one kind of work on one guest_memfd, in virtual time.
 
-Everything before the measured part (creation, first touches, the zap) runs on engines of its own, on the same clock, and
-is taken off the lock statistics. Only the patch differs between two points with equal parameters.
+Everything before the measured part (creation, first touches, the zap) runs on engines of its own, on the same clock,
+and is taken off the lock statistics. Only the patch differs between two points with equal parameters.
 """
 
 from __future__ import annotations
@@ -73,7 +73,7 @@ class _Storm:
                 machine.phase((vcpu.label, partial(machine.warm, vcpu=vcpu, pages=pages)))
             machine.phase(("setup", partial(storm.before, machine)))
         machine.forget_maxima()
-        before = machine.locks()
+        before, spins, line = machine.locks(), machine.spins(), machine.line_ns
         start = machine.now
         self.running = point.vcpus
         tasks: list[tuple[str, Phase]] = [
@@ -91,6 +91,13 @@ class _Storm:
             prepares=machine.prepares,
             background_operations=self.operations,
             locks=since(before, machine.locks()),
+            spins={
+                name: ns - spins.get(name, 0)
+                for name, ns in machine.spins().items()
+                if ns > spins.get(name, 0)
+            },
+            line_ns=machine.line_ns - line,
+            perf=machine.contended.rows(),
         )
 
 

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from ..engine.task import Task
     from .machine import StormMachine
 
-__all__ = ["BACKGROUNDS", "STORMS", "Storm"]
+__all__ = ["BACKGROUNDS", "FAULT_STORMS", "STORMS", "Storm"]
 
 BACKGROUNDS: Final[dict[str, str]] = {
     "none": "nobody else",
@@ -131,3 +131,6 @@ STORMS: Final[dict[str, Storm]] = {
     "punch": Punch(),
     "populate": Populate(),
 }
+
+#: The storms of vCPU faults, which every VM type with private memory can do.
+FAULT_STORMS: Final = ("first-touch", "first-touch-same", "refault")

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Final
 import attrs
 
 from ..arch.costs import SWEEPS, CostTable
-from .point import Point, check
+from .point import CannotError, Point, PointError, check, common_release
 from .storm import run
-from .storms import BACKGROUNDS, STORMS
+from .storms import BACKGROUNDS, FAULT_STORMS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -44,23 +44,47 @@ def points(
     *,
     patches: Iterable[str] = PATCHES,
     arches: Iterable[str] = ("snp",),
-    storms: Iterable[str] = STORMS,
+    storms: Iterable[str] = FAULT_STORMS,
     backgrounds: Iterable[str] = BACKGROUNDS,
     vcpus: Iterable[int] = VCPUS,
+    folios: Iterable[str] = ("4K",),
     common: Point | None = None,
+    refused: list[str] | None = None,
 ) -> list[Point]:
     """All combinations, checked; the rest of each point is as in `common`.
 
+    Without a release in `common`, the kernel around all versions is the newest that one of them belongs to, so that
+    only the versions differ.
+
+    Args:
+        refused: takes the reason for each combination that a version or VM type cannot do, once, and the others are
+            returned; None: the first of them is an error.
+
     Raises:
-        PointError, PatchError: one of them makes no sense.
+        PointError, PatchError: one of them makes no sense, or none is left.
     """
     common = common or Point()
-    made = [
-        attrs.evolve(common, patch=patch, arch=arch, storm=storm, background=background, vcpus=count)
-        for arch, storm, background, count, patch in product(arches, storms, backgrounds, vcpus, patches)
-    ]
-    for point in made:
-        check(point)
+    patches = list(patches)
+    if not common.release:
+        common = attrs.evolve(common, release=common_release(patches))
+    made = []
+    for arch, storm, background, folio, count, patch in product(
+        arches, storms, backgrounds, folios, vcpus, patches
+    ):
+        point = attrs.evolve(
+            common, patch=patch, arch=arch, storm=storm, background=background, vcpus=count, folio=folio
+        )
+        try:
+            check(point)
+        except CannotError as error:
+            if refused is None:
+                raise
+            if str(error) not in refused:
+                refused.append(str(error))
+        else:
+            made.append(point)
+    if refused and not made:
+        raise PointError(refused[0])
     return made
 
 

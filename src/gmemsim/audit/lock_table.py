@@ -1,4 +1,4 @@
-"""Lock statistics as tables: all columns for a terminal, or the columns of `perf lock contention`.
+"""Lock statistics as a table for a terminal.
 
 Times are virtual nanoseconds under the run's cost model: good for orderings, ratios and scaling, not for
 reading absolute times off.
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from rich.table import Table
 
-__all__ = ["LockRow", "format_ns", "lock_table", "perf_lock_contention"]
+__all__ = ["LockRow", "format_ns", "lock_table"]
 
 
 class LockRow(msgspec.Struct, frozen=True):
@@ -26,7 +26,6 @@ class LockRow(msgspec.Struct, frozen=True):
         mode: `r` shared, `w` exclusive.
         acquisitions, contentions: how often it was taken, and how often that meant waiting.
         wait_total, wait_max, hold_total, hold_max: virtual ns.
-        kind: what sort of lock, as perf calls them: `rwsem`, `rwlock`, `mutex`, `spinlock`, …
     """
 
     name: str
@@ -37,7 +36,6 @@ class LockRow(msgspec.Struct, frozen=True):
     wait_max: int
     hold_total: int
     hold_max: int
-    kind: str = "rwsem"
 
     @property
     def wait_avg(self) -> int:
@@ -48,11 +46,6 @@ class LockRow(msgspec.Struct, frozen=True):
     def hold_avg(self) -> int:
         """Mean time held, in whole ns; 0 if the lock was never taken."""
         return self.hold_total // self.acquisitions if self.acquisitions else 0
-
-    @property
-    def type(self) -> str:
-        """perf's type column: the mode belongs to it where the kind of lock has two."""
-        return f"{self.kind}:{self.mode.upper()}" if self.kind.startswith("rw") else self.kind
 
 
 _UNITS = (
@@ -103,21 +96,3 @@ def lock_table(rows: Iterable[LockRow], title: str | None = None) -> Table:
         counts = (f"{row.acquisitions:,}", f"{row.contentions:,}")
         table.add_row(Text(row.name), row.mode, *counts, *map(format_ns, waits))
     return table
-
-
-def perf_lock_contention(rows: Iterable[LockRow]) -> str:
-    """The rows that were contended, in the columns of `perf lock contention`; lines end in a newline.
-
-    `caller` is the lock: the model has no call sites.
-    """
-    lines = [
-        f"{'contended':>10} {'total wait':>12} {'max wait':>12} {'avg wait':>12} {'type':>12}   caller",
-        "",
-    ]
-    for row in by_wait(rows):
-        if row.contentions:
-            total, longest, average = map(format_ns, (row.wait_total, row.wait_max, row.wait_avg))
-            lines.append(
-                f"{row.contentions:>10} {total:>12} {longest:>12} {average:>12} {row.type:>12}   {row.name}"
-            )
-    return "\n".join(lines) + "\n"

@@ -7,13 +7,13 @@ import io
 import pytest
 from rich.console import Console
 
-from gmemsim.audit.perf_table import LockRow, format_ns, lock_table, perf_lock_contention
+from gmemsim.audit.lock_table import LockRow, format_ns, lock_table
 
 ROWS = [
-    LockRow("slots_lock", "w", 3, 0, 0, 0, 900, 400, "mutex"),
+    LockRow("slots_lock", "w", 3, 0, 0, 0, 900, 400),
     LockRow("invalidate_lock", "w", 60, 7, 12_345_678, 5_000_000, 60_000_000, 1_500_000),
-    LockRow("mmu_lock", "r", 1_234_567, 172, 15_530, 243, 99, 9, "rwlock"),
-    LockRow("gmem0[red]", "w", 4, 2, 15_530, 10_000, 99, 9, "folio"),
+    LockRow("mmu_lock", "r", 1_234_567, 172, 15_530, 243, 99, 9),
+    LockRow("gmem0[red]", "w", 4, 2, 15_530, 10_000, 99, 9),
 ]
 
 
@@ -38,20 +38,6 @@ def test_averages() -> None:
     assert [row.wait_avg for row in ROWS] == [0, 1_763_668, 90, 7765]
     assert [row.hold_avg for row in ROWS] == [300, 1_000_000, 0, 24]
     assert LockRow("x", "r", 0, 0, 0, 0, 0, 0).hold_avg == 0
-
-
-def test_perf_s_columns() -> None:
-    assert perf_lock_contention(ROWS) == (
-        " contended   total wait     max wait     avg wait         type   caller\n"
-        "\n"
-        "         7     12.35 ms      5.00 ms      1.76 ms      rwsem:W   invalidate_lock\n"
-        "         2     15.53 us     10.00 us      7.76 us        folio   gmem0[red]\n"
-        "       172     15.53 us       243 ns        90 ns     rwlock:R   mmu_lock\n"
-    )
-
-
-def test_perf_s_columns_without_contention() -> None:
-    assert perf_lock_contention(ROWS[:1]).splitlines()[1:] == [""]
 
 
 def test_the_table_has_every_row() -> None:

@@ -1,0 +1,109 @@
+"""Waits as `perf lock contention` counts them: from a `contention_begin` to the lock, by lock type and caller.
+
+What perf cannot see is not counted: the wait for a folio lock has no such tracepoint, and a writer of an rw-semaphore
+that spins until it has the lock never comes to one (kernel/locking/rwsem.c: after `rwsem_optimistic_spin` failed). A
+caller is the kernel function that takes the lock: the nearest frame of the model's kernel or of the patch.
+"""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING, Any, Final
+
+import attrs
+
+from ..audit.events import Contended, Lock
+
+if TYPE_CHECKING:
+    from types import FrameType
+
+    from ..engine.task import Task
+
+__all__ = ["Contention", "ContentionBook", "perf_report"]
+
+#: perf's name of each lock's kind, by the last part of the lock's label. A folio lock is none that it knows.
+_TYPES: Final = {
+    "invalidate_lock": "rwsem",
+    "i_mmap_rwsem": "rwsem",
+    "mmap_lock": "rwsem",
+    "mmu_lock": "rwlock",
+    "slots_lock": "mutex",
+    "slots_arch_lock": "mutex",
+    "lock": "mutex",
+}
+_WITH_MODE: Final = frozenset({"rwsem", "rwlock", "pcpu-sem"})
+_NOT_KERNEL: Final = ("gmemsim.engine", "gmemsim.contention", "gmemsim.audit")
+
+
+@attrs.frozen
+class Contention:
+    """Waits of one type and caller; times in virtual ns."""
+
+    type: str
+    caller: str
+    count: int
+    total: int
+    longest: int
+
+    @property
+    def average(self) -> int:
+        return self.total // self.count
+
+
+class ContentionBook:
+    """Fed with the events of a run; `rows` is the table so far.
+
+    `types` overrides perf's name of a lock's kind (a per-CPU rw-semaphore in the place of the invalidate lock).
+    """
+
+    def __init__(self, types: dict[str, str] | None = None) -> None:
+        self._types = _TYPES | (types or {})
+        self._since: dict[tuple[int, str], tuple[int, str, str]] = {}
+        self._sums: dict[tuple[str, str], list[int]] = {}
+
+    def event(self, t: Task, event: Any) -> None:
+        """Take note of an event of a timed run."""
+        kind = event.__class__
+        if kind is Contended:
+            name = self._types.get(event.lock.rpartition(".")[2])
+            if name is not None:
+                mode = f":{event.mode.upper()}" if name in _WITH_MODE else ""
+                self._since[t.ident, event.lock] = (t.engine.now, name + mode, _caller(sys._getframe(1)))
+        elif kind is Lock:
+            began = self._since.pop((t.ident, event.lock), None)
+            if began is not None:
+                since, name, caller = began
+                sums = self._sums.setdefault((name, caller), [0, 0, 0])
+                waited = t.engine.now - since
+                sums[0] += 1
+                sums[1] += waited
+                sums[2] = max(sums[2], waited)
+
+    def rows(self) -> tuple[Contention, ...]:
+        """Longest total wait first."""
+        rows = [Contention(*key, *sums) for key, sums in self._sums.items()]
+        return tuple(sorted(rows, key=lambda row: (-row.total, row.type, row.caller)))
+
+
+def _caller(frame: FrameType | None) -> str:
+    """The kernel function that waits."""
+    while frame is not None:
+        module = frame.f_globals.get("__name__", "")
+        if not module.startswith(_NOT_KERNEL):
+            return frame.f_code.co_name
+        frame = frame.f_back
+    return "?"
+
+
+def perf_report(rows: tuple[Contention, ...]) -> str:
+    """The table in the columns of `perf lock contention`; lines end in a newline."""
+    from ..audit.lock_table import format_ns
+
+    lines = [
+        f"{'contended':>10} {'total wait':>12} {'max wait':>12} {'avg wait':>12} {'type':>12}   caller",
+        "",
+    ]
+    for row in rows:
+        times = " ".join(f"{format_ns(ns):>12}" for ns in (row.total, row.longest, row.average))
+        lines.append(f"{row.count:>10} {times} {row.type:>12}   {row.caller}")
+    return "\n".join(lines) + "\n"
