@@ -15,14 +15,15 @@ from time import process_time
 import attrs
 import msgspec
 
+from gmemsim.explore.findings.table import FINDINGS
 from gmemsim.explore.library import (
-    KNOWN,
     VERSIONS,
     CellResult,
     LibraryCell,
     cells,
     explore_cell,
     missing,
+    must_show,
 )
 from gmemsim.scenarios.catalogue import names
 
@@ -81,14 +82,14 @@ def page(results: list[CellResult], schedules: int, known_schedules: int, second
         total = sum(result.schedules for result in here)
         lines.append(f"| {patch} | {arch} | {len(here)} | {total:,} | {unknown} | {text} |")
     lines += ["", "## Known findings", ""]
-    for one in KNOWN:
-        patches = "every version" if one.patches == VERSIONS else ", ".join(one.patches)
-        rules = " or ".join(f"`{rule}`" for rule in sorted(one.rules))
-        where = one.why
-        if where.startswith("docs/"):
-            where = f"[finding]({where.removeprefix('docs/')})"
-        scenarios = ", ".join(sorted(one.scenarios))
-        lines.append(f"* **{one.name}**: {rules} in {scenarios}, on {patches}; {where}.")
+    for one in FINDINGS.values():
+        here = {result.cell.scenario for result in results if one.ident in result.known}
+        if here or one.library:
+            lines.append(
+                f"* [{one.ident}](findings/{one.ident}.md) ({one.state}): "
+                f"showed in {', '.join(sorted(here)) or 'none'}; "
+                f"has to show in {', '.join(one.library) or 'none'}, on {len(one.versions)} versions."
+            )
     lines += ["", "## What showed and is not known", ""]
     for result in results:
         cell = result.cell
@@ -114,7 +115,7 @@ def main() -> None:
     options = parser.parse_args()
 
     def wanted(cell: LibraryCell) -> int:
-        return int(options.known if any(one.is_at(cell) for one in KNOWN) else options.schedules)
+        return int(options.known if must_show(cell) else options.schedules)
 
     done: dict[LibraryCell, CellResult] = {}
     seconds = 0.0

@@ -21,7 +21,7 @@ from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
-from gmemsim.explore.matrix import cells, explore_cell, known
+from gmemsim.explore.matrix import cells, explore_cell
 from gmemsim.explore.operations import Cell
 from gmemsim.patches.registry import load_patch
 
@@ -86,7 +86,7 @@ def main() -> None:
                 out.write(json.dumps(row) + "\n")
                 out.flush()
                 for found in row["violations"]:
-                    if not known(row["names"], found):
+                    if not found["known"]:
                         where = (
                             f"{' against '.join(row['names'])}, {row['patch']}, {row['arch']}, {row['setup']}"
                         )

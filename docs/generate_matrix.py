@@ -11,20 +11,28 @@ from pathlib import Path
 from typing import Any
 
 from gmemsim.arch.registry import ARCHES
-from gmemsim.explore.matrix import cells, known
+from gmemsim.explore.findings.table import FINDINGS
+from gmemsim.explore.matrix import cells
 from gmemsim.explore.operations import HUGE_OPERATIONS, OPERATIONS, SETUPS
 from gmemsim.patches.registry import load_patch
 
 HERE = Path(__file__).parent
 NAMES = list(dict.fromkeys(one.name for one in (*OPERATIONS, *HUGE_OPERATIONS)))
+#: How a finding is shown in a cell.
 LETTERS = {
     "memory-failure-against-punch": "D",
+    "memory-failure-allocation-writer": "D",
     "memory-failure-fault-conversion": "D",
+    "memory-failure-against-populate": "D",
     "host-fault-on-poisoned-page": "E",
+    "hugepage-split-waits-for-look-up": "F",
     "hugepage-split-waits-for-memory-failure": "F",
+    "snp-launch-update-after-finish": "L",
     "hugepage-hole-zeroes-private-pages": "P",
     "snp-rmp-fault-against-reclaim": "R",
     "private-page-mapped-shared-at-slot-deletion": "S",
+    "tdx-removal-failure": "T",
+    "unbind-during-memory-failure": "U",
 }
 
 HOW = """Schedules are enumerated with few preemptions first, at most {enumerated} of them and two preemptions at most;
@@ -48,23 +56,11 @@ and it is shared (VM types and versions in which such a page is in the file).
 | `=` | every schedule with at most two preemptions and at most 16 equal steps in a row was run |
 | `1`, `2` | every schedule with fewer preemptions than that was run, and others sampled |
 | `0` | the cap came, from some state, before all schedules without a preemption were run; others sampled |
-| **D** | a deadlock of the folio lock and the invalidate lock: [one][d1], [the other][d2] |
-| **E** | eviction of a mapped page: [host fault on a page being poisoned](findings/host-fault-on-poisoned-page.md) |
-| **F** | huge: a split waits for ever for a reference, of [a memory failure][f] or of a look-up that waits for it |
-| **P** | huge: [a small hole zeroes private pages][p] |
-| **R** | huge, SNP: [an RMP fault splits an entry that a hole resets][r] |
-| **S** | a private page mapped as shared: [slot deletion][s] |
-| **?** | a violation that is none of these by rule, locks and modes; listed below with its token |
+{letters}
+| **?** | a violation that is none of these by rule, operations, locks and modes; listed below with its token |
 | blank | the VM type or version does not have one of the two, or they cannot meet |
 
 A cell without a letter had no violation in what was run.
-
-[d1]: findings/memory-failure-against-punch.md
-[d2]: findings/memory-failure-fault-conversion.md
-[f]: findings/hugepage-split-waits-for-memory-failure.md
-[p]: findings/hugepage-hole-zeroes-private-pages.md
-[r]: findings/snp-rmp-fault-against-reclaim.md
-[s]: findings/private-page-mapped-shared-at-slot-deletion.md
 
 What this matrix does not see: a third task (see [triples](triples.md); [a dying file that is unbound during a memory
 failure](findings/unbind-during-memory-failure.md) takes one), a second page, and most schedules with two
@@ -118,7 +114,7 @@ def budget(rows: list[dict[str, Any]]) -> dict[str, Any]:
 
 def sign(row: dict[str, Any]) -> tuple[int, str]:
     """How bad one search is, and its sign."""
-    letters = sorted({LETTERS.get(known(row["names"], found), "?") for found in row["violations"]})
+    letters = sorted({LETTERS.get(found["known"], "?") for found in row["violations"]})
     if letters:
         return 9, " ".join(f"**{letter}**" for letter in letters)
     if row["scope"].startswith("complete:") or row["scope"] == "complete":
@@ -139,7 +135,7 @@ def violations(rows: list[dict[str, Any]]) -> list[str]:
     seen: dict[str, list[str]] = {}
     for row in rows:
         for found in row["violations"]:
-            page = known(row["names"], found)
+            page = found["known"]
             told = (
                 f"[{page}](findings/{page}.md)" if page else f"**?** {found['summary']}; `{found['replay']}`"
             )
@@ -151,9 +147,20 @@ def violations(rows: list[dict[str, Any]]) -> list[str]:
     ] or ["None."]
 
 
+def letters(rows: list[dict[str, Any]]) -> str:
+    """What the letters in the cells stand for."""
+    met = {found["known"] for row in rows for found in row["violations"]}
+    lines = [
+        f"| **{letter}** | {FINDINGS[ident].title}: [finding](findings/{ident}.md) |"
+        for ident, letter in LETTERS.items()
+        if ident in met
+    ]
+    return "\n".join(lines)
+
+
 def pairs() -> str:
     rows = load("pairs.jsonl")
-    lines = [PAIRS.format(**budget(rows))]
+    lines = [PAIRS.format(letters=letters(rows), **budget(rows))]
     for patch in dict.fromkeys(row["patch"] for row in rows):
         for arch in dict.fromkeys(row["arch"] for row in rows if row["patch"] == patch):
             searches: dict[tuple[str, ...], list[dict[str, Any]]] = {}
@@ -190,7 +197,7 @@ def triples() -> str:
             here = [row for row in rows if (row["patch"], row["arch"]) == (patch, arch)]
             planned += every[arch]
             clean = sum(not row["violations"] for row in here)
-            others = sum(any(not known(row["names"], found) for found in row["violations"]) for row in here)
+            others = sum(any(not found["known"] for found in row["violations"]) for row in here)
             rest = len(here) - clean - others
             table.append(f"| {patch} | {arch} | {len(here)} | {every[arch]} | {clean} | {rest} | {others} |")
     head = TRIPLES.format(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from gmemsim.explore.library import KNOWN, VERSIONS, cells, explore_cell, missing
+from gmemsim.explore.library import VERSIONS, cells, explore_cell, missing, must_show
 
 pytestmark = pytest.mark.long
 
@@ -16,9 +16,6 @@ MORE = 300
 @pytest.mark.parametrize("patch", VERSIONS)
 def test_only_what_is_known(patch: str) -> None:
     """A known finding that does not show any more is an error too."""
-    results = [
-        explore_cell(cell, MORE if any(one.is_at(cell) for one in KNOWN) else SCHEDULES)
-        for cell in cells([patch])
-    ]
+    results = [explore_cell(cell, MORE if must_show(cell) else SCHEDULES) for cell in cells([patch])]
     assert {result.cell: result.unknown for result in results if result.unknown} == {}
     assert missing(results) == []

@@ -1,10 +1,10 @@
-"""The searches of the matrix: known findings show and are told apart by rule, locks and modes; the scope is said."""
+"""The searches of the matrix: known findings show and are told apart; the scope is said."""
 
 from __future__ import annotations
 
 import pytest
 
-from gmemsim.explore.matrix import cells, explore_cell, known
+from gmemsim.explore.matrix import cells, explore_cell
 from gmemsim.explore.operations import Cell
 from gmemsim.explore.token import decode
 
@@ -12,7 +12,7 @@ from gmemsim.explore.token import decode
 def pages(cell: Cell, *, schedules: int, sampled: int = 0) -> set[str]:
     """Findings that a search meets; an empty one for what is not known."""
     row = explore_cell(cell, schedules=schedules, sampled=sampled)
-    return {known(cell.names, found) for found in row["violations"]}
+    return {found["known"] for found in row["violations"]}
 
 
 def test_which_cells_there_are() -> None:
@@ -43,7 +43,7 @@ def test_which_cells_there_are() -> None:
             "tdx",
             "untouched",
             (20, 0),
-            "memory-failure-fault-conversion",
+            "memory-failure-against-populate",
         ),
         (
             ("host write", "memory failure"),
@@ -116,66 +116,12 @@ def test_a_long_hole_is_no_livelock() -> None:
 
 
 def test_what_is_not_known_comes_with_its_token(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("gmemsim.explore.matrix.known", lambda names, violation: "")
+    monkeypatch.setattr("gmemsim.explore.findings.table.FINDINGS", {})
     row = explore_cell(Cell(("punch", "memory failure"), "v3", "sw-protected"), schedules=60)
     assert [decode(found["replay"]).failure for found in row["violations"]] == [
         (found["rule"], found["kind"]) for found in row["violations"]
     ]
     assert row["violations"]
-
-
-HOLE = (
-    "t1 waits for gmem0.folio[0] (w), which t2 holds (w); "
-    "t2 waits for gmem0.invalidate_lock ({mode}), which t1 {how} (w)"
-)
-
-
-@pytest.mark.parametrize(
-    ("names", "kind", "summary", "page"),
-    [
-        (
-            ("touch", "punch", "memory failure"),
-            "folio invalidate_lock",
-            ("r", "holds"),
-            "memory-failure-against-punch",
-        ),
-        (("touch", "close", "memory failure"), "folio invalidate_lock", ("r", "holds"), ""),
-        (("touch", "punch", "memory failure"), "folio invalidate_lock", ("w", "holds"), ""),
-        (("touch", "memory failure", "punch"), "folio invalidate_lock", ("r", "holds"), ""),
-        (("touch", "punch", "memory failure"), "folio invalidate_lock mmu_lock", ("r", "holds"), ""),
-        (("touch", "punch", "memory failure"), "invalidate_lock slots_lock", ("r", "holds"), ""),
-        (
-            ("host write", "delete slot", "memory failure"),
-            "folio invalidate_lock",
-            ("r", "is queued in front for"),
-            "memory-failure-fault-conversion",
-        ),
-    ],
-)
-def test_deadlocks_are_told_by_locks_and_modes(
-    names: tuple[str, ...], kind: str, summary: tuple[str, str], page: str
-) -> None:
-    mode, how = summary
-    found = {"rule": "deadlock", "kind": kind, "summary": "deadlock: " + HOLE.format(mode=mode, how=how)}
-    assert known(names, found) == page
-
-
-def test_a_frame_that_the_rmp_keeps_is_told_by_who_met() -> None:
-    leak = {"rule": "I31", "kind": "IllegalAccess", "summary": "RMP_LEAK: a frame went back to the allocator"}
-    assert known(("touch neighbour", "punch"), leak) == "snp-rmp-fault-against-reclaim"
-    assert not known(("split", "punch"), leak)
-    assert not known(("touch", "split"), leak)
-    assert not known(("touch", "punch"), {**leak, "summary": "PAGE_STALE: something else"})
-
-
-def test_a_livelock_is_told_by_what_the_others_wait_for() -> None:
-    names = ("touch", "punch", "memory failure")
-    stuck = "livelock: vcpu0; t1 waits for gmem0.folio[0]; t2 waits for gmem0.invalidate_lock"
-    assert (
-        known(names, {"rule": "livelock", "kind": "seq", "summary": stuck}) == "memory-failure-against-punch"
-    )
-    assert not known(names, {"rule": "livelock", "kind": "seq", "summary": stuck.replace("t1", "t2")})
-    assert not known(names, {"rule": "livelock", "kind": "folio invalidate_lock", "summary": ""})
 
 
 def test_what_was_covered_is_said() -> None:

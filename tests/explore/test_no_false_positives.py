@@ -1,6 +1,6 @@
 """No oracle fires on the patch versions as they are, whatever the workload and the schedule.
 
-What the versions themselves get wrong is in `test_findings`; memory errors that run into it are kept apart here.
+What the versions themselves get wrong is in `findings`; memory errors that run into it are kept apart here.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from gmemsim.engine.strategy import RandomStrategy
 from gmemsim.explore.oracles import Violation
 from gmemsim.patches.registry import PATCHES
 
-from .findings import without_abba
+from .repairs import without_abba
 from .workloads import Machine, Plan, run_random
 
 #: Seeds per patch version.

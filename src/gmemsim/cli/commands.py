@@ -33,6 +33,7 @@ COMMANDS: Final[dict[str, Command]] = {
     "stress": Command("stress", "A resumable campaign over many seeds."),
     "conform": Command("conform", "Run conformance vectors."),
     "zoo": Command("zoo", "Seeded real bugs: found or not, and by what."),
+    "findings": Command("findings", "What versions get wrong: on which kernels, how sure, how to see it."),
     "hazards": Command("hazards", "What was feared and debated, asked of every patch version."),
     "bench": Command("bench", "Lock contention across vCPUs, folio sizes, patches and lock policies."),
 }

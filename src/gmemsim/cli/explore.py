@@ -151,6 +151,7 @@ def _reports(
     """A report on each failure that was found, in the order in which they were found."""
     import attrs
 
+    from ..explore.findings.table import known
     from ..explore.report import report_failure
     from ..explore.shrink import shrink as make_small
     from ..explore.token import encode
@@ -171,7 +172,9 @@ def _reports(
         token = encode(small, shown.tape, max_steps=shown.steps - 1 if livelock else limits.steps)
         report = report_failure(small, shown, token)
         if livelock:
-            report = attrs.evolve(report, rule="livelock", verdict=found.failure.summary)
+            report = attrs.evolve(
+                report, rule="livelock", verdict=found.failure.summary, known=known(found.failure)
+            )
         reports.append((attrs.evolve(shown, failure=found.failure) if livelock else shown, report))
     return reports
 
@@ -210,6 +213,7 @@ def _document(
         violation = {
             "rule": found.failure.rule,
             "summary": found.failure.summary,
+            "known": _ident(report),
             "replay": report.replay,
             "schedule_length": report.choices,
             "preemptions": report.preemptions,
@@ -231,11 +235,20 @@ def _document(
         "classes": None if coverage is None else coverage.distinct,
         "violation": violation,
         "others": [
-            {"rule": found.failure.rule, "summary": found.failure.summary, "replay": report.replay}
+            {
+                "rule": found.failure.rule,
+                "summary": found.failure.summary,
+                "known": _ident(report),
+                "replay": report.replay,
+            }
             for found, report in reports[1:]
         ],
         "potential_cycles": [each.as_dict() for each in decided],
     }
+
+
+def _ident(report: FailureReport) -> str | None:
+    return None if report.known is None else report.known.ident
 
 
 def _write(report: FailureReport, html: Path | None, trace: Path | None) -> None:

@@ -61,6 +61,13 @@ def _scenarios() -> Iterable[Row]:
         yield {"name": name, "VM types": ", ".join(scenario.head.vm_types), "summary": scenario.head.summary}
 
 
+def _findings() -> Iterable[Row]:
+    from ..explore.findings.table import FINDINGS
+
+    for name, one in FINDINGS.items():
+        yield {"name": name, "state": one.state, "summary": one.title}
+
+
 def _events() -> Iterable[Row]:
     from ..audit.vocabulary import vocabulary
 
@@ -91,6 +98,7 @@ KINDS: Final[dict[str, tuple[str, Callable[[], Iterable[Row]]]]] = {
     "changes": ("gmemsim.patches.posted", _changes),
     "arches": ("gmemsim.arch.registry", _arches),
     "scenarios": ("gmemsim.scenarios.catalogue", _scenarios),
+    "findings": ("gmemsim.explore.findings.table", _findings),
     "bugs": ("gmemsim.patches.zoo.registry", _mapping("gmemsim.patches.zoo.registry", "BUGS")),
     "strategies": ("gmemsim.explore.strategies", _mapping("gmemsim.explore.strategies", "STRATEGIES")),
     "locks": ("gmemsim.engine.locks.policies", _locks),

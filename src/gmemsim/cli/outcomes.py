@@ -116,6 +116,7 @@ def _document(results: dict[str, CampaignResult]) -> dict[str, Any]:
                 for found in result.search.found
                 if found.failure.rule == "crash"
             ],
+            "known": _known(result),
             "outcomes": [
                 {"outcome": outcome, "count": count}
                 for outcome, count in sorted(result.search.outcomes.items())
@@ -123,6 +124,11 @@ def _document(results: dict[str, CampaignResult]) -> dict[str, Any]:
         }
         for patch, result in results.items()
     }
+
+
+def _known(result: CampaignResult) -> list[str]:
+    """Ids of the known findings among the failures."""
+    return sorted({ident for found in result.search.found if (ident := found.sort[2])})
 
 
 def _show(results: dict[str, CampaignResult], most: int) -> None:
@@ -151,6 +157,8 @@ def _show(results: dict[str, CampaignResult], most: int) -> None:
                 out.print(f"{patch}: crash: {found.failure.summary}", highlight=False, soft_wrap=True)
                 for line in found.failure.details.get("traceback", ()):
                     out.print(f"  {line}", highlight=False, soft_wrap=True)
+        for ident in _known(result):
+            click.echo(f"{patch}: among the failures is the known finding {ident} (gmemsim findings {ident})")
     if _differ(results) is None:
         out.print("not decided: an outcome was not seen where the search is not complete")
 

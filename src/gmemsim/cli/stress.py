@@ -206,11 +206,18 @@ def _ordered(results: dict[Cell, dict[str, Any]]) -> list[tuple[Cell, dict[str, 
 
 
 def _violations(results: dict[Cell, dict[str, Any]]) -> list[dict[str, Any]]:
-    """One entry for each scenario, version, VM type and signature, with its first seed and how many had it."""
-    found: dict[tuple[str, str, str, str, str], dict[str, Any]] = {}
+    """One entry for each scenario, version, VM type and `Found.sort`, with its first seed and how many had it."""
+    found: dict[tuple[str, str, str, str, str, str], dict[str, Any]] = {}
     for cell, result in _ordered(results):
         for violation in result["violations"]:
-            key = (cell.scenario, cell.patch, cell.arch, violation["rule"], violation["kind"])
+            key = (
+                cell.scenario,
+                cell.patch,
+                cell.arch,
+                violation["rule"],
+                violation["kind"],
+                violation["known"],
+            )
             entry = found.setdefault(
                 key,
                 {
@@ -240,6 +247,8 @@ def _show(results: dict[Cell, dict[str, Any]], total: int, interrupted: bool) ->
             f"{each['rule']}: {each['scenario']} on {each['patch']}, {each['arch']}: {each['summary']} "
             f"({each['seeds']} seeds, first {each['first_seed']})"
         )
+        if each["known"]:
+            click.echo(f"  known: gmemsim findings {each['known']}")
         with_patch = "" if named(each["patch"]) else f" --patch {quote(each['patch'])}"
         click.echo(f"  gmemsim replay {each['replay']}{with_patch}")
     table = Table(title="stress", title_justify="left")

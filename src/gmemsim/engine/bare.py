@@ -31,6 +31,10 @@ def run(engine: Engine) -> None:
             _explore(engine)
         else:
             _timed(engine)
+    except Exception:
+        for look in engine.at_failure:
+            look()
+        raise
     finally:
         if not engine.kept:
             for task in engine.tasks:

@@ -42,6 +42,7 @@ class Engine:
     """
 
     __slots__ = (
+        "at_failure",
         "current",
         "exploring",
         "faults",
@@ -99,6 +100,8 @@ class Engine:
         self.kept = False
         #: Objects that the outcome of the run is read from: part of its state even when no task can reach them.
         self.roots: list[Any] = []
+        #: Called when a run of the bare runtime ends badly, before its coroutines and their stacks are gone.
+        self.at_failure: list[Callable[[], None]] = []
         self.sequence = 0
 
     # -- tasks ---------------------------------------------------------------------------------

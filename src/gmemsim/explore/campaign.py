@@ -163,11 +163,11 @@ def _complete_first(campaign: Campaign, progress: Callable[[Progress], object] |
 def _joined(first: CampaignResult, second: CampaignResult) -> CampaignResult:
     """A search of states that was not complete, and what was sampled after it."""
     one, two = first.search, second.search
-    signatures = {found.failure.signature for found in one.found}
+    sorts = {found.sort for found in one.found}
     later = (
         attrs.evolve(found, schedule=one.schedules + found.schedule)
         for found in two.found
-        if found.failure.signature not in signatures
+        if found.sort not in sorts
     )
     outcomes = dict(one.outcomes)
     for outcome, runs in two.outcomes.items():
@@ -272,7 +272,7 @@ class _Merger:
         self.over = False
         self._parts: list[SearchResult] = []
         self._counts: dict[int, int] = {}
-        self._found: dict[tuple[str, str], Found] = {}
+        self._found: dict[tuple[str, str, str], Found] = {}
         self._outcomes: dict[str, int] = {}
         self._schedules = 0
         self._graph = LockGraph(campaign.program.name)
@@ -303,9 +303,7 @@ class _Merger:
         """One more, in order."""
         part = batch.result
         for found in part.found:
-            self._found.setdefault(
-                found.failure.signature, attrs.evolve(found, schedule=self._schedules + found.schedule)
-            )
+            self._found.setdefault(found.sort, attrs.evolve(found, schedule=self._schedules + found.schedule))
         self._schedules += part.schedules
         self._parts.append(part)
         for fingerprint, runs in batch.counts.items():

@@ -14,6 +14,7 @@ from .oracles.violation import Violation
 
 if TYPE_CHECKING:
     from ..audit.base import Event
+    from .scene import Scene
 
 __all__ = ["CRASH", "Failure", "failure_of", "lock_class"]
 
@@ -35,6 +36,7 @@ class Failure:
         task, call: whose step showed it, in which of its calls; `-` and 0 if no single one did.
         event: the audit event at which an oracle saw it.
         error: the exception that ended the run, if one did.
+        scene: who was where and waited for what; None for a run that nobody asked (`scene.with_scene`).
     """
 
     rule: str
@@ -45,6 +47,7 @@ class Failure:
     event: Event | None = None
     details: dict[str, Any] = attrs.field(factory=dict, eq=False)
     error: BaseException | None = attrs.field(default=None, eq=False, repr=False)
+    scene: Scene | None = attrs.field(default=None, eq=False, repr=False)
 
     @property
     def signature(self) -> tuple[str, str]:

@@ -13,73 +13,23 @@ import attrs
 from ..arch.registry import ARCHES
 from ..patches.registry import HUGE, HUGE_VARIANTS, IN_PLACE, PATCHES, VARIANTS
 from ..scenarios.catalogue import load_named, names
+from .findings.table import FINDINGS, known
 from .oracles.livelock import judge
 from .program import ScenarioProgram
 from .search import Limits, search
 from .strategies import make_strategy
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
 
     from .failure import Failure
+    from .findings.finding import Finding
     from .program import Run
 
-__all__ = ["KNOWN", "VERSIONS", "CellResult", "Known", "LibraryCell", "cells", "explore_cell", "missing"]
+__all__ = ["VERSIONS", "CellResult", "LibraryCell", "cells", "explore_cell", "missing", "must_show"]
 
 #: Every version that comes with the package, none of them changed.
 VERSIONS: Final = tuple(PATCHES | IN_PLACE | VARIANTS | HUGE | HUGE_VARIANTS)
-
-
-@attrs.frozen(kw_only=True)
-class Known:
-    """A failure that versions are known for.
-
-    Attributes:
-        name: of the page under docs/findings, or a word for what `why` explains.
-        rules: under which it shows.
-        says: what its summary has in it, all of them.
-        scenarios, patches: where it shows, and nowhere else.
-        why: where it is explained.
-    """
-
-    name: str
-    rules: frozenset[str]
-    says: tuple[str, ...]
-    scenarios: frozenset[str]
-    patches: tuple[str, ...]
-    why: str
-
-    def is_at(self, cell: LibraryCell) -> bool:
-        """Whether it may show in this cell."""
-        return cell.scenario in self.scenarios and cell.patch in self.patches
-
-    def explains(self, cell: LibraryCell, failure: Failure) -> bool:
-        """Whether this failure is it."""
-        says = all(part in failure.summary for part in self.says)
-        return self.is_at(cell) and failure.rule in self.rules and says
-
-
-KNOWN: Final = (
-    Known(
-        name="memory-failure-against-punch",
-        # A livelock where a vCPU goes on, and tries again for ever since the invalidation never ends.
-        rules=frozenset({"deadlock", "livelock"}),
-        says=("mce waits for gmem0.invalidate_lock", "punch waits for gmem0.folio["),
-        scenarios=frozenset({"memory_failure"}),
-        patches=VERSIONS,
-        why="docs/findings/memory-failure-against-punch.md",
-    ),
-    Known(
-        name="v8-fault-keeps-reference",
-        rules=frozenset({"unexpected_outcome"}),
-        says=("convert came to EAGAIN, expected ok",),
-        scenarios=frozenset({"conv1", "conv1_punch1", "conv1punch", "conv2", "inplace_competing"}),
-        patches=("inplace-v8",),
-        why="v8 as posted: get_pfn hands its page out with a reference, so a conversion that meets a fault between "
-        "get_pfn and the map answers -EAGAIN (specification 4.7 step 8 and 4.14 step 5); the version as applied keeps "
-        "none, and its conversions come to ok in the same scenarios",
-    ),
-)
 
 
 @attrs.frozen
@@ -120,9 +70,8 @@ class CellResult:
 class _Sorter:
     """An `Observer` that sorts every failure of a search."""
 
-    def __init__(self, cell: LibraryCell, known: tuple[Known, ...]) -> None:
-        self._cell = cell
-        self._table = known
+    def __init__(self, which: Callable[[Failure], Finding | None]) -> None:
+        self._which = which
         self.known: dict[str, int] = {}
         self.unknown: dict[str, int] = {}
 
@@ -133,10 +82,10 @@ class _Sorter:
         """It ended; `failure` is what is left of it after fair turns."""
         if failure is None:
             return
-        for one in self._table:
-            if one.explains(self._cell, failure):
-                self.known[one.name] = self.known.get(one.name, 0) + 1
-                return
+        finding = self._which(failure)
+        if finding is not None:
+            self.known[finding.ident] = self.known.get(finding.ident, 0) + 1
+            return
         text = f"{failure.rule}: {failure.summary}"
         self.unknown[text] = self.unknown.get(text, 0) + 1
 
@@ -147,10 +96,14 @@ def explore_cell(
     *,
     seed: int = 0,
     strategy: str = "portfolio",
-    known: tuple[Known, ...] = KNOWN,
+    which: Callable[[Failure], Finding | None] = known,
 ) -> CellResult:
-    """Search one cell with all oracles, in the scenario's small size; to the end, whatever is found."""
-    sorter = _Sorter(cell, known)
+    """Search one cell with all oracles, in the scenario's small size; to the end, whatever is found.
+
+    Args:
+        which: tells the finding that a failure is.
+    """
+    sorter = _Sorter(which)
     program = ScenarioProgram(scenario=load_named(cell.scenario), patch=cell.patch, arch=cell.arch)
     result = search(
         program,
@@ -165,15 +118,22 @@ def explore_cell(
     return CellResult(cell, result.schedules, sorter.known, sorter.unknown, result.seconds)
 
 
-def missing(results: Iterable[CellResult], known: tuple[Known, ...] = KNOWN) -> list[tuple[str, str, str]]:
-    """Known findings that did not show where they should, on no VM type: name, version, scenario."""
+def must_show(cell: LibraryCell) -> tuple[str, ...]:
+    """Findings that a search of this cell's scenario and version has to meet, on one VM type at least."""
+    return tuple(
+        one.ident
+        for one in FINDINGS.values()
+        if cell.scenario in one.library and one.is_of(cell.patch, vm_types=(cell.arch,))
+    )
+
+
+def missing(results: Iterable[CellResult]) -> list[tuple[str, str, str]]:
+    """Findings that did not show where they have to, on no VM type: id, version, scenario."""
     results = list(results)
-    searched = {(result.cell.patch, result.cell.scenario) for result in results}
-    shown = {(name, result.cell.patch, result.cell.scenario) for result in results for name in result.known}
-    return [
-        (one.name, patch, scenario)
-        for one in known
-        for patch in one.patches
-        for scenario in sorted(one.scenarios)
-        if (patch, scenario) in searched and (one.name, patch, scenario) not in shown
-    ]
+    shown = {(ident, result.cell.patch, result.cell.scenario) for result in results for ident in result.known}
+    wanted = {
+        (ident, result.cell.patch, result.cell.scenario)
+        for result in results
+        for ident in must_show(result.cell)
+    }
+    return sorted(wanted - shown)

@@ -1,13 +1,12 @@
-"""Every pair and triple of operations against each other: which cells there are, their searches, what is known of them.
+"""Every pair and triple of operations against each other: which cells there are, and their searches.
 
 The table of operations is in `operations`; docs/pairs.md and docs/triples.md show what came of the searches.
 """
 
 from __future__ import annotations
 
-import re
 from itertools import combinations_with_replacement
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any
 
 import attrs
 
@@ -23,7 +22,7 @@ from .token import encode
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-__all__ = ["cells", "explore_cell", "known"]
+__all__ = ["cells", "explore_cell"]
 
 
 def cells(patch: str, together: int = 2, *, in_place: bool = False, huge: bool = False) -> Iterator[Cell]:
@@ -75,7 +74,9 @@ def explore_cell(
     steps: int | None = None,
     strategy: str = "preemption:2",
 ) -> dict[str, Any]:
-    """Search one cell; what came of it, for a JSON line. A violation that is not known comes with its token.
+    """Search one cell; what came of it, for a JSON line.
+
+    A violation has the id of the finding that it is (`known`), or its token.
 
     Args:
         schedules: at most so many are enumerated with `strategy`.
@@ -100,14 +101,13 @@ def explore_cell(
             results.append(search(program, make_strategy("pos", 0), limits, keep_going=True, judge=judge))
     if any(result.stopped == "interrupted" for result in results):
         raise KeyboardInterrupt
-    violations: dict[tuple[str, str], dict[str, str]] = {}
+    violations: dict[tuple[str, str, str], dict[str, str]] = {}
     for found in (one for result in results for one in result.found):
         failure = found.failure
-        row = {"rule": failure.rule, "kind": failure.kind, "summary": failure.summary}
-        if failure.signature not in violations:
-            violations[failure.signature] = row
-            if not known(cell.names, row):
-                row["replay"] = encode(program, found.tape, max_steps=steps)
+        rule, kind, finding = found.sort
+        row = {"rule": rule, "kind": kind, "summary": failure.summary, "known": finding}
+        if violations.setdefault(found.sort, row) is row and not finding:
+            row["replay"] = encode(program, found.tape, max_steps=steps)
     return {
         **attrs.asdict(cell),
         "strategy": strategy,
@@ -117,81 +117,3 @@ def explore_cell(
         "unfair": sum(result.dismissed for result in results),
         "violations": list(violations.values()),
     }
-
-
-# -- what is known -------------------------------------------------------------------------------------
-
-#: Locks that may stand beside the folio lock and the invalidate lock in the deadlock that memory failure is known for.
-_BESIDE: Final = frozenset(
-    {
-        "folio",
-        "invalidate_lock",
-        "slots_lock",
-        "slots_arch_lock",
-        "srcu",
-        "mmap_lock",
-        "mf_mutex",
-        "lock",
-        "psp",
-    }
-)
-_WAITS_FOR_FOLIO: Final = re.compile(r"waits for gmem0\.folio\[\d+\] \(w\), which (\w+) holds \(w\)")
-
-
-def known(names: tuple[str, ...] | list[str], violation: dict[str, str]) -> str:
-    """The page of docs/findings that a violation among these operations is told in, or nothing.
-
-    It is told by its rule, by the classes of its locks, and, if it is a deadlock or a livelock, by who waits for what
-    in which mode. What is not told apart with certainty is not known.
-    """
-    rule, locks, summary = violation["rule"], frozenset(violation["kind"].split()), violation["summary"]
-    if rule == "deadlock" and "freeze" in locks:
-        return "hugepage-split-waits-for-memory-failure"
-    if rule == "I35" and "punch page" in names:
-        return "hugepage-hole-zeroes-private-pages"
-    if rule == "I19" and "memory failure" in names and {"host write", "pin"} & set(names):
-        return "host-fault-on-poisoned-page"
-    if rule == "I28" and "delete slot" in names:
-        return "private-page-mapped-shared-at-slot-deletion"
-    if rule == "I15" and {"memory failure", "delete slot", "close"} <= set(names):
-        return "unbind-during-memory-failure"
-    spins = rule == "arch:LIVELOCK" or (rule == "livelock" and "waits for rmp.spin" in summary)
-    if spins or (rule == "I31" and summary.startswith("RMP_LEAK") and {"punch", "close"} & set(names)):
-        return "snp-rmp-fault-against-reclaim" if {"touch", "touch neighbour"} & set(names) else ""
-    if rule == "deadlock" and {"folio", "invalidate_lock"} <= locks <= _BESIDE:
-        return _memory_failure(names, summary)
-    if rule == "livelock" and "waits for hugetlb.freeze" in summary:
-        return "hugepage-split-waits-for-memory-failure"
-    if rule == "livelock" and {"touch", "touch neighbour"} & set(names):
-        # The fault goes round beside the deadlock of the two: one waits for the folio, one for the other lock.
-        for failure in _tasks(names, "memory failure"):
-            for punch in _tasks(names, "punch"):
-                stuck = (f"{punch} waits for gmem0.folio[0]", f"{failure} waits for gmem0.invalidate_lock")
-                if all(wait in summary for wait in stuck):
-                    return "memory-failure-against-punch"
-    return ""
-
-
-def _tasks(names: tuple[str, ...] | list[str], name: str) -> list[str]:
-    """Tasks of an operation that is not a vCPU's."""
-    return [f"t{number}" for number, one in enumerate(names) if one == name]
-
-
-def _memory_failure(names: tuple[str, ...] | list[str], summary: str) -> str:
-    """Which of the deadlocks of the error hook: it has the folio and wants the invalidate lock, shared."""
-    for failure in _tasks(names, "memory failure"):
-        owners = _WAITS_FOR_FOLIO.findall(summary)
-        if failure not in owners:
-            continue
-        wants = re.search(rf"{failure} waits for gmem0\.invalidate_lock \(r\), which (.*?) \(w\)", summary)
-        if wants is None:
-            continue
-        if "queued in front" in wants[1]:
-            return "memory-failure-fault-conversion"
-        task = wants[1].split()[0]
-        owner = names[int(task[1:])] if re.fullmatch(r"t\d+", task) else ""
-        if owner in ("punch", "punch page"):
-            return "memory-failure-against-punch"
-        if owner == "populate":
-            return "memory-failure-fault-conversion"
-    return ""

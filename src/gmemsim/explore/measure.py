@@ -13,6 +13,7 @@ import attrs
 from ..engine.errors import TapeMismatch
 from ..engine.strategy import ReplayStrategy
 from .failure import failure_of
+from .scene import with_scene
 from .strategies.base import Pruned
 
 if TYPE_CHECKING:
@@ -126,6 +127,8 @@ def attempt(
         pruned = True
     except Exception as error:  # whatever model code raises is a failure
         failure = failure_of(error)
+    if failure is not None:
+        failure = with_scene(failure, run)
     return Attempt(run, failure, counter.result(), tuple(counter.order), tuple(counter.preempted), pruned)
 
 

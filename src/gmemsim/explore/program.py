@@ -17,6 +17,7 @@ from ..engine.engine import Engine
 from ..scenarios.options import Options
 from ..scenarios.session import build
 from .failure import Failure
+from .functions import functions_of
 from .oracles import Oracles
 from .oracles.deadlock import Cycles
 from .oracles.exact import LookedAt
@@ -157,6 +158,9 @@ class ScenarioRun:
         self.engine.roots.append(session)
         if session.checker is not None:
             self.engine.roots.append(session.checker)
+        #: Kernel functions of every task that had not ended when the run failed, outermost first.
+        self.stacks: dict[str, tuple[str, ...]] = {}
+        self.engine.at_failure.append(self._look)
         self.histories: PageHistories | None = None
         self.looked_at: list[LookedAt] = []
         checker = session.checker
@@ -180,12 +184,15 @@ class ScenarioRun:
             if self.histories.places:
                 self.looked_at.append(LookedAt(("linearizability",), PageHistories.exact))
 
+    def _look(self) -> None:
+        self.stacks = {task.name: functions_of(task)[0] for task in self.engine.tasks if not task.done}
+
     def run(self) -> None:
         self.session.run()
 
     def found(self) -> Failure | None:
         for violation in self.session.violations:
-            return Failure(violation.rule, violation.text, "end")
+            return Failure(violation.rule, violation.text, "end", details=dict(violation.details))
         return None if self.histories is None else self.histories.check()
 
     def outcome(self) -> str:

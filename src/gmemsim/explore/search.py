@@ -16,7 +16,9 @@ import attrs
 from ..audit.recorder import fan_out
 from ..engine.errors import EngineError, StepLimit, TapeMismatch
 from .failure import Failure, failure_of
+from .findings.table import sort_of
 from .oracles.livelock import trapped
+from .scene import with_scene
 from .state.coroutines import NotRestorable, supported
 from .strategies.base import Pruned
 
@@ -101,6 +103,11 @@ class Found:
     schedule: int
     steps: int
 
+    @property
+    def sort(self) -> tuple[str, str, str]:
+        """What kind of failure it is; see `findings.table.sort_of`."""
+        return sort_of(self.failure)
+
 
 @attrs.frozen(kw_only=True)
 class SearchResult:
@@ -116,7 +123,7 @@ class SearchResult:
         complete: every schedule within `bound` is covered, and no run met the step limit.
         bound: what the strategy leaves out on purpose; empty if nothing.
         stopped: why it ended.
-        found: the runs that failed, first of each signature, in the order in which they were found.
+        found: the runs that failed, first of each sort (`Found.sort`), in the order in which they were found.
         outcomes: how often each final outcome was seen, if the search was asked to collect them.
         dismissed: failures that the judge said are none; a search with one is not complete if it was a step limit.
         states: different states that were met, if the strategy counts them.
@@ -157,7 +164,7 @@ class State:
     began: float = attrs.field(factory=monotonic)
     step_limits: int = 0
     dismissed: int = 0
-    found: dict[tuple[str, str], Found] = attrs.field(factory=dict)
+    found: dict[tuple[str, str, str], Found] = attrs.field(factory=dict)
     outcomes: dict[str, int] = attrs.field(factory=dict)
 
     @property
@@ -207,7 +214,8 @@ def _look_for_traps(
         trap = trapped(program, answers, size)
         failure = trap.failure
         if failure is not None:
-            state.found.setdefault(failure.signature, Found(failure, trap.tape, state.schedules, trap.steps))
+            found = Found(failure, trap.tape, state.schedules, trap.steps)
+            state.found.setdefault(found.sort, found)
         else:
             state.step_limits += 1
         if collect:
@@ -248,7 +256,7 @@ def search(
 
     Args:
         progress: called after every run.
-        keep_going: go on after a failure; the first run of each signature is kept.
+        keep_going: go on after a failure; the first run of each sort (`Found.sort`) is kept.
         collect_outcomes: count final outcomes of runs that ended well, and signatures of those that did not.
         judge: has the last word on a failure (`oracles.livelock.judge`); None from it: it is none.
 
@@ -369,13 +377,16 @@ def _one(
         judged = judge(failure, engine.tape, engine.steps)
         state.dismissed += judged is None
         failure = judged
+    if failure is not None:
+        failure = with_scene(failure, run)
     state.steps += engine.steps - before
     state.pruned += pruned
     state.depth = max(state.depth, len(engine.tape))
     for observer in observers:
         observer.done(run, failure, pruned=pruned)
     if failure is not None:
-        state.found.setdefault(failure.signature, Found(failure, engine.tape, state.schedules, engine.steps))
+        found = Found(failure, engine.tape, state.schedules, engine.steps)
+        state.found.setdefault(found.sort, found)
     if collect and not pruned:
         outcome = run.outcome() if failure is None else f"{failure.rule} {failure.kind}".rstrip()
         state.outcomes[outcome] = state.outcomes.get(outcome, 0) + 1

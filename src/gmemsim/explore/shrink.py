@@ -1,9 +1,9 @@
 """Make a failure small: first the workload, then the schedule.
 
-What is kept is the failure's signature (rule and kind), so a shrunk run shows the same kind of failure, not necessarily
-the same cause. The result is small, not minimal: the moves are greedy and the number of runs is bounded. Everything is
-deterministic. Candidates run under fair schedules, so a run that goes on for ever because somebody never gets a turn
-stays as it is.
+What is kept is the failure's rule, kind and known finding, so a shrunk run shows the same kind of failure, not
+necessarily the same cause. The result is small, not minimal: the moves are greedy and the number of runs is bounded.
+Everything is deterministic. Candidates run under fair schedules, so a run that goes on for ever because somebody never
+gets a turn stays as it is.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ import attrs
 
 from ..engine.errors import TapeMismatch
 from ..engine.strategy import ReplayStrategy
+from .findings.table import sort_of
 from .measure import Measure, attempt
 from .program import ScenarioProgram
 from .search import Found
@@ -91,7 +92,7 @@ def shrink(
     small: Program = program
     best: Attempt = first
     before = after = 0
-    judge = Judge(signature, attempts * 2 // 3, limit, seconds)
+    judge = Judge(sort_of(first.failure), attempts * 2 // 3, limit, seconds)
     if isinstance(program, ScenarioProgram):
         before = after = operations(program)
         shrunk, best = shrink_workload(program, first, judge)

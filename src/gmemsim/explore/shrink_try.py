@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from ..engine.strategy import RandomStrategy
 from ..scenarios.errors import ScenarioError
+from .findings.table import sort_of
 from .lenient import LenientReplay
 from .measure import attempt
 from .shrink_strategies import FewPreemptions, InOrder
@@ -32,7 +33,7 @@ class Judge:
     """Runs candidates.
 
     Args:
-        signature: what a candidate has to fail with.
+        sort: what a candidate has to fail with (`findings.table.sort_of`).
         limit: runs that it may make; together they may take 500 steps for each.
         max_steps: of one run.
         seconds: that it may take; None: no limit. Ctrl-C ends it as well, with what there is.
@@ -42,9 +43,9 @@ class Judge:
     """
 
     def __init__(
-        self, signature: tuple[str, str], limit: int, max_steps: int, seconds: float | None = None
+        self, sort: tuple[str, str, str], limit: int, max_steps: int, seconds: float | None = None
     ) -> None:
-        self.signature = signature
+        self.sort = sort
         self.limit = limit
         self.max_steps = max_steps
         self.attempts = 0
@@ -74,7 +75,7 @@ class Judge:
             self._deadline = 0.0
             return None
         self.steps += done.measure.steps
-        if done.failure is None or done.failure.signature != self.signature:
+        if done.failure is None or sort_of(done.failure) != self.sort:
             return None
         return done
 

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Cell", "Plan", "StateError", "StateFile", "run_cell", "run_cells"]
 
-_SCHEMA: Final = 1
+_SCHEMA: Final = 2
 
 
 @attrs.frozen
@@ -87,6 +87,7 @@ def run_cell(cell: Cell, plan: Plan) -> dict[str, Any]:
                 "rule": found.failure.rule,
                 "kind": found.failure.kind,
                 "summary": found.failure.summary,
+                "known": found.sort[2],
                 "replay": encode(program, found.tape, max_steps=plan.steps),
             }
             for found in result.found

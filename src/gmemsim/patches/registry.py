@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "HUGE", "HUGE_VARIANTS", "IN_PLACE", "PATCHES", "VARIANTS", "PatchError", "checked", "load_patch", "named",
-    "versions",
+    "registered_name", "versions",
 ]  # fmt: skip
 
 PATCHES: dict[str, type[Kernel]] = {cls.name: cls for cls in (Baseline, V1, V2, V3, Mainline73)}
@@ -96,6 +96,12 @@ def load_patch(name: str) -> type[Kernel]:
         said = "no such file" if isinstance(error, FileNotFoundError) else getattr(error, "strerror", error)
         raise PatchError(f"{path}: {said}") from None
     return _from_file(file.resolve(), class_name, path, stat.st_mtime_ns, stat.st_size)
+
+
+def registered_name(cls: type[Kernel]) -> str:
+    """The version or variant that a class is, or that a user's patch or a seeded version is made of; empty: none."""
+    known = versions()
+    return next((base.name for base in cls.__mro__ if known.get(vars(base).get("name", "")) is base), "")
 
 
 @cache

@@ -187,7 +187,8 @@ class Session:
         """An operation came to something that its `expect` does not allow."""
         wanted = " or ".join(step.expect)
         text = f"{t.name} call {t.call}: {step.op.name} came to {outcome.outcome}, expected {wanted}"
-        self.violations.append(Violation("unexpected_outcome", text))
+        details = {"task": t.name, "operation": step.op.name, "outcome": outcome.outcome}
+        self.violations.append(Violation("unexpected_outcome", text, details))
 
     # -- afterwards ----------------------------------------------------------------------------
 

@@ -10,6 +10,8 @@ from ..actors.errno import errno_name
 from ..actors.kernel_base import RetPf
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from ..engine.locks.stats import LockStatistics
     from .session import Session
 
@@ -22,10 +24,12 @@ class Violation:
 
     Attributes:
         rule: `illegal_access`, `unexpected_outcome`, or the kind of error that ended the run.
+        details: what the text speaks of; of an outcome `task`, `operation`, `outcome`.
     """
 
     rule: str
     text: str
+    details: Mapping[str, str] = attrs.field(factory=dict, eq=False)
 
 
 @attrs.frozen
@@ -64,7 +68,9 @@ class Summary:
             }
             for row in self.locks
         }
-        found["violations"] = [attrs.asdict(violation) for violation in self.violations]
+        found["violations"] = [
+            {"rule": violation.rule, "text": violation.text} for violation in self.violations
+        ]
         return found
 
 

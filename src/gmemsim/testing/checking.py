@@ -9,6 +9,7 @@ import attrs
 
 from ..explore.campaign import Campaign, run_campaign
 from ..explore.classes import Coverage
+from ..explore.findings.table import known
 from ..explore.measure import attempt
 from ..explore.oracles.livelock import judge
 from ..explore.program import ScenarioProgram
@@ -131,7 +132,7 @@ def check(
     if done.search.stopped == "interrupted":
         raise KeyboardInterrupt
     for found in done.search.found:
-        head = f"{found.failure.summary}\nschedule {found.schedule}, strategy {strategy}, seed {seed}\n"
+        head = f"{found.failure.summary}\n{_known(found)}schedule {found.schedule}, strategy {strategy}, seed {seed}\n"
         raise ScheduleFailure(what, found, max_steps, partial(_searched, head, what, found, max_steps))
     return Checked(done.search, done.coverage or Coverage(0, 0, 0, 0))
 
@@ -165,10 +166,16 @@ def _searched(head: str, what: ScenarioProgram, found: Found, max_steps: int) ->
     return head + describe(what, found, max_steps)
 
 
+def _known(found: Found) -> str:
+    """A line that names the known finding that it is, if it is one."""
+    finding = known(found.failure)
+    return "" if finding is None else f"known finding: {finding.ident} ({finding.state})\n"
+
+
 def _drawn(size: str, what: ScenarioProgram, found: Found, max_steps: int) -> str:
     failure = f"{found.failure.rule}: {found.failure.summary}"
     replay = _replay(what, found, max_steps)
-    return "\n".join((failure, size, *calls(what), replay, describe(what, found, max_steps)))
+    return _known(found) + "\n".join((failure, size, *calls(what), replay, describe(what, found, max_steps)))
 
 
 def _replay(what: ScenarioProgram, found: Found, max_steps: int) -> str:

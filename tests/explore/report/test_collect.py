@@ -20,7 +20,7 @@ from gmemsim.explore.search import Found
 from gmemsim.patches.registry import PATCHES
 from gmemsim.scenarios.scenario import loads
 
-from ..findings import without_abba
+from ..repairs import without_abba
 from .cases import CASES
 from .reports import found, report
 

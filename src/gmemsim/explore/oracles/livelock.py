@@ -27,6 +27,7 @@ from ...engine.errors import EngineError, StepLimit, TapeMismatch
 from ...engine.strategy import ReplayStrategy
 from ...engine.tape import Tape
 from ..failure import Failure, failure_of, lock_class
+from ..scene import scene_of, with_scene
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
     from ...engine.engine import Engine
     from ...engine.task import Task
     from ..program import Program
+    from ..scene import Scene
 
 __all__ = ["FAIR_STEPS", "Liveness", "ThenFair", "Trapped", "carry_on", "judge", "trapped"]
 
@@ -59,6 +61,7 @@ class Liveness:
         asleep: tasks that waited at its end, and what for.
         failure: how the continuation failed.
         outcome: what came of it, if it ended without an exception.
+        scene: who was where at its end.
     """
 
     verdict: Literal["livelock", "unfair", "long"]
@@ -67,6 +70,7 @@ class Liveness:
     asleep: tuple[tuple[str, str], ...] = ()
     failure: Failure | None = None
     outcome: str = ""
+    scene: Scene | None = None
 
 
 class ThenFair:
@@ -162,13 +166,16 @@ def carry_on(
         strategy.begin(run.engine)
         try:
             run.run()
-            return Liveness(verdict="unfair", turn=turn, failure=run.found(), outcome=run.outcome())
+            found = run.found()
+            ended = None if found is None else with_scene(found, run)
+            return Liveness(verdict="unfair", turn=turn, failure=ended, outcome=run.outcome())
         except StepLimit:
             pass
         except TapeMismatch:
             raise
         except Exception as error:  # what the model raises there is a failure of its own
-            return Liveness(verdict="unfair", turn=turn, failure=failure_of(error))
+            failure = with_scene(failure_of(error), run)
+            return Liveness(verdict="unfair", turn=turn, failure=failure)
         most = max(strategy.loop.values(), default=0)
         # What was done once on the way into the loop is not part of it.
         loop = tuple(
@@ -180,7 +187,7 @@ def carry_on(
         )
         if strategy.progress > strategy.fair // 2:
             return Liveness(verdict="long", turn=turn, loop=loop, asleep=asleep)
-        last = Liveness(verdict="livelock", turn=0, loop=loop, asleep=asleep)
+        last = Liveness(verdict="livelock", turn=0, loop=loop, asleep=asleep, scene=scene_of(run))
     return last
 
 
@@ -206,7 +213,9 @@ def _livelock(live: Liveness, failure: Failure, how: str) -> Failure:
     kind = " ".join(sorted({lock_class(op.partition(" ")[2]) for _, op, _ in live.loop}))
     asleep = "".join(f"; {task} waits for {on}" for task, on in live.asleep)
     summary = f"livelock: {', '.join(tasks)} went round {how}{asleep}"
-    return Failure("livelock", summary, kind, details={"liveness": live}, error=failure.error)
+    return Failure(
+        "livelock", summary, kind, details={"liveness": live}, error=failure.error, scene=live.scene
+    )
 
 
 # -- loops of the state graph --------------------------------------------------------------------------

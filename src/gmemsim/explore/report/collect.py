@@ -8,6 +8,7 @@ from ...arch.registry import projection_note
 from ...engine.errors import StepLimit
 from ...engine.strategy import ReplayStrategy
 from ...engine.tape import Tape
+from ..findings.table import known
 from ..oracles.rules import RULES
 from ..token_names import replay_options
 from .calls import calls_of, context_of, vm_types_of
@@ -115,6 +116,7 @@ def report_failure(program: Program, found: Found, replay: str = "", *, tries: i
         why=why,
         nearest=nearest,
         tried=tried,
+        known=known(again),
         not_seen=(*NOT_SEEN, *filter(None, map(projection_note, kinds))),
         replay_with=replay_options(program),
         traceback=again.details.get("traceback", ()),

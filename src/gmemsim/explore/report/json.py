@@ -36,6 +36,7 @@ def as_json(report: FailureReport) -> dict[str, Any]:
         "replay": report.replay or None,
         "command": report.command if report.replay else None,
         "traceback": list(report.traceback),
+        "known": None if report.known is None else report.known.ident,
         "moment": _plain(report.moment),
         "preemptions": report.preemptions,
         "choices": report.choices,

@@ -9,6 +9,7 @@ import attrs
 if TYPE_CHECKING:
     from ...audit.base import Event
     from ...engine.op import Op
+    from ..findings.finding import Finding
 
 __all__ = [
     "NOT_SEEN", "Access", "Call", "Conflict", "Edge", "FailureReport", "Happening", "Hold", "LockState", "Moment",
@@ -286,6 +287,7 @@ class FailureReport:
         replay: the token; empty if there is none.
         replay_with: options that the replay needs beside it.
         traceback: where a user's patch raised an exception, a line each.
+        known: the finding that it is, on the version that showed it; None: none that is known there.
         calls: the workload, setup first.
         tasks: names, in the order of their columns.
         steps: all of them; number n is at n - 1.
@@ -325,6 +327,7 @@ class FailureReport:
     not_seen: tuple[str, ...] = NOT_SEEN
     replay_with: str = ""
     traceback: tuple[str, ...] = ()
+    known: Finding | None = None
 
     @property
     def command(self) -> str:

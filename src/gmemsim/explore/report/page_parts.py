@@ -21,6 +21,11 @@ def head_part(report: FailureReport) -> Iterator[str]:
     """Verdict, rule, how to replay it."""
     rest = escape(report.verdict.removeprefix(report.rule))
     yield f"<h1><b>{escape(report.rule)}</b>{rest}</h1>"
+    if report.known is not None:
+        yield (
+            f"<p>This is the known finding <b>{escape(report.known.ident)}</b>: {escape(report.known.title)} "
+            f"<span class='soft'>({escape(report.known.state)})</span></p>"
+        )
     if report.says:
         yield f"<p>Broken: {escape(report.says)} <span class='soft'>({escape(report.source)})</span></p>"
     if report.context:

@@ -11,8 +11,9 @@ from ...audit.huge_events import HugeSplit
 from ...audit.kvm_events import PageCacheAdd
 from ...engine.errors import TapeMismatch
 from ..failure import failure_of
+from ..functions import functions_of, running_functions
+from ..scene import with_scene
 from ..search import watch_events
-from .frames import functions_of, running_functions
 from .model import Happening, Hold, Step, Wait
 
 if TYPE_CHECKING:
@@ -215,4 +216,6 @@ def record(program: Program, strategy: Strategy, max_steps: int) -> Recording:
     except Exception as error:  # as the search does: whatever model code raises is a failure
         recording.close()
         recording.failure = failure_of(error)
+    if recording.failure is not None:
+        recording.failure = with_scene(recording.failure, run)
     return recording

@@ -55,6 +55,10 @@ def _lines(report: FailureReport, width: int, paint: Callable[[str, str], str]) 
         yield paint(line, "verdict")
     if report.says:
         yield from wrap(f"broken: {report.says} ({report.source})", width, subsequent_indent="  ")
+    if report.known is not None:
+        text = f"known: this is the known finding {report.known.ident}, {report.known.state}"
+        yield from wrap(text, width, subsequent_indent="  ", break_on_hyphens=False)
+        yield f"  gmemsim findings {report.known.ident}"
     if report.replay:
         yield f"replay: {report.command}"
     context = ", ".join(f"{name} {value}" for name, value in report.context)

@@ -57,7 +57,7 @@ _FOREVER: Final = tuple(CONSTANTS)
 UNSET: Final = type("UNSET", (), {"__slots__": ()})()
 
 #: Of the engine: what belongs to the search.
-_ENGINE_KEEPS: Final = frozenset({"strategy", "tape", "max_steps"})
+_ENGINE_KEEPS: Final = frozenset({"at_failure", "strategy", "tape", "max_steps"})
 
 
 class Undo(NamedTuple):

@@ -10,11 +10,11 @@ import sys
 from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
-    from types import FrameType
+    from types import FrameType, TracebackType
 
-    from ...engine.task import Task
+    from ..engine.task import Task
 
-__all__ = ["functions_of", "running_functions"]
+__all__ = ["functions_of", "raised_in", "running_functions"]
 
 _PACKAGE: Final = __name__.partition(".")[0]
 #: Rooms whose functions are the kernel's, the guest's or the host's. Anything outside the package is a user's patch.
@@ -53,6 +53,16 @@ def running_functions() -> tuple[str, ...]:
             names.append(frame.f_code.co_name)
         frame = frame.f_back
     return tuple(reversed(names))
+
+
+def raised_in(trace: TracebackType | None) -> tuple[str, ...]:
+    """Kernel functions that an exception went through, outermost first."""
+    names: list[str] = []
+    while trace is not None:
+        if _in_kernel(trace.tb_frame):
+            names.append(trace.tb_frame.f_code.co_name)
+        trace = trace.tb_next
+    return tuple(names)
 
 
 def _in_kernel(frame: FrameType) -> bool:

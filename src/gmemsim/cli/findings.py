@@ -1,0 +1,108 @@
+"""`gmemsim findings`: what versions of guest_memfd get wrong, and how sure that is."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import click
+
+from .errors import InputError
+from .output import console, print_json
+
+if TYPE_CHECKING:
+    from ..explore.findings.finding import Finding
+
+__all__ = ["command"]
+
+
+@click.command("findings")
+@click.argument("ident", required=False, metavar="[ID]")
+@click.option("--json", "as_json", is_flag=True, help="One JSON document.")
+def command(ident: str | None, as_json: bool) -> None:
+    """List the findings, or show the one with this ID whole.
+
+    A failure that `explore`, `replay`, `stress` and the others meet is called known if it is one of these on a version
+    that has it. A state speaks of kernels; `versions` are those of the model.
+    """
+    from ..explore.findings.table import FINDINGS
+
+    if ident is None:
+        if as_json:
+            print_json([one.as_dict() for one in FINDINGS.values()])
+        else:
+            _list(list(FINDINGS.values()))
+        return
+    found = FINDINGS.get(ident)
+    if found is None:
+        raise InputError(f"no finding {ident!r}; {_nearest(ident, list(FINDINGS))}")
+    if as_json:
+        print_json(found.as_dict())
+    else:
+        _show(found)
+
+
+def _nearest(ident: str, names: list[str]) -> str:
+    from difflib import SequenceMatcher, get_close_matches
+
+    # A part of a name is what people type; else whatever looks most like it.
+    close = [name for name in names if ident and ident in name][:3] or get_close_matches(ident, names, 3)
+    if not close:
+        close = sorted(names, key=lambda name: -SequenceMatcher(None, ident, name).ratio())[:3]
+    return f"did you mean {' or '.join(close)}?"
+
+
+def _list(found: list[Finding]) -> None:
+    from rich.table import Table
+
+    table = Table(box=None, pad_edge=False)
+    for heading in ("finding", "state", "title"):
+        table.add_column(heading, overflow="fold", no_wrap=heading == "finding")
+    for one in found:
+        table.add_row(one.ident, one.state, one.title)
+    console().print(table)
+
+
+def _show(one: Finding) -> None:
+    from textwrap import wrap
+
+    out = console()
+
+    def line(head: str, text: str) -> None:
+        for part in wrap(
+            f"{head}: {text}",
+            out.width,
+            subsequent_indent="  ",
+            break_on_hyphens=False,
+            break_long_words=False,
+        ):
+            click.echo(part)
+
+    click.echo(one.ident)
+    line("title", one.title)
+    line("effect", one.effect)
+    for state in one.states:
+        line("state", state.text() + (f" ({state.why})" if state.why else ""))
+    line(
+        "versions",
+        ", ".join(_on(one, version) for version in one.versions) or "none: the model cannot judge it",
+    )
+    if one.vm_types:
+        line("VM types", ", ".join(one.vm_types))
+    line("reported", one.reported or "we know of no report")
+    for pattern in one.patterns:
+        line("known by", pattern.text())
+    for shown in one.shown:
+        version = next((name for name in one.versions if name not in one.releases), one.versions[0])
+        release = f" --release {one.releases[version][0]}" if version in one.releases else ""
+        click.echo(
+            f"see it: gmemsim explore {shown.scenario} --patch {version}{release} --arch {shown.vm_type} "
+            f"--strategy {shown.strategy}"
+        )
+    if one.reproducer:
+        line("reproducer", f"reproducers/{one.reproducer}.c in the repository")
+    line("page", one.page)
+
+
+def _on(one: Finding, version: str) -> str:
+    releases = one.releases.get(version)
+    return version if releases is None else f"{version} (release {', '.join(releases)})"

@@ -1,0 +1,88 @@
+"""`gmemsim findings`, and what other commands say of a known one."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from click.testing import CliRunner, Result
+
+from gmemsim.cli.group import cli
+from gmemsim.explore.findings.table import FINDINGS
+
+
+def call(*args: str) -> Result:
+    return CliRunner().invoke(cli, args)
+
+
+def test_the_list_names_every_finding_and_its_state() -> None:
+    result = call("findings")
+    assert result.exit_code == 0
+    assert all(ident in result.output for ident in FINDINGS)
+    assert "confirmed on 6.12.117" in " ".join(result.output.split())
+
+
+def test_one_is_shown_whole() -> None:
+    result = call("findings", "unbind-during-memory-failure")
+    text = " ".join(result.output.split())
+    for part in (
+        "confirmed on 6.18.15, 7.2.13",
+        "fixed in 7.3",
+        "zoo-poison_close",
+        "reproducers/",
+        "known by: I15",
+    ):
+        assert part in text
+
+
+def test_as_json() -> None:
+    every = json.loads(call("findings", "--json").output)
+    assert [one["id"] for one in every] == list(FINDINGS)
+    one = json.loads(call("findings", "memory-failure-against-punch", "--json").output)
+    assert one in every
+    assert one["states"][0]["kind"] == "confirmed"
+    assert one["page"] == "docs/findings/memory-failure-against-punch.md"
+
+
+@pytest.mark.parametrize(
+    ("asked", "near"),
+    [
+        ("memory-failure-against-punsh", "memory-failure-against-punch"),
+        ("unbind", "unbind-during-memory-failure"),
+    ],
+)
+def test_an_unknown_one_gets_the_nearest_names(
+    capsys: pytest.CaptureFixture[str], asked: str, near: str
+) -> None:
+    with pytest.raises(SystemExit) as end:
+        cli.main(["findings", asked], prog_name="gmemsim")
+    assert end.value.code == 2
+    error = capsys.readouterr().err
+    assert error.startswith(f"gmemsim findings: no finding '{asked}'; did you mean ")
+    assert near in error
+    assert error.count("\n") == 1
+
+
+def test_list_has_them() -> None:
+    rows = json.loads(call("list", "findings", "--json").output)
+    assert [row["name"] for row in rows] == list(FINDINGS)
+
+
+def test_explore_names_it() -> None:
+    asked = ("explore", "zoo-poison_punch", "--patch", "v3", "--max-schedules", "50")
+    result = call(*asked)
+    assert result.exit_code == 1
+    assert "this is the known finding memory-failure-against-punch" in " ".join(result.output.split())
+    document = json.loads(call(*asked, "--json", "--no-cycles").output)
+    assert document["violation"]["known"] == "memory-failure-against-punch"
+    assert document["violation"]["report"]["known"] == "memory-failure-against-punch"
+
+
+def test_stress_and_outcomes_name_it() -> None:
+    asked = ("stress", "zoo-poison_punch", "--arch", "default", "--seeds", "1", "--schedules", "30")
+    assert "known: gmemsim findings memory-failure-against-punch" in call(*asked).output
+    (violation,) = json.loads(call(*asked, "--json").output)["violations"]
+    assert violation["known"] == "memory-failure-against-punch"
+    asked = ("outcomes", "zoo-poison_punch", "--patch", "v3", "--max-schedules", "60", "--strategy", "random")
+    assert json.loads(call(*asked, "--json").output)["v3"]["known"] == ["memory-failure-against-punch"]
+    assert "known finding memory-failure-against-punch" in call(*asked).output
