@@ -16,11 +16,11 @@ from .vocabulary import vocabulary
 
 if TYPE_CHECKING:
     import os
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from .base import Event
 
-__all__ = ["LogError", "LogReader", "Record", "read_log"]
+__all__ = ["LogError", "LogReader", "Record", "line_decoder", "read_log"]
 
 
 class Record(NamedTuple):
@@ -216,6 +216,17 @@ def _lines_of(classes: tuple[type[Event], ...]) -> tuple[Any, dict[type, type[Ev
         )
         shapes[shape] = cls
     return msgspec.json.Decoder(Union[tuple(shapes)]), shapes  # noqa: UP007 - a union of a computed list
+
+
+def line_decoder() -> Callable[[bytes], tuple[str, Event]]:
+    """What makes actor and event of one line; it raises ValueError if the line is not that of an event."""
+    decoder, classes = _lines_of(tuple(vocabulary().values()))
+
+    def decode(line: bytes) -> tuple[str, Event]:
+        found = decoder.decode(line)
+        return found.actor, classes[found.__class__](*structs.astuple(found)[3:])
+
+    return decode
 
 
 _EXPECTED = re.compile(r"(?P<what>Expected .*?)(?: - at `\$(?:\.(?P<field>[^`]*))?`)?")

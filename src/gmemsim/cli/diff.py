@@ -14,6 +14,7 @@ from .params import SECONDS
 if TYPE_CHECKING:
     from ..audit.header import Header
     from ..compare.diff import Diff
+    from ..compare.runs import Run, Steps
 
 __all__ = ["command"]
 
@@ -78,36 +79,48 @@ def command(ctx: click.Context, /, left: str, right: str, most: int, as_json: bo
 
 
 def _files(left: str, right: str, options: dict[str, Any]) -> tuple[dict[str, Any], Diff]:
-    from ..compare.diff import diff, document
+    from ..audit.reader import read_log
+    from ..compare.diff import collector_paused, diff_runs, document
+    from ..compare.logs import same_lines
+    from ..compare.runs import Steps
 
-    sides = []
     notes: list[str] = []
-    for name in (left, right):
-        with progress(f"{name} …"):
-            sides.append(_read(Path(name), options["salvage"], notes))
-    header = _headers(left, right, (sides[0][1], sides[1][1]), options["force"])
-    with progress("comparing …"):
-        found = diff(sides[0][0], sides[1][0], symmetric=options["symmetric"])
+    steps = Steps()
+    with collector_paused():
+        paths = Path(left), Path(right)
+        sides: list[tuple[Run, Header | None]] = []
+        for path in paths:
+            if sides and all(map(_is_log, paths)) and path.is_file() and same_lines(*paths):
+                # Only the header is another one.
+                sides.append((sides[0][0], read_log(path).header))
+                continue
+            with progress(f"{path} …"):
+                sides.append(_read(steps, path, options["salvage"], notes))
+        header = _headers(left, right, (sides[0][1], sides[1][1]), options["force"])
+        with progress("comparing …"):
+            found = diff_runs(steps, sides[0][0], sides[1][0], symmetric=options["symmetric"])
     result = {"left": left, "right": right, "header": header, "notes": notes} | document(found)
     return result | {key: {"left": None, "right": None} for key in ("locks", "virtual_ns")}, found
 
 
-def _read(path: Path, salvage: bool, notes: list[str]) -> tuple[list[Any], Header | None]:
+def _read(steps: Steps, path: Path, salvage: bool, notes: list[str]) -> tuple[Run, Header | None]:
+    from ..compare.logs import read_run
     from ..follow.as_events import events_of
     from ..follow.trace import load_trace
 
     if not path.is_file():
         problem = "not a file" if path.exists() else "no such file"
         raise InputError(f"{path}: {problem}; for two patches give --scenario")
-    if path.suffixes[-1:] == [".jsonl"] or path.suffixes[-2:] == [".jsonl", ".zst"]:
-        from ..audit.reader import read_log
-
-        log = read_log(path, partial=salvage)
-        events = [(record.actor, record.event) for record in log]
+    if _is_log(path):
+        log = read_run(steps, path, partial=salvage)
         if log.broken_off:
-            notes.append(f"{path}: breaks off after {len(events):,} events; compared up to there")
-        return events, log.header
-    return list(events_of(load_trace(path))), None
+            notes.append(f"{path}: breaks off after {len(log.run.steps):,} events; compared up to there")
+        return log.run, log.header
+    return steps.run(events_of(load_trace(path))), None
+
+
+def _is_log(path: Path) -> bool:
+    return path.name.endswith((".jsonl", ".jsonl.zst"))
 
 
 def _headers(

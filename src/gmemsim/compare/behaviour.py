@@ -20,9 +20,10 @@ from ..audit.vocabulary import name_of, vocabulary
 from .footprint import frames_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Iterator
 
     from ..audit.base import Event
+    from .runs import Run, Step, Steps
 
 __all__ = ["RENAMED", "Behaviour", "Behaviours", "behaviours"]
 
@@ -37,6 +38,11 @@ _FAULTS: Final = frozenset({"tdp_fault", "faultin", "map"})
 #: Steps that look something up or only tell of others: no behaviour of their own.
 _QUIET: Final = (
     Send, Receive, LockRequest, kvm.PageFault, kvm.GuestTouch, kvm.HostTouch, kvm.FilemapGet, kvm.Retry,
+)  # fmt: skip
+#: Fields that behaviours are told by, beside locks and errnos in place of a frame.
+_SHOWN: Final = (
+    "ret", "did", "result", "flush", "hwpoison", "ok", "code", "op", "flag", "point", "state", "filter", "mode",
+    "punch", "reason",
 )  # fmt: skip
 _INSTANCE: Final = re.compile(r"^(gmem|vm|mm)\d+\b")
 _INDEX: Final = re.compile(r"\[\d+\]")
@@ -75,6 +81,15 @@ class Behaviours:
         self.paths: dict[tuple[str, str], tuple[str, ...]] = {}
         self.renamed: set[str] = set()
 
+    def add(self, other: Behaviours, often: int) -> None:
+        """The same again, `often` times."""
+        for mine, theirs in ((self.counts, other.counts), (self.operations, other.operations)):
+            for key, count in theirs.items():
+                mine[key] += often * count  # type: ignore[index] # each with its own keys
+        for path in other.paths.items():
+            self.paths.setdefault(*path)
+        self.renamed |= other.renamed
+
 
 class _Operation:
     """An operation under way."""
@@ -88,28 +103,128 @@ class _Operation:
         self.items: dict[int | None, dict[str, int]] = {}
 
 
-def behaviours(events: Iterable[tuple[str, Event]]) -> Behaviours:
-    """Take a run apart. The setup does not count."""
-    reader = _Reader()
-    for actor, event in events:
-        if actor != "setup":
-            reader.take(actor, event)
-    for operation in reader.running.values():
-        _finish(operation, reader.found.counts)
-    return reader.found
+def behaviours(steps: Steps, run: Run) -> Behaviours:
+    """Take a run apart. The setup does not count.
+
+    Operations that consist of the same steps are looked at once.
+    """
+    found = Behaviours()
+    masks: dict[object, int] = {}
+    masked = [masks.setdefault(_mask(step.event), len(masks)) for step in steps.known]
+    frames = [None if step.frames is None else step.frames[0] for step in steps.known]
+    alike: dict[object, list[Any]] = {}
+    seen: dict[tuple[tuple[str, ...], tuple[int, ...]], list[Any]] = {}
+    for codes in _by_actor(steps, run):
+        held: tuple[str, ...] = ()
+        for operation in _operations(steps, codes):
+            known = seen.get((held, operation))
+            if known is None:
+                # The same on other pages and frames is the same behaviour.
+                names: dict[int | None, int] = {}
+                key = (
+                    held,
+                    *[(masked[code], names.setdefault(frames[code], len(names))) for code in operation],
+                )
+                known = alike.get(key)
+                if known is None:
+                    known = alike[key] = [0, *_look([steps.known[code].event for code in operation], held)]
+                seen[held, operation] = known
+            known[0] += 1
+            held = known[2]
+    for often, shown, _ in alike.values():
+        found.add(shown, often)
+    return found
+
+
+def _look(events: list[Event], held: tuple[str, ...]) -> tuple[Behaviours, tuple[str, ...]]:
+    """What an operation shows, and the locks that its task holds afterwards."""
+    reader = _Reader(held)
+    for event in events:
+        reader.take(event)
+    reader.finish()
+    return reader.found, tuple(reader.held)
+
+
+def _mask(event: Event) -> tuple[object, ...]:
+    """All of an event that its behaviour can depend on, its frame apart."""
+    lock = getattr(event, "lock", "")
+    pfn = getattr(event, "pfn", 0)
+    values = (getattr(event, name, None) for name in _SHOWN)
+    return event.__class__, lock_class(lock) if lock else "", min(0, pfn), *values
+
+
+def _by_actor(steps: Steps, run: Run) -> list[list[int]]:
+    """The steps of each task, without those that are no behaviour."""
+    tasks: dict[str, list[int]] = {}
+    nowhere: list[int] = []
+    for step in steps.known:
+        tasks.setdefault(step.actor, [])
+    targets = [nowhere if _is_quiet(step) else tasks[step.actor] for step in steps.known]
+    for number in run.steps:
+        targets[number].append(number)
+    return list(tasks.values())
+
+
+def _is_quiet(step: Step) -> bool:
+    return step.actor == "setup" or (step.event.__class__ in _QUIET and not isinstance(step.event, kvm.Retry))
+
+
+def _operations(steps: Steps, codes: list[int]) -> Iterator[tuple[int, ...]]:
+    """Cut a task's steps into operations: a step outside of any function is one by itself."""
+    # Some hundred nanoseconds a step count here, of which there may be millions.
+    roles = [_role(step.event) for step in steps.known]
+    stack: list[str] = []
+    start = 0
+    for at, code in enumerate(codes):
+        enters, leaves = roles[code]
+        if not stack:
+            if enters:
+                start = at
+                stack.append(enters)
+            else:
+                yield (code,)
+        elif enters:
+            stack.append(enters)
+        elif leaves and leaves in stack:
+            while stack.pop() != leaves:
+                pass
+            if not stack:
+                yield tuple(codes[start : at + 1])
+    if stack:
+        yield tuple(codes[start:])
+
+
+def _role(event: Event) -> tuple[str, str]:
+    """The function that the event is the entry of, and the one that it is the return of."""
+    name = name_of(event.__class__)
+    name = RENAMED.get(name, name)
+    function = name.removesuffix("_ret")
+    entries = _entries()
+    if function != name and function in entries:
+        return "", function
+    return name if name in entries else "", ""
 
 
 class _Reader:
-    """Goes through the events of a run."""
+    """Goes through the events of one operation.
 
-    def __init__(self) -> None:
+    Attributes:
+        held: the locks that its task holds.
+    """
+
+    def __init__(self, held: Iterable[str] = ()) -> None:
         self.found = Behaviours()
-        self.running: dict[str, _Operation] = {}
-        self._held: dict[str, list[str]] = {}
+        self.held = list(held)
+        self._operation: _Operation | None = None
         self._entries = _entries()
         self._number = 0
 
-    def take(self, actor: str, event: Event) -> None:
+    def finish(self) -> None:
+        """There are no more."""
+        if self._operation is not None:
+            _finish(self._operation, self.found.counts)
+
+    def take(self, event: Event) -> None:
         """The next event."""
         cls = event.__class__
         if cls in _QUIET:
@@ -121,41 +236,35 @@ class _Reader:
         if name in RENAMED:
             self.found.renamed.add(name)
             name = RENAMED[name]
-        operation = self.running.get(actor)
+        operation = self._operation
         function = name.removesuffix("_ret")
         if function != name and function in self._entries:
-            self._returns(actor, operation, function, event)
+            self._returns(operation, function, event)
             return
         if name in self._entries:
             if operation is None:
-                operation = self.running[actor] = _Operation(_operation_name(name, event))
+                operation = self._operation = _Operation(_operation_name(name, event))
                 self.found.operations[operation.name] += 1
             operation.stack.append(name)
         elif operation is None:
             self.found.operations[name] += 1
         where = name if operation is None else operation.name
         if isinstance(event, (Lock, Unlock, Contended)):
-            self._locks(actor, operation, where, event)
+            self._locks(operation, where, event)
         else:
-            self._step(actor, operation, where, step_name(name, event), event)
+            self._step(operation, where, step_name(name, event), event)
 
-    def _returns(self, actor: str, operation: _Operation | None, function: str, event: Event) -> None:
+    def _returns(self, operation: _Operation | None, function: str, event: Event) -> None:
         """A function returns, and with it those inside of it."""
-        counts = self.found.counts
         where = function if operation is None else operation.name
-        counts[Behaviour("result", where, function, result_of(function, event))] += 1
+        self.found.counts[Behaviour("result", where, function, result_of(function, event))] += 1
         if operation is not None and function in operation.stack:
             while operation.stack.pop() != function:
                 pass
-            if not operation.stack:
-                _finish(operation, counts)
-                del self.running[actor]
 
-    def _locks(
-        self, actor: str, operation: _Operation | None, where: str, event: Lock | Unlock | Contended
-    ) -> None:
+    def _locks(self, operation: _Operation | None, where: str, event: Lock | Unlock | Contended) -> None:
         lock = f"{lock_class(event.lock)}:{event.mode}"
-        held = self._held.setdefault(actor, [])
+        held = self.held
         if isinstance(event, Lock):
             self.found.counts[Behaviour("lock", where, lock)] += 1
             held.append(lock)
@@ -165,11 +274,11 @@ class _Reader:
         elif lock in held:
             held.remove(lock)
 
-    def _step(self, actor: str, operation: _Operation | None, where: str, step: str, event: Event) -> None:
+    def _step(self, operation: _Operation | None, where: str, step: str, event: Event) -> None:
         counts = self.found.counts
         counts[Behaviour("step", where, step)] += 1
         self.found.paths.setdefault((where, step), tuple(operation.stack) if operation is not None else ())
-        for lock in dict.fromkeys(self._held.get(actor, ())):
+        for lock in dict.fromkeys(self.held):
             if not lock.startswith("folio"):
                 counts[Behaviour("under", where, step, lock)] += 1
         outcome = result_of(step.partition(" ")[0], event)

@@ -10,6 +10,7 @@ from ..explore.token import encode
 from ..scenarios.options import Options
 from ..scenarios.session import build
 from .behaviour import Behaviours, behaviours
+from .runs import Steps
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -76,7 +77,7 @@ def collect_seeds(
             options=Options(rec=record, keep_results=False, max_virtual_ns=10**10),
         )
         run(session)
-        found.runs.append(behaviours(log))
+        found.runs.append(_behaviours(log))
         found.names.append(f"seed {seed}")
         if not found.first:
             found.first = log
@@ -103,6 +104,11 @@ def collect_classes(
     return watcher.found
 
 
+def _behaviours(log: list[tuple[str, Event]]) -> Behaviours:
+    steps = Steps()
+    return behaviours(steps, steps.run(log))
+
+
 class _Watcher:
     """An observer that takes every run apart."""
 
@@ -122,7 +128,7 @@ class _Watcher:
     def done(self, run: Run, failure: Failure | None, *, pruned: bool) -> None:
         if pruned:
             return
-        self.found.runs.append(behaviours(self._log))
+        self.found.runs.append(_behaviours(self._log))
         self.tapes.append(run.engine.tape)
         if not self.found.first:
             self.found.first = self._log

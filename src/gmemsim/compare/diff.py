@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import gc
-from collections import Counter
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from ..audit.vocabulary import name_of
 from .behaviour import RENAMED, Behaviours, behaviours
 from .divergence import Divergence, first_divergence
 from .equivalence import compare_runs
@@ -18,14 +16,15 @@ from .rows import Row, ranked
 from .runs import Steps
 from .sides import compare_sides
 from .steprows import step_rows
-from .symmetric import exchange, renamed
+from .symmetric import exchange
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
     from ..audit.base import Event
+    from .runs import Run
 
-__all__ = ["Diff", "Divergence", "diff", "diff_sets"]
+__all__ = ["Diff", "Divergence", "collector_paused", "diff", "diff_runs", "diff_sets", "document"]
 
 
 class Diff(msgspec.Struct, frozen=True):
@@ -59,29 +58,31 @@ def diff(
     Args:
         symmetric: tasks that differ in their number only may be exchanged.
     """
-    lefts, rights = list(left), list(right)
-    events = _side_by_side(_counts(lefts), _counts(rights))
-    exchanged: dict[str, str] = {}
+    steps = Steps()
     with collector_paused():
-        steps = Steps()
-        one, two = steps.run(lefts), steps.run(rights)
-        divergence = first_divergence(steps, one, two)
-        if divergence is None:
-            return Diff(True, events, None)
-        found = compare_runs(steps, one, two)
-        if symmetric and not found.equal:
-            names = exchange(lefts, rights)
-            if names is not None:
-                exchanged = {new: old for new, old in names.items() if new != old}
-                two = steps.run(renamed(rights, names))
-                found = compare_runs(steps, one, two)
-        if found.equal:
+        return diff_runs(steps, steps.run(left), steps.run(right), symmetric=symmetric)
+
+
+def diff_runs(steps: Steps, left: Run, right: Run, *, symmetric: bool = False) -> Diff:
+    """Compare two logs that `steps` has numbered."""
+    events = _side_by_side(steps.counts(left), steps.counts(right))
+    divergence = None if left is right else first_divergence(steps, left, right)
+    if divergence is None:
+        return Diff(True, events, None)
+    found = compare_runs(steps, left, right)
+    if symmetric and not found.equal:
+        log = steps.events(right)
+        names = exchange(steps.events(left), log)
+        if names is not None:
+            exchanged = {new: old for new, old in names.items() if new != old}
             return Diff(True, events, divergence, exchanged=exchanged)
-        rows = step_rows(steps, one, two, found)
-        sides = [behaviours(lefts)], [behaviours(rights)]
-        more, noise = compare_sides(*sides, ("",))
+    if found.equal:
+        return Diff(True, events, divergence)
+    sides = [behaviours(steps, left)], [behaviours(steps, right)]
+    rows, noise = compare_sides(*sides, ("",))
+    rows += step_rows(steps, left, right, found)
     rows += renames(*sides)
-    changes = ranked(explained([*more, *rows], [*sides[0], *sides[1]], None))
+    changes = ranked(explained(rows, [*sides[0], *sides[1]], None))
     return Diff(False, events, divergence, changes, noise)
 
 
@@ -99,10 +100,10 @@ def diff_sets(
         first: the logs of the first run of each side, for event counts and first divergence.
         versions: the patch versions, to name the methods responsible.
     """
-    events = _side_by_side(_counts(first[0]), _counts(first[1]))
-    with collector_paused():
-        steps = Steps()
-        divergence = first_divergence(steps, steps.run(first[0]), steps.run(first[1]))
+    steps = Steps()
+    one, two = steps.run(first[0]), steps.run(first[1])
+    events = _side_by_side(steps.counts(one), steps.counts(two))
+    divergence = first_divergence(steps, one, two)
     rows, noise = compare_sides(left, right, names)
     rows += renames(left, right)
     changes = ranked(explained(rows, [*left, *right], versions))
@@ -119,11 +120,6 @@ def renames(left: Sequence[Behaviours], right: Sequence[Behaviours]) -> list[Row
         sides = (name, RENAMED[name]) if name in old else (RENAMED[name], name)
         found.append(Row("rename", sides[1], f"{sides[0]} is called {sides[1]}", *sides, sides[1]))
     return found
-
-
-def _counts(events: list[tuple[str, Event]]) -> dict[str, int]:
-    classes = Counter(event.__class__ for _, event in events)
-    return {name_of(cls): count for cls, count in classes.items()}
 
 
 def _side_by_side(left: dict[str, int], right: dict[str, int]) -> dict[str, tuple[int, int]]:

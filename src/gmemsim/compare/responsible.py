@@ -11,7 +11,7 @@ from ..audit.vocabulary import vocabulary
 from .behaviour import RENAMED
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
 
     from .behaviour import Behaviours
     from .rows import Row
@@ -45,8 +45,17 @@ def _explain(row: Row, path: tuple[str, ...], versions: tuple[type, type] | None
     function = f"{own} in {around}" if own and around and around not in own else own or around
     changes: dict[str, Any] = {"function": function}
     if versions is not None:
-        changes["left_method"], changes["right_method"] = _methods(functions, chain, versions)
+        changes["left_method"], changes["right_method"] = _methods(
+            functions, chain, versions, _target(row.step)
+        )
     return structs.replace(row, **changes)
+
+
+def _target(step: str) -> str:
+    """What the code that takes a step or lock names: the event's class, or the lock's attribute."""
+    name = step.removeprefix("lock ").partition(" ")[0]
+    cls = vocabulary().get(name)
+    return name.partition(":")[0] if cls is None else cls.__name__
 
 
 def _mirrors(name: str) -> str:
@@ -59,19 +68,55 @@ def _functions(name: str) -> list[str]:
     return _NAME.findall(_mirrors(name))
 
 
-def _methods(functions: list[str], events: list[str], versions: tuple[type, type]) -> tuple[str, str]:
-    """The innermost method that differs between the versions; else the innermost that there is."""
-    first: tuple[str, str] | None = None
-    for name in (*functions, *_emitters(events, versions)):
-        one, two = (getattr(version, name, None) for version in versions)
-        if not (callable(one) or callable(two)):
+def _methods(
+    functions: list[str], events: list[str], versions: tuple[type, type], target: str
+) -> tuple[str, str]:
+    """The method that differs between the versions and is called nearest to what the row is about.
+
+    The functions are looked at from the innermost to the outermost, each with what it calls, nearest first; a method
+    that leads to the step or lock of the row (`target`) is preferred to one that does not. If no method differs, the
+    innermost function that there is.
+    """
+    fallback: tuple[str, str] | None = None
+    existing: tuple[str, str] | None = None
+    for function in (*functions, *_emitters(events, versions)):
+        for name in _called(function, versions):
+            one, two = (getattr(version, name, None) for version in versions)
+            if existing is None:
+                existing = _name(one), _name(two)
+            if getattr(one, "__code__", one) is getattr(two, "__code__", two):
+                continue
+            if any(
+                target in _names(version, called)
+                for called in _called(name, versions)
+                for version in versions
+            ):
+                return _name(one), _name(two)
+            if fallback is None:
+                fallback = _name(one), _name(two)
+    return fallback or existing or ("", "")
+
+
+def _names(version: type, method: str) -> tuple[str, ...]:
+    """What the code of a method names."""
+    code = getattr(getattr(version, method, None), "__code__", None)
+    return () if code is None else code.co_names
+
+
+def _called(function: str, versions: tuple[type, type]) -> Iterator[str]:
+    """`function`, if it is a method, and the methods that it calls in either version, nearest first."""
+    todo = [function]
+    seen = {function}
+    for name in todo:
+        codes = [getattr(getattr(version, name, None), "__code__", None) for version in versions]
+        if not any(codes):
             continue
-        pair = _name(one), _name(two)
-        if first is None:
-            first = pair
-        if getattr(one, "__code__", one) is not getattr(two, "__code__", two):
-            return pair
-    return first or ("", "")
+        yield name
+        for code in codes:
+            for called in () if code is None else code.co_names:
+                if called not in seen and any(hasattr(version, called) for version in versions):
+                    seen.add(called)
+                    todo.append(called)
 
 
 def _emitters(events: list[str], versions: tuple[type, type]) -> list[str]:

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from functools import lru_cache
 from typing import TYPE_CHECKING, NamedTuple
 
+from msgspec import structs
+
 from ..audit.events import Receive, Send
 from ..audit.kvm_events import ArchInvalidate
+from ..audit.vocabulary import name_of
 from .footprint import frames_of
 
 if TYPE_CHECKING:
@@ -47,15 +51,13 @@ class Run:
     Attributes:
         steps: indices into `Steps.known`.
         messages: for each message step its number, by position.
-        by_actor: positions of each actor's steps.
     """
 
-    __slots__ = ("by_actor", "messages", "steps")
+    __slots__ = ("messages", "steps")
 
     def __init__(self) -> None:
         self.steps: list[int] = []
         self.messages: dict[int, int] = {}
-        self.by_actor: dict[str, list[int]] = {}
 
 
 class Steps:
@@ -69,30 +71,49 @@ class Steps:
     def run(self, events: Iterable[tuple[str, Event]]) -> Run:
         """Number the steps of a log."""
         run = Run()
-        steps = run.steps
-        by_actor = run.by_actor
-        numbers = self._numbers
+        number = self.number
         for position, (actor, event) in enumerate(events):
             if event.__class__ is Send or event.__class__ is Receive:
-                key: object = (actor, *event_without_id(event))
                 run.messages[position] = event.id
-            else:
-                key = actor, event
-            number = numbers.get(key)
-            if number is None:
-                number = numbers[key] = self._new(actor, event)
-            steps.append(number)
-            places = by_actor.get(actor)
-            if places is None:
-                places = by_actor[actor] = []
-            places.append(position)
+            run.steps.append(number(actor, event))
         return run
 
-    def shapes(self, run: Run, actor: str) -> list[int]:
-        """The shapes of the steps of one actor, in order."""
-        known = self.known
-        steps = run.steps
-        return [known[steps[position]].shape for position in run.by_actor.get(actor, ())]
+    def number(self, actor: str, event: Event) -> int:
+        """The number of a step; messages that differ in their number only have one."""
+        if event.__class__ is Send or event.__class__ is Receive:
+            key: object = (actor, *event_without_id(event))
+        else:
+            key = actor, event
+        number = self._numbers.get(key)
+        if number is None:
+            number = self._numbers[key] = self._new(actor, event)
+        return number
+
+    def by_actor(self, run: Run) -> dict[str, list[int]]:
+        """Positions of each actor's steps."""
+        places: dict[str, list[int]] = {}
+        adds = [places.setdefault(step.actor, []).append for step in self.known]
+        for position, number in enumerate(run.steps):
+            adds[number](position)
+        return {actor: found for actor, found in places.items() if found}
+
+    def events(self, run: Run) -> list[tuple[str, Event]]:
+        """The log again."""
+        found: list[tuple[str, Event]] = []
+        for position, number in enumerate(run.steps):
+            step = self.known[number]
+            event = step.event
+            if isinstance(event, (Send, Receive)):
+                event = structs.replace(event, id=run.messages[position])
+            found.append((step.actor, event))
+        return found
+
+    def counts(self, run: Run) -> dict[str, int]:
+        """How often each event happens, by name."""
+        found: Counter[str] = Counter()
+        for number, often in Counter(run.steps).items():
+            found[name_of(self.known[number].event.__class__)] += often
+        return dict(found)
 
     def _new(self, actor: str, event: Event) -> int:
         shape = shape_of(actor, event)

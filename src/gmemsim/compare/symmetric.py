@@ -87,7 +87,8 @@ class _Graph:
     def __init__(self, events: Sequence[tuple[str, Event]]) -> None:
         steps = Steps()
         self._run: Run = steps.run(events)
-        self.actors = tuple(self._run.by_actor)
+        self._places = steps.by_actor(self._run)
+        self.actors = tuple(self._places)
         footprints = Footprints()
         for step in steps.known:
             footprints.learn(step.actor, step.event)
@@ -115,7 +116,7 @@ class _Graph:
         seen: list[list[int]] = [[] for _ in range(cells.count)]
         last: dict[str, int] = {}
         of_message: dict[int, int] = {}
-        owner = {position: actor for actor, places in run.by_actor.items() for position in places}
+        owner = {position: actor for actor, places in self._places.items() for position in places}
         found: list[set[int]] = []
         for position, step in enumerate(run.steps):
             before = {last.get(owner[position], -1)}
@@ -151,9 +152,8 @@ class _Graph:
             classes = now
 
     def _round(self, colours: Colours) -> Colours:
-        run = self._run
         labels = list(self._labels)
-        for actor, places in run.by_actor.items():
+        for actor, places in self._places.items():
             colour = colours[actor]
             for position in places:
                 labels[position] = hash((colour, labels[position]))
@@ -167,5 +167,5 @@ class _Graph:
             )
         return {
             actor: hash((colours[actor], tuple((forth[p], back[p]) for p in places)))
-            for actor, places in run.by_actor.items()
+            for actor, places in self._places.items()
         }
