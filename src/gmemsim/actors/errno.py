@@ -6,7 +6,7 @@ from typing import Final
 
 __all__ = [
     "E2BIG", "EAGAIN", "EBADF", "EBUSY", "EEXIST", "EFAULT", "EHWPOISON", "EINTR", "EINVAL", "EIO", "EMFILE",
-    "ENODEV", "ENOENT", "ENOMEM", "ENOSPC", "ENOTTY", "EOPNOTSUPP", "EPERM", "ESPIPE", "errno_name",
+    "ENODEV", "ENOENT", "ENOMEM", "ENOSPC", "ENOTTY", "EOPNOTSUPP", "EOVERFLOW", "EPERM", "ESPIPE", "errno_name",
 ]  # fmt: skip
 
 EPERM: Final = -1
@@ -26,6 +26,7 @@ EMFILE: Final = -24
 ENOTTY: Final = -25
 ENOSPC: Final = -28
 ESPIPE: Final = -29
+EOVERFLOW: Final = -75
 EOPNOTSUPP: Final = -95
 EHWPOISON: Final = -133
 

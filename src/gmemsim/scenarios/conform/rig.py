@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import attrs
 
-from ...actors.errno import EBADF, EINVAL, errno_name
+from ...actors.errno import EBADF, EINVAL, ENOMEM, EOVERFLOW, errno_name
 from ...actors.gmem_convert import GmemConversion
 from ...actors.inode import HostMapping, Process
 from ...actors.memory_region import MemoryRegion
@@ -302,12 +302,17 @@ class Rig:
     async def mmap(
         self, t: Task, actor: str, name: str, gmem: str, offset: int, length: int, share: str
     ) -> int:
-        """mmap(2) of a guest_memfd."""
-        if offset % PAGE:
-            return -22
+        """mmap(2) of a guest_memfd; what `ksys_mmap_pgoff` and `do_mmap` say before they ask the file."""
+        file = self.file(gmem, actor)
+        if offset % PAGE or length == 0:
+            return EINVAL
+        if not 0 < length < 1 << 47:
+            return ENOMEM
+        if not 0 <= offset < 1 << 62:
+            return EOVERFLOW
         made = await self.kernel.kvm_gmem_mmap(
             t,
-            self.file(gmem),
+            file,
             self.process(actor),
             name,
             offset // PAGE,
