@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from .errors import VIOLATION, InputError
-from .output import console, print_json, progress
+from .errors import VIOLATION, InputError, Interrupted
+from .output import console, counting, print_json
 
 if TYPE_CHECKING:
     from ..scenarios.conform.suite import CaseResult
@@ -46,14 +46,14 @@ def command(
 ) -> None:
     """Run VECTORS (default: those of the kernel's selftests) step by step through the model.
 
-    Exit code 1 if one fails that the documentation does not explain. What the runner does not know is reported as
-    unsupported, never as passed.
+    Exit code 1 if one fails that the documentation does not explain, 2 if none could be judged. What the runner does
+    not know is reported as unsupported, never as passed. Ctrl-C shows what was judged until then.
     """
     from ..actors.release import RELEASES
     from ..arch.registry import ARCHES
     from ..patches.registry import PatchError, load_patch
     from ..scenarios.conform import VectorError, load_vectors
-    from ..scenarios.conform.suite import EMBEDDED, run_suite
+    from ..scenarios.conform.suite import EMBEDDED, cases, judge
     from .running import user_error
 
     for kind in vm_types:
@@ -63,40 +63,48 @@ def command(
         raise InputError(f"--release {release}: expected one of {', '.join(RELEASES)}")
     try:
         versions = [load_patch(name) for name in patches or ("v3",)]
-        found = load_vectors(vectors or EMBEDDED)
+        found = load_vectors(*([vectors] if vectors else EMBEDDED))
     except (PatchError, VectorError) as error:
         raise InputError(str(error)) from None
     unknown = set(ids) - {vector.id for vector in found}
     if unknown:
         raise InputError(f"--id {min(unknown)}: no such vector in {vectors or 'the embedded set'}")
     chosen = [vector for vector in found if not ids or vector.id in ids]
-    with progress("running vectors …"), user_error(*patches):
-        results = list(
-            run_suite(
-                chosen,
-                versions,
-                vm_types or None,
-                None if release is None else RELEASES[release],
-                schedules=schedules,
-                seed=seed,
-            )
-        )
-    if not results:
+    wanted = list(cases(chosen, versions, vm_types or None, None if release is None else RELEASES[release]))
+    if not wanted:
         raise InputError("no vector applies to these versions, VM types and release")
+    results: list[CaseResult] = []
+    ended: click.ClickException | None = None
+    try:
+        with counting("vectors", len(wanted)) as show, user_error(*patches):
+            for case in wanted:
+                show(len(results))
+                results.append(judge(case, schedules=schedules, seed=seed))
+    except KeyboardInterrupt:
+        ended = Interrupted()
+    except InputError as error:
+        ended = error
     if as_json:
-        print_json(_document(results))
-    else:
+        print_json(_document(results, len(wanted)))
+    elif results:
         _show(results)
+        if len(results) < len(wanted):
+            click.echo(f"{len(results)} of {len(wanted)} cases were judged")
+    if ended is not None:
+        raise ended
     if any(result.verdict.result == "failed" and not result.why for result in results):
         ctx.exit(VIOLATION)
+    if all(result.verdict.result == "unsupported" for result in results):
+        raise InputError("every case is unsupported: nothing was judged")
 
 
-def _document(results: list[CaseResult]) -> dict[str, Any]:
+def _document(results: list[CaseResult], wanted: int) -> dict[str, Any]:
     counts = Counter(result.verdict.result for result in results)
     return {
         "passed": counts["passed"],
         "failed": counts["failed"],
         "unsupported": counts["unsupported"],
+        "not_judged": wanted - len(results),
         "results": [
             {
                 "id": result.case.vector.id,

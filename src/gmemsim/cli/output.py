@@ -12,12 +12,12 @@ import click
 from ..audit.bounded import clean
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from rich.console import Console
     from rich.status import Status
 
-__all__ = ["LIMITS", "colored", "console", "print_json", "progress", "status"]
+__all__ = ["LIMITS", "colored", "console", "counting", "print_json", "progress", "status"]
 
 #: What every report ends with.
 LIMITS = (
@@ -78,3 +78,13 @@ def progress(text: str) -> Iterator[None]:
         return
     with status(text):
         yield
+
+
+@contextmanager
+def counting(what: str, total: int) -> Iterator[Callable[[int], None]]:
+    """Gives what is to be called with how many are done; shown with how many there are, if stderr is a terminal."""
+    if not sys.stderr.isatty():
+        yield lambda done: None
+        return
+    with status(f"{what} …") as line:
+        yield lambda done: line.update(f"{what}: {done:,} of {total:,}")

@@ -10,7 +10,7 @@ import pytest
 
 from gmemsim.patches.v3 import V3
 from gmemsim.scenarios.conform import VectorError, load_vectors
-from gmemsim.scenarios.conform.suite import run_suite
+from gmemsim.scenarios.conform.suite import cases, judge
 
 GOOD: dict[str, Any] = {
     "id": "mine",
@@ -212,6 +212,6 @@ def test_what_nobody_knows_is_unsupported(tmp_path: Path, change: dict[str, Any]
     """At every depth, wherever the vector is asked for."""
     (vector,) = load_vectors(write(tmp_path, {**GOOD, **change}))
     assert reason in vector.unsupported()
-    found = list(run_suite([vector], [V3], ["default"]))
+    found = [judge(case) for case in cases([vector], [V3], ["default"])]
     assert [result.verdict.result for result in found] == ["unsupported"]
     assert reason in found[0].verdict.got

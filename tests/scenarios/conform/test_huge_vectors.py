@@ -12,7 +12,7 @@ from gmemsim.scenarios.conform.suite import EMBEDDED
 #: Pins 262,144 pages one by one, which takes most of a minute; `gmemsim conform --patch hugepage` has it.
 HEAVY = "huge-pinned-1g-p1"
 
-VECTORS = [v for v in load_vectors(EMBEDDED) if v.id.startswith("huge-") and v.id != HEAVY]
+VECTORS = [v for v in load_vectors(*EMBEDDED) if v.id.startswith("huge-") and v.id != HEAVY]
 
 
 @pytest.mark.parametrize(("vm_type", "count"), [("default", 6), ("sw-protected", 24)])

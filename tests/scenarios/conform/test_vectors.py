@@ -10,6 +10,7 @@ import pytest
 
 from gmemsim.actors.release import RELEASES
 from gmemsim.arch.registry import ARCHES
+from gmemsim.engine.strategy import RandomStrategy
 from gmemsim.patches.registry import IN_PLACE, PATCHES
 from gmemsim.patches.v3 import V3
 from gmemsim.scenarios.conform import (
@@ -25,11 +26,12 @@ from gmemsim.scenarios.conform import (
 )
 from gmemsim.scenarios.conform.known import KNOWN_MISSES, explanation
 from gmemsim.scenarios.conform.suite import EMBEDDED, judge
+from gmemsim.scenarios.conform.vector import parse_vector
 
 #: Every version that the vectors speak of.
 VERSIONS = {name: cls for name, cls in {**PATCHES, **IN_PLACE}.items() if version_of(cls)}
 
-VECTORS = load_vectors(EMBEDDED)
+VECTORS = load_vectors(*EMBEDDED)
 BY_ID = {vector.id: vector for vector in VECTORS}
 
 #: Whole-range tests of four threads: seconds each; one schedule is enough here.
@@ -49,7 +51,7 @@ def verdict(vector: Vector, patch: str, vm_type: str) -> Verdict:
 
 
 def test_embedded_file_is_complete() -> None:
-    assert len(VECTORS) == 258
+    assert len(VECTORS) == 258 + 66
     assert {vector.evidence for vector in VECTORS} >= {"asserted", "asserted_series", "documented", "derived"}
 
 
@@ -182,3 +184,101 @@ def test_a_broken_version_fails() -> None:
     vector = BY_ID["mmap-collapse-refused-default"]
     run = build_case(Case(vector, Dirty, "default", RELEASES["7.2"]))
     assert run.verdict().result == "failed"
+
+
+# -- what the runner makes of some of them ----------------------------------------------------------------
+
+
+def made(steps: list[dict[str, Any]], vm_type: str = "default", **setup: Any) -> Vector:
+    document = {
+        "id": "made",
+        "evidence": "derived",
+        "applies_to": {"versions": ["v3"], "vm_types": [vm_type.replace("-", "_")]},
+        "setup": setup,
+        "steps": steps,
+    }
+    return parse_vector(document, "made:1", 1)
+
+
+def a_step(op: str, expect: Any, actor: str = "host", **args: Any) -> dict[str, Any]:
+    wanted = expect if isinstance(expect, dict) else {"result": expect}
+    return {"actor": actor, "op": op, "args": args, "expect": wanted}
+
+
+SHARED = {"id": "g0", "size": 8192, "flags": ["MMAP", "INIT_SHARED"]}
+MAPPED = {"id": "m0", "gmem": "g0", "offset": 0, "len": 8192}
+
+
+def test_a_mapping_that_is_gone() -> None:
+    """Not an ordinary buffer of that name, and not in the child's hands if only the parent unmapped it."""
+    vector = made(
+        [
+            a_step("fork", "ok"),
+            a_step("munmap", "ok", map="m0"),
+            a_step("host_read", "SIGSEGV", map="m0", offset=0, len=1),
+            a_step("madvise", "ENOMEM", map="m0", offset=0, len=4096, advice="DONTNEED"),
+            a_step("host_read", {"result": "value", "value": 0}, "child", map="m0", offset=0, len=1),
+            a_step("exit", "ok", "child"),
+            a_step("host_read", "ok", "child", map="m0", offset=0, len=1),
+        ],
+        gmems=[SHARED],
+        maps=[MAPPED],
+    )
+    found = verdict(vector, "v3", "default")
+    assert (found.result, found.got) == ("unsupported", "step 6: actor 'child', which no fork made")
+
+
+def test_the_last_reference_of_a_child_releases_the_file() -> None:
+    """Closed and unmapped in both, the file is evicted."""
+    steps = [
+        a_step("host_write", "ok", map="m0", offset=0, len=4096, value=1),
+        a_step("fork", "ok"),
+        a_step("close", "ok", gmem="g0"),
+        a_step("munmap", "ok", map="m0"),
+        a_step("exit", "ok", "child"),
+    ]
+    for count, evicted in ((4, False), (5, True)):
+        run = build_case(case(made(steps[:count], gmems=[SHARED], maps=[MAPPED]), "v3", "default"))
+        assert run.verdict().result == "passed"
+        assert (not run.rig.world.inodes) == evicted
+
+
+def test_a_signal_meets_one_operation_of_its_actor() -> None:
+    allocate: Any = {"gmem": "g0", "offset": 0, "len": 4096, "mode": ["KEEP_SIZE"]}
+    vector = made(
+        [
+            a_step("signal_pending", "ok", "host1"),
+            a_step("fallocate", "ok", **allocate),
+            a_step("fallocate", "EINTR", "host1", **allocate),
+            a_step("fallocate", "ok", "host1", **allocate),
+        ],
+        gmems=[SHARED],
+    )
+    assert verdict(vector, "v3", "default").result == "passed"
+
+
+def test_branches_begin_when_the_loops_are_under_way() -> None:
+    """Under every schedule the page was read before the hole is punched."""
+    gpa = 1 << 32
+    loop = a_step("guest_read_loop", "exit_memory_fault", "vcpu0", gpa=gpa, len=8)
+    others = [a_step("punch_hole", "ok", gmem="g0", offset=0, len=4096), a_step("unbind", "ok", slot=1)]
+    vector = made(
+        [a_step("parallel", "ok", branches=[[loop], others])],
+        "sw-protected",
+        vcpus=1,
+        initial_state="private",
+        gmems=[{"id": "g0", "size": 4096}],
+        slots=[
+            {"slot": 1, "gpa": gpa, "size": 4096, "gmem": "g0", "userspace": "u0", "flags": ["GUEST_MEMFD"]}
+        ],
+    )
+    for seed in range(20):
+        names = names_of_events(case(vector, "v3", "sw-protected"), seed)
+        assert names.index("GuestTouch") < names.index("Fallocate")
+
+
+def names_of_events(one: Case, seed: int) -> list[str]:
+    events: list[str] = []
+    run = build_case(one, RandomStrategy(seed), rec=lambda task, event: events.append(type(event).__name__))
+    assert run.verdict().result == "passed"
+    return events

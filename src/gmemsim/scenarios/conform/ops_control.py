@@ -21,9 +21,7 @@ __all__: list[str] = []
 async def fork(rig: Rig, t: Task, step: Step, args: arguments.Fork) -> Got:
     if args.made in rig.forked or step.actor in rig.forked:
         raise Unsupported("more than one child")
-    rig.forked[args.made] = await rig.kernel.fork(
-        t, rig.process(step.actor), rig.process(args.made), rig.descriptors(step.actor)
-    )
+    await rig.fork(t, step.actor, args.made)
     return Got("ok")
 
 

@@ -80,12 +80,9 @@ async def mmap(rig: Rig, t: Task, step: Step, args: arguments.Mmap) -> Got:
 
 @op(arguments.Munmap)
 async def munmap(rig: Rig, t: Task, step: Step, args: arguments.Munmap) -> Got:
-    if args.map in rig.maps:
-        mapping = rig.mapping(args.map, step.actor)
-        if rig.maps[args.map] is mapping:
-            del rig.maps[args.map]
-        if isinstance(mapping, HostMapping):
-            await rig.kernel.munmap(t, mapping)
+    mapping = rig.mapping(args.map, step.actor)
+    if isinstance(mapping, HostMapping):
+        await rig.kernel.munmap(t, mapping)
     return Got("ok")
 
 
@@ -96,7 +93,8 @@ async def madvise(rig: Rig, t: Task, step: Step, args: arguments.Madvise) -> Got
         raise Unsupported("madvise of ordinary memory")
     if args.offset % PAGE or args.len < 0:
         return from_errno(EINVAL)
-    if args.offset < 0 or args.offset + args.len > -(-mapping.pages * PAGE):
+    gone = mapping not in mapping.inode.mappings
+    if gone or args.offset < 0 or args.offset + args.len > mapping.pages * PAGE:
         return from_errno(ENOMEM)
     if args.advice == "HUGEPAGE":
         # A flag of the mapping; without collapse nothing asks for it.
@@ -166,8 +164,10 @@ async def unpoison(rig: Rig, t: Task, step: Step, args: arguments.Unpoison) -> G
 
 @op(arguments.Mbind)
 async def mbind(rig: Rig, t: Task, step: Step, args: arguments.Mbind) -> Got:
-    mapping = rig.maps.get(args.map)
+    mapping = rig.mapping(args.map, step.actor)
     if not isinstance(mapping, HostMapping):
+        raise Unsupported("policy of ordinary memory")
+    if mapping not in mapping.inode.mappings:
         return from_errno(EFAULT)
     if any(node >= rig.setup.numa_nodes for node in args.nodes):
         return from_errno(EINVAL)
@@ -179,8 +179,10 @@ async def mbind(rig: Rig, t: Task, step: Step, args: arguments.Mbind) -> Got:
 
 @op(arguments.GetMempolicy)
 async def get_mempolicy(rig: Rig, t: Task, step: Step, args: arguments.GetMempolicy) -> Got:
-    mapping = rig.maps.get(args.map)
+    mapping = rig.mapping(args.map, step.actor)
     if not isinstance(mapping, HostMapping):
+        raise Unsupported("policy of ordinary memory")
+    if mapping not in mapping.inode.mappings:
         return from_errno(EFAULT)
     index = mapping.start + args.offset // PAGE
     policy, nodes = await rig.kernel.get_mempolicy(t, mapping, index)

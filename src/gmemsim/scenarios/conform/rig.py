@@ -53,7 +53,7 @@ class Rig:
         vms: by name; `vm0` is where actors without `@` live.
         files: open descriptors of the VMM, by the vector's name; `forked` are those of its children.
         armed: actors to which a signal comes with their next operation.
-        maps: host mappings, and ordinary buffers, by name.
+        maps: host mappings, also those that are gone, and ordinary buffers, by name; `forked_maps` are the child's.
         pins: pinned folios by (mapping, page).
         pending: the access that each vCPU left with an exit, to be completed by `resume`.
         counts: audit events of the measured part that `event_count` asks for.
@@ -74,6 +74,7 @@ class Rig:
         self.vms: dict[str, Vm] = {}
         self.files: dict[str, GmemFile] = {}
         self.forked: dict[str, dict[str, GmemFile]] = {}
+        self.forked_maps: dict[str, HostMapping] = {}
         self.armed: set[str] = set()
         self.inodes: dict[str, GmemInode] = {}
         self.maps: dict[str, HostMapping | UserMemory] = {}
@@ -140,21 +141,22 @@ class Rig:
 
     def mapping(self, name: str, actor: str = "host") -> HostMapping | UserMemory:
         """A host mapping of the actor's process; a name that was never mapped is an ordinary buffer."""
-        found = self.maps.get(name)
-        if (
-            actor in self.forked
-            and found is not None
-            and getattr(found, "process", None) is not self.process(actor)
-        ):
-            if not isinstance(found, HostMapping):
-                raise Unsupported("ordinary memory after a fork")
-            inherited = self.world.mappings.get(self.kernel.forked_label(found.label, self.process(actor)))
-            if inherited is None:
-                raise Unsupported(f"actor {actor!r}: no mapping {name!r}")
-            return inherited
+        found: HostMapping | UserMemory | None = self.forked_maps.get(name) if actor in self.forked else None
+        found = found or self.maps.get(name)
         if found is None:
             found = self.maps[name] = self.buffer(name)
+        if actor in self.forked and getattr(found, "process", None) is not self.process(actor):
+            raise Unsupported(f"actor {actor!r}: {name!r} is no shared mapping that it has")
         return found
+
+    async def fork(self, t: Task, actor: str, child: str) -> None:
+        """The child has copies of the mappings and descriptors of the VMM."""
+        kernel, parent = self.kernel, self.process(actor)
+        self.forked[child] = await kernel.fork(t, parent, self.process(child), self.descriptors(actor))
+        for name, mapping in self.maps.items():
+            copy = self.world.mappings.get(kernel.forked_label(mapping.label, self.process(child)))
+            if copy is not None and isinstance(mapping, HostMapping):
+                self.forked_maps[name] = copy
 
     def buffer(self, name: str) -> UserMemory:
         """The ordinary buffer of that name."""

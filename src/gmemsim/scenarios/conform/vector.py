@@ -98,12 +98,24 @@ def _walk(step: Step) -> Iterator[Step]:
             yield from _walk(inner)
 
 
-def load_vectors(path: Path) -> list[Vector]:
-    """All vectors of a file.
+def load_vectors(*paths: Path) -> list[Vector]:
+    """All vectors of some files; an id is used once in all of them.
 
     Raises:
         VectorError: naming file, line and field.
     """
+    found: list[Vector] = []
+    seen: dict[str, str] = {}
+    for path in paths:
+        for vector in _file(path):
+            if vector.id in seen:
+                raise VectorError(f"{path}:{vector.line}: id {vector.id!r} is used {seen[vector.id]} already")
+            seen[vector.id] = f"on line {vector.line}" if len(paths) == 1 else f"in {path}:{vector.line}"
+            found.append(vector)
+    return found
+
+
+def _file(path: Path) -> list[Vector]:
     try:
         with path.open("rb") as file:
             data = file.read(_MAX_BYTES + 1)
@@ -112,16 +124,11 @@ def load_vectors(path: Path) -> list[Vector]:
     if len(data) > _MAX_BYTES:
         raise VectorError(f"{path}: more than {_MAX_BYTES >> 20} MiB")
     found: list[Vector] = []
-    seen: dict[str, int] = {}
     for number, line in enumerate(data.splitlines(), 1):
         if not line.strip():
             continue
         where = f"{path}:{number}"
-        vector = parse_vector(_json(line, where), where, number)
-        if vector.id in seen:
-            raise VectorError(f"{where}: id {vector.id!r} is used on line {seen[vector.id]} already")
-        seen[vector.id] = number
-        found.append(vector)
+        found.append(parse_vector(_json(line, where), where, number))
     if not found:
         raise VectorError(f"{path}: no vectors; expected one JSON object a line")
     return found
