@@ -10,6 +10,7 @@ import click
 from .errors import VIOLATION, InputError
 from .output import print_json, progress
 from .params import SECONDS
+from .whole import check_writable
 
 if TYPE_CHECKING:
     from ..audit.header import Header
@@ -43,6 +44,9 @@ _FREE = ("patch", "seed", "release", "version")
 @click.option("--force", is_flag=True, help="Compare logs of different scenarios, VM types or parameters.")
 @click.option("--salvage", is_flag=True, help="Take a log that breaks off up to its last whole line.")
 @click.option("--most", type=click.IntRange(min=1), default=20, show_default=True, help="Changes to show.")
+@click.option(
+    "--html", type=click.Path(dir_okay=False, path_type=Path), help="Write the comparison as one page, too."
+)
 @click.option("--json", "as_json", is_flag=True, help="One JSON document.")
 @click.pass_context
 def command(ctx: click.Context, /, left: str, right: str, most: int, as_json: bool, **options: Any) -> None:
@@ -58,6 +62,7 @@ def command(ctx: click.Context, /, left: str, right: str, most: int, as_json: bo
     from ..patches.registry import PatchError
     from ..scenarios.errors import ScenarioError
 
+    check_writable(options["html"])
     try:
         if options["scenario"] is None:
             document, found = _files(left, right, options)
@@ -65,6 +70,14 @@ def command(ctx: click.Context, /, left: str, right: str, most: int, as_json: bo
             document, found = _versions(left, right, options)
     except (LogError, TraceError, PatchError, ScenarioError) as error:
         raise InputError(str(error)) from None
+    if options["html"] is not None:
+        from ..compare.page import page
+        from .diff_report import context, verdict
+        from .output import LIMITS
+        from .whole import write_whole
+
+        text = page(document, found, context(document), verdict(document, found), LIMITS)
+        write_whole(options["html"], text.encode())
     if as_json:
         print_json(document)
     else:
@@ -100,7 +113,7 @@ def _files(left: str, right: str, options: dict[str, Any]) -> tuple[dict[str, An
         with progress("comparing …"):
             found = diff_runs(steps, sides[0][0], sides[1][0], symmetric=options["symmetric"])
     result = {"left": left, "right": right, "header": header, "notes": notes} | document(found)
-    return result | {key: {"left": None, "right": None} for key in ("locks", "virtual_ns")}, found
+    return result | {key: {"left": None, "right": None} for key in ("locks", "virtual_ns", "outcomes")}, found
 
 
 def _read(steps: Steps, path: Path, salvage: bool, notes: list[str]) -> tuple[Run, Header | None]:
@@ -191,6 +204,7 @@ def _versions(left: str, right: str, options: dict[str, Any]) -> tuple[dict[str,
     result |= document(found)
     for key in ("locks", "virtual_ns"):
         result[key] = {"left": sides[0].summary.get(key), "right": sides[1].summary.get(key)}
+    result["outcomes"] = {"left": dict(sides[0].outcomes), "right": dict(sides[1].outcomes)}
     return result, found
 
 

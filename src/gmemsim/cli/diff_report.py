@@ -10,19 +10,19 @@ if TYPE_CHECKING:
     from ..compare.diff import Diff
     from ..compare.rows import Row
 
-__all__ = ["show"]
+__all__ = ["context", "show", "verdict"]
 
 
 def show(document: dict[str, Any], found: Diff, most: int) -> None:
     """Context, verdict, ranked rows, first divergence, events and locks."""
     out = console()
     sides = str(document["left"]), str(document["right"])
-    for line in _context(document):
+    for line in context(document):
         out.print(line, markup=False, highlight=False, soft_wrap=True)
     if found.exchanged:
         out.print("Exchanged: " + ", ".join(f"{new} for {old}" for new, old in found.exchanged.items()))
     if found.equal:
-        out.print(_same(document, found))
+        out.print(verdict(document, found))
         return
     if found.changes:
         _rows(found, sides, most)
@@ -42,7 +42,8 @@ def show(document: dict[str, Any], found: Diff, most: int) -> None:
         out.print(LIMITS, style="dim")
 
 
-def _context(document: dict[str, Any]) -> list[str]:
+def context(document: dict[str, Any]) -> list[str]:
+    """What is compared, and what differs in the headers."""
     lines: list[str] = []
     if "scenario" in document:
         release = document["release"]
@@ -59,7 +60,11 @@ def _context(document: dict[str, Any]) -> list[str]:
     return lines + list(document["notes"])
 
 
-def _same(document: dict[str, Any], found: Diff) -> str:
+def verdict(document: dict[str, Any], found: Diff) -> str:
+    """The answer in a sentence."""
+    if not found.equal:
+        certain = sum(row.certain for row in found.changes)
+        return f"{len(found.changes)} differences, {certain} of them in every run."
     if found.first_divergence is None and found.runs == 1:
         return "The same, step by step."
     if "scenario" in document:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import TYPE_CHECKING, Any
 
 from ..explore.search import Limits, search, watch_events
@@ -32,6 +33,7 @@ class Collected:
         names: of the runs, such as `seed 3` or a replay token.
         first: the log of the first run.
         summary: of the first run, where it was timed.
+        outcomes: to what the operations of all timed runs came, and how often: `touch: ok`.
         complete: with classes, whether they are all within the bound.
         stopped: why the collection ended before its number of runs, or empty.
     """
@@ -41,6 +43,7 @@ class Collected:
         self.names: list[str] = []
         self.first: list[tuple[str, Event]] = []
         self.summary: dict[str, Any] = {}
+        self.outcomes: Counter[str] = Counter()
         self.complete = False
         self.stopped = ""
 
@@ -79,9 +82,14 @@ def collect_seeds(
         run(session)
         found.runs.append(_behaviours(log))
         found.names.append(f"seed {seed}")
+        summary = session.summary().as_dict()
+        for task in summary["results"].values():
+            for operation, outcomes in task["outcomes"].items():
+                for outcome, often in outcomes.items():
+                    found.outcomes[f"{operation}: {outcome}"] += often
         if not found.first:
             found.first = log
-            found.summary = session.summary().as_dict()
+            found.summary = summary
     return found
 
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from .behaviour import RENAMED, Behaviours, behaviours
-from .divergence import Divergence, first_divergence
+from .divergence import Divergence, Lane, around, first_divergence
 from .equivalence import compare_runs
 from .responsible import explained
 from .rows import Row, ranked
@@ -39,6 +39,7 @@ class Diff(msgspec.Struct, frozen=True):
         noise: how many more behaviours differ, and as much between two halves of one side.
         exchanged: with symmetry, the left's name of each task of the right that has another.
         runs: how many runs a side has.
+        lanes: the steps near the first divergence, left and right.
     """
 
     equal: bool
@@ -48,6 +49,7 @@ class Diff(msgspec.Struct, frozen=True):
     noise: int = 0
     exchanged: dict[str, str] = {}
     runs: int = 1
+    lanes: tuple[tuple[Lane, ...], ...] = ()
 
 
 def diff(
@@ -83,7 +85,7 @@ def diff_runs(steps: Steps, left: Run, right: Run, *, symmetric: bool = False) -
     rows += step_rows(steps, left, right, found)
     rows += renames(*sides)
     changes = ranked(explained(rows, [*sides[0], *sides[1]], None))
-    return Diff(False, events, divergence, changes, noise)
+    return Diff(False, events, divergence, changes, noise, lanes=_lanes(steps, left, right, divergence))
 
 
 def diff_sets(
@@ -107,7 +109,12 @@ def diff_sets(
     rows, noise = compare_sides(left, right, names)
     rows += renames(left, right)
     changes = ranked(explained(rows, [*left, *right], versions))
-    return Diff(not changes, events, divergence, changes, noise, runs=len(left))
+    lanes = _lanes(steps, one, two, divergence)
+    return Diff(not changes, events, divergence, changes, noise, runs=len(left), lanes=lanes)
+
+
+def _lanes(steps: Steps, left: Run, right: Run, at: Divergence | None) -> tuple[tuple[Lane, ...], ...]:
+    return () if at is None else tuple(around(steps, run, at.index) for run in (left, right))
 
 
 def renames(left: Sequence[Behaviours], right: Sequence[Behaviours]) -> list[Row]:

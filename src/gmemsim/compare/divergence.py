@@ -6,12 +6,19 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from ..audit.vocabulary import name_of
 from .renaming import Renaming
 
 if TYPE_CHECKING:
+    from ..audit.base import Event
     from .runs import Run, Steps
 
-__all__ = ["Divergence", "first_divergence"]
+__all__ = ["Divergence", "Lane", "around", "first_divergence"]
+
+
+#: Steps before and after a divergence that a report shows.
+_BEFORE = 16
+_AFTER = 40
 
 
 class Divergence(msgspec.Struct, frozen=True):
@@ -54,6 +61,34 @@ def first_divergence(steps: Steps, left: Run, right: Run) -> Divergence | None:
     if index == len(one) == len(two):
         return None
     return Divergence(index, _step(steps, left, index), _step(steps, right, index))
+
+
+class Lane(msgspec.Struct, frozen=True):
+    """One step near the divergence: its number, who takes it, and what it is."""
+
+    index: int
+    actor: str
+    text: str
+
+
+def around(steps: Steps, run: Run, index: int) -> tuple[Lane, ...]:
+    """The steps of one side near step `index`, messages apart."""
+    found: list[Lane] = []
+    for position in range(max(index - _BEFORE, 0), min(index + _AFTER, len(run.steps))):
+        step = steps.known[run.steps[position]]
+        if not step.message:
+            found.append(Lane(position, step.actor, words(step.event)))
+    return tuple(found)
+
+
+def words(event: Event) -> str:
+    """An event with its fields, for people."""
+    fields = (f"{name}={_value(getattr(event, name))}" for name in event.__struct_fields__ if name != "id")
+    return " ".join((name_of(event.__class__), *fields))
+
+
+def _value(value: Any) -> str:
+    return str(value).lower() if isinstance(value, bool) else str(value)
 
 
 def _step(steps: Steps, run: Run, index: int) -> dict[str, Any] | None:

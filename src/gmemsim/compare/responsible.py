@@ -137,4 +137,4 @@ def _emitters(events: list[str], versions: tuple[type, type]) -> list[str]:
 def _name(method: Any) -> str:
     if method is None:
         return ""
-    return f"{method.__module__.rpartition('.')[2]}.{method.__qualname__}"
+    return str(method.__qualname__)

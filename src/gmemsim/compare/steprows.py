@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..audit.vocabulary import name_of
 from .behaviour import step_name
+from .divergence import words
 from .rows import Row
 
 if TYPE_CHECKING:
@@ -108,12 +109,4 @@ def _inverted(steps: Steps, left: Run, found: Comparison) -> Iterator[Row]:
 
 def _words(steps: Steps, run: Run, position: int) -> str:
     step = steps.known[run.steps[position]]
-    event = step.event
-    fields = " ".join(
-        f"{name}={_value(getattr(event, name))}" for name in event.__struct_fields__ if name != "id"
-    )
-    return f"{step.actor} {name_of(event.__class__)} {fields}".rstrip()
-
-
-def _value(value: Any) -> str:
-    return str(value).lower() if isinstance(value, bool) else str(value)
+    return f"{step.actor} {words(step.event)}"
