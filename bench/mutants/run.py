@@ -170,6 +170,8 @@ def search_cell(cell: str, schedules: int, seconds: float) -> dict[str, Any]:
             program, make_strategy("portfolio", 0), Limits(schedules=schedules, seconds=seconds), judge=judge
         )
     except Exception as error:  # a kernel that breaks is found too
+        if type(error).__name__ == "ScenarioError":
+            raise
         return {"rule": type(error).__name__, "summary": str(error)[:200], "schedules": 0}
     failure = result.found[0].failure if result.found else None
     return {

@@ -151,6 +151,13 @@ class PunchSharesLock(V3):
         return 0
 
 
+class KeepsFile(V3):
+    """get_pfn does not give the file back."""
+
+    async def fput_later(self, t: Task, file: GmemFile) -> None:
+        pass
+
+
 class PunchShrinks(V3):
     """PUNCH_HOLE at the end of the file truncates it."""
 
@@ -633,6 +640,7 @@ MUTANTS: tuple[Mutant, ...] = (
         "punch-shares-lock", "I54", PunchSharesLock,
         Plan([("fallocate", 0, 0, 2, False), ("fallocate", 0, 0, 2, True)]),
     ),
+    Mutant("keeps-file", "I55", KeepsFile, Plan([("prefault", 0, 0, 0, 1), ("prefault", 0, 0, 1, 1)])),
     Mutant("maps-clean", "I49", MapsClean, Plan([("prefault", 0, 0, 0, 1)])),
     Mutant(
         "unmaps-without-poison", "I50", UnmapsWithoutPoison,

@@ -218,3 +218,23 @@ class Bindings(Subject):
         """Bindings are those of the last exclusive section."""
         for inode in self.world.inodes.values():
             self._compare(inode, None, None)
+
+    # -- references of files (I55) -----------------------------------------------------------------
+
+    @at_rest("I55")
+    def nobody_keeps_a_file(self, full: bool) -> None:
+        """What a system call or a fault took it has given back; a process has one descriptor of a file at most."""
+        descriptors = max(len(self.world.processes), 1)
+        for inode in self.world.inodes.values():
+            for file in inode.files:
+                mappings = sum(mapping.file is file for mapping in inode.mappings)
+                if file.count.value > descriptors + mappings:
+                    self.fail(
+                        "I55",
+                        f"{file.label} has {file.count.value} references at rest: "
+                        f"more than {descriptors} of descriptors and {mappings} of mappings",
+                        None,
+                        None,
+                        file=file.label,
+                        count=file.count.value,
+                    )

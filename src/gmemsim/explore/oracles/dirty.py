@@ -77,8 +77,18 @@ class DirtyPages(Subject):
 
     @before("I49", EvictFolio)
     def not_evicted(self, t: Task, event: EvictFolio) -> None:
-        """Eviction is for clean pages: nobody else would zap what leads to this one."""
+        """Eviction is for clean pages that nobody uses: nobody would zap what leads to this one."""
         life = self.ledger.lives.get(event.pfn)
+        if life is not None and life.folio is not None and life.folio.ref > life.folio.pages + 1:
+            # One a page from the cache, one from the fault that evicts.
+            self.fail(
+                "I49",
+                f"index {event.index} is evicted from the page cache while somebody uses it",
+                t,
+                event,
+                pfn=event.pfn,
+                ref=life.folio.ref,
+            )
         if life is not None and life.dirty:
             self.fail(
                 "I49",

@@ -245,7 +245,7 @@ RULES: Final[dict[str, Rule]] = {
         _rule(
             "I49",
             "a page that KVM mapped or the host wrote to is dirty before it is let go of, until truncation, and never "
-            "evicted",
+            "evicted; nor is one that somebody uses",
             "kvm_release_faultin_page (6.13 and later, where get_pfn hands out a page), mapping_evict_folio",
         ),
         _rule(
@@ -272,6 +272,11 @@ RULES: Final[dict[str, Rule]] = {
             "I54",
             "a hole removes pages only under the invalidate lock, exclusive",
             "kvm_gmem_punch_hole: filemap_invalidate_lock",
+        ),
+        _rule(
+            "I55",
+            "at rest a file has a reference of its descriptor and one a mapping, and no other",
+            "kvm_gmem_bind, kvm_gmem_get_pfn, kvm_gmem_prepare_memory_region: fput on every exit",
         ),
         _rule(
             "prepare_gfn",

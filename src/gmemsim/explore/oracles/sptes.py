@@ -11,6 +11,7 @@ from ...audit.kvm_events import (
     Faultin,
     GetPfn,
     GuestTouch,
+    HostTouch,
     MapRet,
     PageCacheDelete,
     Populate,
@@ -206,6 +207,22 @@ class Sptes(Subject):
                 pfn=event.pfn,
                 vm=event.vm,
             )
+
+    @after("I19", HostTouch)
+    def live_entry(self, t: Task, event: HostTouch) -> None:
+        """A host entry leads to a page of the file; the event does not name the mapping, and it holds for all."""
+        for inode in self.world.inodes.values():
+            for mapping in inode.mappings:
+                folio = mapping.mapped.get(event.index)
+                if folio is not None and folio.mapping is None:
+                    self.fail(
+                        "I19",
+                        f"{mapping.label} maps frame {folio.pfn:#x} at index {event.index}: it left the page cache",
+                        t,
+                        event,
+                        index=event.index,
+                        pfn=folio.pfn,
+                    )
 
     @after("I52", GuestTouch)
     def published_translation(self, t: Task, event: GuestTouch) -> None:
