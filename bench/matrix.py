@@ -1,11 +1,13 @@
 """Every pair (docs/pairs.jsonl) or triple (docs/triples.jsonl) of operations; goes on where it was stopped.
 
-    python bench/matrix.py 2|3 [--patch P ...] [--schedules N] [--sampled N] [--jobs N] [--seconds S] [--out FILE]
+    python bench/matrix.py 2|3 [--patch P ...] [--states N] [--schedules N] [--sampled N] [--jobs N] [--seconds S]
+        [--cells N] [--seed S] [--out FILE]
     python docs/generate_matrix.py
 
-A cell is searched by enumerating schedules with few preemptions first, up to --schedules of them; where that was not
-all of them with at most two preemptions, --sampled more are drawn with POS. Delete the file to begin anew, as after a
-change of the model.
+A cell is searched completely: every state, up to --states of them. Where there are more, schedules with few preemptions
+are enumerated, up to --schedules of them, and where that was not all of them with at most two preemptions, --sampled
+more are drawn with POS. --cells takes so many at random, and prints at the end what all would take. Delete the file to
+begin anew, as after a change of the model.
 """
 
 from __future__ import annotations
@@ -26,8 +28,8 @@ from gmemsim.explore.operations import Cell
 from gmemsim.patches.registry import load_patch
 
 VERSIONS = {
-    2: ("baseline", "v3", "mainline-7.3", "inplace", "hugepage", "hugepage-mutex"),
-    3: ("inplace", "hugepage"),
+    2: ("baseline", "v1", "v2", "v3", "mainline-7.3", "inplace-v8", "inplace", "hugepage", "hugepage-mutex"),
+    3: ("v3", "mainline-7.3", "inplace", "hugepage"),
 }
 DOCS = Path(__file__).parents[1] / "docs"
 
@@ -54,6 +56,9 @@ def main() -> None:
     )
     parser.add_argument("together", type=int, choices=sorted(VERSIONS))
     parser.add_argument("--patch", nargs="*")
+    parser.add_argument("--states", type=int, default=100_000)
+    parser.add_argument("--cells", type=int)
+    parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--schedules", type=int, default=60)
     parser.add_argument("--sampled", type=int, default=60)
     parser.add_argument("--jobs", type=int, default=2)
@@ -70,9 +75,12 @@ def main() -> None:
         if (*cell.names, cell.patch, cell.arch, cell.setup) not in done
     ]
     # If it is stopped, what is there is a sample of all.
-    random.Random(0).shuffle(todo)
+    random.Random(options.seed).shuffle(todo)
     print(f"{len(done)} cells are there, {len(todo)} to do", flush=True)
-    run = partial(explore_cell, schedules=options.schedules, sampled=options.sampled)
+    whole = len(todo)
+    todo = todo[: options.cells]
+    run = partial(explore_cell, states=options.states, schedules=options.schedules, sampled=options.sampled)
+    new: list[dict[str, Any]] = []
     path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
     with (
         path.open("a", encoding="utf-8") as out,
@@ -85,12 +93,30 @@ def main() -> None:
             for row in pool.map(run, todo[at : at + chunk]):
                 out.write(json.dumps(row) + "\n")
                 out.flush()
+                new.append(row)
                 for found in row["violations"]:
                     if not found["known"]:
                         where = (
                             f"{' against '.join(row['names'])}, {row['patch']}, {row['arch']}, {row['setup']}"
                         )
                         print(f"{where}: {found['rule']}: {found['summary']}", flush=True)
+    summary(new, whole)
+
+
+def summary(rows: list[dict[str, Any]], whole: int) -> None:
+    """What was done now, and what all that was left would take at this rate."""
+    if not rows:
+        return
+    complete = sum(row["scope"].startswith("complete:") and row["states"] > 0 for row in rows)
+    states = sum(row["states"] for row in rows)
+    cpu = sum(row["cpu_seconds"] for row in rows)
+    most = max(rows, key=lambda row: row["cpu_seconds"])
+    print(
+        f"{len(rows)} cells, {complete} of them complete without a bound; {states:,} states, {cpu:.0f} s of CPU time, "
+        f"{cpu / len(rows):.2f} s a cell; all {whole} that were left: {cpu / len(rows) * whole / 3600:.1f} hours\n"
+        f"longest: {' against '.join(most['names'])}, {most['patch']}, {most['arch']}, {most['setup']}: "
+        f"{most['states']:,} states, {most['cpu_seconds']} s"
+    )
 
 
 if __name__ == "__main__":

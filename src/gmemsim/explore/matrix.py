@@ -6,6 +6,7 @@ The table of operations is in `operations`; docs/pairs.md and docs/triples.md sh
 from __future__ import annotations
 
 from itertools import combinations_with_replacement
+from time import process_time
 from typing import TYPE_CHECKING, Any
 
 import attrs
@@ -17,10 +18,13 @@ from .oracles.livelock import judge
 from .program import ScenarioProgram
 from .search import Limits, search
 from .strategies import make_strategy
+from .strategies.stateful import Stateful
 from .token import encode
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+    from .search import SearchResult
 
 __all__ = ["cells", "explore_cell"]
 
@@ -69,6 +73,7 @@ def _can_be_touched(rows: tuple[Operation, ...], arch: str, in_place: bool, setu
 def explore_cell(
     cell: Cell,
     *,
+    states: int = 0,
     schedules: int = 300,
     sampled: int = 0,
     steps: int | None = None,
@@ -79,26 +84,38 @@ def explore_cell(
     A violation has the id of the finding that it is (`known`), or its token.
 
     Args:
-        schedules: at most so many are enumerated with `strategy`.
+        states: look at every state first, and give up at so many; 0: do not.
+        schedules: if that was not all, at most so many are enumerated with `strategy`.
         sampled: if that was not all within its bound, so many more are drawn with POS.
         steps: of a run at most; None: 6,000, and 20,000 with huge pages.
     """
+    began = process_time()
     program = ScenarioProgram(
         scenario=loads(scenario_text(cell), "cell.toml"), patch=cell.patch, arch=cell.arch, small=False
     )
     steps = steps or (20_000 if cell.huge else 6_000)
-    limits = Limits(schedules=schedules, steps=steps)
-    chosen = make_strategy(strategy, 0)
-    results = [search(program, chosen, limits, keep_going=True, judge=judge)]
-    first = results[0]
-    if first.complete:
-        scope = f"complete: {first.bound}" if first.bound else "complete"
-    else:
-        cost = getattr(chosen, "cost", 0)
-        scope = f"complete below {cost} preemptions" if cost else "not complete"
-        if sampled:
-            limits = Limits(schedules=sampled, steps=steps)
-            results.append(search(program, make_strategy("pos", 0), limits, keep_going=True, judge=judge))
+    results: list[SearchResult] = []
+    scope = ""
+    if states:
+        limits = Limits(schedules=None, states=states, steps=steps)
+        results.append(search(program, Stateful(), limits, keep_going=True, judge=judge))
+        done = results[0]
+        scope = f"complete: {done.states:,} states" if done.complete else ""
+    if not scope and schedules:
+        chosen = make_strategy(strategy, 0)
+        limits = Limits(schedules=schedules, steps=steps)
+        results.append(search(program, chosen, limits, keep_going=True, judge=judge))
+        done = results[-1]
+        if done.complete:
+            scope = f"complete: {done.bound}" if done.bound else "complete"
+        else:
+            cost = getattr(chosen, "cost", 0)
+            scope = f"complete below {cost} preemptions" if cost else "not complete"
+    drawn = 0
+    if sampled and not scope.startswith("complete:") and scope != "complete":
+        limits = Limits(schedules=sampled, steps=steps)
+        results.append(search(program, make_strategy("pos", 0), limits, keep_going=True, judge=judge))
+        drawn = results[-1].schedules
     if any(result.stopped == "interrupted" for result in results):
         raise KeyboardInterrupt
     violations: dict[tuple[str, str, str], dict[str, str]] = {}
@@ -107,13 +124,17 @@ def explore_cell(
         rule, kind, finding = found.sort
         row = {"rule": rule, "kind": kind, "summary": failure.summary, "known": finding}
         if violations.setdefault(found.sort, row) is row and not finding:
-            row["replay"] = encode(program, found.tape, max_steps=steps)
+            # The tape of a livelock goes round in its loop and ends there.
+            limit = found.steps - 1 if rule == "livelock" else steps
+            row["replay"] = encode(program, found.tape, max_steps=limit)
     return {
         **attrs.asdict(cell),
         "strategy": strategy,
-        "scope": scope,
+        "scope": scope or "not complete",
+        "states": results[0].states if states else 0,
         "schedules": sum(result.schedules for result in results),
-        "sampled": sum(result.schedules for result in results[1:]),
+        "sampled": drawn,
         "unfair": sum(result.dismissed for result in results),
+        "cpu_seconds": round(process_time() - began, 2),
         "violations": list(violations.values()),
     }

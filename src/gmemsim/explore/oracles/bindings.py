@@ -165,6 +165,10 @@ class Bindings(Subject):
         published = [slot for other in self.world.vms.values() for slot in other.slots]
         for file in vm.files.values():
             for slot in file.bindings.values():
+                if slot.gmem_file is not file and not file.count.value:
+                    # The last close has let go of it (kvm_gmem_release clears slot->gmem.file); what is left in
+                    # gmem->bindings is looked up by nobody until xa_destroy.
+                    continue
                 if slot not in published:
                     self.fail(
                         "I12",
@@ -174,7 +178,7 @@ class Bindings(Subject):
                         slot=slot.ident,
                         file=file.label,
                     )
-                elif slot.gmem_file is not file and file.count.value:
+                elif slot.gmem_file is not file:
                     self.fail(
                         "I12",
                         f"{file.label} is bound to slot {slot.ident}, which does not point to it",
