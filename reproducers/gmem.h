@@ -254,6 +254,11 @@ static inline int inject_by_address(void *page)
 	return madvise(page, PAGE, MADV_HWPOISON) ? -errno : 0;
 }
 
+/* The signal that an injected error sends to its injector; ignored, it would end the process. */
+static inline void on_memory_error(int number UNUSED)
+{
+}
+
 /* -- rounds, and a watch over them ---------------------------------------------------------------- */
 
 static atomic_int barrier_inside, barrier_turn;

@@ -109,7 +109,7 @@ int main(int argc, char **argv)
 		map = map_file(file, PAGES);
 	else
 		prepare_injection_by_frame();
-	signal(SIGBUS, SIG_IGN);
+	signal(SIGBUS, on_memory_error);
 	say("%s, %ld rounds", mapped ? "MADV_HWPOISON on a mapped file" : "hwpoison-inject on a private file", rounds);
 	barrier_parties = 2;
 	pthread_create(&threads[0], NULL, fail, NULL);

@@ -93,7 +93,7 @@ int main(int argc, char **argv)
 	}
 	file = create_file(vm, 1024, GMEM_MMAP | GMEM_INIT_SHARED);
 	map = map_file(file, 1024);
-	signal(SIGBUS, SIG_IGN);
+	signal(SIGBUS, on_memory_error);
 	if (fallocate(file, FALLOC_FL_KEEP_SIZE, 0, PAGES * PAGE))
 		die("fallocate");
 	say("the writer is %s, %ld rounds", bind ? "a memslot ioctl" : "PUNCH_HOLE of another page", rounds);
