@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import runpy
 from pathlib import Path
 
 import pytest
@@ -16,6 +17,7 @@ from ..repairs import without_abba
 from .search_for import search_for
 
 ROOT = Path(__file__).parents[3]
+PAGES = ROOT / "docs" / "findings"
 
 #: One of each kind, where it shows and elsewhere; the others are derived from these, and run with the long tests.
 OFTEN = {
@@ -117,3 +119,33 @@ def test_what_is_fixed_or_refuted_is_not_claimed_of_that_version() -> None:
     assert "mainline-7.3" not in FINDINGS["unbind-during-memory-failure"].versions
     assert not {"v3", "mainline-7.3"} & set(FINDINGS["host-fault-on-poisoned-page"].versions)
     assert not FINDINGS["tdx-removal-failure"].is_of("baseline", "6.18", ("tdx",))
+
+
+def test_every_finding_has_a_page_and_every_page_a_finding() -> None:
+    assert {path.stem for path in PAGES.glob("*.md")} - {"README"} == set(FINDINGS)
+    for one in FINDINGS.values():
+        text = (ROOT / one.page).read_text(encoding="utf-8")
+        # The page says what the table says of kernels.
+        for state in one.states:
+            for kernel in state.kernels:
+                assert kernel in text, (one.ident, kernel)
+        for shown in one.shown:
+            assert shown.scenario in text, (one.ident, shown.scenario)
+        if one.reproducer:
+            assert f"reproducers/{one.reproducer}.c" in text, one.ident
+            assert (ROOT / "reproducers" / f"{one.reproducer}.c").is_file(), one.ident
+
+
+def test_the_index_is_the_table() -> None:
+    """docs/generate_findings.py wrote it."""
+    space = runpy.run_path(str(ROOT / "docs" / "generate_findings.py"))
+    assert (PAGES / "README.md").read_text(encoding="utf-8") == space["page"]()
+
+
+def test_what_the_readme_says_of_findings_is_the_table() -> None:
+    text = " ".join((ROOT / "README.md").read_text(encoding="utf-8").split())
+    confirmed = [one for one in FINDINGS.values() if any(state.kind == "confirmed" for state in one.states)]
+    new = sum(not one.reported for one in FINDINGS.values())
+    assert f"{len(FINDINGS)} findings" in text
+    assert f"{len(confirmed)} of them confirmed on stock kernels" in text
+    assert f"{new} that nobody reported" in text

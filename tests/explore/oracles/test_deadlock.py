@@ -13,8 +13,10 @@ from gmemsim.engine.locks.mutex import Mutex
 from gmemsim.engine.locks.rwsem import RwSem
 from gmemsim.engine.locks.spinlock import QueuedRwLock
 from gmemsim.engine.locks.srcu import Srcu
+from gmemsim.engine.mailbox import Mailbox
+from gmemsim.engine.op import Op
 from gmemsim.explore.failure import Failure
-from gmemsim.explore.oracles.deadlock import Holder, WaitEdge, WaitFor, Waiting
+from gmemsim.explore.oracles.deadlock import Cycles, Holder, WaitEdge, WaitFor, Waiting
 from gmemsim.explore.program import TaskProgram
 from gmemsim.explore.search import search
 from gmemsim.explore.strategies.dfs import DepthFirst
@@ -217,3 +219,29 @@ def test_barrier_that_one_party_never_reaches_is_nobodys_turn() -> None:
     assert stuck.kind == "unowned"
     assert not stuck.edges
     assert not stuck.lost
+
+
+def test_whose_message_is_served_does_not_wait_for_itself() -> None:
+    """Two callers of an actor: while it serves one, the other is blocked behind it, and nobody is stuck."""
+
+    def setup(engine: Engine) -> None:
+        box: Mailbox[int] = Mailbox("psp")
+        lock = Mutex("lock")
+
+        async def serve(t: Task) -> None:
+            while True:
+                sender, _ = await box.receive(t)
+                await t.point(Op("store", "work"))
+                await box.reply(t, sender, 0)
+
+        async def caller(t: Task) -> None:
+            await lock.lock(t)
+            await box.call(t, 1)
+            await lock.unlock(t)
+
+        engine.spawn("server", serve, daemon=True)
+        for name in "ab":
+            engine.spawn(name, caller)
+        Cycles().attach(engine)
+
+    assert not failures(setup)

@@ -26,7 +26,7 @@ FINDINGS: Final = (
             State("by reading", ("7.2.13", "7.3.4", "the in-place series as applied")),
             State("refuted", ("6.16 to 6.18",), "KVM holds a reference of every mapped page, and leaks it"),
         ),
-        reported="repair proposed in June 2025 for the reference that 6.19 took away again",
+        reported="the same omission in 2025, with a repair proposed in June (zoo: tdx-unmap-failure-frees-page)",
         patterns=tuple(
             Pattern(rules=frozenset({"I31"}), details={"flag": flag})
             for flag in ("SEPT_UAF", "TDX_UNFLUSHED")

@@ -163,7 +163,8 @@ def _edges(
     found = [
         WaitEdge(task.name, label, mode, holder.task, True, holder.mode)
         for holder in holders
-        if _conflict(mode, holder.mode)
+        # Whose message is being served waits for the one who serves it, and not for itself.
+        if _conflict(mode, holder.mode) and not (isinstance(on, Mailbox) and holder.task == task.name)
     ]
     for entry in queue:
         if entry.task == task.name:
