@@ -15,7 +15,7 @@ OUT = Path(__file__).parent / "findings" / "README.md"
 
 HEAD = """# Findings
 
-What versions of guest_memfd get wrong: {count} findings, of which {confirmed} are confirmed on stock kernels. {new} were
+What versions of guest_memfd get wrong: {count} findings, {confirmed} of them confirmed on stock kernels. {new} were
 reported by nobody that we know of; we searched the material at hand, which is not all there is.
 
 `gmemsim findings` lists them, `gmemsim findings ID` shows one whole: versions of the model, the failure that is called
