@@ -1,0 +1,84 @@
+"""`gmemsim query`: a log asked with SQL."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from .errors import InputError
+from .output import console, print_json, progress
+from .whole import check_writable
+
+__all__ = ["command"]
+
+
+@click.command("query")
+@click.argument("log", type=click.Path(path_type=Path), required=False)
+@click.argument("sql", required=False)
+@click.option("--list", "show_ready", is_flag=True, help="Name the ready-made queries and the tables.")
+@click.option(
+    "--parquet", type=click.Path(dir_okay=False, path_type=Path), help="Write the answer as Parquet, too."
+)
+@click.option("--salvage", is_flag=True, help="Take a log that breaks off up to its last whole line.")
+@click.option("--most", type=click.IntRange(min=1), default=40, show_default=True, help="Rows to show.")
+@click.option("--json", "as_json", is_flag=True, help="One JSON document: a list of objects.")
+def command(
+    log: Path | None,
+    sql: str | None,
+    show_ready: bool,
+    parquet: Path | None,
+    salvage: bool,
+    most: int,
+    as_json: bool,
+) -> None:
+    """Ask LOG with SQL, a statement or the name of a ready-made query (`--list`).
+
+    Tables: events, holds, waits, faults. Needs DuckDB: pip install 'gmemsim[query]'.
+    """
+    from ..audit import query
+    from ..audit.errors import LogError
+
+    if show_ready:
+        _list()
+        return
+    if log is None or sql is None:
+        raise InputError("expected a LOG and SQL, or --list")
+    check_writable(parquet)
+    try:
+        with progress(f"{log} …"):
+            answer = query.ask(log, sql, parquet=parquet, partial=salvage)
+    except (LogError, query.Missing, query.NotSql) as error:
+        raise InputError(str(error)) from None
+    if as_json:
+        print_json([dict(zip(answer.columns, map(_plain, row), strict=True)) for row in answer.rows])
+        return
+    from rich.table import Table
+
+    table = Table()
+    for column in answer.columns:
+        table.add_column(column, overflow="fold")
+    for row in answer.rows[:most]:
+        table.add_row(*("" if value is None else str(value) for value in row))
+    out = console()
+    out.print(table)
+    if len(answer.rows) > most:
+        out.print(f"… and {len(answer.rows) - most:,} more rows (--most).")
+
+
+def _plain(value: object) -> object:
+    """What JSON can hold."""
+    return value if value is None or isinstance(value, (bool, int, float, str)) else str(value)
+
+
+def _list() -> None:
+    from rich.table import Table
+
+    from ..audit.query import READY
+
+    table = Table()
+    for column in ("query", "shows", "SQL"):
+        table.add_column(column, overflow="fold")
+    for name, (shows, sql) in READY.items():
+        table.add_row(name, shows, sql)
+    console().print(table)
