@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from ..audit.bounded import clean
 from .errors import VIOLATION, InputError, Interrupted
 from .output import console, counting, print_json
 
@@ -150,7 +151,7 @@ def _show(results: list[CaseResult]) -> None:
         if verdict.result == "passed":
             continue
         case = result.case
-        where = f"{case.vector.id} (line {case.vector.line}), {case.patch.name}, {case.vm_type}"
+        where = f"{clean(case.vector.id, 200)} (line {case.vector.line}), {case.patch.name}, {case.vm_type}"
         if result.why:
             text = f"explained: {where}, step {verdict.step}: {result.why}"
         elif verdict.result == "failed":

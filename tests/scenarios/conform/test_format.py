@@ -150,6 +150,10 @@ def test_steps_are_bounded(tmp_path: Path) -> None:
         load_vectors(write(tmp_path, {**GOOD, "steps": [nested]}))
     with pytest.raises(VectorError, match="more than 20000 steps"):
         load_vectors(write(tmp_path, {**GOOD, "steps": [step()] * 20_001}))
+    loops = step(op="loop", args={"count": 1000, "steps": [step()]}, expect={"result": "ok"})
+    loops = step(op="loop", args={"count": 1000, "steps": [loops]}, expect={"result": "ok"})
+    with pytest.raises(VectorError, match="loops of more than 1000000 steps in all"):
+        load_vectors(write(tmp_path, {**GOOD, "steps": [loops]}))
     with pytest.raises(VectorError, match="more than 64 MiB"):
         load_vectors(Path("/dev/zero"))
 

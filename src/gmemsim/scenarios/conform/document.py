@@ -7,6 +7,7 @@ something that the runner does not have, and is *unsupported*.
 from __future__ import annotations
 
 import re
+from functools import cache
 from typing import TYPE_CHECKING, Annotated, Any, Final, Literal, TypeVar, get_args
 
 import msgspec
@@ -206,23 +207,30 @@ def decode(document: Any, kind: type[_S], where: str, at: str) -> tuple[_S | Non
         field = f"{at}{path.rstrip('`')}".lstrip(".")
         if text.startswith("Invalid enum value") or "matching regex" in text:
             return None, [*strange, f"{_value_at(document, path)!r} as {field}"]
-        raise VectorError(f"{where}: field {field!r}: {_in_words(text)}") from None
+        place = f"{where}: field {field!r}" if field else where
+        raise VectorError(f"{place}: {_in_words(text)}") from None
 
 
 def _strange_keys(document: Any, kind: type[msgspec.Struct], at: str) -> Iterator[str]:
     """Keys at any depth that are no fields of their struct."""
     if not isinstance(document, dict):
         return
-    known = {field.encode_name: field.type for field in fields(kind)}
+    known = _keys(kind)
     for key, value in document.items():
         if key not in known:
             yield f"{at}.{key}".lstrip(".")
             continue
-        inner = _struct_of(known[key])
+        inner = known[key]
         if inner is not None:
             for number, item in enumerate(value if isinstance(value, list) else [value]):
                 place = f"{at}.{key}[{number}]" if isinstance(value, list) else f"{at}.{key}"
                 yield from _strange_keys(item, inner, place)
+
+
+@cache
+def _keys(kind: type[msgspec.Struct]) -> dict[str, type[msgspec.Struct] | None]:
+    """The keys of a struct, and the struct of what each holds, if it has one."""
+    return {field.encode_name: _struct_of(field.type) for field in fields(kind)}
 
 
 def _struct_of(annotation: Any) -> type[msgspec.Struct] | None:

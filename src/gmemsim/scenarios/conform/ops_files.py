@@ -11,7 +11,7 @@ from . import arguments
 from .content import whole
 from .registry import from_errno, op
 from .results import Got
-from .rig import Unsupported
+from .rig import MAPPED, WALKED, Unsupported
 
 if TYPE_CHECKING:
     from ...actors.memory_region import MemoryRegion
@@ -106,6 +106,7 @@ async def _fallocate(
     if args.offset < 0 or args.len <= 0:
         # vfs_fallocate, before any file system.
         return from_errno(EINVAL)
+    rig.bounded(min(args.len, file.inode.pages * PAGE), MAPPED if punch else WALKED)
     ret = await rig.kernel.kvm_gmem_fallocate(t, file, args.offset, args.len, punch, keep_size)
     return from_errno(ret)
 

@@ -174,6 +174,7 @@ async def pre_fault(rig: Rig, t: Task, step: Step, args: arguments.PreFault) -> 
         return Got("EFAULT")
     vcpu = rig.vcpu(step.actor)
     gpa, size = args.gpa, args.size
+    rig.bounded(size if size % PAGE == 0 else 0)
     until_done = step.expect.get("loop_until") == "done"
     while True:
         ret, gpa_now, left = await rig.kernel.kvm_vcpu_pre_fault_memory(t, vcpu, gpa, size, args.flags)

@@ -16,7 +16,7 @@ from . import arguments
 from .content import whole
 from .registry import from_errno, op
 from .results import Got
-from .rig import Unsupported
+from .rig import MAPPED, Unsupported
 
 if TYPE_CHECKING:
     from ...actors.vm import Vm
@@ -32,9 +32,6 @@ _MODES = {"zero": ZERO, "preserve": PRESERVE, "unspecified": 0}
 #: KVM_TDX_MEASURE_MEMORY_REGION, which extends the measurement and is nothing to the memory.
 _TDX_MEASURE = 1
 
-#: A launch command copies page by page; more would take hours.
-_MOST = 1 << 30
-
 #: Page types of SNP_LAUNCH_UPDATE; guest_memfd only asks whether there is a source.
 _SNP_PAGE_TYPES = ("normal", "zero", "unmeasured", "secrets", "cpuid")
 
@@ -47,6 +44,7 @@ async def set_attributes(rig: Rig, t: Task, step: Step, args: arguments.SetAttri
     names = set(args.attributes)
     if names - {"PRIVATE"}:
         return from_errno(EINVAL)
+    rig.bounded(args.len)
     ret = await rig.kernel.kvm_vm_ioctl_set_mem_attributes(
         t, rig.vm(step.actor), args.gpa, args.len, "PRIVATE" in names, args.flags
     )
@@ -72,8 +70,7 @@ async def populate(rig: Rig, t: Task, step: Step, args: arguments.Populate) -> G
         isinstance(vm.arch, Snp) and args.type not in _SNP_PAGE_TYPES
     ):
         return from_errno(EINVAL)
-    if args.len > _MOST:
-        raise Unsupported("populate of more than 1 GiB")
+    rig.bounded(args.len)
     page_type = "zero" if args.type == "zero" else "normal"
     pages = args.len // PAGE
     source: Source | None = None
@@ -185,6 +182,7 @@ async def convert(rig: Rig, t: Task, step: Step, args: arguments.Convert) -> Got
         return from_errno(EINVAL)
     file = rig.file(args.gmem, step.actor)
     offset, size = args.offset, args.len
+    rig.bounded(min(size, file.inode.pages * PAGE), MAPPED)
     flags = args.flags
     if args.mode:
         names = args.mode.split("+")

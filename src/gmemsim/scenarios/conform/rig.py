@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import attrs
 
@@ -35,7 +35,12 @@ if TYPE_CHECKING:
     from .results import Got
     from .vector import Vector
 
-__all__ = ["BadDescriptor", "Rig", "Unsupported"]
+__all__ = ["MAPPED", "WALKED", "BadDescriptor", "Rig", "Unsupported"]
+
+
+#: Bytes of a call that goes from page to page, and of one that goes by entries of maps.
+WALKED: Final = 1 << 30
+MAPPED: Final = 1 << 37
 
 
 class Unsupported(Exception):
@@ -96,6 +101,16 @@ class Rig:
             self.vms[label] = self.world.vms[label] = vm
             if ident == 0:
                 vm.vcpus += [Vcpu(vm, n, f"vcpu{n}") for n in range(self.setup.vcpus)]
+
+    @staticmethod
+    def bounded(length: int, most: int = WALKED) -> None:
+        """What takes a step a page, or an entry, takes hours for all of memory.
+
+        Raises:
+            Unsupported: more than `most` bytes.
+        """
+        if length > most:
+            raise Unsupported(f"a call on more than {most >> 30} GiB")
 
     # -- names ---------------------------------------------------------------------------------
 
@@ -225,6 +240,7 @@ class Rig:
             if not slot.gmem or slot.gmem_file is None:
                 continue
             private = state == "private"
+            self.bounded(slot.pages * PAGE, MAPPED if self.kernel.in_place else WALKED)
             if self.kernel.in_place:
                 ret = await self.convert(t, slot.gmem_file, slot.pgoff, slot.pgoff + slot.pages, private)
             else:

@@ -30,6 +30,7 @@ VM_TYPES: Final = ("default", "sw_protected", "snp", "tdx")
 #: Bounds of a file, so that a bad one costs neither memory nor time.
 _MAX_BYTES: Final = 64 << 20
 _MAX_STEPS: Final = 20_000
+_MAX_TURNS: Final = 1_000_000
 _MAX_DEPTH: Final = 8
 
 
@@ -215,24 +216,28 @@ class _Steps:
         self._where = where
         self._setup = setup
         self._count = 0
+        self._turns = 0
 
-    def read(self, items: Any, prefix: str, depth: int) -> tuple[Step, ...]:
-        """One list of them."""
+    def read(self, items: Any, prefix: str, depth: int, turns: int = 1) -> tuple[Step, ...]:
+        """One list of them, to be taken `turns` times."""
         if depth > _MAX_DEPTH:
             raise VectorError(f"{self._where}: steps nested more than {_MAX_DEPTH} deep")
-        return tuple(self._step(item, f"{prefix}{number}", depth) for number, item in enumerate(items))
+        return tuple(self._step(item, f"{prefix}{number}", depth, turns) for number, item in enumerate(items))
 
-    def _step(self, item: Any, path: str, depth: int) -> Step:
+    def _step(self, item: Any, path: str, depth: int, turns: int) -> Step:
         self._count += 1
         if self._count > _MAX_STEPS:
             raise VectorError(f"{self._where}: more than {_MAX_STEPS} steps")
+        self._turns += turns
+        if self._turns > _MAX_TURNS:
+            raise VectorError(f"{self._where}: loops of more than {_MAX_TURNS} steps in all")
         where = f"{self._where}: step {path}"
         if not isinstance(item, dict):
             raise VectorError(f"{where}: expected an object")
         table, unknown = decode(item, StepTable, where, "")
         given = dict(item["args"]) if isinstance(item.get("args"), dict) else {}
         op = item["op"] if isinstance(item.get("op"), str) else ""
-        branches = self._branches(op, given, path, depth)
+        branches = self._branches(op, given, path, depth, turns)
         if table is None:
             return Step(path, "", op, None, {}, branches, ", ".join(unknown))
         kind = ARGUMENTS.get(op)
@@ -254,7 +259,9 @@ class _Steps:
         here = int(number) < self._setup.vcpus and not vm
         return [] if here else [f"actor {actor!r}, there is no such vCPU"]
 
-    def _branches(self, op: str, args: dict[str, Any], path: str, depth: int) -> tuple[tuple[Step, ...], ...]:
+    def _branches(
+        self, op: str, args: dict[str, Any], path: str, depth: int, turns: int
+    ) -> tuple[tuple[Step, ...], ...]:
         """Lists of steps among the arguments, taken out of them."""
         name = {"parallel": "branches", "loop": "steps"}.get(op)
         if name is None:
@@ -268,4 +275,6 @@ class _Steps:
         ):
             wanted = "a list of steps" if op == "loop" else "a list of lists of steps"
             raise VectorError(f"{self._where}: step {path}: field 'args.{name}': expected {wanted}")
-        return tuple(self.read(branch, f"{path}.{n}.", depth + 1) for n, branch in enumerate(lists))
+        count = args.get("count") if op == "loop" else 1
+        turns *= count if isinstance(count, int) and 0 < count <= _MAX_TURNS else 1
+        return tuple(self.read(branch, f"{path}.{n}.", depth + 1, turns) for n, branch in enumerate(lists))
