@@ -202,7 +202,7 @@ def test_prepare_against_conversion_to_shared(run: Runner, vm: FakeVm, locked: b
     for _ in run.all(make):
         pass
     flags = {name for page in pages for name, _ in page.snp.flags}
-    assert flags == (set() if locked else {"HOST_RMP_VIOLATION"})
+    assert flags == (set() if locked else {"HOST_RMP_VIOLATION", "RMP_NOT_SHARED"})
     stale = {page.snp.rmp.entry(PFN).state for page in pages}
     assert stale == ({"hv"} if locked else {"hv", "guest_invalid"})
 

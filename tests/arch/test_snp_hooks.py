@@ -284,7 +284,7 @@ def test_launch_finish_once(run: Runner, snp: Snp, vm: FakeVm, other_vm: FakeVm)
     async def body(t: Task) -> list[int]:
         return [await snp.launch_finish(t, each) for each in (vm, vm, other_vm)]
 
-    assert run.one(body) == [0, -22, 0]
+    assert run.one(body) == [0, -5, 0], "the firmware refuses; KVM's own test is of its vCPUs"
 
 
 def test_launch_finish_eio(run: Runner, snp: Snp, vm: FakeVm) -> None:

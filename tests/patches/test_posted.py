@@ -9,7 +9,7 @@ from click.testing import CliRunner
 
 from gmemsim.actors.errno import EBUSY
 from gmemsim.actors.release import RELEASES
-from gmemsim.audit.kvm_events import MmuNotifierStart
+from gmemsim.audit.kvm_events import MmuNotifierStart, VmsaReload
 from gmemsim.cli.listing import command
 from gmemsim.patches.posted import CHANGES, SEEDS
 from gmemsim.patches.registry import load_patch
@@ -59,6 +59,27 @@ def test_zap_gfn_range_srcu(patch: str, sections: int) -> None:
     r.recorders.append(lambda task, event: seen.append(len(list(r.vm.srcu.holders()))))
     r.call(lambda t: r.kernel.kvm_zap_gfn_range(t, r.vm, BASE, BASE + 1))
     assert max(seen) == sections
+
+
+@pytest.mark.parametrize(
+    ("patch", "put_first"), [("v3", False), ("v3+vmsa-early-put", True), ("inplace", True)]
+)
+def test_vmsa_early_put(patch: str, put_first: bool) -> None:
+    """Whether the page has only the page cache's references when mmu_lock is taken."""
+    r = Rig(load_patch(patch), "snp")
+    r.vm.finalized = True
+    vcpu = r.vm.vcpus[0]
+    r.call(lambda t: r.kernel.sev_snp_ap_creation(t, vcpu, BASE + 1))
+    held: list[int] = []
+
+    def look(task: Task, event: Any) -> None:
+        if isinstance(event, VmsaReload):
+            folio = r.inode.folios[1]
+            held.append(folio.ref - folio.pages - r.kernel.lru_references(folio))
+
+    r.recorders.append(look)
+    r.call(lambda t: r.kernel.guest_access(t, vcpu, BASE, True, None))
+    assert held == [0 if put_first else 1]
 
 
 def test_every_switch_has_a_test() -> None:

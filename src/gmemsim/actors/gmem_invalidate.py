@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from ..audit.kvm_events import ArchInvalidateRange, InvEnd, InvStart, InvStartRet
-from .split_leafs import SplitLeafs
+from .vmsa import VmsaRequests
 
 if TYPE_CHECKING:
     from ..engine.task import Task
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 __all__ = ["GmemInvalidation"]
 
 
-class GmemInvalidation(SplitLeafs):
+class GmemInvalidation(VmsaRequests):
     """Start and end for an inode, and for one file of it."""
 
     def invalidate_filter(self, inode: GmemInode) -> str:
@@ -90,6 +90,8 @@ class GmemInvalidation(SplitLeafs):
         if t.rec is not None:
             t.rec(t, ArchInvalidateRange(vm.label, first, last))
         await vm.arch.invalidate_range(t, vm, first, last)
+        if vm.arch.encrypted_state:
+            await self.sev_gmem_invalidate_range(t, vm, first, last)
 
     async def kvm_gmem_invalidate_end(self, t: Task, inode: GmemInode, start: int, end: int) -> None:
         """The end for every file; bindings are the same as at the start, since the invalidate lock was held."""

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING
 
 import attrs
 
-from ..audit.kvm_events import Copy, Gup, LaunchFinish, Populate, PopulateCallback, PopulateRet
-from .errno import EFAULT, EINVAL, EIO, ENOMEM
+from ..audit.kvm_events import Copy, Gup, Populate, PopulateCallback, PopulateRet
+from .errno import EFAULT, EINVAL, ENOMEM
 from .tdp_fault import TdpFaults
 
 if TYPE_CHECKING:
@@ -125,18 +125,3 @@ class GmemPopulate(TdpFaults):
     def gfn_is_private(self, vm: Vm, gfn: int) -> bool:
         """The attribute test of the populate loop; a lock-free look-up."""
         return gfn in vm.attributes
-
-    async def launch_finish(self, t: Task, vm: Vm) -> int:
-        """Finalize the VM (kvm->lock held): from now on memory may be mapped."""
-        if self.vm_is_dead(t, vm):
-            return EIO
-        await vm.lock.lock(t)
-        t.saw(vm.finalized_label)
-        ret = EINVAL if vm.finalized else await vm.arch.launch_finish(t, vm)
-        if ret == 0:
-            t.changed(vm.finalized_label)
-            vm.finalized = True
-        await vm.lock.unlock(t)
-        if t.rec is not None:
-            t.rec(t, LaunchFinish(ret))
-        return ret

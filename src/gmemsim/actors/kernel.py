@@ -7,8 +7,8 @@ from __future__ import annotations
 
 from .fork import Forks
 from .gmem_fallocate import GmemFallocate
-from .gmem_populate import GmemPopulate
 from .gmem_refused import GmemRefused
+from .launch import Launch
 from .lru import LruBatches
 from .memory_region import MemoryRegions
 from .vcpu_run import VcpuRun
@@ -16,5 +16,5 @@ from .vcpu_run import VcpuRun
 __all__ = ["Kernel"]
 
 
-class Kernel(VcpuRun, GmemFallocate, GmemRefused, Forks, GmemPopulate, LruBatches, MemoryRegions):
+class Kernel(VcpuRun, GmemFallocate, GmemRefused, Forks, Launch, LruBatches, MemoryRegions):
     """Every subject in one object; see `kernel_base` for why."""

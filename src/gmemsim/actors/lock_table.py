@@ -31,6 +31,10 @@ def _classes(world: World) -> Iterator[LockClass]:
         yield from (inode.invalidate_lock.cls, inode.i_mmap_rwsem.cls, inode.folio_locks)
     for vm in world.vms.values():
         yield from (vm.mmu_lock.cls, vm.slots_lock.cls, vm.slots_arch_lock.cls, vm.lock.cls)
+        for vcpu in vm.vcpus:
+            yield vcpu.mutex.cls
+            if vcpu.vmsa is not None:
+                yield vcpu.vmsa.mutex.cls
     for process in world.processes.values():
         yield process.mmap_lock.cls
 

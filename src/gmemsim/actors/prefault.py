@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 from ..audit.kvm_events import PreFault, PreFaultRet
 from .errno import EINTR, EINVAL, EIO, ENOENT, EOPNOTSUPP
 from .kernel_base import RetPf
+from .launch import Launch
 from .stage2 import align
-from .tdp_fault import TdpFaults
 
 if TYPE_CHECKING:
     from ..engine.task import Task
@@ -19,7 +19,7 @@ __all__ = ["PreFaults"]
 PAGE = 4096
 
 
-class PreFaults(TdpFaults):
+class PreFaults(Launch):
     """`kvm_vcpu_pre_fault_memory`."""
 
     async def kvm_vcpu_pre_fault_memory(
@@ -29,7 +29,10 @@ class PreFaults(TdpFaults):
 
         The result is 0 as soon as any page was mapped, even if a later one failed.
         """
+        locked = await self.vcpu_ioctl_lock(t, vcpu)
         ret, gpa, size = await self._pre_fault(t, vcpu, gpa, size, flags)
+        if locked:
+            await vcpu.mutex.unlock(t)
         if t.rec is not None:
             t.rec(t, PreFaultRet(ret, gpa, size))
         return ret, gpa, size

@@ -12,6 +12,7 @@ from ..engine.op import Op
 from .errno import EFAULT, EIO, EOPNOTSUPP
 from .kernel_base import RetPf
 from .rmp_fault import RmpFaults
+from .snp_vmsa import SnpVmsa
 from .stage2 import level_pages
 
 if TYPE_CHECKING:
@@ -43,7 +44,7 @@ class GuestResult:
     faults: int = 0
 
 
-class VcpuRun(RmpFaults):
+class VcpuRun(RmpFaults, SnpVmsa):
     """KVM_RUN as far as memory is concerned."""
 
     async def guest_access(
@@ -53,13 +54,28 @@ class VcpuRun(RmpFaults):
 
         `private` None: an access without a hardware kind bit, which follows KVM's own idea at each fault.
         """
+        locked = await self.vcpu_ioctl_lock(t, vcpu)
+        done = await self.kvm_arch_vcpu_ioctl_run(t, vcpu, gfn, private, write)
+        if locked:
+            await vcpu.mutex.unlock(t)
+        return done
+
+    async def kvm_arch_vcpu_ioctl_run(
+        self, t: Task, vcpu: Vcpu, gfn: int, private: bool | None, write: str | None
+    ) -> GuestResult:
+        """KVM_RUN with the mutex held."""
         vm = vcpu.vm
         faults = 0
         while True:
             t.saw(vm.dead_label)
             if vm.dead:
                 return GuestResult("dead", errno=EIO, faults=faults)
+            vmsa = vcpu.vmsa
+            if vmsa is not None and (errno := await self.vcpu_enter_guest(t, vcpu, vmsa)):
+                return GuestResult("error", errno=errno, faults=faults)
             done = await self.guest_touch(t, vcpu, gfn, private, write, faults)
+            if vmsa is not None:
+                await self.vcpu_exit_guest(t, vcpu, vmsa)
             if done is not None and done.kind != "npf":
                 return done
             faults += 1
@@ -137,6 +153,24 @@ class VcpuRun(RmpFaults):
         await vm.srcu.read_unlock(t, section)
         await self.task_work_run(t)
         return ret
+
+    async def guest_create_ap(self, t: Task, vcpu: Vcpu, target: Vcpu, gfn: int) -> GuestResult:
+        """SNP: the guest makes its page at `gfn` a VMSA and asks `target` to go on with it (AP_CREATE)."""
+        vm = vcpu.vm
+        if not vm.arch.encrypted_state:
+            return GuestResult("error", errno=EOPNOTSUPP)
+        arch: Any = vm.arch
+        while True:
+            done = await self.guest_access(t, vcpu, gfn, True, None)
+            if done.kind != "ok":
+                return done
+            if t.traps:
+                await t.point(Op("load", vm.spte_label, gfn, gfn + 1, "r"))
+            spte = vm.stage2.find(gfn, True)
+            if spte is not None and spte.pfn >= 0 and await arch.rmpadjust_vmsa(t, vm, gfn, spte.pfn):
+                break
+        errno = await self.sev_snp_ap_creation(t, target, gfn)
+        return GuestResult("error" if errno else "ok", errno=errno)
 
     async def guest_accept(self, t: Task, vcpu: Vcpu, gfn: int, level: int = 1) -> GuestResult:
         """The guest makes a private page usable: PVALIDATE on SNP, TDG.MEM.PAGE.ACCEPT on TDX.

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from ..engine.task import Task
     from .inode import GmemFile, GmemInode, HostMapping, Process
     from .memslot import Memslot, UserMemory
+    from .vmsa import Vmsa
 
 __all__ = ["INVALID_GFN", "Vcpu", "Vm", "World"]
 
@@ -93,9 +94,18 @@ class Vm:
 
 
 class Vcpu:
-    """One virtual CPU: cached translations and what its last run told userspace."""
+    """One virtual CPU: cached translations and what its last run told userspace.
 
-    __slots__ = ("exit_gfn", "exit_private", "exit_reason", "goal_level", "ident", "label", "tlb", "vm")
+    Attributes:
+        mutex: `vcpu->mutex`, which each ioctl of the vCPU holds.
+        state_protected: `guest_state_protected`: its first VMSA is encrypted.
+        vmsa: the save area that the guest gave it, if it did.
+    """
+
+    __slots__ = (
+        "exit_gfn", "exit_private", "exit_reason", "goal_level", "ident", "label", "mutex", "state_protected",
+        "tlb", "vm", "vmsa",
+    )  # fmt: skip
 
     def __init__(self, vm: Vm, ident: int, label: str) -> None:
         self.vm = vm
@@ -107,6 +117,9 @@ class Vcpu:
         self.exit_private = False
         #: Level of the leaf that the last fault ended with.
         self.goal_level = 1
+        self.mutex = Mutex(f"{label}.mutex", LockClass("vcpu_mutex"))
+        self.state_protected = False
+        self.vmsa: Vmsa | None = None
 
 
 class World:

@@ -73,6 +73,8 @@ class Arch:
             bit of its own, which has a handler besides the common one (`level_fits`, `rmp_fault`).
         host_stage2: a hypervisor below the host can take pages from it, so that the host's own accesses abort
             (`kernel_touch`, `user_abort`).
+        encrypted_state: a vCPU's registers are in a page of their own, encrypted when the launch ends, which the guest
+            can replace by one of its memory (`vmrun`).
         guest_converts: a conversion begins in the guest, with a hypercall that KVM only hears of (`guest_convert`).
     """
 
@@ -87,6 +89,7 @@ class Arch:
     rmp_faults: ClassVar[bool] = False
     host_stage2: ClassVar[bool] = False
     guest_converts: ClassVar[bool] = False
+    encrypted_state: ClassVar[bool] = False
 
     def __init__(self, memory: PhysicalMemory, costs: CostTable | None = None) -> None:
         """Args:
@@ -187,6 +190,13 @@ class Arch:
     async def rmp_recheck(self, t: Task, pfn: int, code: int) -> int:
         """The split failed with `code`: that, or 0 if it is done all the same."""
         return code
+
+    def vmrun(self, t: Task, vm: VmIdentity, pfn: int) -> bool:
+        """Hardware enters the guest with the save area at `pfn` (`encrypted_state`): False if it refuses the page."""
+        return True
+
+    def vmexit(self, t: Task, pfn: int) -> None:
+        """Hardware leaves the guest and the save area."""
 
     async def rmp_assigned(self, t: Task, pfn: int) -> bool:
         """Whether hardware has the frame as a guest's, by a look-up (`rmp_faults`)."""

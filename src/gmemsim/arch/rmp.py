@@ -89,6 +89,8 @@ class Rmp:
         assigned: number of assigned entries per region that has any.
         busy: per region, the frames [lo, hi) that an instruction works on now.
         limit: first frame that the table does not cover.
+        vmsas: frames that a guest made a VMSA; any change of the entry ends that.
+        in_use: VMSAs of vCPUs that are in guest mode: RMPUPDATE answers IN_USE.
     """
 
     def __init__(self, choices: SnpChoices, costs: CostTable, limit: int = 1 << 40) -> None:
@@ -98,6 +100,8 @@ class Rmp:
         self.entries: dict[int, RmpEntry] = {}
         self.assigned: dict[int, int] = {}
         self.busy: dict[int, tuple[int, int]] = {}
+        self.vmsas: set[int] = set()
+        self.in_use: set[int] = set()
         self._waits: dict[int, SpinWait] = {}
 
     # -- reads ---------------------------------------------------------------------------------
@@ -155,6 +159,7 @@ class Rmp:
 
     def write(self, pfn: int, entry: RmpEntry) -> None:
         """Store one entry; no trap."""
+        self.vmsas.discard(pfn)
         region = region_of(pfn)
         count = self.assigned.get(region, 0) + entry.assigned - self.entry(pfn).assigned
         if count:
@@ -205,6 +210,8 @@ class Rmp:
         old = self.entry(pfn)
         if current_asid or old.immutable:
             code = RmpCode.PERMISSION
+        elif self.in_use and not self.in_use.isdisjoint(range(pfn, pfn + pages)):
+            code = RmpCode.IN_USE
         else:
             code = RmpCode.OK
             self._store(pfn, old, new)

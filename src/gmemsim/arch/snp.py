@@ -36,7 +36,7 @@ class Snp(SnpHost):
     Flags, by where they come from:
 
     * host accesses: `HOST_RMP_VIOLATION` (a write; faults), `HOST_READ_CIPHERTEXT`;
-    * frames that go back to the allocator: `RMP_LEAK`;
+    * frames that go back to the allocator: `RMP_LEAK`; that become shared in place: `RMP_NOT_SHARED`;
     * guest accesses: `RMP_GPA_STALE`, `RMP_ASID_STALE` (private access, entry of another address or guest:
       the guest faults for ever), `RMP_SHARED_STALE` (shared access to a frame that is still assigned),
       `DOUBLE_VALIDATE`;
@@ -48,6 +48,7 @@ class Snp(SnpHost):
     needs_launch: ClassVar[bool] = True
     shared_from_start: ClassVar[bool] = False
     rmp_faults: ClassVar[bool] = True
+    encrypted_state: ClassVar[bool] = True
 
     #: Type of the pages that the launch command under way adds, `normal` or `zero`; guarded by slots_lock.
     launch_page_type: str = "normal"
@@ -83,14 +84,24 @@ class Snp(SnpHost):
 
         A frame whose RMPUPDATE fails stays private and goes back to the allocator all the same (`RMP_LEAK`).
         """
+        await self._take_back(t, start, end)
+
+    async def _take_back(self, t: Task, start: int, end: int) -> list[int]:
+        """RMPUPDATE of frames [start, end) to shared: those for which it failed."""
+        failed = []
         pfn = start
         while pfn < end:
-            pfn += await self._invalidate_one(t, pfn, end)
+            pages, ok = await self._take_back_one(t, pfn, end)
+            if not ok:
+                failed.append(pfn)
+            pfn += pages
+        return failed
 
-    async def _invalidate_one(self, t: Task, pfn: int, end: int) -> int:
+    async def _take_back_one(self, t: Task, pfn: int, end: int) -> tuple[int, bool]:
+        """Pages that the step is over, and whether it came out well."""
         entry = await self.rmp.lookup(t, pfn)
         if entry is None or not entry.assigned:
-            return 1
+            return 1, True
         level = 1
         if entry.level > 1:
             if pfn % REGION_PAGES == 0 and pfn + REGION_PAGES <= end:
@@ -99,10 +110,11 @@ class Snp(SnpHost):
                 # A failure is reported, and the update below tried all the same.
                 await self.snp_rmptable_psmash(t, pfn)
         pages = pages_of(level)
-        if await self.rmp_make_shared(t, pfn, level) == 0:
-            # Dirty lines of the guest carry its key; nothing else would write them back.
-            await t.spend(self.costs.clflush_4k * pages)
-        return pages
+        if await self.rmp_make_shared(t, pfn, level):
+            return pages, False
+        # Dirty lines of the guest carry its key; nothing else would write them back.
+        await t.spend(self.costs.clflush_4k * pages)
+        return pages, True
 
     async def make_private(self, t: Task, vm: VmIdentity, gfn: int, pfn: int, pages: int) -> HookResult:
         """`sev_gmem_make_private`: prepare, for one page only (-EIO and a WARN otherwise, read in 7.3.4)."""
@@ -111,12 +123,13 @@ class Snp(SnpHost):
         return await super().make_private(t, vm, gfn, pfn, pages)
 
     async def make_shared(self, t: Task, pfn: int, pages: int) -> None:
-        """`sev_gmem_make_shared` of 7.3.4: the body of what was invalidate. Reclaim is the same function."""
-        await self.invalidate(t, pfn, pfn + pages)
+        """`sev_gmem_make_shared` of 7.3.4: the body of what was invalidate; reclaim is the same function there.
 
-    async def reclaim(self, t: Task, pfn: int, pages: int) -> None:
-        """`kvm_arch_gmem_reclaim` calls make_shared."""
-        await self.make_shared(t, pfn, pages)
+        Frames that stay in the page cache and that it failed to take back are flagged here, as freed ones are where
+        they are freed.
+        """
+        for frame in await self._take_back(t, pfn, pfn + pages):
+            self.flag(t, "RMP_NOT_SHARED", frame)
 
     # -- launch (§1.3 populate) ----------------------------------------------------------------
 
@@ -163,13 +176,10 @@ class Snp(SnpHost):
         return 0
 
     async def launch_finish(self, t: Task, vm: VmIdentity) -> int:
-        """`snp_launch_finish`: 0; -EINVAL a second time; -EIO (firmware; fault point `psp_launch_finish`)."""
-        asid = self.asid(vm)
-        t.saw(self.psp.mailbox.label)
-        if asid in self.psp.finished:
-            return EINVAL
+        """The firmware's part of `snp_launch_finish`: 0, or -EIO (a second time; fault point `psp_launch_finish`)."""
         fail = t.fault("psp_launch_finish")
-        return EIO if await self.psp.call(t, PspCommand("SNP_LAUNCH_FINISH", asid, fail=fail)) else 0
+        command = PspCommand("SNP_LAUNCH_FINISH", self.asid(vm), fail=fail)
+        return EIO if await self.psp.call(t, command) else 0
 
     # -- MMU -----------------------------------------------------------------------------------
 
@@ -272,6 +282,28 @@ class Snp(SnpHost):
         if code == RmpCode.SIZE_MISMATCH:
             return GuestAccess("ok", "size_mismatch")
         return GuestAccess("ok", "validated" if validate else "rescinded")
+
+    async def rmpadjust_vmsa(self, t: Task, vm: VmIdentity, gfn: int, pfn: int) -> bool:
+        """RMPADJUST: the guest makes a page of its own a VMSA; False if the page is not its own, or not validated."""
+        if t.traps:
+            await t.point(Op("rmw", FRAMES, pfn, pfn + 1))
+        entry = self.rmp.entry(pfn)
+        if not entry.validated or self.rmp.owner_flag(pfn, self.asid(vm), gfn):
+            return False
+        self.rmp.vmsas.add(pfn)
+        return True
+
+    def vmrun(self, t: Task, vm: VmIdentity, pfn: int) -> bool:
+        """The page must be a VMSA of this guest; until the exit its entry is in use."""
+        t.touch(Op("rmw", FRAMES, pfn, pfn + 1))
+        if pfn not in self.rmp.vmsas or self.rmp.entry(pfn).asid != self.asid(vm):
+            return False
+        self.rmp.in_use.add(pfn)
+        return True
+
+    def vmexit(self, t: Task, pfn: int) -> None:
+        t.touch(Op("rmw", FRAMES, pfn, pfn + 1))
+        self.rmp.in_use.discard(pfn)
 
     async def guest_accept(self, t: Task, vm: VmIdentity, gfn: int, pfn: int, level: int = 1) -> GuestAccess:
         """PVALIDATE(1) as the common code asks for it; flags are recorded here."""

@@ -86,6 +86,15 @@ def zap_gfn_range_srcu(parent: type[Kernel]) -> type[Kernel]:
     return ZapGfnRangeSrcu
 
 
+def vmsa_early_put(parent: type[Kernel]) -> type[Kernel]:
+    """The reload of a VMSA drops the page's reference before it takes mmu_lock."""
+
+    class VmsaEarlyPut(parent):
+        vmsa_puts_early = True
+
+    return VmsaEarlyPut
+
+
 _TITLE_ONLY: Final = "only the title was read"
 
 _ALL: Final = (
@@ -122,6 +131,14 @@ _ALL: Final = (
         source="kvm-x86 for 7.4 (b59a87c1)",
         says=f"the zap of a range is an SRCU section of its own; {_TITLE_ONLY}",
         make=zap_gfn_range_srcu,
+    ),
+    Change(
+        name="vmsa-early-put",
+        title="KVM: SEV: Drop page refcount early in VMSA reload",
+        state="queued",
+        source="kvm-x86 for 7.4 (3c427e5c, again 34534c25)",
+        says=f"the reference goes before mmu_lock is taken; in place there is none; {_TITLE_ONLY}",
+        make=vmsa_early_put,
     ),
     Change(
         name="rmp-fault-early-put",

@@ -15,6 +15,7 @@ from .op_base import Count, FileRange, GuestAccess, GuestRange, Ident, Index, Ma
 
 __all__ = [
     "ALIASES", "OPS", "Accept", "Allocate", "AnyOp", "Barrier", "Bind", "Close", "Collapse", "Convert", "Create",
+    "CreateAp",
     "FileIoctl", "FileRange", "FileRead", "FileWrite", "Ftruncate",
     "GuestAccess", "GuestRange", "HostRead", "HostTouch", "HostWrite", "Hypercall",
     "LaunchFinish", "Madvise", "MapRange",
@@ -63,6 +64,16 @@ class Accept(GuestRange, frozen=True, kw_only=True):
     """
 
     level: Level = 1
+
+
+class CreateAp(GuestRange, frozen=True, kw_only=True):
+    """SNP: the guest makes the page at the range's start a save area (VMSA), and a vCPU is to go on with it.
+
+    Attributes:
+        target: number of that vCPU; default: the one that asks.
+    """
+
+    target: Index | None = None
 
 
 class Prefault(GuestRange, frozen=True, kw_only=True):
@@ -301,7 +312,7 @@ class Barrier(Op, frozen=True, kw_only=True):
 
 
 AnyOp = (
-    Touch | Read | Write | Accept | Prefault | Hypercall | PageStateChange
+    Touch | Read | Write | Accept | CreateAp | Prefault | Hypercall | PageStateChange
     | HostTouch | HostRead | HostWrite | Mmap | Munmap | Madvise | Collapse | Pin | Unpin
     | Create | Close | Allocate | Punch | FileRead | FileWrite | Ftruncate | FileIoctl | Migrate
     | MemoryFailure | SetFileAttributes

@@ -13,6 +13,7 @@ from .ops import (
     Bind,
     Close,
     Create,
+    CreateAp,
     FileIoctl,
     FileRange,
     Ftruncate,
@@ -46,7 +47,7 @@ if TYPE_CHECKING:
 __all__ = ["Step", "resolve_ops", "time_of"]
 
 #: A vCPU thread only.
-_VCPU_OPS = (GuestAccess, Accept, Hypercall, PageStateChange, Prefault)
+_VCPU_OPS = (GuestAccess, Accept, CreateAp, Hypercall, PageStateChange, Prefault)
 #: Not before the tasks run.
 _TASK_OPS = (Barrier, Signal, SignalPending, Sleep)
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Final
 
 import attrs
 
-from .ops import Accept, Barrier, GuestAccess, Prefault, Signal
+from .ops import Accept, Barrier, CreateAp, GuestAccess, Prefault, Signal
 from .steps import resolve_ops, time_of
 from .tables import Tables, resolve_tables, unknown
 
@@ -170,7 +170,7 @@ def _named(document: Document, name: str) -> bool:
 def _setup(tables: Tables, path: Path, ops: Sequence[Op], vcpus: dict[str, int]) -> tuple[Step, ...]:
     steps = resolve_ops(tables, path, ops, None, None)
     for position, step in enumerate(steps):
-        if isinstance(step.op, (GuestAccess, Accept, Prefault)) and not vcpus[step.vm]:
+        if isinstance(step.op, (GuestAccess, Accept, CreateAp, Prefault)) and not vcpus[step.vm]:
             raise tables.source.error((*path, position, "op"), f"{step.op.name} needs a vCPU in {step.vm}")
     return steps
 

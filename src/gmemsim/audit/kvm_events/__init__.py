@@ -8,6 +8,7 @@ count, a negative errno or, for fault handlers, the kernel's RET_PF_* value.
 from __future__ import annotations
 
 from .arch_hooks import (
+    ApCreation,
     ArchInvalidate,
     ArchInvalidateRange,
     ArchReclaim,
@@ -17,6 +18,8 @@ from .arch_hooks import (
     MakePrivateRet,
     Prepare,
     PrepareRet,
+    VmsaReload,
+    VmsaRequest,
 )
 from .attributes import (
     AttrStore,
@@ -102,6 +105,7 @@ from .mmu import (
 )
 
 __all__ = [
+    "ApCreation",
     "ArchInvalidate",
     "ArchInvalidateRange",
     "ArchReclaim",
@@ -179,6 +183,8 @@ __all__ = [
     "UseAfterFree",
     "UserFault",
     "UserFaultRet",
+    "VmsaReload",
+    "VmsaRequest",
     "Zap",
     "ZapRet",
 ]

@@ -7,6 +7,7 @@ from typing import ClassVar
 from ..base import Event
 
 __all__ = [
+    "ApCreation",
     "ArchInvalidate",
     "ArchInvalidateRange",
     "ArchReclaim",
@@ -16,6 +17,8 @@ __all__ = [
     "MakePrivateRet",
     "Prepare",
     "PrepareRet",
+    "VmsaReload",
+    "VmsaRequest",
 ]
 
 
@@ -89,6 +92,31 @@ class HardwareOp(_ArchEvent, frozen=True, gc=False):
     op: str
     pfn: int
     code: int
+
+
+class ApCreation(_ArchEvent, frozen=True, gc=False):
+    """SNP: a guest asks a vCPU to go on with the save area at `gfn` (-1: to end)."""
+
+    mirrors: ClassVar[str] = "sev_snp_ap_creation"
+    vcpu: str
+    gfn: int
+
+
+class VmsaRequest(_ArchEvent, frozen=True, gc=False):
+    """SNP: the page of a vCPU's save area is being invalidated, and the vCPU has to reload it."""
+
+    mirrors: ClassVar[str] = "sev_gmem_invalidate_range, KVM_REQ_VMSA_PAGE_RELOAD"
+    vcpu: str
+    gfn: int
+
+
+class VmsaReload(_ArchEvent, frozen=True, gc=False):
+    """SNP: the save area is loaded: `ret` 0, 1 (an invalidation got in between), or get_pfn's errno."""
+
+    mirrors: ClassVar[str] = "__sev_snp_reload_vmsa"
+    vcpu: str
+    gfn: int
+    ret: int
 
 
 class IllegalAccess(_ArchEvent, frozen=True, gc=False):

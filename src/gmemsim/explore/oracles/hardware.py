@@ -31,6 +31,7 @@ FATAL_FLAGS: Final[dict[str, tuple[str, str]]] = {
         "a frame went back to the allocator with the content of its guest",
     ),
     "RMP_LEAK": ("I31", "a frame went back to the allocator while the RMP assigns it to a guest"),
+    "RMP_NOT_SHARED": ("I34", "a page became shared in place while the RMP assigns it to a guest"),
     "RMP_SHARED_STALE": ("I34", "a shared access reached a page that the RMP assigns to a guest"),
     "SEPT_UAF": ("I31", "a frame went back to the allocator while an S-EPT maps it"),
     "TDX_MCE": ("I35", "a TD read a line that the host had poisoned"),

@@ -71,7 +71,7 @@ __all__ = ["Linearizable", "PageHistories"]
 
 #: Operations after which the model has nothing to say of the file.
 _BEYOND: Final = (
-    ops.Bind, ops.Unbind, ops.Close, ops.Create, ops.FileWrite, ops.MemoryFailure, ops.Populate,
+    ops.Bind, ops.Unbind, ops.Close, ops.Create, ops.CreateAp, ops.FileWrite, ops.MemoryFailure, ops.Populate,
 )  # fmt: skip
 _CONVERSIONS: Final = (ops.Convert, ops.SetAttributes, ops.SetFileAttributes, ops.Hypercall)
 #: Their values are one a page; a thread that is stopped leaves the rest out.

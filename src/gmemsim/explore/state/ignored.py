@@ -103,6 +103,7 @@ LOCALS: Final[dict[str, frozenset[str]]] = {
     "guest_accept": frozenset({"faults"}),
     "guest_access": frozenset({"faults"}),
     "kvm_arch_gmem_make_private": frozenset({"ident"}),
+    "kvm_arch_vcpu_ioctl_run": frozenset({"faults"}),
     "kvm_gmem_populate": frozenset({"ident"}),
     "kvm_gmem_prepare_folio": frozenset({"ident"}),
     "kvm_mmu_faultin_pfn_of_kind": frozenset({"ident"}),

@@ -13,7 +13,6 @@ from .entry import A_TO_D, HUGE_PAGES, IN_PLACE, SMALL, Case, Hazard
 
 if TYPE_CHECKING:
     from ...actors.folio import Folio
-    from ...actors.gmem_populate import Source
     from ...actors.inode import GmemFile
     from ...actors.kernel import Kernel
     from ...actors.memslot import Memslot
@@ -64,16 +63,12 @@ def no_slots_lock(parent: type[Kernel]) -> type[Kernel]:
     """The launch ioctl does not hold slots_lock while it populates."""
 
     class NoSlotsLock(parent):
-        async def kvm_gmem_populate(
-            self, t: Task, vm: Vm, gfn: int, pages: int, source: Source | None
-        ) -> int:
-            # The workload's ioctl holds both: kvm->lock would order two of them as well.
-            await vm.slots_lock.unlock(t)
-            await vm.lock.unlock(t)
-            ret: int = await super().kvm_gmem_populate(t, vm, gfn, pages, source)
-            await vm.lock.lock(t)
-            await vm.slots_lock.lock(t)
-            return ret
+        async def launch_update_lock(self, t: Task, vm: Vm) -> int:
+            # Nor the others: kvm->lock would order two of them as well.
+            return EIO if self.vm_is_dead(t, vm) else 0
+
+        async def launch_update_unlock(self, t: Task, vm: Vm) -> None:
+            await self.task_work_run(t)
 
     return NoSlotsLock
 

@@ -13,7 +13,6 @@ from .entry import bug, missing
 
 if TYPE_CHECKING:
     from ...actors.folio import Folio
-    from ...actors.gmem_populate import Source
     from ...actors.inode import GmemFile
     from ...actors.kernel import Kernel
     from ...actors.vm import Vcpu, Vm
@@ -23,15 +22,13 @@ __all__ = ["BUGS"]
 
 
 def launch_finish_repeated(parent: type[Kernel]) -> type[Kernel]:
-    """KVM does not look at the launch state, and leaves it to the firmware to refuse a second finish."""
+    """KVM does not look whether a vCPU's state is encrypted: a second finish writes to a page that is the guest's."""
 
     class LaunchFinishRepeated(parent):
-        async def launch_finish(self, t: Task, vm: Vm) -> int:
-            await vm.lock.lock(t)
-            ret = await vm.arch.launch_finish(t, vm)
-            vm.finalized = True
-            await vm.lock.unlock(t)
-            return 0 if ret in (0, -22) else ret
+        def sev_es_sync_vmsa(self, t: Task, vcpu: Vcpu) -> int:
+            if vcpu.state_protected:
+                vcpu.vm.arch.flag(t, "HOST_RMP_VIOLATION", -1)
+            return 0
 
     return LaunchFinishRepeated
 
@@ -74,20 +71,20 @@ def _with_tdr_lock(parent: type[Kernel], *, all_locks: bool) -> type[Kernel]:
             super().__init__(*args, **more)
             self._tdr = TryLock("tdx.tdr")
 
-        async def kvm_gmem_populate(
-            self, t: Task, vm: Vm, gfn: int, pages: int, source: Source | None
-        ) -> int:
+        async def launch_update_lock(self, t: Task, vm: Vm) -> int:
             if all_locks:
-                done: int = await super().kvm_gmem_populate(t, vm, gfn, pages, source)
-                return done
+                ret: int = await super().launch_update_lock(t, vm)
+                return ret
             # KVM_TDX_INIT_MEM_REGION held slots_lock, and not kvm->lock as KVM_TDX_FINALIZE_VM does.
-            await vm.lock.unlock(t)
-            ret: int = await super().kvm_gmem_populate(t, vm, gfn, pages, source)
-            # The workload's ioctl wants both back, in their order.
-            await vm.slots_lock.unlock(t)
-            await vm.lock.lock(t)
             await vm.slots_lock.lock(t)
-            return ret
+            return 0
+
+        async def launch_update_unlock(self, t: Task, vm: Vm) -> None:
+            if all_locks:
+                await super().launch_update_unlock(t, vm)
+            else:
+                await vm.slots_lock.unlock(t)
+                await self.task_work_run(t)
 
         async def post_populate(self, t: Task, vm: Vm, gfn: int, folio: Folio, content: str | None) -> int:
             if not await self._tdr.try_lock(t, False):
@@ -157,10 +154,13 @@ def zap_drops_whole_huge_leaf(parent: type[Kernel]) -> type[Kernel]:
 _DIRECT_MAP = "needs the series that takes guest_memfd out of the host's direct map, which is not modelled"
 
 BUGS = (
-    missing("launch-finish-vcpu-unlocked", "the VMSA pages that a launch measures are not modelled"),
+    missing(
+        "launch-finish-vcpu-unlocked",
+        "the registers that a launch encrypts, and their page, are not modelled",
+    ),
     bug(
         "launch-finish-repeated",
-        rules="unexpected_outcome",
+        rules="I35",
         make=launch_finish_repeated,
         arches=("snp",),
         scenario="zoo-finish_twice",

@@ -78,21 +78,19 @@ async def populate(rig: Rig, t: Task, step: Step, args: arguments.Populate) -> G
         offset = PAGE // 2 if args.source_misaligned else 0
         contents = tuple(whole(args.source) for _ in range(pages + bool(offset)))
         source = Source(rig.process("host"), contents, offset)
-    await vm.lock.lock(t)
+    if ret := await rig.kernel.launch_update_lock(t, vm):
+        return from_errno(ret)
     uninitialized = vm.stage2.mirrored and not rig.setup.vcpu_initialized
     if vm.finalized or not rig.launch_started or uninitialized:
-        await vm.lock.unlock(t)
+        await rig.kernel.launch_update_unlock(t, vm)
         return from_errno(EINVAL)
-    await vm.slots_lock.lock(t)
     if isinstance(vm.arch, Snp):
         vm.arch.launch_page_type = page_type
         got = await _snp(rig, t, vm, args.gpa // PAGE, pages, None if page_type == "zero" else source)
         vm.arch.launch_page_type = "normal"
     else:
         got = await _tdx(rig, t, vm, args.gpa // PAGE, pages, source)
-    await vm.slots_lock.unlock(t)
-    await vm.lock.unlock(t)
-    await rig.kernel.task_work_run(t)
+    await rig.kernel.launch_update_unlock(t, vm)
     return got
 
 

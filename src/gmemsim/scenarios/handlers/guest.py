@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections import Counter
 from typing import TYPE_CHECKING, cast
 
-from ...actors.errno import errno_name
+from ...actors.errno import EINVAL, errno_name
 from ...actors.stage2 import level_pages
 from .. import ops
 from ..guest import accept_large, accept_page, access
 from ..results import Outcome
 from ..units import PAGE
-from .registry import handles, of_pages
+from .registry import from_errno, handles, of_pages
 
 if TYPE_CHECKING:
     from ...engine.task import Task
@@ -60,6 +60,21 @@ async def accept(thread: Thread, t: Task, step: Step, lo: int, hi: int) -> Outco
         else:
             outcomes[errno_name(done.errno) if done.kind == "error" else done.kind] += 1
     return of_pages(outcomes, [])
+
+
+@handles(ops.CreateAp)
+async def create_ap(thread: Thread, t: Task, step: Step, lo: int, hi: int) -> Outcome:
+    """AP_CREATE with a page of the guest's, which it has accepted before; a refusal of KVM ends KVM_RUN."""
+    op = cast("ops.CreateAp", step.op)
+    assert thread.vcpu is not None
+    if op.target is not None and op.target >= len(thread.vm.vcpus):
+        return from_errno(EINVAL)
+    target = thread.vcpu if op.target is None else thread.vm.vcpus[op.target]
+    outcome, _ = await access(thread, t, lo, True, None)
+    if outcome == "ok":
+        done = await thread.kernel.guest_create_ap(t, thread.vcpu, target, lo)
+        outcome = errno_name(done.errno) if done.kind == "error" else done.kind
+    return Outcome(outcome)
 
 
 @handles(ops.Prefault)

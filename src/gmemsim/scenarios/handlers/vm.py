@@ -66,18 +66,15 @@ async def populate(thread: Thread, t: Task, step: Step, lo: int, hi: int) -> Out
     batch = 1 if vm.stage2.mirrored else hi - lo
     done = 0
     ret = 0
-    await vm.lock.lock(t)
-    await vm.slots_lock.lock(t)
+    if ret := await thread.kernel.launch_update_lock(t, vm):
+        return from_errno(ret)
     while done < hi - lo:
         part = source and attrs.evolve(source, contents=source.contents[done:])
         ret = await thread.kernel.kvm_gmem_populate(t, vm, lo + done, min(batch, hi - lo - done), part)
         done += max(ret, 0)
         if ret != batch:
             break
-    await vm.slots_lock.unlock(t)
-    await vm.lock.unlock(t)
-    # Populate may have dropped the last reference of a file that was closed meanwhile.
-    await thread.kernel.task_work_run(t)
+    await thread.kernel.launch_update_unlock(t, vm)
     # What is measured at launch is the guest's already.
     t.changed(thread.machine.accepted[step.vm].label, lo, lo + done)
     thread.machine.accepted[step.vm].done.update(range(lo, lo + done))
