@@ -132,6 +132,8 @@ _plan = cache(_Plan)
 class _ByLock(dict[str, "Checks"]):
     """Checks of a lock event by the lock's label, for those that want only some kinds of lock."""
 
+    __kept__ = True
+
     def __init__(self, table: _Table, event: type[Event]) -> None:
         super().__init__()
         self._table = table
@@ -146,6 +148,9 @@ class _ByLock(dict[str, "Checks"]):
 
 class _Table(dict[type["Event"], "Checks | None"]):
     """Checks by type of event, bound when the first event of a type comes; lock events are in `by_lock`."""
+
+    #: Grows as events are met, but says the same whenever asked: no state.
+    __kept__ = True
 
     def __init__(self, plan: _Plan, subjects: tuple[Subject, ...]) -> None:
         super().__init__()

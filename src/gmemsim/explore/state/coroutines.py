@@ -16,7 +16,6 @@ from __future__ import annotations
 
 import ctypes
 import sys
-from collections import Counter
 from copy import copy
 from functools import cache
 from gc import get_referents
@@ -125,12 +124,15 @@ def _owned(coro: Any) -> list[Any]:
     return owned
 
 
-def _incref(value: Any) -> None:
-    ctypes.pythonapi.Py_IncRef(ctypes.py_object(value))
+_counting: Final = ctypes.PyDLL(None)
+_incref: Final = _counting.Py_IncRef
+_incref.argtypes, _incref.restype = [ctypes.py_object], None
+_decref: Final = _counting.Py_DecRef
+_decref.argtypes, _decref.restype = [ctypes.py_object], None
 
 
-def _decref(value: Any) -> None:
-    ctypes.pythonapi.Py_DecRef(ctypes.py_object(value))
+#: Classes that need no attention in a frame.
+_PLAIN: Final[set[type]] = {type(None), int, bool, str}
 
 
 class Image:
@@ -143,10 +145,10 @@ class Image:
         copies: iterators among them, each with a copy that stands where it stood: it is put back in its place.
         below: `id` of what it awaits, 0 for the innermost.
         holds: suspended generators and coroutines among what it owns, other than that.
-        said: for whoever works something out from it, once.
+        said, order, parts: for whoever works something out from it.
     """
 
-    __slots__ = ("below", "copies", "coro", "holds", "owned", "raw", "said")
+    __slots__ = ("below", "copies", "coro", "holds", "order", "owned", "parts", "raw", "said")
 
     def __init__(self, coro: Any, below: int = 0) -> None:
         layout = _layout
@@ -158,17 +160,25 @@ class Image:
         self.below = below
         self.holds: list[Any] = []
         self.said: Any = None
+        self.order: Any = None
+        self.parts: Any = None
         for value in self.owned:
-            cls = value.__class__
-            if cls is FrameType:
-                self.owned = [other for other in self.owned if other.__class__ is not FrameType]
-            elif cls in _COPIED:
-                self.copies.append((value, copy(value)))
-            elif cls in _RUNNING:
-                if id(value) != below:
-                    self.holds.append(value)
-            elif cls is not repeat and hasattr(cls, "__next__"):
-                raise NotRestorable(f"an iterator of {cls.__name__}")
+            if value.__class__ not in _PLAIN:
+                self._look_at(value)
+
+    def _look_at(self, value: Any) -> None:
+        cls = value.__class__
+        if cls is FrameType:
+            self.owned = [other for other in self.owned if other.__class__ is not FrameType]
+        elif cls in _COPIED:
+            self.copies.append((value, copy(value)))
+        elif cls in _RUNNING:
+            if id(value) != self.below:
+                self.holds.append(value)
+        elif hasattr(cls, "__next__") and cls is not repeat:
+            raise NotRestorable(f"an iterator of {cls.__name__}")
+        else:
+            _PLAIN.add(cls)
 
     @property
     def position(self) -> int:
@@ -230,15 +240,22 @@ def _frame_of(owned: list[Any]) -> Any:
 
 def _settle(before: list[Any], after: list[Any]) -> None:
     """Set the counts right of what a coroutine owned and now owns, after its words were written."""
-    gained = Counter(map(id, after))
-    gained.subtract(map(id, before))
+    counts: dict[int, int] = {}
+    for value in before:
+        key = id(value)
+        counts[key] = counts.get(key, 0) + 1
     for value in after:
-        if gained[id(value)] > 0:
-            gained[id(value)] -= 1
+        key = id(value)
+        left = counts.get(key, 0)
+        if left:
+            counts[key] = left - 1
+        else:
             _incref(value)
-    lost = [value for value in before if gained[id(value)] < 0 and not gained.update((id(value),))]
-    for value in lost:
-        _decref(value)
+    for value in before:
+        key = id(value)
+        if counts[key]:
+            counts[key] -= 1
+            _decref(value)
 
 
 def put_back(image: Image) -> None:

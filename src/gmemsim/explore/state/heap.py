@@ -14,7 +14,7 @@ from __future__ import annotations
 from collections import OrderedDict, deque
 from contextlib import suppress
 from enum import Enum
-from itertools import compress
+from itertools import chain, compress
 from operator import attrgetter, call, getitem, is_not, ne
 from types import (
     BuiltinFunctionType,
@@ -231,11 +231,17 @@ class Heap:
         self._targets: list[Any] = []
         self._last: list[tuple[Any, ...]] = []
         self._places = range(0)
+        self._place_of: dict[int, int] = {}
         self._waiting: list[Any] = []
-        #: By number: what is compared by identity, as getter, holder, key and value; and the same by getter.
-        self._containers: dict[int, list[tuple[Any, Any, Any, Any]]] = {}
-        self._places_of: list[tuple[Any, list[Any], list[Any], list[Any]]] = []
-        self._stale = True
+        #: What is compared by identity: getter, holders, keys and values side by side; which are free; whose they are.
+        self._held: tuple[tuple[Any, list[Any], list[Any], list[Any]], ...] = tuple(
+            (getter, [], [], []) for getter in (getattr, dict.get, getitem)
+        )
+        self._free: tuple[list[int], ...] = ([], [], [])
+        self._containers: dict[int, list[tuple[int, int]]] = {}
+        #: Classes of what has no content to look after, and of what is compared by identity anyway.
+        self._alone: set[type] = set(_QUICK)
+        self._by_identity: set[type] = set(_QUICK)
         self.add(engine)
 
     def number(self, value: Any) -> int | None:
@@ -257,75 +263,93 @@ class Heap:
             now = list(map(call, self._readers, self._targets))
         except AttributeError:
             now = self._carefully()
-        last = self._last
-        places = list(compress(self._places, map(ne, now, last)))
-        if self._moved():
-            places = [
-                place
-                for place, (new, old) in enumerate(zip(now, last, strict=True))
-                if new is not old and (new != old or any(map(is_not, new, old)))
-            ]
+        places = list(compress(self._places, map(ne, now, self._last)))
         changed = [self._read[place] for place in places]
         for place, number in zip(places, changed, strict=True):
-            new = now[place]
-            self.journal.append(Undo(number, last[place], self.known[number]))
-            last[place] = self.content[number] = new
-            self._find_containers(number, new)
-            self._waiting.extend(new)
+            self._changed(place, number, now[place])
+        for number in self._moved():
+            if number not in changed:
+                changed.append(number)
+                place = self._place_of[number]
+                self._changed(place, number, now[place])
         if self._waiting:
             self._add_waiting()
         return changed
 
-    def _moved(self) -> bool:
-        """Whether a container was replaced by another one with the same content.
+    def _changed(self, place: int, number: int, new: tuple[Any, ...]) -> None:
+        self.journal.append(Undo(number, self._last[place], self.known[number]))
+        self._last[place] = self.content[number] = new
+        self._take_in(number, new)
+
+    def _take_in(self, number: int, content: tuple[Any, ...]) -> None:
+        """Find what a content refers to, and what of it has to be compared by identity."""
+        kind = self._kind_of[number]
+        values = chain.from_iterable(content) if kind.target is _items else content
+        numbers = self._numbers
+        alone = self._alone
+        self._waiting.extend([v for v in values if v.__class__ not in alone and id(v) not in numbers])
+        if kind.fixed:
+            return
+        by_identity = self._by_identity
+        if kind.target is _items:
+            found = [
+                (place, item) for place, (_, item) in enumerate(content) if item.__class__ not in by_identity
+            ]
+        else:
+            found = [(place, item) for place, item in enumerate(content) if item.__class__ not in by_identity]
+        if found or number in self._containers:
+            self._find_containers(number, content, found)
+
+    def _moved(self) -> list[int]:
+        """Numbers of objects in which a container was replaced by another one with the same content.
 
         Contents are compared as values, which is quick and right for all but containers, and what else compares by
         content: of these each is looked at once more where it was found.
         """
-        if self._stale:
-            self._stale = False
-            parts = [part for parts in self._containers.values() for part in parts]
-            self._places_of = [
-                (getter, [p[1] for p in parts if p[0] is getter], [p[2] for p in parts if p[0] is getter],
-                 [p[3] for p in parts if p[0] is getter])
-                for getter in (getattr, dict.get, getitem)
-            ]  # fmt: skip
-        try:
-            return any(
-                any(map(is_not, map(getter, holders, keys), values))
-                for getter, holders, keys, values in self._places_of
-            )
-        except (AttributeError, IndexError):
-            return True
+        return [
+            self._numbers[id(holder)]
+            for getter, holders, keys, values in self._held
+            for holder in compress(holders, map(is_not, map(getter, holders, keys), values))
+        ]
 
-    def _find_containers(self, number: int, content: tuple[Any, ...]) -> None:
-        """Take down what in a content has to be compared by identity."""
+    def _find_containers(self, number: int, content: tuple[Any, ...], found: list[tuple[int, Any]]) -> None:
+        """Take down what in a content may have to be compared by identity."""
         holder = self.objects[number]
         kind = self._kind_of[number]
-        found: list[tuple[Any, Any, Any, Any]] = []
-        if kind.names:
-            for name, value in zip(kind.names, content, strict=False):
-                if value.__class__ not in _QUICK and _by_content(value):
-                    found.append((getattr, holder, name, value))
-        elif kind.target is _items:
-            for key, value in content:
-                if value.__class__ not in _QUICK and _by_content(value):
-                    found.append((dict.get, holder, key, value))
-        elif isinstance(holder, (list, deque)):
-            for place, value in enumerate(content):
-                if value.__class__ not in _QUICK and _by_content(value):
-                    found.append((getitem, holder, place, value))
-        if found:
-            known = self._containers.get(number)
-            if (
-                known is None
-                or len(known) != len(found)
-                or any(a[3] is not b[3] for a, b in zip(known, found, strict=True))
-            ):
-                self._containers[number] = found
-                self._stale = True
-        elif self._containers.pop(number, None) is not None:
-            self._stale = True
+        containers: list[tuple[int, Any, Any]] = []
+        for place, value in found:
+            if not _by_content(value):
+                if not isinstance(value, tuple):
+                    self._by_identity.add(value.__class__)
+            elif kind.names:
+                if place < len(kind.names):
+                    containers.append((0, kind.names[place], value))
+            elif kind.target is _items:
+                containers.append((1, content[place][0], value))
+            elif isinstance(holder, (list, deque)):
+                containers.append((2, place, value))
+        self._let_go(number)
+        if not containers:
+            return
+        slots = self._containers[number] = []
+        for group, key, value in containers:
+            _, holders, keys, values = self._held[group]
+            free = self._free[group]
+            if free:
+                slot = free.pop()
+                holders[slot], keys[slot], values[slot] = holder, key, value
+            else:
+                slot = len(holders)
+                holders.append(holder)
+                keys.append(key)
+                values.append(value)
+            slots.append((group, slot))
+
+    def _let_go(self, number: int) -> None:
+        for group, slot in self._containers.pop(number, ()):
+            _, holders, keys, values = self._held[group]
+            holders[slot], keys[slot], values[slot] = _EMPTY[group]
+            self._free[group].append(slot)
 
     def _carefully(self) -> list[tuple[Any, ...]]:
         """A slot was found that is not set: its class is read another way from now on."""
@@ -349,13 +373,14 @@ class Heap:
         while waiting:
             value = waiting.pop()
             cls = value.__class__
-            if cls in _QUICK or id(value) in numbers:
+            if cls in self._alone or id(value) in numbers:
                 continue
             try:
                 kind = self._kinds[cls]
             except KeyError:
                 kind = self._kinds[cls] = self._kind(cls, value)
             if kind is None:
+                self._alone.add(cls)
                 continue
             number = len(self.objects)
             numbers[id(value)] = number
@@ -371,17 +396,12 @@ class Heap:
                 content = read(target)
             self.content.append(content)
             if not kind.fixed:
+                self._place_of[number] = len(self._read)
                 self._read.append(number)
                 self._readers.append(read)
                 self._targets.append(target)
                 self._last.append(content)
-                self._find_containers(number, content)
-            if kind.target is _items:
-                for key, item in content:
-                    waiting.append(key)
-                    waiting.append(item)
-            else:
-                waiting.extend(content)
+            self._take_in(number, content)
             if cls not in _BUILT_IN and not hasattr(cls, "__kept__"):
                 waiting.append(getattr(value, "__dict__", None))
         self._places = range(len(self._read))
@@ -457,12 +477,13 @@ class Heap:
             if number < count:
                 self._kind_of[number].put(self.objects[number], undo.content)
         self._forget(count)
-        for place, number in enumerate(self._read):
-            if number in oldest:
+        for number in oldest:
+            if number < count:
                 # Read again: equal contents of a set may come in another order.
+                place = self._place_of[number]
                 self._last[place] = content = self._readers[place](self._targets[place])
                 self.content[number] = content
-                self._find_containers(number, content)
+                self._take_in(number, content)
         return undone
 
     def _forget(self, count: int) -> None:
@@ -474,20 +495,30 @@ class Heap:
         kept = len(read)
         while kept and read[kept - 1] >= count:
             kept -= 1
+        for number in self._read[kept:]:
+            del self._place_of[number]
+            self._let_go(number)
         for more in (self._read, self._readers, self._targets, self._last):
             del more[kept:]
         self._places = range(kept)
-        for number in [number for number in self._containers if number >= count]:
-            del self._containers[number]
-            self._stale = True
 
 
 _QUICK: Final = frozenset({type(None), bool, int, str, float, bytes, type, Op})
 
 
+class _Empty:
+    nothing = None
+
+
+#: What stands where nothing is held: never moved.
+_EMPTY: Final = ((_Empty, "nothing", None), ({}, None, None), ([None], 0, None))
+
+
 def _by_content(value: Any) -> bool:
-    """Whether two objects of that sort can be equal and yet not one."""
+    """Whether two objects of that sort can be equal and yet make a difference."""
     cls = value.__class__
     if issubclass(cls, tuple):
         return any(item.__class__ not in _QUICK and _by_content(item) for item in value)
-    return cls.__eq__ is not object.__eq__ and not issubclass(cls, ATOMS)
+    if cls.__eq__ is object.__eq__ or is_fixed(cls) or hasattr(cls, "__kept__"):
+        return False
+    return not issubclass(cls, (*ATOMS, *_FOREVER, MethodType, FunctionType))

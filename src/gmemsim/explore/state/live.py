@@ -72,7 +72,7 @@ class _Frame(NamedTuple):
 
     text: int
     refers: tuple[int, ...]
-    inner: tuple[Any, ...]
+    inner: tuple[int, ...]
 
 
 class Mark(NamedTuple):
@@ -207,39 +207,54 @@ class LiveState:
 
     def _add_frames(self, parts: array[int], order: _Order) -> None:
         """The coroutines of every task, and what is reached from them alone."""
-        known = self._heap.known
         place = order.place
+        #: Numbers of objects and coroutines that come after those of the order.
         extra: dict[Any, int] = {}
         base = len(place)
         for images in self._images:
             parts.append(-2)
             # The outermost; each brings what it awaits and holds.
-            waiting: list[Any] = [image.coro for image in images.values()][:1]
+            waiting: list[Any] = list(images)[:1]
             while waiting:
-                one = waiting.pop()
-                if one.__class__ is int:
-                    at = place.get(one)
-                    if at is None:
-                        at = extra.get(one)
-                    if at is not None:
-                        parts.append(at)
-                        continue
-                    extra[one] = base + len(extra)
-                    node = known[one] or self._node(one)
-                    parts.append(-1)
-                    parts.append(node.text)
-                    waiting.extend(node.refers[::-1])
-                    continue
-                at = extra.get(id(one) << 64)
+                key = waiting.pop()
+                image = images[key]
+                at = extra.get(image)
                 if at is not None:
                     parts.append(at)
                     continue
-                extra[id(one) << 64] = base + len(extra)
-                frame = self._frame(images[id(one)])
-                parts.append(-3)
-                parts.append(frame.text)
-                waiting.extend(frame.inner[::-1])
-                waiting.extend(frame.refers[::-1])
+                extra[image] = base + len(extra)
+                frame = image.said or self._frame(image)
+                if image.order is not order:
+                    numbers = [place.get(number) for number in frame.refers]
+                    image.order = order
+                    image.parts = None if None in numbers else array("q", [-3, frame.text, *numbers])  # type: ignore[list-item]
+                if image.parts is not None:
+                    parts.extend(image.parts)
+                else:
+                    parts.append(-3)
+                    parts.append(frame.text)
+                    for number in frame.refers:
+                        self._add_node(number, parts, place, extra)
+                waiting.extend(frame.inner)
+
+    def _add_node(self, number: int, parts: array[int], place: dict[int, int], extra: dict[Any, int]) -> None:
+        """An object that is in the variables of a coroutine, and all behind it that nothing else refers to."""
+        known = self._heap.known
+        base = len(place)
+        waiting = [number]
+        while waiting:
+            one = waiting.pop()
+            at = place.get(one)
+            if at is None:
+                at = extra.get(one)
+            if at is not None:
+                parts.append(at)
+                continue
+            extra[one] = base + len(extra)
+            node = known[one] or self._node(one)
+            parts.append(-1)
+            parts.append(node.text)
+            waiting.extend(node.refers[::-1])
 
     # -- nodes and frames ----------------------------------------------------------------------
 
@@ -321,7 +336,7 @@ class LiveState:
         for value in values[len(names) :]:
             if name not in COUNTED or not isinstance(value, _RANGE):
                 self._write_variable(value)
-        image.said = frame = _Frame(self._text(out), tuple(self._refers), tuple(self._inner))
+        image.said = frame = _Frame(self._text(out), tuple(self._refers), tuple(map(id, self._inner[::-1])))
         return frame
 
     def _write_variable(self, value: Any) -> None:
