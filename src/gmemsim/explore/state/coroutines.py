@@ -145,10 +145,10 @@ class Image:
         copies: iterators among them, each with a copy that stands where it stood: it is put back in its place.
         below: `id` of what it awaits, 0 for the innermost.
         holds: suspended generators and coroutines among what it owns, other than that.
-        said, order, parts: for whoever works something out from it.
+        said: for whoever works something out from it, once.
     """
 
-    __slots__ = ("below", "copies", "coro", "holds", "order", "owned", "parts", "raw", "said")
+    __slots__ = ("below", "copies", "coro", "holds", "owned", "raw", "said")
 
     def __init__(self, coro: Any, below: int = 0) -> None:
         layout = _layout
@@ -160,8 +160,6 @@ class Image:
         self.below = below
         self.holds: list[Any] = []
         self.said: Any = None
-        self.order: Any = None
-        self.parts: Any = None
         for value in self.owned:
             if value.__class__ not in _PLAIN:
                 self._look_at(value)

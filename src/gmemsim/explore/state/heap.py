@@ -239,6 +239,7 @@ class Heap:
         )
         self._free: tuple[list[int], ...] = ([], [], [])
         self._containers: dict[int, list[tuple[int, int]]] = {}
+        self._found: dict[int, list[tuple[int, Any]]] = {}
         #: Classes of what has no content to look after, and of what is compared by identity anyway.
         self._alone: set[type] = set(_QUICK)
         self._by_identity: set[type] = set(_QUICK)
@@ -297,7 +298,7 @@ class Heap:
             ]
         else:
             found = [(place, item) for place, item in enumerate(content) if item.__class__ not in by_identity]
-        if found or number in self._containers:
+        if found or number in self._found:
             self._find_containers(number, content, found)
 
     def _moved(self) -> list[int]:
@@ -314,6 +315,14 @@ class Heap:
 
     def _find_containers(self, number: int, content: tuple[Any, ...], found: list[tuple[int, Any]]) -> None:
         """Take down what in a content may have to be compared by identity."""
+        known = self._found.get(number)
+        if known is not None and len(known) == len(found):
+            for old, new in zip(known, found, strict=True):
+                if old[1] is not new[1] or old[0] != new[0]:
+                    break
+            else:
+                return
+        self._found[number] = found
         holder = self.objects[number]
         kind = self._kind_of[number]
         containers: list[tuple[int, Any, Any]] = []
@@ -460,12 +469,13 @@ class Heap:
         """Where `back` can return to: call it after a scan, with nothing run in between."""
         return len(self.journal), len(self.objects)
 
-    def back(self, mark: tuple[int, int]) -> list[Undo]:
-        """Make every object what it was at `mark`; what was undone, oldest entry of each object last.
+    def back(self, mark: tuple[int, int], *, look: bool = True) -> None:
+        """Make every object what it was at `mark`.
 
-        What ran since the last scan is undone as well.
+        What ran since the last scan is undone as well; `look` says whether anything did.
         """
-        self.scan()
+        if look:
+            self.scan()
         length, count = mark
         undone = self.journal[length:]
         del self.journal[length:]
@@ -484,7 +494,6 @@ class Heap:
                 self._last[place] = content = self._readers[place](self._targets[place])
                 self.content[number] = content
                 self._take_in(number, content)
-        return undone
 
     def _forget(self, count: int) -> None:
         for value in self.objects[count:]:
@@ -498,6 +507,7 @@ class Heap:
         for number in self._read[kept:]:
             del self._place_of[number]
             self._let_go(number)
+            self._found.pop(number, None)
         for more in (self._read, self._readers, self._targets, self._last):
             del more[kept:]
         self._places = range(kept)

@@ -60,10 +60,9 @@ class _Node(NamedTuple):
 
 
 class _Order(NamedTuple):
-    """The nodes as met from the roots, where each is, and how they hang together."""
+    """The nodes as met from the roots, and how they hang together."""
 
     nodes: list[int]
-    place: dict[int, int]
     shape: bytes
 
 
@@ -75,11 +74,23 @@ class _Frame(NamedTuple):
     inner: tuple[int, ...]
 
 
+class _Hanging(NamedTuple):
+    """What the digest says of the coroutines of a task: texts, and all that they refer to, in order."""
+
+    texts: list[int]
+    refers: list[int]
+    mark: int
+
+
+_NO_FRAMES: Final = _Hanging([], [], 0)
+
+
 class Mark(NamedTuple):
     """Where `LiveState.back` can return to."""
 
     heap: tuple[int, int]
     images: tuple[dict[int, Image], ...]
+    hanging: tuple[_Hanging, ...]
     structure: int
     worked: int
     choices: int
@@ -108,6 +119,7 @@ class LiveState:
         self._orders: dict[int, _Order] = {}
         self._structure = 0
         self._images: list[dict[int, Image]] = [{} for _ in engine.tasks]
+        self._hanging: list[_Hanging] = [_NO_FRAMES for _ in engine.tasks]
         self._layouts: dict[type, tuple[tuple[str, ...], frozenset[str]]] = {}
         self._constants: dict[type, Callable[[Any], object] | None] = {}
         #: Whose attributes a dict holds: by id, with the dict itself.
@@ -135,10 +147,13 @@ class LiveState:
                 worked = len(self._worked)
                 self._node(number)
                 del self._worked[worked]
-        if len(self._images) < len(self.engine.tasks):
-            self._images.extend({} for _ in range(len(self.engine.tasks) - len(self._images)))
+        while len(self._images) < len(self.engine.tasks):
+            self.ran.add(self.engine.tasks[len(self._images)])
+            self._images.append({})
+            self._hanging.append(_NO_FRAMES)
         for task in self.ran:
-            self._images[task.ident] = self._look_at(task)
+            self._images[task.ident] = images = self._look_at(task)
+            self._hang(task.ident, images)
         self.ran.clear()
         for number in self._asked:
             self._ask(number)
@@ -146,8 +161,26 @@ class LiveState:
         if order is None:
             order = self._walk()
         parts = array("q", [known[number].text for number in order.nodes])
-        self._add_frames(parts, order)
+        for hanging in self._hanging:
+            parts.append(-1)
+            parts.extend(hanging.texts)
         return blake2b(order.shape + parts.tobytes(), digest_size=16).digest()
+
+    def _hang(self, ident: int, images: dict[int, Image]) -> None:
+        """Renew what the coroutines of a task say, and what hangs on them."""
+        texts: list[int] = []
+        refers: list[int] = []
+        for image in images.values():
+            frame: _Frame = image.said or self._frame(image)
+            texts.append(frame.text)
+            refers += frame.refers
+            if image.holds:
+                # Which of the task's coroutines it holds; the one that it awaits is the next.
+                keys = list(images)
+                texts += [keys.index(key) for key in frame.inner]
+        mark = self._mark(-1 - ident, tuple(refers))
+        self._structure ^= self._hanging[ident].mark ^ mark
+        self._hanging[ident] = _Hanging(texts, refers, mark)
 
     def _look_at(self, task: Task) -> dict[int, Image]:
         """Images of what a task has suspended. What is awaited as before has not run, nor what awaits it."""
@@ -187,7 +220,9 @@ class LiveState:
             number = self._number(root)
             if number is not None:
                 roots.append(number)
-        stack = roots[::-1]
+        # What hangs on the coroutines comes last.
+        stack = [number for hanging in reversed(self._hanging) for number in reversed(hanging.refers)]
+        stack += roots[::-1]
         while stack:
             number = stack.pop()
             at = place.get(number)
@@ -201,60 +236,9 @@ class LiveState:
             stack.extend(node.refers[::-1])
         if len(self._orders) >= _STRUCTURES:
             self._orders.clear()
-        order = _Order(nodes, place, blake2b(shape.tobytes(), digest_size=16).digest())
+        order = _Order(nodes, blake2b(shape.tobytes(), digest_size=16).digest())
         self._orders[self._structure] = order
         return order
-
-    def _add_frames(self, parts: array[int], order: _Order) -> None:
-        """The coroutines of every task, and what is reached from them alone."""
-        place = order.place
-        #: Numbers of objects and coroutines that come after those of the order.
-        extra: dict[Any, int] = {}
-        base = len(place)
-        for images in self._images:
-            parts.append(-2)
-            # The outermost; each brings what it awaits and holds.
-            waiting: list[Any] = list(images)[:1]
-            while waiting:
-                key = waiting.pop()
-                image = images[key]
-                at = extra.get(image)
-                if at is not None:
-                    parts.append(at)
-                    continue
-                extra[image] = base + len(extra)
-                frame = image.said or self._frame(image)
-                if image.order is not order:
-                    numbers = [place.get(number) for number in frame.refers]
-                    image.order = order
-                    image.parts = None if None in numbers else array("q", [-3, frame.text, *numbers])  # type: ignore[list-item]
-                if image.parts is not None:
-                    parts.extend(image.parts)
-                else:
-                    parts.append(-3)
-                    parts.append(frame.text)
-                    for number in frame.refers:
-                        self._add_node(number, parts, place, extra)
-                waiting.extend(frame.inner)
-
-    def _add_node(self, number: int, parts: array[int], place: dict[int, int], extra: dict[Any, int]) -> None:
-        """An object that is in the variables of a coroutine, and all behind it that nothing else refers to."""
-        known = self._heap.known
-        base = len(place)
-        waiting = [number]
-        while waiting:
-            one = waiting.pop()
-            at = place.get(one)
-            if at is None:
-                at = extra.get(one)
-            if at is not None:
-                parts.append(at)
-                continue
-            extra[one] = base + len(extra)
-            node = known[one] or self._node(one)
-            parts.append(-1)
-            parts.append(node.text)
-            waiting.extend(node.refers[::-1])
 
     # -- nodes and frames ----------------------------------------------------------------------
 
@@ -509,17 +493,25 @@ class LiveState:
     def mark(self) -> Mark:
         """The present state, to come back to: call it after `digest`, with nothing run in between."""
         heap = self._heap.mark()
-        return Mark(heap, tuple(self._images), self._structure, len(self._worked), len(self.engine.tape))
+        return Mark(
+            heap,
+            tuple(self._images),
+            tuple(self._hanging),
+            self._structure,
+            len(self._worked),
+            len(self.engine.tape),
+        )
 
     def back(self, mark: Mark) -> None:
         """Make everything what it was at `mark`, which is on the way from the start to the present state."""
         engine = self.engine
         for number, task in enumerate(engine.tasks):
-            images = mark.images[number]
-            if task in self.ran or images is not self._images[number]:
+            images = mark.images[number] if number < len(mark.images) else {}
+            if task in self.ran or number >= len(self._images) or images is not self._images[number]:
                 self._put_back(task, images)
         choices = engine.tape.raw[: mark.choices]
-        self._heap.back(mark.heap)
+        # Where nothing ran since the digest, the run was cut there and nothing has changed.
+        self._heap.back(mark.heap, look=bool(self.ran))
         engine.tape = Tape(choices)
         known = self._heap.known
         count = mark.heap[1]
@@ -533,6 +525,7 @@ class LiveState:
                 self._worked.append(number)
         self._asked = {number: None for number in self._asked if number < count and known[number] is not None}
         self._images = list(mark.images)
+        self._hanging = list(mark.hanging)
         self.ran.clear()
 
     def _put_back(self, task: Task, images: dict[int, Image]) -> None:
