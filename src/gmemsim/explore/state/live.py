@@ -45,7 +45,7 @@ _RANGE: Final = type(iter(range(1)))
 _NOTHING: Final[frozenset[str]] = frozenset()
 _PATIENCE: Final = frozenset({"_patience"})
 #: Structures remembered before all are forgotten.
-_STRUCTURES: Final = 4096
+_STRUCTURES: Final = 1024
 
 
 class _Node(NamedTuple):
@@ -59,11 +59,20 @@ class _Node(NamedTuple):
     mark: int
 
 
-class _Order(NamedTuple):
-    """The nodes as met from the roots, and how they hang together."""
+class _Below(NamedTuple):
+    """The nodes that only the coroutines of one task lead to, and how they hang together."""
 
     nodes: list[int]
     shape: bytes
+
+
+class _Order(NamedTuple):
+    """The nodes as met from the roots, where each is, and how they hang together; `hanging` by mark of a task."""
+
+    place: dict[int, int]
+    nodes: list[int]
+    shape: bytes
+    hanging: dict[int, _Below]
 
 
 class _Frame(NamedTuple):
@@ -161,10 +170,22 @@ class LiveState:
         if order is None:
             order = self._walk()
         parts = array("q", [known[number].text for number in order.nodes])
-        for hanging in self._hanging:
+        shape = order.shape
+        met: dict[int, tuple[int, int]] = {}
+        for ident, hanging in enumerate(self._hanging):
+            below = order.hanging.get(hanging.mark)
+            if below is None:
+                below = order.hanging[hanging.mark] = self._walk_below(hanging.refers, order)
+            shape += below.shape
             parts.append(-1)
             parts.extend(hanging.texts)
-        return blake2b(order.shape + parts.tobytes(), digest_size=16).digest()
+            for at, number in enumerate(below.nodes):
+                parts.append(known[number].text)
+                first = met.setdefault(number, (ident, at))
+                if first[0] != ident:
+                    # Only coroutines refer to it, and those of two tasks do.
+                    parts.extend((-2, *first))
+        return blake2b(shape + parts.tobytes(), digest_size=16).digest()
 
     def _hang(self, ident: int, images: dict[int, Image]) -> None:
         """Renew what the coroutines of a task say, and what hangs on them."""
@@ -178,9 +199,10 @@ class LiveState:
                 # Which of the task's coroutines it holds; the one that it awaits is the next.
                 keys = list(images)
                 texts += [keys.index(key) for key in frame.inner]
-        mark = self._mark(-1 - ident, tuple(refers))
-        self._structure ^= self._hanging[ident].mark ^ mark
-        self._hanging[ident] = _Hanging(texts, refers, mark)
+        known = self._heap.known
+        for number in [number for number in refers if known[number] is None]:
+            self._node(number)
+        self._hanging[ident] = _Hanging(texts, refers, self._mark(-1 - ident, tuple(refers)))
 
     def _look_at(self, task: Task) -> dict[int, Image]:
         """Images of what a task has suspended. What is awaited as before has not run, nor what awaits it."""
@@ -211,34 +233,44 @@ class LiveState:
 
     def _walk(self) -> _Order:
         """Meet every node from the roots, in the order of the references."""
-        known = self._heap.known
+        roots = (self._number(root) for root in (*self.engine.tasks, self.engine.faults, *self.engine.roots))
         place: dict[int, int] = {}
+        order = _Order(place, *self._meet([number for number in roots if number is not None], {}, place), {})
+        if len(self._orders) >= _STRUCTURES:
+            self._orders.clear()
+        self._orders[self._structure] = order
+        return order
+
+    def _walk_below(self, refers: list[int], order: _Order) -> _Below:
+        """Meet what only the coroutines of a task refer to."""
+        return _Below(*self._meet(refers, order.place, {}))
+
+    def _meet(
+        self, start: list[int], before: dict[int, int], place: dict[int, int]
+    ) -> tuple[list[int], bytes]:
+        """The nodes behind `start` that are not in `before`, put into `place`, and how they hang together."""
         nodes: list[int] = []
+        met = list(map(before.get, start))
+        if None not in met:
+            return nodes, blake2b(array("q", met).tobytes(), digest_size=16).digest()  # type: ignore[arg-type]
+        known = self._heap.known
+        base = len(before)
         shape = array("q")
-        roots: list[int] = []
-        for root in (*self.engine.tasks, self.engine.faults, *self.engine.roots):
-            number = self._number(root)
-            if number is not None:
-                roots.append(number)
-        # What hangs on the coroutines comes last.
-        stack = [number for hanging in reversed(self._hanging) for number in reversed(hanging.refers)]
-        stack += roots[::-1]
+        stack = start[::-1]
         while stack:
             number = stack.pop()
-            at = place.get(number)
+            at = before.get(number)
+            if at is None:
+                at = place.get(number)
             if at is not None:
                 shape.append(at)
                 continue
-            place[number] = len(nodes)
+            place[number] = base + len(nodes)
             nodes.append(number)
             shape.append(-1)
             node = known[number] or self._node(number)
             stack.extend(node.refers[::-1])
-        if len(self._orders) >= _STRUCTURES:
-            self._orders.clear()
-        order = _Order(nodes, blake2b(shape.tobytes(), digest_size=16).digest())
-        self._orders[self._structure] = order
-        return order
+        return nodes, blake2b(shape.tobytes(), digest_size=16).digest()
 
     # -- nodes and frames ----------------------------------------------------------------------
 
