@@ -27,15 +27,12 @@ from typing import TYPE_CHECKING, Any, Final
 if TYPE_CHECKING:
     from collections.abc import Generator
 
-__all__ = ["NULL", "Image", "NotRestorable", "chain_of", "drop", "put_back", "supported", "take"]
+__all__ = ["Image", "NotRestorable", "chain_of", "drop", "put_back", "supported", "take"]
 
 _WORD: Final = 8
 _read: Final = ctypes.string_at
 _write: Final = ctypes.memmove
 _POINTER: Final = Struct("<Q")
-
-#: Stands for an unset local or an empty entry of the stack.
-NULL: Final = type("NULL", (), {"__slots__": (), "__repr__": lambda _: "NULL"})()
 
 #: Iterators that `copy` gives back as one of the same sort, at the same place.
 _WALKED: Final[tuple[Any, ...]] = ([], (), "", range(1), range(1 << 70), b"")
@@ -184,15 +181,13 @@ class Image:
         assert _layout is not None
         return int(_POINTER.unpack_from(self.raw, _layout.position - _layout.start)[0])
 
-    def slots(self) -> list[Any]:
-        """Locals in the order of the code's names, then the stack; `NULL` where nothing is."""
+    def words(self) -> tuple[int, ...]:
+        """Addresses of the locals in the order of the code's names, then of the stack; 0 where nothing is."""
         layout = _layout
         assert layout is not None
         raw = self.raw
-        top = unpack_from("<i", raw, layout.top - layout.start)[0]
-        known = {id(value): value for value in self.owned}
-        known[0] = NULL
-        return [known[word] for word in unpack_from(f"<{top}Q", raw, layout.locals - layout.start)]
+        (top,) = unpack_from("<i", raw, layout.top - layout.start)
+        return unpack_from(f"<{top}Q", raw, layout.locals - layout.start)
 
 
 _RUNNING: Final = (CoroutineType, GeneratorType)
@@ -238,22 +233,10 @@ def _frame_of(owned: list[Any]) -> Any:
 
 def _settle(before: list[Any], after: list[Any]) -> None:
     """Set the counts right of what a coroutine owned and now owns, after its words were written."""
-    counts: dict[int, int] = {}
-    for value in before:
-        key = id(value)
-        counts[key] = counts.get(key, 0) + 1
     for value in after:
-        key = id(value)
-        left = counts.get(key, 0)
-        if left:
-            counts[key] = left - 1
-        else:
-            _incref(value)
+        _incref(value)
     for value in before:
-        key = id(value)
-        if counts[key]:
-            counts[key] -= 1
-            _decref(value)
+        _decref(value)
 
 
 def put_back(image: Image) -> None:

@@ -11,53 +11,20 @@ object says that it keeps from run to run: `__kept__` of its class, True for all
 
 from __future__ import annotations
 
-from collections import OrderedDict, deque
-from contextlib import suppress
-from enum import Enum
+from collections import deque
 from itertools import chain, compress
-from operator import attrgetter, call, getitem, is_not, ne
-from types import (
-    BuiltinFunctionType,
-    BuiltinMethodType,
-    CellType,
-    CodeType,
-    CoroutineType,
-    FrameType,
-    FunctionType,
-    GeneratorType,
-    MappingProxyType,
-    MethodType,
-    ModuleType,
-)
+from operator import call, getitem, is_not, ne
+from types import MethodType
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
-from ...engine.engine import Engine
-from ...engine.locks.rwsem_core import RwSemCore
-from ...engine.locks.rwsem_stats import PathCounters
-from ...engine.locks.stats import LockStatistics, ModeStatistics
-from ...engine.op import Op
-from ...engine.tape import Tape
-from .coroutines import NotRestorable
-from .ignored import CONSTANTS
+from .contents import QUICK, Kind, by_content, careful, items, kind_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-__all__ = ["ATOMS", "UNSET", "Heap", "Undo", "is_fixed", "slots_of"]
+    from ...engine.engine import Engine
 
-#: Values without an identity that matters.
-ATOMS: Final = (
-    type(None), bool, int, str, float, complex, bytes, Enum, range, slice, type, ModuleType, CodeType,
-    BuiltinFunctionType, BuiltinMethodType, FrameType, MappingProxyType, Op,
-)  # fmt: skip
-_STATISTICS: Final = frozenset({LockStatistics, ModeStatistics, PathCounters, Tape})
-_FOREVER: Final = tuple(CONSTANTS)
-
-#: Stands for an attribute that is not set.
-UNSET: Final = type("UNSET", (), {"__slots__": ()})()
-
-#: Of the engine: what belongs to the search.
-_ENGINE_KEEPS: Final = frozenset({"at_failure", "strategy", "tape", "max_steps"})
+__all__ = ["Heap", "Undo"]
 
 
 class Undo(NamedTuple):
@@ -66,143 +33,6 @@ class Undo(NamedTuple):
     number: int
     content: tuple[Any, ...]
     known: Any
-
-
-def slots_of(cls: type) -> tuple[str, ...]:
-    """Names of all slots of a class; of a msgspec struct, its fields."""
-    names: list[str] = list(getattr(cls, "__struct_fields__", ()))
-    for base in cls.__mro__:
-        own = vars(base).get("__slots__", ())
-        names += (own,) if isinstance(own, str) else own
-    # A private name is mangled with the class that declares it, and the project has none.
-    return tuple(dict.fromkeys(name for name in names if name not in ("__dict__", "__weakref__")))
-
-
-def is_fixed(cls: type) -> bool:
-    """Whether objects of a class refuse to be changed."""
-    config = getattr(cls, "__struct_config__", None)
-    if config is not None:
-        return bool(config.frozen)
-    # attrs names the method after what it does.
-    return hasattr(cls, "__attrs_attrs__") and "frozen" in getattr(cls.__setattr__, "__name__", "")
-
-
-class _Kind:
-    """How objects of one class are read and written.
-
-    Attributes:
-        read: called with `target(value)`, gives the content as a tuple.
-        target: what `read` is called with.
-        put: writes a content.
-        fixed: objects never change: read once.
-    """
-
-    __slots__ = ("fixed", "names", "put", "read", "target")
-
-    def __init__(
-        self,
-        read: Callable[[Any], tuple[Any, ...]],
-        put: Callable[[Any, tuple[Any, ...]], None],
-        target: Callable[[Any], Any] | None = None,
-        *,
-        fixed: bool = False,
-        names: tuple[str, ...] = (),
-    ) -> None:
-        self.read = read
-        self.put = put
-        self.target = target
-        self.fixed = fixed
-        self.names = names
-
-
-def _put_list(value: Any, content: tuple[Any, ...]) -> None:
-    list.__setitem__(value, slice(None), content)
-
-
-def _put_deque(value: Any, content: tuple[Any, ...]) -> None:
-    deque.clear(value)
-    deque.extend(value, content)
-
-
-def _put_set(value: Any, content: tuple[Any, ...]) -> None:
-    set.clear(value)
-    set.update(value, content)
-
-
-def _put_dict(value: Any, content: tuple[Any, ...]) -> None:
-    dict.clear(value)
-    for key, item in content:
-        dict.__setitem__(value, key, item)
-
-
-def _read_cell(cell: Any) -> tuple[Any, ...]:
-    try:
-        return (cell.cell_contents,)
-    except ValueError:
-        return (UNSET,)
-
-
-def _put_cell(cell: Any, content: tuple[Any, ...]) -> None:
-    if content[0] is UNSET:
-        with suppress(ValueError):
-            del cell.cell_contents
-    else:
-        cell.cell_contents = content[0]
-
-
-def _put_nothing(value: Any, content: tuple[Any, ...]) -> None:
-    """Nothing of it changes."""
-
-
-def _items(value: Any) -> Any:
-    return dict.items(value)
-
-
-def _read_nothing(value: Any) -> tuple[Any, ...]:
-    return ()
-
-
-_BUILT_IN: Final[dict[type, _Kind]] = {
-    list: _Kind(tuple, _put_list),
-    deque: _Kind(tuple, _put_deque),
-    set: _Kind(tuple, _put_set),
-    dict: _Kind(tuple, _put_dict, _items),
-    CellType: _Kind(_read_cell, _put_cell),
-    frozenset: _Kind(tuple, _put_nothing, fixed=True),
-    tuple: _Kind(tuple, _put_nothing, fixed=True),
-    FunctionType: _Kind(
-        lambda value: (*(value.__closure__ or ()), *(value.__defaults__ or ())), _put_nothing, fixed=True
-    ),
-    MethodType: _Kind(lambda value: (value.__self__, value.__func__), _put_nothing, fixed=True),
-}
-
-
-def _reader(names: tuple[str, ...]) -> Callable[[Any], tuple[Any, ...]]:
-    if not names:
-        return _read_nothing
-    if len(names) == 1:
-        (only,) = names
-        return lambda value: (getattr(value, only, UNSET),)
-    return attrgetter(*names)
-
-
-def _careful(names: tuple[str, ...]) -> Callable[[Any], tuple[Any, ...]]:
-    return lambda value: tuple(getattr(value, name, UNSET) for name in names)
-
-
-def _writer(names: tuple[str, ...]) -> Callable[[Any, tuple[Any, ...]], None]:
-    put = object.__setattr__
-    remove = object.__delattr__
-
-    def write(value: Any, content: tuple[Any, ...]) -> None:
-        for name, item in zip(names, content, strict=False):
-            if item is UNSET:
-                if hasattr(value, name):
-                    remove(value, name)
-            elif getattr(value, name, UNSET) is not item:
-                put(value, name, item)
-
-    return write
 
 
 class Heap:
@@ -214,6 +44,7 @@ class Heap:
     Attributes:
         objects: by number, in the order in which they were met.
         content: of each, as the last scan read it: attributes in the order of `names`, the items of a container.
+        numbers: of the objects, by `id`.
         known: whatever the owner has worked out from a content; None when it is new.
     """
 
@@ -222,9 +53,9 @@ class Heap:
         self.content: list[tuple[Any, ...]] = []
         self.known: list[Any] = []
         self.journal: list[Undo] = []
-        self._numbers: dict[int, int] = {}
-        self._kind_of: list[_Kind] = []
-        self._kinds: dict[type, _Kind | None] = {}
+        self.numbers: dict[int, int] = {}
+        self._kind_of: list[Kind] = []
+        self._kinds: dict[type, Kind | None] = {}
         #: Numbers of what has to be read at every scan, and how.
         self._read: list[int] = []
         self._readers: list[Callable[[Any], tuple[Any, ...]]] = []
@@ -241,17 +72,9 @@ class Heap:
         self._containers: dict[int, list[tuple[int, int]]] = {}
         self._found: dict[int, list[tuple[int, Any]]] = {}
         #: Classes of what has no content to look after, and of what is compared by identity anyway.
-        self._alone: set[type] = set(_QUICK)
-        self._by_identity: set[type] = set(_QUICK)
+        self._alone: set[type] = set(QUICK)
+        self._by_identity: set[type] = set(QUICK)
         self.add(engine)
-
-    def number(self, value: Any) -> int | None:
-        """Number of an object; None for what is not on the heap."""
-        return self._numbers.get(id(value))
-
-    def names(self, number: int) -> tuple[str, ...]:
-        """Attributes that the content of an object has; empty for a container."""
-        return self._kind_of[number].names
 
     # -- looking -------------------------------------------------------------------------------
 
@@ -285,14 +108,14 @@ class Heap:
     def _take_in(self, number: int, content: tuple[Any, ...]) -> None:
         """Find what a content refers to, and what of it has to be compared by identity."""
         kind = self._kind_of[number]
-        values = chain.from_iterable(content) if kind.target is _items else content
-        numbers = self._numbers
+        values = chain.from_iterable(content) if kind.target is items else content
+        numbers = self.numbers
         alone = self._alone
         self._waiting.extend([v for v in values if v.__class__ not in alone and id(v) not in numbers])
         if kind.fixed:
             return
         by_identity = self._by_identity
-        if kind.target is _items:
+        if kind.target is items:
             found = [
                 (place, item) for place, (_, item) in enumerate(content) if item.__class__ not in by_identity
             ]
@@ -308,7 +131,7 @@ class Heap:
         content: of these each is looked at once more where it was found.
         """
         return [
-            self._numbers[id(holder)]
+            self.numbers[id(holder)]
             for getter, holders, keys, values in self._held
             for holder in compress(holders, map(is_not, map(getter, holders, keys), values))
         ]
@@ -327,13 +150,13 @@ class Heap:
         kind = self._kind_of[number]
         containers: list[tuple[int, Any, Any]] = []
         for place, value in found:
-            if not _by_content(value):
+            if not by_content(value):
                 if not isinstance(value, tuple):
                     self._by_identity.add(value.__class__)
             elif kind.names:
                 if place < len(kind.names):
                     containers.append((0, kind.names[place], value))
-            elif kind.target is _items:
+            elif kind.target is items:
                 containers.append((1, content[place][0], value))
             elif isinstance(holder, (list, deque)):
                 containers.append((2, place, value))
@@ -367,7 +190,7 @@ class Heap:
             try:
                 now.append(self._readers[place](self._targets[place]))
             except AttributeError:
-                self._readers[place] = _careful(self._kind_of[number].names)
+                self._readers[place] = careful(self._kind_of[number].names)
                 now.append(self._readers[place](self._targets[place]))
         return now
 
@@ -378,7 +201,7 @@ class Heap:
 
     def _add_waiting(self) -> None:
         waiting = self._waiting
-        numbers = self._numbers
+        numbers = self.numbers
         while waiting:
             value = waiting.pop()
             cls = value.__class__
@@ -387,9 +210,13 @@ class Heap:
             try:
                 kind = self._kinds[cls]
             except KeyError:
-                kind = self._kinds[cls] = self._kind(cls, value)
+                kind = self._kinds[cls] = kind_of(cls, value)
             if kind is None:
                 self._alone.add(cls)
+                continue
+            if cls is tuple or cls is MethodType:
+                # A value: only what is in it is an object.
+                waiting.extend(kind.read(value))
                 continue
             number = len(self.objects)
             numbers[id(value)] = number
@@ -401,7 +228,7 @@ class Heap:
             try:
                 content = read(target)
             except AttributeError:
-                read = _careful(kind.names)
+                read = careful(kind.names)
                 content = read(target)
             self.content.append(content)
             if not kind.fixed:
@@ -411,57 +238,9 @@ class Heap:
                 self._targets.append(target)
                 self._last.append(content)
             self._take_in(number, content)
-            if cls not in _BUILT_IN and not hasattr(cls, "__kept__"):
+            if not kind.whole:
                 waiting.append(getattr(value, "__dict__", None))
         self._places = range(len(self._read))
-
-    def _kind(self, cls: type, example: Any) -> _Kind | None:
-        """How objects of a class are read; None: they are left alone.
-
-        Raises:
-            NotRestorable: nobody knows how to put such an object back.
-        """
-        if (
-            issubclass(cls, ATOMS)
-            or issubclass(cls, _FOREVER)
-            or cls in _STATISTICS
-            or getattr(cls, "__kept__", None) is True
-        ):
-            return None
-        if cls in (CoroutineType, GeneratorType):
-            return None
-        found = _BUILT_IN.get(cls)
-        if found is not None:
-            return found
-        if issubclass(cls, OrderedDict):
-            raise NotRestorable("an OrderedDict")
-        for base in (dict, list, deque, set):
-            if issubclass(cls, base):
-                if any(slots_of(cls)):
-                    raise NotRestorable(f"{cls.__name__} has both items and slots")
-                return _BUILT_IN[base]
-        if issubclass(cls, (tuple, frozenset)):
-            return _BUILT_IN[tuple]
-        kept = getattr(cls, "__kept__", None)
-        names = slots_of(cls)
-        if kept is not None:
-            names = tuple(name for name in (*names, *vars(example)) if name not in kept)
-        if issubclass(cls, Engine):
-            names = tuple(name for name in names if name not in _ENGINE_KEEPS)
-        if (not names and not hasattr(cls, "__dict__")) or cls.__module__ in (
-            "builtins",
-            "itertools",
-            "_random",
-        ):
-            if cls.__module__ == "itertools" and cls.__name__ == "repeat":
-                return None
-            raise NotRestorable(f"an object of {cls.__module__}.{cls.__qualname__}")
-        read = _reader(names)
-        if issubclass(cls, RwSemCore):
-            # What the digest says of it depends on whether somebody is queued.
-            attributes = read
-            read = lambda value: (*attributes(value), bool(value.queue))  # noqa: E731
-        return _Kind(read, _writer(names), fixed=is_fixed(cls), names=names)
 
     # -- going back ----------------------------------------------------------------------------
 
@@ -497,7 +276,7 @@ class Heap:
 
     def _forget(self, count: int) -> None:
         for value in self.objects[count:]:
-            del self._numbers[id(value)]
+            del self.numbers[id(value)]
         for part in (self.objects, self.content, self.known, self._kind_of):
             del part[count:]
         read = self._read
@@ -513,22 +292,13 @@ class Heap:
         self._places = range(kept)
 
 
-_QUICK: Final = frozenset({type(None), bool, int, str, float, bytes, type, Op})
-
-
 class _Empty:
     nothing = None
 
 
 #: What stands where nothing is held: never moved.
-_EMPTY: Final = ((_Empty, "nothing", None), ({}, None, None), ([None], 0, None))
-
-
-def _by_content(value: Any) -> bool:
-    """Whether two objects of that sort can be equal and yet make a difference."""
-    cls = value.__class__
-    if issubclass(cls, tuple):
-        return any(item.__class__ not in _QUICK and _by_content(item) for item in value)
-    if cls.__eq__ is object.__eq__ or is_fixed(cls) or hasattr(cls, "__kept__"):
-        return False
-    return not issubclass(cls, (*ATOMS, *_FOREVER, MethodType, FunctionType))
+_EMPTY: Final[tuple[tuple[Any, Any, Any], ...]] = (
+    (_Empty, "nothing", None),
+    ({}, None, None),
+    ([None], 0, None),
+)

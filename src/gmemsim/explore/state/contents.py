@@ -1,0 +1,257 @@
+"""How the content of an object is read and written, by class, and what has no content to look after."""
+
+from __future__ import annotations
+
+from collections import OrderedDict, deque
+from contextlib import suppress
+from enum import Enum
+from operator import attrgetter
+from types import (
+    BuiltinFunctionType,
+    BuiltinMethodType,
+    CellType,
+    CodeType,
+    CoroutineType,
+    FrameType,
+    FunctionType,
+    GeneratorType,
+    MappingProxyType,
+    MethodType,
+    ModuleType,
+)
+from typing import TYPE_CHECKING, Any, Final
+
+from ...engine.engine import Engine
+from ...engine.locks.rwsem_core import RwSemCore
+from ...engine.locks.rwsem_stats import PathCounters
+from ...engine.locks.stats import LockStatistics, ModeStatistics
+from ...engine.op import Op
+from ...engine.tape import Tape
+from .coroutines import NotRestorable
+from .ignored import CONSTANTS
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+__all__ = ["QUICK", "UNSET", "Kind", "by_content", "careful", "items", "kind_of"]
+
+#: Values without an identity that matters.
+ATOMS: Final = (
+    type(None), bool, int, str, float, complex, bytes, Enum, range, slice, type, ModuleType, CodeType,
+    BuiltinFunctionType, BuiltinMethodType, FrameType, MappingProxyType, Op,
+)  # fmt: skip
+_STATISTICS: Final = frozenset({LockStatistics, ModeStatistics, PathCounters, Tape})
+_FOREVER: Final = tuple(CONSTANTS)
+
+#: Stands for an attribute that is not set.
+UNSET: Final = type("UNSET", (), {"__slots__": ()})()
+
+#: Of the engine: what belongs to the search.
+_ENGINE_KEEPS: Final = frozenset({"at_failure", "strategy", "tape", "max_steps"})
+
+
+QUICK: Final = frozenset({type(None), bool, int, str, float, bytes, type, Op})
+
+
+def slots_of(cls: type) -> tuple[str, ...]:
+    """Names of all slots of a class; of a msgspec struct, its fields."""
+    names: list[str] = list(getattr(cls, "__struct_fields__", ()))
+    for base in cls.__mro__:
+        own = vars(base).get("__slots__", ())
+        names += (own,) if isinstance(own, str) else own
+    # A private name is mangled with the class that declares it, and the project has none.
+    return tuple(dict.fromkeys(name for name in names if name not in ("__dict__", "__weakref__")))
+
+
+def is_fixed(cls: type) -> bool:
+    """Whether objects of a class refuse to be changed."""
+    config = getattr(cls, "__struct_config__", None)
+    if config is not None:
+        return bool(config.frozen)
+    # attrs names the method after what it does.
+    return hasattr(cls, "__attrs_attrs__") and "frozen" in getattr(cls.__setattr__, "__name__", "")
+
+
+class Kind:
+    """How objects of one class are read and written; a `__dict__` beside that is an object of its own.
+
+    Attributes:
+        read: called with `target(value)`, gives the content as a tuple.
+        target: what `read` is called with.
+        put: writes a content.
+        fixed: objects never change: read once.
+        names: of the attributes that the content is made of; empty for a container.
+        whole: there is nothing beside the content.
+    """
+
+    __slots__ = ("fixed", "names", "put", "read", "target", "whole")
+
+    def __init__(
+        self,
+        read: Callable[[Any], tuple[Any, ...]],
+        put: Callable[[Any, tuple[Any, ...]], None],
+        target: Callable[[Any], Any] | None = None,
+        *,
+        fixed: bool = False,
+        names: tuple[str, ...] = (),
+        whole: bool = False,
+    ) -> None:
+        self.read = read
+        self.put = put
+        self.target = target
+        self.fixed = fixed
+        self.names = names
+        self.whole = whole
+
+
+def _put_list(value: Any, content: tuple[Any, ...]) -> None:
+    list.__setitem__(value, slice(None), content)
+
+
+def _put_deque(value: Any, content: tuple[Any, ...]) -> None:
+    deque.clear(value)
+    deque.extend(value, content)
+
+
+def _put_set(value: Any, content: tuple[Any, ...]) -> None:
+    set.clear(value)
+    set.update(value, content)
+
+
+def _put_dict(value: Any, content: tuple[Any, ...]) -> None:
+    dict.clear(value)
+    for key, item in content:
+        dict.__setitem__(value, key, item)
+
+
+def _read_cell(cell: Any) -> tuple[Any, ...]:
+    try:
+        return (cell.cell_contents,)
+    except ValueError:
+        return (UNSET,)
+
+
+def _put_cell(cell: Any, content: tuple[Any, ...]) -> None:
+    if content[0] is UNSET:
+        with suppress(ValueError):
+            del cell.cell_contents
+    else:
+        cell.cell_contents = content[0]
+
+
+def _put_nothing(value: Any, content: tuple[Any, ...]) -> None:
+    """Nothing of it changes."""
+
+
+def items(value: Any) -> Any:
+    return dict.items(value)
+
+
+def _read_nothing(value: Any) -> tuple[Any, ...]:
+    return ()
+
+
+_BUILT_IN: Final[dict[type, Kind]] = {
+    list: Kind(tuple, _put_list, whole=True),
+    deque: Kind(tuple, _put_deque, whole=True),
+    set: Kind(tuple, _put_set, whole=True),
+    dict: Kind(tuple, _put_dict, items, whole=True),
+    CellType: Kind(_read_cell, _put_cell, whole=True),
+    frozenset: Kind(tuple, _put_nothing, fixed=True, whole=True),
+    tuple: Kind(tuple, _put_nothing, fixed=True, whole=True),
+    FunctionType: Kind(
+        lambda value: (*(value.__closure__ or ()), *(value.__defaults__ or ())),
+        _put_nothing,
+        fixed=True,
+        whole=True,
+    ),
+    MethodType: Kind(lambda value: (value.__self__, value.__func__), _put_nothing, fixed=True, whole=True),
+}
+
+
+def _reader(names: tuple[str, ...]) -> Callable[[Any], tuple[Any, ...]]:
+    if not names:
+        return _read_nothing
+    if len(names) == 1:
+        (only,) = names
+        return lambda value: (getattr(value, only, UNSET),)
+    return attrgetter(*names)
+
+
+def careful(names: tuple[str, ...]) -> Callable[[Any], tuple[Any, ...]]:
+    return lambda value: tuple(getattr(value, name, UNSET) for name in names)
+
+
+def _writer(names: tuple[str, ...]) -> Callable[[Any, tuple[Any, ...]], None]:
+    put = object.__setattr__
+    remove = object.__delattr__
+
+    def write(value: Any, content: tuple[Any, ...]) -> None:
+        for name, item in zip(names, content, strict=False):
+            if item is UNSET:
+                if hasattr(value, name):
+                    remove(value, name)
+            elif getattr(value, name, UNSET) is not item:
+                put(value, name, item)
+
+    return write
+
+
+def kind_of(cls: type, example: Any) -> Kind | None:
+    """How objects of a class are read; None: they are left alone.
+
+    Raises:
+        NotRestorable: nobody knows how to put such an object back.
+    """
+    if (
+        issubclass(cls, ATOMS)
+        or issubclass(cls, _FOREVER)
+        or cls in _STATISTICS
+        or getattr(cls, "__kept__", None) is True
+    ):
+        return None
+    if cls in (CoroutineType, GeneratorType):
+        return None
+    found = _BUILT_IN.get(cls)
+    if found is not None:
+        return found
+    if issubclass(cls, OrderedDict):
+        raise NotRestorable("an OrderedDict")
+    for base in (dict, list, deque, set):
+        if issubclass(cls, base):
+            if any(slots_of(cls)):
+                raise NotRestorable(f"{cls.__name__} has both items and slots")
+            built_in = _BUILT_IN[base]
+            return Kind(built_in.read, built_in.put, built_in.target)
+    if issubclass(cls, (tuple, frozenset)):
+        return Kind(tuple, _put_nothing, fixed=True)
+    kept = getattr(cls, "__kept__", None)
+    names = slots_of(cls)
+    if kept is not None:
+        names = tuple(name for name in (*names, *vars(example)) if name not in kept)
+    if issubclass(cls, Engine):
+        names = tuple(name for name in names if name not in _ENGINE_KEEPS)
+    if (not names and not hasattr(cls, "__dict__")) or cls.__module__ in (
+        "builtins",
+        "itertools",
+        "_random",
+    ):
+        if cls.__module__ == "itertools" and cls.__name__ == "repeat":
+            return None
+        raise NotRestorable(f"an object of {cls.__module__}.{cls.__qualname__}")
+    read = _reader(names)
+    if issubclass(cls, RwSemCore):
+        # What the digest says of it depends on whether somebody is queued.
+        attributes = read
+        read = lambda value: (*attributes(value), bool(value.queue))  # noqa: E731
+    return Kind(read, _writer(names), fixed=is_fixed(cls), names=names, whole=kept is not None)
+
+
+def by_content(value: Any) -> bool:
+    """Whether two objects of that sort can be equal and yet make a difference."""
+    cls = value.__class__
+    if issubclass(cls, tuple):
+        return any(item.__class__ not in QUICK and by_content(item) for item in value)
+    if cls.__eq__ is object.__eq__ or is_fixed(cls) or hasattr(cls, "__kept__"):
+        return False
+    return not issubclass(cls, (*ATOMS, *_FOREVER, MethodType, FunctionType))

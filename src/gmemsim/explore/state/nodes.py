@@ -1,0 +1,366 @@
+"""What the digest says of one object, or of one suspended coroutine: its own plain values, and what it refers to."""
+
+from __future__ import annotations
+
+from collections import Counter, deque
+from hashlib import blake2b
+from itertools import chain
+from types import (
+    BuiltinFunctionType,
+    CellType,
+    CodeType,
+    CoroutineType,
+    FrameType,
+    FunctionType,
+    GeneratorType,
+    MethodType,
+    ModuleType,
+)
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
+
+from ...engine.engine import Engine
+from ...engine.locks.rwsem_core import RwSemCore
+from ...engine.task import Task
+from .contents import UNSET
+from .digest import layout_of, rank
+from .ignored import CONSTANTS, COUNTED, LOCALS
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+    from .coroutines import Image
+    from .heap import Heap
+
+__all__ = ["Frame", "Node", "Nodes"]
+
+_NAMED: Final = (type, ModuleType, CodeType, BuiltinFunctionType)
+_RUNNING: Final = (CoroutineType, GeneratorType)
+_RANGE: Final = type(iter(range(1)))
+_PLAIN: Final = frozenset({type(None), bool, int, str})
+#: On the heap, and yet in words.
+_IN_WORDS: Final = frozenset({Task, Engine})
+_ITERATORS: Final[set[type]] = set()
+_NOTHING: Final[frozenset[str]] = frozenset()
+_PATIENCE: Final = frozenset({"_patience"})
+#: Marks remembered before all are forgotten.
+_MARKS: Final = 1 << 16
+
+
+class Node(NamedTuple):
+    """What the digest says of one object: number of its text, and the objects it refers to, in order.
+
+    `mark` stands for these references in the key of a structure.
+    """
+
+    text: int
+    refers: tuple[int, ...]
+    mark: int
+
+
+class Frame(NamedTuple):
+    """What the digest says of a suspended coroutine; `inner` are those in its variables that it does not await."""
+
+    text: int
+    refers: tuple[int, ...]
+    inner: tuple[int, ...]
+
+
+class Nodes:
+    """Works out nodes and frames, and remembers them: nodes in `Heap.known`, frames in their images.
+
+    Attributes:
+        structure: key of all references between the nodes that are known.
+        worked: numbers of nodes that were worked out although their object had not changed.
+        asked: numbers of objects that say themselves what they remember; to be asked at every digest.
+    """
+
+    def __init__(self, engine: Engine, heap: Heap, *, ledger: bool) -> None:
+        self.engine = engine
+        self.ledger = ledger
+        self.structure = 0
+        self.worked: list[int] = []
+        self.asked: dict[int, None] = {}
+        self._heap = heap
+        self._texts: dict[str, int] = {}
+        self._marks: dict[tuple[int, tuple[int, ...]], int] = {}
+        self._layouts: dict[type, tuple[tuple[str, ...], frozenset[str]]] = {}
+        self._codes: dict[CodeType, tuple[frozenset[int], bool]] = {}
+        self._constants: dict[type, Callable[[Any], object] | None] = {}
+        #: Whose attributes a dict holds: by id, with the dict itself.
+        self._owners: dict[int, tuple[Any, type]] = {}
+        # Of the node or frame that is being written.
+        self._out: list[str] = []
+        self._refers: list[int] = []
+        self._inner: list[Any] = []
+
+    # -- nodes and frames ----------------------------------------------------------------------
+
+    def number(self, value: Any) -> int | None:
+        """Number of an object on the heap, taken in if it is not there yet; None for a plain value."""
+        number = self._heap.numbers.get(id(value))
+        if number is None:
+            self._heap.add(value)
+            number = self._heap.numbers.get(id(value))
+        return number
+
+    def _text(self, out: list[str]) -> int:
+        text = "\x1f".join(out)
+        number = self._texts.get(text)
+        if number is None:
+            number = self._texts[text] = len(self._texts)
+        return number
+
+    def mark(self, number: int, refers: tuple[int, ...]) -> int:
+        key = (number, refers)
+        mark = self._marks.get(key)
+        if mark is None:
+            if len(self._marks) >= _MARKS:
+                self._marks.clear()
+            digest = blake2b(repr(key).encode(), digest_size=16).digest()
+            mark = self._marks[key] = int.from_bytes(digest, "little")
+        return mark
+
+    def node(self, number: int) -> Node:
+        """Work out what the digest says of an object, and of what it refers to that is new."""
+        known = self._heap.known
+        waiting = [number]
+        while waiting:
+            one = waiting.pop()
+            if known[one] is not None:
+                continue
+            self._out = []
+            self._refers = []
+            self._write_object(self._heap.objects[one])
+            refers = tuple(self._refers)
+            mark = self.mark(one, refers)
+            known[one] = Node(self._text(self._out), refers, mark)
+            self.structure ^= mark
+            self.worked.append(one)
+            waiting.extend(refers)
+        node: Node = known[number]
+        return node
+
+    def ask(self, number: int) -> None:
+        node = self._heap.known[number]
+        if node is not None:
+            self._out = []
+            self._remembered(self._heap.objects[number])
+            self._heap.known[number] = Node(self._text(self._out), node.refers, node.mark)
+
+    def frame(self, image: Image) -> Frame:
+        known: Frame | None = image.said
+        if known is not None:
+            return known
+        coro = image.coro
+        self._out = out = []
+        self._refers = refers = []
+        self._inner = []
+        code = coro.cr_code if coro.__class__ is CoroutineType else coro.gi_code
+        skip, counted = self._codes.get(code) or self._look_at_code(code, coro.__qualname__)
+        out.append(f"{id(code)}+{image.position}")
+        numbers = self._heap.numbers
+        values: dict[int, Any] = {}
+        for place, word in enumerate(image.words()):
+            if place in skip:
+                continue
+            number = numbers.get(word)
+            if number is not None:
+                out.append("#")
+                refers.append(number)
+            elif word:
+                values = values or {id(value): value for value in image.owned}
+                value = values[word]
+                if not counted or value.__class__ is not _RANGE:
+                    self._write_variable(value)
+            else:
+                out.append("-")
+        image.said = frame = Frame(self._text(out), tuple(refers), tuple(map(id, self._inner)))
+        return frame
+
+    def _look_at_code(self, code: CodeType, name: str) -> tuple[frozenset[int], bool]:
+        """Places in the frames of a function that are no state, and whether its loop only counts."""
+        left_out = LOCALS.get(name.rpartition(".")[2], _NOTHING)
+        cells = (name for name in code.co_cellvars if name not in code.co_varnames)
+        names = (*code.co_varnames, *cells, *code.co_freevars)
+        skip = frozenset(place for place, name in enumerate(names) if name in left_out)
+        found = self._codes[code] = skip, name in COUNTED
+        return found
+
+    def _write_variable(self, value: Any) -> None:
+        """A local, or an entry of a stack."""
+        cls = value.__class__
+        if cls in _PLAIN:
+            self._out.append(repr(value))
+        elif cls in _RUNNING:
+            self._out.append("runs")
+            self._inner.append(value)
+        elif cls in _ITERATORS or hasattr(cls, "__next__"):
+            _ITERATORS.add(cls)
+            parts = value.__reduce__()
+            self._out.append(cls.__name__)
+            if isinstance(parts, tuple):
+                self._write_all(parts[1:])
+        else:
+            self._write(value)
+
+    # -- values --------------------------------------------------------------------------------
+
+    def _write_all(self, values: Iterable[Any]) -> None:
+        """Values: in words if they have no identity, else as references."""
+        out = self._out
+        refers = self._refers
+        numbers = self._heap.numbers
+        for value in values:
+            cls = value.__class__
+            if cls in _PLAIN:
+                out.append(repr(value))
+                continue
+            if cls not in _IN_WORDS:
+                number = numbers.get(id(value))
+                if number is not None:
+                    out.append("#")
+                    refers.append(number)
+                    continue
+            self._write(value)
+
+    def _write(self, value: Any) -> None:
+        """One value."""
+        cls = value.__class__
+        out = self._out
+        if cls in _PLAIN:
+            out.append(repr(value))
+        elif cls is tuple:
+            out.append(f"({len(value)}")
+            self._write_all(value)
+        elif cls is Task:
+            out.append(f"task {value.ident}")
+        elif cls is MethodType:
+            out.append(value.__func__.__qualname__)
+            self._write(value.__self__)
+        elif cls is Engine:
+            out.append("engine")
+        elif value is UNSET:
+            out.append("-")
+        else:
+            number = self._heap.numbers.get(id(value))
+            if number is not None:
+                out.append("#")
+                self._refers.append(number)
+            else:
+                self._write_rare(value, cls)
+
+    def _write_rare(self, value: Any, cls: type) -> None:
+        out = self._out
+        if cls not in self._constants:
+            self._constants[cls] = next(
+                (key for base, key in CONSTANTS.items() if issubclass(cls, base)), None
+            )
+        key = self._constants[cls]
+        if key is not None:
+            out.append(f"{cls.__name__} {key(value)}")
+        elif cls is FrameType:
+            pass
+        elif isinstance(value, _NAMED):
+            out.append(getattr(value, "__qualname__", None) or cls.__name__)
+        elif (number := self.number(value)) is not None:
+            out.append("#")
+            self._refers.append(number)
+        elif cls.__module__ in ("builtins", "itertools") or isinstance(value, (int, str, float, bytes)):
+            out.append(repr(value))
+        else:
+            # Left alone by the heap: kept from run to run, or never changed.
+            out.append(repr(value) if "__repr__" in _defined(cls) else cls.__name__)
+
+    def _write_object(self, value: Any) -> None:
+        """What is said of an object where it is met first."""
+        cls = value.__class__
+        out = self._out
+        if cls is dict:
+            owned = self._owners.get(id(value))
+            if owned is not None and owned[0] is value:
+                self._variables(value, owned[1])
+            else:
+                self._dict(value)
+        elif cls is Task:
+            self._task(value)
+        elif value is self.engine.rec and cls is FunctionType:
+            # Who is told of events is no state; a local of model code may refer to it.
+            out.append("rec")
+        elif cls is CellType:
+            try:
+                self._write(value.cell_contents)
+            except ValueError:
+                out.append("empty")
+        elif cls is FunctionType:
+            out.append(value.__qualname__)
+            self._write_all(value.__closure__ or ())
+        elif issubclass(cls, Counter):
+            out.append(f"counter{len(value)}")
+            self._write_all(chain.from_iterable(dict.items(value)))
+        elif issubclass(cls, dict):
+            self._dict(value)
+            self._attributes(value)
+        elif issubclass(cls, (set, frozenset)):
+            out.append(f"{{{len(value)}")
+            self._write_all(sorted(value, key=rank))
+        elif issubclass(cls, (list, tuple, deque)):
+            out.append(f"{cls.__name__}[{len(value)}")
+            self._write_all(value)
+        elif cls.__name__ == "Oracles" and not self.ledger:
+            out.append("oracles")
+        elif hasattr(cls, "__digest__"):
+            self.asked[self._heap.numbers[id(value)]] = None
+            self._remembered(value)
+        else:
+            skip = _PATIENCE if issubclass(cls, RwSemCore) and not value.queue else _NOTHING
+            self._attributes(value, skip)
+
+    def _remembered(self, value: Any) -> None:
+        self._out.append(value.__class__.__name__)
+        if self.ledger:
+            self._out.append(repr(value.__digest__()))
+
+    def _task(self, task: Task) -> None:
+        state = "done" if task.done else "parked" if task.parked_on is not None else "ready"
+        self._out.append(f"task {task.ident} {task.name} {state} {task.signal_pending} {task.interruptible}")
+        self._write_all((task.parked_on, task.value, task.result, task.held, task.on_block))
+        if not task.done:
+            self._out.append(task.pending.kind)
+
+    def _dict(self, value: dict[Any, Any]) -> None:
+        self._out.append(f"dict{len(value)}")
+        items = list(dict.items(value))
+        if len(items) > 1:
+            items.sort(key=_rank_item)
+        self._write_all(chain.from_iterable(items))
+
+    def _layout(self, cls: type) -> tuple[tuple[str, ...], frozenset[str]]:
+        layout = self._layouts.get(cls)
+        if layout is None:
+            layout = self._layouts[cls] = layout_of(cls)
+        return layout
+
+    def _attributes(self, value: Any, skip: frozenset[str] = _NOTHING) -> None:
+        cls = value.__class__
+        slots, _ = self._layout(cls)
+        self._out.append(cls.__name__)
+        self._write_all([getattr(value, name, UNSET) for name in slots if name not in skip])
+        variables = getattr(value, "__dict__", None)
+        if variables is not None:
+            self._owners[id(variables)] = variables, cls
+            self._write(variables)
+
+    def _variables(self, variables: dict[str, Any], cls: type) -> None:
+        _, ignored = self._layout(cls)
+        names = sorted(name for name in variables if name not in ignored)
+        self._out += names
+        self._write_all([variables[name] for name in names])
+
+
+def _defined(cls: type) -> set[str]:
+    """Names that a class or a base of it other than `object` defines."""
+    return {name for base in cls.__mro__[:-1] for name in vars(base)}
+
+
+def _rank_item(item: tuple[Any, Any]) -> tuple[str, str]:
+    return rank(item[0])
