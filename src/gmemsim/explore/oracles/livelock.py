@@ -6,7 +6,8 @@ replayed and then carried on fairly, round robin. What that comes to decides:
 
 * it ends: the schedule was unfair, and there is nothing to report;
 * it goes on, and calls still end: the limit is too low for the workload;
-* it goes on, and in all that time no call ends and no task finishes: a livelock.
+* it goes on, and in all that time no call ends and no task finishes: a livelock; or a deadlock, if tasks that sleep
+  wait for each other, and the others go round because of that.
 
 Round robin is tried with several lengths of turn, as tasks in lockstep can miss each other for ever where any other
 rhythm would let one through; a livelock survives them all. That is evidence from a bounded continuation, and no more.
@@ -23,11 +24,12 @@ from typing import TYPE_CHECKING, Final, Literal
 
 import attrs
 
-from ...engine.errors import EngineError, StepLimit, TapeMismatch
+from ...engine.errors import Deadlock, EngineError, StepLimit, TapeMismatch
 from ...engine.strategy import ReplayStrategy
 from ...engine.tape import Tape
 from ..failure import Failure, failure_of, lock_class
 from ..scene import scene_of, with_scene
+from .deadlock import wait_for
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -59,6 +61,7 @@ class Liveness:
         turn: length of turn that decided; 0: all.
         loop: task and operation (`load vm0.seq`) by how often in the continuation, if it did not end.
         asleep: tasks that waited at its end, and what for.
+        embrace: the deadlock, if the tasks that sleep wait for each other and the others go round for them.
         failure: how the continuation failed.
         outcome: what came of it, if it ended without an exception.
         scene: who was where at its end.
@@ -68,6 +71,7 @@ class Liveness:
     turn: int
     loop: tuple[tuple[str, str, int], ...] = ()
     asleep: tuple[tuple[str, str], ...] = ()
+    embrace: Failure | None = None
     failure: Failure | None = None
     outcome: str = ""
     scene: Scene | None = None
@@ -187,7 +191,13 @@ def carry_on(
         )
         if strategy.progress > strategy.fair // 2:
             return Liveness(verdict="long", turn=turn, loop=loop, asleep=asleep)
-        last = Liveness(verdict="livelock", turn=0, loop=loop, asleep=asleep, scene=scene_of(run))
+        blocked = run.engine.blocked()
+        embrace = None
+        if blocked and wait_for(blocked).kind == "cycle":
+            embrace = with_scene(failure_of(Deadlock(blocked)), run)
+        last = Liveness(
+            verdict="livelock", turn=0, loop=loop, asleep=asleep, scene=scene_of(run), embrace=embrace
+        )
     return last
 
 
@@ -209,6 +219,8 @@ def judge(program: Program, failure: Failure, tape: Tape, steps: int) -> Failure
 
 
 def _livelock(live: Liveness, failure: Failure, how: str) -> Failure:
+    if live.embrace is not None:
+        return live.embrace
     tasks = sorted({task for task, _, _ in live.loop})
     kind = " ".join(sorted({lock_class(op.partition(" ")[2]) for _, op, _ in live.loop}))
     asleep = "".join(f"; {task} waits for {on}" for task, on in live.asleep)
