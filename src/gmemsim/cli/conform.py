@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections import Counter
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import click
 
@@ -16,6 +17,9 @@ if TYPE_CHECKING:
     from ..scenarios.conform.suite import CaseResult
 
 __all__ = ["command"]
+
+#: States of the search before schedules are drawn, for each schedule.
+_STATES: Final = 40
 
 
 @click.command("conform")
@@ -29,7 +33,8 @@ __all__ = ["command"]
     type=click.IntRange(min=1),
     default=5,
     show_default=True,
-    help="Random schedules of a vector with parallel steps.",
+    help="Of a vector with parallel steps: first every state, up to forty times as many; if there are more, so "
+    "many schedules at random.",
 )
 @click.option("--seed", type=int, default=0, show_default=True)
 @click.option("--json", "as_json", is_flag=True, help="One JSON document.")
@@ -52,6 +57,7 @@ def command(
     """
     from ..actors.release import RELEASES
     from ..arch.registry import ARCHES
+    from ..explore.strategies.complete_first import CompleteFirst
     from ..patches.registry import PatchError, load_patch
     from ..scenarios.conform import VectorError, load_vectors
     from ..scenarios.conform.suite import EMBEDDED, cases, judge
@@ -74,13 +80,14 @@ def command(
     wanted = list(cases(chosen, versions, vm_types or None, None if release is None else RELEASES[release]))
     if not wanted:
         raise InputError("no vector applies to these versions, VM types and release")
+    search = partial(CompleteFirst, seed, _STATES * schedules)
     results: list[CaseResult] = []
     ended: click.ClickException | None = None
     try:
         with counting("vectors", len(wanted)) as show, user_error(*patches):
             for case in wanted:
                 show(len(results))
-                results.append(judge(case, schedules=schedules, seed=seed))
+                results.append(judge(case, schedules=schedules, seed=seed, search=search))
     except KeyboardInterrupt:
         ended = Interrupted()
     except InputError as error:
@@ -118,6 +125,8 @@ def _document(results: list[CaseResult], wanted: int) -> dict[str, Any]:
                 "expected": result.verdict.expected,
                 "got": result.verdict.got,
                 "schedules": result.schedules,
+                "states": result.states or None,
+                "complete": result.complete,
                 "explained": result.why or None,
             }
             for result in results
@@ -146,6 +155,16 @@ def _show(results: list[CaseResult]) -> None:
                 cells = (counts[name] for name in ("passed", "explained", "failed", "unsupported"))
                 table.add_row(patch, evidence, *(str(cell) if cell else "" for cell in cells))
     out.print(table)
+    parallel = [result for result in results if result.states]
+    if parallel:
+        complete = sum(result.complete for result in parallel)
+        states = sum(result.states for result in parallel)
+        sampled = len(parallel) - complete
+        out.print(
+            f"{len(parallel)} cases with parallel steps, {states:,} states: {complete} complete"
+            + (f", {sampled} sampled after that or stopped at a failure" if sampled else ""),
+            highlight=False,
+        )
     for result in results:
         verdict = result.verdict
         if verdict.result == "passed":

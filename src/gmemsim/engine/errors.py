@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from .task import Task
 
-__all__ = ["Deadlock", "EngineError", "ModelError", "StepLimit", "TapeMismatch"]
+__all__ = ["Deadlock", "EngineError", "ModelError", "Pruned", "StepLimit", "TapeMismatch"]
 
 
 class EngineError(Exception):
@@ -24,6 +24,13 @@ class StepLimit(EngineError):
     def __init__(self, steps: int) -> None:
         super().__init__(f"no end after {steps} steps; raise max_steps if the workload is really this long")
         self.steps = steps
+
+
+class Pruned(EngineError):
+    """A strategy ends a run: whatever follows has been covered by another run, or will be.
+
+    Raise it in `pick` or while watching a step, never in `draw`: that is called from inside model code.
+    """
 
 
 class TapeMismatch(EngineError):

@@ -10,20 +10,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, ClassVar, Protocol
 
-from ...engine.errors import EngineError
+from ...engine.errors import Pruned
 
 if TYPE_CHECKING:
     from ...engine.engine import Engine
     from ...engine.task import Task
 
 __all__ = ["Pruned", "SearchStrategy"]
-
-
-class Pruned(EngineError):
-    """A strategy ends a run: whatever follows has been covered by another run, or will be.
-
-    Raise it in `pick` or while watching a step, never in `draw`: that is called from inside model code.
-    """
 
 
 class SearchStrategy(Protocol):

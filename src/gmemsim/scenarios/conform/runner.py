@@ -10,7 +10,7 @@ from ...actors.errno import EBADF
 from ...actors.release import RELEASES
 from ...engine import bare
 from ...engine.engine import Engine
-from ...engine.errors import EngineError, ModelError
+from ...engine.errors import EngineError, ModelError, Pruned
 from ...patches.registry import HUGE, IN_PLACE, PATCHES
 from . import ops_control, ops_files, ops_guest, ops_host, ops_vm
 from .arguments import Loop
@@ -143,14 +143,18 @@ class VectorRun:
         bare.run(self.engine)
 
     def verdict(self) -> Verdict:
-        """Run, and say how it ended."""
+        """Run, and say how it ended.
+
+        Raises:
+            Pruned: the strategy cut it short.
+        """
         try:
             self.run()
         except Mismatch as error:
             return Verdict("failed", error.path, error.expected, error.got)
         except Unsupported as error:
             return Verdict("unsupported", "", None, str(error))
-        except ModelError:
+        except (ModelError, Pruned):
             raise
         except EngineError as error:
             return Verdict("failed", "", "an end", str(error))

@@ -3,22 +3,25 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, Protocol
 
 import attrs
 
 from ...actors.release import RELEASES
 from ...arch.registry import ARCHES
+from ...engine.errors import Pruned
 from ...engine.strategy import RandomStrategy
 from .known import explanation
 from .rig import Unsupported
 from .runner import MAX_STEPS, Case, Verdict, applicable, build_case
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
 
     from ...actors.kernel import Kernel
     from ...actors.release import Release
+    from ...engine.engine import Engine
+    from ...engine.task import Task
     from .vector import Vector
 
 __all__ = ["EMBEDDED", "CaseResult", "cases", "judge"]
@@ -33,6 +36,8 @@ class CaseResult:
 
     Attributes:
         schedules: how many were run; more than one only if the vector has parallel steps.
+        states: different ones that a search of states met; 0: there was none.
+        complete: every state was met.
         why: of a failure that is a decision of the model: the reason.
     """
 
@@ -40,24 +45,77 @@ class CaseResult:
     verdict: Verdict
     schedules: int
     why: str
+    states: int = 0
+    complete: bool = False
 
 
-def judge(case: Case, *, schedules: int = 1, seed: int = 0, max_steps: int = MAX_STEPS) -> CaseResult:
-    """Run a case; one with parallel steps under `schedules` random schedules, until one fails."""
-    count = schedules if any(step.branches for step in case.vector.all_steps()) else 1
+class Sampling(Protocol):
+    """A strategy that may look at states first (`explore.strategies.complete_first`)."""
+
+    sampled: int
+
+    @property
+    def states(self) -> int: ...
+
+    @property
+    def complete(self) -> bool: ...
+
+    def begin(self, engine: Engine) -> bool: ...
+
+    def pick(self, runnable: list[Task], current: Task | None) -> int: ...
+
+    def draw(self, task: Task, label: str, bound: int) -> int: ...
+
+
+class _AtRandom(RandomStrategy):
+    """Nothing but samples."""
+
+    states = 0
+    complete = False
+
+    def __init__(self, seed: int) -> None:
+        super().__init__(seed)
+        self.sampled = 0
+
+    def begin(self, engine: Engine) -> bool:
+        self.sampled += 1
+        return True
+
+
+def judge(
+    case: Case,
+    *,
+    schedules: int = 1,
+    seed: int = 0,
+    max_steps: int = MAX_STEPS,
+    search: Callable[[], Sampling] | None = None,
+) -> CaseResult:
+    """Run a case; one with parallel steps under `schedules` sampled schedules, until one fails.
+
+    Args:
+        search: makes the strategy of a case with parallel steps; runs that are no samples of it do not count.
+    """
+    parallel = any(step.branches for step in case.vector.all_steps())
+    strategy: Sampling = search() if parallel and search is not None else _AtRandom(seed)
+    count = schedules if parallel else 1
     verdict = Verdict("passed")
     done = 0
-    for number in range(count):
-        done += 1
+    while strategy.sampled < count:
         try:
-            run = build_case(case, RandomStrategy(seed + number), max_steps=max_steps)
+            run = build_case(case, strategy, max_steps=max_steps)
+            run.engine.roots.append(run.rig)
+            if not strategy.begin(run.engine):
+                break
+            done += 1
             verdict = run.verdict()
+        except Pruned:
+            continue
         except Unsupported as error:
             verdict = Verdict("unsupported", got=str(error))
         if verdict.result != "passed":
             break
     why = explanation(case.vector, case.vm_type, case.patch.name) if verdict.result == "failed" else ""
-    return CaseResult(case, verdict, done, why)
+    return CaseResult(case, verdict, done, why, strategy.states, strategy.complete)
 
 
 def cases(
