@@ -11,6 +11,7 @@ import pytest
 from gmemsim.actors.release import RELEASES
 from gmemsim.arch.registry import ARCHES
 from gmemsim.engine.strategy import RandomStrategy
+from gmemsim.patches.inplace import Inplace
 from gmemsim.patches.registry import IN_PLACE, PATCHES
 from gmemsim.patches.v3 import V3
 from gmemsim.scenarios.conform import (
@@ -255,6 +256,21 @@ def test_a_signal_meets_one_operation_of_its_actor() -> None:
         gmems=[SHARED],
     )
     assert verdict(vector, "v3", "default").result == "passed"
+
+
+def test_a_host_access_after_a_conversion() -> None:
+    """The vector that says so fails on a version that hands a private page to the host, whatever its branches expect."""
+
+    class Gives(Inplace):
+        name = "gives"
+
+        async def kvm_gmem_user_fault_folio(self, t: Any, inode: Any, index: int) -> Any:
+            return await self.kvm_gmem_get_folio(t, inode, index)
+
+    vector = BY_ID["race-host-touch-vs-convert"]
+    found = judge(Case(vector, Gives, "sw-protected", RELEASES["7.3"]), schedules=30)
+    assert found.verdict.result == "failed"
+    assert "a host access that begins after" in str(found.verdict.expected)
 
 
 def test_branches_begin_when_the_loops_are_under_way() -> None:

@@ -24,6 +24,7 @@ __all__ = [
 Length = Annotated[int, Meta(ge=0, le=1 << 30)]
 #: Of an access: its sum with a length stays below the kernel's loff_t.
 Place = Annotated[int, Meta(ge=0, lt=1 << 62)]
+Rounds = Annotated[int, Meta(ge=1, le=100_000)]
 Byte = Annotated[int, Meta(ge=0, le=255)]
 #: `auto`: follow the present state; `auto_private`: private where the VM type has a choice.
 Access = Literal["auto", "shared", "private", "auto_private"]
@@ -135,16 +136,16 @@ class PunchHole(Args, frozen=True, kw_only=True):
 
 
 class Ioctl(Args, frozen=True, kw_only=True):
-    """ioctl(2) with a number that no file of KVM knows."""
+    """ioctl(2) with a number that a guest_memfd does not know: `unknown`, or one of another kind of file."""
 
     gmem: str
-    number: Literal["unknown"]
+    number: Literal["unknown", "KVM_RUN", "KVM_CREATE_VM", "KVM_CREATE_GUEST_MEMFD"]
 
 
 class CheckCap(Args, frozen=True, kw_only=True):
     """KVM_CHECK_EXTENSION."""
 
-    cap: Literal["GUEST_MEMFD_FLAGS", "MEMORY_ATTRIBUTES", "GUEST_MEMFD_MEMORY_ATTRIBUTES"]
+    cap: Literal["GUEST_MEMFD", "GUEST_MEMFD_FLAGS", "MEMORY_ATTRIBUTES", "GUEST_MEMFD_MEMORY_ATTRIBUTES"]
 
 
 # -- slots ---------------------------------------------------------------------------------------
@@ -245,13 +246,15 @@ class Unpin(Args, frozen=True, kw_only=True):
 
 
 class Fork(Args, frozen=True, kw_only=True):
-    """fork(2): the actor `as` is the child."""
+    """fork(2): the new process is the actor `child`."""
 
     made: Literal["child"] = msgspec.field(name="as", default="child")
 
 
 class Exit(Args, frozen=True, kw_only=True):
-    """_exit(2) of the actor's process."""
+    """_exit(2) of the actor's process, which nobody waits for."""
+
+    status: int = 0
 
 
 class Mbind(Args, frozen=True, kw_only=True):
@@ -317,20 +320,22 @@ class GuestWrite(Args, frozen=True, kw_only=True):
 
 
 class GuestReadLoop(Args, frozen=True, kw_only=True):
-    """Loads until an access leaves the guest."""
+    """Loads until an access leaves the guest, or `count` times."""
 
     gpa: Place
     len: Length
     access: Access = "auto"
+    count: Rounds | None = None
 
 
 class GuestWriteLoop(Args, frozen=True, kw_only=True):
-    """Stores until an access leaves the guest."""
+    """Stores until an access leaves the guest, or `count` times."""
 
     gpa: Place
     len: Length
     value: Byte
     access: Access = "auto"
+    count: Rounds | None = None
 
 
 class Resume(Args, frozen=True, kw_only=True):
@@ -418,7 +423,7 @@ class Stage2Mapped(Args, frozen=True, kw_only=True):
 
 
 class EventCount(Args, frozen=True, kw_only=True):
-    """Events of the log so far, of a guest address or of an offset of a file."""
+    """Events of the log so far, of a guest address or of an offset of a file (the only one if none is named)."""
 
     event: Literal["arch_prepare_called", "rmp_make_private", "arch_make_shared", "folio_cleared"]
     gpa: Place | None = None
@@ -436,7 +441,7 @@ class Parallel(Args, frozen=True, kw_only=True):
 class Loop(Args, frozen=True, kw_only=True):
     """The steps again and again; `steps` are decoded with the steps."""
 
-    count: Annotated[int, Meta(ge=1, le=100_000)]
+    count: Rounds
 
 
 class Yield(Args, frozen=True, kw_only=True):

@@ -73,6 +73,8 @@ async def check_cap(rig: Rig, t: Task, step: Step, args: arguments.CheckCap) -> 
     match args.cap:
         case "GUEST_MEMFD_FLAGS":
             return Got("value", sorted(kernel.gmem_supported_flags(vm)))
+        case "GUEST_MEMFD":
+            return Got("value", int(kernel.check_memory_region_flags(vm, frozenset({"GUEST_MEMFD"})) == 0))
         case "MEMORY_ATTRIBUTES":
             return Got("value", [] if kernel.in_place else private)
     return Got("value", private if kernel.in_place else [])

@@ -128,27 +128,28 @@ async def guest_write(rig: Rig, t: Task, step: Step, args: arguments.GuestWrite)
 @op(arguments.GuestReadLoop)
 async def guest_read_loop(rig: Rig, t: Task, step: Step, args: arguments.GuestReadLoop) -> Got:
     vcpu = rig.vcpu(step.actor)
-    return await _loop(rig, t, partial(_read, rig, t, vcpu, args.gpa, args.len, args.access), "reading")
+    once = partial(_read, rig, t, vcpu, args.gpa, args.len, args.access)
+    return await _loop(rig, t, once, args.count, "reading")
 
 
 @op(arguments.GuestWriteLoop)
 async def guest_write_loop(rig: Rig, t: Task, step: Step, args: arguments.GuestWriteLoop) -> Got:
     once = partial(_write, rig, t, rig.vcpu(step.actor), args.gpa, args.len, args.access, args.value)
-    return await _loop(rig, t, once, "writing")
+    return await _loop(rig, t, once, args.count, "writing")
 
 
-async def _loop(rig: Rig, t: Task, once: Callable[[], Awaitable[Got]], doing: str) -> Got:
-    """Until an access leaves the guest; a loop that is never disturbed is cut off and says so."""
-    first = True
+async def _loop(rig: Rig, t: Task, once: Callable[[], Awaitable[Got]], count: int | None, doing: str) -> Got:
+    """Until an access leaves the guest; a loop without a count that is never disturbed is cut off and says so."""
+    rounds = 0
     while True:
         for _ in range(_UNDISTURBED):
             got = await once()
-            if first:
+            rounds += 1
+            if rounds == 1:
                 rig.others.went_round(t)
-                first = False
-            if got.result not in ("value", "ok"):
+            if got.result not in ("value", "ok") or rounds == count:
                 return got
-        if not await rig.others.progress(t):
+        if count is None and not await rig.others.progress(t):
             return Got(f"still {doing}")
 
 

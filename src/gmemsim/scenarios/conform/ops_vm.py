@@ -148,10 +148,14 @@ async def stage2_mapped(rig: Rig, t: Task, step: Step, args: arguments.Stage2Map
 @op(arguments.EventCount)
 async def event_count(rig: Rig, t: Task, step: Step, args: arguments.EventCount) -> Got:
     """By guest address, where a slot is, or by offset of a file."""
-    if args.gmem is not None and args.offset is not None and args.gpa is None:
-        return Got("value", rig.counts.of(args.event, rig.inodes[args.gmem], args.offset // PAGE))
-    if args.gpa is None or args.gmem is not None or args.offset is not None:
-        raise Unsupported("event_count needs gpa, or gmem and offset")
+    if (args.gpa is None) == (args.offset is None):
+        raise Unsupported("event_count needs gpa, or offset of a file")
+    if args.offset is not None:
+        inode = rig.inodes.get(args.gmem) if args.gmem else rig.only_inode()
+        if inode is None:
+            raise Unsupported(f"event_count: no file {args.gmem!r}")
+        return Got("value", rig.counts.of(args.event, inode, args.offset // PAGE))
+    assert args.gpa is not None
     gfn = args.gpa // PAGE
     slot = rig.vm(step.actor).slot_of(gfn)
     if slot is None or slot.gmem_file is None:

@@ -180,6 +180,10 @@ class Rig:
             found = self.world.buffers[name] = UserMemory(name)
         return found
 
+    def only_inode(self) -> GmemInode | None:
+        """The file, if there is one only."""
+        return next(iter(self.inodes.values())) if len(self.inodes) == 1 else None
+
     def number(self, inode: GmemInode) -> int:
         """Its inode number: inodes are numbered as they are asked for."""
         return self.numbers.setdefault(id(inode), len(self.numbers) + 1)
@@ -311,7 +315,7 @@ class Rig:
 
     def _foreign(self, name: str) -> int:
         """What binding a descriptor that is no guest_memfd comes to."""
-        if name in ("closed", "bad"):
+        if name in ("closed", "bad", "none"):
             return EBADF
         if name not in self.setup.foreign_files:
             raise Unsupported(f"no foreign file {name!r}")

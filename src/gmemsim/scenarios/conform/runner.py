@@ -14,6 +14,7 @@ from ...engine.errors import EngineError, ModelError, Pruned
 from ...patches.registry import HUGE, IN_PLACE, PATCHES
 from . import ops_control, ops_files, ops_guest, ops_host, ops_vm
 from .arguments import Loop
+from .invariants import TAKEN_AWAY, TakenAway
 from .registry import OPS, from_errno
 from .results import Got, Mismatch, check
 from .rig import BadDescriptor, Rig, Unsupported
@@ -124,6 +125,8 @@ class VectorRun:
         self.engine = Engine(
             strategy, exploring=True, rec=self._count if counting else rec, max_steps=max_steps
         )
+        watched = any(TAKEN_AWAY in step.expect.get("invariants", ()) for step in case.vector.all_steps())
+        self._taken_away = TakenAway(self.rig) if watched else None
         setup = Engine(exploring=True, rec=rec, max_steps=max_steps)
         setup.spawn("setup", self.rig.bring_about)
         bare.run(setup)
@@ -178,6 +181,7 @@ class VectorRun:
         if step.actor == "child" and step.actor not in self.rig.forked:
             raise Unsupported(f"step {step.path}: actor 'child', which no fork made")
         armed = self.rig.armed
+        before = frozenset() if self._taken_away is None else self._taken_away.begin(step)
         t.call += 1
         t.signal_pending = step.actor in armed
         armed.discard(step.actor)
@@ -190,6 +194,8 @@ class VectorRun:
         finally:
             t.signal_pending = False
         check(self.rig, step.path, step.expect, got)
+        if self._taken_away is not None and self._taken_away.broken(step, got, before):
+            raise Mismatch(step.path, TAKEN_AWAY, got.plain())
 
     async def _parallel(self, t: Task, step: Step) -> None:
         """Every branch on a task of its own; the step ends when all have."""

@@ -34,6 +34,10 @@ _MAX_TURNS: Final = 1_000_000
 _MAX_DEPTH: Final = 8
 
 
+#: Other words of the same.
+_LOOP_WORDS: Final = {"times": "count", "rounds": "count", "iterations": "count", "body": "steps"}
+
+
 @attrs.frozen
 class Step:
     """One operation of one actor.
@@ -266,6 +270,9 @@ class _Steps:
         name = {"parallel": "branches", "loop": "steps"}.get(op)
         if name is None:
             return ()
+        for other, ours in _LOOP_WORDS.items() if op == "loop" else ():
+            if other in args and ours not in args:
+                args[ours] = args.pop(other)
         given = args.pop(name, None)
         lists = [given] if op == "loop" else given
         if (
