@@ -259,15 +259,20 @@ def test_a_signal_meets_one_operation_of_its_actor() -> None:
 
 
 def test_a_host_access_after_a_conversion() -> None:
-    """The vector that says so fails on a version that hands a private page to the host, whatever its branches expect."""
+    """A version that hands private pages to the host fails by what the vector says of all orders of its branches."""
 
     class Gives(Inplace):
         name = "gives"
 
         async def kvm_gmem_user_fault_folio(self, t: Any, inode: Any, index: int) -> Any:
-            return await self.kvm_gmem_get_folio(t, inode, index)
+            await inode.invalidate_lock.down_read(t)
+            folio = await self.kvm_gmem_get_folio(t, inode, index)
+            await inode.invalidate_lock.up_read(t)
+            return folio
 
     vector = BY_ID["race-host-touch-vs-convert"]
+    # Each step of the branches may see the page; those behind them may not, but they are another matter.
+    vector = attrs.evolve(vector, steps=vector.steps[:2])
     found = judge(Case(vector, Gives, "sw-protected", RELEASES["7.3"]), schedules=30)
     assert found.verdict.result == "failed"
     assert "a host access that begins after" in str(found.verdict.expected)
