@@ -112,8 +112,8 @@ class CostTable:
     #: First 4K RMPUPDATE of a 2M region: splitting the host's direct map, without the flush.
     direct_map_split: int = _ns(3000, 1000, 5000, "§6.2 +3 to 20 µs with flush", "E")
     #: SNP_LAUNCH_UPDATE of one page in the security processor. Only a bound is published: a launch phase of 3.18 s, so
-    #: 3.1 ms a page with all VMM work in it, if the image has 1,024 pages, which was not checked. A third of that is the
-    #: low end; the default is their geometric mean. No figure of a single page was found.
+    #: 3.1 ms a page with all VMM work in it, if the image has 1,024 pages, which was not checked. A third of that is
+    #: the low end; the default is their geometric mean. No figure of a single page was found.
     psp_launch_update: int = _ns(1_800_000, 1_030_000, 3_100_000, "§6.2 TUM boottime, upper bound", "E")
     #: Any other security processor command.
     psp_command: int = _ns(100_000, 30_000, 1_000_000, "not in §6; mailbox round trip", "E")
