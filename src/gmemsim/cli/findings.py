@@ -84,7 +84,7 @@ def _show(one: Finding) -> None:
         line("state", state.text() + (f" ({state.why})" if state.why else ""))
     line(
         "versions",
-        ", ".join(_on(one, version) for version in one.versions) or "none: the model cannot judge it",
+        ", ".join(_on(one, version) for version in one.versions) or "none: it breaks no rule of the model",
     )
     if one.vm_types:
         line("VM types", ", ".join(one.vm_types))

@@ -112,8 +112,9 @@ def test_a_release_counts() -> None:
 def test_one_task_may_play_two_parts_only_where_the_pattern_says_so() -> None:
     alone = attrs.evolve(SPLIT, before=("memory_failure",))
     assert which(Scene(version="hugepage", parties=(alone,))) == "hugepage-split-waits-for-memory-failure"
-    both = attrs.evolve(ERROR, operation="punch", before=("memory_failure",))
-    assert which(attrs.evolve(ABBA, parties=(both,))) == ""
+    one_after_the_other = Party(task="t0", operation="memory_failure", before=("close", "unbind"))
+    scene = Scene(version="v3", parties=(one_after_the_other,))
+    assert known(Failure("I15", "", "Unlock", task="t0", scene=scene)) is None
 
 
 def test_a_look_up_is_told_from_a_memory_failure() -> None:
