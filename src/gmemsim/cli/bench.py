@@ -55,7 +55,7 @@ _LIST = {"show_default": True, "callback": _names}
 @click.option(
     "--release", default="", help="The kernel around all versions.  [default: the newest that one belongs to]"
 )
-@click.option("--lock", "policy", default="rwsem", show_default=True, help="The invalidate lock's policy.")
+@click.option("--lock", "policies", default="rwsem", help="The invalidate lock's policies.", **_LIST)  # type: ignore[arg-type]
 @click.option(
     "--pages", type=click.IntRange(min=1), default=512, show_default=True, help="Folios, over all vCPUs."
 )
@@ -75,7 +75,7 @@ def contention(
     backgrounds: list[str],
     folios: list[str],
     release: str,
-    policy: str,
+    policies: list[str],
     pages: int,
     interval: int,
     other_lines: bool,
@@ -106,9 +106,7 @@ def contention(
     _writable(plot_path, FORMATS)
     if sweep and (csv_path or plot_path or other_lines):
         raise InputError("--sweep goes neither with --csv, --plot nor --other-lines")
-    common = Point(
-        pages=pages, release=release, interval_ns=interval * 1000, policy=policy, other_lines=other_lines
-    )
+    common = Point(pages=pages, release=release, interval_ns=interval * 1000, other_lines=other_lines)
     refused: list[str] = []
     try:
         wanted = points(
@@ -118,6 +116,7 @@ def contention(
             backgrounds=backgrounds,
             vcpus=vcpus,
             folios=folios,
+            policies=policies,
             common=common,
             refused=refused,
         )
@@ -181,18 +180,9 @@ def _corner(corner: Corner, results: Sequence[Result]) -> dict[str, object]:
     }
 
 
-def _key(result: Result) -> tuple[str, ...]:
-    """What two rows of one table have in common."""
-    point = result.point
-    folio = "" if point.folio == "4K" else f"folios of {point.folio}"
-    release = f"kernel {point.release}" if point.release else ""
-    background = "" if point.background == "none" else f"background {point.background}"
-    return tuple(filter(None, (point.arch, point.storm, background, folio, release)))
-
-
 def _groups(results: Sequence[Result]) -> Iterator[tuple[tuple[str, ...], list[Result]]]:
-    for key in dict.fromkeys(map(_key, results)):
-        yield key, [r for r in results if _key(r) == key]
+    for key in dict.fromkeys(r.point.setting for r in results):
+        yield key, [r for r in results if r.point.setting == key]
 
 
 def _show(results: Sequence[Result]) -> None:
@@ -220,7 +210,7 @@ def _show(results: Sequence[Result]) -> None:
             most_waited = result.bottleneck
             table.add_row(
                 str(result.point.vcpus),
-                result.point.patch,
+                result.point.label,
                 f"{result.faults_per_ms:,.1f}",
                 f"{ratio:.3f}",
                 *times,
@@ -231,7 +221,7 @@ def _show(results: Sequence[Result]) -> None:
         out.print(table)
         most = max(r.point.vcpus for r in mine)
         for result in (r for r in mine if r.point.vcpus == most):
-            out.print(lock_table(result.lock_rows(), title=f"locks: {result.point.patch}, {most} vCPUs"))
+            out.print(lock_table(result.lock_rows(), title=f"locks: {result.point.label}, {most} vCPUs"))
             if result.perf:
                 click.echo("as perf lock contention counts (no folio locks, no writers that spun):")
                 click.echo(perf_report(result.perf))
@@ -246,7 +236,7 @@ def _show_sweep(found: Sequence[tuple[Corner, list[Result]]]) -> None:
         sys.stderr.write("\r\x1b[K")
     out = console()
     first = found[0][1]
-    patches = list(dict.fromkeys(r.point.patch for r in first))
+    patches = list(dict.fromkeys(r.point.label for r in first))
     most = max(r.point.vcpus for r in first)
     for key, _ in _groups(first):
         title = f"{', '.join(key)}, {most} vCPUs: throughput against {patches[0]}"
@@ -254,7 +244,7 @@ def _show_sweep(found: Sequence[tuple[Corner, list[Result]]]) -> None:
         for heading in ("corner", "other lines", "faults/ms", *patches[1:]):
             table.add_column(heading, justify="left" if heading == "corner" else "right")
         for corner, results in found:
-            mine = next(group for name, group in _groups(results) if name == key)
+            mine = next(group for name, group in _groups(results) if set(key) <= set(name))
             rates = [r.faults_per_ms for r in mine if r.point.vcpus == most]
             ratios = [f"{rate / rates[0]:.3f}" for rate in rates[1:]]
             table.add_row(corner.name, "yes" if corner.other_lines else "", f"{rates[0]:,.1f}", *ratios)

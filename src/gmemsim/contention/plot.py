@@ -25,22 +25,14 @@ def to_image(results: Sequence[Result], kind: str) -> bytes:
     import matplotlib as mpl
     from matplotlib.figure import Figure
 
-    keys = list(
-        dict.fromkeys((r.point.arch, r.point.storm, r.point.background, r.point.other_lines) for r in results)
-    )
+    keys = list(dict.fromkeys(r.point.setting for r in results))
     with mpl.rc_context({"svg.hashsalt": "gmemsim", "svg.fonttype": "none", "font.size": 8}):
         figure = Figure(figsize=(3.4 * len(keys), 5.2), layout="constrained")
         grid = figure.subplots(2, len(keys), squeeze=False)
         for column, key in enumerate(keys):
-            arch, storm, background, lines = key
-            mine = [
-                r
-                for r in results
-                if (r.point.arch, r.point.storm, r.point.background, r.point.other_lines) == key
-            ]
-            title = f"{arch}, {storm}" + ("" if background == "none" else f", {background}")
+            mine = [r for r in results if r.point.setting == key]
             top, bottom = grid[0][column], grid[1][column]
-            top.set_title(title + ("\nf_count and mmu_lock lines charged" if lines else ""))
+            top.set_title("\n".join([", ".join(key[:2]), *key[2:]]))
             _panel(top, mine, "faults per virtual ms", lambda r: r.faults_per_ms)
             _panel(bottom, mine, "p99 latency, virtual µs", lambda r: r.p99 / 1000)
         grid[0][0].legend()
@@ -50,19 +42,19 @@ def to_image(results: Sequence[Result], kind: str) -> bytes:
     return out.getvalue()
 
 
-def _panel(axes: Any, results: Sequence[Result], label: str, value: Any) -> None:
-    for patch in dict.fromkeys(r.point.patch for r in results):
-        mine = [r for r in results if r.point.patch == patch]
+def _panel(axes: Any, results: Sequence[Result], axis: str, value: Any) -> None:
+    for label in dict.fromkeys(r.point.label for r in results):
+        mine = [r for r in results if r.point.label == label]
         axes.plot(
             [r.point.vcpus for r in mine],
             [value(r) for r in mine],
-            _STYLES.get(patch, "d-"),
-            label=patch,
+            _STYLES.get(label, "d-"),
+            label=label,
             markersize=3,
             linewidth=1,
         )
     axes.set_xscale("log", base=2)
     axes.set_yscale("log")
     axes.set_xlabel("vCPUs")
-    axes.set_ylabel(label)
+    axes.set_ylabel(axis)
     axes.grid(True, alpha=0.3)

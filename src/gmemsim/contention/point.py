@@ -61,6 +61,28 @@ class Point:
     other_lines: bool = False
 
     @property
+    def label(self) -> str:
+        """What is compared: the version, and its lock where that is not the kernel's."""
+        return self.patch if self.policy == "rwsem" else f"{self.patch} {self.policy}"
+
+    @property
+    def setting(self) -> tuple[str, ...]:
+        """What points that are compared have in common, for people."""
+        return tuple(
+            filter(
+                None,
+                (
+                    self.arch,
+                    self.storm,
+                    "" if self.background == "none" else f"background {self.background}",
+                    "" if self.folio == "4K" else f"folios of {self.folio}",
+                    f"kernel {self.release}" if self.release else "",
+                    "f_count and mmu_lock lines charged" if self.other_lines else "",
+                ),
+            )
+        )
+
+    @property
     def folio_pages(self) -> int:
         """4 KiB pages of a folio."""
         return FOLIOS[self.folio]

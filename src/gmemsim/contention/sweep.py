@@ -48,6 +48,7 @@ def points(
     backgrounds: Iterable[str] = BACKGROUNDS,
     vcpus: Iterable[int] = VCPUS,
     folios: Iterable[str] = ("4K",),
+    policies: Iterable[str] = ("rwsem",),
     common: Point | None = None,
     refused: list[str] | None = None,
 ) -> list[Point]:
@@ -68,11 +69,18 @@ def points(
     if not common.release:
         common = attrs.evolve(common, release=common_release(patches))
     made = []
-    for arch, storm, background, folio, count, patch in product(
-        arches, storms, backgrounds, folios, vcpus, patches
+    for arch, storm, background, folio, count, patch, policy in product(
+        arches, storms, backgrounds, folios, vcpus, patches, policies
     ):
         point = attrs.evolve(
-            common, patch=patch, arch=arch, storm=storm, background=background, vcpus=count, folio=folio
+            common,
+            patch=patch,
+            arch=arch,
+            storm=storm,
+            background=background,
+            vcpus=count,
+            folio=folio,
+            policy=policy,
         )
         try:
             check(point)
