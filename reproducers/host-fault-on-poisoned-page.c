@@ -127,6 +127,7 @@ int main(int argc, char **argv)
 	signal(SIGBUS, on_sigbus);
 	if (pipe(asks) || pipe(answers))
 		die("pipe");
+	say("%s, %ld rounds", how, rounds);
 	injector = start_injector(asks, answers);
 	pin_to(3);
 	pthread_create(&reader, NULL, read_on, NULL);
