@@ -12,6 +12,7 @@ from gmemsim.actors.errno import (
     EBUSY,
     EEXIST,
     EFAULT,
+    EFBIG,
     EHWPOISON,
     EINTR,
     EINVAL,
@@ -131,6 +132,21 @@ def test_bind_overlap_is_row_21(release: str, expected: int) -> None:
     assert create(r, file=r.files[0], offset=PAGE) == expected
 
 
+def test_a_slot_without_guest_memfd_may_be_set_again() -> None:
+    """The same values are no change and no error; others are outside the model, and -EINVAL."""
+    r = rig()
+
+    def again(pages: int = 1, gmem: bool = False) -> Any:
+        return r.call(
+            lambda t: r.kernel.kvm_set_memory_region(
+                t, r.vm, 7, 0x900, pages, r.files[0] if gmem else None, 0, None, 0, gmem
+            )
+        )
+
+    assert [again(), again(), again(2), again(1, True)] == [0, 0, EINVAL, EINVAL]
+    assert len([slot for slot in r.vm.slots if slot.ident == 7]) == 1
+
+
 @pytest.mark.parametrize(
     ("fault", "ident", "expected"), [("", 5, EINVAL), ("alloc_memslot", 0, ENOMEM), ("", 0, 0)]
 )
@@ -156,6 +172,8 @@ def test_delete_slot(fault: str, ident: int, expected: int) -> None:
         (0, PAGE - 1, True, EINVAL),
         (0, 0, True, EINVAL),
         (-PAGE, PAGE, True, EINVAL),
+        (0, 0, False, EINVAL),
+        (1 << 62, 1 << 62, True, EFBIG),
         (0, 4 * PAGE, True, "beyond"),
         (8 * PAGE, PAGE, True, "beyond"),
     ],

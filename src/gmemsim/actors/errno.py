@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Final
 
 __all__ = [
-    "E2BIG", "EAGAIN", "EBADF", "EBUSY", "EEXIST", "EFAULT", "EHWPOISON", "EINTR", "EINVAL", "EIO", "EMFILE",
+    "E2BIG", "EAGAIN", "EBADF", "EBUSY", "EEXIST", "EFAULT", "EFBIG", "EHWPOISON", "EINTR", "EINVAL", "EIO", "EMFILE",
     "ENODEV", "ENOENT", "ENOMEM", "ENOSPC", "ENOTTY", "EOPNOTSUPP", "EOVERFLOW", "EPERM", "ESPIPE", "errno_name",
 ]  # fmt: skip
 
@@ -24,6 +24,7 @@ ENODEV: Final = -19
 EINVAL: Final = -22
 EMFILE: Final = -24
 ENOTTY: Final = -25
+EFBIG: Final = -27
 ENOSPC: Final = -28
 ESPIPE: Final = -29
 EOVERFLOW: Final = -75

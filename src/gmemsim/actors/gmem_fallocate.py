@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from ..audit.kvm_events import Fallocate, FallocateRet
-from .errno import EBADF, EINTR, EINVAL, EOPNOTSUPP
+from .errno import EBADF, EFBIG, EINTR, EINVAL, EOPNOTSUPP
 from .gmem_folio import GmemFolios
 
 if TYPE_CHECKING:
@@ -14,6 +14,9 @@ if TYPE_CHECKING:
 
 __all__ = ["GmemFallocate"]
 
+#: `s_maxbytes` of guest_memfd's file system.
+MAX_LFS_FILESIZE: Final = (1 << 63) - 1
+
 
 class GmemFallocate(GmemFolios):
     """`kvm_gmem_fallocate` and its two halves."""
@@ -21,7 +24,7 @@ class GmemFallocate(GmemFolios):
     async def kvm_gmem_fallocate(
         self, t: Task, file: GmemFile, offset: int, length: int, punch: bool, keep_size: bool = True
     ) -> int:
-        """fallocate(2), offset and length in bytes: 0, -EBADF, -EOPNOTSUPP, -EINVAL, -EINTR or -ENOMEM."""
+        """fallocate(2), offset and length in bytes: 0, -EBADF, -EOPNOTSUPP, -EINVAL, -EFBIG, -EINTR or -ENOMEM."""
         if not self.fdget(t, file):
             return EBADF
         ret = await self._fallocate(t, file.inode, offset, length, punch, keep_size)
@@ -37,9 +40,16 @@ class GmemFallocate(GmemFolios):
         if rec is not None:
             rec(t, Fallocate(punch, offset // 4096, (offset + length) // 4096))
         await t.spend(self.costs.syscall)
-        if not keep_size:
+        if offset < 0 or length <= 0:
+            # vfs_fallocate looks at these, and at the end of the range, before the file system is asked.
+            ret = EINVAL
+        elif punch and not keep_size:
             ret = EOPNOTSUPP
-        elif offset < 0 or length <= 0 or offset % 4096 or length % 4096:
+        elif offset + length > MAX_LFS_FILESIZE:
+            ret = EFBIG
+        elif not keep_size:
+            ret = EOPNOTSUPP
+        elif offset % 4096 or length % 4096:
             ret = EINVAL
         elif punch:
             ret = await self.kvm_gmem_punch_hole(t, inode, offset // 4096, (offset + length) // 4096)

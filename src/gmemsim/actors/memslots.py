@@ -82,8 +82,11 @@ class Memslots(GmemFiles):
             # gpa + size does not fit 64 bits.
             return EINVAL
         if old is not None:
-            # A slot with guest_memfd cannot be changed, and the model has no other reason to change one.
-            return EINVAL
+            # A slot with guest_memfd cannot be changed; the same again of another is no change. No more is modelled.
+            same = (base_gfn, pages, user, user_offset) == (
+                old.base_gfn, old.pages, old.user, old.user_offset,
+            )  # fmt: skip
+            return 0 if same and not (gmem or file is not None or old.gmem) else EINVAL
         if any(
             slot.base_gfn < base_gfn + pages and base_gfn < slot.base_gfn + slot.pages for slot in vm.slots
         ):

@@ -33,6 +33,7 @@ class Bindings(Subject):
 
     def __init__(self, oracles: Oracles) -> None:
         super().__init__(oracles)
+        self.uses: list[str] = []
         #: Bindings as they were when the invalidate lock was last held exclusively.
         self.settled: dict[GmemFile, Shape] = {
             file: shape(file) for inode in self.world.inodes.values() for file in inode.files
@@ -107,10 +108,19 @@ class Bindings(Subject):
                 )
             end = max(end, stop)
 
-    @before("use_after_free", UseAfterFree)
-    def freed(self, t: Task, event: UseAfterFree) -> None:
-        """Each use of a slot is looked at where it happens."""
-        self.fail("use_after_free", f"{event.what} {event.ident} is used after it was freed", t, event)
+    @track(UseAfterFree)
+    def used(self, t: Task, event: UseAfterFree) -> None:
+        """A use of a slot that was freed, noted where it happens."""
+        says = f"{event.what} {event.ident} is used by {t.name} after it was freed"
+        self.oracles.note("freed_memslot", says, t)
+        if says not in self.uses:
+            self.uses.append(says)
+
+    @at_rest("use_after_free")
+    def no_use_after_free(self, full: bool) -> None:
+        """Judged last: what else such a use breaks says more of how it came about."""
+        for says in self.uses:
+            self.fail("use_after_free", says, None, None)
 
     @before("I14", SlotPublish)
     def own_vm(self, t: Task, event: SlotPublish) -> None:

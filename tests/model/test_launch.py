@@ -1,0 +1,98 @@
+"""The launch of SNP and TDX VMs in 7.2.13 and 7.3.4: which locks its ioctls hold, and what a second finish answers."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from gmemsim.actors.errno import EINVAL, EIO
+from gmemsim.audit.events import Lock
+from gmemsim.audit.kvm_events import HardwareOp
+from gmemsim.engine.strategy import RandomStrategy
+from gmemsim.patches.mainline_7_3 import Mainline73
+from gmemsim.patches.v3 import V3
+
+from .rig import BASE, PAGE, Rig, only
+
+if TYPE_CHECKING:
+    from gmemsim.engine.task import Task
+
+both = pytest.mark.parametrize("patch", [V3, Mainline73])
+
+
+def finish(r: Rig) -> Any:
+    return lambda t: r.kernel.launch_finish(t, r.vm)
+
+
+def locks(r: Rig) -> list[str]:
+    return [event.lock.rpartition(".")[2] for event in only(r.events, Lock)]
+
+
+@both
+@pytest.mark.parametrize(("kind", "vcpus"), [("snp", 2), ("tdx", 2)])
+def test_a_second_finish(patch: type[V3], kind: str, vcpus: int) -> None:
+    """TDX looks at its state; SNP finds a vCPU whose state is encrypted already (sev_es_sync_vmsa)."""
+    r = Rig(patch, kind, vcpus=vcpus)
+    assert r.call(finish(r)) == 0
+    assert r.call(finish(r)) == EINVAL
+    assert not only(r.events, HardwareOp), "the firmware is not asked"
+
+
+@both
+def test_a_second_finish_without_a_vcpu(patch: type[V3]) -> None:
+    """Then only the firmware knows."""
+    r = Rig(patch, "snp", vcpus=0)
+    assert r.call(finish(r)) == 0
+    assert r.call(finish(r)) == EIO
+    assert len(only(r.events, HardwareOp)) == 1
+
+
+def test_a_finish_that_failed_late_cannot_be_repeated() -> None:
+    """The vCPUs are encrypted by then."""
+    r = Rig(V3, "snp")
+    assert r.call(finish(r), faults={"psp_launch_finish": 1}) == EIO
+    assert r.call(finish(r)) == EINVAL
+    assert not r.vm.finalized
+
+
+def test_locks_of_snp() -> None:
+    """The mutexes of the vCPUs are given back before the firmware's last command."""
+    r = Rig(V3, "snp", vcpus=2)
+    r.call(finish(r))
+    assert locks(r) == ["lock", "mutex", "mutex"]
+    r = Rig(V3, "snp", vcpus=2)
+    r.call(r.op("populate", 0, 0, 1))
+    assert locks(r)[:2] == ["lock", "slots_lock"]
+
+
+def test_locks_of_tdx() -> None:
+    """tdx_acquire_vm_state_locks: kvm->lock, each vcpu->mutex, slots_lock."""
+    r = Rig(V3, "tdx", vcpus=2)
+    r.call(finish(r))
+    assert locks(r) == ["lock", "mutex", "mutex", "slots_lock"]
+    r = Rig(V3, "tdx", vcpus=2)
+
+    async def update(t: Task) -> None:
+        await r.kernel.launch_update_lock(t, r.vm)
+        await r.kernel.launch_update_unlock(t, r.vm)
+
+    r.call(update)
+    assert locks(r) == ["lock", "mutex", "mutex", "slots_lock"]
+
+
+@pytest.mark.parametrize("kind", ["snp", "tdx"])
+def test_a_pre_fault_waits_for_the_finish(kind: str) -> None:
+    """Both hold vcpu->mutex: the pre-fault comes before or after, and once the launch is over it takes none."""
+    for seed in range(20):
+        r = Rig(V3, kind, vcpus=1)
+        vcpu = r.vm.vcpus[0]
+
+        async def prefault(t: Task, r: Rig = r, vcpu: Any = vcpu) -> Any:
+            return await r.kernel.kvm_vcpu_pre_fault_memory(t, vcpu, BASE * PAGE, PAGE)
+
+        done, (ret, _, _) = r.run_all(finish(r), prefault, strategy=RandomStrategy(seed))
+        assert done == 0
+        assert ret in (0, -95)
+        r.call(prefault)
+        assert "mutex" not in locks(r)
