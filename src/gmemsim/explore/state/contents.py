@@ -27,6 +27,7 @@ from ...engine.locks.rwsem_stats import PathCounters
 from ...engine.locks.stats import LockStatistics, ModeStatistics
 from ...engine.op import Op
 from ...engine.tape import Tape
+from ...engine.task import Task
 from .coroutines import NotRestorable
 from .ignored import CONSTANTS
 
@@ -43,11 +44,14 @@ ATOMS: Final = (
 _STATISTICS: Final = frozenset({LockStatistics, ModeStatistics, PathCounters, Tape})
 _FOREVER: Final = tuple(CONSTANTS)
 
+#: Of the engine: what changes, and belongs to the run. Its lists and dicts are never replaced, and are objects of
+#: their own (`Heap` takes them in by name).
+_ENGINE: Final = ("current", "live", "now", "sequence", "steps", "touched")
+#: Of a task: what is as it was when the task was made.
+_TASK_KEEPS: Final = frozenset({"daemon", "engine", "handle", "ident", "name", "rec", "send"})
+
 #: Stands for an attribute that is not set.
 UNSET: Final = type("UNSET", (), {"__slots__": ()})()
-
-#: Of the engine: what belongs to the search.
-_ENGINE_KEEPS: Final = frozenset({"at_failure", "strategy", "tape", "max_steps"})
 
 
 QUICK: Final = frozenset({type(None), bool, int, str, float, bytes, type, Op})
@@ -230,7 +234,9 @@ def kind_of(cls: type, example: Any) -> Kind | None:
     if kept is not None:
         names = tuple(name for name in (*names, *vars(example)) if name not in kept)
     if issubclass(cls, Engine):
-        names = tuple(name for name in names if name not in _ENGINE_KEEPS)
+        names = _ENGINE
+    if issubclass(cls, Task):
+        names = tuple(name for name in names if name not in _TASK_KEEPS)
     if (not names and not hasattr(cls, "__dict__")) or cls.__module__ in (
         "builtins",
         "itertools",

@@ -74,7 +74,8 @@ class Heap:
         #: Classes of what has no content to look after, and of what is compared by identity anyway.
         self._alone: set[type] = set(QUICK)
         self._by_identity: set[type] = set(QUICK)
-        self.add(engine)
+        self.add(engine, engine.runnable, engine.tasks, engine.faults, engine.roots)
+        self.add(engine.rec, engine.on_step, engine.on_spawn)
 
     # -- looking -------------------------------------------------------------------------------
 
@@ -106,14 +107,18 @@ class Heap:
         self._take_in(number, new)
 
     def _take_in(self, number: int, content: tuple[Any, ...]) -> None:
-        """Find what a content refers to, and what of it has to be compared by identity."""
+        """Find what a content refers to."""
         kind = self._kind_of[number]
         values = chain.from_iterable(content) if kind.target is items else content
         numbers = self.numbers
         alone = self._alone
         self._waiting.extend([v for v in values if v.__class__ not in alone and id(v) not in numbers])
-        if kind.fixed:
-            return
+        if not kind.fixed:
+            self._hold(number, content)
+
+    def _hold(self, number: int, content: tuple[Any, ...]) -> None:
+        """Find what of a content has to be compared by identity."""
+        kind = self._kind_of[number]
         by_identity = self._by_identity
         if kind.target is items:
             found = [
@@ -272,7 +277,7 @@ class Heap:
                 place = self._place_of[number]
                 self._last[place] = content = self._readers[place](self._targets[place])
                 self.content[number] = content
-                self._take_in(number, content)
+                self._hold(number, content)
 
     def _forget(self, count: int) -> None:
         for value in self.objects[count:]:

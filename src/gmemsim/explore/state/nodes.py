@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter, deque
+from functools import cache
 from hashlib import blake2b
 from itertools import chain
 from types import (
@@ -20,6 +21,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from ...engine.engine import Engine
 from ...engine.locks.rwsem_core import RwSemCore
+from ...engine.op import Op
 from ...engine.task import Task
 from .contents import UNSET
 from .digest import layout_of, rank
@@ -85,7 +87,8 @@ class Nodes:
         self._marks: dict[tuple[int, tuple[int, ...]], int] = {}
         self._layouts: dict[type, tuple[tuple[str, ...], frozenset[str]]] = {}
         self._codes: dict[CodeType, tuple[frozenset[int], bool]] = {}
-        self._constants: dict[type, Callable[[Any], object] | None] = {}
+        #: By class of what is not on the heap, how it is written.
+        self._words: dict[type, Callable[[Any], str]] = {}
         #: Whose attributes a dict holds: by id, with the dict itself.
         self._owners: dict[int, tuple[Any, type]] = {}
         # Of the node or frame that is being written.
@@ -250,26 +253,16 @@ class Nodes:
                 self._write_rare(value, cls)
 
     def _write_rare(self, value: Any, cls: type) -> None:
-        out = self._out
-        if cls not in self._constants:
-            self._constants[cls] = next(
-                (key for base, key in CONSTANTS.items() if issubclass(cls, base)), None
-            )
-        key = self._constants[cls]
-        if key is not None:
-            out.append(f"{cls.__name__} {key(value)}")
-        elif cls is FrameType:
-            pass
-        elif isinstance(value, _NAMED):
-            out.append(getattr(value, "__qualname__", None) or cls.__name__)
-        elif (number := self.number(value)) is not None:
-            out.append("#")
-            self._refers.append(number)
-        elif cls.__module__ in ("builtins", "itertools") or isinstance(value, (int, str, float, bytes)):
-            out.append(repr(value))
-        else:
-            # Left alone by the heap: kept from run to run, or never changed.
-            out.append(repr(value) if "__repr__" in _defined(cls) else cls.__name__)
+        """A value that is not on the heap."""
+        words = self._words.get(cls)
+        if words is None:
+            number = self.number(value)
+            if number is not None:
+                self._out.append("#")
+                self._refers.append(number)
+                return
+            words = self._words[cls] = _words(cls)
+        self._out.append(words(value))
 
     def _write_object(self, value: Any) -> None:
         """What is said of an object where it is met first."""
@@ -357,9 +350,26 @@ class Nodes:
         self._write_all([variables[name] for name in names])
 
 
-def _defined(cls: type) -> set[str]:
-    """Names that a class or a base of it other than `object` defines."""
-    return {name for base in cls.__mro__[:-1] for name in vars(base)}
+def _words(cls: type) -> Callable[[Any], str]:
+    """What is said of values that the heap leaves alone."""
+    for base, key in CONSTANTS.items():
+        if issubclass(cls, base):
+            return lambda value: f"{cls.__name__} {key(value)}"
+    if cls is Op:
+        return cache(repr)
+    if cls is FrameType:
+        return lambda _: ""
+    if issubclass(cls, _NAMED):
+        return _name
+    if cls.__module__ in ("builtins", "itertools") or issubclass(cls, (int, str, float, bytes)):
+        return repr
+    # Kept from run to run, or never changed.
+    plain = all("__repr__" not in vars(base) for base in cls.__mro__[:-1])
+    return lambda value: cls.__name__ if plain else repr(value)
+
+
+def _name(value: Any) -> str:
+    return str(getattr(value, "__qualname__", None) or value.__class__.__name__)
 
 
 def _rank_item(item: tuple[Any, Any]) -> tuple[str, str]:
