@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from functools import cache
-from typing import TYPE_CHECKING
+from functools import cache as remembers
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -12,13 +13,15 @@ from gmemsim.engine.errors import ModelError, TapeMismatch
 from gmemsim.engine.locks.mutex import Mutex
 from gmemsim.engine.locks.rwsem import RwSem
 from gmemsim.engine.op import Op
-from gmemsim.explore.program import TaskProgram
+from gmemsim.explore.program import ScenarioProgram, TaskProgram
 from gmemsim.explore.search import Limits, SearchResult, search
 from gmemsim.explore.strategies import dpor_order
+from gmemsim.explore.strategies.base import Pruned
 from gmemsim.explore.strategies.dfs import DepthFirst
 from gmemsim.explore.strategies.dpor import Dpor
 from gmemsim.explore.strategies.dpor_order import EVERYTHING, Order, conflict
 from gmemsim.explore.strategies.stateful import Stateful
+from gmemsim.scenarios.scenario import load
 
 from .micro_programs import FLAVOURS, micro_program
 
@@ -27,6 +30,7 @@ if TYPE_CHECKING:
 
     from gmemsim.engine.engine import Engine
     from gmemsim.engine.task import Task
+    from gmemsim.explore.program import Program
     from gmemsim.explore.strategies.base import SearchStrategy
 
 #: Schedules that a micro-program may have, so that depth-first search stays quick.
@@ -35,13 +39,13 @@ SMALL = 1_500
 EACH = 4
 
 
-def explore(program: TaskProgram, strategy: SearchStrategy, schedules: int | None = None) -> SearchResult:
+def explore(program: Program, strategy: SearchStrategy, schedules: int | None = None) -> SearchResult:
     return search(
         program, strategy, Limits(schedules=schedules, steps=2_000), keep_going=True, collect_outcomes=True
     )
 
 
-@cache
+@remembers
 def small_programs(flavour: str) -> list[tuple[TaskProgram, SearchResult]]:
     """The first few micro-programs of a flavour that depth-first search gets through, with what it found."""
     found: list[tuple[TaskProgram, SearchResult]] = []
@@ -56,12 +60,41 @@ def small_programs(flavour: str) -> list[tuple[TaskProgram, SearchResult]]:
 
 
 @pytest.mark.parametrize("flavour", FLAVOURS)
-def test_same_outcomes_as_depth_first_in_no_more_runs(flavour: str) -> None:
+@pytest.mark.parametrize("cache", [0, 1])
+def test_same_outcomes_as_depth_first_in_no_more_runs(flavour: str, cache: int) -> None:
     for program, plain in small_programs(flavour):
-        reduced = explore(program, Dpor())
+        reduced = explore(program, Dpor(cache))
         assert reduced.complete
         assert reduced.outcomes.keys() == plain.outcomes.keys(), program.name
         assert reduced.schedules <= plain.schedules, program.name
+
+
+def test_races_with_what_was_cut_off_are_needed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where a run is cut at a known state, the steps behind that state still race with those of the run."""
+    program = micro_program(110, "folio")
+    plain = explore(program, DepthFirst())
+    strategy = Dpor()
+    assert explore(program, strategy).outcomes.keys() == plain.outcomes.keys()
+    assert strategy.cached
+    assert strategy.remembered
+
+    def forgets(self: Dpor, finished: Any) -> None:
+        self._cut = True
+        raise Pruned
+
+    monkeypatch.setattr(Dpor, "_cut_at", forgets)
+    assert explore(program, Dpor()).outcomes.keys() < plain.outcomes.keys()
+
+
+def test_a_fault_against_a_hole_is_complete() -> None:
+    program = ScenarioProgram(
+        scenario=load(Path(__file__).with_name("pair.toml")), patch="v3", rules=frozenset()
+    )
+    reduced, cached = explore(program, Dpor()), explore(program, Stateful())
+    assert reduced.complete
+    assert cached.complete
+    assert reduced.outcomes.keys() == cached.outcomes.keys()
+    assert reduced.schedules * 2 < cached.schedules
 
 
 @pytest.mark.parametrize("flavour", FLAVOURS)

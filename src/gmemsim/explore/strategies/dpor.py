@@ -26,11 +26,17 @@ order reductions for spinloops" (FMCAD 2021). If nobody is left who could, the r
 that met the step limit. Loops of several tasks that keep each other going are not recognised.
 
 A step that ends the run while others had still something to do (a violation, an exception) depends on all of them.
+
+States are remembered (`cache`), as in Yang, Chen, Gopalakrishnan and Kirby, "Efficient stateful dynamic partial order
+reduction" (SPIN 2008). A run is cut where it comes to a state from which everything that had to be tried has been, with
+no task asleep that is awake now. What was done from there is kept as a set of steps with their footprints, and each of
+them is held against the steps of the present run as if it came next, so that no race is lost by the cut. A state of the
+present path is not finished, and never cut at; so what is kept of a state is all there is.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, ClassVar, NamedTuple
 
 from ...engine.errors import StepLimit, TapeMismatch
 from ..state import StateDigest
@@ -68,6 +74,8 @@ class _Node:
         chosen: the one under way; `op` what it announced, `place` where it was in its code, `draws` its answers with
             their bounds.
         touched: what the step of `chosen` has touched so far, over all answers.
+        state: digest, if states are remembered.
+        future: steps that were taken from here on so far: task and footprint.
     """
 
     __slots__ = (
@@ -75,17 +83,23 @@ class _Node:
         "done",
         "draws",
         "enabled",
+        "future",
         "op",
         "place",
         "sleep",
         "spinning",
+        "state",
         "touched",
         "wanted",
     )
 
-    def __init__(self, enabled: tuple[int, ...], sleep: dict[int, Footprint], chosen: int) -> None:
+    def __init__(
+        self, enabled: tuple[int, ...], sleep: dict[int, Footprint], chosen: int, state: bytes
+    ) -> None:
         self.enabled = enabled
         self.sleep = sleep
+        self.state = state
+        self.future: set[tuple[int, Footprint]] = set()
         self.spinning: set[int] = set()
         self.wanted = {chosen}
         self.done: dict[int, Footprint] = {}
@@ -99,10 +113,21 @@ class _Node:
         self.touched: Footprint = ()
 
 
+class _Finished(NamedTuple):
+    """A state from which everything was tried: what was done from there on, and who was asleep there."""
+
+    future: frozenset[tuple[int, Footprint]]
+    sleep: frozenset[int]
+
+
 class Dpor:
     """Source-set DPOR with sleep sets.
 
+    Args:
+        cache: remember states; 0: do not.
+
     Attributes:
+        cached: runs that were cut at a state from which everything was tried before.
         schedules: runs begun so far.
         blocked: runs that ended because every task that could go on was asleep.
         races: pairs of steps that were found to be reversible.
@@ -115,9 +140,12 @@ class Dpor:
     bound: ClassVar[str] = ""
     reduces: ClassVar[bool] = True
 
-    def __init__(self) -> None:
+    def __init__(self, cache: int = 1) -> None:
+        self.caches = bool(cache)
         self.schedules = 0
         self.blocked = 0
+        self.cached = 0
+        self._finished: dict[bytes, _Finished] = {}
         self.races = 0
         self.spins = 0
         self.complete = False
@@ -133,6 +161,11 @@ class Dpor:
         #: Digests of states in the middle of a stretch of steps of one task, by number of the step.
         self._alone: dict[int, bytes] = {}
         self._digest = StateDigest()
+
+    @property
+    def remembered(self) -> int:
+        """Different states from which everything was tried, so far."""
+        return len(self._finished)
 
     # -- a run ---------------------------------------------------------------------------------
 
@@ -225,10 +258,36 @@ class Dpor:
             raise Pruned
         chosen = current if current in awake else awake[0]
         assert chosen is not None
-        node = _Node(tuple(task.ident for task in runnable), sleep, chosen.ident)
+        state = self._digest.of(self._engine) if self.caches else b""
+        finished = self._finished.get(state)
+        if finished is not None and finished.sleep <= sleep.keys():
+            self._cut_at(finished)
+        node = _Node(tuple(task.ident for task in runnable), sleep, chosen.ident, state)
         node.spinning = spinning
         self._stack.append(node)
         return node
+
+    def _cut_at(self, finished: _Finished) -> None:
+        """Everything from here on was tried: see to the races that its steps have with those of this run.
+
+        Raises:
+            Pruned: always.
+        """
+        self._cut = True
+        self.cached += 1
+        number = len(self._order)
+        for task, footprint in finished.future:
+            if footprint is EVERYTHING:
+                for node in self._stack:
+                    node.wanted.update(node.enabled)
+                continue
+            for first in self._order.add(task, footprint, ()):
+                self.races += 1
+                self._reverse(first, number, task)
+            self._order.cut(number)
+        if self._stack:
+            self._stack[-1].future |= finished.future
+        raise Pruned
 
     def _spin(self, runnable: Sequence[Task], sleep: dict[int, Footprint], spinning: set[int]) -> None:
         """Put the task of the last step to sleep if all that it does is to go round.
@@ -273,6 +332,7 @@ class Dpor:
         assert node.op is not None
         footprint = tuple(dict.fromkeys((node.op, *(engine.touched or ()))))
         node.touched = tuple(dict.fromkeys((*node.touched, *footprint)))
+        node.future.add((node.chosen, footprint))
         enabled = [
             task.ident
             for task in engine.tasks
@@ -280,10 +340,10 @@ class Dpor:
         ]
         for first in self._order.add(node.chosen, footprint, enabled):
             self.races += 1
-            self._reverse(first, number)
+            self._reverse(first, number, node.chosen)
 
-    def _reverse(self, first: int, second: int) -> None:
-        """See to it that `second` is tried before `first`."""
+    def _reverse(self, first: int, second: int, task: int) -> None:
+        """See to it that `second`, a step of `task`, is tried before `first`."""
         node = self._stack[first]
         initials = self._order.initials(first, second)
         if initials & (node.wanted | node.sleep.keys()):
@@ -292,7 +352,6 @@ class Dpor:
         if not possible:
             node.wanted.update(node.enabled)
             return
-        task = self._stack[second].chosen
         node.wanted.add(task if task in possible else min(possible))
 
     def _conclude(self, engine: Engine) -> None:
@@ -303,6 +362,7 @@ class Dpor:
         if engine.runnable:
             node = self._stack[self._steps - 1]
             node.touched = EVERYTHING
+            node.future.add((node.chosen, EVERYTHING))
             node.wanted.update(node.enabled)
 
     def _advance(self) -> bool:
@@ -322,4 +382,15 @@ class Dpor:
                     node.choose(task)
                     return True
             stack.pop()
+            if stack:
+                stack[-1].future |= node.future
+            if self.caches:
+                self._finish(node)
         return False
+
+    def _finish(self, node: _Node) -> None:
+        """Remember a state from which everything was tried; of two ways to come there the one with fewer asleep."""
+        known = self._finished.get(node.state)
+        sleep = frozenset(node.sleep)
+        if known is None or sleep < known.sleep:
+            self._finished[node.state] = _Finished(frozenset(node.future), sleep)

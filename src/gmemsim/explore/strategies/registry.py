@@ -25,7 +25,7 @@ _WHERE: Final[dict[str, tuple[str, str, bool, bool]]] = {
     "preemption": ("preemption_bound", "PreemptionBound", False, True),
     "delay": ("delay_bound", "DelayBound", False, True),
     "dfs": ("dfs", "DepthFirst", False, False),
-    "dpor": ("dpor", "Dpor", False, False),
+    "dpor": ("dpor", "Dpor", False, True),
     "stateful": ("stateful", "Stateful", False, False),
 }
 
