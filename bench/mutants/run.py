@@ -44,8 +44,8 @@ HEAD = """# Mutants of the kernel
 each, the scenario that finds it (with version and VM type) and the rule, within {schedules} schedules of strategy
 `portfolio` in the scenario's small size. Rules are the oracles' (`docs/oracles.md`); `deadlock`, `livelock`,
 `unexpected_outcome` and the names of exceptions are the engine's. The kernel as it is does not fail under that rule in
-the same search. {equivalent} are equivalent, with the reason. A mutant that is found says that its kind of harm is
-looked for there, and nothing of bugs of other kinds.
+the same search. {equivalent} are equivalent and {survivors} were not found, with the reasons. A mutant that is found
+says that its kind of harm is looked for there, and nothing of bugs of other kinds.
 
 `python bench/mutants/run.py --page` wrote this page from the tables `bench/mutants/*.toml`.
 """
@@ -65,6 +65,7 @@ class Mutant:
         cells: what is searched, in order, until one finds it; `scenario version arch [KEY=VALUE ...]`.
         rule: what finds it, as recorded.
         equivalent: why nothing can find it.
+        survives: what it would take to find it, where these cells do not.
     """
 
     name: str
@@ -80,6 +81,7 @@ class Mutant:
     also: tuple[tuple[str, str], ...] = ()
     rule: str = ""
     equivalent: str = ""
+    survives: str = ""
 
     def apply(self, source: str) -> str:
         """The module with the change in it.
@@ -223,22 +225,22 @@ def verdict(mutant: Mutant, rows: list[dict[str, Any]]) -> str:
     if mutant.equivalent:
         return f"is called equivalent and was found by {rule}" if rule else ""
     if not rule:
-        return "SURVIVES"
+        return "" if mutant.survives else "SURVIVES"
     return "" if rule == mutant.rule else f"found by {rule}, the table has {mutant.rule or 'nothing'}"
 
 
 def page(mutants: dict[str, Mutant], results: dict[str, list[dict[str, Any]]], schedules: int) -> str:
     """docs/mutants.md."""
     equivalent = [mutant for mutant in mutants.values() if mutant.equivalent]
-    lines = [
-        HEAD.format(count=len(mutants), schedules=f"{schedules:,}", equivalent=len(equivalent)).rstrip("\n")
-    ]
+    survivors = [mutant for mutant in mutants.values() if mutant.survives]
+    counts = {"count": len(mutants), "equivalent": len(equivalent), "survivors": len(survivors)}
+    lines = [HEAD.format(schedules=f"{schedules:,}", **counts).rstrip("\n")]
     for room, title in ROOMS.items():
         lines += ["", f"## {title}", "", "| mutant | file | what is wrong | found by | rule | schedules |"]
         lines.append("|---|---|---|---|---|--:|")
         for mutant in mutants.values():
             rows = results.get(mutant.name)
-            if mutant.room == room and not mutant.equivalent and rows:
+            if mutant.room == room and not (mutant.equivalent or mutant.survives) and rows:
                 last = rows[-1]
                 cells = (
                     mutant.name,
@@ -248,6 +250,10 @@ def page(mutants: dict[str, Mutant], results: dict[str, list[dict[str, Any]]], s
                     f"`{last['rule']}`",
                 )
                 lines.append("| " + " | ".join((*cells, str(last["schedules"]))) + " |")
+    lines += ["", "## Not found", ""]
+    lines += [
+        f"* **{mutant.name}** (`{mutant.file}`): {mutant.what}. {mutant.survives}" for mutant in survivors
+    ]
     lines += ["", "## Equivalent", ""]
     lines += [
         f"* **{mutant.name}** (`{mutant.file}`): {mutant.what}. {mutant.equivalent}" for mutant in equivalent

@@ -158,6 +158,13 @@ class KeepsFile(V3):
         pass
 
 
+class SpuriousWithoutLeaf(V3):
+    """The fault finds an empty entry good enough."""
+
+    async def tdp_mmu_set_spte_atomic(self, t: Task, fault: Any, root: Any, old: Any, new: Any) -> int:
+        return 6
+
+
 class PunchShrinks(V3):
     """PUNCH_HOLE at the end of the file truncates it."""
 
@@ -641,6 +648,7 @@ MUTANTS: tuple[Mutant, ...] = (
         Plan([("fallocate", 0, 0, 2, False), ("fallocate", 0, 0, 2, True)]),
     ),
     Mutant("keeps-file", "I55", KeepsFile, Plan([("prefault", 0, 0, 0, 1), ("prefault", 0, 0, 1, 1)])),
+    Mutant("spurious-without-leaf", "I56", SpuriousWithoutLeaf, Plan([("prefault", 0, 0, 0, 1)])),
     Mutant("maps-clean", "I49", MapsClean, Plan([("prefault", 0, 0, 0, 1)])),
     Mutant(
         "unmaps-without-poison", "I50", UnmapsWithoutPoison,

@@ -6,6 +6,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from ...audit.events import Unlock
+from ...audit.inplace_events import ContentMode
 from ...audit.kvm_events import Discard, GuestTouch, HostTouch, MapRet, MemoryFailureRet, PoisonEntry
 from .watch import Subject, before, track
 
@@ -110,6 +111,21 @@ class Poison(Subject):
                         index=event.index,
                         pfn=folio.pfn,
                     )
+
+    @before("poison", ContentMode)
+    def content_left_alone(self, t: Task, event: ContentMode) -> None:
+        """A conversion that changes contents skips it."""
+        converting = self.ledger.of(t).converting
+        folio = None if converting is None else converting[0].inode.folios.get(event.index)
+        if folio is not None and folio.poisoned and self._failed(folio.pfn):
+            self.fail(
+                "poison",
+                f"the kernel writes to frame {folio.pfn:#x} after its memory failure was handled",
+                t,
+                event,
+                index=event.index,
+                pfn=folio.pfn,
+            )
 
     def _failed(self, pfn: int) -> bool:
         life = self.ledger.life_at(pfn)

@@ -279,6 +279,11 @@ RULES: Final[dict[str, Rule]] = {
             "kvm_gmem_bind, kvm_gmem_get_pfn, kvm_gmem_prepare_memory_region: fput on every exit",
         ),
         _rule(
+            "I56",
+            "a fault that is called spurious finds a present leaf",
+            "tdp_mmu_map_handle_target_level: RET_PF_SPURIOUS; is_frozen_spte",
+        ),
+        _rule(
             "prepare_gfn",
             "prepare names no guest frame of another slot than the one that is faulted on",
             "kvm_gmem_prepare_folio: WARN_ON(!IS_ALIGNED(slot->gmem.pgoff, folio size)) [KM]; mail of 2025-08-25",

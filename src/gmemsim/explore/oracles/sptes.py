@@ -28,6 +28,8 @@ __all__ = ["Sptes"]
 
 #: RET_PF_FIXED.
 _FIXED = 5
+#: RET_PF_SPURIOUS.
+_SPURIOUS = 6
 
 
 class Sptes(Subject):
@@ -105,6 +107,19 @@ class Sptes(Subject):
                 event,
                 gfn=gfn,
                 pfn=pfn,
+            )
+
+    @before("I56", MapRet)
+    def spurious_is_mapped(self, t: Task, event: MapRet) -> None:
+        """Whoever calls a fault spurious saw a leaf; a pre-fault tells user space that the page is mapped."""
+        vm = self._vm(self.ledger.of(t))
+        if event.ret != _SPURIOUS or vm is None:
+            return
+        gfn, _ = self.ledger.of(t).fault
+        leaves = [vm.stage2.find(gfn, private) for private in (True, False)]
+        if not any(leaf is not None and leaf.pfn >= 0 for leaf in leaves):
+            self.fail(
+                "I56", f"a fault on gfn {gfn:#x} is called spurious, and nothing is mapped", t, event, gfn=gfn
             )
 
     @track(MapRet)
