@@ -238,7 +238,7 @@ def test_ctrl_c_ends_it_cleanly(tmp_path: Path, runtime: str) -> None:
     process.send_signal(signal.SIGINT)
     stdout, stderr = process.communicate(timeout=30)
     assert process.returncode == 130
-    assert stdout == ""
+    assert "interrupted: this is what the run came to so far" in stdout
     assert stderr == "gmemsim: interrupted\n"
     assert list(tmp_path.iterdir()) == []
 

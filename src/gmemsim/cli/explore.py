@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
-from time import monotonic
-from typing import TYPE_CHECKING, Any, Final, Literal
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from .errors import INTERRUPTED, VIOLATION
+from .errors import INTERRUPTED, VIOLATION, InputError
 from .output import colored, console, print_json
 from .params import SECONDS, max_states, schedule_limit
 from .program import describe, input_errors, make_program, program_options
@@ -17,17 +16,16 @@ from .watching import one_interrupt, watching
 from .whole import check_writable, write_whole
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from ..explore.campaign import CampaignResult
     from ..explore.classes import Coverage
     from ..explore.lock_graph import Decided
-    from ..explore.program import Program, ScenarioProgram
+    from ..explore.program import ScenarioProgram
     from ..explore.report import FailureReport
-    from ..explore.search import Found, Limits
+    from .reporting import Budget, Reported
 
 __all__ = ["command"]
-
-#: Seconds for making a failure small when there is no time left.
-_AT_LEAST: Final = 0.5
 
 
 @click.command("explore")
@@ -49,7 +47,7 @@ _AT_LEAST: Final = 0.5
 )
 @click.option("--max-seconds", type=SECONDS, help="Wall-clock.")
 @click.option(
-    "--max-steps", type=click.IntRange(min=1), default=20_000, show_default=True, help="In one run."
+    "--max-steps", type=click.IntRange(1, 1 << 22), default=20_000, show_default=True, help="In one run."
 )
 @program_options
 @click.option(
@@ -96,9 +94,12 @@ def command(
     Stops at the first violation and reports it, shrunk, with a token that `gmemsim replay` plays again. Exit code 1
     if there is one. Ctrl-C and limits end the search with what it has.
     """
-    from ..explore.campaign import Campaign, run_campaign
+    from ..engine.interrupts import deadline, deaf
+    from ..explore.campaign import LATE, Campaign, run_campaign
     from ..explore.search import Limits
     from ..explore.strategies import make_strategy
+    from ..explore.workers import WorkerKilled
+    from .reporting import Budget, report_all
 
     check_writable(html, trace)
     try:
@@ -106,101 +107,96 @@ def command(
     except ValueError as error:
         raise click.BadParameter(str(error), param_hint="--strategy") from None
     ctx.with_resource(one_interrupt())
-    began = monotonic()
+    limits = Limits(
+        schedules=schedule_limit(ctx, strategy, max_schedules),
+        seconds=max_seconds,
+        steps=max_steps,
+        states=max_states,
+    )
     with input_errors():
         program = make_program(scenario, patch, **options)
         campaign = Campaign(
             program=program,
             strategy=strategy,
             seed=options["seed"],
-            limits=Limits(
-                schedules=schedule_limit(ctx, strategy, max_schedules),
-                seconds=max_seconds,
-                steps=max_steps,
-                states=max_states,
-            ),
+            limits=limits,
             jobs=jobs,
             keep_going=keep_going,
         )
-        with watching(describe(program)) as progress:
-            result = run_campaign(campaign, progress)
-        hurry = result.search.stopped == "interrupted"
-        left = None if max_seconds is None else max(_AT_LEAST, began + max_seconds - monotonic())
-        reports = _reports(program, result, shrink and not hurry, campaign.limits, left)
-        late = max_seconds is not None and monotonic() - began >= max_seconds
-        decided = _decide(program, result, cycles and not late and not hurry, options["seed"])
-    if reports:
-        _write(reports[0][1], html, trace)
-    else:
-        for path in (html, trace):
-            if path is not None:
-                click.echo(f"{path}: not written, nothing was found", err=True)
-    if as_json:
-        print_json(_document(program, result, reports, decided))
-    else:
-        _show(describe(program), result, reports, decided)
+        budget = Budget(max_seconds)
+        with watching(describe(program), limits) as watcher:
+            with deadline(None if max_seconds is None else max_seconds + LATE):
+                result = run_campaign(campaign, watcher)
+            if result.search.stopped == "interrupted":
+                budget.stopped = "interrupted"
+            reports = report_all(
+                program,
+                result.search.found,
+                shrink=shrink,
+                max_steps=max_steps,
+                budget=budget,
+                say=watcher.say,
+            )
+            decided = _decide(program, result, cycles, options["seed"], budget, watcher.say)
+    with deaf():
+        if reports:
+            _write(reports[0].report, html, trace)
+        else:
+            for path in (html, trace):
+                if path is not None:
+                    click.echo(f"{path}: not written, nothing was found", err=True)
+        if as_json:
+            print_json(_document(program, result, reports, decided))
+        else:
+            _show(describe(program), result, reports, decided)
     if reports or any(each.found is not None for each in decided):
         ctx.exit(VIOLATION)
-    if result.search.stopped == "interrupted":
+    if budget.stopped == "interrupted":
         ctx.exit(INTERRUPTED)
+    if result.search.stopped == "worker":
+        raise InputError(f"{WorkerKilled()}; {result.search.schedules:,} schedules were run before that")
 
 
-def _reports(
-    program: ScenarioProgram, result: CampaignResult, shrink: bool, limits: Limits, seconds: float | None
-) -> list[tuple[Found, FailureReport]]:
-    """A report on each failure that was found, in the order in which they were found."""
-    import attrs
-
-    from ..explore.findings.table import known
-    from ..explore.report import report_failure
-    from ..explore.shrink import shrink as make_small
-    from ..explore.token import encode
-
-    reports = []
-    for found in result.search.found:
-        small: Program = program
-        shown = found
-        livelock = found.failure.rule == "livelock"
-        if livelock:
-            # A replay meets the step limit again; that fair turns do not end it was found out once. A smaller run
-            # would have to be found out about again, so it stays as it is.
-            shown = attrs.evolve(found, failure=attrs.evolve(found.failure, rule="step_limit", kind=""))
-        elif shrink:
-            shrunk = make_small(program, found, max_steps=limits.steps, seconds=seconds)
-            small, shown = shrunk.program, shrunk.found
-        # In a loop that no step leaves the tape goes round a few times only, and ends there.
-        token = encode(small, shown.tape, max_steps=shown.steps - 1 if livelock else limits.steps)
-        report = report_failure(small, shown, token)
-        if livelock:
-            report = attrs.evolve(
-                report, rule="livelock", verdict=found.failure.summary, known=known(found.failure)
-            )
-        reports.append((attrs.evolve(shown, failure=found.failure) if livelock else shown, report))
-    return reports
-
-
-def _decide(program: ScenarioProgram, result: CampaignResult, search: bool, seed: int) -> list[Decided]:
+def _decide(
+    program: ScenarioProgram,
+    result: CampaignResult,
+    search: bool,
+    seed: int,
+    budget: Budget,
+    say: Callable[[str], object],
+) -> list[Decided]:
     """What comes of each cycle of the lock-order graph; a deadlock that was found already needs no search."""
+    from ..engine.interrupts import deadline
     from ..explore.lock_graph import Decided, decide
 
-    found = result.lock_graph.cycles()
+    cycles = result.lock_graph.cycles()
     done = result.search
     if done.complete and not done.found:
         bound = f"{program.name}, all {done.states or done.schedules:,} {'states' if done.states else 'schedules'}"
-        verdict: Literal["potential", "infeasible within the bound"] = "infeasible within the bound"
-    else:
-        bound, verdict = "", "potential"
-    if not search or bound:
         return [
-            Decided(cycle=cycle, verdict=verdict, found=None, schedules=0, bound=bound) for cycle in found
+            Decided(cycle=cycle, verdict="infeasible within the bound", found=None, schedules=0, bound=bound)
+            for cycle in cycles
         ]
-    return [decide(program, cycle, seed=seed, schedules=1_000) for cycle in found]
+    decided = []
+    for number, cycle in enumerate(cycles, 1):
+        one = None
+        if search and not budget.over:
+            say(f"looking for the deadlock of lock cycle {number} of {len(cycles)}")
+            try:
+                with deadline(budget.left, again=False):
+                    one = decide(program, cycle, seed=seed, schedules=1_000)
+            except KeyboardInterrupt as error:
+                budget.stop(error)
+            if one is not None and one.interrupted:
+                budget.stopped = budget.stopped or one.interrupted
+        decided.append(one or Decided(cycle=cycle, verdict="potential", found=None, schedules=0, bound=""))
+    return decided
 
 
 def _document(
     program: ScenarioProgram,
     result: CampaignResult,
-    reports: list[tuple[Found, FailureReport]],
+    reports: list[Reported],
     decided: list[Decided],
 ) -> dict[str, Any]:
     from ..arch.registry import projection_note
@@ -209,7 +205,7 @@ def _document(
     done = result.search
     violation = None
     if reports:
-        found, report = reports[0]
+        found, report = reports[0].found, reports[0].report
         violation = {
             "rule": found.failure.rule,
             "summary": found.failure.summary,
@@ -218,6 +214,7 @@ def _document(
             "schedule_length": report.choices,
             "preemptions": report.preemptions,
             "found_at_schedule": found.schedule,
+            "notes": list(reports[0].notes),
             "report": as_json(report),
         }
     coverage = result.coverage
@@ -236,13 +233,15 @@ def _document(
         "violation": violation,
         "others": [
             {
-                "rule": found.failure.rule,
-                "summary": found.failure.summary,
-                "known": _ident(report),
-                "replay": report.replay,
+                "rule": each.found.failure.rule,
+                "summary": each.found.failure.summary,
+                "known": _ident(each.report),
+                "replay": each.report.replay,
+                "notes": list(each.notes),
             }
-            for found, report in reports[1:]
+            for each in reports[1:]
         ],
+        "never_ran": list(result.never_ran),
         "potential_cycles": [each.as_dict() for each in decided],
     }
 
@@ -263,16 +262,17 @@ def _write(report: FailureReport, html: Path | None, trace: Path | None) -> None
         write_whole(trace, msgspec.json.encode(trace_events(report)))
 
 
-def _show(
-    what: str, result: CampaignResult, reports: list[tuple[Found, FailureReport]], decided: list[Decided]
-) -> None:
+def _show(what: str, result: CampaignResult, reports: list[Reported], decided: list[Decided]) -> None:
     from ..explore.report.text import render_text
+    from ..patches.entered import never_ran
 
     out = console()
     done = result.search
     rate = done.schedules / done.seconds if done.seconds else 0.0
-    for _, report in reports:
-        click.echo(render_text(report, out.width, color=colored(out)))
+    for each in reports:
+        click.echo(render_text(each.report, out.width, color=colored(out)))
+        for note in each.notes:
+            click.echo(f"Note: {note}.")
         click.echo("")
     lines = [f"{what}: strategy {done.strategy}, {scope(done)}"]
     pruned = f", {done.pruned:,} of them cut short" if done.pruned else ""
@@ -287,6 +287,8 @@ def _show(
     if result.coverage is not None:
         lines.append(_coverage(result.coverage, done.complete))
     lines += [_cycle(each) for each in decided]
+    if result.never_ran:
+        lines.append(never_ran(result.never_ran, f"{done.schedules:,} runs"))
     if not reports:
         lines.insert(0, "No violation found.")
     for line in lines:

@@ -53,6 +53,8 @@ class LazyGroup(click.Group):
         try:
             return super().invoke(ctx)
         except KeyboardInterrupt:
+            if os.environ.get("GMEMSIM_TRACEBACK"):
+                traceback.print_exc()
             raise Interrupted from None
 
     def main(

@@ -57,7 +57,8 @@ def command(
     another never does, or if one raised an exception; 2 if an outcome was not seen on a patch whose search is not
     complete.
     """
-    from ..explore.campaign import Campaign, run_campaign
+    from ..engine.interrupts import deadline, deaf
+    from ..explore.campaign import LATE, Campaign, run_campaign
     from ..explore.failure import CRASH
     from ..explore.search import Limits
     from ..explore.strategies import make_strategy
@@ -71,17 +72,17 @@ def command(
     for patch in dict.fromkeys(patches):
         with input_errors():
             program = make_program(scenario, patch, **options)
-            with watching(describe(program)) as progress:
+            limits = Limits(
+                schedules=schedule_limit(ctx, strategy, max_schedules), seconds=max_seconds, states=max_states
+            )
+            time = None if max_seconds is None else max_seconds + LATE
+            with watching(describe(program), limits) as progress, deadline(time):
                 results[patch] = run_campaign(
                     Campaign(
                         program=program,
                         strategy=strategy,
                         seed=options["seed"],
-                        limits=Limits(
-                            schedules=schedule_limit(ctx, strategy, max_schedules),
-                            seconds=max_seconds,
-                            states=max_states,
-                        ),
+                        limits=limits,
                         keep_going=True,
                         outcomes=True,
                         classes=False,
@@ -90,10 +91,14 @@ def command(
                 )
         if results[patch].search.stopped == "interrupted":
             break
-    if as_json:
-        print_json(_document(results))
-    else:
-        _show(results, most)
+    left = [patch for patch in dict.fromkeys(patches) if patch not in results]
+    with deaf():
+        if as_json:
+            print_json(_document(results))
+        else:
+            _show(results, most)
+            for patch in left:
+                click.echo(f"{patch}: not looked at, interrupted before")
     if any(result.search.stopped == "interrupted" for result in results.values()):
         ctx.exit(INTERRUPTED)
     crashed = any(found.failure.rule == CRASH for result in results.values() for found in result.search.found)
@@ -108,6 +113,7 @@ def _document(results: dict[str, CampaignResult]) -> dict[str, Any]:
     return {
         patch: {
             **scope_document(result.search),
+            "never_ran": list(result.never_ran),
             "crashes": [
                 {
                     "summary": found.failure.summary,
@@ -135,6 +141,7 @@ def _show(results: dict[str, CampaignResult], most: int) -> None:
     from rich.table import Table
 
     from ..explore.failure import CRASH
+    from ..patches.entered import never_ran
 
     out = console()
     table = Table(title="outcomes", title_justify="left")
@@ -152,6 +159,8 @@ def _show(results: dict[str, CampaignResult], most: int) -> None:
     for patch, result in results.items():
         done = result.search
         out.print(f"{patch}: {len(done.outcomes)} outcomes, {done.strategy}, {scope(done)}", highlight=False)
+        if result.never_ran:
+            out.print(never_ran(result.never_ran, f"{done.schedules:,} runs"), highlight=False)
         for found in done.found:
             if found.failure.rule == CRASH:
                 out.print(f"{patch}: crash: {found.failure.summary}", highlight=False, soft_wrap=True)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from ..audit.bounded import clean
+from ..engine.interrupts import deaf
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -59,7 +60,9 @@ def print_json(document: Any) -> None:
     except UnicodeEncodeError:
         # A file name that is no UTF-8.
         encoded = msgspec.json.encode(_readable(msgspec.to_builtins(document, str_keys=True)))
-    click.echo(msgspec.json.format(encoded, indent=2).decode())
+    with deaf():
+        # What was found is told, however impatient the user is by now.
+        click.echo(msgspec.json.format(encoded, indent=2).decode())
 
 
 def _readable(value: Any) -> Any:

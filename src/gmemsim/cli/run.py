@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING
 
 import click
 
-from .errors import VIOLATION, InputError
+from .errors import INTERRUPTED, VIOLATION, InputError
 from .output import print_json, progress
 
 if TYPE_CHECKING:
+    from ..patches.entered import Entered
     from ..scenarios.scenario import Scenario
     from ..scenarios.session import Session
 
@@ -60,6 +61,7 @@ def command(
     """
     from ..audit.errors import LogError
     from ..explore.oracles import Oracles
+    from ..patches.entered import Entered, watch_overrides
     from ..patches.registry import PatchError
     from ..scenarios.catalogue import find
     from ..scenarios.errors import ScenarioError
@@ -72,6 +74,9 @@ def command(
         ceiling = duration(limit).high
     except ValueError as error:
         raise click.BadParameter(str(error), param_hint="--limit") from None
+    interrupted = False
+    session: Session | None = None
+    entered = Entered(())
     try:
         found = find(scenario)
         log_to = None if log is None else Log(log)
@@ -97,15 +102,39 @@ def command(
             )
             if log_to is not None:
                 stack.enter_context(log_to.of(session))
+            entered = stack.enter_context(watch_overrides(session.patch))
             finish(session, "trio" if runtime == "trio" else "bare")
+    except KeyboardInterrupt:
+        if session is None:
+            raise
+        # What it came to so far is told; a log appears whole or not at all.
+        interrupted = True
     except (ScenarioError, PatchError, LogError) as error:
         raise InputError(str(error)) from None
-    if as_json:
-        print_json(session.summary().as_dict())
-    else:
-        show(session)
+    assert session is not None
+    _tell(session, entered, interrupted, as_json)
+    if interrupted:
+        click.echo("gmemsim: interrupted", err=True)
+        ctx.exit(INTERRUPTED)
     if session.violations:
         ctx.exit(VIOLATION)
+
+
+def _tell(session: Session, entered: Entered, interrupted: bool, as_json: bool) -> None:
+    from ..engine.interrupts import deaf
+    from ..patches.entered import never_ran
+    from .report import report
+
+    if as_json:
+        more = {"never_ran": list(entered.never), "interrupted": interrupted}
+        print_json(session.summary().as_dict() | more)
+        return
+    with deaf():
+        report(session)
+        if interrupted:
+            click.echo("interrupted: this is what the run came to so far")
+        elif entered.never:
+            click.echo(never_ran(entered.never, "this run"))
 
 
 def parse_settings(scenario: Scenario, settings: tuple[str, ...]) -> dict[str, int | str | bool]:
@@ -136,10 +165,3 @@ def parse_settings(scenario: Scenario, settings: tuple[str, ...]) -> dict[str, i
                 raise InputError(f"--set {setting}: not a text in UTF-8") from None
             values[name] = text
     return values
-
-
-def show(session: Session) -> None:
-    """Tables for people."""
-    from .report import report
-
-    report(session)

@@ -25,7 +25,9 @@ __all__ = ["command"]
 @click.argument("scenarios", nargs=-1)
 @click.option("--patch", "patches", multiple=True, help="Patch version; can be repeated.  [default: v3]")
 @click.option("--arch", "vm_types", multiple=True, help="VM type; can be repeated.  [default: all that fit]")
-@click.option("--seeds", type=click.IntRange(min=1), default=10, show_default=True, help="Of each cell.")
+@click.option(
+    "--seeds", type=click.IntRange(1, 1_000_000), default=10, show_default=True, help="Of each cell."
+)
 @click.option("--first-seed", type=int, default=0, show_default=True)
 @click.option("--schedules", type=click.IntRange(min=1), default=200, show_default=True, help="In a cell.")
 @click.option("--strategy", default="portfolio", show_default=True)
@@ -61,8 +63,10 @@ def command(
 
     With --state a campaign that was stopped goes on where it was. Exit code 1 if a violation was found.
     """
+    from ..engine.interrupts import deaf
     from ..explore.strategies import make_strategy
-    from ..explore.stress import Plan, StateError, StateFile, run_cells
+    from ..explore.stress import CellInterrupted, Plan, StateError, StateFile, run_cells
+    from ..explore.workers import WorkerKilled
 
     try:
         make_strategy(strategy, 0)
@@ -72,6 +76,7 @@ def command(
     plan = Plan(strategy=strategy, schedules=schedules, small=not full)
     results: dict[Cell, dict[str, Any]] = {}
     interrupted = False
+    killed: WorkerKilled | None = None
     with ExitStack() as stack:
         kept: StateFile | None = None
         if state is not None:
@@ -91,16 +96,24 @@ def command(
                     kept.add(result)
                 results[_cell(result)] = result
                 show(len(results), results)
-        except KeyboardInterrupt:
+        except KeyboardInterrupt as stop:
             interrupted = True
-    if as_json:
-        print_json(_document(results, len(cells), interrupted))
-    else:
-        _show(results, len(cells), interrupted)
+            if isinstance(stop, CellInterrupted) and stop.result["violations"]:
+                # Not a finished cell, so not in the state; what it found is found all the same.
+                results[_cell(stop.result)] = stop.result
+        except WorkerKilled as error:
+            killed = error
+    with deaf():
+        if as_json:
+            print_json(_document(results, len(cells), interrupted))
+        else:
+            _show(results, len(cells), interrupted)
     if interrupted:
         ctx.exit(INTERRUPTED)
     if any(result["violations"] for result in results.values()):
         ctx.exit(VIOLATION)
+    if killed is not None:
+        raise InputError(f"{killed}; {len(results):,} of {len(cells):,} cells were finished before that")
 
 
 def _cells(
@@ -143,14 +156,10 @@ def _workers(jobs: int, cluster: str | None) -> Any:
 
     @contextmanager
     def processes() -> Iterator[tuple[Executor, int]]:
-        from concurrent.futures import ProcessPoolExecutor
-        from multiprocessing import get_context
+        from ..explore.workers import Workers
 
-        pool = ProcessPoolExecutor(jobs, mp_context=get_context("spawn"))
-        try:
-            yield pool, jobs
-        finally:
-            pool.shutdown(wait=False, cancel_futures=True)
+        with Workers(jobs) as workers:
+            yield workers.executor, jobs
 
     @contextmanager
     def machines() -> Iterator[tuple[Executor, int]]:
@@ -195,6 +204,7 @@ def _document(results: dict[Cell, dict[str, Any]], total: int, interrupted: bool
         "interrupted": interrupted,
         "schedules": sum(result["schedules"] for result in results.values()),
         "violations": _violations(results),
+        "never_ran": _never(results),
         "results": [{**result, "violations": len(result["violations"])} for _, result in _ordered(results)],
     }
 
@@ -233,11 +243,21 @@ def _violations(results: dict[Cell, dict[str, Any]]) -> list[dict[str, Any]]:
     return list(found.values())
 
 
+def _never(results: dict[Cell, dict[str, Any]]) -> dict[str, list[str]]:
+    """Functions of a user's patch that ran in no cell, by patch."""
+    found: dict[str, list[str]] = {}
+    for cell, result in _ordered(results):
+        never = result.get("never_ran", [])
+        found[cell.patch] = [name for name in found.get(cell.patch, never) if name in never]
+    return {patch: names for patch, names in found.items() if names}
+
+
 def _show(results: dict[Cell, dict[str, Any]], total: int, interrupted: bool) -> None:
     from shlex import quote
 
     from rich.table import Table
 
+    from ..patches.entered import never_ran
     from ..patches.registry import named
 
     out = console()
@@ -267,6 +287,11 @@ def _show(results: dict[Cell, dict[str, Any]], total: int, interrupted: bool) ->
             f"{sum(bool(cell['violations']) for cell in cells):,}",
         )
     out.print(table)
+    for patch, names in _never(results).items():
+        text = never_ran(
+            tuple(names), f"{sum(r['schedules'] for c, r in results.items() if c.patch == patch):,} schedules"
+        )
+        click.echo(f"{patch}: {text}")
     state = "interrupted" if interrupted else "finished"
     click.echo(
         f"{state}: {len(results):,} of {total:,} cells. A class counts once in each cell. No violation found in a "

@@ -1,49 +1,82 @@
-"""Progress of a search, for people: on stderr, and only if it is a terminal."""
+"""Progress of a search, for people: on stderr, a line that changes on a terminal, else one now and then."""
 
 from __future__ import annotations
 
 import signal
 import sys
 import threading
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from time import monotonic
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
+
+import click
 
 from .output import status
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Iterator
+
+    from rich.status import Status
 
     from ..explore.campaign import Progress
+    from ..explore.search import Limits
 
-__all__ = ["one_interrupt", "watching"]
+__all__ = ["Watcher", "one_interrupt", "watching"]
 
-#: Seconds between two updates of the line.
-_EVERY = 0.1
+#: Seconds between two updates of the line on a terminal, and between two lines elsewhere.
+_EVERY: Final = 0.1
+_SELDOM: Final = 30.0
+
+
+class Watcher:
+    """What a campaign calls with its progress; `say` is for what comes after the search."""
+
+    def __init__(self, title: str, limits: Limits | None, line: Status | None) -> None:
+        self._title = title
+        self._limits = limits
+        self._line = line
+        self._every = _SELDOM if line is None else _EVERY
+        self._shown = monotonic() if line is None else 0.0
+
+    def __call__(self, progress: Progress) -> None:
+        """How far the search is, of how much."""
+        now = monotonic()
+        if now - self._shown < self._every and not (progress.phase and self._line):
+            return
+        limits = self._limits
+        many = f" of {limits.schedules:,}" if limits and limits.schedules is not None else ""
+        time = f"{progress.seconds:,.0f} s"
+        if limits and limits.seconds is not None:
+            time += f" of {limits.seconds:,.0f}"
+        rate = progress.schedules / progress.seconds if progress.seconds else 0.0
+        what = f"{progress.classes:,} classes"
+        if progress.states:
+            budget = f" of {limits.states:,}" if limits and limits.states is not None else ""
+            what, many = f"{progress.states:,}{budget} states", ""
+        phase = f"; {progress.phase}" if progress.phase else ""
+        self._tell(
+            f"{progress.schedules:,}{many} runs in {time}, {what}, {rate:,.0f}/s, depth {progress.depth:,}{phase}"
+        )
+
+    def say(self, text: str) -> None:
+        """What goes on after the search."""
+        if self._line is not None or monotonic() - self._shown >= self._every:
+            self._tell(text)
+
+    def _tell(self, text: str) -> None:
+        self._shown = monotonic()
+        if self._line is None:
+            click.echo(f"{self._title}: {text}", err=True)
+        else:
+            self._line.update(f"{self._title}: {text}")
 
 
 @contextmanager
-def watching(title: str) -> Iterator[Callable[[Progress], None] | None]:
-    """Gives what a campaign calls with its progress, or None if nobody watches."""
-    if not sys.stderr.isatty():
-        yield None
-        return
-    with status(f"{title} …") as line:
-        shown = 0.0
-
-        def show(progress: Progress) -> None:
-            nonlocal shown
-            now = monotonic()
-            if now - shown < _EVERY:
-                return
-            shown = now
-            rate = progress.schedules / progress.seconds if progress.seconds else 0.0
-            what = f"{progress.states:,} states" if progress.states else f"{progress.classes:,} classes"
-            line.update(
-                f"{title}: {progress.schedules:,} runs, {what}, {rate:,.0f}/s, depth {progress.depth:,}"
-            )
-
-        yield show
+def watching(title: str, limits: Limits | None = None) -> Iterator[Watcher]:
+    """Show progress towards `limits` while the block runs."""
+    with ExitStack() as stack:
+        line = stack.enter_context(status(f"{title} …")) if sys.stderr.isatty() else None
+        yield Watcher(title, limits, line)
 
 
 @contextmanager

@@ -67,7 +67,9 @@ def command(
     The version without it is searched as well and must be clean. Exit code 1 if something is not as expected; a bug
     that one of several strategies finds is found.
     """
+    from ..engine.interrupts import deaf
     from ..explore.strategies import make_strategy
+    from ..explore.workers import WorkerKilled
     from ..explore.zoo import Hunt, places, shortfall
     from ..patches.zoo.registry import BUGS
 
@@ -84,17 +86,23 @@ def command(
     bugs = [BUGS[ident] for ident in ids] if ids else list(BUGS.values())
     rows: list[ZooRow] = []
     interrupted = False
+    killed: WorkerKilled | None = None
+    work = [(bug, *place, plan) for bug in bugs for place in places(bug) for plan in plans]
     try:
-        work = [(bug, *place, plan) for bug in bugs for place in places(bug) for plan in plans]
         rows.extend(_hunts(work, jobs))  # keeps what came before an interruption
     except KeyboardInterrupt:
         interrupted = True
-    if as_json:
-        print_json(_document(bugs, rows))
-    else:
-        _show(bugs, rows, [plan.strategy for plan in plans])
+    except WorkerKilled as error:
+        killed = error
+    with deaf():
+        if as_json:
+            print_json(_document(bugs, rows))
+        else:
+            _show(bugs, rows, [plan.strategy for plan in plans])
     if interrupted:
         ctx.exit(INTERRUPTED)
+    if killed is not None:
+        raise InputError(f"{killed}; {len(rows)} of {len(work)} searches were done before that")
     if shortfall(rows):
         ctx.exit(VIOLATION)
 
@@ -109,24 +117,19 @@ def _hunts(work: list[tuple[Bug, str, str, Hunt]], jobs: int) -> Iterator[ZooRow
                 row = hunt_at(*item)
             yield row
         return
-    from concurrent.futures import ProcessPoolExecutor
-    from multiprocessing import get_context
+    from ..explore.workers import Workers
 
-    pool = ProcessPoolExecutor(jobs, mp_context=get_context("spawn"))
-    waiting = [pool.submit(hunt_at, *item) for item in work]
-    try:
-        for item in work:
-            with progress(f"{item[0].id} …"):
-                row = waiting[0].result()
-            del waiting[0]
-            yield row
-    except KeyboardInterrupt:
-        for future in waiting:
-            if future.done() and not future.cancelled() and future.exception() is None:
-                yield future.result()
-        raise
-    finally:
-        pool.shutdown(wait=False, cancel_futures=True)
+    with Workers(jobs) as workers:
+        waiting = [workers.submit(hunt_at, *item) for item in work]
+        try:
+            for item in work:
+                with progress(f"{item[0].id} …"):
+                    row = workers.result(waiting[0])
+                del waiting[0]
+                yield row
+        except KeyboardInterrupt:
+            yield from workers.stop(waiting)
+            raise
 
 
 def _document(bugs: list[Bug], rows: list[ZooRow]) -> list[dict[str, Any]]:

@@ -10,12 +10,17 @@ from __future__ import annotations
 import signal
 import threading
 from contextlib import contextmanager
+from time import monotonic
 from typing import TYPE_CHECKING, Any, Final, NoReturn
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
 __all__ = ["TimeUp", "deadline", "deaf", "listen"]
+
+#: Seconds in which another Ctrl-C is the same one: people press it more than once.
+_IMPATIENT: Final = 1.0
+_last: float = -_IMPATIENT
 
 #: Seconds until a time limit that some code has swallowed comes again.
 _AGAIN: Final = 0.5
@@ -25,7 +30,11 @@ class TimeUp(KeyboardInterrupt):
     """The time that the user gave is over."""
 
 
-def _interrupt(_number: int, _frame: Any) -> NoReturn:
+def _interrupt(_number: int, _frame: Any) -> None:
+    global _last
+    before, _last = _last, monotonic()
+    if _last - before < _IMPATIENT:
+        return
     # Raised here, in a file of the package: a patch that raises KeyboardInterrupt by itself is told apart by that.
     raise KeyboardInterrupt
 
@@ -42,8 +51,8 @@ def listen() -> None:
 
 
 @contextmanager
-def deadline(seconds: float | None) -> Iterator[None]:
-    """Raise `TimeUp` in the block after so many seconds, again and again until the block is left.
+def deadline(seconds: float | None, *, again: bool = True) -> Iterator[None]:
+    """Raise `TimeUp` in the block after so many seconds; with `again` until the block is left.
 
     Only in the main thread of a system that has timers; elsewhere the limits that are looked at between runs remain.
     """
@@ -52,7 +61,7 @@ def deadline(seconds: float | None) -> Iterator[None]:
         yield
         return
     before = signal.signal(signal.SIGALRM, _time_up)
-    signal.setitimer(signal.ITIMER_REAL, max(min(seconds, 1e8), 1e-6), _AGAIN)
+    signal.setitimer(signal.ITIMER_REAL, max(min(seconds, 1e8), 1e-6), _AGAIN if again else 0)
     try:
         yield
     finally:

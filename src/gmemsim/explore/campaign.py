@@ -18,20 +18,25 @@ from typing import TYPE_CHECKING, Final
 
 import attrs
 
+from ..engine.interrupts import TimeUp, deadline
+from ..patches.entered import watch_overrides
 from .classes import ClassCounter, Coverage
 from .lock_graph import LockGraph
 from .oracles.livelock import judge
+from .program import classes_of
 from .search import Found, Limits, SearchResult, Stopped, search
 from .strategies import AUTO, make_strategy
-from .workers import Workers, tick
+from .workers import WorkerKilled, Workers, tick
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+    from ..engine.tape import Tape
+    from .failure import Failure
     from .program import Program
     from .search import State
 
-__all__ = ["BATCH", "STATES", "Campaign", "CampaignResult", "Progress", "run_campaign"]
+__all__ = ["BATCH", "LATE", "STATES", "Campaign", "CampaignResult", "Progress", "run_campaign"]
 
 #: Schedules of one batch of a random strategy.
 BATCH: Final = 2_000
@@ -39,6 +44,8 @@ BATCH: Final = 2_000
 STATES: Final = 20_000
 #: Its share of the time, if that is limited.
 _SHARE: Final = 0.75
+#: Seconds after a limit, in which a run ends by itself, before one is ended that does not.
+LATE: Final = 0.5
 #: Seconds between two looks at what the processes have done.
 _LOOK: Final = 0.1
 
@@ -70,22 +77,32 @@ class Campaign:
 
 @attrs.frozen(kw_only=True)
 class CampaignResult:
-    """What all batches together did and found; see `search.SearchResult`."""
+    """What all batches together did and found; see `search.SearchResult`.
+
+    Attributes:
+        never_ran: functions of a user's patch that no run entered.
+    """
 
     search: SearchResult
     coverage: Coverage | None
     lock_graph: LockGraph
+    never_ran: tuple[str, ...] = ()
 
 
 @attrs.frozen
 class Progress:
-    """Where a campaign stands."""
+    """Where a campaign stands.
+
+    Attributes:
+        phase: what it is doing, if that is not searching.
+    """
 
     schedules: int
     classes: int
     depth: int
     seconds: float
     states: int = 0
+    phase: str = ""
 
 
 @attrs.frozen
@@ -96,6 +113,8 @@ class _Batch:
     result: SearchResult
     counts: dict[int, int]
     graph: LockGraph
+    own: tuple[str, ...]
+    ran: frozenset[str]
 
 
 def run_campaign(campaign: Campaign, progress: Callable[[Progress], object] | None = None) -> CampaignResult:
@@ -110,7 +129,7 @@ def run_campaign(campaign: Campaign, progress: Callable[[Progress], object] | No
     merged = _Merger(campaign, progress)
     strategy = make_strategy(campaign.strategy, campaign.seed)
     if getattr(strategy, "systematic", True):
-        merged.add(_run(campaign, 0, campaign.limits, merged.tick))
+        merged.add(_run(campaign, 0, campaign.limits, merged.tick, merged.phase))
         return merged.result()
     batches = _batches(campaign.limits.schedules)
     if campaign.jobs <= 1:
@@ -118,7 +137,7 @@ def run_campaign(campaign: Campaign, progress: Callable[[Progress], object] | No
             left = merged.limits_left(schedules)
             if left is None:
                 break
-            merged.add(_run(campaign, number, left, merged.tick))
+            merged.add(_run(campaign, number, left, merged.tick, merged.phase))
             if merged.over:
                 break
     else:
@@ -192,6 +211,7 @@ def _joined(first: CampaignResult, second: CampaignResult) -> CampaignResult:
         ),
         coverage=second.coverage,
         lock_graph=graph,
+        never_ran=tuple(name for name in first.never_ran if name in second.never_ran or not two.schedules),
     )
 
 
@@ -203,27 +223,40 @@ def _batches(schedules: int | None) -> Iterator[tuple[int, int]]:
 
 
 def _run(
-    campaign: Campaign, number: int, limits: Limits, show: Callable[[State, int], object] | None = None
+    campaign: Campaign,
+    number: int,
+    limits: Limits,
+    show: Callable[[State, int], object] | None = None,
+    phase: Callable[[str], object] | None = None,
 ) -> _Batch:
     """One batch, in whatever process this is."""
     counter = ClassCounter()
     graph = LockGraph(campaign.program.name)
-    result = search(
-        campaign.program,
-        make_strategy(campaign.strategy, campaign.seed + number * 0x9E3779B97F4A7C15),
-        limits,
-        observers=[counter, graph] if campaign.classes and campaign.strategy != "stateful" else [graph],
-        progress=None if show is None else lambda state: show(state, counter.distinct),
-        keep_going=campaign.keep_going,
-        collect_outcomes=campaign.outcomes,
-        judge=judge,
-    )
-    return _Batch(number, result, counter.counts, graph)
+
+    def judged(program: Program, failure: Failure, tape: Tape, steps: int) -> Failure | None:
+        if phase is not None and failure.rule == "step_limit":
+            phase("judging a run that met its step limit")
+        return judge(program, failure, tape, steps)
+
+    with watch_overrides(*classes_of(campaign.program)) as entered:
+        result = search(
+            campaign.program,
+            make_strategy(campaign.strategy, campaign.seed + number * 0x9E3779B97F4A7C15),
+            limits,
+            observers=[counter, graph] if campaign.classes and campaign.strategy != "stateful" else [graph],
+            progress=None if show is None else lambda state: show(state, counter.distinct),
+            keep_going=campaign.keep_going,
+            collect_outcomes=campaign.outcomes,
+            judge=judged,
+        )
+    return _Batch(number, result, counter.counts, graph, entered.functions, frozenset(entered.ran))
 
 
 def _send(campaign: Campaign, number: int, limits: Limits) -> _Batch:
     """`_run` for another process: exceptions of the model stay behind, they need not be picklable."""
-    batch = _run(campaign, number, limits, lambda state, distinct: tick(state))
+    # A run that has no end does not look at limits.
+    with deadline(None if limits.seconds is None else limits.seconds + LATE):
+        batch = _run(campaign, number, limits, lambda state, distinct: tick(state))
     found = tuple(
         attrs.evolve(each, failure=attrs.evolve(each.failure, error=None)) for each in batch.result.found
     )
@@ -249,16 +282,20 @@ def _spread(campaign: Campaign, batches: Iterator[tuple[int, int]], merged: _Mer
                 done, _ = wait(pending, timeout=_LOOK, return_when=FIRST_COMPLETED)
                 merged.show(workers.runs)
                 for future in done:
-                    ready[pending.pop(future)] = future.result()
+                    ready[pending.pop(future)] = workers.result(future)
                 while following in ready:
                     merged.add(ready.pop(following))
                     following += 1
                     if merged.over:
                         return
-        except KeyboardInterrupt:
+        except WorkerKilled:
+            for batch in sorted(ready.values(), key=lambda batch: batch.number):
+                merged.add(batch)
+            merged.stopped = "worker"
+        except KeyboardInterrupt as stop:
             for batch in sorted([*ready.values(), *workers.stop(pending)], key=lambda batch: batch.number):
                 merged.add(batch)
-            merged.stopped = "interrupted"
+            merged.stopped = "seconds" if isinstance(stop, TimeUp) else "interrupted"
 
 
 class _Merger:
@@ -274,6 +311,8 @@ class _Merger:
         self._counts: dict[int, int] = {}
         self._found: dict[tuple[str, str, str], Found] = {}
         self._outcomes: dict[str, int] = {}
+        self._own: tuple[str, ...] = ()
+        self._ran: set[str] = set()
         self._schedules = 0
         self._graph = LockGraph(campaign.program.name)
 
@@ -291,6 +330,13 @@ class _Merger:
     def tick(self, state: State, distinct: int) -> None:
         """Progress within a batch of this process."""
         self.show(self._schedules + state.schedules, distinct, state.depth, state.states)
+
+    def phase(self, text: str) -> None:
+        """What goes on between two runs."""
+        if self.progress is not None:
+            self.progress(
+                Progress(self._schedules, len(self._counts), 0, monotonic() - self.began, phase=text)
+            )
 
     def show(self, schedules: int, distinct: int = 0, depth: int = 0, states: int = 0) -> None:
         """Progress: so many schedules, and what is known of them beyond the batches that are merged."""
@@ -311,6 +357,8 @@ class _Merger:
         for outcome, runs in part.outcomes.items():
             self._outcomes[outcome] = self._outcomes.get(outcome, 0) + runs
         self._graph.merge(batch.graph)
+        self._own = batch.own
+        self._ran |= batch.ran
         if part.stopped in ("violation", "seconds", "interrupted"):
             self.stopped = part.stopped
             self.over = True
@@ -346,4 +394,5 @@ class _Merger:
                 else None
             ),
             lock_graph=self._graph,
+            never_ran=tuple(name for name in self._own if name not in self._ran) if self._schedules else (),
         )

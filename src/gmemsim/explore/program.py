@@ -14,6 +14,7 @@ import attrs
 from ..audit.recorder import fan_out
 from ..engine import bare
 from ..engine.engine import Engine
+from ..patches.registry import load_patch
 from ..scenarios.options import Options
 from ..scenarios.session import build
 from .failure import Failure
@@ -33,7 +34,7 @@ if TYPE_CHECKING:
     from ..scenarios.session import Session
     from .oracles.linearizability import PageHistories
 
-__all__ = ["Program", "Run", "ScenarioProgram", "TaskProgram"]
+__all__ = ["Program", "Run", "ScenarioProgram", "TaskProgram", "classes_of"]
 
 
 class Run(Protocol):
@@ -135,6 +136,14 @@ class ScenarioProgram:
         if not rules:
             return None
         return lambda world, kernel: Oracles(world, kernel, rules=rules)
+
+
+def classes_of(program: Program) -> list[type[Kernel]]:
+    """The patch class that a program runs; none for a program in Python."""
+    patch = getattr(program, "patch", None)
+    if patch is None:
+        return []
+    return [load_patch(patch) if isinstance(patch, str) else patch]
 
 
 #: Accesses that hardware punishes, whatever invariants are looked after.

@@ -15,6 +15,7 @@ import attrs
 
 from ..audit.recorder import fan_out
 from ..engine.errors import EngineError, StepLimit, TapeMismatch
+from ..engine.interrupts import TimeUp
 from .failure import Failure, failure_of
 from .findings.table import sort_of
 from .oracles.livelock import trapped
@@ -35,8 +36,8 @@ if TYPE_CHECKING:
 
 __all__ = ["Found", "Judge", "Limits", "Observer", "SearchResult", "Stopped", "search", "watch_events"]
 
-#: Why a search ended: something was found; the strategy has nothing left; a limit; Ctrl-C.
-Stopped = Literal["violation", "exhausted", "schedules", "states", "seconds", "interrupted"]
+#: Why a search ended: something was found; the strategy has nothing left; a limit; Ctrl-C; a process was killed.
+Stopped = Literal["violation", "exhausted", "schedules", "states", "seconds", "interrupted", "worker"]
 
 #: Steps between two looks at the clock within a run.
 _GLANCE: Final = 128
@@ -311,8 +312,8 @@ def search(
                 break
         if isinstance(strategy, FindsTraps) and stopped != "violation":
             _look_for_traps(program, strategy, state, limits, collect_outcomes)
-    except KeyboardInterrupt:
-        stopped = "interrupted"
+    except KeyboardInterrupt as stop:
+        stopped = "seconds" if isinstance(stop, TimeUp) else "interrupted"
     finally:
         if restores:
             strategy.close()  # type: ignore[attr-defined] # it is one that restores
@@ -374,7 +375,14 @@ def _one(
         state.step_limits += isinstance(error, StepLimit)
     engine = run.engine
     if failure is not None and judge is not None:
-        judged = judge(failure, engine.tape, engine.steps)
+        try:
+            judged = judge(failure, engine.tape, engine.steps)
+        except KeyboardInterrupt:
+            # It stays what it looked like: nobody has said that it is none.
+            unjudged = attrs.evolve(failure, summary=f"{failure.summary} (interrupted before it was judged)")
+            found = Found(unjudged, engine.tape, state.schedules, engine.steps)
+            state.found.setdefault(found.sort, found)
+            raise
         state.dismissed += judged is None
         failure = judged
     if failure is not None:

@@ -7,27 +7,33 @@ result follows from its description alone, so it does not matter which process o
 
 from __future__ import annotations
 
-from concurrent.futures import FIRST_COMPLETED, Executor, Future, wait
+import fcntl
+from concurrent.futures import FIRST_COMPLETED, BrokenExecutor, Executor, Future, wait
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 import attrs
 import msgspec
 
+from ..audit.bounded import clean
+from ..patches.entered import watch_overrides
 from ..scenarios.catalogue import find
 from .classes import ClassCounter
 from .oracles.livelock import judge
-from .program import ScenarioProgram
+from .program import ScenarioProgram, classes_of
 from .search import Limits, search
 from .strategies import make_strategy
 from .token import encode
+from .workers import WorkerKilled, Workers, tick
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-__all__ = ["Cell", "Plan", "StateError", "StateFile", "run_cell", "run_cells"]
+__all__ = ["Cell", "CellInterrupted", "Plan", "StateError", "StateFile", "run_cell", "run_cells"]
 
 _SCHEMA: Final = 2
+#: Bytes of a line: a cell has a token for each kind of failure.
+_LONGEST_LINE: Final = 16 << 20
 
 
 @attrs.frozen
@@ -56,6 +62,18 @@ class Plan:
     small: bool = True
 
 
+class CellInterrupted(KeyboardInterrupt):
+    """Ctrl-C in the middle of a cell.
+
+    Attributes:
+        result: what there was of it. It is no finished cell.
+    """
+
+    def __init__(self, result: dict[str, Any]) -> None:
+        super().__init__()
+        self.result = result
+
+
 class StateError(Exception):
     """A state file that cannot be used; the message is one line."""
 
@@ -66,17 +84,17 @@ def run_cell(cell: Cell, plan: Plan) -> dict[str, Any]:
         scenario=find(cell.scenario), patch=cell.patch, arch=cell.arch, seed=cell.seed, small=plan.small
     )
     counter = ClassCounter()
-    result = search(
-        program,
-        make_strategy(plan.strategy, cell.seed),
-        Limits(schedules=plan.schedules, steps=plan.steps),
-        observers=[counter],
-        keep_going=True,
-        judge=judge,
-    )
-    if result.stopped == "interrupted":
-        raise KeyboardInterrupt
-    return {
+    with watch_overrides(*classes_of(program)) as entered:
+        result = search(
+            program,
+            make_strategy(plan.strategy, cell.seed),
+            Limits(schedules=plan.schedules, steps=plan.steps),
+            observers=[counter],
+            keep_going=True,
+            judge=judge,
+            progress=tick,
+        )
+    document = {
         **attrs.asdict(cell),
         "schedules": result.schedules,
         "steps": result.steps,
@@ -92,13 +110,21 @@ def run_cell(cell: Cell, plan: Plan) -> dict[str, Any]:
             }
             for found in result.found
         ],
+        "never_ran": list(entered.never),
     }
+    if result.stopped == "interrupted":
+        raise CellInterrupted(document)
+    return document
 
 
 def run_cells(
     cells: Iterable[Cell], plan: Plan, executor: Executor | None, *, width: int = 1
 ) -> Iterator[dict[str, Any]]:
-    """Results as they come: in this process without an executor, else with up to `2 * width` jobs in flight."""
+    """Results as they come: in this process without an executor, else with up to `2 * width` jobs in flight.
+
+    Raises:
+        WorkerKilled: a process of the executor is gone.
+    """
     if executor is None:
         for cell in cells:
             yield run_cell(cell, plan)
@@ -110,12 +136,38 @@ def run_cells(
             following = next(waiting, None)
             if following is None:
                 break
-            flying.add(executor.submit(run_cell, following, plan))
+            try:
+                flying.add(executor.submit(run_cell, following, plan))
+            except BrokenExecutor:
+                raise WorkerKilled from None
         if not flying:
             return
         done, flying = wait(flying, return_when=FIRST_COMPLETED)
         for future in done:
-            yield future.result()
+            yield Workers.result(future)
+
+
+class _Violation(msgspec.Struct):
+    rule: str
+    kind: str
+    summary: str
+    known: str
+    replay: str
+
+
+class _Result(msgspec.Struct):
+    """A line of a state file; `run_cell` writes it."""
+
+    scenario: str
+    patch: str
+    arch: str
+    seed: int
+    schedules: int
+    steps: int
+    seconds: float
+    classes: int
+    violations: list[_Violation]
+    never_ran: list[str] = []
 
 
 class StateFile:
@@ -133,46 +185,69 @@ class StateFile:
         self.results: dict[Cell, dict[str, Any]] = {}
         self._header = {"gmemsim": "stress", "schema": _SCHEMA, **attrs.asdict(plan)}
         try:
-            text = path.read_bytes() if path.exists() else b""
-            good = self._read(text)
-            # What a stop in the middle of a line left behind goes; a whole file stays as it is.
+            if path.exists() and not path.is_file():
+                raise StateError(f"{path}: not a regular file")
             self._file = path.open("r+b" if path.exists() else "x+b")
-            self._file.truncate(good)
-            self._file.seek(good)
         except OSError as error:
             raise StateError(f"{path}: {error.strerror}") from None
+        try:
+            # Two campaigns that write to one file would lose each other's cells.
+            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            good = self._read()
+            # What a stop in the middle of a line left behind goes; a whole file stays as it is.
+            self._file.truncate(good)
+            self._file.seek(good)
+        except BlockingIOError:
+            self._file.close()
+            raise StateError(f"{path}: another campaign is writing to it") from None
+        except OSError as error:
+            self._file.close()
+            raise StateError(f"{path}: {error.strerror}") from None
+        except StateError:
+            self._file.close()
+            raise
         if not good:
             self._write(self._header)
 
-    def _read(self, text: bytes) -> int:
-        lines = text.split(b"\n")
-        good = 0
-        for number, line in enumerate(lines[:-1], 1):
-            try:
-                found = msgspec.json.decode(line)
-            except msgspec.DecodeError:
-                raise StateError(
-                    f"{self.path}:{number}: not JSON; expected a file of `gmemsim stress`"
-                ) from None
+    def _read(self) -> int:
+        """Take what is there; the number of bytes up to the end of the last whole line."""
+        good = number = 0
+        while line := self._file.readline(_LONGEST_LINE + 1):
+            number += 1
+            if len(line) > _LONGEST_LINE:
+                raise self._wrong(number, f"a line of more than {_LONGEST_LINE >> 20} MiB")
+            if not line.endswith(b"\n"):
+                if number == 1:
+                    raise self._wrong(1, "expected a file of `gmemsim stress`")
+                break
             if number == 1:
-                if not isinstance(found, dict) or found.get("gmemsim") != "stress":
-                    raise StateError(f"{self.path}:1: expected a file of `gmemsim stress`")
-                other = next((key for key, value in self._header.items() if found.get(key) != value), None)
-                if other is not None:
-                    raise StateError(
-                        f"{self.path}: was made with {other} {found.get(other)!r}, not {self._header[other]!r}; "
-                        "give the same options, or another file"
-                    )
+                self._check_header(line)
             else:
                 try:
-                    cell = Cell(found["scenario"], found["patch"], found["arch"], found["seed"])
-                except (TypeError, KeyError):
-                    raise StateError(f"{self.path}:{number}: expected a finished cell") from None
-                self.results[cell] = found
-            good += len(line) + 1
-        if lines[-1] and not good:
-            raise StateError(f"{self.path}:1: expected a file of `gmemsim stress`")
+                    found = msgspec.json.decode(line, type=_Result)
+                except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
+                    raise self._wrong(number, f"expected a finished cell: {clean(str(error), 120)}") from None
+                cell = Cell(found.scenario, found.patch, found.arch, found.seed)
+                self.results[cell] = msgspec.to_builtins(found)
+            good += len(line)
         return good
+
+    def _check_header(self, line: bytes) -> None:
+        try:
+            found = msgspec.json.decode(line)
+        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+            raise self._wrong(1, "not JSON; expected a file of `gmemsim stress`") from None
+        if not isinstance(found, dict) or found.get("gmemsim") != "stress":
+            raise self._wrong(1, "expected a file of `gmemsim stress`")
+        other = next((key for key, value in self._header.items() if found.get(key) != value), None)
+        if other is not None:
+            raise StateError(
+                f"{self.path}: was made with {other} {clean(repr(found.get(other)), 60)}, not {self._header[other]!r}; "
+                "give the same options, or another file"
+            )
+
+    def _wrong(self, number: int, text: str) -> StateError:
+        return StateError(f"{self.path}:{number}: {text}")
 
     def _write(self, document: dict[str, Any]) -> None:
         self._file.write(msgspec.json.encode(document) + b"\n")

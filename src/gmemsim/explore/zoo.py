@@ -14,6 +14,7 @@ from .oracles.livelock import judge
 from .program import ScenarioProgram
 from .search import Limits, search
 from .strategies import make_strategy
+from .workers import tick
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -143,7 +144,7 @@ def shortfall(rows: Iterable[ZooRow]) -> list[ZooRow]:
 
 def _search(program: Program, plan: Hunt, seed: int) -> SearchResult:
     limits = Limits(schedules=plan.schedules, seconds=plan.seconds, steps=plan.steps)
-    result = search(program, make_strategy(plan.strategy, seed), limits, judge=judge)
+    result = search(program, make_strategy(plan.strategy, seed), limits, judge=judge, progress=tick)
     if result.stopped == "interrupted":
         raise KeyboardInterrupt
     return result

@@ -3,11 +3,39 @@
 from __future__ import annotations
 
 from collections import Counter
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import attrs
 
-from ..audit.kvm_events import ExitMemoryFault, Retry, Sigbus, TdpFaultRet
+from ..audit.events import Lock, LockRequest, Receive, Send, Unlock
+from ..audit.kvm_events import (
+    Clear,
+    ExitMemoryFault,
+    Faultin,
+    FaultinRet,
+    FilemapGet,
+    FilemapGetRet,
+    GetFolio,
+    GetFolioRet,
+    GetPfn,
+    GetPfnRet,
+    GuestTouch,
+    HostTouch,
+    MakePrivate,
+    MakePrivateRet,
+    Map,
+    MapRet,
+    PageCacheAdd,
+    PageCacheDelete,
+    PageFault,
+    PopulateCallback,
+    Prepare,
+    PrepareRet,
+    Retry,
+    Sigbus,
+    TdpFault,
+    TdpFaultRet,
+)
 from ..audit.vocabulary import name_of
 from ..engine.locks.stats import LockStatistics, ModeStatistics
 
@@ -16,7 +44,30 @@ if TYPE_CHECKING:
 
     from ..engine.task import Task
 
-__all__ = ["EventCounter", "subtract"]
+__all__ = ["EventCounter", "Progress", "subtract"]
+
+#: What a run that gets nowhere does not do.
+_PROGRESS = (Clear, GuestTouch, HostTouch, PageCacheAdd, PageCacheDelete, PopulateCallback)
+#: What a fault does that is tried again and again.
+_ROUND = (
+    Faultin, FaultinRet, FilemapGet, FilemapGetRet, GetFolio, GetFolioRet, GetPfn, GetPfnRet, Lock, LockRequest,
+    Map, MapRet, PageFault, Prepare, PrepareRet, MakePrivate, MakePrivateRet, Receive, Retry, Send, TdpFault,
+    TdpFaultRet, Unlock,
+)  # fmt: skip
+
+
+class Progress(NamedTuple):
+    """What a run has done, in events.
+
+    Attributes:
+        events: all of them.
+        beside: those that are no part of a fault that is tried again, or of taking a lock.
+        pages: pages touched, added, removed or filled.
+    """
+
+    events: int
+    beside: int
+    pages: int
 
 
 class EventCounter:
@@ -51,6 +102,12 @@ class EventCounter:
         special = self._special.get(cls)
         if special is not None:
             special(event)
+
+    def progress(self) -> Progress:
+        """How far the run is."""
+        total = sum(self.classes.values())
+        rounds = sum(self.classes.get(cls, 0) for cls in _ROUND)
+        return Progress(total, total - rounds, sum(self.classes.get(cls, 0) for cls in _PROGRESS))
 
     def counts(self) -> dict[str, int]:
         """Number of events by name, in alphabetical order."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ["ScenarioError", "TimeLimit"]
+__all__ = ["Livelock", "ScenarioError", "TimeLimit"]
 
 from ..audit.bounded import clean
 from ..engine.errors import EngineError
@@ -24,6 +24,22 @@ class ScenarioError(Exception):
         self.reason = clean(message)
         where = f"{source}:{line}" if line else source
         super().__init__(": ".join(part for part in (where, clean(field, 100), self.reason) if part))
+
+
+class Livelock(EngineError):
+    """A timed run goes round: for long no call ended, and no page was touched, added or removed.
+
+    Attributes:
+        ns: virtual time of that.
+    """
+
+    def __init__(self, tasks: list[str], ns: int) -> None:
+        who = ", ".join(tasks[:8]) + (", …" if len(tasks) > 8 else "")
+        super().__init__(
+            f"{who} went round for {ns / 1e6:g} ms of virtual time; no call ended, and no page was touched, "
+            "added or removed"
+        )
+        self.ns = ns
 
 
 class TimeLimit(EngineError):

@@ -128,7 +128,8 @@ class Session:
             for thread in self._threads:
                 self.tasks[thread.actor.name] = self.engine.spawn(thread.actor.name, thread.run)
             if self._max_virtual_ns is not None:
-                self.engine.spawn("watchdog", watch, self._max_virtual_ns, daemon=True)
+                progress = None if self.counter is None else self.counter.progress
+                self.engine.spawn("watchdog", watch, self._max_virtual_ns, progress, daemon=True)
         return self.engine
 
     def run(self, runtime: Runtime = "bare") -> Session:

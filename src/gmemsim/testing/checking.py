@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any
 
@@ -19,6 +20,7 @@ from ..explore.shrink_calls import calls
 from ..explore.strategies import AUTO
 from ..explore.token import TokenError, encode
 from ..explore.token_names import replay_options
+from ..patches.entered import never_ran
 from ..scenarios.catalogue import find
 from ..scenarios.scenario import Scenario
 
@@ -30,10 +32,14 @@ if TYPE_CHECKING:
     from ..engine.strategy import Strategy
     from ..explore.search import SearchResult
 
-__all__ = ["Checked", "ScheduleFailure", "check", "describe", "program", "run_once"]
+__all__ = ["Checked", "NeverRan", "ScheduleFailure", "check", "describe", "program", "run_once"]
 
 #: Runs to make a failure small in a test; a search by hand takes more.
 _ATTEMPTS = 600
+
+
+class NeverRan(UserWarning):
+    """A function of a patch of your own never ran in a search that found nothing."""
 
 
 class ScheduleFailure(AssertionError):
@@ -71,10 +77,12 @@ class Checked:
     Attributes:
         search: schedules, whether all within the strategy's bound were covered, …
         coverage: distinct classes of equivalent schedules, and how many there may be.
+        never_ran: functions of a patch of your own that no run entered; a warning says so as well.
     """
 
     search: SearchResult
     coverage: Coverage
+    never_ran: tuple[str, ...] = ()
 
 
 def program(
@@ -134,7 +142,9 @@ def check(
     for found in done.search.found:
         head = f"{found.failure.summary}\n{_known(found)}schedule {found.schedule}, strategy {strategy}, seed {seed}\n"
         raise ScheduleFailure(what, found, max_steps, partial(_searched, head, what, found, max_steps))
-    return Checked(done.search, done.coverage or Coverage(0, 0, 0, 0))
+    if text := never_ran(done.never_ran, f"{done.search.schedules:,} runs"):
+        warnings.warn(text, NeverRan, stacklevel=2)
+    return Checked(done.search, done.coverage or Coverage(0, 0, 0, 0), done.never_ran)
 
 
 def run_once(

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from ...engine.task import Task
     from ..failure import Failure
     from ..program import Program
-    from ..search import Found
+    from ..search import Found, SearchResult
     from ..strategies.base import SearchStrategy
     from .cycles import Cycle
 
@@ -58,6 +58,7 @@ class Decided:
     found: Found | None
     schedules: int
     bound: str
+    interrupted: str = ""
 
     def as_dict(self) -> dict[str, object]:
         """For JSON; of the deadlock only its summary."""
@@ -145,6 +146,10 @@ def decide(
     while made < tries:
         result = search(program, steered, Limits(schedules=tries - made, steps=steps))
         made += result.schedules
+        if early := _early(result):
+            return Decided(
+                cycle=cycle, verdict="potential", found=None, schedules=made, bound="", interrupted=early
+            )
         for found in result.found:
             if _is_it(found.failure, cycle):
                 return Decided(cycle=cycle, verdict="witnessed", found=found, schedules=made, bound="")
@@ -152,6 +157,7 @@ def decide(
         return Decided(cycle=cycle, verdict="potential", found=None, schedules=made, bound="")
     result = search(program, exhaust(), Limits(schedules=schedules, steps=steps), keep_going=True)
     made += result.schedules
+    early = _early(result)
     for found in result.found:
         if _is_it(found.failure, cycle):
             return Decided(cycle=cycle, verdict="witnessed", found=found, schedules=made, bound="")
@@ -160,7 +166,12 @@ def decide(
         return Decided(
             cycle=cycle, verdict="infeasible within the bound", found=None, schedules=made, bound=bound
         )
-    return Decided(cycle=cycle, verdict="potential", found=None, schedules=made, bound="")
+    return Decided(cycle=cycle, verdict="potential", found=None, schedules=made, bound="", interrupted=early)
+
+
+def _early(result: SearchResult) -> str:
+    """Why a search ended before its time; empty if it did not."""
+    return {"interrupted": "interrupted", "seconds": "--max-seconds is over"}.get(result.stopped, "")
 
 
 def _is_it(failure: Failure, cycle: Cycle) -> bool:

@@ -1,0 +1,197 @@
+"""Ctrl-C, SIGTERM, limits and killed processes: what was found is told, and nothing is left behind."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from contextlib import suppress
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+from click.testing import CliRunner
+
+from gmemsim.cli.group import cli
+from gmemsim.engine.interrupts import TimeUp, deadline
+from gmemsim.explore.program import ScenarioProgram
+from gmemsim.explore.search import Limits, search
+from gmemsim.explore.strategies import make_strategy
+from gmemsim.explore.stress import Plan, StateError, StateFile
+from gmemsim.scenarios.catalogue import load_named
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from click.testing import Result
+
+    from gmemsim.engine.tape import Tape
+    from gmemsim.explore.failure import Failure
+    from gmemsim.explore.program import Program
+
+HEAD = "from gmemsim.patches.v3 import V3\n\n\nclass Mine(V3):\n"
+ENDLESS = (
+    HEAD + "    async def kvm_gmem_get_pfn(self, t, vm, slot, gfn):\n        while True:\n            pass\n"
+)
+#: A fault that is tried again for ever.
+RETRIES = HEAD + "    def mmu_invalidate_retry_gfn(self, vm, seq, gfn):\n        return True\n"
+STATE = {
+    "gmemsim": "stress",
+    "schema": 1,
+    "strategy": "portfolio",
+    "schedules": 5,
+    "steps": 20000,
+    "small": True,
+}
+
+
+def run(*arguments: str) -> Result:
+    return CliRunner().invoke(cli, arguments, catch_exceptions=False)
+
+
+def start(*arguments: str) -> subprocess.Popen[str]:
+    command = [sys.executable, "-m", "gmemsim", *arguments]
+    return subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True
+    )
+
+
+def until(condition: Callable[[], object], seconds: float = 60) -> None:
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end
+        time.sleep(0.05)
+
+
+def of_group(group: int) -> list[int]:
+    """Processes of a process group that still run something."""
+    shown = subprocess.run(
+        ["ps", "-eo", "pid=,pgid=,stat="], capture_output=True, text=True, check=True
+    ).stdout
+    rows = [line.split() for line in shown.splitlines()]
+    return [int(pid) for pid, pgid, stat in rows if int(pgid) == group and not stat.startswith("Z")]
+
+
+def test_a_run_that_goes_round_ends_with_a_line(tmp_path: Path) -> None:
+    (tmp_path / "mine.py").write_text(RETRIES)
+    result = run("run", "same", "--small", "--patch", f"{tmp_path}/mine.py:Mine", "--no-check")
+    assert result.exit_code == 1
+    assert "livelock: vcpu0" in result.stdout
+
+
+def test_a_patch_that_never_comes_back_meets_the_limit(tmp_path: Path) -> None:
+    (tmp_path / "mine.py").write_text(ENDLESS)
+    result = run(
+        *("explore", "same", "--patch", f"{tmp_path}/mine.py:Mine", "--max-seconds", "0.5", "--json"),
+    )
+    assert result.exit_code == 0
+    found = json.loads(result.stdout)
+    assert (found["stopped"], found["complete"]) == ("seconds", False)
+
+
+def test_a_deadline_comes_again_until_it_is_heeded() -> None:
+    def deaf_once() -> None:
+        with suppress(TimeUp):
+            while True:
+                pass
+        while True:
+            pass
+
+    with pytest.raises(TimeUp), deadline(0.05):
+        deaf_once()
+    with deadline(None):
+        pass
+
+
+def test_an_interrupted_judge_keeps_the_failure() -> None:
+    def judge(program: Program, failure: Failure, tape: Tape, steps: int) -> Failure | None:
+        raise KeyboardInterrupt
+
+    program = ScenarioProgram(scenario=load_named("punch"))
+    result = search(program, make_strategy("random", 0), Limits(schedules=3, steps=5), judge=judge)
+    assert result.stopped == "interrupted"
+    assert [found.failure.rule for found in result.found] == ["step_limit"]
+    assert "interrupted before it was judged" in result.found[0].failure.summary
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_what_was_found_is_told_whatever_is_interrupted(number: signal.Signals, tmp_path: Path) -> None:
+    """The signal comes at some moment after the first failure: the search goes on, with the state file telling."""
+    state = tmp_path / "x.state"
+    (tmp_path / "mine.py").write_text(
+        HEAD + "    async def kvm_gmem_clear_folio(self, *args):\n        pass\n"
+    )
+    arguments = ("stress", "same", "--patch", f"{tmp_path}/mine.py:Mine", "--seeds", "100000", "--json")
+    with start(*arguments, "--schedules", "5", "--state", str(state)) as child:
+        until(lambda: state.exists() and state.read_bytes().count(b"\n") > 2)
+        child.send_signal(number)
+        out, err = child.communicate(timeout=60)
+    assert (child.returncode, err) == (130, "")
+    found = json.loads(out)
+    assert found["interrupted"]
+    assert found["violations"]
+
+
+def test_two_campaigns_on_one_state(tmp_path: Path) -> None:
+    path = tmp_path / "x.state"
+    plan = Plan(schedules=5)
+    with StateFile(path, plan):
+        before = path.read_bytes()
+        with pytest.raises(StateError, match="another campaign is writing to it"):
+            StateFile(path, plan)
+        assert path.read_bytes() == before
+    with StateFile(path, plan) as again:
+        assert again.results == {}
+
+
+@pytest.mark.parametrize(
+    ("line", "says"),
+    [
+        ("x", r":2: expected a finished cell"),
+        ('{"scenario":"same"}', r":2: expected a finished cell: .*missing required field"),
+        ('{"scenario":[],"patch":"v3","arch":"snp","seed":0}', r":2: expected a finished cell"),
+        ("[" * 5000, r":2: expected a finished cell"),
+        (
+            '{"scenario":"same","patch":"v3","arch":"snp","seed":0,"schedules":5,"steps":1,"seconds":0.1,"classes":1,'
+            '"violations":[{}]}',
+            r":2: expected a finished cell",
+        ),
+    ],
+)
+def test_a_state_of_wrong_shape_is_refused_with_its_line(line: str, says: str, tmp_path: Path) -> None:
+    path = tmp_path / "x.state"
+    text = f"{json.dumps(STATE)}\n{line}\n"
+    path.write_text(text)
+    with pytest.raises(StateError, match=says) as refused:
+        StateFile(path, Plan(schedules=5))
+    assert "\n" not in str(refused.value)
+    assert path.read_text() == text
+    result = run("stress", "same", "--state", "/dev/full")
+    assert (result.exit_code, "not a regular file" in result.stderr) == (2, True)
+
+
+@pytest.mark.parametrize("how", ["a worker is killed", "the parent is killed"])
+def test_killed_processes(how: str, tmp_path: Path) -> None:
+    state = tmp_path / "x.state"
+    arguments = ("stress", "same", "--seeds", "100000", "--schedules", "5", "--jobs", "2", "--json")
+    with start(*arguments, "--state", str(state)) as child:
+        until(lambda: state.exists() and state.read_bytes().count(b"\n") > 4)
+        if how == "a worker is killed":
+            workers = [
+                pid
+                for pid in of_group(child.pid)
+                if b"spawn_main" in Path(f"/proc/{pid}/cmdline").read_bytes()
+            ]
+            os.kill(workers[-1], signal.SIGKILL)
+            out, err = child.communicate(timeout=60)
+            assert child.returncode == 2
+            assert "a worker process was killed" in err
+            assert "Traceback" not in err
+            assert json.loads(out)["finished"] >= 3
+        else:
+            child.kill()
+            child.wait(timeout=10)
+        until(lambda: not of_group(child.pid), 20)
