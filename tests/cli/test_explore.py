@@ -214,40 +214,49 @@ def test_bad_tokens(token: str) -> None:
     assert result.stderr.count("\n") == 1
 
 
-def test_interrupt_reports_what_there_is(fine: str) -> None:
-    environment = {**os.environ, "PYTHONUNBUFFERED": "1"}
-    command = [sys.executable, "-m", "gmemsim", "explore", fine, "--max-schedules", "10000000", "--json"]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=environment) as child:
-        time.sleep(2.5)
+#: Leaves a mark for every punch: a test knows by it that a search is on its way, however busy the machine is.
+COUNTING = """
+from gmemsim.patches.v3 import V3
+
+
+class Counting(V3):
+    async def kvm_gmem_punch_hole(self, t, inode, start, end):
+        with open({mark!r}, "a") as file:
+            file.write("x")
+        return await super().kvm_gmem_punch_hole(t, inode, start, end)
+"""
+
+
+def start(fine: str, folder: Path, *more: str) -> subprocess.Popen[bytes]:
+    """A search that does not end by itself, on its way."""
+    mark = folder / "mark"
+    patch = folder / "mine.py"
+    patch.write_text(COUNTING.format(mark=str(mark)))
+    command = [sys.executable, "-m", "gmemsim", "explore", fine, "--patch", f"{patch}:Counting", "--json"]
+    command += ["--strategy", "random", "--max-schedules", "10000000", *more]
+    child = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, start_new_session=True)
+    end = time.monotonic() + 100
+    while child.poll() is None and (not mark.exists() or mark.stat().st_size < 100):
+        assert time.monotonic() < end
+        time.sleep(0.05)
+    return child
+
+
+def test_interrupt_reports_what_there_is(fine: str, tmp_path: Path) -> None:
+    with start(fine, tmp_path) as child:
         child.send_signal(signal.SIGINT)
         out, err = child.communicate(timeout=60)
     assert child.returncode == 130, err
     found = json.loads(out)
     assert found["stopped"] == "interrupted"
     assert found["schedules"] > 0
+    assert found["never_ran"] == []
 
 
 @pytest.mark.parametrize("signals", [1, 3])
-def test_interrupt_with_processes_keeps_what_was_done(fine: str, signals: int) -> None:
+def test_interrupt_with_processes_keeps_what_was_done(fine: str, signals: int, tmp_path: Path) -> None:
     """To the whole group, as a terminal sends it; more than once, as people do."""
-    command = [
-        sys.executable,
-        "-m",
-        "gmemsim",
-        "explore",
-        fine,
-        "--strategy",
-        "portfolio",
-        "--max-schedules",
-        "10000000",
-        "--json",
-        "--jobs",
-        "2",
-    ]
-    with subprocess.Popen(
-        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, start_new_session=True
-    ) as child:
-        time.sleep(6)
+    with start(fine, tmp_path, "--jobs", "2") as child:
         for _ in range(signals):
             os.killpg(child.pid, signal.SIGINT)
             time.sleep(0.05)

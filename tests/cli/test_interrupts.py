@@ -38,14 +38,6 @@ ENDLESS = (
 )
 #: A fault that is tried again for ever.
 RETRIES = HEAD + "    def mmu_invalidate_retry_gfn(self, vm, seq, gfn):\n        return True\n"
-STATE = {
-    "gmemsim": "stress",
-    "schema": 1,
-    "strategy": "portfolio",
-    "schedules": 5,
-    "steps": 20000,
-    "small": True,
-}
 
 
 def run(*arguments: str) -> Result:
@@ -163,7 +155,9 @@ def test_two_campaigns_on_one_state(tmp_path: Path) -> None:
 )
 def test_a_state_of_wrong_shape_is_refused_with_its_line(line: str, says: str, tmp_path: Path) -> None:
     path = tmp_path / "x.state"
-    text = f"{json.dumps(STATE)}\n{line}\n"
+    with StateFile(path, Plan(schedules=5)):
+        pass
+    text = f"{path.read_text()}{line}\n"
     path.write_text(text)
     with pytest.raises(StateError, match=says) as refused:
         StateFile(path, Plan(schedules=5))

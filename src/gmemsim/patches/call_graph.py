@@ -53,10 +53,14 @@ def ours(cls: type) -> bool:
 
 
 def function_of(value: Any) -> FunctionType | None:
-    """The function behind an attribute of a class: a method, static or class method, or a property's getter."""
+    """The function behind an attribute of a class: a method, static or class method, or a property's getter.
+
+    What stands in for a function until it is entered (`entered`) has the function as its `stands_for`.
+    """
     value = getattr(value, "__func__", value)
     if isinstance(value, property):
         value = value.fget
+    value = getattr(value, "stands_for", value)
     return value if isinstance(value, FunctionType) else None
 
 

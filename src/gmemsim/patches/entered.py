@@ -60,7 +60,8 @@ def watch_overrides(*classes: type[Kernel]) -> Iterator[Entered]:
 
 def _arm(owner: type, name: str, function: FunctionType) -> None:
     value = vars(owner)[name]
-    if getattr(function, "_stands_for", None) is not None:
+    shown = value.fget if isinstance(value, property) else getattr(value, "__func__", value)
+    if hasattr(shown, "stands_for"):
         return
 
     @functools.wraps(function)
@@ -70,7 +71,7 @@ def _arm(owner: type, name: str, function: FunctionType) -> None:
             entered.ran.add(name)
         return function(*args, **options)
 
-    first.__dict__["_stands_for"] = value
+    first.__dict__["stands_for"] = function
     stand_in: Any = first
     if isinstance(value, property):
         stand_in = property(first, value.fset, value.fdel)
