@@ -2,11 +2,12 @@
 /*
  * memory_failure() against PUNCH_HOLE of the same page.
  *
- *   memory-failure-against-punch [ROUNDS]
+ *   memory-failure-against-punch [ROUNDS [private]]
  *
  * One thread injects an error into a page, another punches it. memory_failure() has the folio locked when it calls
  * kvm_gmem_error_folio(), which takes the invalidate lock shared; the hole has that lock exclusively and waits for the
- * folio. Exit code 1: both hang, and then what else of the system hangs is tried.
+ * folio. The file is one that the host can map, or, where there is none or with `private`, a private one; errors in that
+ * come from hwpoison-inject. Exit code 1: both hang, and then what else of the system hangs is tried.
  */
 #include "gmem.h"
 
@@ -103,7 +104,7 @@ int main(int argc, char **argv)
 
 	rounds = argc > 1 ? atol(argv[1]) : 20000;
 	vm = create_vm();
-	mapped = can_be_mapped(vm);
+	mapped = can_be_mapped(vm) && argc < 3;
 	file = create_file(vm, PAGES, mapped ? GMEM_MMAP | GMEM_INIT_SHARED : 0);
 	if (mapped)
 		map = map_file(file, PAGES);
