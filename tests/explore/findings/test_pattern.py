@@ -97,6 +97,9 @@ def test_where_it_is_fixed_or_refuted_it_is_not_known() -> None:
     mended = attrs.evolve(failure, scene=attrs.evolve(failure.scene, version="mainline-7.3"))
     assert known(mended) is None
     assert known(attrs.evolve(failure, task="t1")) is None
+    freed = attrs.evolve(failure, rule="use_after_free", task="-")
+    assert known(freed) is FINDINGS["unbind-during-memory-failure"]
+    assert known(attrs.evolve(freed, scene=attrs.evolve(failure.scene, parties=parties[1:]))) is None
 
 
 def test_a_release_counts() -> None:

@@ -135,9 +135,18 @@ FINDINGS: Final = (
         reported="fixed upstream in 7.3 as a matter of order, without a report of this consequence that we know of",
         patterns=(
             Pattern(
-                rules=frozenset({"I15", "use_after_free"}),
+                rules=frozenset({"I15"}),
                 parts={
                     "memory failure": Who(does=frozenset({"memory_failure"}), fails=True),
+                    "deletion": Who(does=frozenset({"unbind"}), over=True),
+                    "release": Who(does=frozenset({"close"}), over=True),
+                },
+            ),
+            # Judged at rest: no step shows it.
+            Pattern(
+                rules=frozenset({"use_after_free"}),
+                parts={
+                    "memory failure": Who(does=frozenset({"memory_failure"}), over=True),
                     "deletion": Who(does=frozenset({"unbind"}), over=True),
                     "release": Who(does=frozenset({"close"}), over=True),
                 },
