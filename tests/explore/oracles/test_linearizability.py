@@ -10,7 +10,7 @@ import pytest
 from gmemsim.actors.gmem_convert import Converted
 from gmemsim.actors.vcpu_run import GuestResult
 from gmemsim.engine.strategy import FirstRunnable, RandomStrategy
-from gmemsim.explore.oracles.linearizability import Linearizable
+from gmemsim.explore.oracles.linearizable import Linearizable
 from gmemsim.explore.oracles.linearize import Interval, linearizable
 from gmemsim.explore.program import ScenarioProgram
 from gmemsim.patches.inplace import Inplace

@@ -60,14 +60,11 @@ if TYPE_CHECKING:
 
     from ...actors.inode import GmemInode
     from ...actors.vm import Vm
-    from ...audit.recorder import Rec
-    from ...engine.strategy import Strategy
     from ...scenarios.results import OpResult
     from ...scenarios.session import Session
     from ...scenarios.steps import Step
-    from ..program import ScenarioProgram, ScenarioRun
 
-__all__ = ["Linearizable", "PageHistories"]
+__all__ = ["PageHistories"]
 
 #: Operations after which the model has nothing to say of the file.
 _BEYOND: Final = (
@@ -391,38 +388,3 @@ class PageHistories:
             return None
         filled = text.replace("{task}", thread.actor.name).replace("{round}", str(result.call // _CALLS))
         return f"data:{filled.replace('{page}', str(page))}"
-
-
-@attrs.frozen
-class Linearizable:
-    """A scenario whose runs also fail if their results are not linearizable page by page; search it in its place."""
-
-    inner: ScenarioProgram
-
-    @property
-    def name(self) -> str:
-        """That of the scenario."""
-        return self.inner.name
-
-    def build(self, strategy: Strategy, *, rec: Rec | None = None, max_steps: int = 20_000) -> _Run:
-        """A fresh run, its initial pages noted."""
-        return _Run(self.inner.build(strategy, rec=rec, max_steps=max_steps))
-
-
-class _Run:
-    """A run that asks the histories last."""
-
-    def __init__(self, inner: ScenarioRun) -> None:
-        self._inner = inner
-        self.session = inner.session
-        self.engine = inner.engine
-        self.histories = PageHistories(inner.session)
-
-    def run(self) -> None:
-        self._inner.run()
-
-    def found(self) -> Failure | None:
-        return self._inner.found() or self.histories.check()
-
-    def outcome(self) -> str:
-        return self._inner.outcome()
