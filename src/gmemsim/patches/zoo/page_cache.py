@@ -83,7 +83,7 @@ def punch_no_lock_vs_fault(parent: type[Kernel]) -> type[Kernel]:
 BUGS = (
     bug(
         "punch-no-lock-vs-fault",
-        rules="I15",
+        rules="I15 I54",
         make=punch_no_lock_vs_fault,
         parents=("inplace-v8", "inplace"),
         scenario="zoo-lifecycle",
