@@ -12,6 +12,7 @@ from gmemsim.explore.search import Limits, search
 from gmemsim.explore.strategies import make_strategy
 from gmemsim.patches.inplace import Inplace
 from gmemsim.patches.v3 import V3
+from gmemsim.scenarios.catalogue import load_named
 from gmemsim.scenarios.options import Options
 from gmemsim.scenarios.scenario import loads
 from gmemsim.scenarios.session import build
@@ -111,6 +112,13 @@ def test_a_kernel_whose_hook_does_nothing(patch: str | type[Kernel]) -> None:
 @pytest.mark.parametrize("vmm", [PUNCH, SHARE])
 def test_a_kernel_that_does_not_wait_for_the_vcpu(vmm: str) -> None:
     assert rules(DoesNotWait, vmm) & {"I31", "I34"}
+
+
+@pytest.mark.parametrize(("patch", "expected"), [("baseline", {"I31"}), ("mainline-7.3", set())])
+def test_the_scenario_of_the_library(patch: str, expected: set[str]) -> None:
+    program = ScenarioProgram(scenario=load_named("zoo-vmsa"), patch=patch, arch="snp")
+    result = search(program, make_strategy("preemption:1", 0), Limits(schedules=150))
+    assert {found.failure.rule for found in result.found} == expected
 
 
 def events(patch: str, vmm: str) -> list[Any]:
