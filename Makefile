@@ -3,9 +3,11 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 JOBS ?= 2
+COUNT ?= 20000
+SEED ?= 0
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint types check-long bench docs format lock clean
+.PHONY: help demo test fuzz lint types check-long bench docs format lock clean
 
 help: ## list the targets
 	@grep -hE '^[a-z.-]+:.*## ' Makefile | sed 's/:.*## /\t/' | expand -t 14
@@ -18,6 +20,9 @@ test: $(READY) ## the test suite
 
 check-long: $(READY) ## the tests that take minutes
 	@$(BIN)/pytest -n $(JOBS) -q -m long
+
+fuzz: $(READY) ## damaged and made-up input to every command (COUNT=20000 SEED=0)
+	@$(BIN)/python -m tests.fuzz.run --count $(COUNT) --seed $(SEED)
 
 lint: $(READY) ## ruff: rules and formatting
 	@$(BIN)/ruff check

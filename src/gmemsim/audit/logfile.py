@@ -63,6 +63,9 @@ class LogFile:
         try:
             if self._target.is_dir():
                 raise IsADirectoryError(21, "Is a directory")
+            if os.path.lexists(self._target) and not self._target.is_file() and not in_place:
+                # A device, a FIFO, or a circle of links: moved into place, the log would take its name.
+                raise LogError(path, "not a regular file")
             raw = self._file.open("wb" if in_place else "xb")
         except OSError as error:
             raise self._refused(error) from error

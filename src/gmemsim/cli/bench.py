@@ -104,6 +104,7 @@ def contention(
 
     _writable(csv_path, None)
     _writable(plot_path, FORMATS)
+    check_writable(csv_path, plot_path, inputs=patches)
     if sweep and (csv_path or plot_path or other_lines):
         raise InputError("--sweep goes neither with --csv, --plot nor --other-lines")
     common = Point(pages=pages, release=release, interval_ns=interval * 1000, other_lines=other_lines)

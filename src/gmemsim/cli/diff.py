@@ -62,7 +62,7 @@ def command(ctx: click.Context, /, left: str, right: str, most: int, as_json: bo
     from ..patches.registry import PatchError
     from ..scenarios.errors import ScenarioError
 
-    check_writable(options["html"])
+    check_writable(options["html"], inputs=(left, right, options["scenario"] or ""))
     try:
         if options["scenario"] is None:
             document, found = _files(left, right, options)

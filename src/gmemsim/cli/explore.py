@@ -101,7 +101,7 @@ def command(
     from ..explore.workers import WorkerKilled
     from .reporting import Budget, report_all
 
-    check_writable(html, trace)
+    check_writable(html, trace, inputs=(scenario, patch))
     try:
         make_strategy(strategy, 0)
     except ValueError as error:

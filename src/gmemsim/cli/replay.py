@@ -10,7 +10,7 @@ import click
 from .errors import VIOLATION, InputError
 from .output import colored, console, print_json
 from .program import input_errors
-from .whole import check_directory, check_writable, write_whole
+from .whole import check_writable, write_whole
 
 if TYPE_CHECKING:
     from ..explore.replay import Replayed
@@ -48,8 +48,7 @@ def command(
     from ..explore.replay import replay
     from ..explore.token import TokenError
 
-    check_directory(log)
-    check_writable(html, trace)
+    check_writable(log, html, trace, inputs=(token, patch or ""))
     text = _text(token)
     with input_errors():
         try:

@@ -10,6 +10,7 @@ import click
 
 from .errors import INTERRUPTED, VIOLATION, InputError
 from .output import print_json, progress
+from .whole import check_writable
 
 if TYPE_CHECKING:
     from ..patches.entered import Entered
@@ -78,6 +79,7 @@ def command(
     session: Session | None = None
     entered = Entered(())
     try:
+        check_writable(log, inputs=(scenario, patch))
         found = find(scenario)
         log_to = None if log is None else Log(log)
         options = Options(

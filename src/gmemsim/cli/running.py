@@ -9,13 +9,15 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from .. import __version__
+from ..audit.errors import LogError
 from ..audit.header import Header
 from ..audit.recorder import Recorder
 from ..audit.render import LogWriter
 from ..engine.blame import blame, model_code, said
 from ..engine.errors import EngineError
 from ..engine.unawaited import NeverAwaited, all_awaited
-from ..patches.registry import named
+from ..patches.registry import PatchError, named
+from ..scenarios.errors import ScenarioError
 from ..scenarios.summary import Violation
 from .errors import InputError
 from .whole import check_directory
@@ -95,7 +97,7 @@ def user_error(*patches: str) -> Iterator[None]:
             if not all(map(named, patches)):
                 stack.enter_context(all_awaited())
             yield
-    except (EngineError, click.ClickException, click.exceptions.Exit):
+    except (EngineError, PatchError, ScenarioError, LogError, click.ClickException, click.exceptions.Exit):
         raise
     except NeverAwaited as error:
         raise InputError(str(error)) from error

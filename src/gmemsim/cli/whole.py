@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import os
 import secrets
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from .errors import InputError
 
 if TYPE_CHECKING:
-    from pathlib import Path
+    from collections.abc import Iterable
 
 __all__ = ["check_directory", "check_writable", "write_whole"]
 
@@ -23,16 +25,36 @@ def check_directory(path: Path | None) -> None:
         raise InputError(f"{path}: no such directory")
 
 
-def check_writable(*paths: Path | None) -> None:
+def check_writable(*paths: Path | None, inputs: Iterable[str] = ()) -> None:
     """Refuse what can't be an output file before anything is run.
 
+    Args:
+        inputs: what the command was given to read: names of files, `file.py:Class`, `@file`, or other words.
+
     Raises:
-        InputError: no such directory, or something that is no regular file has the name.
+        InputError: no such directory, something that is no regular file has the name, it is the name of two outputs, or
+            it is what the command reads.
     """
+    read = {_real(Path(word.removeprefix("@"))) for word in inputs}
+    read |= {_real(Path(word.rpartition(":")[0])) for word in inputs if ":" in word}
+    written: set[str] = set()
     for path in paths:
+        if path is None:
+            continue
         check_directory(path)
-        if path is not None and path.exists() and not path.is_file():
+        real = _real(path)
+        if os.path.lexists(real) and not Path(real).is_file():
             raise InputError(f"{path}: not a regular file")
+        if real in read:
+            raise InputError(f"{path}: is what the command reads; give another name to write to")
+        if real in written:
+            raise InputError(f"{path}: is given for two files")
+        written.add(real)
+
+
+def _real(path: Path) -> str:
+    """Where a name leads; a circle of links leads to one of them."""
+    return os.path.realpath(path)
 
 
 def write_whole(path: Path, data: bytes) -> None:
@@ -42,7 +64,7 @@ def write_whole(path: Path, data: bytes) -> None:
         InputError: the system refuses; `path` is what it was.
     """
     check_writable(path)
-    path = path.resolve()
+    path = Path(_real(path))
     temporary = path.with_name(f".{path.name[:200]}.{secrets.token_hex(6)}.tmp")
     try:
         temporary.write_bytes(data)
