@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-import attrs
-
 from ...actors.errno import EFAULT, EINVAL, EIO, ENOTTY, errno_name
 from ...actors.gmem_convert import GmemConversion
 from ...actors.gmem_populate import Source
 from ...arch.snp import Snp
 from ...patches.inplace_content import PRESERVE, ZERO, InplaceContent
+from ..launch import launch_pages
 from ..units import PAGE
 from . import arguments
 from .content import whole
@@ -99,9 +98,8 @@ async def _snp(rig: Rig, t: Task, vm: Vm, gfn: int, pages: int, source: Source |
     slot = vm.slot_of(gfn)
     if slot is None or not slot.gmem or rig.kernel.populate_rejects(vm, source):
         return from_errno(EINVAL)
-    ret = await rig.kernel.kvm_gmem_populate(t, vm, gfn, pages, source)
-    done = max(ret, 0)
-    more = {"remaining_len": (pages - done) * PAGE, "processed": done, "remaining_gpa": (gfn + done) * PAGE}
+    ret, done = await launch_pages(rig.kernel, t, vm, gfn, pages, source)
+    more = _left(gfn, pages, done)
     if ret < 0:
         return Got(errno_name(EIO), None, {**more, "inner_errno": errno_name(ret)})
     return Got("ok", None, more)
@@ -111,18 +109,16 @@ async def _tdx(rig: Rig, t: Task, vm: Vm, gfn: int, pages: int, source: Source |
     """`tdx_vcpu_init_mem_region`: page by page; the error comes through as it is."""
     if source is not None and source.offset:
         return from_errno(EINVAL)
-    done = 0
-    ret = 0
-    while done < pages:
-        part = source and attrs.evolve(source, contents=source.contents[done:])
-        ret = await rig.kernel.kvm_gmem_populate(t, vm, gfn + done, 1, part)
-        if ret != 1:
-            break
-        done += 1
-    more = {"remaining_len": (pages - done) * PAGE, "processed": done, "remaining_gpa": (gfn + done) * PAGE}
+    ret, done = await launch_pages(rig.kernel, t, vm, gfn, pages, source)
+    more = _left(gfn, pages, done)
     if done == pages:
         return Got("ok", None, more)
     return Got(errno_name(ret if ret < 0 else EIO), None, more)
+
+
+def _left(gfn: int, pages: int, done: int) -> dict[str, Any]:
+    """What the command writes back into its argument."""
+    return {"remaining_len": (pages - done) * PAGE, "processed": done, "remaining_gpa": (gfn + done) * PAGE}
 
 
 @op(arguments.ZapStage2)

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, cast
 
-import attrs
-
 from ...actors.errno import EOPNOTSUPP, errno_name
 from ...actors.gmem_populate import Source
 from .. import ops
 from ..guest import convert
+from ..launch import launch_pages
 from ..results import Outcome
 from ..units import PAGE
 from .registry import from_errno, handles
@@ -63,17 +62,9 @@ async def populate(thread: Thread, t: Task, step: Step, lo: int, hi: int) -> Out
         pages = range(hi - lo + (1 if op.offset else 0))
         contents = tuple(None if page in op.unmapped else thread.fill(op.source, page) for page in pages)
         source = Source(thread.machine.process(op.process), contents, op.offset)
-    batch = 1 if vm.stage2.mirrored else hi - lo
-    done = 0
-    ret = 0
     if ret := await thread.kernel.launch_update_lock(t, vm):
         return from_errno(ret)
-    while done < hi - lo:
-        part = source and attrs.evolve(source, contents=source.contents[done:])
-        ret = await thread.kernel.kvm_gmem_populate(t, vm, lo + done, min(batch, hi - lo - done), part)
-        done += max(ret, 0)
-        if ret != batch:
-            break
+    ret, done = await launch_pages(thread.kernel, t, vm, lo, hi - lo, source)
     await thread.kernel.launch_update_unlock(t, vm)
     # What is measured at launch is the guest's already.
     t.changed(thread.machine.accepted[step.vm].label, lo, lo + done)
