@@ -21,9 +21,7 @@ from gmemsim.explore.strategies.stateful import Stateful
 from gmemsim.scenarios.catalogue import load_named
 
 CASES = (
-    ("punch_tight", "v3", None),
     ("hole", "v3", "snp"),
-    ("hole", "inplace", "snp"),
     ("prefault", "v3", None),
     ("zoo-poison_punch", "v3", None),
 )
