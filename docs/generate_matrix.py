@@ -35,10 +35,11 @@ LETTERS = {
     "unbind-during-memory-failure": "U",
 }
 
-HOW = """Schedules are enumerated with few preemptions first, at most {enumerated} of them and two preemptions at most;
-where that was not all, up to {sampled} more are drawn with POS. The oracles, the engine and a sequential order judge;
-what an operation returns is left open. Runs that met the step limit and end under fair turns ({unfair:,} of them) are
-no violations."""
+HOW = """Every state of a cell is looked at, up to a budget: {complete:,} of {searches:,} searches are complete without
+any bound, after {states:,} states. Where there were more, schedules are enumerated with few preemptions first, at most
+{enumerated:,} of them and two preemptions at most; where that was not all, up to {sampled:,} more are drawn with POS.
+The oracles, the engine and a sequential order judge; what an operation returns is left open. Runs that met the step
+limit and end under fair turns ({unfair:,} of them) are no violations."""
 
 PAIRS = """# Every pair of operations
 
@@ -53,6 +54,7 @@ and it is shared (VM types and versions in which such a page is in the file).
 
 | | |
 |---|---|
+| 1,234 | complete, without any bound: so many states, from all states of the page together |
 | `=` | every schedule with at most two preemptions and at most 16 equal steps in a row was run |
 | `1`, `2` | every schedule with fewer preemptions than that was run, and others sampled |
 | `0` | the cap came, from some state, before all schedules without a preemption were run; others sampled |
@@ -77,22 +79,24 @@ two pages are used (`hugepage`). A cell is three operations and the state that t
 fault, host fault, allocation, truncation, conversion both ways (on a huge page: split and merge), memory failure,
 making and deleting a slot, release, and populate with the end of the launch, as far as VM type and file have them.
 {how}
-`python bench/matrix.py 3` goes on where this record ends.
+`python bench/matrix.py 3` goes on where this record ends. The tables at the end have the cells one by one, signs as in
+[pairs](pairs.md).
 
-Recorded: {searches:,} of {planned:,} cells, {total:,} schedules. {complete:,} cells were run
+Recorded: {searches:,} of {planned:,} cells, {total:,} runs. Of the cells that are not complete {bounded:,} were run
 completely within the bound of two preemptions, {below:,} below one preemption; in the others the cap came first, and no
-violation there means none in those few schedules. Three preemptions and more, a second page, and most orders even of
-these cells are not seen.
+violation there means none in those few schedules. A second page is not seen.
 
-| version | VM type | cells recorded | of | clean | known only | with others |
-|---|---|--:|--:|--:|--:|--:|
+| version | VM type | cells recorded | of | complete | clean | known only | with others |
+|---|---|--:|--:|--:|--:|--:|--:|
 """
 
 
 def load(name: str) -> list[dict[str, Any]]:
     """The rows of a record, in the order of the tables."""
     rows = [json.loads(line) for line in (HERE / name).read_text(encoding="utf-8").splitlines()]
-    patches = ["baseline", "v3", "mainline-7.3", "inplace", "hugepage", "hugepage-mutex"]
+    patches = [
+        "baseline", "v1", "v2", "v3", "mainline-7.3", "inplace-v8", "inplace", "hugepage", "hugepage-mutex",
+    ]  # fmt: skip
     archs = list(ARCHES)
 
     def place(row: dict[str, Any]) -> tuple[Any, ...]:
@@ -105,11 +109,19 @@ def load(name: str) -> list[dict[str, Any]]:
 def budget(rows: list[dict[str, Any]]) -> dict[str, Any]:
     """Figures of both pages."""
     how = HOW.format(
-        enumerated=max(row["schedules"] - row["sampled"] for row in rows),
+        enumerated=max((row["schedules"] - row["sampled"] for row in rows if not by_states(row)), default=0),
         sampled=max(row["sampled"] for row in rows),
         unfair=sum(row["unfair"] for row in rows),
+        complete=sum(by_states(row) for row in rows),
+        searches=len(rows),
+        states=sum(row["states"] for row in rows if by_states(row)),
     )
     return {"how": how, "searches": len(rows), "total": sum(row["schedules"] for row in rows)}
+
+
+def by_states(row: dict[str, Any]) -> bool:
+    """Whether every state was looked at."""
+    return bool(row.get("states")) and row["scope"].startswith("complete:")
 
 
 def sign(row: dict[str, Any]) -> tuple[int, str]:
@@ -127,6 +139,9 @@ def mark(rows: list[dict[str, Any]]) -> str:
     """The sign of a pair: all that was found, or the least that was covered."""
     signs = sorted(sign(row) for row in rows)
     found = sorted({letter for weight, text in signs if weight == 9 for letter in text.split()})
+    if all(by_states(row) for row in rows):
+        # Complete: how many states, and what was found among them.
+        return " ".join((f"{sum(row['states'] for row in rows):,}", *found))
     return " ".join(found) if found else signs[-1][1]
 
 
@@ -169,7 +184,13 @@ def pairs() -> str:
                     searches.setdefault(tuple(row["names"]), []).append(row)
             here = {pair: mark(found) for pair, found in searches.items()}
             used = [name for name in NAMES if any(name in pair for pair in here)]
-            counts = ", ".join(f"{count} x {sign}" for sign, count in sorted(Counter(here.values()).items()))
+            kinds = Counter(
+                " ".join(("complete", *mark(found).split()[1:]))
+                if all(map(by_states, found))
+                else mark(found)
+                for found in searches.values()
+            )
+            counts = ", ".join(f"{count} x {sign}" for sign, count in sorted(kinds.items()))
             lines += [f"## {patch}, {arch}", "", f"{counts}.", "", "| | " + " | ".join(used) + " |"]
             lines.append("|---|" + ":-:|" * len(used))
             for number, first in enumerate(used):
@@ -187,6 +208,7 @@ def pairs() -> str:
 def triples() -> str:
     rows = load("triples.jsonl")
     table: list[str] = []
+    cell_by_cell: list[str] = []
     planned = 0
     for patch in dict.fromkeys(row["patch"] for row in rows):
         version = load_patch(patch)
@@ -199,14 +221,37 @@ def triples() -> str:
             clean = sum(not row["violations"] for row in here)
             others = sum(any(not found["known"] for found in row["violations"]) for row in here)
             rest = len(here) - clean - others
-            table.append(f"| {patch} | {arch} | {len(here)} | {every[arch]} | {clean} | {rest} | {others} |")
+            whole = sum(map(by_states, here))
+            table.append(
+                f"| {patch} | {arch} | {len(here)} | {every[arch]} | {whole} | {clean} | {rest} | {others} |"
+            )
+            cell_by_cell += one_by_one(patch, arch, here)
     head = TRIPLES.format(
         planned=planned,
-        complete=sum(row["scope"].startswith("complete:") or row["scope"] == "complete" for row in rows),
+        bounded=sum(
+            not by_states(row) and (row["scope"].startswith("complete:") or row["scope"] == "complete")
+            for row in rows
+        ),
         below=sum(row["scope"].startswith("complete below 1") for row in rows),
         **budget(rows),
     )
-    return "\n".join([head + "\n".join(table), "", "## Violations", "", *violations(rows)]) + "\n"
+    parts = [head + "\n".join(table), "", "## Violations", "", *violations(rows), *cell_by_cell]
+    return "\n".join(parts) + "\n"
+
+
+def one_by_one(patch: str, arch: str, rows: list[dict[str, Any]]) -> list[str]:
+    """The cells of a version and VM type, if they were searched by states: signs as in the pairs."""
+    if not any(row.get("states") for row in rows):
+        return []
+    cells_of: dict[tuple[str, ...], dict[str, str]] = {}
+    for row in rows:
+        cells_of.setdefault(tuple(row["names"]), {})[row["setup"]] = mark([row])
+    lines = ["", f"## {patch}, {arch}", "", f"| operations | {' | '.join(SETUPS)} |", "|---|--:|--:|--:|"]
+    lines += [
+        f"| {', '.join(names)} | {' | '.join(here.get(setup, '') for setup in SETUPS)} |"
+        for names, here in cells_of.items()
+    ]
+    return lines
 
 
 if __name__ == "__main__":

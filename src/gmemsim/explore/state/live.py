@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from array import array
 from hashlib import blake2b
+from inspect import CORO_CREATED, getcoroutinestate
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from ...engine.tape import Tape
@@ -277,9 +278,14 @@ class LiveState:
     def close(self) -> None:
         """Let go of everything, without running any more of it."""
         for task in self.engine.tasks:
-            if not task.done:
-                for coro in reversed(chain_of(task.handle)):
-                    drop(coro)
+            if task.done:
+                continue
+            if getcoroutinestate(task.handle) == CORO_CREATED:
+                # It has not begun, so nothing of it runs.
+                task.handle.close()
+                continue
+            for coro in reversed(chain_of(task.handle)):
+                drop(coro)
 
 
 def _ident(task: Task) -> int:

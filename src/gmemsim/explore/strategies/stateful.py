@@ -129,6 +129,11 @@ class Stateful(DepthFirst):
         live, self._live = self._live, None
         if live is not None:
             live.close()
+        elif self._engine is not None and self.restores:
+            # It ended before its first state was looked at.
+            for task in self._engine.tasks:
+                if not task.done:
+                    task.handle.close()
 
     def pick(self, runnable: list[Task], current: Task | None) -> int:
         """Who runs next, if the state is new."""
