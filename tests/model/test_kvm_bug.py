@@ -28,6 +28,7 @@ def later_calls(r: Rig) -> list[Any]:
     kernel, vm, vcpu = r.kernel, r.vm, r.vm.vcpus[0]
     address = BASE * PAGE
     run = r.call(lambda t: kernel.guest_access(t, vcpu, BASE, True, None))
+    accept = r.call(lambda t: kernel.guest_accept(t, vcpu, BASE))
     return [
         r.call(lambda t: kernel.kvm_set_memory_region(t, vm, 0, 0, 0)),
         r.call(lambda t: kernel.kvm_vm_ioctl_set_mem_attributes(t, vm, address, PAGE, False)),
@@ -35,6 +36,7 @@ def later_calls(r: Rig) -> list[Any]:
         r.call(lambda t: kernel.kvm_vcpu_pre_fault_memory(t, vcpu, address, PAGE))[0],
         r.call(lambda t: kernel.launch_finish(t, vm)),
         run.errno,
+        accept.errno,
     ]
 
 
@@ -45,7 +47,7 @@ def test_a_reclaim_that_fails(patch: type[V3]) -> None:
     assert populate(r, {"psp_launch_update": 1, "psp_page_reclaim": 1}) == EIO
     assert r.vm.dead
     assert len(r.memory.leaked) == 1
-    assert later_calls(r) == [EIO] * 6
+    assert later_calls(r) == [EIO] * 7
     assert len(r.vm.slots) == 1, "nothing was done"
     punched = r.call(lambda t: r.kernel.kvm_gmem_fallocate(t, r.files[0], 0, PAGE, True))
     assert punched == 0, "calls on the file are not the VM's"

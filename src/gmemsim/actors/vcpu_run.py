@@ -183,6 +183,8 @@ class VcpuRun(RmpFaults, SnpVmsa):
             return GuestResult("error", errno=EOPNOTSUPP)
         faults = 0
         while True:
+            if self.vm_is_dead(t, vm):
+                return GuestResult("dead", errno=EIO, faults=faults)
             if t.traps:
                 await t.point(Op("load", vm.spte_label, gfn, gfn + level_pages(level), "r"))
             refused = False
