@@ -31,6 +31,7 @@ COMMANDS: Final[dict[str, Command]] = {
     "explore": Command("explore", "Search the schedules of a scenario for violations."),
     "replay": Command("replay", "The same failure again, step by step."),
     "outcomes": Command("outcomes", "All final outcomes of a scenario, patch by patch."),
+    "litmus": Command("litmus", "Named questions about small workloads, answered for each version."),
     "stress": Command("stress", "A resumable campaign over many seeds."),
     "conform": Command("conform", "Run conformance vectors."),
     "zoo": Command("zoo", "Seeded real bugs: found or not, and by what."),

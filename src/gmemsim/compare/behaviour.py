@@ -9,11 +9,11 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from errno import errorcode
 from functools import lru_cache
 from itertools import combinations
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
+from ..actors.errno import errno_name
 from ..audit import kvm_events as kvm
 from ..audit.events import Contended, Lock, LockRequest, Receive, Send, SrcuSync, Unlock
 from ..audit.vocabulary import name_of, vocabulary
@@ -349,11 +349,6 @@ def result_of(function: str, event: Event) -> str:
         if value is not None:
             parts.append(f"{field} {str(value).lower() if isinstance(value, bool) else value}")
     return ", ".join(parts)
-
-
-def errno_name(value: int) -> str:
-    """`-17` is `EEXIST`."""
-    return errorcode.get(-value, str(value))
 
 
 @lru_cache(maxsize=1 << 12)

@@ -207,6 +207,7 @@ def _joined(first: CampaignResult, second: CampaignResult) -> CampaignResult:
             complete=False,
             found=(*one.found, *later),
             outcomes=outcomes,
+            witnesses={**two.witnesses, **one.witnesses},
             dismissed=one.dismissed + two.dismissed,
         ),
         coverage=second.coverage,
@@ -313,6 +314,7 @@ class _Merger:
         self._outcomes: dict[str, int] = {}
         self._own: tuple[str, ...] = ()
         self._ran: set[str] = set()
+        self._witnesses: dict[str, Tape] = {}
         self._schedules = 0
         self._graph = LockGraph(campaign.program.name)
 
@@ -356,6 +358,7 @@ class _Merger:
             self._counts[fingerprint] = self._counts.get(fingerprint, 0) + runs
         for outcome, runs in part.outcomes.items():
             self._outcomes[outcome] = self._outcomes.get(outcome, 0) + runs
+        self._witnesses = {**part.witnesses, **self._witnesses}
         self._graph.merge(batch.graph)
         self._own = batch.own
         self._ran |= batch.ran
@@ -383,6 +386,7 @@ class _Merger:
                 stopped=self.stopped or (last.stopped if last is not None else "seconds"),
                 found=tuple(self._found.values()),
                 outcomes=self._outcomes,
+                witnesses=self._witnesses,
                 dismissed=sum(part.dismissed for part in parts),
                 states=sum(part.states for part in parts),
                 rules=parts[0].rules if parts else (),

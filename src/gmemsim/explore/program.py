@@ -7,9 +7,10 @@ one that users meet; tests search programs of a few lines with `TaskProgram`.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, Final, Protocol
+from typing import TYPE_CHECKING, Any, Final, Protocol, cast
 
 import attrs
+import msgspec
 
 from ..audit.recorder import fan_out
 from ..engine import bare
@@ -19,6 +20,7 @@ from ..scenarios.options import Options
 from ..scenarios.session import build
 from .failure import Failure
 from .functions import functions_of
+from .observables import MOST, Tally, observe
 from .oracles import Oracles
 from .oracles.deadlock import Cycles
 from .oracles.exact import LookedAt
@@ -79,6 +81,8 @@ class ScenarioProgram:
         patch: a version's name, `path/to/file.py:Class`, or the class itself.
         rules: ids of the invariants to check; None: all that apply, and what `ScenarioRun` watches beside them;
             empty: none.
+        observed: what the outcome is made of, in place of results and page cache; see `observables`.
+        count_to: where counts of what is observed stop.
         The rest is as in `scenarios.session.build`.
     """
 
@@ -93,6 +97,8 @@ class ScenarioProgram:
     policy: Any = None
     rules: frozenset[str] | None = None
     until_rounds: int | None = None
+    observed: frozenset[str] = frozenset()
+    count_to: int = MOST
 
     @property
     def name(self) -> str:
@@ -127,6 +133,7 @@ class ScenarioProgram:
                 options=options,
             ),
             watch=self.rules is None,
+            tally=Tally(self.observed, self.count_to),
         )
 
     def _checker(self) -> Callable[[Any, Any], Checker] | None:
@@ -161,9 +168,13 @@ class ScenarioRun:
             their lock promises, and at the end the results against a sequential order.
     """
 
-    def __init__(self, session: Session, *, watch: bool = False) -> None:
+    def __init__(self, session: Session, *, watch: bool = False, tally: Tally | None = None) -> None:
         self.session = session
         self.engine = session.engine
+        self.tally = Tally(frozenset()) if tally is None else tally
+        if self.tally.names:
+            self.engine.rec = fan_out(self.tally.rec, cast("Rec | None", self.engine.rec))
+            self.engine.roots.append(self.tally)
         self.engine.roots.append(session)
         if session.checker is not None:
             self.engine.roots.append(session.checker)
@@ -205,7 +216,9 @@ class ScenarioRun:
         return None if self.histories is None else self.histories.check()
 
     def outcome(self) -> str:
-        """Every operation's result, then every file's page cache."""
+        """Every operation's result, then every file's page cache; or what is observed, as JSON."""
+        if self.tally.names:
+            return msgspec.json.encode(observe(self.session, self.tally)).decode()
         parts = []
         for name, results in self.session.results.items():
             calls = (

@@ -130,6 +130,7 @@ class SearchResult:
         states: different states that were met, if the strategy counts them.
         sampled: of `schedules`, those that were drawn after a search of states that was not complete (`campaign`).
         rules: what the runs were held against, and a complete search says that there is nothing more of.
+        witnesses: for each outcome the choices of the first run that came to it.
         left_out: rules that the strategy does not preserve: what it found of them is true, that there is no more of it
             is not said.
     """
@@ -150,6 +151,7 @@ class SearchResult:
     sampled: int = 0
     rules: tuple[str, ...] = ()
     left_out: tuple[str, ...] = ()
+    witnesses: dict[str, Tape] = attrs.field(factory=dict)
 
 
 @attrs.define
@@ -167,6 +169,7 @@ class State:
     dismissed: int = 0
     found: dict[tuple[str, str, str], Found] = attrs.field(factory=dict)
     outcomes: dict[str, int] = attrs.field(factory=dict)
+    witnesses: dict[str, Tape] = attrs.field(factory=dict)
 
     @property
     def seconds(self) -> float:
@@ -222,6 +225,7 @@ def _look_for_traps(
         if collect:
             outcome = trap.outcome if failure is None else f"{failure.rule} {failure.kind}".rstrip()
             state.outcomes[outcome] = state.outcomes.get(outcome, 0) + 1
+            state.witnesses.setdefault(outcome, trap.tape)
 
 
 def _looked_at(oracles: Sequence[LookedAt], strategy: SearchStrategy, *, exact: bool) -> tuple[str, ...]:
@@ -333,6 +337,7 @@ def search(
         states=state.states,
         rules=(*_looked_at(state.oracles, strategy, exact=True), *_ALWAYS),
         left_out=_looked_at(state.oracles, strategy, exact=False),
+        witnesses=state.witnesses,
     )
 
 
@@ -398,4 +403,5 @@ def _one(
     if collect and not pruned:
         outcome = run.outcome() if failure is None else f"{failure.rule} {failure.kind}".rstrip()
         state.outcomes[outcome] = state.outcomes.get(outcome, 0) + 1
+        state.witnesses.setdefault(outcome, engine.tape)
     return failure

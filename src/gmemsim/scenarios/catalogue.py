@@ -10,13 +10,16 @@ from typing import Final
 from .errors import ScenarioError
 from .scenario import Scenario, load, loads
 
-__all__ = ["ZOO", "find", "load_named", "names", "zoo_names"]
+__all__ = ["LITMUS", "ZOO", "find", "litmus_names", "load_named", "names", "zoo_names"]
 
 _FOLDER = Path(__file__).parent / "library"
 _ZOO_FOLDER = Path(__file__).parent / "zoo"
+_LITMUS_FOLDER = Path(__file__).parent / "litmus"
 
 #: Scenarios that go with seeded bugs: `zoo-launch`. Apart from the library, because some show what every version has.
 ZOO: Final = "zoo-"
+#: Litmus tests: `litmus-same_page`.
+LITMUS: Final = "litmus-"
 
 
 def names() -> list[str]:
@@ -27,6 +30,11 @@ def names() -> list[str]:
 def zoo_names() -> list[str]:
     """Names of the scenarios that go with seeded bugs and hazards."""
     return [ZOO + path.stem for path in sorted(_ZOO_FOLDER.glob("*.toml"))]
+
+
+def litmus_names() -> list[str]:
+    """Names of the litmus tests."""
+    return [LITMUS + path.stem for path in sorted(_LITMUS_FOLDER.glob("*.toml"))]
 
 
 @cache
@@ -40,6 +48,9 @@ def load_named(name: str) -> Scenario:
     if name.startswith(ZOO):
         path = _ZOO_FOLDER / f"{name.removeprefix(ZOO)}.toml"
         known = zoo_names()
+    elif name.startswith(LITMUS):
+        path = _LITMUS_FOLDER / f"{name.removeprefix(LITMUS)}.toml"
+        known = litmus_names()
     else:
         known = names()
     if name not in known:

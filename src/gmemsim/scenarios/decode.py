@@ -11,7 +11,17 @@ import msgspec
 
 from .errors import ScenarioError
 from .lines import Path, locate, nearest
-from .model import Document, FileTable, Head, MapTable, SetupTable, SlotTable, TaskTable, VmTable
+from .model import (
+    ConditionTable,
+    Document,
+    FileTable,
+    Head,
+    MapTable,
+    SetupTable,
+    SlotTable,
+    TaskTable,
+    VmTable,
+)
 from .ops import ALIASES, OPS, canonical
 
 if TYPE_CHECKING:
@@ -23,9 +33,9 @@ __all__ = ["Source", "decode", "field_name", "parse", "substitute"]
 
 _TABLES: dict[str, type[msgspec.Struct]] = {
     "scenario": Head, "vm": VmTable, "file": FileTable, "slot": SlotTable, "map": MapTable,
-    "setup": SetupTable, "task": TaskTable,
+    "setup": SetupTable, "task": TaskTable, "condition": ConditionTable,
 }  # fmt: skip
-_ARRAYS = ("vm", "file", "slot", "map", "task")
+_ARRAYS = ("vm", "file", "slot", "map", "task", "condition")
 _WHERE = re.compile(r"^(?P<message>.*?)(?: - at `(?:key in )?(?P<path>[^`]*)`)?$", re.DOTALL)
 _STEP = re.compile(r"\.([^.\[\]]+)|\[(\d+|\.\.\.)\]")
 _TOML_PLACE = re.compile(

@@ -147,6 +147,21 @@ class TaskTable(_Table, frozen=True, kw_only=True):
     ops: Annotated[list[AnyOp], Meta(min_length=1)]
 
 
+class ConditionTable(_Table, frozen=True, kw_only=True):
+    """`[[condition]]`: a question about the outcomes, with the answer of each version (see `explore.litmus`).
+
+    Attributes:
+        name: what is asked, in a few words.
+        test: a condition on what is observed.
+        expect: for each version (and others that behave alike, in no particular order) whether it holds in every
+            outcome, in some, or in none.
+    """
+
+    name: Annotated[str, Meta(min_length=1)]
+    test: Annotated[str, Meta(min_length=1)]
+    expect: dict[str, Literal["always", "sometimes", "never"]] = {}
+
+
 class Document(_Table, frozen=True, kw_only=True):
     """A whole scenario, parameters filled in."""
 
@@ -160,3 +175,4 @@ class Document(_Table, frozen=True, kw_only=True):
     setup: SetupTable = SetupTable()
     task: list[TaskTable] = []
     faults: dict[str, Index] = {}
+    condition: list[ConditionTable] = []

@@ -1,0 +1,134 @@
+"""`gmemsim litmus`: named questions about small workloads, answered for each patch version."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from .errors import VIOLATION, InputError
+from .output import console, print_json, progress
+from .params import SECONDS
+
+if TYPE_CHECKING:
+    from ..explore.litmus import Litmus
+
+__all__ = ["command"]
+
+
+@click.command("litmus")
+@click.argument("tests", nargs=-1)
+@click.option(
+    "--patch",
+    "patches",
+    multiple=True,
+    help="Only these; default: all that the test has answers for.",
+)
+@click.option("--arch", help="VM type; default: the first that the test is for.")
+@click.option("--observe", multiple=True, metavar="NAME", help="Observe this, too; see docs/litmus.md.")
+@click.option(
+    "--max-states", type=click.IntRange(min=1), default=100_000, show_default=True, help="Of each search."
+)
+@click.option("--max-seconds", type=SECONDS, default=60, show_default=True, help="Wall-clock of each search.")
+@click.option("--json", "as_json", is_flag=True, help="One JSON document.")
+@click.pass_context
+def command(
+    ctx: click.Context,
+    tests: tuple[str, ...],
+    patches: tuple[str, ...],
+    arch: str | None,
+    observe: tuple[str, ...],
+    max_states: int,
+    max_seconds: float,
+    as_json: bool,
+) -> None:
+    """Answer the conditions of TESTS: names of litmus tests, library scenarios or .toml files; default: all tests.
+
+    A condition holds in all outcomes of a version (always), in some (sometimes) or in none (never). Always and never
+    are said of a complete search only. Exit code 1 if an answer is not the expected one.
+    """
+    from ..explore.conditions import ConditionError
+    from ..explore.litmus import run_litmus, versions_of
+    from ..explore.observables import check_names
+    from ..explore.search import Limits
+    from ..patches.registry import PatchError
+    from ..scenarios.catalogue import LITMUS, find, litmus_names
+    from ..scenarios.errors import ScenarioError
+
+    wrong = check_names(frozenset(observe))
+    if wrong:
+        raise click.BadParameter(wrong, param_hint="--observe")
+    limits = Limits(schedules=None, seconds=max_seconds, states=max_states)
+    found: dict[str, dict[str, Litmus]] = {}
+    try:
+        for name in tests or litmus_names():
+            known = LITMUS + name in litmus_names()
+            scenario = find(LITMUS + name if known else name)
+            versions = patches or versions_of(scenario)
+            if not versions:
+                raise InputError(f"{name}: has no answers of its own; give --patch")
+            found[scenario.name] = {}
+            for patch in versions:
+                with progress(f"{scenario.name}, {patch} …"):
+                    found[scenario.name][patch] = run_litmus(_program(scenario, patch, arch), limits, observe)
+    except (ConditionError, PatchError, ScenarioError) as error:
+        raise InputError(str(error)) from None
+    if as_json:
+        print_json({name: {patch: _document(one) for patch, one in by.items()} for name, by in found.items()})
+    else:
+        for name, by in found.items():
+            _show(name, by, bool(observe))
+    if not all(answer.as_expected for by in found.values() for one in by.values() for answer in one.answers):
+        ctx.exit(VIOLATION)
+
+
+def _program(scenario: Any, patch: str, arch: str | None) -> Any:
+    from ..explore.program import ScenarioProgram
+
+    return ScenarioProgram(scenario=scenario, patch=patch, arch=arch)
+
+
+def _document(one: Litmus) -> dict[str, Any]:
+    from .scope import scope_document
+
+    return {
+        **scope_document(one.search),
+        "conditions": [
+            {
+                "name": answer.name,
+                "test": answer.test,
+                "verdict": answer.verdict,
+                "expected": answer.expected or None,
+                "meets": answer.meets or None,
+                "breaks": answer.breaks or None,
+            }
+            for answer in one.answers
+        ],
+        "outcomes": [{"outcome": outcome, "token": token} for outcome, token in sorted(one.outcomes.items())],
+    }
+
+
+def _show(name: str, by: dict[str, Litmus], outcomes: bool) -> None:
+    from rich.table import Table
+
+    from .scope import scope
+
+    out = console()
+    table = Table(title=name, title_justify="left")
+    table.add_column("condition", overflow="fold")
+    for patch in by:
+        table.add_column(patch)
+    for rows in zip(*(one.answers for one in by.values()), strict=True):
+        cells = [
+            row.verdict if row.as_expected else f"{row.verdict}, expected {row.expected}" for row in rows
+        ]
+        table.add_row(f"{rows[0].name}: {rows[0].test}", *cells)
+    if table.row_count:
+        out.print(table)
+    for patch, one in by.items():
+        if outcomes or not one.answers:
+            for outcome, token in sorted(one.outcomes.items()):
+                out.print(f"{patch}: {outcome}", highlight=False, markup=False, soft_wrap=True)
+                out.print(f"  {token}", highlight=False, markup=False, soft_wrap=True, style="dim")
+        if not one.search.complete:
+            out.print(f"{patch}: {scope(one.search)}", highlight=False)

@@ -1,0 +1,151 @@
+"""Litmus tests: every outcome of a small scenario, and for each of its conditions whether all, some or none meet it.
+
+`never` and `always` are said of a complete search only; else it is `not seen` and `no exception seen`. Each answer
+that is not about all outcomes has a witness, the replay token of a run that shows it.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import attrs
+import msgspec
+
+from .conditions import Condition, ConditionError
+from .observables import MOST, check_names
+from .search import Limits, search
+from .strategies import make_strategy
+from .token import encode
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from ..scenarios.scenario import Scenario
+    from .failure import Failure
+    from .program import Run, ScenarioProgram
+    from .search import SearchResult
+
+__all__ = ["Answer", "Litmus", "conditions_of", "run_litmus", "versions_of"]
+
+
+@attrs.frozen
+class Answer:
+    """Of one condition on one version.
+
+    Attributes:
+        name, test: as the scenario has them.
+        verdict: `always`, `sometimes`, `never`; `not seen` and `no exception seen` without a complete search.
+        expected: what the scenario says, or empty.
+        meets, breaks: tokens of runs that meet the condition and that do not, or empty.
+    """
+
+    name: str
+    test: str
+    verdict: str
+    expected: str
+    meets: str
+    breaks: str
+
+    @property
+    def as_expected(self) -> bool:
+        """Nothing was expected, or just this."""
+        return self.expected in ("", self.verdict)
+
+
+@attrs.frozen
+class Litmus:
+    """A scenario on one version.
+
+    Attributes:
+        outcomes: what was observed, as JSON or the rule of a failure, with the token of a run that comes to it.
+    """
+
+    search: SearchResult
+    answers: tuple[Answer, ...]
+    outcomes: dict[str, str]
+
+
+def conditions_of(program: ScenarioProgram) -> list[tuple[Any, Condition]]:
+    """The conditions of the program's scenario, checked.
+
+    Raises:
+        ConditionError: one of them is none, or names what is never observed.
+    """
+    workload = program.scenario.resolve(program.parameters, vcpus=program.vcpus, small=program.small)
+    tasks = frozenset(actor.name for actor in workload.actors)
+    found = []
+    for table in workload.document.condition:
+        condition = Condition(table.test, tasks)
+        wrong = check_names(condition.names - tasks)
+        if wrong:
+            raise ConditionError(f"{program.scenario.name}, condition {table.test!r}: {wrong}")
+        found.append((table, condition))
+    return found
+
+
+def versions_of(scenario: Scenario) -> tuple[str, ...]:
+    """Versions that a test has answers for, in its order."""
+    document = scenario.resolve(small=True).document
+    return tuple(dict.fromkeys(patch for condition in document.condition for patch in condition.expect))
+
+
+def run_litmus(
+    program: ScenarioProgram, limits: Limits, observe: Sequence[str] = (), *, strategy: str = "stateful"
+) -> Litmus:
+    """Find all outcomes, and answer the conditions.
+
+    Args:
+        observe: names to observe beside those of the conditions.
+
+    Raises:
+        ConditionError: see `conditions_of`.
+    """
+    conditions = conditions_of(program)
+    names = frozenset(observe).union(*(condition.names for _, condition in conditions)) or frozenset(
+        {"results"}
+    )
+    # Counts that are shown go on; those that conditions ask for stop where it no longer matters.
+    count_to = MOST if observe else max((condition.count_to for _, condition in conditions), default=MOST)
+    program = attrs.evolve(program, observed=names, count_to=count_to, rules=frozenset())
+    result = search(
+        program,
+        make_strategy(strategy, program.seed),
+        limits,
+        observers=(_Afresh(),),
+        keep_going=True,
+        collect_outcomes=True,
+    )
+    tokens = {outcome: encode(program, tape) for outcome, tape in result.witnesses.items()}
+    known = str(getattr(program.patch, "name", program.patch))
+    answers = tuple(_answer(table, condition, known, result, tokens) for table, condition in conditions)
+    return Litmus(result, answers, tokens)
+
+
+class _Afresh:
+    """An observer of nothing, which has every run begin afresh: the tally is told of events by the run itself."""
+
+    def attach(self, run: Run) -> None:
+        pass
+
+    def done(self, run: Run, failure: Failure | None, *, pruned: bool) -> None:
+        pass
+
+
+def _answer(
+    table: Any, condition: Condition, patch: str, result: SearchResult, tokens: dict[str, str]
+) -> Answer:
+    meets, breaks = "", ""
+    for outcome in result.outcomes:
+        # A failure is an outcome of its own, which meets no condition.
+        observed = msgspec.json.decode(outcome) if outcome.startswith("{") else None
+        if observed is not None and condition.holds(observed):
+            meets = meets or tokens.get(outcome, "")
+        else:
+            breaks = breaks or tokens.get(outcome, "")
+    if meets and breaks:
+        verdict = "sometimes"
+    elif meets:
+        verdict = "always" if result.complete else "no exception seen"
+    else:
+        verdict = "never" if result.complete else "not seen"
+    return Answer(table.name, table.test, verdict, table.expect.get(patch, ""), meets, breaks)

@@ -1,0 +1,133 @@
+"""What is observed of a run, beside the results of its operations: a choice of counts, part of the state of a search.
+
+Counts are kept in the run and belong to its state, so a search that cuts a run at a state that it knows cuts only runs
+that counted the same. The fewer names are watched, the fewer states there are. A count stops at `MOST`: loops that go
+round for as long as the scheduler likes would else have no end of states.
+
+Names:
+
+* `results`: what every operation of every task came to, a list a task. `cache`: the pages in each file's page cache,
+  with `u` if the folio is uptodate. `errors`: which functions returned which errno.
+* an event's name: how often it happened. Hooks that 7.3 renamed count under the old name (`prepare`,
+  `arch_invalidate`). `prepare_did` and `prepare_noop` tell the prepares that had something to do from the others,
+  `map_level1`, `retry_late`, `zap_private`, … are the event with a field's value behind it. `lock_invalidate_lock_w` is
+  how often a lock of that class was taken in that mode. `cleared` is the number of pages cleared.
+* `first`: the watched events in the order of their first time.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, Any, Final
+
+from ..actors.errno import errno_name
+from ..audit.events import Lock
+from ..audit.kvm_events import Clear
+from ..audit.vocabulary import name_of, vocabulary
+
+if TYPE_CHECKING:
+    from ..audit.base import Event
+    from ..scenarios.session import Session
+
+__all__ = ["MOST", "Tally", "check_names", "observe"]
+
+MOST: Final = 8
+#: A huge page is cleared page by page.
+_MOST_PAGES: Final = 1 << 20
+_OLD_NAMES: Final = {
+    "make_private": "prepare",
+    "make_private_ret": "prepare_ret",
+    "arch_reclaim": "arch_invalidate",
+}
+#: Fields whose value may stand behind an event's name.
+_TELLING: Final = ("reason", "filter", "state", "op", "flag", "result", "level")
+_LISTS: Final = ("results", "cache", "errors", "first")
+_PLACE: Final = re.compile(r"\[\d+\]|^(?:gmem|vm|mm)\d+\b[.@]?")
+_LOCK: Final = re.compile(r"lock_\w+_[rw]")
+
+
+class Tally:
+    """Counts of one run.
+
+    Args:
+        names: what to count; the rest is not looked at.
+        most: where a count stops.
+    """
+
+    def __init__(self, names: frozenset[str], most: int = MOST) -> None:
+        self.names = names
+        self.most = most
+        self.counts: dict[str, int] = {}
+        self.first: list[str] = []
+        self.errors: dict[str, bool] = {}
+
+    def rec(self, task: Any, event: Event) -> None:
+        """Take an event in."""
+        name = name_of(event.__class__)
+        name = _OLD_NAMES.get(name, name)
+        if "errors" in self.names:
+            ret = getattr(event, "ret", 0)
+            if ret < 0:
+                self.errors[f"{name.removesuffix('_ret')} {errno_name(ret)}"] = True
+        self._count(name)
+        for field in _TELLING:
+            value = getattr(event, field, None)
+            if value is not None:
+                self._count(f"{name}_{field if field == 'level' else ''}{value}")
+        if name == "prepare_ret":
+            self._count("prepare_did" if getattr(event, "did", False) else "prepare_noop")
+        elif isinstance(event, Lock):
+            self._count(f"lock_{_PLACE.sub('', event.lock)}_{event.mode}")
+        elif isinstance(event, Clear):
+            self._count("cleared", event.pages, _MOST_PAGES)
+
+    def _count(self, name: str, by: int = 1, most: int = 0) -> None:
+        if name not in self.names:
+            return
+        self.counts[name] = min(self.counts.get(name, 0) + by, most or self.most)
+        if "first" in self.names and name not in self.first:
+            self.first.append(name)
+
+
+def observe(session: Session, tally: Tally) -> dict[str, Any]:
+    """What was asked for, by name, in alphabetical order; `results` is a list under each task's name."""
+    found: dict[str, Any] = {}
+    for name in tally.names:
+        if name == "results":
+            for task, results in session.results.items():
+                found[task] = [
+                    f"{r.op}={r.outcome}{':' + ','.join(r.values) if r.values else ''}"
+                    for r in results.operations
+                ]
+        elif name == "cache":
+            found[name] = [
+                f"{inode.label}[{index}]{'u' if folio.uptodate else ''}"
+                for inode in session.machine.inodes
+                for index, folio in sorted(inode.folios.items())
+            ]
+        elif name == "errors":
+            found[name] = sorted(tally.errors)
+        elif name == "first":
+            found[name] = list(tally.first)
+        else:
+            found[name] = tally.counts.get(name, 0)
+    return dict(sorted(found.items()))
+
+
+def check_names(names: frozenset[str]) -> str:
+    """What is wrong with a choice of names, or nothing."""
+    known = vocabulary()
+    for name in sorted(names):
+        if (
+            name in (*_LISTS, "cleared", "prepare_did", "prepare_noop")
+            or name in known
+            or _LOCK.fullmatch(name)
+        ):
+            continue
+        if any(
+            name.startswith(f"{event}_") and any(field in cls.__struct_fields__ for field in _TELLING)
+            for event, cls in known.items()
+        ):
+            continue
+        return f"nothing is called {name!r}: expected the name of an event, results, cache, errors, first or cleared"
+    return ""
