@@ -167,7 +167,7 @@ def _decide(
 ) -> list[Decided]:
     """What comes of each cycle of the lock-order graph; a deadlock that was found already needs no search."""
     from ..engine.interrupts import deadline
-    from ..explore.lock_graph import Decided, decide
+    from ..explore.lock_graph import Decided, decide, is_it
 
     cycles = result.lock_graph.cycles()
     done = result.search
@@ -179,8 +179,15 @@ def _decide(
         ]
     decided = []
     for number, cycle in enumerate(cycles, 1):
-        one = None
-        if search and not budget.over:
+        one = next(
+            (
+                Decided(cycle=cycle, verdict="witnessed", found=found, schedules=found.schedule, bound="")
+                for found in done.found
+                if is_it(found.failure, cycle)
+            ),
+            None,
+        )
+        if one is None and search and not budget.over:
             say(f"looking for the deadlock of lock cycle {number} of {len(cycles)}")
             try:
                 with deadline(budget.left, again=False):

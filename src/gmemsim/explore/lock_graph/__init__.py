@@ -5,13 +5,23 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from .cycles import Cycle
-from .directed import Decided, Steering, decide
+from .directed import Decided, Steering, decide, is_it
 from .graph import Edge, LockGraph, Witness
 
 if TYPE_CHECKING:
     from ..program import Program
 
-__all__ = ["Cycle", "Decided", "Edge", "LockGraph", "Steering", "Witness", "decide", "default_observers"]
+__all__ = [
+    "Cycle",
+    "Decided",
+    "Edge",
+    "LockGraph",
+    "Steering",
+    "Witness",
+    "decide",
+    "default_observers",
+    "is_it",
+]
 
 
 def default_observers(program: Program) -> tuple[LockGraph, ...]:

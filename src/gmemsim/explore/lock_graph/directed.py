@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from ..strategies.base import SearchStrategy
     from .cycles import Cycle
 
-__all__ = ["Decided", "Steering", "Verdict", "decide"]
+__all__ = ["Decided", "Steering", "Verdict", "decide", "is_it"]
 
 #: What a directed search can say of a cycle.
 Verdict = Literal["witnessed", "potential", "infeasible within the bound"]
@@ -151,7 +151,7 @@ def decide(
                 cycle=cycle, verdict="potential", found=None, schedules=made, bound="", interrupted=early
             )
         for found in result.found:
-            if _is_it(found.failure, cycle):
+            if is_it(found.failure, cycle):
                 return Decided(cycle=cycle, verdict="witnessed", found=found, schedules=made, bound="")
     if not schedules:
         return Decided(cycle=cycle, verdict="potential", found=None, schedules=made, bound="")
@@ -159,7 +159,7 @@ def decide(
     made += result.schedules
     early = _early(result)
     for found in result.found:
-        if _is_it(found.failure, cycle):
+        if is_it(found.failure, cycle):
             return Decided(cycle=cycle, verdict="witnessed", found=found, schedules=made, bound="")
     if result.complete:
         bound = f"{program.name}, {result.strategy}" + (f", {result.bound}" if result.bound else "")
@@ -174,7 +174,7 @@ def _early(result: SearchResult) -> str:
     return {"interrupted": "interrupted", "seconds": "--max-seconds is over"}.get(result.stopped, "")
 
 
-def _is_it(failure: Failure, cycle: Cycle) -> bool:
+def is_it(failure: Failure, cycle: Cycle) -> bool:
     """Whether a failure is a deadlock of the cycle's classes."""
     stuck = failure.details.get("wait_for")
     return isinstance(stuck, WaitFor) and {lock_class(edge.on) for edge in stuck.cycle} == set(cycle.classes)
