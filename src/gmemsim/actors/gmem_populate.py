@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING
 import attrs
 
 from ..audit.kvm_events import Copy, Gup, Populate, PopulateCallback, PopulateRet
-from .errno import EFAULT, EINVAL, ENOMEM
-from .tdp_fault import TdpFaults
+from .errno import EFAULT, EINTR, EINVAL, EIO, ENOMEM
+from .kernel_base import RetPf
+from .tdp_fault import Fault, TdpFaults
 
 if TYPE_CHECKING:
     from ..engine.task import Task
@@ -121,6 +122,35 @@ class GmemPopulate(TdpFaults):
         if t.rec is not None:
             t.rec(t, PopulateCallback(gfn, pfn, ret))
         return ret
+
+    async def kvm_tdp_mmu_map_private_pfn(self, t: Task, vm: Vm, gfn: int, folio: Folio) -> int:
+        """`kvm_tdp_mmu_map_private_pfn`: the launch maps a page that it holds: 0, -EINTR or -EIO.
+
+        slots_lock and the invalidate lock are held, so nothing that covers the gfn can be in progress.
+        """
+        if not vm.vcpus:
+            return EIO
+        t.saw(vm.roots_label)
+        fault = Fault(vm.vcpus[0], gfn, True, True)
+        fault.pfn = self.gmem_page_pfn(vm, gfn, folio)
+        fault.folio = folio
+        while True:
+            if t.signalled():
+                return EINTR
+            t.saw(vm.dead_label)
+            if vm.dead:
+                return EIO
+            await vm.mmu_lock.read_lock(t)
+            ret = await self.kvm_tdp_mmu_map(t, fault)
+            await vm.mmu_lock.read_unlock(t)
+            if ret != RetPf.RETRY:
+                return 0 if ret == RetPf.FIXED else EIO
+
+    @staticmethod
+    def gmem_page_pfn(vm: Vm, gfn: int, folio: Folio) -> int:
+        """The frame of a gfn that `folio` covers."""
+        slot = vm.slot_of(gfn) if folio.order else None
+        return folio.pfn if slot is None else folio.pfn + slot.index_of(gfn) - folio.index
 
     def gfn_is_private(self, vm: Vm, gfn: int) -> bool:
         """The attribute test of the populate loop; a lock-free look-up."""

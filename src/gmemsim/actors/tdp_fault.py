@@ -24,7 +24,7 @@ from ..audit.kvm_events import (
 )
 from ..engine.op import Op
 from .attributes import VmAttributes
-from .errno import EAGAIN, EBUSY, EFAULT, EINTR, EIO, ENOMEM
+from .errno import EAGAIN, EBUSY, EFAULT, ENOMEM
 from .gmem_folio import GmemFolios
 from .kernel_base import RetPf
 from .stage2 import Spte
@@ -314,35 +314,6 @@ class TdpFaults(LargeLeaves, GmemFolios, VmAttributes):
         if rec is not None:
             rec(t, MapRet(ret))
         return ret
-
-    async def kvm_tdp_mmu_map_private_pfn(self, t: Task, vm: Vm, gfn: int, folio: Folio) -> int:
-        """`kvm_tdp_mmu_map_private_pfn`: the launch maps a page that it holds: 0, -EINTR or -EIO.
-
-        slots_lock and the invalidate lock are held, so nothing that covers the gfn can be in progress.
-        """
-        if not vm.vcpus:
-            return EIO
-        t.saw(vm.roots_label)
-        fault = Fault(vm.vcpus[0], gfn, True, True)
-        fault.pfn = self.gmem_page_pfn(vm, gfn, folio)
-        fault.folio = folio
-        while True:
-            if t.signalled():
-                return EINTR
-            t.saw(vm.dead_label)
-            if vm.dead:
-                return EIO
-            await vm.mmu_lock.read_lock(t)
-            ret = await self.kvm_tdp_mmu_map(t, fault)
-            await vm.mmu_lock.read_unlock(t)
-            if ret != RetPf.RETRY:
-                return 0 if ret == RetPf.FIXED else EIO
-
-    @staticmethod
-    def gmem_page_pfn(vm: Vm, gfn: int, folio: Folio) -> int:
-        """The frame of a gfn that `folio` covers."""
-        slot = vm.slot_of(gfn) if folio.order else None
-        return folio.pfn if slot is None else folio.pfn + slot.index_of(gfn) - folio.index
 
     def rewrite_spte(self, t: Task, fault: Fault) -> int:
         """Before 6.13: accessed or dirty bits set by hardware make the entries differ, and the fault writes it anew.
