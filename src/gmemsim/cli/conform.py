@@ -56,18 +56,14 @@ def command(
     not know is reported as unsupported, never as passed. Ctrl-C shows what was judged until then.
     """
     from ..actors.release import RELEASES
-    from ..arch.registry import ARCHES
     from ..explore.strategies.complete_first import CompleteFirst
+    from ..patches.entered import Entered, never_ran, watch_overrides
     from ..patches.registry import PatchError, load_patch
     from ..scenarios.conform import VectorError, load_vectors
     from ..scenarios.conform.suite import EMBEDDED, cases, judge
     from .running import user_error
 
-    for kind in vm_types:
-        if kind not in ARCHES:
-            raise InputError(f"--arch {kind}: expected one of {', '.join(ARCHES)}")
-    if release is not None and release not in RELEASES:
-        raise InputError(f"--release {release}: expected one of {', '.join(RELEASES)}")
+    _known(vm_types, release)
     try:
         versions = [load_patch(name) for name in patches or ("v3",)]
         found = load_vectors(*([vectors] if vectors else EMBEDDED))
@@ -83,8 +79,13 @@ def command(
     search = partial(CompleteFirst, seed, _STATES * schedules)
     results: list[CaseResult] = []
     ended: click.ClickException | None = None
+    entered = Entered(())
     try:
-        with counting("vectors", len(wanted)) as show, user_error(*patches):
+        with (
+            counting("vectors", len(wanted)) as show,
+            user_error(*patches),
+            watch_overrides(*versions) as entered,
+        ):
             for case in wanted:
                 show(len(results))
                 results.append(judge(case, schedules=schedules, seed=seed, search=search))
@@ -93,9 +94,11 @@ def command(
     except InputError as error:
         ended = error
     if as_json:
-        print_json(_document(results, len(wanted)))
+        print_json(_document(results, len(wanted)) | {"never_ran": list(entered.never)})
     elif results:
         _show(results)
+        if entered.never:
+            click.echo(never_ran(entered.never, f"{len(results):,} cases"))
         if len(results) < len(wanted):
             click.echo(f"{len(results)} of {len(wanted)} cases were judged")
     if ended is not None:
@@ -104,6 +107,18 @@ def command(
         ctx.exit(VIOLATION)
     if all(result.verdict.result == "unsupported" for result in results):
         raise InputError("every case is unsupported: nothing was judged")
+
+
+def _known(vm_types: tuple[str, ...], release: str | None) -> None:
+    """Refuse names of VM types and releases that there are not."""
+    from ..actors.release import RELEASES
+    from ..arch.registry import ARCHES
+
+    for kind in vm_types:
+        if kind not in ARCHES:
+            raise InputError(f"--arch {kind}: expected one of {', '.join(ARCHES)}")
+    if release is not None and release not in RELEASES:
+        raise InputError(f"--release {release}: expected one of {', '.join(RELEASES)}")
 
 
 def _document(results: list[CaseResult], wanted: int) -> dict[str, Any]:

@@ -44,6 +44,9 @@ class _Classes(Mapping[str, "type[SearchStrategy]"]):
         return len(_WHERE)
 
 
+#: Preemptions, delays or priority changes of a run: more than any run here has steps that matter.
+MOST: Final = 10_000
+
 #: By name, the default first.
 STRATEGIES: Final[Mapping[str, type[SearchStrategy]]] = _Classes()
 
@@ -68,7 +71,9 @@ def make_strategy(spec: str, seed: int = 0) -> SearchStrategy:
                 f"the strategy {name} takes no number, but it says {spec!r}: there are {_names()}"
             )
         if not (number.isascii() and number.isdigit()):
-            raise ValueError(f"{number!r} in {spec!r} is no number: there are {_names()}")
+            raise ValueError(f"{number[:20]!r} in {spec[:40]!r} is no number: there are {_names()}")
+        if len(number) > 5 or int(number) > MOST:
+            raise ValueError(f"{spec[:40]!r}: expected a number of at most {MOST:,}")
         arguments.append(int(number))
     return STRATEGIES[name](*arguments)
 
