@@ -15,6 +15,7 @@ from __future__ import annotations
 from collections import Counter, deque
 from enum import Enum
 from hashlib import blake2b
+from itertools import repeat
 from types import (
     BuiltinFunctionType,
     CellType,
@@ -148,6 +149,8 @@ class StateDigest:
             FunctionType: self._function,
             MethodType: self._method,
             tuple: self._tuple,
+            # Not reduced: from 3.12 on that warns, and 3.14 cannot.
+            repeat: lambda value: self._out.append(repr(value)),
         }
         if cls in exact:
             return exact[cls]

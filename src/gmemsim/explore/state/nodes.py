@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter, deque
 from functools import cache
 from hashlib import blake2b
-from itertools import chain
+from itertools import chain, repeat
 from types import (
     BuiltinFunctionType,
     CellType,
@@ -199,6 +199,9 @@ class Nodes:
             self._inner.append(value)
         elif cls in _ITERATORS or hasattr(cls, "__next__"):
             _ITERATORS.add(cls)
+            if cls is repeat:
+                self._out.append(repr(value))
+                return
             parts = value.__reduce__()
             self._out.append(cls.__name__)
             if isinstance(parts, tuple):
