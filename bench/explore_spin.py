@@ -5,7 +5,7 @@
 Needs `spin` and a C compiler (Debian: `apt-get install spin gcc`). Spin's model is bench/spin/gmem.pml; ours is
 `small_model` below, step for step the same. Spin generates C, compiles it and runs it: all three are shown, since a
 person waits for all three. Spin reduces by partial order and stores states; we run our partial-order search, which
-stores none, and our state-caching search, which re-runs the program from the start for every state that it reaches.
+stores none, and our state-caching search, which goes back to the states of its path and remembers a digest of all.
 """
 
 from __future__ import annotations
