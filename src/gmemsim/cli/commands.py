@@ -36,6 +36,7 @@ COMMANDS: Final[dict[str, Command]] = {
     "conform": Command("conform", "Run conformance vectors."),
     "zoo": Command("zoo", "Seeded real bugs: found or not, and by what."),
     "findings": Command("findings", "What versions get wrong: on which kernels, how sure, how to see it."),
+    "explain": Command("explain", "A rule that reports name: what it says, why, on which versions."),
     "hazards": Command("hazards", "What was feared and debated, asked of every patch version."),
     "bench": Command("bench", "Lock contention across vCPUs, folio sizes, patches and lock policies."),
 }

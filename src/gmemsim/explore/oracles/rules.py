@@ -1,19 +1,27 @@
 """The invariants of the spec (guest-memfd.md §7), what each says and where it comes from.
 
+A rule is about *harm*, or it restates a *choice* of lock or order that versions made so that no harm comes. A patch
+may choose otherwise: a search goes on past a broken choice and looks for harm (`explore.past_choices`). Only what
+other rules would punish is a choice. The lock rules I9, I39 and I40 are none: they are laws of locks, not ways to
+use one. Neither are I15 to I18, the retry protocol of every MMU notifier, nor I5, I47 and I49, which stand for
+content that no other rule follows on all VM types.
+
 An invariant that no check implements says why: the version that it speaks of does not exist here
 yet. `Rule.needs` names the kernel attribute that has to be true (`in_place`, `huge_pages`).
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, Literal
 
 import attrs
 
 if TYPE_CHECKING:
     from ...actors.kernel_base import KernelBase
 
-__all__ = ["RULES", "Rule"]
+__all__ = ["RULES", "Kind", "Rule"]
+
+Kind = Literal["harm", "choice"]
 
 
 @attrs.frozen
@@ -27,6 +35,7 @@ class Rule:
         needs: attribute of the kernel without which the invariant speaks of nothing.
         unless: attribute of the kernel that makes it void, with `why`.
         why: the reason given when it does not apply.
+        kind: about harm, or the choice of a lock or an order.
     """
 
     ident: str
@@ -35,8 +44,9 @@ class Rule:
     needs: str = ""
     unless: str = ""
     why: str = ""
+    kind: Kind = "harm"
 
-    def void(self, kernel: KernelBase) -> str:
+    def void(self, kernel: KernelBase | type[KernelBase]) -> str:
         """Why the invariant does not apply to this version; empty if it does."""
         if self.needs and not getattr(kernel, self.needs):
             return self.why or f"speaks of versions that have {self.needs}"
@@ -50,7 +60,11 @@ _F: Final = "folios larger than 4 KiB (F)"
 
 
 def _rule(ident: str, says: str, source: str, **rest: str) -> Rule:
-    return Rule(ident, says, source, **rest)
+    return Rule(ident, says, source, **rest)  # type: ignore[arg-type] # `rest` has texts only
+
+
+def _choice(ident: str, says: str, source: str, **rest: str) -> Rule:
+    return Rule(ident, says, source, kind="choice", **rest)
 
 
 def _in_place(ident: str, says: str, source: str) -> Rule:
@@ -71,7 +85,8 @@ RULES: Final[dict[str, Rule]] = {
             "kvm_gmem_get_pfn, kvm_gmem_fault_user_mapping: clear_highpage if !uptodate [TL]",
         ),
         _rule("I3", "uptodate is lost only with the folio", "PG_uptodate is never cleared [TL]"),
-        _rule(
+        # Which of cleared and prepared the flag stands for. What comes of it: I2, I35, or a fault that never succeeds.
+        _choice(
             "I4",
             "uptodate is set only on what the version means by it, and get_pfn hands out nothing else",
             "kvm_gmem_prepare_folio (A), kvm_gmem_get_pfn (B..) [KM][R3]",
@@ -79,7 +94,8 @@ RULES: Final[dict[str, Rule]] = {
         _rule(
             "I5", "a folio is cleared once in its life; in A again after prepare failed", "[I8 p21][RT §6.2]"
         ),
-        _rule(
+        # No version before HugeTLB makes others; what comes of one: I2, I19, I31.
+        _choice(
             "I6",
             "every folio has order 0",
             "v2 1/5, WARN_ON_ONCE(folio_order(folio)) [R2]",
@@ -97,7 +113,8 @@ RULES: Final[dict[str, Rule]] = {
             "every path that takes a lock releases it on every exit",
             "kvm_gmem_get_pfn and callers [TL]",
         ),
-        _rule(
+        # Who drops the reference, and when. What comes of it: I8, I51.
+        _choice(
             "I10",
             "no vCPU owns a reference at the map step",
             "kvm_gmem_get_pfn; commit 89fbe3de [CL]",
@@ -110,7 +127,8 @@ RULES: Final[dict[str, Rule]] = {
             "bindings of a file are disjoint, and are exactly the ranges of the published slots",
             "kvm_gmem_bind, kvm_gmem_unbind; commit ae431059e75d [TL]",
         ),
-        _rule(
+        # Which lock. What comes of it: I12, I15, use_after_free.
+        _choice(
             "I13",
             "bindings change only under the invalidate lock, exclusive (a dying file: under slots_lock)",
             "kvm_gmem_bind, kvm_gmem_unbind [TL]",
@@ -145,7 +163,8 @@ RULES: Final[dict[str, Rule]] = {
             "after a conversion no SPTE of the old kind is left in the range, nor when hardware is told of it",
             "kvm_arch_pre_set_memory_attributes for the VM's attributes [KM25]; the conversion in place [NX][I8 15/46]",
         ),
-        _rule(
+        # Before mmu_lock is dropped, or later but before the frame is freed. What comes of it: I19, arch:TLB_STALE.
+        _choice(
             "I21", "the zapper flushes the TLBs before it drops mmu_lock", "__kvm_gmem_invalidate_start [TL]"
         ),
         _in_place(
@@ -153,10 +172,13 @@ RULES: Final[dict[str, Rule]] = {
             "the attribute map covers the file without holes, and neighbours differ",
             "kvm_gmem_set_attributes [NX]",
         ),
-        _in_place(
+        # Which lock. What comes of it: I22, I24, I28.
+        _choice(
             "I23",
             "the attribute map is written only under the invalidate lock, exclusive",
             "mt_set_external_lock on the invalidate lock [NX]",
+            needs="in_place",
+            why=_E,
         ),
         _in_place(
             "I24", "a private index is in no host page table", "kvm_gmem_fault_user_mapping [I8 cover]"
@@ -197,7 +219,8 @@ RULES: Final[dict[str, Rule]] = {
             "kvm_gmem_free_folio: kvm_arch_gmem_invalidate [TL 4.10][TR]",
         ),
         _rule("I32", "prepare of a prepared page does nothing", "sev_gmem_prepare: assigned [PATCH][R1]"),
-        _rule(
+        # Which lock, and before or after the insertion. What comes of it: I31, I32.
+        _choice(
             "I33",
             "prepare is called with the folio locked and in the page cache",
             "kvm_gmem_get_pfn [TL][NX]",
@@ -210,13 +233,15 @@ RULES: Final[dict[str, Rule]] = {
         _rule(
             "I35", "the host does not touch a page that hardware assigned to a guest", "arch.md §1.6, §2.6"
         ),
-        _rule(
+        # Which locks; out of the page cache or for shared memory, what comes of it is I31, I35.
+        _choice(
             "I36",
             "the populate callback runs with slots_lock and the invalidate lock held, the folio in the page "
             "cache and not locked by the caller, the gfn private",
             "kvm_gmem_populate [TL]",
         ),
-        _rule(
+        # Which order of the two locks. What comes of it: a deadlock.
+        _choice(
             "I37",
             "user memory is never read under the invalidate lock",
             "commit 2a62345b3052 [PT]",
@@ -235,7 +260,14 @@ RULES: Final[dict[str, Rule]] = {
         ),
         _rule("I40", "writers exclude everybody, a folio has one owner", "[RW]"),
         _huge("I41", "a huge folio has no shared page", "[H38]"),
-        _huge("I42", "split and merge happen under the invalidate lock or right after insertion", "[H38]"),
+        # Which lock. What comes of it: I41, I43, I44.
+        _choice(
+            "I42",
+            "split and merge happen under the invalidate lock or right after insertion",
+            "[H38]",
+            needs="huge_pages",
+            why=_F,
+        ),
         _huge("I43", "around split and merge only the page cache has references", "[H38]"),
         _huge("I44", "a split set and its stash entry exist together", "[HM]"),
         _huge("I45", "allocated huge pages do not exceed the subpool", "[H0]"),
@@ -268,7 +300,8 @@ RULES: Final[dict[str, Rule]] = {
             "PUNCH_HOLE removes every page that was there when it got the invalidate lock",
             "truncate_inode_pages_range: pass 2 waits for locked folios",
         ),
-        _rule(
+        # Which lock. What comes of it: I19, I31.
+        _choice(
             "I54",
             "a hole removes pages only under the invalidate lock, exclusive",
             "kvm_gmem_punch_hole: filemap_invalidate_lock",

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 from ...arch.registry import projection_note
 from ...engine.errors import StepLimit
 from ...engine.strategy import ReplayStrategy
 from ...engine.tape import Tape
 from ..findings.table import known
-from ..oracles.rules import RULES
+from ..oracles.every_rule import EVERY_RULE
 from ..token_names import replay_options
 from .calls import calls_of, context_of, vm_types_of
 from .lock_state import lock_states
@@ -27,32 +27,6 @@ if TYPE_CHECKING:
     from .recording import Recording
 
 __all__ = ["NotReproduced", "report_failure"]
-
-_SAYS: Final = {
-    "deadlock": (
-        "every unfinished task waits for something that no one will do",
-        "the engine: nobody can run",
-    ),
-    "lost_wakeup": (
-        "whoever waits for what is free is woken",
-        "the engine: nobody can run, and nothing is in the way",
-    ),
-    "rwsem_promise": (
-        "an rw-semaphore's queue and holders agree with its promises between any two steps",
-        "rwsem.md §8",
-    ),
-    "step_limit": (
-        "every call ends",
-        "the engine: more steps than allowed, so a livelock or a limit set too low",
-    ),
-    "unexpected_outcome": ("every call comes to what the workload expects of it", "the operation's expect"),
-    "crash": ("model code raises no exception", "the model, or the patch"),
-    "model_error": (
-        "model code keeps the rules of the engine",
-        "the engine: a lock released that is not held, …",
-    ),
-    "illegal_access": ("nothing is accessed against the rules of the hardware", "the arch actor's flags"),
-}
 
 
 class NotReproduced(ValueError):
@@ -124,15 +98,8 @@ def report_failure(program: Program, found: Found, replay: str = "", *, tries: i
 
 
 def _rule(ident: str) -> tuple[str, str]:
-    rule = RULES.get(ident)
-    if rule is not None:
-        return rule.says, rule.source
-    if ident.startswith("arch:"):
-        return (
-            f"no access sets the flag {ident.removeprefix('arch:')}",
-            "the arch actor: what the hardware punishes",
-        )
-    return _SAYS.get(ident, ("", ""))
+    rule = EVERY_RULE.get(ident)
+    return ("", "") if rule is None else (rule.says, rule.source)
 
 
 def _verdict(program: Program, failure: Failure, moment: Moment, failing: Recording, preemptions: int) -> str:

@@ -1,0 +1,74 @@
+"""`gmemsim list rules` and `gmemsim explain`."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from click.testing import CliRunner, Result
+
+from gmemsim.cli.group import cli
+from gmemsim.explore.oracles.effects import EFFECTS
+from gmemsim.explore.oracles.every_rule import EVERY_RULE, UnknownRule, left_out
+from gmemsim.explore.oracles.rules import RULES
+
+
+def call(*args: str) -> Result:
+    return CliRunner().invoke(cli, args)
+
+
+def test_the_list_has_every_rule_with_its_kind() -> None:
+    rows = {row["name"]: row for row in json.loads(call("list", "rules", "--json").output)}
+    assert set(rows) == set(EVERY_RULE) > set(RULES)
+    assert {rows[name]["kind"] for name in ("I33", "I36", "I54", "guarded_by")} == {"choice"}
+    assert {rows[name]["kind"] for name in ("I32", "I19", "deadlock", "arch:TLB_STALE")} == {"harm"}
+
+
+def test_every_rule_says_what_comes_of_breaking_it() -> None:
+    assert set(EFFECTS) == {name for name in EVERY_RULE if not name.startswith("arch:")}
+
+
+@pytest.mark.parametrize(
+    ("rule", "parts"),
+    [
+        ("I33", ("kind: choice", "kvm_gmem_get_pfn", "I32", "versions: all")),
+        ("I23", ("kind: choice", "not on baseline, v1, v2, v3", "inplace-v8, inplace")),
+        ("deadlock", ("kind: harm", "the engine", "memory-failure-against-punch")),
+    ],
+)
+def test_one_is_explained(rule: str, parts: tuple[str, ...]) -> None:
+    result = call("explain", rule)
+    assert result.exit_code == 0
+    text = " ".join(result.output.split())
+    assert [part for part in parts if part not in text] == []
+
+
+def test_as_json() -> None:
+    found = json.loads(call("explain", "I37", "--json").output)
+    assert found["kind"] == "choice"
+    assert "baseline" in found["does_not_apply"]
+    assert "v3" in found["versions"]
+    assert found["checks"] == ["Populating.no_gup_under_lock", "Populating.no_mmap_lock_under_lock"]
+
+
+@pytest.mark.parametrize(
+    ("asked", "near"), [("i33", "I33"), ("deadlok", "deadlock"), ("tlb_stale", "arch:TLB")]
+)
+def test_an_unknown_one_gets_the_nearest_names(
+    capsys: pytest.CaptureFixture[str], asked: str, near: str
+) -> None:
+    with pytest.raises(SystemExit) as end:
+        cli.main(["explain", asked], prog_name="gmemsim")
+    assert end.value.code == 2
+    error = capsys.readouterr().err
+    assert near in error
+    assert error.count("\n") == 1
+
+
+def test_what_can_be_left_out() -> None:
+    assert left_out("I33, I36") == {"I33", "I36"}
+    assert left_out(["arch:TLB_STALE"]) == {"arch:TLB_STALE"}
+    with pytest.raises(UnknownRule, match="no rule 'I3x'"):
+        left_out("I33,I3x")
+    with pytest.raises(UnknownRule, match="deadlock cannot be left out"):
+        left_out("deadlock")
