@@ -31,8 +31,8 @@ def test_json_has_the_keys_that_others_rely_on() -> None:
     found, none = json.loads(result.output)
     for entry in (found, none):
         assert {"id", "origin", "expected", "found", "rule", "strategy", "schedules", "seconds"} <= set(entry)
-    assert (found["id"], found["found"], found["rule"]) == (SURE, True, "unexpected_outcome")
-    assert found["expected"] == ["unexpected_outcome"]
+    assert (found["id"], found["found"], found["rule"]) == (SURE, True, "I35")
+    assert found["expected"] == ["I35"]
     assert (none["id"], none["found"]) == (NONE, None)
 
 
