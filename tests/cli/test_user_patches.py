@@ -18,7 +18,10 @@ if TYPE_CHECKING:
 HEAD = "from gmemsim.patches.v3 import V3\n\n\nclass Mine(V3):\n"
 RAISES = HEAD + "    async def kvm_gmem_get_pfn(self, t, vm, slot, gfn):\n        raise {what}\n"
 #: What ends a process, a loop or a coroutine elsewhere, and an ordinary exception.
-WHATS = ["SystemExit(0)", "GeneratorExit", "KeyboardInterrupt", "ValueError('boom')", "StopIteration"]
+WHATS = [
+    *("SystemExit(0)", "GeneratorExit", "KeyboardInterrupt", "BaseException(1)"),
+    *("ValueError('boom')", "StopIteration"),
+]
 NO_AWAIT = (
     HEAD
     + "    async def kvm_gmem_make_ready(self, t, vm, inode, folio, gfn):\n"

@@ -44,3 +44,9 @@ def test_a_wrong_answer_is_seen(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setattr("gmemsim.cli.group.clean", lambda message, most=0: f"{message}\nand more")
     with pytest.raises(Bad, match="lines"):
         one("wrong", 0, tmp_path)
+
+
+@pytest.mark.parametrize(("kind", "number"), [("log-zst", 10049), ("trace-diff", 10691)])
+def test_what_a_run_has_found(kind: str, number: int, tmp_path: Path) -> None:
+    """Orders of folios that no folio has."""
+    one(kind, number, tmp_path)

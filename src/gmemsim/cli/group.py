@@ -93,6 +93,9 @@ class LazyGroup(click.Group):
                 "GMEMSIM_TRACEBACK=1 shows more)",
                 INPUT,
             )
+        except BaseException as error:
+            # Neither an exit nor anything else that is no Exception may pass for an answer.
+            fail("gmemsim", f"ended by {said(error)}", INPUT)
         sys.exit(code if isinstance(code, int) else 0)
 
 

@@ -37,6 +37,8 @@ MESSAGES: Final = "messages"
 _INDEX: Final = "index"
 _GUEST: Final = "gfn"
 _BEHIND: Final = "index behind a gfn"
+#: Of a folio: 1 GiB is 18.
+_LARGEST_ORDER: Final = 30
 
 #: Events that only look at what they name.
 _READS: Final[frozenset[type[Event]]] = frozenset({
@@ -68,6 +70,17 @@ def is_read(event: Event) -> bool:
     return event.__class__ in _READS
 
 
+def level_frames(level: int) -> int:
+    """Frames under an entry of a page-table level. A log comes from anybody: levels are 1 to 5."""
+    return 1 << 9 * min(max(level - 1, 0), 4)
+
+
+def order_of(event: Event) -> int:
+    """The event's folio order; 0 for one that no folio has."""
+    order: int = getattr(event, "order", 0)
+    return order if 0 <= order <= _LARGEST_ORDER else 0
+
+
 def frames_of(event: Event) -> tuple[int, int] | None:
     """First host frame and number of frames that `event` names; None if it names none, or an errno instead."""
     if isinstance(event, kvm.ArchInvalidate):
@@ -76,9 +89,9 @@ def frames_of(event: Event) -> tuple[int, int] | None:
     if not isinstance(first, int) or first < 0:
         return None
     if isinstance(event, kvm.Map):
-        pages = 1 << 9 * max(event.level - 1, 0)
+        pages = level_frames(event.level)
         return first - event.gfn % pages, pages
-    order = getattr(event, "order", 0)
+    order = order_of(event)
     if order:
         return first >> order << order, 1 << order
     pages = getattr(event, "pages", 1)
@@ -141,7 +154,7 @@ class Footprints:
         fields = event.__struct_fields__
         if "index" in fields:
             index: int = event.index  # type: ignore[attr-defined] # as just established
-            order = getattr(event, "order", 0)
+            order = order_of(event)
             pages = 1 << order if order else getattr(event, "pages", 1)
             low = index >> order << order
             found.append((_INDEX, low, low + max(pages, 1)))
@@ -149,7 +162,7 @@ class Footprints:
             gfn: int = event.gfn  # type: ignore[attr-defined] # as just established
             pages = getattr(event, "pages", 1)
             if isinstance(event, kvm.Map):
-                pages = 1 << 9 * max(event.level - 1, 0)
+                pages = level_frames(event.level)
                 gfn -= gfn % pages
             found.append((_GUEST, gfn, gfn + max(pages, 1)))
         if isinstance(event, kvm.PreFault):

@@ -19,6 +19,7 @@ _PACKAGE: Final = str(Path(__file__).resolve().parents[1])
 _PYTHON: Final = tuple({sysconfig.get_path(name) for name in ("stdlib", "platstdlib", "purelib", "platlib")})
 #: Lines of a traceback that are shown.
 _EXCERPT: Final = 8
+_ENDS: Final = (SystemExit, GeneratorExit, KeyboardInterrupt)
 _RAISE: Final = frozenset({dis.opmap["RAISE_VARARGS"], dis.opmap["RERAISE"]})
 
 
@@ -64,14 +65,26 @@ def model_code() -> Iterator[None]:
     """Around code that may be a user's: what ends the process elsewhere is an error like any other here.
 
     Raises:
-        Escaped: in place of SystemExit, GeneratorExit and a KeyboardInterrupt that nobody pressed.
+        Escaped: in place of SystemExit, GeneratorExit, a KeyboardInterrupt that nobody pressed, and any other exception
+            from a user's file that is no `Exception`.
     """
     try:
         yield
-    except (SystemExit, GeneratorExit, KeyboardInterrupt) as error:
-        if interrupted(error):
+    except Exception:
+        raise
+    except BaseException as error:
+        if interrupted(error) or not (isinstance(error, _ENDS) or _users_own(error)):
+            # What others use to unwind, as Trio and Hypothesis do, is theirs.
             raise
         raise Escaped(said(error)) from error
+
+
+def _users_own(error: BaseException) -> bool:
+    """Whether a user's file raised it."""
+    trace = error.__traceback__
+    while trace is not None and trace.tb_next is not None:
+        trace = trace.tb_next
+    return trace is not None and foreign(trace.tb_frame.f_code.co_filename)
 
 
 def blame(error: BaseException) -> Blame | None:
