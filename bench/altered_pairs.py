@@ -50,7 +50,8 @@ FAULT = (
 )  # fmt: skip
 #: What they meet.
 VM_WIDE = (
-    kvm.MmuInvStart, kvm.MmuNotifierStart, kvm.MmuInvEnd, kvm.TlbFlush, kvm.SlotPublish, kvm.Bind, kvm.Unbind,
+    kvm.MmuInvStart, kvm.MmuNotifierStart, kvm.MmuInvEnd, kvm.TlbFlush, kvm.SlotPublish, kvm.SlotFree,
+    kvm.Bind, kvm.Unbind,
     engine_events.SrcuSync, kvm.LaunchFinish,
 )  # fmt: skip
 

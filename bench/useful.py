@@ -17,7 +17,7 @@ import sys
 CASES = (
     ("punch", "snp"), ("same", "snp"), ("conv1", "snp"), ("conv1", "tdx"), ("prefault", "tdx"), ("slot_delete", "snp"),
     ("hot1", "sw-protected"), ("mmap_punch", "default"), ("memory_failure", "snp"), ("populate_twice", "snp"),
-    ("populate_busy", "snp"), ("launch", "tdx"), ("host_private", "sw-protected"), ("implicit_convert", "sw-protected"),
+    ("populate_busy", "snp"), ("launch", "tdx"), ("host_private", "sw-protected"), ("implicit_convert", "snp"),
     ("recycle", "snp"), ("lazy_accept", "tdx"),
 )  # fmt: skip
 PAIRS = (

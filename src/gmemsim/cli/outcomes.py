@@ -15,6 +15,7 @@ from .watching import one_interrupt, watching
 
 if TYPE_CHECKING:
     from ..explore.campaign import CampaignResult
+    from ..explore.program import ScenarioProgram
     from ..explore.search import SearchResult
 
 __all__ = ["command"]
@@ -34,6 +35,12 @@ __all__ = ["command"]
 @click.option("--max-schedules", type=click.IntRange(min=1), default=20_000, show_default=True)
 @click.option("--max-seconds", type=SECONDS, help="Wall-clock, for each patch.")
 @program_options
+@click.option(
+    "--observe",
+    multiple=True,
+    metavar="NAME",
+    help="What an outcome is made of: results, cache, errors, or the number of an event; see docs/litmus.md.",
+)
 @click.option("--most", type=click.IntRange(min=1), default=40, show_default=True, help="Outcomes to show.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON document.")
 @click.pass_context
@@ -46,6 +53,7 @@ def command(
     max_states: int | None,
     max_schedules: int,
     max_seconds: float | None,
+    observe: tuple[str, ...],
     most: int,
     as_json: bool,
     **options: Any,
@@ -57,9 +65,12 @@ def command(
     another never does, or if one raised an exception; 2 if an outcome was not seen on a patch whose search is not
     complete.
     """
+    import attrs
+
     from ..engine.interrupts import deadline, deaf
     from ..explore.campaign import LATE, Campaign, run_campaign
     from ..explore.failure import CRASH
+    from ..explore.observables import check_names
     from ..explore.search import Limits
     from ..explore.strategies import make_strategy
 
@@ -68,10 +79,15 @@ def command(
     except ValueError as error:
         raise click.BadParameter(str(error), param_hint="--strategy") from None
     ctx.with_resource(one_interrupt())
+    wrong = check_names(frozenset(observe))
+    if wrong:
+        raise click.BadParameter(wrong, param_hint="--observe")
     results: dict[str, CampaignResult] = {}
+    programs: dict[str, ScenarioProgram] = {}
     for patch in dict.fromkeys(patches):
         with input_errors():
             program = make_program(scenario, patch, **options)
+            programs[patch] = program = attrs.evolve(program, observed=frozenset(observe))
             limits = Limits(
                 schedules=schedule_limit(ctx, strategy, max_schedules), seconds=max_seconds, states=max_states
             )
@@ -94,7 +110,7 @@ def command(
     left = [patch for patch in dict.fromkeys(patches) if patch not in results]
     with deaf():
         if as_json:
-            print_json(_document(results))
+            print_json(_document(results, programs))
         else:
             _show(results, most)
             for patch in left:
@@ -109,7 +125,10 @@ def command(
         ctx.exit(UNDECIDED)
 
 
-def _document(results: dict[str, CampaignResult]) -> dict[str, Any]:
+def _document(results: dict[str, CampaignResult], programs: dict[str, ScenarioProgram]) -> dict[str, Any]:
+    """Each outcome with the token of a run that comes to it, if there is one that can be replayed."""
+    from ..explore.token import encode
+
     return {
         patch: {
             **scope_document(result.search),
@@ -124,7 +143,13 @@ def _document(results: dict[str, CampaignResult]) -> dict[str, Any]:
             ],
             "known": _known(result),
             "outcomes": [
-                {"outcome": outcome, "count": count}
+                {
+                    "outcome": outcome,
+                    "count": count,
+                    "token": encode(programs[patch], result.search.witnesses[outcome])
+                    if outcome in result.search.witnesses
+                    else None,
+                }
                 for outcome, count in sorted(result.search.outcomes.items())
             ],
         }

@@ -21,8 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from ..scenarios.scenario import Scenario
-    from .failure import Failure
-    from .program import Run, ScenarioProgram
+    from .program import ScenarioProgram
     from .search import SearchResult
 
 __all__ = ["Answer", "Litmus", "conditions_of", "run_litmus", "versions_of"]
@@ -111,7 +110,6 @@ def run_litmus(
         program,
         make_strategy(strategy, program.seed),
         limits,
-        observers=(_Afresh(),),
         keep_going=True,
         collect_outcomes=True,
     )
@@ -119,16 +117,6 @@ def run_litmus(
     known = str(getattr(program.patch, "name", program.patch))
     answers = tuple(_answer(table, condition, known, result, tokens) for table, condition in conditions)
     return Litmus(result, answers, tokens)
-
-
-class _Afresh:
-    """An observer of nothing, which has every run begin afresh: the tally is told of events by the run itself."""
-
-    def attach(self, run: Run) -> None:
-        pass
-
-    def done(self, run: Run, failure: Failure | None, *, pruned: bool) -> None:
-        pass
 
 
 def _answer(
