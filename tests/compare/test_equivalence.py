@@ -298,3 +298,16 @@ def test_a_renaming_is_a_bijection(pieces: list[tuple[int, int, int]]) -> None:
     for number in range(50):
         assert renaming.right_of(number) == there.get(number)
         assert renaming.left_of(number) == back.get(number)
+
+
+@pytest.mark.parametrize("at", [0, 3, 5000])
+def test_the_first_divergence_is_found_under_one_renaming(at: int) -> None:
+    left: Log = [touch("a", gfn, gfn) for gfn in range(100, 106)] * 1000
+    right = [touch("a", gfn, gfn) for gfn in range(100, 106)] * 1000
+    right[at] = touch("a", 100 + at % 6, 9)
+    found = diff(left, right).first_divergence
+    assert found is not None
+    # A frame that was not named before is renamed, until its own name comes.
+    assert found.index == (at if at >= 6 else at + 6)
+    renamed = [(task, structs.replace(event, pfn=event.pfn + 1)) for task, event in left]  # type: ignore[attr-defined]
+    assert diff(left, renamed).first_divergence is None
