@@ -64,7 +64,7 @@ class Hardware(Subject):
     def __init__(self, oracles: Oracles) -> None:
         super().__init__(oracles)
         self.note = oracles.note
-        #: What was in the range when a PUNCH_HOLE got the invalidate lock.
+        #: What was in the range when a PUNCH_HOLE got the invalidate lock, and has not left the page cache since.
         self.holes: dict[Task, list[Life]] = {}
 
     @before("arch:flags", IllegalAccess)
@@ -115,6 +115,13 @@ class Hardware(Subject):
                 for index in sorted(inode.folios)
                 if punch[0] <= index < punch[1] and (inode.label, index) in present
             ]
+
+    @track(PageCacheDelete)
+    def hole_took_one(self, t: Task, event: PageCacheDelete) -> None:
+        """What is gone need not be remembered."""
+        for task, lives in self.holes.items():
+            if any(life.pfn == event.pfn for life in lives):
+                self.holes[task] = [life for life in lives if life.pfn != event.pfn]
 
     @before("I53", Unlock, locks=["invalidate_lock"])
     def hole_took_all(self, t: Task, event: Unlock) -> None:

@@ -280,6 +280,7 @@ class Oracles:
         doing = self.ledger.of(task)
         if doing.busy:
             doing.busy = False
+            doing.pfn_seq = None
             self._in_flight -= 1
         self._left_behind(task)
         if not self._in_flight:
