@@ -117,7 +117,8 @@ def _trace(random: Random) -> bytes:
 @cache
 def _vectors() -> tuple[bytes, ...]:
     lines = [line for path in EMBEDDED for line in path.read_bytes().splitlines()]
-    return tuple(line for line in lines if len(line) < 4_000)
+    # Parallel steps begin with a search of states, which takes its time with good input too.
+    return tuple(line for line in lines if len(line) < 4_000 and b"parallel" not in line)
 
 
 def _vector(random: Random) -> bytes:
