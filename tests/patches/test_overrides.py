@@ -109,6 +109,13 @@ def test_a_mixin_that_comes_after_the_version_never_runs(tmp_path: Path) -> None
         load_patch(f"{path}:Late")
 
 
+def test_a_patch_is_no_number(tmp_path: Path) -> None:
+    path = tmp_path / "mine.py"
+    path.write_text("from gmemsim.patches.v3 import V3\n\n\nclass Mine(V3, int):\n    pass\n")
+    with pytest.raises(PatchError, match="cannot derive from int as well"):
+        load_patch(f"{path}:Mine")
+
+
 def test_another_class_of_the_file_does_not_make_it_called(tmp_path: Path) -> None:
     """A patch of `v3` in the same file mentions the function, by `super()` and by name."""
     path = tmp_path / "mine.py"

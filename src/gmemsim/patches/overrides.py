@@ -59,6 +59,8 @@ def _check_class(cls: Any, known: Callable[[], dict[str, type[Kernel]]]) -> None
     for owner in cls.__mro__:
         if owner is object or ours(owner):
             continue
+        if owner.__module__ == "builtins":
+            raise PatchError(f"{cls.__name__}: a patch cannot derive from {owner.__name__} as well")
         for name, value in vars(owner).items():
             if not name.startswith("__"):
                 _check(cls, owner, name, value, version, known)
