@@ -11,6 +11,34 @@ from typing import Annotated, Final, Literal
 import msgspec
 from msgspec import Meta
 
+from .argument_types import (
+    Args,
+    Byte,
+    FileFlag,
+    Length,
+    Mode,
+    Place,
+    Rounds,
+    SlotFlag,
+)
+from .arguments_guest import (
+    Convert,
+    EventCount,
+    GetState,
+    GuestRead,
+    GuestReadLoop,
+    GuestWrite,
+    GuestWriteLoop,
+    LaunchFinish,
+    MapGpa,
+    Populate,
+    PreFault,
+    Resume,
+    SetAttributes,
+    Stage2Mapped,
+    ZapStage2,
+)
+
 __all__ = [
     "ARGUMENTS", "VCPU_OPERATIONS", "Args", "Bind", "BindV1", "CheckCap", "Close", "Convert", "Create",
     "ErrorInject", "EventCount", "Exit", "Fallocate", "Fork", "Ftruncate", "GetMempolicy", "GetState",
@@ -20,37 +48,10 @@ __all__ = [
     "Stage2Mapped", "Stat", "Unbind", "Unpin", "Unpoison", "VmClose", "Write", "Yield", "ZapStage2",
 ]  # fmt: skip
 
-#: A GiB is the most that a vector touches at once: a larger range would run for hours, page by page.
-Length = Annotated[int, Meta(ge=0, le=1 << 30)]
-#: Of an access: its sum with a length stays below the kernel's loff_t.
-Place = Annotated[int, Meta(ge=0, lt=1 << 62)]
-Rounds = Annotated[int, Meta(ge=1, le=100_000)]
-Byte = Annotated[int, Meta(ge=0, le=255)]
-#: `auto`: follow the present state; `auto_private`: private where the VM type has a choice.
-Access = Literal["auto", "shared", "private", "auto_private"]
-State = Literal["private", "shared"]
-#: Bits without a name are `bit3` and so on.
-SlotFlag = Annotated[str, Meta(pattern="^(GUEST_MEMFD|LOG_DIRTY_PAGES|READONLY|bit[0-9]{1,2})$")]
-Attribute = Annotated[str, Meta(pattern="^(PRIVATE|bit[0-9]{1,2})$")]
-FileFlag = Literal["MMAP", "INIT_SHARED", "HUGETLB", "HUGETLB_2M", "HUGETLB_1G"]
-Mode = Literal[
-    "KEEP_SIZE",
-    "PUNCH_HOLE",
-    "NO_HIDE_STALE",
-    "COLLAPSE_RANGE",
-    "ZERO_RANGE",
-    "INSERT_RANGE",
-    "UNSHARE_RANGE",
-]
-
 
 def _spelling(cls: str) -> str:
     """`PunchHole` is `punch_hole`."""
     return "".join(f"_{char.lower()}" if char.isupper() else char for char in cls).lstrip("_")
-
-
-class Args(msgspec.Struct, frozen=True, kw_only=True):
-    """What an operation is given."""
 
 
 # -- files ---------------------------------------------------------------------------------------
@@ -297,138 +298,6 @@ class Unpoison(Args, frozen=True, kw_only=True):
     """Take back the last injected error."""
 
     what: Literal["last"]
-
-
-# -- guest ---------------------------------------------------------------------------------------
-
-
-class GuestRead(Args, frozen=True, kw_only=True):
-    """Loads by a vCPU."""
-
-    gpa: Place
-    len: Length
-    access: Access = "auto"
-
-
-class GuestWrite(Args, frozen=True, kw_only=True):
-    """Stores of equal bytes by a vCPU."""
-
-    gpa: Place
-    len: Length
-    value: Byte
-    access: Access = "auto"
-
-
-class GuestReadLoop(Args, frozen=True, kw_only=True):
-    """Loads until an access leaves the guest, or `count` times."""
-
-    gpa: Place
-    len: Length
-    access: Access = "auto"
-    count: Rounds | None = None
-
-
-class GuestWriteLoop(Args, frozen=True, kw_only=True):
-    """Stores until an access leaves the guest, or `count` times."""
-
-    gpa: Place
-    len: Length
-    value: Byte
-    access: Access = "auto"
-    count: Rounds | None = None
-
-
-class Resume(Args, frozen=True, kw_only=True):
-    """KVM_RUN again after an exit: the access completes."""
-
-
-class MapGpa(Args, frozen=True, kw_only=True):
-    """KVM_HC_MAP_GPA_RANGE."""
-
-    gpa: int
-    len: int
-    to: State
-
-
-class PreFault(Args, frozen=True, kw_only=True):
-    """KVM_PRE_FAULT_MEMORY."""
-
-    gpa: int
-    size: int
-    flags: int = 0
-    bad_argument_pointer: bool = False
-
-
-# -- the VM --------------------------------------------------------------------------------------
-
-
-class SetAttributes(Args, frozen=True, kw_only=True):
-    """KVM_SET_MEMORY_ATTRIBUTES."""
-
-    gpa: int
-    len: int
-    attributes: tuple[Attribute, ...]
-    flags: int = 0
-
-
-class Convert(Args, frozen=True, kw_only=True):
-    """KVM_SET_MEMORY_ATTRIBUTES2 on the file. `raw_attributes` and `reserved` are words of its argument."""
-
-    gmem: str
-    offset: int
-    len: int
-    to: State
-    raw_attributes: int | None = None
-    flags: int = 0
-    reserved: tuple[int, ...] = ()
-    bad_argument_pointer: bool = False
-    mode: str = ""
-
-
-class GetState(Args, frozen=True, kw_only=True):
-    """A probe of the file's map."""
-
-    gmem: str
-    offset: Place
-    len: Length
-
-
-class Populate(Args, frozen=True, kw_only=True):
-    """KVM_SEV_SNP_LAUNCH_UPDATE, KVM_TDX_INIT_MEM_REGION. `source` null is a NULL pointer, `bogus` no page type."""
-
-    gpa: int
-    len: int
-    source: Byte | None
-    type: Literal["normal", "vmsa", "zero", "unmeasured", "secrets", "cpuid", "bogus"] = "normal"
-    flags: int = 0
-    source_misaligned: bool = False
-    bad_argument_pointer: bool = False
-
-
-class LaunchFinish(Args, frozen=True, kw_only=True):
-    """KVM_SEV_SNP_LAUNCH_FINISH, KVM_TDX_FINALIZE_VM."""
-
-
-class ZapStage2(Args, frozen=True, kw_only=True):
-    """Drop the guest's mappings of a range, as an invalidation of unrelated cause would."""
-
-    gpa: Place
-    len: Length
-
-
-class Stage2Mapped(Args, frozen=True, kw_only=True):
-    """Whether a page of the guest is mapped."""
-
-    gpa: Place
-
-
-class EventCount(Args, frozen=True, kw_only=True):
-    """Events of the log so far, of a guest address or of an offset of a file (the only one if none is named)."""
-
-    event: Literal["arch_prepare_called", "rmp_make_private", "arch_make_shared", "folio_cleared"]
-    gpa: Place | None = None
-    gmem: str | None = None
-    offset: Place | None = None
 
 
 # -- control -------------------------------------------------------------------------------------
