@@ -27,7 +27,14 @@ __all__ = ["LogWriter", "render_lines", "write_log"]
 _BATCH = 4096
 
 # "deterministic" sorts sets and dicts; the fields of a struct stay in declared order.
-_encoder = msgspec.json.Encoder(order="deterministic")
+
+
+def _foreign(value: Any) -> str:
+    """What a broken patch put into an event: a coroutine that it forgot to await, for instance."""
+    return f"<{type(value).__name__}>"
+
+
+_encoder = msgspec.json.Encoder(order="deterministic", enc_hook=_foreign)
 
 
 class _Stamp(msgspec.Struct, gc=False):

@@ -94,6 +94,15 @@ def make_summary(session: Session) -> Summary:
     )
 
 
+def _rank(ret: Any) -> int:
+    """For sorting; a broken patch may return something that is no number."""
+    return ret if isinstance(ret, int) else 0
+
+
+def _named(ret: Any) -> str:
+    return errno_name(ret) if isinstance(ret, int) else f"<{type(ret).__name__}>"
+
+
 def _outcomes(session: Session) -> dict[str, int]:
     counter = session.counter
     if counter is None:
@@ -108,10 +117,10 @@ def _outcomes(session: Session) -> dict[str, int]:
     for reason in sorted(counter.retries):
         named[f"retry {reason}"] = counter.retries[reason]
     named["retry other"] = retried - sum(counter.retries.values())
-    for ret in sorted(returns, reverse=True):
-        named[f"faults {errno_name(ret)}"] = returns[ret]
-    for ret in sorted(counter.exits, reverse=True):
-        named[f"exit memory fault {errno_name(ret)}"] = counter.exits[ret]
+    for ret in sorted(returns, key=_rank, reverse=True):
+        named[f"faults {_named(ret)}"] = returns[ret]
+    for ret in sorted(counter.exits, key=_rank, reverse=True):
+        named[f"exit memory fault {_named(ret)}"] = counter.exits[ret]
     named["SIGBUS"] = counter.sigbus[False]
     named["SIGBUS hwpoison"] = counter.sigbus[True]
     return {name: count for name, count in named.items() if count}
