@@ -89,7 +89,7 @@ def command(
             keep_results=False,
             max_virtual_ns=ceiling,
         )
-        with ExitStack() as stack, user_error():
+        with ExitStack() as stack, user_error(patch):
             stack.enter_context(progress(f"{found.name} on {patch} …"))
             session = build(
                 found,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import traceback
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -103,6 +104,11 @@ def user_error(*patches: str) -> Iterator[None]:
         raise InputError(str(error)) from error
     except Exception as error:
         found = blame(error)
+        own = [patch for patch in patches if not named(patch)]
+        if found is None and own:
+            # A result of the wrong type, for instance: it shows in the function that got it.
+            place = traceback.extract_tb(error.__traceback__)[-1]
+            raise InputError(f"{own[0]}: what it gave to {place.name} does not fit: {said(error)}") from error
         if found is None:
             raise
         raise InputError(f"{found.path}:{found.line}: {said(error)} (in {found.function})") from error
