@@ -1,4 +1,4 @@
-"""Put the output of `gmemsim demo` into the README, so that what it shows is what the command prints."""
+"""Put what commands print into the README, so that what it shows is what they say: the deadlock, and the demo."""
 
 from __future__ import annotations
 
@@ -8,15 +8,35 @@ import sys
 from pathlib import Path
 
 PAGE = Path(__file__).parents[1] / "README.md"
-BEGIN, END = "<!-- demo -->\n", "<!-- /demo -->"
+
+
+def output(*arguments: str) -> list[str]:
+    """Lines that a command prints in a terminal of 80 columns; a search that finds something ends with 1."""
+    environment = {**os.environ, "COLUMNS": "80", "NO_COLOR": "1"}
+    command = [sys.executable, "-m", "gmemsim", *arguments]
+    done = subprocess.run(command, capture_output=True, text=True, env=environment, check=False)
+    if done.returncode not in {0, 1}:
+        raise SystemExit(done.stderr)
+    return [line.rstrip() for line in done.stdout.splitlines()]
+
+
+def part(lines: list[str], title: str) -> list[str]:
+    """A section of a report, from its title to the next empty line."""
+    start = lines.index(title)
+    return lines[start : lines.index("", start)]
+
+
+def deadlock() -> str:
+    """The head of the report, the locks, and why."""
+    lines = output("explore", "zoo-poison_punch", "--patch", "v3")
+    replay = next(number for number, line in enumerate(lines) if line.startswith("replay:"))
+    sections = [part(lines, title) for title in ("Locks at the failure", "Why")]
+    return "\n".join([*lines[:replay], "[…]", *sections[0], "", *sections[1], "[…]"])
 
 
 def demo() -> str:
-    """What `gmemsim demo` prints in a terminal of 80 columns."""
-    environment = {**os.environ, "COLUMNS": "80", "NO_COLOR": "1"}
-    command = [sys.executable, "-m", "gmemsim", "demo"]
-    done = subprocess.run(command, capture_output=True, text=True, env=environment, check=True)
-    lines = [line.rstrip() for line in done.stdout.splitlines()]
+    """What `gmemsim demo` prints, up to the laws, and its verdict on the recordings."""
+    lines = output("demo")
     laws = next(number for number, line in enumerate(lines) if line.startswith("laws of"))
     verdict = [
         line for line in lines if "recordings are runs of the model" in line or line == "(gmemsim follow)."
@@ -26,8 +46,11 @@ def demo() -> str:
 
 def main() -> None:
     text = PAGE.read_text()
-    head, rest = text.split(BEGIN)
-    PAGE.write_text(f"{head}{BEGIN}\n```text\n{demo()}\n```\n\n{END}{rest.split(END)[1]}")
+    for name, make in (("deadlock", deadlock), ("demo", demo)):
+        begin, end = f"<!-- {name} -->\n", f"<!-- /{name} -->"
+        head, rest = text.split(begin)
+        text = f"{head}{begin}\n```text\n{make()}\n```\n\n{end}{rest.split(end)[1]}"
+    PAGE.write_text(text)
 
 
 if __name__ == "__main__":
