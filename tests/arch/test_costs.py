@@ -1,4 +1,4 @@
-"""The cost table: complete, sourced, swept where uncertain, and really charged (spec arch.md §6)."""
+"""The cost table: complete, sourced, swept where uncertain, and really charged (arch.md 6)."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def test_every_entry_has_evidence(
 ) -> None:
     assert type(default) is int
     assert 0 <= low <= default <= high
-    assert source.startswith(("§6", "not in §6"))
+    assert source.startswith(("arch.md 6", "no source"))
     assert confidence in "ABCE"
     assert CostTable.evidence(name).source == source
 
@@ -63,7 +63,7 @@ def test_arch_tables_differ_where_the_vm_type_matters() -> None:
 
 
 def test_shootdown_models_disagree_as_their_sources_do() -> None:
-    """§6.4: 1 + 0.2 N µs (64 CPUs: 14 µs, 256: 52) against 1.5 N µs (64: about 100)."""
+    """arch.md 6.4: 1 + 0.2 N µs (64 CPUs: 14 µs, 256: 52) against 1.5 N µs (64: about 100)."""
     low, high = (CostTable().replace(**changes) for changes in SWEEPS["shootdown"])
     assert low.tlb_shootdown(64) == 13_800
     assert high.tlb_shootdown(64) == 96_000
@@ -84,7 +84,7 @@ def test_sweeps_are_whole_tables_within_the_evidence() -> None:
 
 
 def test_the_all_in_tdx_accept_sweep_gives_what_was_published() -> None:
-    """2.54, 5 and 8 µs for fault, AUG and accept (§6.3, §6.5); the page itself is charged elsewhere."""
+    """2.54, 5 and 8 µs for fault, AUG and accept (arch.md 6.3, 6.5); the page itself is charged elsewhere."""
     tdx = CostTable.default("tdx")
     totals = [
         tdx.fault_entry + tdx.vp_enter + tdx.replace(**changes).aug + tdx.accept

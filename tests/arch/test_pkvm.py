@@ -1,4 +1,4 @@
-"""pKVM, a projection: every transition and errno of the table of spec arch.md §4.1, and the hooks of §4.2 and §4.3."""
+"""pKVM, a projection: every transition and errno of the table of arch.md 4.1, and the hooks of arch.md 4.2 and 4.3."""
 
 from __future__ import annotations
 
@@ -201,7 +201,7 @@ def test_make_private_of_a_page_shared_a_moment_ago(run: Runner, vm: FakeVm) -> 
 
 
 def test_content_stays_both_ways_and_goes_with_the_page(run: Runner, vm: FakeVm) -> None:
-    """guest-memfd.md §4.14: preserved on conversion, scrubbed on teardown. Nothing is encrypted."""
+    """guest-memfd.md 4.14: preserved on conversion, scrubbed on teardown. Nothing is encrypted."""
     memory = PhysicalMemory()
     arch = Pkvm(memory)
     run.one(lambda t: arch.make_private(t, vm, GFN, PFN, 1))
@@ -263,7 +263,7 @@ def test_guest_access_goes_by_the_guest_s_table(run: Runner, vm: FakeVm) -> None
 
 
 def test_kernel_touch_destroys_a_page_of_a_guest(run: Runner, vm: FakeVm) -> None:
-    """§4.3: zeroed, the access goes through, and the guest's next one fails KVM_RUN."""
+    """arch.md 4.3: zeroed, the access goes through, and the guest's next one fails KVM_RUN."""
     arch = Pkvm(PhysicalMemory())
 
     async def touch(t: Task) -> str:

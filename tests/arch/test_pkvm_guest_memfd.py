@@ -233,7 +233,7 @@ def test_v8_scrubs_what_the_guest_shares() -> None:
 
 
 def test_the_victim_of_force_cannot_run_on() -> None:
-    """§4.3: KVM_RUN fails with -EFAULT at the guest's next access, mapped or not, and that is no conversion's exit."""
+    """arch.md 4.3: KVM_RUN fails with -EFAULT at the guest's next access, mapped or not: no conversion's exit."""
     ops = '{ op = "write", value = "secret" }, { op = "convert", private = false }, { op = "read" }'
     text = HEAD + f'[[task]]\nrole = "vcpu"\nops = [{ops}]\n'
     session = build(loads(text, "t.toml"), KernelClears, "pkvm").run()

@@ -1,4 +1,4 @@
-"""The RMP: every transition and every code of spec arch.md §1.1."""
+"""The RMP: every transition and every code of arch.md 1.1."""
 
 from __future__ import annotations
 
@@ -373,7 +373,7 @@ def test_lookup_errors(run: Runner, rmp: Rmp) -> None:
 
 
 def test_a_lookup_can_be_torn(run: Runner) -> None:
-    """§1.5 last row: own entry from before, level from after. Here: assigned, but no longer 2M."""
+    """arch.md 1.5 last row: own entry from before, level from after. Here: assigned, but no longer 2M."""
 
     def make() -> tuple[Body, ...]:
         rmp = Rmp(SnpChoices(), CostTable.zero())

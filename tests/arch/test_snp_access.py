@@ -1,4 +1,4 @@
-"""Accesses as the RMP judges them: content, and each flag of spec arch.md §1.6 alone."""
+"""Accesses as the RMP judges them: content, and each flag of arch.md 1.6 alone."""
 
 from __future__ import annotations
 

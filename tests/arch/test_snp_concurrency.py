@@ -1,4 +1,4 @@
-"""SNP under concurrency at 4K: the rows of spec arch.md §1.5, random and, where small, complete.
+"""SNP under concurrency at 4K: the rows of arch.md 1.5, random and, where small, complete.
 
 Where a lock of the common code protects, a mutex stands for it; the same scenario without it must go wrong.
 """

@@ -1,4 +1,4 @@
-"""KVM's SNP hooks one at a time: results, order of steps, costs (spec arch.md §1.2, §1.3)."""
+"""KVM's SNP hooks one at a time: results, order of steps, costs (arch.md 1.2, 1.3)."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ def test_prepare_does_not_touch_content(run: Runner, snp: Snp, vm: FakeVm) -> No
 def test_prepare_is_idempotent_by_the_assigned_bit_alone(
     run: Runner, snp: Snp, vm: FakeVm, other_vm: FakeVm
 ) -> None:
-    """Neither ASID nor address is compared (§1.3 step 3)."""
+    """Neither ASID nor address is compared (arch.md 1.3 step 3)."""
     run.one(preparing(snp, vm))
     entry = snp.rmp.entry(PFN)
     outcome = run(preparing(snp, vm), preparing(snp, vm, gfn=GFN + 1), preparing(snp, other_vm))

@@ -1,4 +1,4 @@
-"""TDX under concurrency at 4K: the rows of spec arch.md §2.4, random and, where small, complete."""
+"""TDX under concurrency at 4K: the rows of arch.md 2.4, random and, where small, complete."""
 
 from __future__ import annotations
 
@@ -278,7 +278,7 @@ def access(tdx: Tdx, vm: FakeVm, times: int = 2) -> Body:
 
 
 def test_zap_against_running_guests(run: Runner, vm: FakeVm) -> None:
-    """No access after REMOVE gets through, so what the host puts into the frame stays (§2.4)."""
+    """No access after REMOVE gets through, so what the host puts into the frame stays (arch.md 2.4)."""
     actors: list[Tdx] = []
     seen: set[str] = set()
 

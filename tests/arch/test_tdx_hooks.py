@@ -1,4 +1,4 @@
-"""KVM's TDX hooks and the accesses of guest and host, one at a time (spec arch.md §2.2, §2.5, §2.6)."""
+"""KVM's TDX hooks and the accesses of guest and host, one at a time (arch.md 2.2, 2.5, 2.6)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""TDX at 2 MiB: states and errors of 2M leaves, resumable accepts, DEMOTE, and KVM's use of them (arch.md §2)."""
+"""TDX at 2 MiB: states and errors of 2M leaves, resumable accepts, DEMOTE, and KVM's use of them (arch.md 2)."""
 
 from __future__ import annotations
 
@@ -294,7 +294,7 @@ def test_a_store_into_a_neighbour_survives_a_split(run: Runner, vm: FakeVm) -> N
 
 
 class RemovesUntracked(Tdx):
-    """REMOVE follows BLOCK at once (§5.1 B8)."""
+    """REMOVE follows BLOCK at once (arch.md 5.1 B8)."""
 
     async def track(self, t: Task, td: Any) -> int:
         return 0
@@ -312,7 +312,7 @@ def test_removal_without_track_is_caught(run: Runner, vm: FakeVm) -> None:
 
 
 class ForgetsFailures(Tdx):
-    """What the module would not give back is freed (§5.1 B11)."""
+    """What the module would not give back is freed (arch.md 5.1 B11)."""
 
     async def _remove_leaf(self, t: Task, td: Any, gfn: int, pfn: int, level: int) -> int:
         if t.traps:

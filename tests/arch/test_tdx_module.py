@@ -1,4 +1,4 @@
-"""The TDX module at 4K: every operation and error of spec arch.md §2.1, and the epoch arithmetic."""
+"""The TDX module at 4K: every operation and error of arch.md 2.1, and the epoch arithmetic."""
 
 from __future__ import annotations
 
@@ -385,7 +385,7 @@ def test_wbinvd_of_a_free_frame_only(rig: Rig, run: Runner) -> None:
     assert run.one(body) == TdxStatus.PAGE_METADATA_INCORRECT
 
 
-# -- locks: the contention matrix (§2.3), call by call ---------------------------------------------
+# -- locks: the contention matrix (arch.md 2.3), call by call ---------------------------------------------
 
 HOST_CALLS = [
     ("sept_add", (GFN,)),

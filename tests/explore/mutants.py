@@ -111,7 +111,7 @@ class UptodateBeforeClear(V3):
 
 
 class UptodateBeforePrepare(Baseline):
-    """Real (d04c77d23122): in A the folio is marked although prepare failed."""
+    """Real (d04c77d23122): in baseline the folio is marked although prepare failed."""
 
     async def kvm_gmem_make_ready(self, t: Task, vm: Vm, inode: GmemInode, folio: Folio, gfn: int) -> int:
         if folio.uptodate:
@@ -500,7 +500,7 @@ class PopulatesUnlocked(V3):
 
 
 class CopiesUnderLock(V3):
-    """The copy from user memory is back inside the lock, as in A."""
+    """The copy from user memory is back inside the lock, as in baseline."""
 
     kvm_gmem_populate_pages = Baseline.kvm_gmem_populate_pages
 

@@ -1,4 +1,4 @@
-"""Races at 2 MiB on SNP: clean as it is, and what single lines of it are there for (arch.md §5.1 B6, B14, B15)."""
+"""Races at 2 MiB on SNP: clean as it is, and what single lines of it are there for (arch.md 5.1 B6, B14, B15)."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 """Population that faults its own page: alone under the exclusive lock, and shared with a writer in the queue.
 
-Why a populate callback must not call get_pfn once faults take the invalidate lock (spec §6 rule 7): exclusive then
+Why a populate callback must not call get_pfn once faults take the invalidate lock (guest-memfd.md 6 rule 7): exclusive,
 shared by the same task is a deadlock by itself; shared then shared is one as soon as a writer has queued in between
 (rwsem.md N5).
 """

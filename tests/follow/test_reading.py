@@ -82,7 +82,7 @@ def test_calls_cover_the_faults(carried: Path) -> None:
 
 
 def test_a_trace_reads_like_a_log(carried: Path) -> None:
-    """The laws of the recordings: before, one prepare a zeroing; after, one a get_pfn (traces README §6)."""
+    """The laws of the recordings: before, one prepare a zeroing; after, one a get_pfn."""
     before = list(events_of(load_trace(carried / "6.18.15" / "sh_prefault_v4.trace.gz")))
     after = list(events_of(load_trace(carried / "7.2.13" / "sh_prefault_v4.trace.gz")))
 

@@ -1,4 +1,4 @@
-"""Error codes of every operation (spec §8 and the steps of §4), and the order in which they are tested."""
+"""Error codes of every operation (guest-memfd.md 8, and the steps of 4), and the order in which they are tested."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def rig(kind: str = "private", patch: str = "v3", release: str = "") -> Rig:
     return Rig(PATCHES[patch], kind, release=RELEASES[release] if release else None)
 
 
-# -- create (§4.1) ---------------------------------------------------------------------------------------
+# -- create (guest-memfd.md 4.1) ---------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -77,7 +77,7 @@ def test_label_of_a_file_that_still_lives() -> None:
     assert (made.inode.label, sorted(r.world.inodes)) == ("gmem0'", ["gmem0", "gmem0'"])
 
 
-# -- memslots and bind (§4.2, §4.3) ----------------------------------------------------------------------
+# -- memslots and bind (guest-memfd.md 4.2, 4.3) ----------------------------------------------------------------------
 
 
 def create(r: Rig, **change: Any) -> int:
@@ -158,7 +158,7 @@ def test_delete_slot(fault: str, ident: int, expected: int) -> None:
     assert len(r.files[0].bindings) == (expected != 0)
 
 
-# -- fallocate (§4.5) ------------------------------------------------------------------------------------
+# -- fallocate (guest-memfd.md 4.5) ------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("punch", [False, True])
@@ -204,7 +204,7 @@ def test_fallocate_stops_early() -> None:
     assert allocate(r) == EBADF
 
 
-# -- mmap and host access (§4.8) -------------------------------------------------------------------------
+# -- mmap and host access (guest-memfd.md 4.8) -------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -247,7 +247,7 @@ def test_host_access_is_row_15() -> None:
     assert read(wide, 1) == "SIGSEGV"
 
 
-# -- vCPU faults and get_pfn (§4.6, §4.7) ----------------------------------------------------------------
+# -- vCPU faults and get_pfn (guest-memfd.md 4.6, 4.7) ----------------------------------------------------------------
 
 
 def access(r: Rig, page: int = 0, private: bool | None = None, **how: Any) -> Any:
@@ -299,7 +299,7 @@ def test_prepare_error_is_passed_on(patch: str) -> None:
     assert access(r).kind == "ok"
 
 
-# -- pre-fault (§4.6 a to e) -----------------------------------------------------------------------------
+# -- pre-fault (guest-memfd.md 4.6 a to e) -----------------------------------------------------------------------------
 
 
 def prefault(
@@ -365,7 +365,7 @@ def test_prefault_before_it_existed_and_on_a_dead_vm() -> None:
     assert r.call(dead)[0] == EIO, "a retry on a dead VM ends"
 
 
-# -- attributes (§4.13) ----------------------------------------------------------------------------------
+# -- attributes (guest-memfd.md 4.13) ----------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -403,7 +403,7 @@ def test_attributes_out_of_memory(release: str, private: bool, expected: int) ->
     assert bool(only(r.events, MmuInvStart, Zap, AttrStore)) == (expected == 0)
 
 
-# -- memory failure (§4.11) ------------------------------------------------------------------------------
+# -- memory failure (guest-memfd.md 4.11) ------------------------------------------------------------------------------
 
 
 def test_memory_failure() -> None:

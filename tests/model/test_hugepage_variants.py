@@ -52,7 +52,7 @@ def launched(patch: type[Hugepage]) -> HugeRig:
 
 @pytest.mark.parametrize(("patch", "seen"), [(Hugepage, ZERO), (HugepagePopulate, STALE)])
 def test_the_neighbour_of_a_launch_page(patch: type[Hugepage], seen: str) -> None:
-    """One page is populated, all of its folio counts as uptodate: who cleared the next page? (bugs.md §5.2)"""
+    """One page is populated, all of its folio counts as uptodate: who cleared the next page? (bugs.md 5, hazard 2)"""
     machine = launched(patch)
     assert populate(machine, 3, 1) == 1
     (folio,) = machine.inode.folios.values()
@@ -77,7 +77,7 @@ def test_a_folio_is_populated_in_chunks() -> None:
 
 
 def test_first_fault_clears_prepares_and_then_is_uptodate() -> None:
-    """§5 row 1 F; a re-fault asks the arch again, in the series it does not (rows 3 and 4)."""
+    """guest-memfd.md 5 row 1; a re-fault asks the arch again, in the series it does not (rows 3 and 4)."""
     for patch, again in ((Hugepage, 1), (HugepageTracked, 0)):
         machine = HugeRig(patch, "snp", pages=2 * HUGE)
         machine.poke(0)

@@ -1,4 +1,7 @@
-"""Conversion in place on a software-protected VM: arguments, early-out, order of steps, faults (spec §4.8, §4.14)."""
+"""Conversion in place on a software-protected VM: arguments, early-out, order of steps, faults.
+
+See guest-memfd.md 4.8, 4.14.
+"""
 
 from __future__ import annotations
 
@@ -258,7 +261,7 @@ def test_guest_access_after_conversion_maps_the_new_kind() -> None:
 
 
 def test_access_of_the_wrong_kind_exits() -> None:
-    """§5 row 14: the kind that was looked up at entry is checked again, and a mismatch is an exit with -EFAULT."""
+    """guest-memfd.md 5 row 14: the kind looked up at entry is checked again; a mismatch is an exit with -EFAULT."""
     r = InplaceRig()
     result = r.call(lambda t: r.kernel.guest_access(t, r.vm.vcpus[0], BASE, False, None))
     assert (result.kind, result.errno) == ("exit_memory_fault", EFAULT)

@@ -1,4 +1,4 @@
-"""Content modes of RFC v3 to v5 (spec §4.14): which are refused, and what they leave in a page."""
+"""Content modes of RFC v3 to v5 (guest-memfd.md 4.14): which are refused, and what they leave in a page."""
 
 from __future__ import annotations
 

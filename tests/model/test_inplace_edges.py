@@ -78,7 +78,7 @@ def test_a_punched_page_is_freed_by_the_drain() -> None:
 
 
 def test_a_poisoned_page_cannot_become_private() -> None:
-    """§4.11: its extra reference stays, so -EAGAIN each time."""
+    """guest-memfd.md 4.11: its extra reference stays, so -EAGAIN each time."""
     r = InplaceRig(shared=True)
     r.call(r.op("touch", 0, 1, True))
     r.call(r.op("fail", 0, 1))
@@ -133,7 +133,7 @@ def test_populate_takes_the_page_itself(patch: type[Inplace], kind: str) -> None
 
 @both
 def test_populate_clears_a_fresh_page(patch: type[Inplace]) -> None:
-    """§5 row 6: the look-up clears, also for populate."""
+    """guest-memfd.md 5 row 6: the look-up clears, also for populate."""
     r = InplaceRig(patch, "assigned", finalized=False)
     r.call(r.op("populate", 0, 0, 1))
     found = names(r.events, Clear, PopulateCallback)
@@ -195,7 +195,7 @@ def test_recursive_shared_lock_needs_a_writer_in_the_queue() -> None:
 
 
 def test_source_in_the_same_file_is_not_read_under_the_lock() -> None:
-    """§4.9: a private source of the same file is -EFAULT by way of SIGBUS, before the lock is taken."""
+    """guest-memfd.md 4.9: a private source of the same file is -EFAULT by way of SIGBUS, before the lock is taken."""
 
     class OwnSource(Inplace):
         async def get_user_pages_fast(self, t: Task, source: Source, page: int) -> str | int:
@@ -227,7 +227,7 @@ def test_snp_pages_change_hands() -> None:
 
 @pytest.mark.parametrize(("patch", "kept"), [(InplaceV8, False), (Inplace, True)])
 def test_tdx_mixed_range(patch: type[Inplace], kept: bool) -> None:
-    """§5 row 23: v8 zaps pages that were private already, and with the leaf their content."""
+    """guest-memfd.md 5 row 23: v8 zaps pages that were private already, and with the leaf their content."""
     r = InplaceRig(patch, "tdx")
     r.call(r.op("access", 0, 0, 0, True))
     assert r.to(False, 1, 2).ret == 0

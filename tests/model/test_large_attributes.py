@@ -1,4 +1,4 @@
-"""Attributes of the VM beside large leaves: huge pages that hold both kinds are mapped small (spec §4.13)."""
+"""Attributes of the VM beside large leaves: huge pages that hold both kinds are mapped small (guest-memfd.md 4.13)."""
 
 from __future__ import annotations
 

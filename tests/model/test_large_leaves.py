@@ -124,7 +124,7 @@ def test_a_zap_takes_a_cut_leaf_whole() -> None:
 
 
 def test_prefault_advances_by_the_mapping() -> None:
-    """One step a huge page, from its middle to its end (§4.6 rule d)."""
+    """One step a huge page, from its middle to its end (guest-memfd.md 4.6 rule d)."""
     rig = LargeRig(pages=4 * HUGE)
 
     def prefault(t: Task) -> Any:

@@ -1,4 +1,4 @@
-"""What the event log shows of each patch version: rows of the table in spec §5, and the canonical orders below it."""
+"""What the event log shows of each patch version: rows of the table in guest-memfd.md 5, canonical orders."""
 
 from __future__ import annotations
 
@@ -169,7 +169,7 @@ def test_row_6_populate_then_fault(patch: str) -> None:
 
 @every_patch
 def test_row_7_populate_twice(patch: str) -> None:
-    """-EEXIST from common code in A, from the arch after it."""
+    """-EEXIST from common code in baseline, from the arch after it."""
     r = Rig(PATCHES[patch], "assigned")
     populate(r)
     assert populate(r) == EEXIST
@@ -358,7 +358,7 @@ def test_order_of_a_punch(patch: str) -> None:
 
 @every_patch
 def test_faults_do_not_take_the_invalidate_lock(patch: str) -> None:
-    """Neither vCPU nor host (traces §3: none of 1,767 and of 645)."""
+    """Neither vCPU nor host (the recordings: none of 1,767 and of 645)."""
     r = Rig(PATCHES[patch], "shared")
     access(r)
     vcpu = [event.lock for event in only(r.events, Lock)]
@@ -370,7 +370,7 @@ def test_faults_do_not_take_the_invalidate_lock(patch: str) -> None:
 
 @every_patch
 def test_allocation_clears_nothing(patch: str) -> None:
-    """The first fault does (traces §6.6)."""
+    """The first fault does (the recordings)."""
     r = launched(patch)
     r.call(lambda t: r.fallocate(t, 0, 0, 1, False))
     assert names(r.events, *CLEARING) == []
@@ -380,7 +380,7 @@ def test_allocation_clears_nothing(patch: str) -> None:
 
 @pytest.mark.parametrize(("release", "under"), [("6.12", False), ("6.18", True)])
 def test_reference_is_dropped_before_or_after_mmu_lock(release: str, under: bool) -> None:
-    """Since 6.13 while mmu_lock is still held (§4.6 step 13)."""
+    """Since 6.13 while mmu_lock is still held (guest-memfd.md 4.6 step 13)."""
     r = Rig(PATCHES["baseline"], "private", release=RELEASES[release])
     refs = []
 

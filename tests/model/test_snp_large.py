@@ -108,7 +108,7 @@ def test_a_slot_that_holds_part_of_a_huge_page() -> None:
 
 @pytest.mark.parametrize("base", [BASE + 1, BASE + 256])
 def test_a_slot_that_is_not_congruent_gets_small_entries(base: int) -> None:
-    """Neither RMP nor tables go above 4 KiB, and the guest uses every page (§5.1 B15 is what happens otherwise)."""
+    """Neither RMP nor tables go above 4 KiB, and the guest uses every page (else: arch.md 5.1 B15)."""
     machine = rig(base=base, pages=HUGE, file_pages=2 * HUGE)
     for page in (0, 300):
         assert machine.call(machine.accept(page)).value == "validated"

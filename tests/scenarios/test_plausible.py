@@ -1,4 +1,4 @@
-"""Runs of the recorded workloads obey the laws that the recordings obey (traces README §6, §7)."""
+"""Runs of the recorded workloads obey the laws that the recordings obey."""
 
 from typing import Any
 
@@ -42,7 +42,7 @@ def test_same_prepares_each_page_once_in_the_baseline() -> None:
 
 
 def test_prefault_with_eight_vcpus_is_what_was_recorded() -> None:
-    """64 prepares and 512 get_pfn in 6.18, 512 prepares in 7.2, none in 7.3 (traces README §7)."""
+    """64 prepares and 512 get_pfn in 6.18, 512 prepares in 7.2, none in 7.3 (seen in the recordings)."""
     found = {}
     for patch in ("baseline", "v3", "mainline-7.3"):
         summary = run("prefault", patch, "default", vcpus=8)

@@ -1,4 +1,4 @@
-"""The range map of a guest_memfd inode: which indices are private (spec §2 E, §7 I22)."""
+"""The range map of a guest_memfd inode: which indices are private (guest-memfd.md 2, 7 I22)."""
 
 from __future__ import annotations
 

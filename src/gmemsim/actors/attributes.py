@@ -1,4 +1,4 @@
-"""KVM_SET_MEMORY_ATTRIBUTES on the VM: the two-source world (spec §4.13)."""
+"""KVM_SET_MEMORY_ATTRIBUTES on the VM: the two-source world (guest-memfd.md 4.13)."""
 
 from __future__ import annotations
 
@@ -100,8 +100,8 @@ class VmAttributes(SplitLeafs):
     ) -> bool:
         """`kvm_arch_pre_set_memory_attributes`: add the exact range, then zap mappings of the kind being left.
 
-        Where leaves can be large, faults on the neighbours in huge pages that the range cuts must wait too (6.15; §4.13
-        step 5 ii): they would map the range along. Existing large leaves go with the exact range.
+        Where leaves can be large, faults on the neighbours in huge pages that the range cuts must wait too (6.15;
+        guest-memfd.md 4.13 step 5 ii): they would map the range along. Existing large leaves go with the exact range.
         """
         if t.rec is not None:
             t.rec(t, SetAttributesPre(slot.ident))

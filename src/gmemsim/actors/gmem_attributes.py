@@ -1,7 +1,7 @@
-"""Private or shared as an attribute of the file's index: creation, look-up, store (spec §2 E, §4.6 step 3, §4.14).
+"""Private or shared as an attribute of the file's index: creation, look-up, store (guest-memfd.md 2, 4.6 step 3, 4.14).
 
 Written under the invalidate lock, exclusive; read without any lock. `Kernel.in_place` says whether this mode is on
-(`gmem_in_place_conversion`, fixed at module load); off, the VM's attributes rule as before (§4.13).
+(`gmem_in_place_conversion`, fixed at module load); off, the VM's attributes rule as before (guest-memfd.md 4.13).
 """
 
 from __future__ import annotations
@@ -66,7 +66,7 @@ class GmemAttributes(GmemPopulate):
     async def kvm_mem_is_private(self, t: Task, vm: Vm, gfn: int) -> bool:
         """KVM's idea of a gfn: the map of the file behind its slot; no slot, or no live file, is "shared".
 
-        The INVALID copy of a slot that is being deleted has no file, so it is "shared" as well (§4.3).
+        The INVALID copy of a slot that is being deleted has no file, so it is "shared" as well (guest-memfd.md 4.3).
         """
         if not self.in_place:
             return await super().kvm_mem_is_private(t, vm, gfn)

@@ -1,4 +1,4 @@
-"""Conversion in place: KVM_SET_MEMORY_ATTRIBUTES2 on the file (spec §4.14).
+"""Conversion in place: KVM_SET_MEMORY_ATTRIBUTES2 on the file (guest-memfd.md 4.14).
 
 `kvm_gmem_set_attributes` is the call; the steps below it stand in the order in which it takes them, each a method of
 its own, since patch versions differ in single ones.

@@ -1,4 +1,4 @@
-"""fallocate on a guest_memfd: allocation and PUNCH_HOLE (spec §4.5)."""
+"""fallocate on a guest_memfd: allocation and PUNCH_HOLE (guest-memfd.md 4.5)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""guest_memfd files: create, bind, unbind, release (spec §4.1 to §4.4)."""
+"""guest_memfd files: create, bind, unbind, release (guest-memfd.md 4.1 to 4.4)."""
 
 from __future__ import annotations
 
@@ -175,7 +175,7 @@ class GmemFiles(GmemInvalidation, Truncation):
     async def kvm_gmem_store_binding(
         self, t: Task, file: GmemFile, slot: Memslot, start: int, end: int
     ) -> None:
-        """`xa_store_range(&f->bindings)`; a failed store is ignored in A..D."""
+        """`xa_store_range(&f->bindings)`; a failed store is ignored up to v3."""
         if t.traps:
             await t.point(Op("rmw", f"{file.label}.bindings", start, end))
         slot.bound_start, slot.bound_end = start, end

@@ -1,4 +1,7 @@
-"""Invalidation of a file range for every VM that has it bound (`kvm_gmem_invalidate_start/_end`; spec §1.3)."""
+"""Invalidation of a file range for every VM that has it bound (`kvm_gmem_invalidate_start/_end`).
+
+See guest-memfd.md 1.3.
+"""
 
 from __future__ import annotations
 
@@ -19,7 +22,7 @@ class GmemInvalidation(VmsaRequests):
     """Start and end for an inode, and for one file of it."""
 
     def invalidate_filter(self, inode: GmemInode) -> str:
-        """Which kind of mapping can exist: A..D map one kind per inode (§4.4)."""
+        """Which kind of mapping can exist: baseline to v3 map one kind per inode (guest-memfd.md 4.4)."""
         return "shared" if inode.init_shared else "private"
 
     async def kvm_gmem_split_private(self, t: Task, inode: GmemInode, start: int, end: int) -> int:

@@ -1,4 +1,4 @@
-"""Launch-time population of private memory (spec §4.9); the loop itself is the patch version's.
+"""Launch-time population of private memory (guest-memfd.md 4.9); the loop itself is the patch version's.
 
 Source pages are pages of an ordinary user buffer. GUP takes them one by one; a source that cannot be had makes it
 fail, and may take mmap_lock.

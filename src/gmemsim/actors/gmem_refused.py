@@ -62,7 +62,10 @@ class GmemRefused(Mempolicy):
         return EINVAL
 
     async def kvm_gmem_migrate_folio(self, t: Task, inode: GmemInode, index: int) -> int:
-        """`kvm_gmem_migrate_folio`: WARN; the mapping is unmovable, so the core should never ask (spec §4.12)."""
+        """`kvm_gmem_migrate_folio`: WARN; the mapping is unmovable, so the core should never ask.
+
+        See guest-memfd.md 4.12.
+        """
         return EINVAL
 
     async def collapse_file(self, t: Task, mapping: HostMapping, start: int, end: int) -> int:

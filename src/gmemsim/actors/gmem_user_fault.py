@@ -1,4 +1,4 @@
-"""Host page faults on an mmap of a guest_memfd, and what the mm core does around them (spec §4.8)."""
+"""Host page faults on an mmap of a guest_memfd, and what the mm core does around them (guest-memfd.md 4.8)."""
 
 from __future__ import annotations
 
@@ -226,7 +226,7 @@ class GmemUserFault(GmemFolios):
         return folio
 
     async def kvm_gmem_user_fault_folio(self, t: Task, inode: GmemInode, index: int) -> Folio | str:
-        """The part that decides whether the host may have the page: in A..D a matter of the whole inode."""
+        """The part that decides whether the host may have the page: up to v3 a matter of the whole inode."""
         if not inode.init_shared:
             return SIGBUS
         folio = await self.kvm_gmem_get_folio(t, inode, index)

@@ -1,4 +1,4 @@
-"""Conversion of a file with huge folios (spec §4.14 F): a work list, neighbours that wait, structure last."""
+"""Conversion of a file with huge folios (guest-memfd.md 4.14): a work list, neighbours that wait, structure last."""
 
 from __future__ import annotations
 
@@ -107,7 +107,8 @@ class HugeConversion(HugeWalks):
     ) -> Converted:
         """Take the old kind's mappings away; to private, look whether anybody else has a page.
 
-        Where a zap destroys contents, leaves that reach over the range are split first; that can fail (§4.15, end).
+        Where a zap destroys contents, leaves that reach over the range are split first; that can fail (guest-memfd.md
+        4.15, end).
         """
         if not private:
             ret = await self.kvm_gmem_split_private(t, inode, work.start, work.end)

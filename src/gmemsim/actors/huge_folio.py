@@ -1,4 +1,7 @@
-"""Split and merge of huge folios (spec §4.15): both under the exclusive invalidate lock, or right after insertion."""
+"""Split and merge of huge folios: both under the exclusive invalidate lock, or right after insertion.
+
+See guest-memfd.md 4.15.
+"""
 
 from __future__ import annotations
 
@@ -27,7 +30,8 @@ class HugeFolios(HugePuts):
     """Structure of a huge range: one folio, or its pieces.
 
     Attributes:
-        split_to: order of the pieces that a folio of an order is split into: 1 GiB -> 4 KiB at once (§4.15).
+        split_to: order of the pieces that a folio of an order is split into: 1 GiB -> 4 KiB at once (guest-memfd.md
+            4.15).
     """
 
     split_to: ClassVar[dict[int, int]] = {ORDER_1G: 0, ORDER_2M: 0}

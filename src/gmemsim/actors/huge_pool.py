@@ -1,4 +1,4 @@
-"""The HugeTLB side of huge folios: sizes, a file's subpool, the stash of split pages (spec §2 F, §4.1 F, §4.15)."""
+"""The HugeTLB side of huge folios: sizes, a file's subpool, the stash of split pages (guest-memfd.md 2, 4.1, 4.15)."""
 
 from __future__ import annotations
 

@@ -1,7 +1,8 @@
 """Where the frames of huge folios go: whole ones back to the pool at once, pages of split ones by way of a worker.
 
-The last put may come from interrupt context, so pages of a split folio are queued (spec §4.15). The worker counts them,
-and gives the huge page back when all have come: until then the pool is short of it (§9 Q13).
+The last put may come from interrupt context, so pages of a split folio are queued (guest-memfd.md 4.15). The worker
+counts them,
+and gives the huge page back when all have come: until then the pool is short of it (guest-memfd.md 9 Q13).
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Hardware memory errors: mm's memory_failure and guest_memfd's error_folio hook (spec §4.11)."""
+"""Hardware memory errors: mm's memory_failure and guest_memfd's error_folio hook (guest-memfd.md 4.11)."""
 
 from __future__ import annotations
 

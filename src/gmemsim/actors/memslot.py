@@ -88,7 +88,7 @@ class Memslot:
         return f"slot{self.ident}.life"
 
     def invalid_copy(self) -> Memslot:
-        """The copy that stands in while the slot is deleted; it does not carry the file (spec §4.3)."""
+        """The copy that stands in while the slot is deleted; it does not carry the file (guest-memfd.md 4.3)."""
         copy = Memslot(self.ident, self.base_gfn, self.pages, self.user, self.user_offset)
         copy.gmem = self.gmem
         copy.gmem_only = self.gmem_only

@@ -1,4 +1,4 @@
-"""KVM_SET_USER_MEMORY_REGION2: create and delete memslots (spec §4.2, §4.3).
+"""KVM_SET_USER_MEMORY_REGION2: create and delete memslots (guest-memfd.md 4.2, 4.3).
 
 Moving slots and dirty logging are outside the model; a slot bound to a guest_memfd cannot do either.
 """
@@ -126,7 +126,7 @@ class Memslots(GmemFiles):
         return 0
 
     async def kvm_delete_memslot(self, t: Task, vm: Vm, slot: Memslot) -> int:
-        """Delete in five steps: INVALID copy, grace period, zap, removal, grace period, unbind (§4.3)."""
+        """Delete in five steps: INVALID copy, grace period, zap, removal, grace period, unbind (guest-memfd.md 4.3)."""
         await vm.slots_arch_lock.lock(t)
         if t.fault("alloc_memslot"):
             await vm.slots_arch_lock.unlock(t)
@@ -156,7 +156,8 @@ class Memslots(GmemFiles):
     ) -> None:
         """Publish a slot array and wait until no vCPU can still see the old one; drops slots_arch_lock in between.
 
-        Not while an MMU notifier is between its start and its end, which must see the same slots (§4.3 step 2).
+        Not while an MMU notifier is between its start and its end, which must see the same slots (guest-memfd.md 4.3
+        step 2).
         """
         if t.traps:
             await t.point(vm.store_slots)

@@ -1,4 +1,4 @@
-"""KVM's MMU invalidation protocol: in-progress count, range and sequence (spec §1.3)."""
+"""KVM's MMU invalidation protocol: in-progress count, range and sequence (guest-memfd.md 1.3)."""
 
 from __future__ import annotations
 
@@ -93,7 +93,7 @@ class MmuInvalidation(KernelBase):
 
         Before each entry but the first it may give mmu_lock up: flush what it zapped so far, drop the lock, re-take
         it, go on; in-progress keeps faults on the range out meanwhile. The entries behind the last leaf of
-        the range count too (spec §1.3 says "before each leaf"; the recordings show flushes behind the last one).
+        the range count too (guest-memfd.md 1.3; the recordings show flushes behind the last leaf too).
         A large leaf that the range only cuts goes whole, neighbours included: `tdp_mmu_zap_leafs` takes every leaf
         that its walk meets. Where that loses contents the caller splits such leaves first
         (`kvm_split_cross_boundary_leafs`). Returns whether a flush is still due.

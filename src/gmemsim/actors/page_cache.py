@@ -1,4 +1,4 @@
-"""The page cache of a guest_memfd inode: find, create, insert and drop folios (mm/filemap.c; spec §1.1)."""
+"""The page cache of a guest_memfd inode: find, create, insert and drop folios (mm/filemap.c; guest-memfd.md 1.1)."""
 
 from __future__ import annotations
 

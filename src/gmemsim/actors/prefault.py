@@ -1,4 +1,4 @@
-"""KVM_PRE_FAULT_MEMORY: the fault path driven by an ioctl of the vCPU (spec §4.6, end)."""
+"""KVM_PRE_FAULT_MEMORY: the fault path driven by an ioctl of the vCPU (guest-memfd.md 4.6, end)."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ class PreFaults(Launch):
             error = await self.kvm_arch_vcpu_pre_fault_memory(t, vcpu, gpa, size)
             if error:
                 break
-            # To the end of the mapping that covers gpa, which may be a huge page (§4.6 rule d).
+            # To the end of the mapping that covers gpa, which may be a huge page (guest-memfd.md 4.6 rule d).
             done = min(size, align(gpa // PAGE, vcpu.goal_level)[1] * PAGE - gpa)
             gpa += done
             size -= done

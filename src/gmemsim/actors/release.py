@@ -20,16 +20,16 @@ class Release:
     Attributes:
         name: `6.12`, `6.18`, …
         spurious_if_allowed: a vCPU that finds an adequate SPTE returns SPURIOUS; before 6.13 it compared whole
-            entries, so accessed bits set by hardware made it FIXED again (traces README §3).
-        zap_filter: the zap looks at the kind of mapping (6.14; §1.3).
-        put_under_mmu_lock: the page reference is dropped before mmu_lock (6.13; §4.6 step 13).
-        prefault_invalid_slot_eagain: pre-fault of a slot being deleted gets -EAGAIN (6.18; §4.6 step 4).
+            entries, so accessed bits set by hardware made it FIXED again (seen in the recordings).
+        zap_filter: the zap looks at the kind of mapping (6.14; guest-memfd.md 1.3).
+        put_under_mmu_lock: the page reference is dropped before mmu_lock (6.13; guest-memfd.md 4.6 step 13).
+        prefault_invalid_slot_eagain: pre-fault of a slot being deleted gets -EAGAIN (6.18; guest-memfd.md 4.6 step 4).
         host_mmap: guest_memfd supports MMAP and INIT_SHARED (6.18).
-        lookup_first: find the folio without creating first, then create (NUMA policy; traces README §7).
-        bind_overlap: errno for binding a file range twice (§4.2).
-        revoke_neighbours: attribute changes revoke huge mappings of cut neighbours (6.15; §4.13).
-        invalidate_range_hook: the arch hook after each slot's zap (§1.3; in the 7.2 recordings).
-        reserve_for_clear: attribute entries are reserved even to store 0 (§4.13 step 4).
+        lookup_first: find the folio without creating first, then create (NUMA policy; seen in the recordings).
+        bind_overlap: errno for binding a file range twice (guest-memfd.md 4.2).
+        revoke_neighbours: attribute changes revoke huge mappings of cut neighbours (6.15; guest-memfd.md 4.13).
+        invalidate_range_hook: the arch hook after each slot's zap (guest-memfd.md 1.3; in the 7.2 recordings).
+        reserve_for_clear: attribute entries are reserved even to store 0 (guest-memfd.md 4.13 step 4).
         bind_end_wraps: end of a bind range is a signed sum, so that a huge offset passes the size check (to 7.1).
         prefault: KVM_PRE_FAULT_MEMORY exists (6.11).
         tdx_page_references: KVM holds a reference of each page that the S-EPT maps. Gone in 7.2.13 and 7.3.4 (read

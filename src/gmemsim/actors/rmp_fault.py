@@ -1,4 +1,4 @@
-"""Nested faults of SEV-SNP that the RMP causes although a mapping is there (spec arch.md §1.3, "RMP fault")."""
+"""Nested faults of SEV-SNP that the RMP causes although a mapping is there (arch.md 1.3, "RMP fault")."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Splitting large leaves before a zap that would take neighbours along (spec §4.15, end; arch.md §2.2)."""
+"""Splitting large leaves before a zap that would take neighbours along (guest-memfd.md 4.15, end; arch.md 2.2)."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """Stage-2 page tables: which guest frame is mapped to which host frame.
 
 SNP, SEV, software-protected and plain VMs have one table for both kinds of memory; a VM with a mirror root (TDX)
-has one per kind, which is why a zap filter selects only there (spec §1.3).
+has one per kind, which is why a zap filter selects only there (guest-memfd.md 1.3).
 
 A table holds its present leaves by the first gfn that they map: a 2 MiB leaf stands at an aligned gfn, alone for all
 512. Nothing else may then stand in its range, neither leaf nor page-table page; who writes entries sees to that.

@@ -1,4 +1,4 @@
-"""The stage-2 fault path of x86's TDP MMU (spec §4.6): from a guest access to an installed SPTE, or a retry.
+"""The stage-2 fault path of x86's TDP MMU (guest-memfd.md 4.6): from a guest access to an installed SPTE, or a retry.
 
 Read from top to bottom it follows kvm_tdp_page_fault, kvm_mmu_faultin_pfn, __kvm_mmu_faultin_pfn and
 kvm_tdp_mmu_map.

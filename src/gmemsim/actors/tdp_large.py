@@ -1,4 +1,6 @@
-"""Leaves above 4 KiB in the fault path: which level, and how it meets what is there (spec §4.6 steps 11 and 12).
+"""Leaves above 4 KiB in the fault path: which level, and how it meets what is there.
+
+See guest-memfd.md 4.6 steps 11 and 12.
 
 Nothing here runs, and no step is taken, in versions whose folios are single pages.
 """
@@ -46,7 +48,7 @@ class LargeLeaves(SplitLeafs):
     def kvm_gmem_max_order(self, vm: Vm, gfn: int, index: int, order: int) -> int:
         """Order of the folio as far as the slot lets a mapping use it: it must be whole in the binding, and aligned."""
         if vm.arch.host_stage2:
-            # The hypervisor of the projection moves single pages only (arch.md §4.1).
+            # The hypervisor of the projection moves single pages only (arch.md 4.1).
             return 0
         slot = vm.slot_of(gfn)
         for level in (PG_LEVEL_1G, PG_LEVEL_2M):

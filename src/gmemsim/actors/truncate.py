@@ -1,4 +1,4 @@
-"""Truncation of a range of the page cache: two passes and two edges (mm/truncate.c; spec §1.2)."""
+"""Truncation of a range of the page cache: two passes and two edges (mm/truncate.c; guest-memfd.md 1.2)."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ class Truncation(PageCache):
                 await self.folio_put(t, inode, found)
         # Pass 2: wait for the busy ones. A scan that comes up empty behind the start is repeated from the start; one
         # whose last folio is the last of the range ends it. So folios that were inserted before that point meanwhile
-        # stay in the hole: the recordings show it, against spec §1.2 ("a whole scan found the range empty").
+        # stay in the hole: the recordings show it (guest-memfd.md 1.2).
         index = start
         while index < end:
             batch = await self.find_get_entries(t, inode, index, end)
@@ -99,7 +99,7 @@ class Truncation(PageCache):
         """Up to one batch of folios that could be try-locked, and where to go on: behind the last of them.
 
         So a busy folio behind the batch's last one is looked at again by the next call, still in pass 1 (seen in the
-        recordings; spec §1.2 leaves every busy folio to pass 2).
+        recordings; guest-memfd.md 1.2).
         """
         batch: list[Folio] = []
         index = start
@@ -194,7 +194,10 @@ class Truncation(PageCache):
         await self.folio_put(t, inode, folio, folio.pages)
 
     async def kvm_gmem_free_folio(self, t: Task, inode: GmemInode, folio: Folio) -> None:
-        """The hook at removal: folio lock held, folio gone from the cache, its references still there (§4.10)."""
+        """The hook at removal: folio lock held, folio gone from the cache, its references still there.
+
+        See guest-memfd.md 4.10.
+        """
         if not self.gmem_prepare:
             return
         rec = t.rec

@@ -30,7 +30,7 @@ class Vm:
     """State of one VM.
 
     Attributes:
-        in_progress, seq, range_start, range_end: the MMU invalidation state (spec §1.3), guarded by mmu_lock.
+        in_progress, seq, range_start, range_end: the MMU invalidation state (guest-memfd.md 1.3), guarded by mmu_lock.
         slots: the published memslot array; replaced, never modified (SRCU).
         attributes: gfns that are private (`mem_attr_array`); written under slots_lock, read lock-free.
         finalized: memory may be mapped before the guest runs; always true for VMs without a launch phase.

@@ -48,7 +48,7 @@ class GuestAccess(NamedTuple):
         kind: `ok`; `npf` (a nested fault although a mapping is there, to be handled as a fault of that gfn);
             `exception` (the guest gets #VC or #VE); `dead` (the VM is killed); `error` (KVM_RUN fails with -EFAULT).
         value: what was read, or the status that the instruction gave the guest (`ok`); which exception.
-        flag: the illegal-access flag of spec arch.md §1.6 or §2.6, if any.
+        flag: the illegal-access flag of arch.md 1.6 or 2.6, if any.
     """
 
     kind: str
@@ -66,7 +66,7 @@ class Arch:
             attribute look-up.
         mirror_root: private mappings live in a page table of their own, so that a zap filter selects.
         needs_launch: the VM must be finalized before guest or pre-fault may touch private memory.
-        shared_from_start: guest_memfd accepts INIT_SHARED (A..D: only VM types without private memory).
+        shared_from_start: guest_memfd accepts INIT_SHARED (baseline to v3: only VM types without private memory).
         populate_maps: populate has KVM map the page, and `set_spte` adds it (KVM_TDX_INIT_MEM_REGION).
         host_faults: flags of accesses that never reach memory, because the host takes a fault instead.
         rmp_faults: hardware checks the host frame behind a mapping, sizes included, and a refusal is a fault with a

@@ -18,17 +18,17 @@ class SnpChoices:
 
     Attributes:
         rmpupdate_clears_validated: an RMPUPDATE that writes the values the entry has already still resets
-            the validated bit (§1.5, §8: believed, not read). False keeps the bit if nothing else changes.
+            the validated bit (arch.md 1.5, 8: believed, not read). False keeps the bit if nothing else changes.
         region_busy_code: what RMPUPDATE answers while another CPU works on another page of the same
-            2M region. §1.5 allows 3 (in use: the fault fails) and 4 (overlap: the caller spins) and says
+            2M region. arch.md 1.5 allows 3 (in use: the fault fails) and 4 (overlap: the caller spins) and says
             that both of two such updates succeed, which only 4 gives.
         entry_busy_code: the same while another CPU works on this very page (address and size).
         smashed_to_shared_code: what RMPUPDATE to shared of a 2M page answers where the entries are assigned 4K ones.
-            §1.1 has the rule for an update to private, and for one to shared only "matching level, else psmash first";
-            4 (overlap: the caller spins) is inferred; with any other the hook gives up.
+            arch.md 1.1 has the rule for an update to private, and for one to shared only "matching level, else psmash
+            first"; 4 (overlap: the caller spins) is inferred; with any other the hook gives up.
         failed_update_state: `firmware` or `pre_guest`: whose the page is between a failed SNP_LAUNCH_UPDATE
             and SNP_PAGE_RECLAIM. Immutable in both, so that a plain RMPUPDATE does not get it back.
-        replicate_2m: hardware shows `assigned` in all 512 entries of a 2M page (§8: KVM relies on it).
+        replicate_2m: hardware shows `assigned` in all 512 entries of a 2M page (arch.md 8: KVM relies on it).
         in_place_source: populate may be called without a source and then takes the page itself. None: as the kernel
             has it (conversion in place).
         large_make_private: make_private takes more than one page, as its body could. 7.3.4 refuses that with -EIO; a
@@ -57,16 +57,16 @@ class TdxChoices:
 
     Attributes:
         exclusive_tree_ops: SEAMCALLs that take the S-EPT tree lock exclusively. Module 1.5: RANGE.BLOCK
-            (§2.3); module 1.0 also `AUG`, `REMOVE` (and DEMOTE).
-        guest_locks_free: a guest ACCEPT locks a FREE entry before it finds out (newer modules do not, §2.3).
+            (arch.md 2.3); module 1.0 also `AUG`, `REMOVE` (and DEMOTE).
+        guest_locks_free: a guest ACCEPT locks a FREE entry before it finds out (newer modules do not, arch.md 2.3).
         host_priority: a host call that loses an entry to the guest leaves a mark that makes the guest's
-            next try fail, until a host call had its turn (§2.1).
-        sept_add_mapped_ok: SEPT.ADD over a table that is there succeeds without effect (§8: meaning of
+            next try fail, until a host call had its turn (arch.md 2.1).
+        sept_add_mapped_ok: SEPT.ADD over a table that is there succeeds without effect (arch.md 8: meaning of
             NL_MAPPED unknown).
         sept_ve_disable: a guest access to a PENDING page exits and kills the VM; False raises #VE in the
-            guest (§2.6).
+            guest (arch.md 2.6).
         zero_step_threshold: EPT faults without progress after which VP.ENTER takes the tree lock
-            exclusively (§2.3).
+            exclusively (arch.md 2.3).
         page_references: KVM holds a reference per mapped page and leaks the page if REMOVE or WBINVD fails; without
             it guest_memfd is told nothing. None: as the kernel has it (`Release.tdx_page_references`).
         leak_unflushed: with `page_references`, a frame that was removed and not written back is leaked too. False is
@@ -75,11 +75,11 @@ class TdxChoices:
             of less than a line are not modelled.
         reset_removed: `always` (older kernels), `erratum` or `never`: when KVM zeroes a removed page.
         host_read_value: `cipher` (garbage) or `zero` (a fixed value): what a host read of a TD page returns
-            (§8).
+            (arch.md 8).
         in_place_source: populate may be called without a source and then takes the page itself. None: as the kernel
             has it.
         measure: PAGE.ADD is followed by MR.EXTEND over the page.
-        level_rule: largest level at which KVM maps private memory (§2.2). `4k`: always 4K (the merged code).
+        level_rule: largest level at which KVM maps private memory (arch.md 2.2). `4k`: always 4K (the merged code).
             `vcpu_range`: 2M, or what the vCPU's last accept fault asked for; a 4K request inside a 2M leaf that is
             pending is not served (the series of late 2024). `inhibit`: 2M, until a guest accepts less of a region: then
             the leaf is split, and the region stays 4K for good (the series under review). No table is ever promoted.
@@ -112,13 +112,13 @@ class PkvmChoices:
 
     Attributes:
         reclaim_alive: a page that leaves the file goes back to the host while its VM lives. Upstream reclaims only once
-            teardown has started (§4.1); then a hole could not be punched. False: the frame is leaked.
+            teardown has started (arch.md 4.1); then a hole could not be punched. False: the frame is leaked.
         skip_shared: making a page private that its guest has shared at EL2, and not yet at KVM, is skipped like one
-            that the guest owns (§4.2 speaks of pages that the host has no mapping of). False: -EPERM, and any vCPU that
-            faults between the guest's hypercall and the VMM's conversion fails.
+            that the guest owns (arch.md 4.2 speaks of pages that the host has no mapping of). False: -EPERM, and any
+            vCPU that faults between the guest's hypercall and the VMM's conversion fails.
         lend_shared: a guest fault on shared memory that the guest never owned lends it the page, as a VM that is not
             protected gets all of its pages. False: KVM_RUN fails.
-        user_signal: what a host process gets that touches a page of a guest through a mapping of its own (§4.3).
+        user_signal: what a host process gets that touches a page of a guest through a mapping of its own (arch.md 4.3).
     """
 
     reclaim_alive: bool = True

@@ -1,4 +1,4 @@
-"""pKVM (arm64) behind guest_memfd: a PROJECTION, which no kernel is (spec arch.md §4).
+"""pKVM (arm64) behind guest_memfd: a PROJECTION, which no kernel is (arch.md 4).
 
 Upstream pKVM gives protected VMs anonymous memory, page by page at their stage-2 faults. The spec projects guest_memfd
 on that: make_private donates, the guest itself shares and unshares before it asks the VMM to convert, and a page that
@@ -83,7 +83,7 @@ class Pkvm(Arch):
             found = self.el2.vms[vm.ident] = El2Vm(vm.label, vm.ident)
         return found
 
-    # -- hooks of guest_memfd (§4.2) -----------------------------------------------------------
+    # -- hooks of guest_memfd (arch.md 4.2) -----------------------------------------------------------
 
     async def prepare(self, t: Task, vm: VmIdentity, gfn: int, pfn: int, order: int) -> HookResult:
         """Donate the page, unless its guest has it. Folio lock and invalidate lock (shared) held.
@@ -126,7 +126,7 @@ class Pkvm(Arch):
                 self.memory.leak(pfn)
 
     async def make_shared(self, t: Task, pfn: int, pages: int) -> None:
-        """Nothing: the guest has shared the page before it asked, and its content must stay (guest-memfd.md §4.14)."""
+        """Nothing: the guest has shared the page before it asked, and its content must stay (guest-memfd.md 4.14)."""
 
     async def launch_finish(self, t: Task, vm: VmIdentity) -> int:
         """There is no such call."""
@@ -173,7 +173,7 @@ class Pkvm(Arch):
             return GuestAccess("ok", write)
         return GuestAccess("ok", self.memory.read(pfn))
 
-    # -- host (§4.3) ---------------------------------------------------------------------------
+    # -- host (arch.md 4.3) ---------------------------------------------------------------------------
 
     async def kernel_touch(self, t: Task, pfn: int) -> None:
         """The abort is injected into the host, whose handler takes the page by force; then the access is repeated."""

@@ -1,4 +1,4 @@
-"""Hypercalls of pKVM's EL2 that move a page between host and guest (spec arch.md §4.1).
+"""Hypercalls of pKVM's EL2 that move a page between host and guest (arch.md 4.1).
 
 A projection where guest_memfd is concerned; see `pkvm`. Each takes its locks in the order host, hyp, guest, checks
 everything, and only then writes; contenders spin, nothing is tried and given up. Single pages only: ranges, and the

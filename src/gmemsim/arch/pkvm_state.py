@@ -1,4 +1,4 @@
-"""The stage-2 tables that EL2 keeps for pKVM, host's and guests', and their spinlocks (spec arch.md §4.1).
+"""The stage-2 tables that EL2 keeps for pKVM, host's and guests', and their spinlocks (arch.md 4.1).
 
 Host and guest entry of a page change in one step: hardware walks the one table or the other, never both for one access,
 so no access can tell.

@@ -1,4 +1,4 @@
-"""The AMD security processor: one mailbox, one command at a time (spec arch.md §1.1, §1.3).
+"""The AMD security processor: one mailbox, one command at a time (arch.md 1.1, 1.3).
 
 It is an actor in the full sense: a task of its own that serves a queue. Two VMs that launch at once wait
 for each other here, however many CPUs there are.

@@ -1,4 +1,4 @@
-"""The reverse map table of SEV-SNP and the instructions that change it (spec arch.md §1.1).
+"""The reverse map table of SEV-SNP and the instructions that change it (arch.md 1.1).
 
 One table per machine. An entry says who owns a 4K frame; a 2M page is an entry of level 2 at the head of
 its region. Instructions lock a 2M region for as long as they take, and answer with a code when they meet
@@ -52,7 +52,7 @@ class RmpEntry(NamedTuple):
 
     @property
     def state(self) -> str:
-        """Row of the table in §1.1: `hv`, `pre_guest`, `guest_invalid`, `guest_valid` or `firmware`."""
+        """Row of the table in arch.md 1.1: `hv`, `pre_guest`, `guest_invalid`, `guest_valid` or `firmware`."""
         if not self.assigned:
             return "hv"
         if not self.asid:
@@ -113,7 +113,7 @@ class Rmp:
     async def lookup(self, t: Task, pfn: int) -> RmpEntry | None:
         """The host's look-up: the frame's own entry, then the level from the head of the region.
 
-        Two reads without a lock (§7 item 2), so a concurrent change can be seen by halves. None: the table
+        Two reads without a lock (arch.md 7 item 2), so a concurrent change can be seen by halves. None: the table
         has no entry for the frame, or fault point `rmp_lookup` fired.
         """
         if t.traps:
@@ -174,7 +174,7 @@ class Rmp:
     async def rmpupdate(self, t: Task, pfn: int, new: RmpEntry, current_asid: int = 0) -> int:
         """RMPUPDATE once: the page at `pfn` (4K or 2M by `new.level`) becomes `new`, `validated` aside.
 
-        The region is locked from the first step to the last, so two updates in one region meet (§7 item 4).
+        The region is locked from the first step to the last, so two updates in one region meet (arch.md 7 item 4).
         `current_asid` is that of the CPU that executes it: the instruction is the hypervisor's.
 
         Returns:
@@ -228,7 +228,7 @@ class Rmp:
         for offset in range(pages):
             if offset and new.assigned and not self.choices.replicate_2m:
                 break
-            # Only the head carries the level; §1.3 step 2 reads it there.
+            # Only the head carries the level; arch.md 1.3 step 2 reads it there.
             self.write(pfn + offset, new._replace(gfn=new.gfn + offset) if new.assigned else new)
             if not offset:
                 new = new._replace(level=1)
@@ -279,7 +279,7 @@ class Rmp:
     # -- guest ---------------------------------------------------------------------------------
 
     def owner_flag(self, pfn: int, asid: int, gfn: int) -> str:
-        """Why a private access of `asid` at `gfn` to an assigned frame faults; "" if they agree (§1.6).
+        """Why a private access of `asid` at `gfn` to an assigned frame faults; "" if they agree (arch.md 1.6).
 
         `RMP_ASID_STALE`: the frame is another guest's. `RMP_GPA_STALE`: it is the guest's, at another
         address.

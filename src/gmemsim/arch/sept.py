@@ -1,4 +1,4 @@
-"""The secure EPT of a TD: entries, their states, and the lock inside each entry (spec arch.md §2.1, §2.3).
+"""The secure EPT of a TD: entries, their states, and the lock inside each entry (arch.md 2.1, 2.3).
 
 Keys are `(level, gfn)` with the gfn aligned to the level: level 1 entries are 4K leaves, a level 2 entry is a 2M leaf
 or the table that holds 512 of them. Levels above are taken to be there.

@@ -1,4 +1,4 @@
-"""SEV-SNP: KVM's hooks over the RMP, and accesses as the RMP judges them (spec arch.md §1)."""
+"""SEV-SNP: KVM's hooks over the RMP, and accesses as the RMP judges them (arch.md 1)."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ class Snp(SnpHost):
     def guest_key(self, vm: VmIdentity, private: bool) -> int:
         return self.asid(vm) if private else HOST_KEY
 
-    # -- hooks of guest_memfd (§1.3) -----------------------------------------------------------
+    # -- hooks of guest_memfd (arch.md 1.3) -----------------------------------------------------------
 
     async def prepare(self, t: Task, vm: VmIdentity, gfn: int, pfn: int, order: int) -> HookResult:
         """`sev_gmem_prepare`: assign the frame to the guest unless it is assigned already, to whomever.
@@ -72,7 +72,7 @@ class Snp(SnpHost):
         level = 1
         if order >= ORDER_2M and await self.region_is_shared(t, head_of(pfn)):
             level = 2
-            # The gfn is taken to be congruent; nothing checks it (§5.1 B15).
+            # The gfn is taken to be congruent; nothing checks it (arch.md 5.1 B15).
             pfn = head_of(pfn)
             gfn = head_of(gfn)
         if await self.rmp_make_private(t, pfn, gfn, level, self.asid(vm)):
@@ -131,7 +131,7 @@ class Snp(SnpHost):
         for frame in await self._take_back(t, pfn, pfn + pages):
             self.flag(t, "RMP_NOT_SHARED", frame)
 
-    # -- launch (§1.3 populate) ----------------------------------------------------------------
+    # -- launch (arch.md 1.3 populate) ----------------------------------------------------------------
 
     async def populate(
         self,
@@ -228,7 +228,7 @@ class Snp(SnpHost):
         t.saw(FRAMES, head, head + 1)
         return self.rmp.entry(head).level == min(level, 2)
 
-    # -- guest (§1.6) --------------------------------------------------------------------------
+    # -- guest (arch.md 1.6) --------------------------------------------------------------------------
 
     async def guest_access(
         self, t: Task, vm: VmIdentity, gfn: int, pfn: int, private: bool, write: str | None
@@ -312,7 +312,7 @@ class Snp(SnpHost):
             self.flag(t, result.flag, pfn)
         return result
 
-    # -- host (§1.6) ---------------------------------------------------------------------------
+    # -- host (arch.md 1.6) ---------------------------------------------------------------------------
 
     def host_access(self, t: Task, pfn: int, write: bool) -> str | None:
         """A write faults on an assigned frame, and through a large mapping of a region that holds one."""

@@ -1,4 +1,4 @@
-"""The host kernel's side of the RMP: how it changes who owns a frame (spec arch.md §1.1, §1.2)."""
+"""The host kernel's side of the RMP: how it changes who owns a frame (arch.md 1.1, 1.2)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`KVM_X86_SW_PROTECTED_VM`: private memory as policy only, no hardware behind it (spec arch.md §3).
+"""`KVM_X86_SW_PROTECTED_VM`: private memory as policy only, no hardware behind it (arch.md 3).
 
 The private bit of a fault is taken from KVM's own attribute at fault entry, before the sequence snapshot, and
 looked up a second time inside the fault; a conversion in between is a real exit to userspace.

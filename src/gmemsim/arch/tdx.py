@@ -1,4 +1,4 @@
-"""TDX: KVM's hooks over the module's S-EPT, and the guest's and host's accesses (spec arch.md §2)."""
+"""TDX: KVM's hooks over the module's S-EPT, and the guest's and host's accesses (arch.md 2)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The call of the TDX module that the guest makes: ACCEPT (spec arch.md §2.1, decision table)."""
+"""The call of the TDX module that the guest makes: ACCEPT (arch.md 2.1, decision table)."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class TdxAccept(TdxFrames):
     """TDG.MEM.PAGE.ACCEPT."""
 
     async def page_accept(self, t: Task, td: Td, gfn: int, level: int = 1, vcpu: TdVcpu | None = None) -> int:
-        """TDG.MEM.PAGE.ACCEPT (decision table of §2.1): PENDING to MAPPED, zeroed with the TD's key.
+        """TDG.MEM.PAGE.ACCEPT (decision table of arch.md 2.1): PENDING to MAPPED, zeroed with the TD's key.
 
         EPT_VIOLATION stands for the exit that a missing, free, blocked or larger pending entry causes. A 2M request is
         looked at for an interrupt of `vcpu` on the way: INTERRUPTED_RESUMABLE, and the next call goes on from there.

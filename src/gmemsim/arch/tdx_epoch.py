@@ -1,4 +1,4 @@
-"""TLB tracking of a TD: epochs, and the vCPUs that are inside the guest (spec arch.md §2.1, §2.3).
+"""TLB tracking of a TD: epochs, and the vCPUs that are inside the guest (arch.md 2.1, 2.3).
 
 A blocked page may be removed once every vCPU that could still hold its translation has left the guest. The
 module does not count translations but epochs: TRACK starts a new one, each vCPU belongs to the epoch in

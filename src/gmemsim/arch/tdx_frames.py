@@ -1,4 +1,4 @@
-"""Page ownership in the TDX module: the PAMT (spec arch.md §2.1)."""
+"""Page ownership in the TDX module: the PAMT (arch.md 2.1)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""KVM's side of a TD: calls that may be BUSY, kicks, and the removal of a leaf (spec arch.md §2.2)."""
+"""KVM's side of a TD: calls that may be BUSY, kicks, and the removal of a leaf (arch.md 2.2)."""
 
 from __future__ import annotations
 

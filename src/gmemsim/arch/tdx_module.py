@@ -1,4 +1,4 @@
-"""The TDX module: the calls of the host that work on a TD's S-EPT (spec arch.md §2.1, §2.3).
+"""The TDX module: the calls of the host that work on a TD's S-EPT (arch.md 2.1, 2.3).
 
 Every call tries its locks in order, tree then entry, and gives up with OPERAND_BUSY at the first that is
 taken; nothing queues. Locks are held for as long as the call takes.

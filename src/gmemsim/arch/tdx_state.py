@@ -1,4 +1,4 @@
-"""What the TDX module keeps of a TD and of a frame, and what its calls answer (spec arch.md §2.1)."""
+"""What the TDX module keeps of a TD and of a frame, and what its calls answer (arch.md 2.1)."""
 
 from __future__ import annotations
 

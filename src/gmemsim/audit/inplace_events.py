@@ -75,7 +75,7 @@ class LruDrain(_InplaceEvent, frozen=True, gc=False):
 class MakeShared(_InplaceEvent, frozen=True, gc=False):
     """The arch is told that `pages` pages from `pfn` become shared in place."""
 
-    mirrors: ClassVar[str] = "kvm_arch_gmem_make_shared (E8: kvm_arch_gmem_invalidate)"
+    mirrors: ClassVar[str] = "kvm_arch_gmem_make_shared (inplace-v8: kvm_arch_gmem_invalidate)"
     pfn: int
     pages: int
 

@@ -1,7 +1,7 @@
 """Alter a trace in ways that no kernel could have produced, to see that the follower rejects it.
 
 Each alteration takes the lines of a trace and a random source and gives back changed lines, or None when the trace
-offers no place for it. An alteration breaks a law of traces README §6 or of a function's own order; merely swapping
+offers no place for it. An alteration breaks a law of the recordings or of a function's own order; merely swapping
 independent events of two threads would often be another possible trace, and is not among them.
 """
 

@@ -1,4 +1,4 @@
-"""Laws that held in every recording where they can be checked (traces README §6), asked of any stream of events.
+"""Laws that held in every recording where they can be checked, asked of any stream of events.
 
 The stream may be a kernel trace (`as_events`) or a log of the model: the same words, so the same laws.
 """

@@ -85,7 +85,7 @@ class Showing:
         """Whether a step is invisible because caller and callee share a file and the compiler merged them.
 
         kvm_handle_gfn_range and kvm_handle_hva_range, kvm_mmu_invalidate_begin and kvm_flush_remote_tlbs are all in
-        virt/kvm/kvm_main.c: a conversion shows neither its start nor its final flush (traces README §3), an MMU
+        virt/kvm/kvm_main.c: a conversion shows neither its start nor its final flush (seen in the recordings), an MMU
         notifier not its flush. Flushes inside the zap come from another file and do show.
         """
         converting = thread.call is not None and thread.call.kind == "set_attributes"

@@ -89,7 +89,7 @@ class Setup:
         if ret:
             raise ValueError(f"the model refuses the recorded slots: errno {ret}")
         if trace.sw_protected:
-            # "All memory private at start" (traces README §2).
+            # "All memory private at start" (seen in the recordings).
             vm.attributes.update(range(trace.data_gfn, trace.data_gfn + trace.pages))
 
     async def preallocate(self, t: Task, pages: dict[int, bool]) -> None:

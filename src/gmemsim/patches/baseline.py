@@ -1,6 +1,6 @@
-"""A: guest_memfd before the series (Linux 6.12, 6.18). Preparedness is tracked: uptodate = cleared *and* prepared.
+"""guest_memfd before the series (Linux 6.12, 6.18). Preparedness is tracked: uptodate = cleared *and* prepared.
 
-Spec §4.7 A, §4.9 A.
+guest-memfd.md 4.7, 4.9.
 """
 
 from __future__ import annotations

@@ -1,9 +1,9 @@
-"""F: huge folios from a pool, as the RFC of 2025 has them, on top of conversion in place as applied.
+"""Huge folios from a pool, as the RFC of 2025 has them, on top of conversion in place as applied.
 
-Spec §4.1 F, §4.5 F, §4.7 F, §4.14 F, §4.15. The direction has changed since (a "resource fd", RFC of September 2026).
+guest-memfd.md 4.1, 4.5, 4.7, 4.14, 4.15. The direction has changed since (a "resource fd", RFC of September 2026).
 
-Against the series: preparation is asked for at every private fault as in E, since a page that went to shared and back
-would never be prepared again if uptodate spoke for that too (`hugepage-tracked` is the series).
+Against the series: preparation is asked for at every private fault as in `inplace`, since a page that was shared in
+between would never be prepared again if uptodate spoke for that too (`hugepage-tracked` is the series).
 """
 
 from __future__ import annotations
@@ -147,7 +147,10 @@ class Hugepage(HugeConversion, Inplace):
     async def kvm_gmem_get_checked_folio(
         self, t: Task, file: GmemFile, slot: Memslot, index: int
     ) -> Folio | int:
-        """The look-up clears nothing here: get_pfn does, and prepares, before the folio is uptodate (§4.7 F)."""
+        """The look-up clears nothing here: get_pfn does, and prepares, before the folio is uptodate.
+
+        See guest-memfd.md 4.7.
+        """
         if self.huge_cache(file.inode) is None:
             return await super().kvm_gmem_get_checked_folio(t, file, slot, index)
         return await GmemFolios.kvm_gmem_get_checked_folio(self, t, file, slot, index)
@@ -155,7 +158,7 @@ class Hugepage(HugeConversion, Inplace):
     async def kvm_gmem_get_locked_pfn(
         self, t: Task, vm: Vm, file: GmemFile, slot: Memslot, gfn: int, index: int
     ) -> tuple[int, Folio | None]:
-        """Look up, make ready; the reference is dropped before the invalidate lock is, as in E."""
+        """Look up, make ready; the reference is dropped before the invalidate lock is, as in `inplace`."""
         inode = file.inode
         if self.huge_cache(inode) is None:
             return await super().kvm_gmem_get_locked_pfn(t, vm, file, slot, gfn, index)
@@ -193,8 +196,8 @@ class Hugepage(HugeConversion, Inplace):
         """At the folio's order; of a 1 GiB folio the 2 MiB around the page, since the RMP knows no larger page.
 
         The hook is asked about the page itself: by its entry it knows whether there is anything to do, and it aligns
-        down on its own (arch.md §1.3 steps 3 and 5). The log has what it is about, aligned. Where the slot does not
-        allow a large page it is the page alone (§5.1 B15).
+        down on its own (arch.md 1.3 steps 3 and 5). The log has what it is about, aligned. Where the slot does not
+        allow a large page it is the page alone (arch.md 5.1 B15).
         """
         if not folio.order:
             return await super().kvm_gmem_make_private(t, vm, inode, folio, gfn, index)
@@ -209,7 +212,7 @@ class Hugepage(HugeConversion, Inplace):
     async def kvm_gmem_populate_one(
         self, t: Task, vm: Vm, slot: Memslot, file: GmemFile, gfn: int, content: str | None
     ) -> int:
-        """As in E, page by page: a folio never cleared is, all of it, before its first page is filled."""
+        """As in `inplace`, page by page: a folio never cleared is, all of it, before its first page is filled."""
         inode = file.inode
         if self.huge_cache(inode) is None:
             return await super().kvm_gmem_populate_one(t, vm, slot, file, gfn, content)

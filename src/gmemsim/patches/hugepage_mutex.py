@@ -1,4 +1,7 @@
-"""F+: what was said of the huge page series since it was posted (spec §4.5 F+, §4.15, [H26], [H39r])."""
+"""What was said of the huge page series since it was posted: whole holes only, one mutex a huge page.
+
+See guest-memfd.md 4.5 and 4.15.
+"""
 
 from __future__ import annotations
 
@@ -19,13 +22,13 @@ __all__ = ["HugepageMutex"]
 
 
 class HugepageMutex(Hugepage):
-    """One mutex a huge index around all of get_folio, so that nobody looks up what is about to be split [H26].
+    """One mutex a huge index around all of get_folio, so that nobody looks up what is about to be split (said in 2026).
 
     Without it a look-up between insertion and split holds a reference while it waits for the folio lock, and the
     splitter, which has that lock, spins for the reference: neither ends.
 
     A hole is whole huge pages or -EINVAL, and pages of a split one leave as they are: the worker merges them when the
-    last came back, so no hole fails with -EAGAIN for a pin [H39r].
+    last came back, so no hole fails with -EAGAIN for a pin (reply on PUNCH_HOLE).
     """
 
     name: ClassVar[str] = "hugepage-mutex"

@@ -1,7 +1,7 @@
 """What the huge page series does differently from `hugepage`, each difference as a version of its own, and what-ifs.
 
 `hugepage-tracked`, `hugepage-populate` and `hugepage-notifier` are the series where `hugepage` is not;
-`hugepage-staged` asks what another split would cost (spec §9 Q12).
+`hugepage-staged` asks what another split would cost (guest-memfd.md 9 Q12).
 """
 
 from __future__ import annotations
@@ -25,7 +25,9 @@ __all__ = ["HugepageNotifier", "HugepagePopulate", "HugepageStaged", "HugepageTr
 
 
 class HugepageTracked(Hugepage):
-    """uptodate means prepared too (§4.7 F): no hook at a re-fault, so a page that was shared meanwhile stays so.
+    """uptodate means prepared too: no hook at a re-fault, so a page that was shared meanwhile stays so.
+
+    See guest-memfd.md 4.7.
 
     Files without huge pages go as on the version below, where it means cleared.
     """
@@ -46,14 +48,17 @@ class HugepageTracked(Hugepage):
 
 
 class HugepageNotifier(Hugepage):
-    """A conversion to private leaves the guests' shared mappings to the MMU notifiers of the host mapping (§4.14 F)."""
+    """A conversion to private leaves the guests' shared mappings to the MMU notifiers of the host mapping.
+
+    See guest-memfd.md 4.14.
+    """
 
     name: ClassVar[str] = "hugepage-notifier"
     zap_shared: ClassVar[bool] = False
 
 
 class HugepageStaged(HugepageMutex):
-    """1 GiB -> 2 MiB -> 4 KiB: only the 2 MiB around a shared page becomes small (§4.15, future optimisation).
+    """1 GiB -> 2 MiB -> 4 KiB: only the 2 MiB around a shared page becomes small: a later optimisation of the series.
 
     On the version with the mutex: without one a look-up between the two splits is given 2 MiB with a shared page in it.
     """
@@ -63,7 +68,9 @@ class HugepageStaged(HugepageMutex):
 
 
 class HugepagePopulate(Hugepage):
-    """Populate as the series has it (§4.9 F): in chunks of a folio, after which all of the folio counts as uptodate.
+    """Populate as the series has it: in chunks of a folio, after which all of the folio counts as uptodate.
+
+    See guest-memfd.md 4.9.
 
     Review found the defect: a chunk smaller than the folio leaves the other pages stale, and nothing clears them later.
     """

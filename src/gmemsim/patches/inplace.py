@@ -1,6 +1,6 @@
-"""E: in-place conversion as applied for Linux 7.4 (v13 of September 2026). Against v8: what review found.
+"""In-place conversion as applied for Linux 7.4 (v13 of September 2026). Against v8: what review found.
 
-Besides, get_pfn keeps no reference. Spec §4.2 E, §4.3, §4.7 E, §4.14 E. What is only posted or queued beside the series
+Besides, get_pfn keeps no reference. guest-memfd.md 4.2, 4.3, 4.7, 4.14. What is only posted or queued beside the series
 is a switch (`posted`).
 """
 

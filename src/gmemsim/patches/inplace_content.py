@@ -1,7 +1,7 @@
 """Content modes: RFC v3 to v5 of in-place conversion (dropped in v6, May 2026), on top of the version as applied.
 
-Spec §4.14, "content modes". A conversion says what becomes of the content: ZERO, PRESERVE, or nothing. The mode is
-applied to the whole range that was asked for, also where nothing converts, between make_shared and the store.
+guest-memfd.md 4.14, "content modes". A conversion says what becomes of the content: ZERO, PRESERVE, or nothing. The
+mode is applied to the whole range that was asked for, also where nothing converts, between make_shared and the store.
 """
 
 from __future__ import annotations

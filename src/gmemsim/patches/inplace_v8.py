@@ -1,6 +1,6 @@
-"""E8: in-place conversion, v8 as posted (June 2026). Private or shared is the file's matter, and changes in place.
+"""In-place conversion, v8 as posted (June 2026). Private or shared is the file's matter, and changes in place.
 
-Spec §3 D -> E, §4.7 E8, §4.8, §4.9 E, §4.14. What review of it found is kept: a conversion zaps every kind that is
+guest-memfd.md 3, 4.7, 4.8, 4.9, 4.14. What review of it found is kept: a conversion zaps every kind that is
 present in its range, which costs TDX guests the pages that were private already; the reference check looks at the
 count alone; an index without an attribute counts as shared.
 """

@@ -39,7 +39,7 @@ IN_PLACE: dict[str, type[Kernel]] = {
     cls.name: cls for cls in (InplaceV8, Inplace, InplaceOff, InplaceContent)
 }
 
-#: What-ifs that nobody posted: they run like the versions, but what is said of A..D need not hold for them.
+#: What-ifs that nobody posted: they run like the versions, but what is said of baseline to v3 need not hold for them.
 VARIANTS: dict[str, type[Kernel]] = {cls.name: cls for cls in (Tracked, TrackedShared)}
 
 #: Versions with huge folios: they differ from `inplace` only for files that are created with HUGETLB.

@@ -130,7 +130,7 @@ class Tracked(V3):
 
 
 class TrackedShared(Tracked):
-    """The shared lock throughout, the bit set atomically."""
+    """As `tracked`, but under the shared lock throughout, and the bit is set atomically."""
 
     name: ClassVar[str] = "tracked-shared"
     exclusive_to_mark: ClassVar[bool] = False

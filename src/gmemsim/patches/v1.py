@@ -1,6 +1,6 @@
-"""B: RFC v1 of the series (November 2025). Prepare on every fault; sources fetched before the lock, up to 512 at once.
+"""RFC v1 of the series (November 2025). Prepare on every fault; sources fetched before the lock, up to 512 at once.
 
-Spec §3 A -> B, §4.7 B, §4.9 B. What review found in it is kept: the whole folio is marked uptodate after one page
+guest-memfd.md 3, 4.7, 4.9. What review found in it is kept: the whole folio is marked uptodate after one page
 was populated, and pages that a short GUP already grabbed are leaked.
 """
 

@@ -1,6 +1,6 @@
-"""C: v2 of the series (December 2025). Populate page by page, the lock taken for each; sources must be aligned.
+"""v2 of the series (December 2025). Populate page by page, the lock taken for each; sources must be aligned.
 
-Spec §3 B -> C, §4.9 C.
+guest-memfd.md 3, 4.9.
 """
 
 from __future__ import annotations
@@ -35,7 +35,10 @@ class V2(V1):
         return 1
 
     def populate_fetches(self, source: Source | None) -> bool:
-        """v2 calls GUP whatever the source (spec §3 C -> D; §4.9 writes "if src" for C as well: §3 is followed)."""
+        """v2 calls GUP whatever the source.
+
+        See guest-memfd.md 3; 4.9 writes "if src" for C as well: guest-memfd.md 3 is followed.
+        """
         return True
 
     async def kvm_gmem_populate_pages(

@@ -1,6 +1,6 @@
-"""D: v3, as merged (Linux 7.2). Against v2: a TDX NULL source is refused by the callback, GUP only with a source.
+"""v3, as merged (Linux 7.2). Against v2: a TDX NULL source is refused by the callback, GUP only with a source.
 
-Spec §3 C -> D: in common code nothing else changed.
+guest-memfd.md 3: in common code nothing else changed.
 """
 
 from __future__ import annotations

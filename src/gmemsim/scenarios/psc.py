@@ -1,4 +1,4 @@
-"""SNP's page state change: a guest buffer of entries, as KVM works it off (spec arch.md §1.3, "Page State Change").
+"""SNP's page state change: a guest buffer of entries, as KVM works it off (arch.md 1.3, "Page State Change").
 
 KVM changes no RMP state: it joins entries to ranges, lets the VMM convert each, and marks what is done.
 """

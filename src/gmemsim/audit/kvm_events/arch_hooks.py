@@ -120,7 +120,7 @@ class VmsaReload(_ArchEvent, frozen=True, gc=False):
 
 
 class IllegalAccess(_ArchEvent, frozen=True, gc=False):
-    """An access that the hardware punishes; `flag` is one of spec §1.6, §2.6."""
+    """An access that the hardware punishes; `flag` is one of arch.md 1.6, 2.6."""
 
     mirrors: ClassVar[str] = "RMP #PF, machine check, killed TD"
     flag: str

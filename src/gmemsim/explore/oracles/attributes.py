@@ -61,7 +61,8 @@ class Attributes(Subject):
     def finished(self, t: Task, event: GmemSetAttributesRet) -> None:
         """Once it has zapped, it succeeds, whatever references have appeared.
 
-        Not with huge folios: there references are looked at, and structure changed, inside the invalidation (§4.14 F).
+        Not with huge folios: there references are looked at, and structure changed, inside the invalidation
+        (guest-memfd.md 4.14).
         """
         converting = self.ledger.of(t).converting
         if converting is not None and isinstance(converting[0].inode.folios, HugeCache):

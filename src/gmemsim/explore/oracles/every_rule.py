@@ -37,7 +37,7 @@ _OTHERS: Final = (
     Rule(
         "rwsem_promise",
         "an rw-semaphore's queue and holders agree with its promises between any two steps",
-        "rwsem.md §8",
+        "rwsem.md 8",
     ),
     Rule(
         "deadlock",

@@ -247,7 +247,7 @@ class Filemap(Subject):
     def handed_out_uptodate(self, t: Task, event: GetPfnRet) -> None:
         """get_pfn succeeds only with an uptodate folio.
 
-        A version that hands out no reference (E) may return when its page is gone already, and the frame used anew: a
+        A version that hands out no reference (inplace) may return when its page is gone, and the frame used anew: a
         retry follows, and nothing is to be said of the new page.
         """
         life = self.ledger.lives.get(event.pfn)

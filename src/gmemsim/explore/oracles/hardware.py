@@ -1,4 +1,4 @@
-"""Accesses that hardware punishes (spec arch.md §1.6, §2.6, §4.3), and oddities known to be harmless."""
+"""Accesses that hardware punishes (arch.md 1.6, 2.6, 4.3), and oddities known to be harmless."""
 
 from __future__ import annotations
 
@@ -96,7 +96,7 @@ class Hardware(Subject):
                     says = says.replace("went back to the allocator", "is about to go back to the allocator")
                     self.fail(rule, f"{flag}: {says}", None, None, pfn=pfn, flag=flag)
 
-    # -- the hole that is not empty (§4.5, commit b85524314a3d: documented as harmless) --------------
+    # -- the hole that is not empty (guest-memfd.md 4.5, commit b85524314a3d: documented as harmless) --------------
 
     @track(Fallocate)
     def punch_begins(self, t: Task, event: Fallocate) -> None:

@@ -1,4 +1,4 @@
-"""What an rw-semaphore promises of its state, after every step of a run (rwsem.md §8): rule `rwsem_promise`.
+"""What an rw-semaphore promises of its state, after every step of a run (rwsem.md 8): rule `rwsem_promise`.
 
 A wait that ends late is no deadlock, and a run in which it ends looks sound. The promises are about single states,
 so that such a wait breaks one while it lasts: readers who sleep at the head while only readers hold the lock (C8), a

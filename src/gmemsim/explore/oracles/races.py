@@ -73,7 +73,7 @@ class Claim:
         return f"{self.owner(op)}{self.lock}".replace("{index}", str(op.lo))
 
 
-#: What the spec says of the model's own objects (guest-memfd.md §1 to §4). PG_uptodate is not among them: population
+#: What the spec says of the model's own objects (guest-memfd.md 1 to 4). PG_uptodate is not among them: population
 #: sets it with the folio unlocked again, under the invalidate lock.
 CLAIMS: Final = (
     Claim(
@@ -108,7 +108,7 @@ CLAIMS: Final = (
         None,
         "w",
         "kvm_gmem_get_pfn clears with the folio locked; holes and merges of huge pages do it under "
-        "filemap_invalidate_lock, where no look-up is under way (spec §4.15)",
+        "filemap_invalidate_lock, where no look-up is under way (guest-memfd.md 4.15)",
         of_inode=True,
         instead=".invalidate_lock",
     ),

@@ -183,7 +183,10 @@ class Sptes(Subject):
 
     @before("I20", MakeShared)
     def zapped_before_made_shared(self, t: Task, event: MakeShared) -> None:
-        """Hardware takes frames from the guest only after every private leaf of them is gone (§5, order of E)."""
+        """Hardware takes frames from the guest only after every private leaf of them is gone.
+
+        See guest-memfd.md 5, canonical orderings.
+        """
         lives = self.ledger.lives
         end = event.pfn + event.pages
         frames = range(event.pfn, end) if event.pages < len(lives) else sorted(lives)

@@ -1,6 +1,6 @@
 """What is known of one hazard: a question that was debated and is not (yet) a bug, and how it is asked here.
 
-The numbers are those of our list of hazards (bugs.md §5). A hazard has cases: a patch version as it is, or with a
+The numbers are those of our list of hazards (bugs.md 5). A hazard has cases: a patch version as it is, or with a
 change that somebody proposed or feared (a seed), in a scenario that shows whether anything comes of it.
 """
 

@@ -104,7 +104,7 @@ def large_folios(parent: type[Kernel]) -> type[Kernel]:
             self.memory.free_huge(folio.pfn, folio.order)
 
         async def kvm_gmem_prepare_folio(self, t: Task, vm: Vm, folio: Folio, gfn: int) -> int:
-            """The whole folio: index and gfn are aligned down to it (spec §4.7 A)."""
+            """The whole folio: index and gfn are aligned down to it (guest-memfd.md 4.7)."""
             slot = vm.slot_of(gfn)
             if not self.gmem_prepare or not folio.order or slot is None:
                 alone: int = await super().kvm_gmem_prepare_folio(t, vm, folio, gfn)
@@ -121,7 +121,7 @@ def large_folios(parent: type[Kernel]) -> type[Kernel]:
         async def kvm_gmem_make_private(
             self, t: Task, vm: Vm, inode: GmemInode, folio: Folio, gfn: int, index: int
         ) -> int:
-            """In place: so many pages as the folio has, but from the page that is asked for on (spec §4.7 E)."""
+            """In place: so many pages as the folio has, but from the page that is asked for on (guest-memfd.md 4.7)."""
             if not folio.order:
                 alone: int = await super().kvm_gmem_make_private(t, vm, inode, folio, gfn, index)
                 return alone

@@ -197,7 +197,7 @@ HAZARDS = (
     Hazard(
         number=5,
         title="Population against a vCPU fault",
-        question="Populate gives the folio lock up before the callback, and get_pfn of A to D takes no invalidate "
+        question="Populate gives the folio lock up before the callback, and get_pfn up to v3 takes no invalidate "
         "lock: does only the order of a launch (no vCPU runs before it is finished) keep them apart?",
         cases=(
             Case(
@@ -237,7 +237,8 @@ HAZARDS = (
                 without=frozenset({"I4", "I36", "I47"}),
             ),
         ),
-        answer="Yes, from A to D. With the invalidate lock in get_pfn (in place) the two exclude each other. Populate "
+        answer="Yes, from baseline to v3. With the invalidate lock in get_pfn (in place) the two exclude each other. "
+        "Populate "
         "as the huge page series has it holds that lock around the look-up only, and gives this away: beside a fault "
         "that prepares 2 MiB the launch writes to a page that is the guest's, or the fault meets a launch page of 4 "
         "KiB and repeats its RMPUPDATE for ever (OVERLAP; a deadlock on rmp.spin here, if I35 does not end the run "
