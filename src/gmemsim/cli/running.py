@@ -96,7 +96,7 @@ def user_error(*patches: str) -> Iterator[None]:
         with ExitStack() as stack:
             stack.enter_context(model_code())
             if not all(map(named, patches)):
-                stack.enter_context(all_awaited())
+                stack.enter_context(all_awaited(kept=True))
             yield
     except (EngineError, PatchError, ScenarioError, LogError, click.ClickException, click.exceptions.Exit):
         raise

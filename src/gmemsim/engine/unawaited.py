@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import gc
 import re
 import sys
 import warnings
 from contextlib import contextmanager
+from inspect import CORO_CREATED, getcoroutinestate
+from types import CoroutineType
 from typing import TYPE_CHECKING, Any, Final
 
 from .blame import foreign, interrupted, shown
@@ -25,8 +28,12 @@ class NeverAwaited(Exception):
 
 
 @contextmanager
-def all_awaited() -> Iterator[None]:
+def all_awaited(*, kept: bool = False) -> Iterator[None]:
     """Around a run of a user's patch.
+
+    Args:
+        kept: look at the end for coroutines, too, that somebody still holds, as the result of a call for instance; this
+            goes through all objects.
 
     Raises:
         NeverAwaited: at the end of the block, in place of what went wrong because of it.
@@ -55,5 +62,18 @@ def all_awaited() -> Iterator[None]:
             raise
         finally:
             sys.set_coroutine_origin_tracking_depth(depth)
+        if kept:
+            dropped += _kept()
     if dropped:
         raise NeverAwaited(dropped[0])
+
+
+def _kept() -> list[str]:
+    found = []
+    for each in gc.get_objects():
+        if type(each) is CoroutineType and getcoroutinestate(each) == CORO_CREATED and each.cr_origin:
+            path, line, function = each.cr_origin[0]
+            if foreign(path):
+                where = f"{shown(path)}:{line}, {function}"
+                found.append(f"{where}: {each.__qualname__} is called without await, and never runs")
+    return found
