@@ -21,6 +21,7 @@ _HELP = {
     "seed": "seed of the strategies (default: 0, or the marker's)",
     "schedules": "schedules per test, in place of the marker's",
     "seconds": "seconds per test, in place of the marker's",
+    "without": "rules that nobody looks after: I33,I36",
     "replay": "run the one schedule of this token, strictly",
 }
 
@@ -31,6 +32,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group.addoption("--gmemsim-seed", type=int, default=None, metavar="N", help=_HELP["seed"])
     group.addoption("--gmemsim-schedules", type=int, default=None, metavar="N", help=_HELP["schedules"])
     group.addoption("--gmemsim-seconds", type=float, default=None, metavar="S", help=_HELP["seconds"])
+    group.addoption("--gmemsim-without", default=None, metavar="RULES", help=_HELP["without"])
     group.addoption("--gmemsim-replay", default=None, metavar="TOKEN", help=_HELP["replay"])
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import pytest
 from click.testing import CliRunner, Result
@@ -11,6 +12,26 @@ from gmemsim.cli.group import cli
 from gmemsim.explore.oracles.effects import EFFECTS
 from gmemsim.explore.oracles.every_rule import EVERY_RULE, UnknownRule, left_out
 from gmemsim.explore.oracles.rules import RULES
+
+TWO = """
+[scenario]
+name = "two"
+summary = "two faults on one page"
+vm_types = ["snp"]
+
+[[file]]
+id = "gmem0"
+pages = 1
+
+[[slot]]
+file = "gmem0"
+gfn = 0x100
+
+[[task]]
+role = "vcpu"
+instances = 2
+ops = [{ op = "prefault" }]
+"""
 
 
 def call(*args: str) -> Result:
@@ -72,3 +93,31 @@ def test_what_can_be_left_out() -> None:
         left_out("I33,I3x")
     with pytest.raises(UnknownRule, match="deadlock cannot be left out"):
         left_out("deadlock")
+
+
+def test_explore_without_a_rule(tmp_path: Path) -> None:
+    file = tmp_path / "two.toml"
+    file.write_text(TWO)
+    patch = "v3+prepare-outside-folio-lock"
+    search = ("explore", str(file), "--patch", patch, "--strategy", "random", "--no-cycles", "--no-shrink")
+    both = json.loads(call(*search, "--json").output)
+    assert (both["violation"]["rule"], both["violation"]["kind"]) == ("I32", "harm")
+    assert [(each["rule"], each["kind"]) for each in both["others"]] == [("I33", "choice")]
+    assert (both["broken_choices"], both["without"]) == (["I33"], [])
+    text = call(*search, "--max-schedules", "20", "--without", "I33,I32", "--without", "I35,I31").output
+    assert "--without asks: I31 to I33, I35" in " ".join(text.split())
+    assert "restates a choice" not in text
+    result = call("outcomes", str(file), "--patch", patch, "--strategy", "random", "--max-schedules", "20")
+    assert "I33 restates a choice of lock or order" in " ".join(result.output.split())
+
+
+@pytest.mark.parametrize(
+    "command", [("explore", "same"), ("outcomes", "same", "--patch", "v3"), ("stress", "same")]
+)
+def test_an_unknown_rule_cannot_be_left_out(
+    command: tuple[str, ...], capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as end:
+        cli.main([*command, "--without", "I3x"], prog_name="gmemsim")
+    assert end.value.code == 2
+    assert "--without: no rule 'I3x'; did you mean" in capsys.readouterr().err

@@ -95,7 +95,8 @@ def command(
     if there is one. Ctrl-C and limits end the search with what it has.
     """
     from ..engine.interrupts import deadline, deaf
-    from ..explore.campaign import LATE, Campaign, run_campaign
+    from ..explore.campaign import LATE, Campaign
+    from ..explore.past_choices import run_past_choices
     from ..explore.search import Limits
     from ..explore.strategies import make_strategy
     from ..explore.workers import WorkerKilled
@@ -126,7 +127,7 @@ def command(
         budget = Budget(max_seconds)
         with watching(describe(program), limits) as watcher:
             with deadline(None if max_seconds is None else max_seconds + LATE):
-                result = run_campaign(campaign, watcher)
+                result = run_past_choices(campaign, watcher)
             if result.search.stopped == "interrupted":
                 budget.stopped = "interrupted"
             reports = report_all(
@@ -207,6 +208,7 @@ def _document(
     decided: list[Decided],
 ) -> dict[str, Any]:
     from ..arch.registry import projection_note
+    from ..explore.oracles.every_rule import EVERY_RULE
     from ..explore.report.json import as_json
 
     done = result.search
@@ -215,6 +217,7 @@ def _document(
         found, report = reports[0].found, reports[0].report
         violation = {
             "rule": found.failure.rule,
+            "kind": EVERY_RULE[found.failure.rule].kind,
             "summary": found.failure.summary,
             "known": _ident(report),
             "replay": report.replay,
@@ -241,6 +244,7 @@ def _document(
         "others": [
             {
                 "rule": each.found.failure.rule,
+                "kind": EVERY_RULE[each.found.failure.rule].kind,
                 "summary": each.found.failure.summary,
                 "known": _ident(each.report),
                 "replay": each.report.replay,
@@ -270,6 +274,7 @@ def _write(report: FailureReport, html: Path | None, trace: Path | None) -> None
 
 
 def _show(what: str, result: CampaignResult, reports: list[Reported], decided: list[Decided]) -> None:
+    from ..explore.past_choices import in_words
     from ..explore.report.text import render_text
     from ..patches.entered import never_ran
 
@@ -281,7 +286,8 @@ def _show(what: str, result: CampaignResult, reports: list[Reported], decided: l
         for note in each.notes:
             click.echo(f"Note: {note}.")
         click.echo("")
-    lines = [f"{what}: strategy {done.strategy}, {scope(done)}"]
+    lines = in_words(done)
+    lines += [f"{what}: strategy {done.strategy}, {scope(done)}"]
     pruned = f", {done.pruned:,} of them cut short" if done.pruned else ""
     lines.append(
         f"{done.schedules:,} runs{pruned} in {done.seconds:.1f} s ({rate:,.0f}/s), "

@@ -68,9 +68,10 @@ def command(
     import attrs
 
     from ..engine.interrupts import deadline, deaf
-    from ..explore.campaign import LATE, Campaign, run_campaign
+    from ..explore.campaign import LATE, Campaign
     from ..explore.failure import CRASH
     from ..explore.observables import check_names
+    from ..explore.past_choices import run_past_choices
     from ..explore.search import Limits
     from ..explore.strategies import make_strategy
 
@@ -93,7 +94,7 @@ def command(
             )
             time = None if max_seconds is None else max_seconds + LATE
             with watching(describe(program), limits) as progress, deadline(time):
-                results[patch] = run_campaign(
+                results[patch] = run_past_choices(
                     Campaign(
                         program=program,
                         strategy=strategy,
@@ -166,6 +167,7 @@ def _show(results: dict[str, CampaignResult], most: int) -> None:
     from rich.table import Table
 
     from ..explore.failure import CRASH
+    from ..explore.past_choices import in_words
     from ..patches.entered import never_ran
 
     out = console()
@@ -184,6 +186,8 @@ def _show(results: dict[str, CampaignResult], most: int) -> None:
     for patch, result in results.items():
         done = result.search
         out.print(f"{patch}: {len(done.outcomes)} outcomes, {done.strategy}, {scope(done)}", highlight=False)
+        for line in in_words(done):
+            out.print(f"{patch}: {line}", highlight=False)
         if result.never_ran:
             out.print(never_ran(result.never_ran, f"{done.schedules:,} runs"), highlight=False)
         for found in done.found:

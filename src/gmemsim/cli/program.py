@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from ..explore.program import ScenarioProgram
 
-__all__ = ["describe", "input_errors", "make_program", "program_options"]
+__all__ = ["describe", "input_errors", "make_program", "parse_rules", "program_options"]
 
 _OPTIONS: tuple[Callable[[Any], Any], ...] = (
     click.option("--arch", help="VM type; default: the first that the scenario is for."),
@@ -30,6 +30,12 @@ _OPTIONS: tuple[Callable[[Any], Any], ...] = (
     ),
     click.option("--full", is_flag=True, help="The scenario's full size; default: its [small] values."),
     click.option("--lock", "policy", help="Lock policy in place of the invalidate lock."),
+    click.option(
+        "--without",
+        multiple=True,
+        metavar="RULE[,RULE]",
+        help="Rules not to look after; see `gmemsim list rules`.",
+    ),
     click.option(
         "--rounds", type=click.IntRange(min=1), help="Rounds of loops that wait for others.  [default: 2]"
     ),
@@ -55,6 +61,7 @@ def make_program(
     full: bool,
     policy: str | None,
     rounds: int | None,
+    without: tuple[str, ...] = (),
 ) -> ScenarioProgram:
     """The program that the options ask for, built once to see whether it can be.
 
@@ -79,10 +86,25 @@ def make_program(
         small=not full,
         policy=policy,
         until_rounds=rounds,
+        without=parse_rules(without),
     )
     run = program.build(FirstRunnable())
     # With the VM type that was chosen by default, so that reports and tokens name it.
     return attrs.evolve(program, arch=run.session.vm_type)
+
+
+def parse_rules(given: tuple[str, ...]) -> frozenset[str]:
+    """What `--without` names.
+
+    Raises:
+        InputError: no such rule, or it cannot be left out.
+    """
+    from ..explore.oracles.every_rule import UnknownRule, left_out
+
+    try:
+        return frozenset().union(*map(left_out, given))
+    except UnknownRule as error:
+        raise InputError(f"--without: {error}") from None
 
 
 def describe(program: ScenarioProgram) -> str:

@@ -9,6 +9,7 @@ import attrs
 
 from ..engine.interrupts import TimeUp, deadline, deaf
 from ..explore.findings.table import known
+from ..explore.program import leaving_out
 from ..explore.report import report_failure
 from ..explore.report.nearest import TRIES
 from ..explore.shrink import shrink as make_small
@@ -17,7 +18,7 @@ from ..explore.token import TokenError, encode
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from ..explore.program import Program, ScenarioProgram
+    from ..explore.program import Program
     from ..explore.report import FailureReport
     from ..explore.search import Found
 
@@ -69,7 +70,7 @@ class Reported:
 
 
 def report_all(
-    program: ScenarioProgram,
+    program: Program,
     found: tuple[Found, ...],
     *,
     shrink: bool,
@@ -89,14 +90,14 @@ def report_all(
 
 
 def _report(
-    program: ScenarioProgram,
+    program: Program,
     found: Found,
     shrink: bool,
     max_steps: int,
     budget: Budget,
     say: Callable[[str], object],
 ) -> Reported:
-    small: Program = program
+    small = program = leaving_out(program, found.without)
     shown = found
     notes: list[str] = []
     rule = found.failure.rule

@@ -28,6 +28,8 @@ def scope(done: SearchResult) -> str:
     nothing = f"no {'further ' if found else ''}violation of the rules {clean}"
     if done.left_out:
         nothing += f"; left out, as {done.strategy} does not preserve them: {in_short(done.left_out)}"
+    if done.without:
+        nothing += f"; not looked after, as --without asks: {in_short(done.without)}"
     if done.complete:
         bound = f" within its bound ({done.bound})" if done.bound else ""
         if done.states:
@@ -35,6 +37,8 @@ def scope(done: SearchResult) -> str:
         every = "every schedule of this scenario at this size, or one equivalent to it, was run"
         return f"complete{bound}: {done.schedules:,} schedules ({every}), {nothing}"
     why = _WHY[done.stopped]
+    if done.without:
+        why += f" (not looked after, as --without asks: {in_short(done.without)})"
     if done.sampled:
         return f"not complete: {why}; {done.states:,} states, then {done.sampled:,} schedules sampled"
     return f"not complete: {why}; {done.states:,} states" if done.states else f"not complete: {why}"
@@ -51,4 +55,6 @@ def scope_document(done: SearchResult) -> dict[str, Any]:
         "sampled": done.sampled or None,
         "rules": list(done.rules),
         "left_out": list(done.left_out),
+        "without": list(done.without),
+        "broken_choices": list(done.past),
     }

@@ -11,6 +11,7 @@ import click
 
 from .errors import INTERRUPTED, VIOLATION, InputError
 from .output import console, print_json, status
+from .program import parse_rules
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -41,6 +42,12 @@ __all__ = ["command"]
     type=click.Path(dir_okay=False, path_type=Path),
     help="Keep finished cells here, and go on from there.",
 )
+@click.option(
+    "--without",
+    multiple=True,
+    metavar="RULE[,RULE]",
+    help="Rules not to look after; see `gmemsim list rules`.",
+)
 @click.option("--json", "as_json", is_flag=True, help="One JSON document.")
 @click.pass_context
 def command(
@@ -57,6 +64,7 @@ def command(
     jobs: int,
     cluster: str | None,
     state: Path | None,
+    without: tuple[str, ...],
     as_json: bool,
 ) -> None:
     """Search SCENARIOS (default: the whole library) on every patch and VM type, with many seeds.
@@ -73,7 +81,9 @@ def command(
     except ValueError as error:
         raise click.BadParameter(str(error), param_hint="--strategy") from None
     cells = _cells(scenarios, patches or ("v3",), vm_types, range(first_seed, first_seed + seeds))
-    plan = Plan(strategy=strategy, schedules=schedules, small=not full)
+    plan = Plan(
+        strategy=strategy, schedules=schedules, small=not full, without=tuple(sorted(parse_rules(without)))
+    )
     results: dict[Cell, dict[str, Any]] = {}
     interrupted = False
     killed: WorkerKilled | None = None
@@ -105,9 +115,9 @@ def command(
             killed = error
     with deaf():
         if as_json:
-            print_json(_document(results, len(cells), interrupted))
+            print_json({**_document(results, len(cells), interrupted), "without": list(plan.without)})
         else:
-            _show(results, len(cells), interrupted)
+            _show(results, len(cells), interrupted, plan.without)
     if interrupted:
         ctx.exit(INTERRUPTED)
     if any(result["violations"] for result in results.values()):
@@ -252,11 +262,15 @@ def _never(results: dict[Cell, dict[str, Any]]) -> dict[str, list[str]]:
     return {patch: names for patch, names in found.items() if names}
 
 
-def _show(results: dict[Cell, dict[str, Any]], total: int, interrupted: bool) -> None:
+def _show(
+    results: dict[Cell, dict[str, Any]], total: int, interrupted: bool, without: tuple[str, ...]
+) -> None:
     from shlex import quote
 
     from rich.table import Table
 
+    from ..explore.oracles.every_rule import is_choice
+    from ..explore.oracles.exact import in_short
     from ..patches.entered import never_ran
     from ..patches.registry import named
 
@@ -267,6 +281,8 @@ def _show(results: dict[Cell, dict[str, Any]], total: int, interrupted: bool) ->
             f"{each['rule']}: {each['scenario']} on {each['patch']}, {each['arch']}: {each['summary']} "
             f"({each['seeds']} seeds, first {each['first_seed']})"
         )
+        if is_choice(each["rule"]):
+            click.echo("  restates a choice of lock or order: the search went on past it and looked for harm")
         if each["known"]:
             click.echo(f"  known: gmemsim findings {each['known']}")
         with_patch = "" if named(each["patch"]) else f" --patch {quote(each['patch'])}"
@@ -292,6 +308,8 @@ def _show(results: dict[Cell, dict[str, Any]], total: int, interrupted: bool) ->
             tuple(names), f"{sum(r['schedules'] for c, r in results.items() if c.patch == patch):,} schedules"
         )
         click.echo(f"{patch}: {text}")
+    if without:
+        click.echo(f"Not looked after, as --without asks: {in_short(without)}.")
     state = "interrupted" if interrupted else "finished"
     click.echo(
         f"{state}: {len(results):,} of {total:,} cells. A class counts once in each cell. No violation found in a "

@@ -391,6 +391,7 @@ class _Merger:
                 states=sum(part.states for part in parts),
                 rules=parts[0].rules if parts else (),
                 left_out=parts[0].left_out if parts else (),
+                without=parts[0].without if parts else (),
             ),
             coverage=(
                 Coverage(sum(counts), len(counts), counts.count(1), counts.count(2))

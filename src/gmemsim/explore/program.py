@@ -7,7 +7,8 @@ one that users meet; tests search programs of a few lines with `TaskProgram`.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, Final, Protocol, cast
+from functools import partial
+from typing import TYPE_CHECKING, Any, Final, Protocol, TypeVar, cast
 
 import attrs
 import msgspec
@@ -23,6 +24,7 @@ from .functions import functions_of
 from .observables import MOST, Tally, observe
 from .oracles import Oracles
 from .oracles.deadlock import Cycles
+from .oracles.every_rule import left_out
 from .oracles.exact import LookedAt
 
 if TYPE_CHECKING:
@@ -36,7 +38,7 @@ if TYPE_CHECKING:
     from ..scenarios.session import Session
     from .oracles.linearizability import PageHistories
 
-__all__ = ["Program", "Run", "ScenarioProgram", "TaskProgram", "classes_of"]
+__all__ = ["Program", "Run", "ScenarioProgram", "TaskProgram", "classes_of", "leaving_out"]
 
 
 class Run(Protocol):
@@ -81,6 +83,7 @@ class ScenarioProgram:
         patch: a version's name, `path/to/file.py:Class`, or the class itself.
         rules: ids of the invariants to check; None: all that apply, and what `ScenarioRun` watches beside them;
             empty: none.
+        without: ids of rules that nobody is to look after (`oracles.every_rule.left_out`).
         observed: what the outcome is made of, in place of results and page cache; see `observables`.
         count_to: where counts of what is observed stop.
         The rest is as in `scenarios.session.build`.
@@ -97,6 +100,7 @@ class ScenarioProgram:
     policy: Any = None
     rules: frozenset[str] | None = None
     until_rounds: int | None = None
+    without: frozenset[str] = attrs.field(default=frozenset(), converter=left_out)
     observed: frozenset[str] = frozenset()
     count_to: int = MOST
 
@@ -133,16 +137,25 @@ class ScenarioProgram:
                 options=options,
             ),
             watch=self.rules is None,
+            without=self.without,
             tally=Tally(self.observed, self.count_to),
         )
 
     def _checker(self) -> Callable[[Any, Any], Checker] | None:
         rules = self.rules
-        if rules is None:
-            return Oracles
-        if not rules:
+        if rules is not None and not rules:
             return None
-        return lambda world, kernel: Oracles(world, kernel, rules=rules)
+        return partial(Oracles, rules=rules, without=self.without)
+
+
+_Any = TypeVar("_Any", bound=Program)
+
+
+def leaving_out(program: _Any, rules: frozenset[str]) -> _Any:
+    """The program without these rules; of a program in Python nobody looks after any."""
+    if not rules or not isinstance(program, ScenarioProgram):
+        return program
+    return cast("_Any", attrs.evolve(program, without=program.without | rules))
 
 
 def classes_of(program: Program) -> list[type[Kernel]]:
@@ -162,14 +175,23 @@ class ScenarioRun:
 
     Attributes:
         looked_at: the oracles of this run.
+        without: rules that nobody looks after.
 
     Args:
         watch: beside the invariants, hold accesses against the locks that their fields claim, waiters against what
             their lock promises, and at the end the results against a sequential order.
     """
 
-    def __init__(self, session: Session, *, watch: bool = False, tally: Tally | None = None) -> None:
+    def __init__(
+        self,
+        session: Session,
+        *,
+        watch: bool = False,
+        without: frozenset[str] = frozenset(),
+        tally: Tally | None = None,
+    ) -> None:
         self.session = session
+        self.without = without
         self.engine = session.engine
         self.tally = Tally(frozenset()) if tally is None else tally
         if self.tally.names:
@@ -193,15 +215,16 @@ class ScenarioRun:
             from .oracles.races import GuardedBy
             from .oracles.waiting import BoundedWaiting
 
-            self.histories = PageHistories(session)
-            self.engine.roots.append(self.histories)
-            GuardedBy().attach(self)
-            BoundedWaiting().attach(self)
-            self.looked_at += (
-                LookedAt(("guarded_by",), GuardedBy.exact),
-                LookedAt(("bounded_waiting",), BoundedWaiting.exact),
-            )
-            if self.histories.places:
+            if "linearizability" not in without:
+                self.histories = PageHistories(session)
+                self.engine.roots.append(self.histories)
+            if "guarded_by" not in without:
+                GuardedBy().attach(self)
+                self.looked_at.append(LookedAt(("guarded_by",), GuardedBy.exact))
+            if "bounded_waiting" not in without:
+                BoundedWaiting().attach(self)
+                self.looked_at.append(LookedAt(("bounded_waiting",), BoundedWaiting.exact))
+            if self.histories is not None and self.histories.places:
                 self.looked_at.append(LookedAt(("linearizability",), PageHistories.exact))
 
     def _look(self) -> None:
@@ -212,6 +235,8 @@ class ScenarioRun:
 
     def found(self) -> Failure | None:
         for violation in self.session.violations:
+            if violation.rule in self.without:
+                continue
             return Failure(violation.rule, violation.text, "end", details=dict(violation.details))
         return None if self.histories is None else self.histories.check()
 

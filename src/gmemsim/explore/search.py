@@ -97,12 +97,14 @@ class Found:
         tape: every choice of the run: replays it on the same program.
         schedule: its number in the search, from 1.
         steps: resumptions until the failure.
+        without: rules that this run was not held against, beside those that the program leaves out (`past_choices`).
     """
 
     failure: Failure
     tape: Tape
     schedule: int
     steps: int
+    without: frozenset[str] = frozenset()
 
     @property
     def sort(self) -> tuple[str, str, str]:
@@ -133,6 +135,9 @@ class SearchResult:
         witnesses: for each outcome the choices of the first run that came to it.
         left_out: rules that the strategy does not preserve: what it found of them is true, that there is no more of it
             is not said.
+        without: rules that nobody looked after, because the program leaves them out.
+        past: choices of locks that are broken and that the search went on past: it is of the runs in which they were
+            not looked after (`past_choices`).
     """
 
     strategy: str
@@ -151,6 +156,8 @@ class SearchResult:
     sampled: int = 0
     rules: tuple[str, ...] = ()
     left_out: tuple[str, ...] = ()
+    without: tuple[str, ...] = ()
+    past: tuple[str, ...] = ()
     witnesses: dict[str, Tape] = attrs.field(factory=dict)
 
 
@@ -321,6 +328,7 @@ def search(
     finally:
         if restores:
             strategy.close()  # type: ignore[attr-defined] # it is one that restores
+    without = tuple(sorted(getattr(program, "without", ())))
     return SearchResult(
         strategy=strategy.name,
         schedules=state.schedules,
@@ -335,8 +343,12 @@ def search(
         outcomes=state.outcomes,
         dismissed=state.dismissed,
         states=state.states,
-        rules=(*_looked_at(state.oracles, strategy, exact=True), *_ALWAYS),
+        rules=(
+            *_looked_at(state.oracles, strategy, exact=True),
+            *(rule for rule in _ALWAYS if rule not in without),
+        ),
         left_out=_looked_at(state.oracles, strategy, exact=False),
+        without=without,
         witnesses=state.witnesses,
     )
 

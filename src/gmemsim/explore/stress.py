@@ -20,7 +20,8 @@ from ..patches.entered import watch_overrides
 from ..scenarios.catalogue import find
 from .classes import ClassCounter
 from .oracles.livelock import judge
-from .program import ScenarioProgram, classes_of
+from .past_choices import broken_choices, merged
+from .program import ScenarioProgram, classes_of, leaving_out
 from .search import Limits, search
 from .strategies import make_strategy
 from .token import encode
@@ -29,9 +30,11 @@ from .workers import WorkerKilled, Workers, tick
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
+    from .search import SearchResult
+
 __all__ = ["Cell", "CellInterrupted", "Plan", "StateError", "StateFile", "run_cell", "run_cells"]
 
-_SCHEMA: Final = 2
+_SCHEMA: Final = 3
 #: Bytes of a line: a cell has a token for each kind of failure.
 _LONGEST_LINE: Final = 16 << 20
 
@@ -54,12 +57,14 @@ class Plan:
         schedules: runs in a cell.
         steps: limit within one run.
         small: start from the scenarios' [small] values.
+        without: rules that nobody looks after.
     """
 
     strategy: str = "portfolio"
     schedules: int = 200
     steps: int = 20_000
     small: bool = True
+    without: tuple[str, ...] = ()
 
 
 class CellInterrupted(KeyboardInterrupt):
@@ -81,23 +86,29 @@ class StateError(Exception):
 def run_cell(cell: Cell, plan: Plan) -> dict[str, Any]:
     """Search one cell; the result as it stands in the state file. Every signature is reported once, with a token."""
     program = ScenarioProgram(
-        scenario=find(cell.scenario), patch=cell.patch, arch=cell.arch, seed=cell.seed, small=plan.small
+        scenario=find(cell.scenario),
+        patch=cell.patch,
+        arch=cell.arch,
+        seed=cell.seed,
+        small=plan.small,
+        without=frozenset(plan.without),
     )
     counter = ClassCounter()
+    past: frozenset[str] = frozenset()
     with watch_overrides(*classes_of(program)) as entered:
-        result = search(
-            program,
-            make_strategy(plan.strategy, cell.seed),
-            Limits(schedules=plan.schedules, steps=plan.steps),
-            observers=[counter],
-            keep_going=True,
-            judge=judge,
-            progress=tick,
-        )
+        result = _search(program, cell, plan, counter)
+        schedules, steps = result.schedules, result.steps
+        while (
+            choices := broken_choices(result.found, keep_going=True)
+        ) > past and result.stopped != "interrupted":
+            past = choices
+            more = _search(leaving_out(program, past), cell, plan, counter)
+            schedules, steps = schedules + more.schedules, steps + more.steps
+            result = merged(result, more, past)
     document = {
         **attrs.asdict(cell),
-        "schedules": result.schedules,
-        "steps": result.steps,
+        "schedules": schedules,
+        "steps": steps,
         "seconds": round(result.seconds, 3),
         "classes": counter.distinct,
         "violations": [
@@ -106,15 +117,28 @@ def run_cell(cell: Cell, plan: Plan) -> dict[str, Any]:
                 "kind": found.failure.kind,
                 "summary": found.failure.summary,
                 "known": found.sort[2],
-                "replay": encode(program, found.tape, max_steps=plan.steps),
+                "replay": encode(leaving_out(program, found.without), found.tape, max_steps=plan.steps),
             }
             for found in result.found
         ],
         "never_ran": list(entered.never),
+        "past": list(result.past),
     }
     if result.stopped == "interrupted":
         raise CellInterrupted(document)
     return document
+
+
+def _search(program: ScenarioProgram, cell: Cell, plan: Plan, counter: ClassCounter) -> SearchResult:
+    return search(
+        program,
+        make_strategy(plan.strategy, cell.seed),
+        Limits(schedules=plan.schedules, steps=plan.steps),
+        observers=[counter],
+        keep_going=True,
+        judge=judge,
+        progress=tick,
+    )
 
 
 def run_cells(
@@ -168,6 +192,7 @@ class _Result(msgspec.Struct):
     classes: int
     violations: list[_Violation]
     never_ran: list[str] = []
+    past: list[str] = []
 
 
 class StateFile:
@@ -183,7 +208,12 @@ class StateFile:
     def __init__(self, path: Path, plan: Plan) -> None:
         self.path = path
         self.results: dict[Cell, dict[str, Any]] = {}
-        self._header = {"gmemsim": "stress", "schema": _SCHEMA, **attrs.asdict(plan)}
+        self._header = {
+            "gmemsim": "stress",
+            "schema": _SCHEMA,
+            **attrs.asdict(plan),
+            "without": list(plan.without),
+        }
         try:
             if path.exists() and not path.is_file():
                 raise StateError(f"{path}: not a regular file")

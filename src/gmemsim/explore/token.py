@@ -25,6 +25,7 @@ from ..engine.strategy import ReplayStrategy
 from ..engine.tape import Tape
 from ..patches.registry import named
 from .measure import attempt
+from .oracles.every_rule import UnknownRule, left_out
 from .oracles.rules import RULES
 from .program import ScenarioProgram, ScenarioRun
 from .token_columns import Columns, pack, unpack
@@ -67,6 +68,7 @@ class Target(msgspec.Struct, array_like=True, frozen=True):
     policy: str | None
     rules: list[str] | None
     until_rounds: int | None
+    without: list[str] = []
 
 
 class Token(msgspec.Struct, array_like=True, frozen=True):
@@ -121,6 +123,10 @@ class Token(msgspec.Struct, array_like=True, frozen=True):
             raise TokenError(
                 f"the token is of a patch in a file, which runs only if you name it: --patch {clean(target.patch, 200)}"
             )
+        try:
+            without = left_out(target.without)
+        except UnknownRule as error:
+            raise TokenError(f"the token leaves a rule out: {clean(str(error), 200)}") from None
         return ScenarioProgram(
             scenario=_scenario(target),
             patch=target.patch if patch is None else patch,
@@ -133,6 +139,7 @@ class Token(msgspec.Struct, array_like=True, frozen=True):
             policy=target.policy,
             rules=None if target.rules is None else frozenset(target.rules),
             until_rounds=target.until_rounds,
+            without=without,
         )
 
 
@@ -245,6 +252,7 @@ def _target(program: ScenarioProgram, run: ScenarioRun) -> Target:
         policy_name(program.policy),
         None if program.rules is None else sorted(program.rules),
         program.until_rounds,
+        sorted(program.without),
     )
 
 

@@ -8,12 +8,14 @@ from typing import TYPE_CHECKING, Any
 
 import attrs
 
-from ..explore.campaign import Campaign, run_campaign
+from ..explore.campaign import Campaign
 from ..explore.classes import Coverage
 from ..explore.findings.table import known
 from ..explore.measure import attempt
+from ..explore.oracles.every_rule import left_out
 from ..explore.oracles.livelock import judge
-from ..explore.program import ScenarioProgram
+from ..explore.past_choices import in_words, run_past_choices
+from ..explore.program import ScenarioProgram, leaving_out
 from ..explore.search import Found, Limits
 from ..explore.shrink import shrink
 from ..explore.shrink_calls import calls
@@ -94,13 +96,26 @@ def program(
         scenario: a name of the library, a file, or a scenario.
         patch: a version's name, `path/to/file.py:Class`, or the class itself.
         arch: VM type; default: the first that the scenario is for.
-        options: `vcpus`, `seed`, `release`, `parameters`, `small` (default True), `policy`, `rules`, `until_rounds`.
+        options: `vcpus`, `seed`, `release`, `parameters`, `small` (default True), `policy`, `rules`, `until_rounds`,
+            `without` (rules that nobody looks after: `"I33,I36"`, or a set).
 
     Raises:
         ScenarioError: no such scenario, or it is wrong.
     """
     found = scenario if isinstance(scenario, Scenario) else find(str(scenario))
     return ScenarioProgram(scenario=found, patch=patch, arch=arch, **options)
+
+
+def _program(
+    what: str | Path | Scenario | ScenarioProgram,
+    patch: str | type[Kernel],
+    arch: str | None,
+    options: dict[str, Any],
+) -> ScenarioProgram:
+    """Of a program that there is already, rules are left out all the same."""
+    if isinstance(what, ScenarioProgram):
+        return leaving_out(what, left_out(options.get("without", ())))
+    return program(what, patch, arch, **options)
 
 
 def check(
@@ -132,16 +147,18 @@ def check(
         ScenarioError, PatchError: it cannot be run at all.
         ValueError: no such strategy.
     """
-    what = scenario if isinstance(scenario, ScenarioProgram) else program(scenario, patch, arch, **options)
+    what = _program(scenario, patch, arch, options)
     if states is None and strategy == AUTO and schedules is not None:
         states = 2 * schedules
     limits = Limits(schedules=schedules, seconds=seconds, steps=max_steps, states=states)
-    done = run_campaign(Campaign(program=what, strategy=strategy, seed=seed, limits=limits))
+    done = run_past_choices(Campaign(program=what, strategy=strategy, seed=seed, limits=limits))
     if done.search.stopped == "interrupted":
         raise KeyboardInterrupt
     for found in done.search.found:
         head = f"{found.failure.summary}\n{_known(found)}schedule {found.schedule}, strategy {strategy}, seed {seed}\n"
-        raise ScheduleFailure(what, found, max_steps, partial(_searched, head, what, found, max_steps))
+        head += "".join(f"{line}\n" for line in in_words(done.search))
+        at = leaving_out(what, found.without)
+        raise ScheduleFailure(at, found, max_steps, partial(_searched, head, at, found, max_steps))
     if text := never_ran(done.never_ran, f"{done.search.schedules:,} runs"):
         warnings.warn(text, NeverRan, stacklevel=2)
     return Checked(done.search, done.coverage or Coverage(0, 0, 0, 0), done.never_ran)
@@ -161,7 +178,7 @@ def run_once(
     Raises:
         ScheduleFailure: something is wrong.
     """
-    what = scenario if isinstance(scenario, ScenarioProgram) else program(scenario, patch, arch, **options)
+    what = _program(scenario, patch, arch, options)
     done = attempt(what, schedule, max_steps=max_steps)
     failure = done.failure and judge(what, done.failure, done.tape, done.measure.steps)
     if failure is None:

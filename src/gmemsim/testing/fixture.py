@@ -15,6 +15,8 @@ from ..engine.errors import EngineError, TapeMismatch
 from ..engine.strategy import ReplayStrategy
 from ..explore.classes import ClassCounter
 from ..explore.measure import attempt
+from ..explore.oracles.every_rule import UnknownRule, left_out
+from ..explore.program import leaving_out
 from ..explore.search import Found
 from ..explore.strategies import AUTO, make_strategy
 from ..explore.strategies.base import Pruned
@@ -48,6 +50,7 @@ class Budget:
     seconds: float | None
     seed: int
     replay: str | None = None
+    without: frozenset[str] = frozenset()
 
     @classmethod
     def of(cls, item: pytest.Item) -> Budget:
@@ -67,7 +70,11 @@ class Budget:
             if given is not None:
                 values[key] = given
         replay = item.config.getoption("--gmemsim-replay")
-        return cls(**values, replay=replay)  # type: ignore[arg-type] # as the marker has them
+        try:
+            without = left_out(item.config.getoption("--gmemsim-without") or ())
+        except UnknownRule as error:
+            raise pytest.UsageError(f"--gmemsim-without: {error}") from None
+        return cls(**values, replay=replay, without=without)  # type: ignore[arg-type] # as the marker has them
 
 
 class Schedules:
@@ -123,7 +130,7 @@ class Schedules:
         """
         if self._run is not None:
             raise RuntimeError("gmem_schedule.build: one session a test, for the schedule is the session's")
-        self._program = what = program(scenario, patch, arch, **options)
+        self._program = what = leaving_out(program(scenario, patch, arch, **options), self.budget.without)
         self._max_steps = max_steps
         run = what.build(self._strategy, max_steps=max_steps)
         if not self._strategy.begin(run.engine):
@@ -267,6 +274,8 @@ class _Checker:
             "seconds": budget.seconds,
             "seed": budget.seed,
         }
+        if budget.without:
+            options["without"] = budget.without | left_out(options.get("without", ()))
         done = check(*what, **{**given, **options})
         self._done.append(done)
         return done

@@ -90,6 +90,8 @@ def context_of(run: Run) -> tuple[tuple[str, str], ...]:
         found.append(
             ("fault points", ", ".join(f"{name} up to {count}" for name, count in sorted(faults.items())))
         )
+    if run.without:
+        found.append(("without the rules", ", ".join(sorted(run.without))))
     return tuple(found)
 
 

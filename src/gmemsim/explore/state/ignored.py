@@ -73,7 +73,10 @@ ATTRIBUTES: Final[dict[type, frozenset[str]]] = {
     KernelBase: frozenset({"costs", "release"}),
     LockClass: frozenset({"name", "read", "write"}),
     OpResult: frozenset({"began", "ended", "exits"}),
-    Oracles: frozenset({"_rest", "_seen", "_table", "events", "kernel", "notes", "rules", "skipped", "then", "world"}),
+    Oracles: frozenset(
+        {"_rest", "_seen", "_table", "events", "kernel", "notes", "rules", "skipped", "then", "without",
+         "world"}
+    ),
     Process: frozenset(),
     Psp: frozenset({"_engine", "costs"}),
     Rmp: frozenset({"costs"}),
