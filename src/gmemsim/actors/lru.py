@@ -49,8 +49,8 @@ class LruBatches(MemoryFailures):
 
     def folio_in_lru_batch(self, t: Task, folio: Folio) -> bool:
         """Known where batches are kept, else drawn; a folio that is on its list stays there."""
+        t.saw(LRU)
         if self.lru_batch:
-            t.saw(LRU)
             return self.lru_references(folio) > 0
         if not folio.lru:
             folio.lru = not t.draw("lru.batch", 2)
