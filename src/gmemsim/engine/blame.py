@@ -57,7 +57,9 @@ def interrupted(error: BaseException) -> bool:
     if trace is None:
         return True
     code = trace.tb_frame.f_code
-    return _ours(code.co_filename) or code.co_code[trace.tb_lasti] not in _RAISE
+    # Under the Trio runtime it is Trio's handler that raises it.
+    by_trio = str(trace.tb_frame.f_globals.get("__name__", "")).startswith("trio.")
+    return by_trio or _ours(code.co_filename) or code.co_code[trace.tb_lasti] not in _RAISE
 
 
 @contextmanager

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Final, NoReturn
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-__all__ = ["TimeUp", "deadline", "deaf", "listen"]
+__all__ = ["TimeUp", "deadline", "deaf", "listen", "trio_listens"]
 
 #: Seconds in which another Ctrl-C is the same one: people press it more than once.
 _IMPATIENT: Final = 1.0
@@ -48,6 +48,25 @@ def listen() -> None:
     if signal.getsignal(signal.SIGINT) is not signal.SIG_IGN:
         signal.signal(signal.SIGINT, _interrupt)
     signal.signal(signal.SIGTERM, _interrupt)
+
+
+@contextmanager
+def trio_listens() -> Iterator[None]:
+    """Around `trio.run`: Ctrl-C is Trio's, which raises it in a task and never in its own loop; SIGTERM becomes one.
+
+    Trio takes SIGINT over only where Python's own handler is installed.
+    """
+    mine = signal.getsignal(signal.SIGINT) is _interrupt
+    if not mine or threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGTERM, lambda _number, _frame: signal.raise_signal(signal.SIGINT))
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, _interrupt)
+        signal.signal(signal.SIGTERM, before)
 
 
 @contextmanager

@@ -15,6 +15,7 @@ from ..engine import bare
 from ..engine.blame import model_code
 from ..engine.cell import Cell
 from ..engine.engine import Engine
+from ..engine.interrupts import trio_listens
 from ..engine.unawaited import all_awaited
 from ..patches.call_graph import ours
 from ..patches.registry import checked, load_patch
@@ -149,7 +150,8 @@ class Session:
         else:
             import trio
 
-            trio.run(self.run_async)
+            with trio_listens():
+                trio.run(self.run_async)
         return self
 
     async def run_async(self) -> None:
