@@ -165,12 +165,12 @@ def _headers(
 
 
 def _versions(left: str, right: str, options: dict[str, Any]) -> tuple[dict[str, Any], Diff]:
-    from ..compare.collect import collect_classes, collect_seeds
+    from ..compare.collect import collect_classes, collect_seeds, common_release
     from ..compare.diff import diff_sets, document
     from ..patches.registry import load_patch
 
     versions = load_patch(left), load_patch(right)
-    release = _release(options["release"], versions)
+    release = common_release(options["release"], versions)
     sides = []
     programs = [_program(name, release, options) for name in (left, right)]
     for name, program in zip((left, right), programs, strict=True):
@@ -228,14 +228,3 @@ def _program(patch: str, release: str | None, options: dict[str, Any]) -> Any:
             policy=None,
             rounds=None,
         )
-
-
-def _release(asked: str | None, versions: tuple[Any, Any]) -> str | None:
-    """One release for both sides: the one asked for, or the later of their own; None: each its own."""
-    from ..actors.release import RELEASES
-
-    if asked is not None:
-        return None if asked == "own" else asked
-    order = list(RELEASES)
-    own = [str(version.default_release) for version in versions]
-    return max(own, key=order.index)

@@ -19,7 +19,7 @@ from ..engine.errors import EngineError
 from ..engine.unawaited import NeverAwaited, all_awaited
 from ..patches.registry import PatchError, named
 from ..scenarios.errors import ScenarioError
-from ..scenarios.summary import Violation
+from ..scenarios.session import finish
 from .errors import InputError
 from .whole import check_directory
 
@@ -27,7 +27,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from ..audit.recorder import Entry
-    from ..scenarios.options import Runtime
     from ..scenarios.session import Session
 
 __all__ = ["Log", "finish", "header_of", "user_error"]
@@ -73,16 +72,6 @@ def header_of(session: Session) -> Header:
     more["release"] = session.release.name
     more["version"] = __version__
     return Header(session.workload.head.name, session.patch.name, session.vm_type, session.seed, more)
-
-
-def finish(session: Session, runtime: Runtime) -> None:
-    """Run to the end; an error of the engine is something that was found, not a failure of the command."""
-    try:
-        session.run(runtime)
-    except EngineError as error:
-        name = type(error).__name__
-        rule = "".join(f"_{char.lower()}" if char.isupper() else char for char in name).lstrip("_")
-        session.violations.append(Violation(rule, str(error)))
 
 
 @contextmanager

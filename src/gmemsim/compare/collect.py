@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from typing import TYPE_CHECKING, Any
 
+from ..actors.release import RELEASES
 from ..explore.search import Limits, search, watch_events
 from ..explore.strategies import make_strategy
 from ..explore.token import encode
@@ -16,13 +17,14 @@ from .runs import Steps
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from ..actors.kernel import Kernel
     from ..audit.base import Event
     from ..engine.tape import Tape
     from ..explore.failure import Failure
     from ..explore.program import Run, ScenarioProgram
     from ..scenarios.session import Session
 
-__all__ = ["Collected", "collect_classes", "collect_seeds"]
+__all__ = ["Collected", "collect_classes", "collect_seeds", "common_release"]
 
 
 class Collected:
@@ -46,6 +48,14 @@ class Collected:
         self.outcomes: Counter[str] = Counter()
         self.complete = False
         self.stopped = ""
+
+
+def common_release(asked: str | None, versions: Sequence[type[Kernel]]) -> str | None:
+    """One release for all sides: the one asked for, or the latest of their own; None (for `own`): each its own."""
+    if asked is not None:
+        return None if asked == "own" else asked
+    order = list(RELEASES)
+    return max((str(version.default_release) for version in versions), key=order.index)
 
 
 def collect_seeds(

@@ -15,6 +15,7 @@ from ..engine import bare
 from ..engine.blame import model_code
 from ..engine.cell import Cell
 from ..engine.engine import Engine
+from ..engine.errors import EngineError
 from ..engine.interrupts import trio_listens
 from ..engine.unawaited import all_awaited
 from ..patches.call_graph import ours
@@ -46,7 +47,7 @@ if TYPE_CHECKING:
     from .steps import Step
     from .workload import Workload
 
-__all__ = ["Options", "Runtime", "Session", "arches", "build"]
+__all__ = ["Options", "Runtime", "Session", "arches", "build", "finish"]
 
 
 class Session:
@@ -305,3 +306,13 @@ def build(
         release = RELEASES[name]
     with _watched(cls):
         return Session(workload, cls, vm_type, release, seed, costs or CostTable.default(), options)
+
+
+def finish(session: Session, runtime: Runtime = "bare") -> None:
+    """Run to the end; an error of the engine (deadlock, limit) is something that was found: a violation."""
+    try:
+        session.run(runtime)
+    except EngineError as error:
+        name = type(error).__name__
+        rule = "".join(f"_{char.lower()}" if char.isupper() else char for char in name).lstrip("_")
+        session.violations.append(Violation(rule, str(error)))
