@@ -39,6 +39,7 @@ COMMANDS = {
         ],
         1,
     ),
+    "litmus": (["litmus", "first_fault", "--patch", "mine.py:Mine"], 1),
     "run": (["run", "same", "--small", "--patch", "mine.py:Mine"], 2),
     "diff": (["diff", "v3", "mine.py:Mine", "--scenario", "same"], 2),
     "bench": (["bench", "contention", "--vcpus", "1", "--pages", "4", "--patch", "mine.py:Mine"], 2),
@@ -67,6 +68,26 @@ def test_what_a_patch_raises(command: str, what: str, tmp_path: Path) -> None:
         assert what.partition("(")[0] in said
     if code == 2:
         assert result.stderr.count("\n") == 1
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_an_exit_of_click_s_is_no_answer(command: str, tmp_path: Path) -> None:
+    text = RAISES.format(what="click.exceptions.Exit(0)").replace("raise", "import click; raise")
+    (tmp_path / "mine.py").write_text(text)
+    result = run(*COMMANDS[command][0])
+    assert result.exit_code == COMMANDS[command][1], result.output
+    assert "mine.py:6" in " ".join((result.stdout + result.stderr).split())
+
+
+@pytest.mark.parametrize("command", ["explore", "outcomes", "litmus"])
+def test_a_patch_that_never_comes_back_is_not_clean(command: str, tmp_path: Path) -> None:
+    text = RAISES.format(what="").replace("        raise", "        while True:\n            pass")
+    (tmp_path / "mine.py").write_text(text)
+    result = run(*COMMANDS[command][0], "--max-seconds", "0.2")
+    assert result.exit_code == 2, result.output
+    assert "No violation" not in result.stdout
+    if command == "explore":
+        assert "your patch had not come back: mine.py:" in result.stdout
 
 
 @pytest.mark.parametrize("command", COMMANDS)

@@ -31,6 +31,7 @@ class Mine({base}):
 
 READY = "async def kvm_gmem_make_ready(self, t, vm, inode, folio, gfn):\n        return 0"
 
+PARTIAL = READY.replace("kvm_gmem_make_ready(self, ", "other(self, x, ")
 #: Module, base, body, and what the refusal has to say.
 REFUSED = [
     ("inplace", "Inplace", READY, "inplace never calls kvm_gmem_make_ready; it is called in baseline, v1, v2, v3"),
@@ -50,6 +51,10 @@ REFUSED = [
     ("v3", "V3", "async def kvm_gmem_populate_page(self, *a):\n        return 0", "it is called in baseline"),
     ("baseline", "Baseline", "async def kvm_gmem_populate_one(self, *a):\n        return 0", "it is called in v1"),
     ("v3", "V3", "async def prepare(self, *a):\n        return 0", "is a function of the arch actors"),
+    ("v3", "V3", f"@staticmethod\n    {READY}", "has to take (t, vm, inode, folio, gfn)"),
+    ("v3", "V3", "kvm_gmem_make_ready = __import__('functools').partial(print)", "a partial is not given `self`"),
+    ("v3", "V3", "in_place = 'yes'", "expected bool, as False in v3, got 'yes'"),
+    ("v3", "V3", "default_release = '9.9'", "no release '9.9'; expected one of 6.12"),
     ("v3", "V3", "def one(self):\n        self.two()\n\n    def two(self):\n        self.one()", "nothing calls"),
 ]  # fmt: skip
 
@@ -88,6 +93,15 @@ ACCEPTED = [
     ("v3", "V3", "populate_fetches = staticmethod(lambda self, source=None: True)"),
     ("v3", "V3", "gup_under_invalidate_lock = True"),
     ("v3", "V3", "limit = 4\n    kvm_gmem_get_pfn = V3.kvm_gmem_get_pfn"),
+    ("v3", "V3", f"@staticmethod\n    {READY.replace('self, ', '')}"),
+    ("v3", "V3", READY.replace("kvm_gmem_make_ready", "other") + "\n\n    kvm_gmem_make_ready = other"),
+    ("v3", "V3", f"{PARTIAL}\n\n    kvm_gmem_make_ready = __import__('functools').partialmethod(other, 1)"),
+    (
+        "v3",
+        "V3",
+        READY.replace("return 0", "return await getattr(self, 'mine')(t)")
+        + "\n\n    async def mine(self, t):\n        return 0",
+    ),
 ]
 
 
@@ -107,6 +121,24 @@ def test_a_mixin_that_comes_after_the_version_never_runs(tmp_path: Path) -> None
         PatchError, match=r"mine\.py:5: Mixin\.kvm_gmem_make_ready: never runs: V1 comes before"
     ):
         load_patch(f"{path}:Late")
+
+
+def test_functions_behind_a_decorator_are_read_too(tmp_path: Path) -> None:
+    path = tmp_path / "mine.py"
+    wraps = "def logged(function):\n    async def inner(*args):\n        return await function(*args)\n"
+    wraps += "    return inner\n\n\n"
+    body = f"@logged\n    {READY.replace('return 0', 'return await self.mine(t)')}"
+    helper = "\n\n    async def mine(self, t):\n        return 0"
+    path.write_text(wraps + HEAD.format(module="v3", base="V3", body=body + helper))
+    assert load_patch(f"{path}:Mine")
+
+
+@pytest.mark.parametrize("name", ["", "a\nb", "\x1b[31m"])
+def test_a_name_that_cannot_be_shown(name: str, tmp_path: Path) -> None:
+    path = tmp_path / "mine.py"
+    path.write_text(HEAD.format(module="v3", base="V3", body=f"name = {name!r}"))
+    with pytest.raises(PatchError, match="a string of printable characters"):
+        load_patch(f"{path}:Mine")
 
 
 def test_a_patch_is_no_number(tmp_path: Path) -> None:

@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from .errors import INTERRUPTED, VIOLATION, InputError
+from .errors import INTERRUPTED, UNDECIDED, VIOLATION, InputError
 from .output import colored, console, print_json
 from .params import SECONDS, max_states, schedule_limit
 from .program import describe, input_errors, make_program, program_options
-from .scope import scope, scope_document
+from .scope import nothing_ran, scope, scope_document
 from .watching import one_interrupt, watching
 from .whole import check_writable, write_whole
 
@@ -156,6 +156,8 @@ def command(
         ctx.exit(INTERRUPTED)
     if result.search.stopped == "worker":
         raise InputError(f"{WorkerKilled()}; {result.search.schedules:,} schedules were run before that")
+    if nothing_ran(result.search):
+        ctx.exit(UNDECIDED)
 
 
 def _decide(
@@ -229,7 +231,7 @@ def _document(
         }
     coverage = result.coverage
     return {
-        "verdict": "violation" if reports else "none",
+        "verdict": "violation" if reports else "undecided" if nothing_ran(done) else "none",
         **scope_document(done),
         "scenario": program.scenario.name,
         "patch": program.patch,
@@ -303,7 +305,10 @@ def _show(what: str, result: CampaignResult, reports: list[Reported], decided: l
     if result.never_ran:
         lines.append(never_ran(result.never_ran, f"{done.schedules:,} runs"))
     if not reports:
-        lines.insert(0, "No violation found.")
+        undecided = "Undecided: no run came to its end."
+        lines.insert(0, undecided if nothing_ran(done) else "No violation found.")
+    if done.cut_in:
+        lines.append(f"when the time was up, your patch had not come back: {done.cut_in}")
     for line in lines:
         click.echo(line)
 

@@ -6,9 +6,10 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from .errors import VIOLATION, InputError
+from .errors import UNDECIDED, VIOLATION, InputError
 from .output import console, print_json, progress
 from .params import SECONDS
+from .scope import nothing_ran
 
 if TYPE_CHECKING:
     from ..explore.litmus import Litmus
@@ -45,8 +46,11 @@ def command(
     """Answer the conditions of TESTS: names of litmus tests, library scenarios or .toml files; default: all tests.
 
     A condition holds in all outcomes of a version (always), in some (sometimes) or in none (never). Always and never
-    are said of a complete search only. Exit code 1 if an answer is not the expected one.
+    are said of a complete search only. Exit code 1 if an answer is not the expected one, or a run failed: a crash or a
+    deadlock meets no condition; 2 if no run of a version came to its end.
     """
+    from ..engine.interrupts import deadline
+    from ..explore.campaign import LATE
     from ..explore.conditions import ConditionError
     from ..explore.litmus import run_litmus, versions_of
     from ..explore.observables import check_names
@@ -69,7 +73,7 @@ def command(
                 raise InputError(f"{name}: has no answers of its own; give --patch")
             found[scenario.name] = {}
             for patch in versions:
-                with progress(f"{scenario.name}, {patch} …"):
+                with progress(f"{scenario.name}, {patch} …"), deadline(max_seconds + LATE):
                     found[scenario.name][patch] = run_litmus(_program(scenario, patch, arch), limits, observe)
     except (ConditionError, PatchError, ScenarioError) as error:
         raise InputError(str(error)) from None
@@ -78,8 +82,11 @@ def command(
     else:
         for name, by in found.items():
             _show(name, by, bool(observe))
-    if not all(answer.as_expected for by in found.values() for one in by.values() for answer in one.answers):
+    every = [one for by in found.values() for one in by.values()]
+    if any(one.search.found or not all(answer.as_expected for answer in one.answers) for one in every):
         ctx.exit(VIOLATION)
+    if any(nothing_ran(one.search) for one in every):
+        ctx.exit(UNDECIDED)
 
 
 def _program(scenario: Any, patch: str, arch: str | None) -> Any:
@@ -93,6 +100,7 @@ def _document(one: Litmus) -> dict[str, Any]:
 
     return {
         **scope_document(one.search),
+        "failures": [each.failure.summary for each in one.search.found],
         "conditions": [
             {
                 "name": answer.name,
@@ -130,5 +138,9 @@ def _show(name: str, by: dict[str, Litmus], outcomes: bool) -> None:
             for outcome, token in sorted(one.outcomes.items()):
                 out.print(f"{patch}: {outcome}", highlight=False, markup=False, soft_wrap=True)
                 out.print(f"  {token}", highlight=False, markup=False, soft_wrap=True, style="dim")
+        for each in one.search.found:
+            out.print(
+                f"{patch}: failed: {each.failure.summary}", highlight=False, markup=False, soft_wrap=True
+            )
         if not one.search.complete:
             out.print(f"{patch}: {scope(one.search)}", highlight=False)

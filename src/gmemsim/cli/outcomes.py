@@ -10,7 +10,7 @@ from .errors import INTERRUPTED, UNDECIDED, VIOLATION
 from .output import console, print_json
 from .params import SECONDS, max_states, schedule_limit
 from .program import describe, input_errors, make_program, program_options
-from .scope import scope, scope_document
+from .scope import nothing_ran, scope, scope_document
 from .watching import one_interrupt, watching
 
 if TYPE_CHECKING:
@@ -122,7 +122,7 @@ def command(
     differ = _differ(results)
     if crashed or differ:
         ctx.exit(VIOLATION)
-    if differ is None:
+    if differ is None or any(nothing_ran(result.search) for result in results.values()):
         ctx.exit(UNDECIDED)
 
 

@@ -14,7 +14,7 @@ from ..audit.errors import LogError
 from ..audit.header import Header
 from ..audit.recorder import Recorder
 from ..audit.render import LogWriter
-from ..engine.blame import blame, model_code, said
+from ..engine.blame import blame, model_code, said, users_own
 from ..engine.errors import EngineError
 from ..engine.unawaited import NeverAwaited, all_awaited
 from ..patches.registry import PatchError, named
@@ -87,8 +87,19 @@ def user_error(*patches: str) -> Iterator[None]:
             if not all(map(named, patches)):
                 stack.enter_context(all_awaited(kept=True))
             yield
-    except (EngineError, PatchError, ScenarioError, LogError, click.ClickException, click.exceptions.Exit):
-        raise
+    except (
+        EngineError,
+        PatchError,
+        ScenarioError,
+        LogError,
+        click.ClickException,
+        click.exceptions.Exit,
+    ) as error:
+        # A patch that raises one of ours (`click.exceptions.Exit(0)`) has failed, and its exit code is no answer.
+        found = blame(error) if users_own(error) else None
+        if found is None:
+            raise
+        raise InputError(f"{found.path}:{found.line}: {said(error)} (in {found.function})") from error
     except NeverAwaited as error:
         raise InputError(str(error)) from error
     except Exception as error:

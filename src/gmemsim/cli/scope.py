@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from ..explore.search import SearchResult
 
-__all__ = ["scope", "scope_document"]
+__all__ = ["nothing_ran", "scope", "scope_document"]
 
 _WHY = {
     "violation": "stopped at the first violation",
@@ -17,6 +17,11 @@ _WHY = {
     "interrupted": "interrupted",
     "exhausted": "some runs met the step limit",
 }
+
+
+def nothing_ran(done: SearchResult) -> bool:
+    """Nothing was found because no run came to its end."""
+    return not (done.found or done.schedules or done.complete)
 
 
 def scope(done: SearchResult) -> str:

@@ -13,7 +13,9 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from types import TracebackType
 
-__all__ = ["Blame", "Escaped", "blame", "foreign", "interrupted", "model_code", "said", "shown"]
+__all__ = [
+    "Blame", "Escaped", "blame", "foreign", "interrupted", "model_code", "said", "shown", "users_own",
+]  # fmt: skip
 
 _PACKAGE: Final = str(Path(__file__).resolve().parents[1])
 _PYTHON: Final = tuple({sysconfig.get_path(name) for name in ("stdlib", "platstdlib", "purelib", "platlib")})
@@ -75,13 +77,13 @@ def model_code() -> Iterator[None]:
     except Exception:
         raise
     except BaseException as error:
-        if interrupted(error) or not (isinstance(error, _ENDS) or _users_own(error)):
+        if interrupted(error) or not (isinstance(error, _ENDS) or users_own(error)):
             # What others use to unwind, as Trio and Hypothesis do, is theirs.
             raise
         raise Escaped(said(error)) from error
 
 
-def _users_own(error: BaseException) -> bool:
+def users_own(error: BaseException) -> bool:
     """Whether a user's file raised it."""
     trace = error.__traceback__
     while trace is not None and trace.tb_next is not None:

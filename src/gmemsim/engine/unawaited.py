@@ -76,4 +76,6 @@ def _kept() -> list[str]:
             if foreign(path):
                 where = f"{shown(path)}:{line}, {function}"
                 found.append(f"{where}: {each.__qualname__} is called without await, and never runs")
+                # Else Python says so again at exit.
+                each.close()
     return found

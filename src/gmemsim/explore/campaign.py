@@ -209,6 +209,7 @@ def _joined(first: CampaignResult, second: CampaignResult) -> CampaignResult:
             outcomes=outcomes,
             witnesses={**two.witnesses, **one.witnesses},
             dismissed=one.dismissed + two.dismissed,
+            cut_in=two.cut_in or one.cut_in,
         ),
         coverage=second.coverage,
         lock_graph=graph,
@@ -392,6 +393,7 @@ class _Merger:
                 rules=parts[0].rules if parts else (),
                 left_out=parts[0].left_out if parts else (),
                 without=parts[0].without if parts else (),
+                cut_in=next((part.cut_in for part in reversed(parts) if part.cut_in), ""),
             ),
             coverage=(
                 Coverage(sum(counts), len(counts), counts.count(1), counts.count(2))

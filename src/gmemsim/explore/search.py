@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, ClassVar, Final, Literal, Protocol, cast, runt
 import attrs
 
 from ..audit.recorder import fan_out
+from ..engine.blame import blame
 from ..engine.errors import EngineError, StepLimit, TapeMismatch
 from ..engine.interrupts import TimeUp
 from .failure import Failure, failure_of
@@ -118,7 +119,7 @@ class SearchResult:
 
     Attributes:
         strategy: its name.
-        schedules: runs begun, pruned ones included.
+        schedules: runs that came to their end, pruned ones included.
         pruned: runs that the strategy cut short because they repeat others.
         steps: resumptions in all runs together.
         depth: the most draws of who goes next, faults and the like in one run.
@@ -138,6 +139,7 @@ class SearchResult:
         without: rules that nobody looked after, because the program leaves them out.
         past: choices of locks that are broken and that the search went on past: it is of the runs in which they were
             not looked after (`past_choices`).
+        cut_in: the place in a user's file where the last run was when the time was up, if it was in one.
     """
 
     strategy: str
@@ -158,6 +160,7 @@ class SearchResult:
     left_out: tuple[str, ...] = ()
     without: tuple[str, ...] = ()
     past: tuple[str, ...] = ()
+    cut_in: str = ""
     witnesses: dict[str, Tape] = attrs.field(factory=dict)
 
 
@@ -166,6 +169,8 @@ class State:
     """How far a search is, for who shows progress."""
 
     schedules: int = 0
+    running: bool = False
+    cut_in: str = ""
     states: int = 0
     oracles: Sequence[LookedAt] = ()
     pruned: int = 0
@@ -177,6 +182,11 @@ class State:
     found: dict[tuple[str, str, str], Found] = attrs.field(factory=dict)
     outcomes: dict[str, int] = attrs.field(factory=dict)
     witnesses: dict[str, Tape] = attrs.field(factory=dict)
+
+    def begun(self) -> None:
+        """One more run is under way."""
+        self.schedules += 1
+        self.running = True
 
     @property
     def seconds(self) -> float:
@@ -299,7 +309,7 @@ def search(
                 if limits.seconds is not None:
                     run.engine.watch_steps(_Clock(state.began + limits.seconds))
                 state.oracles = getattr(run, "looked_at", ())
-            state.schedules += 1
+            state.begun()
             try:
                 failure = _one(
                     run,
@@ -315,6 +325,7 @@ def search(
             except OutOfTime:
                 stopped = "seconds"
                 break
+            state.running = False
             state.states = getattr(strategy, "states", 0)
             if progress is not None:
                 progress(state)
@@ -325,13 +336,19 @@ def search(
             _look_for_traps(program, strategy, state, limits, collect_outcomes)
     except KeyboardInterrupt as stop:
         stopped = "seconds" if isinstance(stop, TimeUp) else "interrupted"
+        state.cut_in = str(blame(stop) or "")
     finally:
         if restores:
             strategy.close()  # type: ignore[attr-defined] # it is one that restores
+    return _result(program, strategy, state, stopped)
+
+
+def _result(program: Program, strategy: SearchStrategy, state: State, stopped: Stopped) -> SearchResult:
+    """What came of it; of a run that did not end nothing can be said."""
     without = tuple(sorted(getattr(program, "without", ())))
     return SearchResult(
         strategy=strategy.name,
-        schedules=state.schedules,
+        schedules=state.schedules - state.running,
         pruned=state.pruned,
         steps=state.steps,
         depth=state.depth,
@@ -349,6 +366,7 @@ def search(
         ),
         left_out=_looked_at(state.oracles, strategy, exact=False),
         without=without,
+        cut_in=state.cut_in,
         witnesses=state.witnesses,
     )
 

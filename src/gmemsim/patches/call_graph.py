@@ -13,7 +13,7 @@ import re
 import sys
 from functools import cache
 from pathlib import Path
-from types import FunctionType
+from types import CellType, FunctionType
 from typing import TYPE_CHECKING, Any, Final
 
 import attrs
@@ -49,7 +49,11 @@ class Reached:
 
 def ours(cls: type) -> bool:
     """Whether the class is part of this package, and not a user's."""
-    return cls.__module__.partition(".")[0] == _PACKAGE
+    return _of_package(cls.__module__)
+
+
+def _of_package(module: str) -> bool:
+    return module.partition(".")[0] == _PACKAGE
 
 
 def function_of(value: Any) -> FunctionType | None:
@@ -118,6 +122,10 @@ class _Graph:
         """Names that a function mentions, each with the place in the resolution order where the look-up begins."""
         function = function_of(vars(self.mro[position])[name])
         assert function is not None
+        for each in _bodies(function):
+            yield from self._used_in(each, position)
+
+    def _used_in(self, function: FunctionType, position: int) -> Iterator[tuple[int, str]]:
         node = _node(function)
         if node is None:
             # No source, as for a class that was typed in: every name counts.
@@ -125,6 +133,9 @@ class _Graph:
                 yield 0, used
                 yield position + 1, used
             return
+        if not _of_package(function.__module__):
+            for used in _strings(node):
+                yield 0, used
         for attribute in self._looked_up(node):
             receiver = attribute.value
             match receiver:
@@ -243,6 +254,34 @@ def _node(function: FunctionType) -> ast.AST | None:
     return _nodes(code.co_filename).get((code.co_name, code.co_firstlineno))
 
 
+def _bodies(function: FunctionType) -> Iterator[FunctionType]:
+    """A function and, in a user's file, those that its decorators keep."""
+    todo, seen = [function], set[FunctionType]()
+    while todo:
+        each = todo.pop()
+        if each in seen:
+            continue
+        seen.add(each)
+        yield each
+        if not _of_package(each.__module__):
+            kept = [getattr(each, "__wrapped__", None), *map(_content, each.__closure__ or ())]
+            todo += [inner for inner in kept if isinstance(inner, FunctionType)]
+
+
+def _content(cell: CellType) -> object:
+    try:
+        return cell.cell_contents
+    except ValueError:
+        return None
+
+
+def _strings(node: ast.AST) -> Iterator[str]:
+    """What may be a name that is looked up with `getattr`."""
+    for each in ast.walk(node):
+        if isinstance(each, ast.Constant) and isinstance(each.value, str) and each.value.isidentifier():
+            yield each.value
+
+
 @cache
 def _stored(cls: Any) -> frozenset[str]:
     """Attributes that methods of the class assign."""
@@ -264,14 +303,21 @@ def _outside(cls: type) -> Iterator[str]:
     while todo:
         node = todo.pop()
         if isinstance(node, ast.ClassDef):
-            # Its decorators and assignments, not its methods.
+            # Its decorators and assignments, not its methods. What these name is a function of the class itself
+            # (`alias = helper`), or looked up in a table.
+            methods = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)
+            plain = [each for each in node.body if not isinstance(each, methods)]
+            for each in plain:
+                yield from _strings(each)
+                yield from (
+                    name.id
+                    for name in ast.walk(each)
+                    if isinstance(name, ast.Name) and isinstance(name.ctx, ast.Load)
+                )
             todo += [
                 *node.decorator_list,
-                *(
-                    each
-                    for each in node.body
-                    if not isinstance(each, (ast.FunctionDef, ast.AsyncFunctionDef))
-                ),
+                *plain,
+                *(each for each in node.body if isinstance(each, ast.ClassDef)),
             ]
             continue
         if isinstance(node, ast.Attribute):

@@ -9,10 +9,11 @@ from __future__ import annotations
 
 import inspect
 from difflib import get_close_matches
-from functools import cache
+from functools import cache, partialmethod
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
+from ..actors.release import RELEASES
 from .call_graph import function_of, ours, reached
 
 if TYPE_CHECKING:
@@ -86,7 +87,7 @@ def _check(
     if name not in can_run.names:
         raise _refused(owner, name, function, _why_not(cls, name, version, theirs is not None, known()))
     if theirs is not None:
-        if wrong := _differs(function, theirs, isinstance(value, property), isinstance(base, property)):
+        if wrong := _differs(function, theirs, value, base):
             raise _refused(owner, name, function, f"{wrong} ({theirs.__qualname__} of {version.name})")
         if (owner, name) not in can_run.definitions and not _replaced(cls, owner, name):
             first = next(each for each in cls.__mro__ if name in vars(each))
@@ -111,15 +112,38 @@ def _check_value(
 ) -> None:
     """A value where the version has a function, or under a name that nearly is one of the version's."""
     if theirs is not None:
-        if not callable(value):
+        if not callable(getattr(owner, name, value)):
             raise _refused(owner, name, None, f"{name} is a function in {version.name}, not {value!r:.60}")
+        if wrong := _not_a_method(owner, name, value, theirs):
+            raise _refused(owner, name, None, f"{wrong} ({theirs.__qualname__} of {version.name})")
         return
-    if any(name in vars(each) for each in cls.__mro__ if ours(each)) or isinstance(value, type):
+    base = next((vars(each)[name] for each in cls.__mro__ if ours(each) and name in vars(each)), None)
+    if base is not None:
+        if isinstance(base, (bool, int, str, dict)) and type(value) is not type(base):
+            text = f"expected {type(base).__name__}, as {base!r} in {version.name}, got {value!r:.60}"
+            raise _refused(owner, name, None, text)
+        if name == "default_release" and value not in RELEASES:
+            raise _refused(
+                owner, name, None, f"no release {value!r:.60}; expected one of {', '.join(RELEASES)}"
+            )
+        return
+    if isinstance(value, type):
         return
     near = get_close_matches(name, [each for each in dir(version) if not each.startswith("__")], 1, 0.8)
     if near and not any(name in function.__code__.co_names for _, _, function in own_functions(cls)):
         text = f"{version.name} has no {name}, and nothing reads it; did you mean {near[0]}?"
         raise _refused(owner, name, None, text)
+
+
+def _not_a_method(owner: type, name: str, value: Any, theirs: FunctionType) -> str:
+    """How something callable that is no function cannot stand for the version's method."""
+    if not hasattr(type(value), "__get__"):
+        return f"has to be a method: a {type(value).__name__} is not given `self`"
+    if isinstance(value, partialmethod):
+        if _awaited(value.func) != _awaited(theirs):
+            return "has to be `async def`, as the kernel's" if _awaited(theirs) else "must not be `async def`"
+        return _arguments(getattr(owner, name), theirs, 0)
+    return ""
 
 
 def _refused(owner: type, name: str, function: FunctionType | None, text: str) -> PatchError:
@@ -182,8 +206,9 @@ def _why_not(cls: type[Kernel], name: str, version: Any, has: bool, versions: di
     return "; ".join(parts)
 
 
-def _differs(mine: FunctionType, theirs: FunctionType, is_property: bool, was_property: bool) -> str:
+def _differs(mine: FunctionType, theirs: FunctionType, value: Any, base: Any) -> str:
     """How the function cannot stand for the version's; empty if it can."""
+    is_property, was_property = isinstance(value, property), isinstance(base, property)
     if is_property != was_property:
         return "is a property" if is_property else "has to be a property"
     if inspect.isasyncgenfunction(mine):
@@ -192,17 +217,21 @@ def _differs(mine: FunctionType, theirs: FunctionType, is_property: bool, was_pr
         return "has to be `async def`, as the kernel's"
     if _awaited(mine) and not _awaited(theirs):
         return "must not be `async def`: the kernel's is not, and nobody would await it"
-    return _arguments(mine, theirs)
+    return _arguments(mine, theirs, isinstance(base, staticmethod) - isinstance(value, staticmethod))
 
 
-def _awaited(function: FunctionType) -> bool:
+def _awaited(function: Any) -> bool:
     return inspect.iscoroutinefunction(function) or bool(
         function.__code__.co_flags & inspect.CO_ITERABLE_COROUTINE
     )
 
 
-def _arguments(mine: FunctionType, theirs: FunctionType) -> str:
-    """Whether every call that fits the version's function fits mine."""
+def _arguments(mine: Any, theirs: FunctionType, more: int) -> str:
+    """Whether every call that fits the version's function fits mine.
+
+    Args:
+        more: 1 if mine gets `self` where the version's does not, -1 the other way round.
+    """
     wanted = list(inspect.signature(theirs).parameters.values())
     mine_takes = inspect.signature(mine)
     plain = [each for each in wanted if each.kind not in (*_VARIADIC, inspect.Parameter.KEYWORD_ONLY)]
@@ -218,9 +247,9 @@ def _arguments(mine: FunctionType, theirs: FunctionType) -> str:
         calls = calls[:1]
     for count, names in calls:
         try:
-            mine_takes.bind(*range(count), **dict.fromkeys(names))
+            mine_takes.bind(*range(count + more), **dict.fromkeys(names))
         except TypeError:
-            return f"has to take {_text(plain, only)}"
+            return f"has to take {_text(plain[1:] if more < 0 else plain, only)}"
     return ""
 
 

@@ -155,9 +155,14 @@ def _from_file(path: Path, class_name: str, shown: str, _time: int, _size: int) 
         raise PatchError(f"{shown}: {class_name} lacks {', '.join(missing)}; derive it from a patch version")
     if "name" not in vars(found):
         found.name = class_name
-    elif not isinstance(found.name, str):
-        raise PatchError(f"{shown}: {class_name}.name: expected a string, got {found.name!r:.60}")
+    elif not _is_name(found.name):
+        said = f"expected a string of printable characters, got {found.name!r:.60}"
+        raise PatchError(f"{shown}: {class_name}.name: {said}")
     return checked(found)
+
+
+def _is_name(value: object) -> bool:
+    return isinstance(value, str) and bool(value) and value.isprintable()
 
 
 def _is_patch(value: object, module: str) -> bool:
