@@ -79,8 +79,9 @@ def test_a_patch_that_never_comes_back_meets_the_limit(tmp_path: Path) -> None:
     result = run(
         *("explore", "same", "--patch", f"{tmp_path}/mine.py:Mine", "--max-seconds", "0.5", "--json"),
     )
-    assert result.exit_code == 0
+    assert result.exit_code == 2
     found = json.loads(result.stdout)
+    assert (found["verdict"], found["schedules"]) == ("undecided", 0)
     assert (found["stopped"], found["complete"]) == ("seconds", False)
 
 

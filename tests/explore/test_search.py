@@ -177,7 +177,8 @@ def test_interrupt_keeps_what_was_finished() -> None:
 
     result = search(LOST, DepthFirst(), observers=[Interrupts()])
     assert result.stopped == "interrupted"
-    assert result.schedules == 3
+    # The third was not looked at to its end.
+    assert result.schedules == 2
     assert not result.complete
 
 

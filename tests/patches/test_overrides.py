@@ -125,8 +125,13 @@ def test_a_mixin_that_comes_after_the_version_never_runs(tmp_path: Path) -> None
 
 def test_functions_behind_a_decorator_are_read_too(tmp_path: Path) -> None:
     path = tmp_path / "mine.py"
-    wraps = "def logged(function):\n    async def inner(*args):\n        return await function(*args)\n"
-    wraps += "    return inner\n\n\n"
+    wraps = """
+def logged(function):
+    async def inner(*args):
+        return await function(*args)
+    return inner
+
+"""
     body = f"@logged\n    {READY.replace('return 0', 'return await self.mine(t)')}"
     helper = "\n\n    async def mine(self, t):\n        return 0"
     path.write_text(wraps + HEAD.format(module="v3", base="V3", body=body + helper))
