@@ -68,6 +68,11 @@ __all__ = ["command"]
 @click.option(
     "--trace", type=click.Path(dir_okay=False, path_type=Path), help="The failing run for Perfetto (.json)."
 )
+@click.option(
+    "--against",
+    metavar="PATCH",
+    help="Search this version too; report only failures that it does not have, and those that --patch mends.",
+)
 @click.option("--json", "as_json", is_flag=True, help="One JSON document.")
 @click.pass_context
 def command(
@@ -86,13 +91,15 @@ def command(
     cycles: bool,
     html: Path | None,
     trace: Path | None,
+    against: str | None,
     as_json: bool,
     **options: Any,
 ) -> None:
     """Search the schedules of SCENARIO, a name of the library or a .toml file.
 
     Stops at the first violation and reports it, shrunk, with a token that `gmemsim replay` plays again. Exit code 1
-    if there is one. Ctrl-C and limits end the search with what it has.
+    if there is one. Ctrl-C and limits end the search with what it has. With --against both searches go on to the end,
+    and the exit code is 1 only if --patch has a failure of its own.
     """
     from ..engine.interrupts import deadline, deaf
     from ..explore.campaign import LATE, Campaign
@@ -100,9 +107,10 @@ def command(
     from ..explore.search import Limits
     from ..explore.strategies import make_strategy
     from ..explore.workers import WorkerKilled
+    from .against import explore_against
     from .reporting import Budget, report_all
 
-    check_writable(html, trace, inputs=(scenario, patch))
+    check_writable(html, trace, inputs=(scenario, patch, against or patch))
     try:
         make_strategy(strategy, 0)
     except ValueError as error:
@@ -124,6 +132,14 @@ def command(
             jobs=jobs,
             keep_going=keep_going,
         )
+        if against is not None:
+            base = make_program(scenario, against, **options)
+            reports, code = explore_against(
+                campaign, base, shrink=shrink, max_steps=max_steps, as_json=as_json
+            )
+            with deaf():
+                _write(reports, html, trace)
+            ctx.exit(code)
         budget = Budget(max_seconds)
         with watching(describe(program), limits) as watcher:
             with deadline(None if max_seconds is None else max_seconds + LATE):
@@ -140,12 +156,7 @@ def command(
             )
             decided = _decide(program, result, cycles, options["seed"], budget, watcher.say)
     with deaf():
-        if reports:
-            _write(reports[0].report, html, trace)
-        else:
-            for path in (html, trace):
-                if path is not None:
-                    click.echo(f"{path}: not written, nothing was found", err=True)
+        _write(reports, html, trace)
         if as_json:
             print_json(_document(program, result, reports, decided))
         else:
@@ -263,12 +274,19 @@ def _ident(report: FailureReport) -> str | None:
     return None if report.known is None else report.known.ident
 
 
-def _write(report: FailureReport, html: Path | None, trace: Path | None) -> None:
+def _write(reports: list[Reported], html: Path | None, trace: Path | None) -> None:
+    """The first of them as files."""
     import msgspec
 
     from ..explore.report.html import render_html
     from ..explore.report.trace_events import trace_events
 
+    if not reports:
+        for path in (html, trace):
+            if path is not None:
+                click.echo(f"{path}: not written, nothing was found", err=True)
+        return
+    report = reports[0].report
     if html is not None:
         write_whole(html, render_html(report).encode())
     if trace is not None:

@@ -21,15 +21,16 @@ import attrs
 from ..engine.interrupts import TimeUp, deadline
 from ..patches.entered import watch_overrides
 from .classes import ClassCounter, Coverage
+from .findings.table import sort_of
 from .lock_graph import LockGraph
 from .oracles.livelock import judge
 from .program import classes_of
-from .search import Found, Limits, SearchResult, Stopped, search
+from .search import Found, Key, Limits, SearchResult, Stopped, search
 from .strategies import AUTO, make_strategy
 from .workers import WorkerKilled, Workers, tick
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Hashable, Iterator
 
     from ..engine.tape import Tape
     from .failure import Failure
@@ -63,6 +64,7 @@ class Campaign:
         outcomes: count final outcomes.
         classes: count classes of equivalent schedules; costs about as much as the steps themselves. The lock-order
             graph is always drawn.
+        key: of failures, the first with each of which is kept.
     """
 
     program: Program
@@ -73,6 +75,7 @@ class Campaign:
     keep_going: bool = False
     outcomes: bool = False
     classes: bool = True
+    key: Key = sort_of
 
 
 @attrs.frozen(kw_only=True)
@@ -176,17 +179,17 @@ def _complete_first(campaign: Campaign, progress: Callable[[Progress], object] |
         ),
         progress,
     )
-    return _joined(first, second)
+    return _joined(first, second, campaign.key)
 
 
-def _joined(first: CampaignResult, second: CampaignResult) -> CampaignResult:
+def _joined(first: CampaignResult, second: CampaignResult, key: Key) -> CampaignResult:
     """A search of states that was not complete, and what was sampled after it."""
     one, two = first.search, second.search
-    sorts = {found.sort for found in one.found}
+    sorts = {key(found.failure) for found in one.found}
     later = (
         attrs.evolve(found, schedule=one.schedules + found.schedule)
         for found in two.found
-        if found.sort not in sorts
+        if key(found.failure) not in sorts
     )
     outcomes = dict(one.outcomes)
     for outcome, runs in two.outcomes.items():
@@ -250,6 +253,7 @@ def _run(
             keep_going=campaign.keep_going,
             collect_outcomes=campaign.outcomes,
             judge=judged,
+            key=campaign.key,
         )
     return _Batch(number, result, counter.counts, graph, entered.functions, frozenset(entered.ran))
 
@@ -311,7 +315,7 @@ class _Merger:
         self.over = False
         self._parts: list[SearchResult] = []
         self._counts: dict[int, int] = {}
-        self._found: dict[tuple[str, str, str], Found] = {}
+        self._found: dict[Hashable, Found] = {}
         self._outcomes: dict[str, int] = {}
         self._own: tuple[str, ...] = ()
         self._ran: set[str] = set()
@@ -352,7 +356,10 @@ class _Merger:
         """One more, in order."""
         part = batch.result
         for found in part.found:
-            self._found.setdefault(found.sort, attrs.evolve(found, schedule=self._schedules + found.schedule))
+            self._found.setdefault(
+                self.campaign.key(found.failure),
+                attrs.evolve(found, schedule=self._schedules + found.schedule),
+            )
         self._schedules += part.schedules
         self._parts.append(part)
         for fingerprint, runs in batch.counts.items():

@@ -14,6 +14,7 @@ import attrs
 
 from ..engine.interrupts import TimeUp
 from .campaign import Campaign, CampaignResult, run_campaign
+from .findings.table import sort_of
 from .oracles.every_rule import EVERY_RULE, is_choice
 from .oracles.exact import in_short
 from .program import leaving_out
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from .campaign import Progress
-    from .search import Found, SearchResult, Stopped
+    from .search import Found, Key, SearchResult, Stopped
 
 __all__ = ["broken_choices", "in_words", "merged", "run_past_choices"]
 
@@ -40,11 +41,13 @@ def broken_choices(found: tuple[Found, ...], *, keep_going: bool) -> frozenset[s
     return frozenset() if harm and not keep_going else choices
 
 
-def merged(first: SearchResult, second: SearchResult, past: frozenset[str]) -> SearchResult:
+def merged(
+    first: SearchResult, second: SearchResult, past: frozenset[str], key: Key = sort_of
+) -> SearchResult:
     """Two searches as one: what both found, harm first; what was covered is the second's, which went past `past`."""
     new = tuple(attrs.evolve(found, without=past) for found in second.found)
-    known = {found.sort for found in first.found}
-    found = (*first.found, *(each for each in new if each.sort not in known))
+    known = {key(found.failure) for found in first.found}
+    found = (*first.found, *(each for each in new if key(each.failure) not in known))
     return attrs.evolve(
         second,
         seconds=first.seconds + second.seconds,
@@ -57,24 +60,37 @@ def merged(first: SearchResult, second: SearchResult, past: frozenset[str]) -> S
 def run_past_choices(
     campaign: Campaign, progress: Callable[[Progress], object] | None = None
 ) -> CampaignResult:
-    """As `campaign.run_campaign`, and again without the choices that are broken, as long as time is left."""
+    """As `campaign.run_campaign`, and again without the choices that are broken, as long as time is left.
+
+    Where a search is to keep going, it does so when the choices are out of its way: a broken one ends every run early.
+    """
     began = monotonic()
-    result = run_campaign(campaign, progress)
+    result = run_campaign(attrs.evolve(campaign, keep_going=False), progress)
+    going = False
     past: frozenset[str] = frozenset()
     while True:
-        found = result.search.found
-        choices = broken_choices(found, keep_going=campaign.keep_going)
-        if choices <= past or result.search.stopped in {"interrupted", "worker", "seconds"}:
+        new = broken_choices(result.search.found, keep_going=going) - past
+        go = campaign.keep_going and not going and not new
+        if (
+            not result.search.found
+            or not (new or go)
+            or result.search.stopped in {"interrupted", "worker", "seconds"}
+        ):
+            return result
+        if go and all(is_choice(found.failure.rule) for found in result.search.found):
+            # The last search went past all of them, and met nothing to go on after.
             return result
         limits = campaign.limits
         left = None if limits.seconds is None else limits.seconds - (monotonic() - began)
         if left is not None and left <= 0:
             return _ended(result, "seconds")
-        past |= choices
+        past |= new
+        going = going or go
         again = attrs.evolve(
             campaign,
             program=leaving_out(campaign.program, past),
             limits=attrs.evolve(limits, seconds=left),
+            keep_going=going,
         )
         try:
             more = run_campaign(again, progress)
@@ -83,7 +99,7 @@ def run_past_choices(
         graph = result.lock_graph
         graph.merge(more.lock_graph)
         result = CampaignResult(
-            search=merged(result.search, more.search, past),
+            search=merged(result.search, more.search, past, campaign.key),
             coverage=more.coverage,
             lock_graph=graph,
             never_ran=tuple(name for name in result.never_ran if name in more.never_ran),

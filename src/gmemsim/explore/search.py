@@ -6,7 +6,7 @@ and no run that met the step limit; what the strategy leaves out on purpose is i
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 from functools import partial
 from time import monotonic
 from typing import TYPE_CHECKING, ClassVar, Final, Literal, Protocol, cast, runtime_checkable
@@ -35,10 +35,13 @@ if TYPE_CHECKING:
     from .program import Program, Run
     from .strategies.base import SearchStrategy
 
-__all__ = ["Found", "Judge", "Limits", "Observer", "SearchResult", "Stopped", "search", "watch_events"]
+__all__ = ["Found", "Judge", "Key", "Limits", "Observer", "SearchResult", "Stopped", "search", "watch_events"]
 
 #: Why a search ended: something was found; the strategy has nothing left; a limit; Ctrl-C; a process was killed.
 Stopped = Literal["violation", "exhausted", "schedules", "states", "seconds", "interrupted", "worker"]
+
+#: What two runs have in common that failed in the same way.
+Key = Callable[[Failure], Hashable]
 
 #: Steps between two looks at the clock within a run.
 _GLANCE: Final = 128
@@ -179,7 +182,8 @@ class State:
     began: float = attrs.field(factory=monotonic)
     step_limits: int = 0
     dismissed: int = 0
-    found: dict[tuple[str, str, str], Found] = attrs.field(factory=dict)
+    found: dict[Hashable, Found] = attrs.field(factory=dict)
+    key: Key = sort_of
     outcomes: dict[str, int] = attrs.field(factory=dict)
     witnesses: dict[str, Tape] = attrs.field(factory=dict)
 
@@ -187,6 +191,10 @@ class State:
         """One more run is under way."""
         self.schedules += 1
         self.running = True
+
+    def keep(self, failure: Failure, tape: Tape, steps: int) -> None:
+        """Remember a run that failed, if it is the first with its key."""
+        self.found.setdefault(self.key(failure), Found(failure, tape, self.schedules, steps))
 
     @property
     def seconds(self) -> float:
@@ -235,8 +243,7 @@ def _look_for_traps(
         trap = trapped(program, answers, size)
         failure = trap.failure
         if failure is not None:
-            found = Found(failure, trap.tape, state.schedules, trap.steps)
-            state.found.setdefault(found.sort, found)
+            state.keep(failure, trap.tape, trap.steps)
         else:
             state.step_limits += 1
         if collect:
@@ -273,12 +280,13 @@ def search(
     keep_going: bool = False,
     collect_outcomes: bool = False,
     judge: Judge | None = None,
+    key: Key = sort_of,
 ) -> SearchResult:
     """Run `program` again and again under `strategy`.
 
     Args:
         progress: called after every run.
-        keep_going: go on after a failure; the first run of each sort (`Found.sort`) is kept.
+        keep_going: go on after a failure; the first run with each `key` of its failure is kept.
         collect_outcomes: count final outcomes of runs that ended well, and signatures of those that did not.
         judge: has the last word on a failure (`oracles.livelock.judge`); None from it: it is none.
 
@@ -288,7 +296,7 @@ def search(
     """
     limits = limits or Limits()
     observers = tuple(observers)
-    state = State()
+    state = State(key=key)
     stopped: Stopped = "exhausted"
     run: Run | None = None
     restores = _restores(strategy, observers)
@@ -320,7 +328,7 @@ def search(
                 )
             except NotRestorable:
                 strategy.restart()  # type: ignore[attr-defined] # it is one that restores
-                run, restores, state = None, False, State(began=state.began)
+                run, restores, state = None, False, State(began=state.began, key=key)
                 continue
             except OutOfTime:
                 stopped = "seconds"
@@ -415,8 +423,7 @@ def _one(
         except KeyboardInterrupt:
             # It stays what it looked like: nobody has said that it is none.
             unjudged = attrs.evolve(failure, summary=f"{failure.summary} (interrupted before it was judged)")
-            found = Found(unjudged, engine.tape, state.schedules, engine.steps)
-            state.found.setdefault(found.sort, found)
+            state.keep(unjudged, engine.tape, engine.steps)
             raise
         state.dismissed += judged is None
         failure = judged
@@ -428,8 +435,7 @@ def _one(
     for observer in observers:
         observer.done(run, failure, pruned=pruned)
     if failure is not None:
-        found = Found(failure, engine.tape, state.schedules, engine.steps)
-        state.found.setdefault(found.sort, found)
+        state.keep(failure, engine.tape, engine.steps)
     if collect and not pruned:
         outcome = run.outcome() if failure is None else f"{failure.rule} {failure.kind}".rstrip()
         state.outcomes[outcome] = state.outcomes.get(outcome, 0) + 1
