@@ -21,6 +21,7 @@ from gmemsim.explore.program import ScenarioProgram
 from gmemsim.explore.search import Limits, search
 from gmemsim.explore.strategies import make_strategy
 from gmemsim.explore.stress import Plan, StateError, StateFile
+from gmemsim.explore.workers import Workers
 from gmemsim.scenarios.catalogue import load_named
 
 if TYPE_CHECKING:
@@ -190,3 +191,11 @@ def test_killed_processes(how: str, tmp_path: Path) -> None:
             child.kill()
             child.wait(timeout=10)
         until(lambda: not of_group(child.pid), 20)
+
+
+def test_a_worker_does_not_hear_ctrl_c_while_it_starts() -> None:
+    """Before it has set its own handler: the signal is blocked from its birth."""
+    with Workers(1) as workers:
+        blocked = workers.submit(signal.pthread_sigmask, signal.SIG_BLOCK, ()).result(timeout=60)
+    assert signal.SIGINT in blocked
+    assert signal.SIGINT not in signal.pthread_sigmask(signal.SIG_BLOCK, ())

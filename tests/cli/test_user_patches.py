@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+import attrs
 import pytest
 from click.testing import CliRunner
 
 from gmemsim.cli.group import cli
+from gmemsim.explore.litmus import Answer, Litmus, run_litmus
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -88,6 +90,43 @@ def test_a_patch_that_never_comes_back_is_not_clean(command: str, tmp_path: Path
     assert "No violation" not in result.stdout
     if command == "explore":
         assert "your patch had not come back: mine.py:" in result.stdout
+
+
+def test_a_litmus_test_that_is_cut_short_is_undecided() -> None:
+    result = run("litmus", "first_fault", "--patch", "v3", "--max-states", "3", "--json")
+    found = json.loads(result.stdout)["litmus-first_fault"]["v3"]
+    assert not found["complete"]
+    assert result.exit_code == 2
+
+
+def test_an_interrupted_litmus_test_is_the_last(monkeypatch: pytest.MonkeyPatch) -> None:
+    def cut(*arguments: Any, **options: Any) -> Litmus:
+        done = run_litmus(*arguments, **options)
+        return attrs.evolve(done, search=attrs.evolve(done.search, stopped="interrupted"))
+
+    monkeypatch.setattr("gmemsim.explore.litmus.run_litmus", cut)
+    result = run("litmus", "first_fault", "--json")
+    assert result.exit_code == 130
+    assert list(json.loads(result.stdout)["litmus-first_fault"]) == ["baseline"]
+
+
+@pytest.mark.parametrize(
+    ("expected", "verdict", "meets", "breaks", "wrong"),
+    [
+        ("never", "not seen", "", "t", False),
+        ("sometimes", "not seen", "", "t", False),
+        ("always", "not seen", "", "t", True),
+        ("never", "no exception seen", "t", "", True),
+        ("always", "no exception seen", "t", "", False),
+        ("always", "not seen", "", "", False),
+        ("always", "sometimes", "t", "t", True),
+        ("", "never", "", "t", False),
+    ],
+)
+def test_what_a_search_that_was_cut_short_contradicts(
+    expected: str, verdict: str, meets: str, breaks: str, wrong: bool
+) -> None:
+    assert Answer("", "", verdict, expected, meets, breaks).contradicts is wrong
 
 
 @pytest.mark.parametrize("command", COMMANDS)

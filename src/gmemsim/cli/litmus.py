@@ -6,10 +6,11 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from .errors import UNDECIDED, VIOLATION, InputError
+from .errors import INTERRUPTED, UNDECIDED, VIOLATION, InputError
 from .output import console, print_json, progress
 from .params import SECONDS
 from .scope import nothing_ran
+from .watching import one_interrupt
 
 if TYPE_CHECKING:
     from ..explore.litmus import Litmus
@@ -47,7 +48,7 @@ def command(
 
     A condition holds in all outcomes of a version (always), in some (sometimes) or in none (never). Always and never
     are said of a complete search only. Exit code 1 if an answer is not the expected one, or a run failed: a crash or a
-    deadlock meets no condition; 2 if no run of a version came to its end.
+    deadlock meets no condition; 2 if a search was not complete and an answer is open.
     """
     from ..engine.interrupts import deadline
     from ..explore.campaign import LATE
@@ -64,6 +65,8 @@ def command(
         raise click.BadParameter(wrong, param_hint="--observe")
     limits = Limits(schedules=None, seconds=max_seconds, states=max_states)
     found: dict[str, dict[str, Litmus]] = {}
+    interrupted = False
+    ctx.with_resource(one_interrupt())
     try:
         for name in tests or litmus_names():
             known = LITMUS + name in litmus_names()
@@ -75,6 +78,10 @@ def command(
             for patch in versions:
                 with progress(f"{scenario.name}, {patch} …"), deadline(max_seconds + LATE):
                     found[scenario.name][patch] = run_litmus(_program(scenario, patch, arch), limits, observe)
+                if found[scenario.name][patch].search.stopped == "interrupted":
+                    raise KeyboardInterrupt
+    except KeyboardInterrupt:
+        interrupted = True
     except (ConditionError, PatchError, ScenarioError) as error:
         raise InputError(str(error)) from None
     if as_json:
@@ -83,9 +90,11 @@ def command(
         for name, by in found.items():
             _show(name, by, bool(observe))
     every = [one for by in found.values() for one in by.values()]
-    if any(one.search.found or not all(answer.as_expected for answer in one.answers) for one in every):
+    if any(one.search.found or any(answer.contradicts for answer in one.answers) for one in every):
         ctx.exit(VIOLATION)
-    if any(nothing_ran(one.search) for one in every):
+    if interrupted:
+        ctx.exit(INTERRUPTED)
+    if any(nothing_ran(one.search) or not all(answer.as_expected for answer in one.answers) for one in every):
         ctx.exit(UNDECIDED)
 
 

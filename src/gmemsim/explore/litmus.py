@@ -50,6 +50,18 @@ class Answer:
         """Nothing was expected, or just this."""
         return self.expected in ("", self.verdict)
 
+    @property
+    def contradicts(self) -> bool:
+        """What was seen rules the expected answer out, however the rest of a search that was cut short would end."""
+        if self.verdict in ("not seen", "no exception seen"):
+            possible = {
+                "sometimes",
+                *(("always",) if not self.breaks else ()),
+                *(("never",) if not self.meets else ()),
+            }
+            return bool(self.expected) and self.expected not in possible
+        return not self.as_expected
+
 
 @attrs.frozen
 class Litmus:

@@ -13,13 +13,14 @@ import os
 import signal
 import threading
 from concurrent.futures import BrokenExecutor, Future, ProcessPoolExecutor, wait
+from contextlib import contextmanager
 from multiprocessing import connection, get_context
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from ..engine.interrupts import deaf
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Iterator
     from types import TracebackType
 
 __all__ = ["WorkerKilled", "Workers", "tick"]
@@ -71,6 +72,19 @@ def tick(_state: object = None) -> None:
         raise KeyboardInterrupt
 
 
+@contextmanager
+def _unheard() -> Iterator[None]:
+    """Processes that are started here do not hear Ctrl-C, not even before `_join`; for us it comes afterwards."""
+    if not hasattr(signal, "pthread_sigmask"):
+        yield
+        return
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
 class Workers:
     """A pool of processes, as a context.
 
@@ -120,7 +134,8 @@ class Workers:
             WorkerKilled: one was, and the pool is of no use any more.
         """
         try:
-            future = self.executor.submit(call, *args)
+            with _unheard():
+                future = self.executor.submit(call, *args)
         except BrokenExecutor:
             raise WorkerKilled from None
         self._futures.add(future)
