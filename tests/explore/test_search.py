@@ -103,6 +103,33 @@ def test_step_limit_is_a_failure_and_spoils_completeness() -> None:
     assert not result.complete
 
 
+def test_a_run_that_was_cut_short_and_dismissed_came_to_nothing() -> None:
+    def waits(engine: Engine) -> Callable[[], object]:
+        cell = Cell("x", 0)
+
+        async def wait(t: Task) -> None:
+            while not await cell.load(t):
+                pass
+
+        async def set_it(t: Task) -> None:
+            await cell.store(t, 1)
+
+        engine.spawn("waits", wait)
+        engine.spawn("sets", set_it)
+        return lambda: cell.value
+
+    result = search(
+        TaskProgram("waits", waits),
+        DepthFirst(),
+        Limits(schedules=50, steps=12),
+        keep_going=True,
+        collect_outcomes=True,
+        judge=lambda program, failure, tape, steps: None,
+    )
+    assert result.dismissed
+    assert set(result.outcomes) == {"1"}
+
+
 def test_failure_stops_the_search_and_replays() -> None:
     result = search(ABBA, DepthFirst())
     assert result.stopped == "violation"

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 __all__ = ["command"]
 
 #: States of the search before schedules are drawn, for each schedule.
-_STATES: Final = 40
+_STATES: Final = 200
 
 
 @click.command("conform")
@@ -33,7 +33,7 @@ _STATES: Final = 40
     type=click.IntRange(min=1),
     default=5,
     show_default=True,
-    help="Of a vector with parallel steps: first every state, up to forty times as many; if there are more, so "
+    help="Of a vector with parallel steps: first every state, up to 200 times as many; if there are more, so "
     "many schedules at random.",
 )
 @click.option("--seed", type=int, default=0, show_default=True)

@@ -404,7 +404,7 @@ def _one(
     judge: Callable[[Failure, Tape, int], Failure | None] | None,
 ) -> Failure | None:
     failure: Failure | None = None
-    pruned = False
+    pruned = dismissed = False
     before = run.engine.steps
     try:
         run.run()
@@ -425,7 +425,8 @@ def _one(
             unjudged = attrs.evolve(failure, summary=f"{failure.summary} (interrupted before it was judged)")
             state.keep(unjudged, engine.tape, engine.steps)
             raise
-        state.dismissed += judged is None
+        dismissed = judged is None
+        state.dismissed += dismissed
         failure = judged
     if failure is not None:
         failure = with_scene(failure, run)
@@ -436,7 +437,7 @@ def _one(
         observer.done(run, failure, pruned=pruned)
     if failure is not None:
         state.keep(failure, engine.tape, engine.steps)
-    if collect and not pruned:
+    if collect and not pruned and not dismissed:  # what was cut short came to nothing yet
         outcome = run.outcome() if failure is None else f"{failure.rule} {failure.kind}".rstrip()
         state.outcomes[outcome] = state.outcomes.get(outcome, 0) + 1
         state.witnesses.setdefault(outcome, engine.tape)

@@ -167,6 +167,16 @@ name = "vmm"
 ops = [{ op = "convert", private = false }]
 """
 
+VM_ATTRIBUTES = """
+[[task]]
+role = "vcpu"
+ops = [{ op = "touch" }]
+
+[[task]]
+name = "vmm"
+ops = [{ op = "set_attributes", private = false }]
+"""
+
 
 def first(
     text: str, patch: str | type[Kernel], strategy: Strategy | None = None, arch: str = "sw-protected"
@@ -208,6 +218,14 @@ def test_conversion_in_place(patch: str, arch: str) -> None:
         failure, checked = first(IN_PLACE, patch, RandomStrategy(seed), arch)
         assert failure is None, (seed, failure)
         assert checked == 2
+
+
+@pytest.mark.parametrize("patch", ["inplace-v8", "inplace", "inplace-off"])
+def test_attributes_of_the_vm_in_place(patch: str) -> None:
+    # With the mode on, the call to share succeeds and changes nothing; with it off, it shares.
+    failure, checked = first(VM_ATTRIBUTES, patch)
+    assert failure is None
+    assert checked == 2
 
 
 @pytest.mark.parametrize(

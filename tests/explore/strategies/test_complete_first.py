@@ -17,6 +17,7 @@ from gmemsim.explore.oracles.races import Claim, GuardedBy, HappensBefore
 from gmemsim.explore.oracles.waiting import BoundedWaiting
 from gmemsim.explore.program import ScenarioProgram, TaskProgram
 from gmemsim.explore.search import Limits, search
+from gmemsim.explore.strategies.complete_first import CompleteFirst
 from gmemsim.explore.strategies.dfs import DepthFirst
 from gmemsim.explore.strategies.dpor import Dpor
 from gmemsim.explore.strategies.random_walk import RandomWalk
@@ -301,3 +302,22 @@ def test_a_vcpu_that_spins_beside_a_deadlock(strategy: str) -> None:
     campaign = Campaign(program=program, strategy=strategy, limits=limits, classes=False)
     (found,) = run_campaign(campaign).search.found
     assert found.failure.signature == ("deadlock", "folio invalidate_lock")
+
+
+def test_a_budget_ends_within_a_run() -> None:
+    # A loop over the pages of a file has a state a step.
+    def walks(engine: Engine) -> Callable[[], object]:
+        cell = Cell("x", 0)
+
+        async def walk(t: Task) -> None:
+            for _ in range(300):
+                await cell.rmw(t, lambda value: value + 1)
+
+        engine.spawn("walks", walk)
+        return lambda: cell.value
+
+    strategy = CompleteFirst(budget=20)
+    result = search(TaskProgram("walks", walks), strategy, Limits(schedules=3), collect_outcomes=True)
+    assert strategy.states == 20
+    assert not result.complete
+    assert set(result.outcomes) == {"300"}

@@ -337,6 +337,8 @@ class PageHistories:
             return forgets(punch(result.outcome)) if keyed else punch(result.outcome)
         if isinstance(op, ops.Allocate):
             return allocate(result.outcome)
+        if isinstance(op, ops.SetAttributes) and self.session.patch.in_place:
+            return None  # the VM has no attributes then: the ioctl refuses, or does nothing
         if isinstance(op, _CONVERSIONS):
             both = getattr(self.session.patch, "convert_filter", None) is InplaceV8.convert_filter
             spares = not (both and place.vm.arch.mirror_root)

@@ -39,7 +39,8 @@ class CompleteFirst:
     def __init__(self, seed: int = 0, budget: int = _STATES) -> None:
         self.budget = budget
         self.sampled = 0
-        self._stateful = Stateful()
+        # One run can have more states than the budget: a loop over the pages of a file has one a step.
+        self._stateful = Stateful(budget=budget)
         self._portfolio = Portfolio(seed)
         self._member: SearchStrategy = self._stateful
 

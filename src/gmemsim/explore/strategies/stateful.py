@@ -47,6 +47,8 @@ class Stateful(DepthFirst):
 
     Args:
         ledger: what the oracles remember is part of a state. If it is not, none of them is exact.
+        budget: from so many states on no other is looked at, and the run under way goes on to its end; None: no limit.
+            Whoever gives one begins no other run then.
 
     Attributes:
         cycles: runs that came back to a state of their own.
@@ -60,8 +62,9 @@ class Stateful(DepthFirst):
 
     caches: ClassVar[bool] = True
 
-    def __init__(self, *, ledger: bool = True) -> None:
+    def __init__(self, *, ledger: bool = True, budget: int | None = None) -> None:
         super().__init__()
+        self.budget = budget
         self.cycles = 0
         self.forgets = not ledger
         self.graph = StateGraph()
@@ -122,7 +125,7 @@ class Stateful(DepthFirst):
     def restart(self) -> None:
         """Forget everything; from now on every run is built anew."""
         self.close()
-        self.__init__(ledger=not self.forgets)  # type: ignore[misc] # as new, whatever the class
+        self.__init__(ledger=not self.forgets, budget=self.budget)  # type: ignore[misc] # as new, whatever the class
 
     def close(self) -> None:
         """Let go of the run that was taken back and forth."""
@@ -171,7 +174,7 @@ class Stateful(DepthFirst):
     def _look(self) -> None:
         """Cut the run if its state was met before, unless that is how far it only repeats the one before."""
         fired, self._fired = self._fired, False
-        if self._step < len(self._way):
+        if self._step < len(self._way) or (self.budget is not None and self.states >= self.budget):
             return
         assert self._engine is not None
         if not self.restores:
