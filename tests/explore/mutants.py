@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from gmemsim.actors.memslot import Memslot
     from gmemsim.actors.tdp_fault import Fault
     from gmemsim.actors.vm import Vm
+    from gmemsim.arch.base import Content
     from gmemsim.engine.task import Task
 
 __all__ = ["MUTANTS", "Mutant"]
@@ -491,7 +492,7 @@ class PreparesBeforeClear(V3):
 class PopulatesUnlocked(V3):
     """Real (review of 2025): the invalidate lock covers the look-up only."""
 
-    async def post_populate(self, t: Task, vm: Vm, gfn: int, folio: Folio, content: str | None) -> int:
+    async def post_populate(self, t: Task, vm: Vm, gfn: int, folio: Folio, content: Content) -> int:
         lock = self.world.inodes["gmem0"].invalidate_lock
         await lock.up_write(t)
         ret = await super().post_populate(t, vm, gfn, folio, content)
@@ -519,7 +520,7 @@ class MeasuresStale(AssigningArch):
     """A missing source is taken to mean the page itself, whatever is in it."""
 
     async def populate(
-        self, t: Task, vm: Any, gfn: int, pfn: int, source: str | None, map_private_pfn: Any = None
+        self, t: Task, vm: Any, gfn: int, pfn: int, source: Content, map_private_pfn: Any = None
     ) -> int:
         self.assigned.add(pfn)
         return 0

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from gmemsim.actors.kernel import Kernel
     from gmemsim.actors.memslot import Memslot
     from gmemsim.actors.vm import Vm
+    from gmemsim.arch.base import Content
     from gmemsim.engine.task import Task
 
 HEAD = """
@@ -62,7 +63,7 @@ ops = [{ op = "punch" }]
 class FaultsItsPage(Inplace):
     """The callback asks guest_memfd for the page that it was given."""
 
-    async def post_populate(self, t: Task, vm: Vm, gfn: int, folio: Folio, content: str | None) -> int:
+    async def post_populate(self, t: Task, vm: Vm, gfn: int, folio: Folio, content: Content) -> int:
         slot = vm.slot_of(gfn)
         assert slot is not None
         ret, _ = await self.kvm_gmem_get_pfn(t, vm, slot, gfn)

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 
     from gmemsim.actors.kernel import Kernel
     from gmemsim.actors.release import Release
+    from gmemsim.arch.base import Content
     from gmemsim.engine.strategy import Strategy
     from gmemsim.engine.task import Task
 
@@ -69,8 +70,9 @@ class AssigningArch(SwProtected):
         self.assigned.difference_update(range(start, end))
 
     async def populate(
-        self, t: Task, vm: Any, gfn: int, pfn: int, source: str | None, map_private_pfn: Any = None
+        self, t: Task, vm: Any, gfn: int, pfn: int, source: Content, map_private_pfn: Any = None
     ) -> int:
+        assert not callable(source)
         """Copy, then assign; -EEXIST if it is assigned, -EOPNOTSUPP without a source."""
         if source is None:
             return -95

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from gmemsim.actors.inode import GmemFile
     from gmemsim.actors.memslot import Memslot
     from gmemsim.actors.vm import Vm
+    from gmemsim.arch.base import Content
     from gmemsim.engine.task import Task
 
 both = pytest.mark.parametrize("patch", [InplaceV8, Inplace])
@@ -147,7 +148,7 @@ def test_populate_clears_a_fresh_page(patch: type[Inplace]) -> None:
 class FaultsInCallback(Inplace):
     """The populate callback asks for the page by get_pfn: the lock shared inside the lock exclusive."""
 
-    async def post_populate(self, t: Task, vm: Vm, gfn: int, folio: Folio, content: str | None) -> int:
+    async def post_populate(self, t: Task, vm: Vm, gfn: int, folio: Folio, content: Content) -> int:
         slot = vm.slot_of(gfn)
         assert slot is not None
         await self.kvm_gmem_get_pfn(t, vm, slot, gfn)

@@ -6,14 +6,17 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from gmemsim.actors.errno import EINVAL, EIO
+from gmemsim.actors.errno import EBUSY, EEXIST, EFAULT, EINVAL, EIO
+from gmemsim.actors.gmem_populate import Source
+from gmemsim.arch.tdx_state import TdxStatus
 from gmemsim.audit.events import Lock
-from gmemsim.audit.kvm_events import HardwareOp
+from gmemsim.audit.kvm_events import Clear, GetPfn, Gup, HardwareOp, Map, SetUptodate
 from gmemsim.engine.strategy import RandomStrategy
+from gmemsim.patches.baseline import Baseline
 from gmemsim.patches.mainline_7_3 import Mainline73
 from gmemsim.patches.v3 import V3
 
-from .rig import BASE, PAGE, Rig, only
+from .rig import BASE, PAGE, Rig, names, only
 
 if TYPE_CHECKING:
     from gmemsim.engine.task import Task
@@ -96,3 +99,59 @@ def test_a_pre_fault_waits_for_the_finish(kind: str) -> None:
         assert ret in (0, -95)
         r.call(prefault)
         assert "mutex" not in locks(r)
+
+
+# -- the callbacks before the series ---------------------------------------------------------------------
+
+
+def populate(r: Rig, source: Source | None) -> int:
+    """One page, slots_lock left out; with a vCPU the TDX ioctl's."""
+    ret: int = r.call(lambda t: r.kernel.kvm_gmem_populate(t, r.vm, BASE, 1, source))
+    return ret
+
+
+@pytest.mark.parametrize(("patch", "errno"), [(Baseline, EEXIST), (V3, EFAULT)])
+def test_snp_looks_at_the_rmp_before_it_copies(patch: type[Baseline], errno: int) -> None:
+    """Before the series (6.12.107): a page that is assigned already and a source that is not there."""
+    r = Rig(patch, "snp")
+    r.call(lambda t: r.kernel.kvm_gmem_fallocate(t, r.files[0], 0, PAGE, False))
+    pfn = r.inode.folios[0].pfn
+    r.call(lambda t: r.arch.rmp_make_private(t, pfn, BASE, 1, r.arch.asid(r.vm), immutable=True))
+    assert populate(r, Source(r.process, (None,))) == errno
+
+
+@pytest.mark.parametrize(("patch", "before", "after"), [(Baseline, True, False), (V3, False, True)])
+def test_order_of_a_tdx_launch(patch: type[Baseline], before: bool, after: bool) -> None:
+    """To 6.18 a fault of its own maps the page (get_pfn, cleared); since then populate's own page is mapped."""
+    r = Rig(patch, "tdx")
+    assert populate(r, Source(r.process, ("data:image",))) == 1
+    order = names(r.events, GetPfn, Clear, Gup, Map, SetUptodate)
+    fault = ["GetPfn", "Clear", "SetUptodate"] if before else []
+    assert order == ["Gup", *fault, "Map", *(["SetUptodate"] if after else [])]
+    assert r.arch.td(r.vm).premapped == 0
+    assert r.call(finish(r)) == 0
+    vcpu = r.vm.vcpus[0]
+    r.call(lambda t: r.kernel.guest_accept(t, vcpu, BASE))
+    assert r.call(lambda t: r.kernel.guest_access(t, vcpu, BASE, True, None)).value == "data:image"
+
+
+def test_a_tdx_source_that_is_missing_before_the_series() -> None:
+    """Nobody tests for it: get_user_pages_fast of address 0 fails."""
+    assert populate(Rig(Baseline, "tdx"), None) == EFAULT
+
+
+@pytest.mark.parametrize(
+    ("status", "errno"), [(TdxStatus.OPERAND_BUSY, EBUSY), (TdxStatus.OP_STATE_INCORRECT, EIO)]
+)
+def test_a_page_that_was_mapped_and_not_added(status: int, errno: int) -> None:
+    """To 6.18: the count keeps the TD from being finalized, and the page counts as filled."""
+    r = Rig(Baseline, "tdx")
+
+    async def refused(*args: Any) -> int:
+        return status
+
+    r.arch.module.page_add = refused
+    source = Source(r.process, ("data:image",))
+    assert populate(r, source) == errno
+    assert r.call(finish(r)) == EINVAL
+    assert populate(r, source) == EEXIST

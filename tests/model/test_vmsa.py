@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from gmemsim.audit.events import Lock
 from gmemsim.audit.kvm_events import ApCreation, ArchInvalidateRange, VmsaReload, VmsaRequest
 from gmemsim.explore.program import ScenarioProgram
 from gmemsim.explore.search import Limits, search
@@ -176,3 +177,25 @@ def test_answers(arch: str, start: int, target: int, expected: str) -> None:
     text = ONE_CALL.replace("START", str(start)).replace("TARGET", str(target)).replace("EXPECTED", expected)
     program = ScenarioProgram(scenario=loads(text, "one.toml"), patch="v3", arch=arch)
     assert not search(program, make_strategy("random", 0), Limits(schedules=1)).found
+
+
+@pytest.mark.parametrize(("release", "locked"), [("6.12", False), ("7.2", True)])
+def test_the_load_before_7_2_takes_the_page_as_it_is(release: str, locked: bool) -> None:
+    """6.12.107: neither mmu_lock nor the sequence, and no address by which a hole could find the vCPU."""
+    text = TEXT.replace("VMM", '{ op = "allocate", expect = "ok" }')
+    session = build(loads(text, "vmsa.toml"), "baseline", "snp", release=release, options=Options())
+    inside: list[str] = []
+
+    def rec(task: object, event: object) -> None:
+        if isinstance(event, Lock | VmsaReload) and getattr(task, "name", "") == "vcpu0":
+            inside.append(event.lock.rpartition(".")[2] if isinstance(event, Lock) else "reload")
+
+    session.engine.rec = rec
+    session.run()
+    before = inside[: inside.index("reload")]
+    mutex = len(before) - 1 - before[::-1].index("snp_vmsa_mutex")
+    assert ("mmu_lock" in before[mutex:]) is locked
+    (vm,) = session.machine.world.vms.values()
+    vmsa = vm.vcpus[0].vmsa
+    assert vmsa is not None
+    assert (vmsa.gfn > 0) is locked

@@ -34,12 +34,18 @@ class GmemFiles(GmemInvalidation, Truncation):
         """Flags that create accepts, which can be more than the capability names."""
         return self.gmem_supported_flags(vm)
 
+    @property
+    def tdx_premaps(self) -> bool:
+        """Whether a TDX launch maps by a fault; in place that fault would wait for the lock that populate holds."""
+        return self.release.tdx_premap and not self.in_place
+
     def arch_choices(self) -> dict[str, object]:
         """What an arch actor must know of this kernel, by the name of the choice that is None there."""
         return {
             "in_place_source": self.in_place,
             "large_make_private": self.huge_pages,
             "page_references": self.release.tdx_page_references,
+            "premap": self.tdx_premaps,
         }
 
     def tell_arch(self, vm: Vm) -> None:

@@ -18,6 +18,7 @@ from .kernel_base import RetPf
 from .tdp_fault import Fault, TdpFaults
 
 if TYPE_CHECKING:
+    from ..arch.base import Content
     from ..engine.task import Task
     from .folio import Folio
     from .inode import GmemFile, Process
@@ -109,19 +110,27 @@ class GmemPopulate(TdpFaults):
             t.rec(t, Gup(page, ret))
         return ret if content is None else content
 
-    async def post_populate(self, t: Task, vm: Vm, gfn: int, folio: Folio, content: str | None) -> int:
+    async def post_populate(self, t: Task, vm: Vm, gfn: int, folio: Folio, content: Content) -> int:
         """The arch callback for one page: slots_lock and the invalidate lock held, folio lock not."""
         pfn = self.gmem_page_pfn(vm, gfn, folio)
-        if content is not None and t.rec is not None:
+        if isinstance(content, str) and t.rec is not None:
             t.rec(t, Copy(pfn))
         if vm.arch.populate_maps:
-            map_private_pfn = partial(self.kvm_tdp_mmu_map_private_pfn, t, vm, gfn, folio)
+            map_private_pfn = (
+                partial(self.kvm_tdp_map_launch_page, t, vm, gfn)
+                if vm.arch.populate_premaps
+                else partial(self.kvm_tdp_mmu_map_private_pfn, t, vm, gfn, folio)
+            )
             ret = await vm.arch.populate(t, vm, gfn, pfn, content, map_private_pfn)
         else:
             ret = await vm.arch.populate(t, vm, gfn, pfn, content)
         if t.rec is not None:
             t.rec(t, PopulateCallback(gfn, pfn, ret))
         return ret
+
+    async def kvm_tdp_map_launch_page(self, t: Task, vm: Vm, gfn: int) -> int:
+        """`kvm_tdp_map_page` as the launch of TDX to 6.18 called it: get_pfn and all, inside populate."""
+        return await self.kvm_tdp_map_page(t, vm.vcpus[0], gfn, True) if vm.vcpus else EIO
 
     async def kvm_tdp_mmu_map_private_pfn(self, t: Task, vm: Vm, gfn: int, folio: Folio) -> int:
         """`kvm_tdp_mmu_map_private_pfn`: the launch maps a page that it holds: 0, -EINTR or -EIO.

@@ -5,8 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from ..audit.kvm_events import PreFault, PreFaultRet
-from .errno import EINTR, EINVAL, EIO, ENOENT, EOPNOTSUPP
-from .kernel_base import RetPf
+from .errno import EINTR, EINVAL, EIO, EOPNOTSUPP
 from .launch import Launch
 from .stage2 import align
 
@@ -71,15 +70,4 @@ class PreFaults(Launch):
         if t.rec is not None:
             t.rec(t, PreFault(gpa, size))
         private = await self.kvm_mem_is_private(t, vm, gfn)
-        while True:
-            if t.signalled():
-                return EINTR
-            ret = await self.kvm_mmu_do_page_fault(t, vcpu, gfn, private, prefetch=True)
-            if ret != RetPf.RETRY:
-                break
-            t.saw(vm.dead_label)
-            if vm.dead:
-                return EIO
-        if ret == RetPf.EMULATE:
-            return ENOENT
-        return min(ret, 0)
+        return await self.kvm_tdp_map_page(t, vcpu, gfn, private)

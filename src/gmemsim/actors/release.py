@@ -29,12 +29,17 @@ class Release:
         bind_overlap: errno for binding a file range twice (guest-memfd.md 4.2).
         revoke_neighbours: attribute changes revoke huge mappings of cut neighbours (6.15; guest-memfd.md 4.13).
         invalidate_range_hook: the arch hook after each slot's zap (guest-memfd.md 1.3; in the 7.2 recordings).
+        vmsa_reload: an SNP vCPU gives up its save area when the page goes, and loads it again; the body of that hook.
+            In 7.2.13 and 7.3.4, not in 6.12.107 (read in each); between them inferred from the date of "KVM: SEV:
+            Forcefully invalidate SNP VMSA if its backing gmem page is zapped" (June 2026).
         reserve_for_clear: attribute entries are reserved even to store 0 (guest-memfd.md 4.13 step 4).
         bind_end_wraps: end of a bind range is a signed sum, so that a huge offset passes the size check (to 7.1).
         prefault: KVM_PRE_FAULT_MEMORY exists (6.11).
         tdx_page_references: KVM holds a reference of each page that the S-EPT maps. Gone in 7.2.13 and 7.3.4 (read
             there); that it went with 6.19 is an inference from the dates of "KVM: TDX: Drop superfluous page pinning
             in S-EPT management" (November 2025).
+        tdx_premap: a TDX launch maps each page by the fault path, counts it, and adds it afterwards; it goes with the
+            same series (read in a stored tree of that age).
     """
 
     name: str
@@ -47,10 +52,12 @@ class Release:
     bind_overlap: int = EINVAL
     revoke_neighbours: bool = True
     invalidate_range_hook: bool = False
+    vmsa_reload: bool = False
     reserve_for_clear: bool = True
     bind_end_wraps: bool = True
     prefault: bool = True
     tdx_page_references: bool = False
+    tdx_premap: bool = False
 
 
 RELEASES: dict[str, Release] = {
@@ -66,14 +73,18 @@ RELEASES: dict[str, Release] = {
             lookup_first=False,
             revoke_neighbours=False,
             tdx_page_references=True,
+            tdx_premap=True,
         ),
-        Release("6.18", lookup_first=False, tdx_page_references=True),
+        Release("6.18", lookup_first=False, tdx_page_references=True, tdx_premap=True),
         Release("6.19"),
-        Release("7.2", bind_overlap=EEXIST, invalidate_range_hook=True, bind_end_wraps=False),
+        Release(
+            "7.2", bind_overlap=EEXIST, invalidate_range_hook=True, vmsa_reload=True, bind_end_wraps=False
+        ),
         Release(
             "7.3",
             bind_overlap=EEXIST,
             invalidate_range_hook=True,
+            vmsa_reload=True,
             reserve_for_clear=False,
             bind_end_wraps=False,
         ),
@@ -81,6 +92,7 @@ RELEASES: dict[str, Release] = {
             "7.4",
             bind_overlap=EEXIST,
             invalidate_range_hook=True,
+            vmsa_reload=True,
             reserve_for_clear=False,
             bind_end_wraps=False,
         ),

@@ -96,7 +96,10 @@ class SnpVmsa(TdpFaults):
         await self.task_work_run(t)
 
     async def sev_snp_reload_vmsa(self, t: Task, vcpu: Vcpu, vmsa: Vmsa, gfn: int) -> None:
-        """`__sev_snp_reload_vmsa`: drop what was there, look the page up, use it unless it is being invalidated."""
+        """`__sev_snp_reload_vmsa`: drop what was there, look the page up, use it unless it is being invalidated.
+
+        Before 7.2 `__sev_snp_update_protected_guest_state`, which takes whatever page it finds.
+        """
         vm = vcpu.vm
         if t.traps:
             await t.point(vmsa.op)
@@ -119,6 +122,15 @@ class SnpVmsa(TdpFaults):
                 t.rec(t, VmsaReload(vcpu.label, gfn, ret))
             return
         pfn = fault.folio.pfn + slot.index_of(gfn) - fault.folio.index
+        if not self.release.vmsa_reload:
+            # 6.12.107: no look at invalidations, and nothing by which one could find the vCPU later.
+            if t.traps:
+                await t.point(vmsa.op)
+            vmsa.pfn = pfn
+            if t.rec is not None:
+                t.rec(t, VmsaReload(vcpu.label, gfn, 0))
+            await self.kvm_release_faultin_pfn(t, fault)
+            return
         if self.vmsa_puts_early:
             await self.kvm_release_faultin_pfn(t, fault)
             fault.folio = None

@@ -24,7 +24,7 @@ from ..audit.kvm_events import (
 )
 from ..engine.op import Op
 from .attributes import VmAttributes
-from .errno import EAGAIN, EBUSY, EFAULT, ENOMEM
+from .errno import EAGAIN, EBUSY, EFAULT, EINTR, EIO, ENOENT, ENOMEM
 from .gmem_folio import GmemFolios
 from .kernel_base import RetPf
 from .stage2 import Spte
@@ -105,6 +105,21 @@ class TdpFaults(LargeLeaves, GmemFolios, VmAttributes):
         if rec is not None:
             rec(t, TdpFaultRet(ret))
         return ret
+
+    async def kvm_tdp_map_page(self, t: Task, vcpu: Vcpu, gfn: int, private: bool) -> int:
+        """`kvm_tdp_map_page`, without a guest access: 0 when it is mapped, else an errno; a RETRY is looped here."""
+        while True:
+            if t.signalled():
+                return EINTR
+            ret = await self.kvm_mmu_do_page_fault(t, vcpu, gfn, private, prefetch=True)
+            if ret != RetPf.RETRY:
+                break
+            t.saw(vcpu.vm.dead_label)
+            if vcpu.vm.dead:
+                return EIO
+        if ret == RetPf.EMULATE:
+            return ENOENT
+        return min(ret, 0)
 
     async def kvm_tdp_page_fault(self, t: Task, fault: Fault) -> int:
         """Find the pfn, then map it under mmu_lock unless an invalidation got in between."""

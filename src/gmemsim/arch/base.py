@@ -19,6 +19,9 @@ if TYPE_CHECKING:
     from ..engine.task import Task
     from .spin import SpinWait
 
+    #: A launch source's page: its content, none, or what fetches it (or answers an errno).
+    Content = str | Callable[[], Awaitable[str | int]] | None
+
 EIO: Final = -5
 
 __all__ = ["Arch", "GuestAccess", "HookResult", "VmIdentity"]
@@ -68,6 +71,7 @@ class Arch:
         needs_launch: the VM must be finalized before guest or pre-fault may touch private memory.
         shared_from_start: guest_memfd accepts INIT_SHARED (baseline to v3: only VM types without private memory).
         populate_maps: populate has KVM map the page, and `set_spte` adds it (KVM_TDX_INIT_MEM_REGION).
+        populate_looks_first: populate looks at the page before it copies the source, where it does that itself.
         host_faults: flags of accesses that never reach memory, because the host takes a fault instead.
         rmp_faults: hardware checks the host frame behind a mapping, sizes included, and a refusal is a fault with a
             bit of its own, which has a handler besides the common one (`level_fits`, `rmp_fault`).
@@ -85,6 +89,7 @@ class Arch:
     needs_launch: ClassVar[bool] = False
     shared_from_start: ClassVar[bool] = True
     populate_maps: ClassVar[bool] = False
+    populate_looks_first: ClassVar[bool] = False
     host_faults: ClassVar[frozenset[str]] = frozenset()
     rmp_faults: ClassVar[bool] = False
     host_stage2: ClassVar[bool] = False
@@ -126,16 +131,23 @@ class Arch:
     async def invalidate_range(self, t: Task, vm: VmIdentity, start: int, end: int) -> None:
         """`kvm_arch_gmem_invalidate_range`: after the zap of gfns [start, end), mmu_lock held for writing."""
 
+    @property
+    def populate_premaps(self) -> bool:
+        """Whether the launch maps a page before it adds it (`populate_maps`)."""
+        return False
+
     async def populate(
         self,
         t: Task,
         vm: VmIdentity,
         gfn: int,
         pfn: int,
-        source: str | None,
+        source: Content,
         map_private_pfn: Callable[[], Awaitable[int]] | None = None,
     ) -> int:
         """The populate callback for one page; `source` is the content to copy in, None for a NULL source.
+
+        A function is called for the content when its turn comes (`populate_looks_first`), and may answer an errno.
 
         `map_private_pfn` is KVM's `kvm_tdp_mmu_map_private_pfn` of this page, `set_spte` included (`populate_maps`).
 

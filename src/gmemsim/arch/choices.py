@@ -71,6 +71,8 @@ class TdxChoices:
             it guest_memfd is told nothing. None: as the kernel has it (`Release.tdx_page_references`).
         leak_unflushed: with `page_references`, a frame that was removed and not written back is leaked too. False is
             a bug, reported in April 2026.
+        premap: a launch maps the page by a fault of its own and adds it afterwards, as to 6.18. None: as the kernel has
+            it (`Release.tdx_premap`).
         erratum: the CPU has the partial-write erratum (SPR, EMR). Only the reset follows from it here: host writes
             of less than a line are not modelled.
         reset_removed: `always` (older kernels), `erratum` or `never`: when KVM zeroes a removed page.
@@ -96,6 +98,7 @@ class TdxChoices:
     zero_step_threshold: int = 6
     page_references: bool | None = None
     leak_unflushed: bool = True
+    premap: bool | None = None
     erratum: bool = False
     reset_removed: str = "erratum"
     host_read_value: str = "cipher"

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
     from ..engine.task import Task
-    from .base import VmIdentity
+    from .base import Content, VmIdentity
 
 __all__ = ["Snp"]
 
@@ -49,6 +49,7 @@ class Snp(SnpHost):
     shared_from_start: ClassVar[bool] = False
     rmp_faults: ClassVar[bool] = True
     encrypted_state: ClassVar[bool] = True
+    populate_looks_first: ClassVar[bool] = True
 
     #: Type of the pages that the launch command under way adds, `normal` or `zero`; guarded by slots_lock.
     launch_page_type: str = "normal"
@@ -139,7 +140,7 @@ class Snp(SnpHost):
         vm: VmIdentity,
         gfn: int,
         pfn: int,
-        source: str | None,
+        source: Content,
         map_private_pfn: Callable[[], Awaitable[int]] | None = None,
         page_type: str = "",
     ) -> int:
@@ -161,6 +162,11 @@ class Snp(SnpHost):
             return EINVAL
         if entry.assigned:
             return EEXIST
+        if source is not None and not isinstance(source, str):
+            found = await source()
+            if isinstance(found, int):
+                return found
+            source = found
         if source is not None and not zero:
             if t.traps:
                 await t.point(Op("store", FRAMES, pfn, pfn + 1))

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
     from ..engine.task import Task
-    from .base import VmIdentity
+    from .base import Content, VmIdentity
     from .tdx_state import Td
 
 __all__ = ["Tdx"]
@@ -54,27 +54,37 @@ class Tdx(TdxHost):
 
     # -- hooks of guest_memfd: prepare, invalidate and make_shared do nothing ------------------
 
+    @property
+    def populate_premaps(self) -> bool:
+        return bool(self.choices.premap)
+
     async def populate(
         self,
         t: Task,
         vm: VmIdentity,
         gfn: int,
         pfn: int,
-        source: str | None,
+        source: Content,
         map_private_pfn: Callable[[], Awaitable[int]] | None = None,
     ) -> int:
         """`tdx_gmem_post_populate` of 7.2 and 7.3: KVM maps the page, and `set_spte` adds it from the source kept here.
 
-        To 6.18 the page was mapped first, counted, and added afterwards; that order is not modelled.
+        To 6.18 (`TdxChoices.premap`) KVM maps the page by a fault, which `set_spte` counts, and it is added afterwards.
 
         Returns:
             0; -EOPNOTSUPP (no source); else what `map_private_pfn` answers: -EIO (the page is there already, or the
-            module refuses it), -EINTR.
+            module refuses it), -EINTR; with `premap` also the errno of a fault, and -EBUSY of the module.
         """
+        assert not callable(source)
         td = self.td(vm)
         if source is None and not self.choices.in_place_source:
             return EOPNOTSUPP
         assert map_private_pfn is not None
+        if self.choices.premap and source is not None:
+            ret = await self._add_premapped(t, td, gfn, pfn, source, map_private_pfn)
+            if ret == 0 and self.choices.measure:
+                await t.spend(self.costs.mr_extend)
+            return ret
         t.changed(td.page_add_label)
         td.page_add_src = self.memory.read(pfn) if source is None else source
         ret = await map_private_pfn()
@@ -84,11 +94,26 @@ class Tdx(TdxHost):
             await t.spend(self.costs.mr_extend)
         return ret
 
+    async def _add_premapped(
+        self, t: Task, td: Td, gfn: int, pfn: int, source: str, map_page: Callable[[], Awaitable[int]]
+    ) -> int:
+        """The order of 6.16 to 6.18: the mirror has the leaf, and `nr_premapped` one more, until PAGE.ADD."""
+        ret = await map_page()
+        if ret:
+            return ret
+        code = await self.module.page_add(t, td, gfn, pfn, source)
+        if code:
+            return EBUSY if code == TdxStatus.OPERAND_BUSY else EIO
+        t.changed(td.page_add_label)
+        td.premapped -= 1
+        return 0
+
     async def launch_finish(self, t: Task, vm: VmIdentity) -> int:
-        """`tdx_td_finalize`: 0, or -EINVAL (finalized already)."""
+        """`tdx_td_finalize`: 0, or -EINVAL (finalized already; with `premap` also a page that was not added)."""
         td = self.td(vm)
         t.saw(td.runnable_label)
-        if td.runnable:
+        t.saw(td.page_add_label)
+        if td.runnable or td.premapped:
             return EINVAL
         if t.traps:
             await t.point(Op("rmw", td.sept.label))
@@ -119,7 +144,10 @@ class Tdx(TdxHost):
         if td.runnable:
             code = await self.module.page_aug(t, td, gfn, pfn, level)
         else:
-            t.saw(td.page_add_label)
+            t.touch(Op("rmw", td.page_add_label))
+            if self.choices.premap:
+                td.premapped += 1
+                return 0
             if td.page_add_src is None:
                 return self.tdx_bug(t, td, pfn)
             code = await self.module.page_add(t, td, gfn, pfn, td.page_add_src)

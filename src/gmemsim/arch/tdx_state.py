@@ -57,6 +57,7 @@ class Td:
         runnable: finalized; before that pages are added, not augmented.
         no_vcpus: KVM lets no vCPU enter (for the retry after BUSY); `gate` is what they spin on.
         page_add_src: content of the page that a launch call is adding (`kvm_tdx->page_add_src`); guarded by slots_lock.
+        premapped: `nr_premapped` (to 6.18): pages that the mirror maps and that were not added yet; slots_lock too.
         linking: 2M regions whose table KVM is adding.
         accepted: gfns that the guest accepted and has not given back.
         inhibited: 2M regions that KVM maps with 4K pages for good (GUEST_INHIBIT).
@@ -75,6 +76,7 @@ class Td:
         self.runnable = False
         self.no_vcpus = False
         self.page_add_src: str | None = None
+        self.premapped = 0
         self.linking: set[int] = set()
         self.accepted: set[int] = set()
         self.inhibited: set[int] = set()

@@ -5,11 +5,12 @@ guest-memfd.md 4.7, 4.9.
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING, ClassVar
 
 from ..actors.errno import EEXIST, EFAULT, EINTR, EINVAL
 from ..actors.kernel import Kernel
-from ..audit.kvm_events import GetPfn, GetPfnRet, Prepare, PrepareRet
+from ..audit.kvm_events import Copy, GetPfn, GetPfnRet, Prepare, PrepareRet
 
 if TYPE_CHECKING:
     from ..actors.folio import Folio
@@ -125,7 +126,8 @@ class Baseline(Kernel):
             ret = await self.kvm_gmem_populate_copy(t, vm, gfn, folio, number, source)
         else:
             ret = EINVAL
-        if ret == 0:
+        # A fault of the launch (TDX to 6.18) marked it already.
+        if ret == 0 and not folio.uptodate:
             await self.kvm_gmem_mark_uptodate(t, inode, folio)
         await self.folio_put(t, inode, folio)
         return ret
@@ -133,11 +135,28 @@ class Baseline(Kernel):
     async def kvm_gmem_populate_copy(
         self, t: Task, vm: Vm, gfn: int, folio: Folio, number: int, source: Source | None
     ) -> int:
-        """The callback, which fetches the source itself: a user page fault under the exclusive lock."""
+        """The callback, which fetches the source itself: a user page fault under the exclusive lock.
+
+        `sev_gmem_post_populate` of 6.12.107 looks at the RMP before it copies; TDX has the source's page first, and no
+        test for a source that is missing.
+        """
+        if source is not None and vm.arch.populate_looks_first:
+            return await self.post_populate(
+                t, vm, gfn, folio, partial(self.copy_from_user, t, source, number, folio)
+            )
         content: str | None = None
+        if source is None and self.tdx_premaps and vm.arch.populate_maps:
+            return EFAULT
         if source is not None:
             found = await self.get_user_pages_fast(t, source, number)
             if isinstance(found, int):
                 return found
             content = found
         return await self.post_populate(t, vm, gfn, folio, content)
+
+    async def copy_from_user(self, t: Task, source: Source, number: int, folio: Folio) -> str | int:
+        """`copy_from_user` of a page of the source into the folio: its content, or -EFAULT."""
+        found = await self.get_user_pages_fast(t, source, number)
+        if isinstance(found, str) and t.rec is not None:
+            t.rec(t, Copy(folio.pfn))
+        return found

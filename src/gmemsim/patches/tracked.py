@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from ..actors.kernel_base import KernelBase
     from ..actors.memslot import Memslot
     from ..actors.vm import Vm
+    from ..arch.base import Content
     from ..engine.task import Task
 
 __all__ = ["Tracked", "TrackedShared"]
@@ -114,7 +115,7 @@ class Tracked(V3):
             await t.point(Op("rmw", f"{inode.label}.prepared", folio.index, folio.index + 1))
         self.prepared_of(inode).add(folio.index)
 
-    async def post_populate(self, t: Task, vm: Vm, gfn: int, folio: Folio, content: str | None) -> int:
+    async def post_populate(self, t: Task, vm: Vm, gfn: int, folio: Folio, content: Content) -> int:
         """What the launch filled is prepared; invalidate lock held exclusively."""
         ret = await super().post_populate(t, vm, gfn, folio, content)
         if ret == 0 and folio.mapping is not None:

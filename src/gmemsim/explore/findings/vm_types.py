@@ -61,6 +61,31 @@ FINDINGS: Final = (
         shown=(Shown(scenario="zoo-launch_late", vm_type="snp", schedules=300),),
     ),
     Finding(
+        ident="snp-vmsa-page-freed-in-use",
+        title="SNP: a hole frees the page of a save area (VMSA) on which a vCPU runs",
+        effect="RMPUPDATE is refused (in use), and the frame goes back to the allocator while the RMP assigns it",
+        versions=("baseline", "v1", "v2"),
+        # The reload came in June 2026, and into stable kernels.
+        releases=dict.fromkeys(("baseline", "v1", "v2"), ("6.18", "6.12", "6.19")),
+        vm_types=("snp",),
+        states=(
+            State("by reading", ("6.12.107",)),
+            State("fixed in", ("7.2.13",), "the hole has the vCPU give the save area up, and load it again"),
+        ),
+        reported="Sean Christopherson, 25 June 2026, with a trace from hardware and the repair",
+        patterns=(
+            Pattern(
+                rules=frozenset({"I31"}),
+                details={"flag": "RMP_LEAK"},
+                parts={
+                    "reclaim": Who(does=_RECLAIM, fails=True),
+                    "vCPU": Who(does=frozenset({"create_ap"}), over=True),
+                },
+            ),
+        ),
+        shown=(Shown(scenario="zoo-vmsa", vm_type="snp", strategy="preemption:2", schedules=100),),
+    ),
+    Finding(
         ident="snp-rmp-fault-against-reclaim",
         title="huge folios on SNP: an RMP fault splits an entry that a hole resets, or that has a new owner",
         effect="a hole that never ends, a frame freed while assigned, or another guest's fault without end",

@@ -101,6 +101,7 @@ def populate_mmap_lock_abba(parent: type[Kernel]) -> type[Kernel]:
         kvm_gmem_populate_pages = Baseline.kvm_gmem_populate_pages
         kvm_gmem_populate_page = Baseline.kvm_gmem_populate_page
         kvm_gmem_populate_copy = Baseline.kvm_gmem_populate_copy
+        copy_from_user = Baseline.copy_from_user
 
         async def kvm_gmem_user_fault_folio(self, t: Task, inode: GmemInode, index: int) -> Folio | str:
             await inode.invalidate_lock.down_read(t)
