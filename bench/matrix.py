@@ -1,4 +1,4 @@
-"""Every pair (docs/pairs.jsonl) or triple (docs/triples.jsonl) of operations; goes on where it was stopped.
+"""Every pair (docs/pairs.jsonl.zst) or triple (docs/triples.jsonl.zst) of operations; goes on where it was stopped.
 
     python bench/matrix.py 2|3 [--patch P ...] [--states N] [--schedules N] [--sampled N] [--jobs N] [--seconds S]
         [--cells N] [--seed S] [--out FILE]
@@ -6,8 +6,9 @@
 
 A cell is searched completely: every state, up to --states of them. Where there are more, schedules with few preemptions
 are enumerated, up to --schedules of them, and where that was not all of them with at most two preemptions, --sampled
-more are drawn with POS. --cells takes so many at random, and prints at the end what all would take. Delete the file to
-begin anew, as after a change of the model.
+more are drawn with POS. --cells takes so many at random, and prints at the end what all would take. Rows are written to
+the file without .zst, which goes on from the compressed one, and which docs/generate_matrix.py compresses. Delete both
+to begin anew, as after a change of the model.
 """
 
 from __future__ import annotations
@@ -17,11 +18,13 @@ import json
 import random
 import time
 from collections.abc import Iterator
-from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from functools import partial
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
+
+import zstandard
 
 from gmemsim.explore.matrix import cells, explore_cell
 from gmemsim.explore.operations import Cell
@@ -44,9 +47,14 @@ def all_cells(together: int, patches: list[str]) -> Iterator[Cell]:
 
 def recorded(path: Path) -> list[dict[str, Any]]:
     """Rows that are there; a last one that was cut off is not."""
-    if not path.exists():
+    packed = path.with_name(f"{path.name}.zst")
+    if path.exists():
+        text = path.read_text(encoding="utf-8")
+    elif packed.exists():
+        text = zstandard.ZstdDecompressor().decompress(packed.read_bytes()).decode()
+    else:
         return []
-    lines = path.read_text(encoding="utf-8").splitlines(keepends=True)
+    lines = text.splitlines(keepends=True)
     return [json.loads(line) for line in lines if line.endswith("\n")]
 
 
@@ -86,11 +94,17 @@ def main() -> None:
         path.open("a", encoding="utf-8") as out,
         ProcessPoolExecutor(options.jobs, mp_context=get_context("spawn")) as pool,
     ):
-        chunk = 8 * options.jobs
-        for at in range(0, len(todo), chunk):
-            if options.seconds is not None and time.monotonic() - begin > options.seconds:
+        cells_left, running = iter(todo), set[Future[dict[str, Any]]]()
+        while True:
+            late = options.seconds is not None and time.monotonic() - begin > options.seconds
+            while (
+                not late and len(running) < 2 * options.jobs and (cell := next(cells_left, None)) is not None
+            ):
+                running.add(pool.submit(run, cell))
+            if not running:
                 break
-            for row in pool.map(run, todo[at : at + chunk]):
+            ready, running = wait(running, return_when=FIRST_COMPLETED)
+            for row in sorted((one.result() for one in ready), key=lambda row: str(row["names"])):
                 out.write(json.dumps(row) + "\n")
                 out.flush()
                 new.append(row)

@@ -25,6 +25,7 @@ COMMANDS: Final[dict[str, Command]] = {
     "run": Command("run", "Run a scenario once, in virtual time."),
     "demo": Command("demo", "A first look at what the model does."),
     "list": Command("listing", "What there is: patches, VM types, scenarios, …"),
+    "show": Command("show", "What a version changes: its functions, with file and line."),
     "diff": Command("diff", "Compare two patches over many runs, or two logs."),
     "query": Command("query", "Ask a log with SQL (DuckDB)."),
     "follow": Command("follow", "Is what a kernel did a run of the model?"),
