@@ -64,28 +64,23 @@ class HugeFolios(HugePuts):
             self.unfrozen.changed(t)
 
     async def folio_ref_freeze(
-        self, t: Task, inode: GmemInode, folios: Sequence[Folio], held: int, low: int, high: int
+        self, t: Task, inode: GmemInode, folios: Sequence[Folio], low: int, high: int
     ) -> None:
-        """Spin until the page cache's references and `held` of our own are the only ones; then they can be frozen.
+        """Spin until the page cache's references are the only ones; then they can be frozen.
 
         From there to the end of the caller's step nobody else runs, which is what freezing to 0 is for.
         """
         while True:
             if t.traps:
                 await t.point(Op("rmw", inode.ref_label, low, high))
-            if all(folio.ref == folio.pages + held for folio in folios):
+            if all(folio.ref == folio.pages for folio in folios):
                 return
             await self.unfrozen.turn(t, 100)
 
     # -- split -------------------------------------------------------------------------------------
 
-    async def split_range(
-        self, t: Task, inode: GmemInode, base: int, *, held: int = 0, sure: bool = False
-    ) -> int:
-        """Split what is at the huge range of `base` so that no shared page is part of a larger folio: 0 or -ENOMEM.
-
-        `held` references of the caller go over to nobody: it looks its page up again.
-        """
+    async def split_range(self, t: Task, inode: GmemInode, base: int, *, sure: bool = False) -> int:
+        """Split what is at the huge range of `base` so that no shared page is part of a larger folio: 0 or -ENOMEM."""
         cache = self.huge_cache(inode)
         assert cache is not None
         assert inode.attributes is not None
@@ -101,15 +96,12 @@ class HugeFolios(HugePuts):
                 if not piece.order:
                     at = piece.index + 1
                     continue
-                ret = await self.split_folio(t, inode, piece, held, sure)
-                held = 0
+                ret = await self.split_folio(t, inode, piece, sure)
                 if ret:
                     return ret
         return 0
 
-    async def split_folio(
-        self, t: Task, inode: GmemInode, folio: Folio, held: int = 0, sure: bool = False
-    ) -> int:
+    async def split_folio(self, t: Task, inode: GmemInode, folio: Folio, sure: bool = False) -> int:
         """Smaller folios in place of a huge one: 0 or -ENOMEM, with nothing changed then.
 
         Can fail at fault points `huge_vmemmap`, `huge_stash` and `huge_insert`, unless `sure`. The flag uptodate is
@@ -127,7 +119,7 @@ class HugeFolios(HugePuts):
         # The pages inserted so far, the huge folio back in its place: nobody saw them, the references are frozen.
         if not sure and t.fault("huge_insert"):
             return ENOMEM
-        await self.folio_ref_freeze(t, inode, [folio], held, low, high)
+        await self.folio_ref_freeze(t, inode, [folio], low, high)
         folio.mapping = None
         cache.split(folio, to)
         self.stash_split(folio)
@@ -199,7 +191,7 @@ class HugeFolios(HugePuts):
         while True:
             # Somebody may look up more pages until the references are frozen.
             folios = cache.folios_in(low, high)
-            await self.folio_ref_freeze(t, inode, folios, 0, low, high)
+            await self.folio_ref_freeze(t, inode, folios, low, high)
             if folios == cache.folios_in(low, high):
                 break
         flags = [self._uptodate(piece) for piece in cache.pieces(low, high)]

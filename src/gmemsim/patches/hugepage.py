@@ -80,7 +80,11 @@ class Hugepage(HugeConversion, Inplace):
     # -- look-up ---------------------------------------------------------------------------------------
 
     async def filemap_create_folio(self, t: Task, inode: GmemInode, index: int) -> Folio | int:
-        """A huge folio at the aligned index, split at once if a page of its range is shared."""
+        """A huge folio at the aligned index, split at once if a page of its range is shared: -EEXIST, to look up.
+
+        `kvm_gmem_filemap_add_folio` of the RFC: the folio is visible before its bit is cleared, and nobody is woken.
+        The split begins with neither lock nor reference, so a look-up can come in between.
+        """
         cache = self.huge_cache(inode)
         if cache is None:
             return await super().filemap_create_folio(t, inode, index)
@@ -114,25 +118,23 @@ class Hugepage(HugeConversion, Inplace):
         if rec is not None:
             rec(t, PageCacheAdd(base, pfn, folio.order))
             rec(t, FilemapAddRet(0))
-        if self.all_private(inode, base, folio.pages):
-            return folio
-        ret = await self.split_range(t, inode, base, held=1)
-        if ret:
-            await self.filemap_remove_unsplit(t, inode, cache, folio)
-            return ret
-        folio.lock.release(t)
-        # The pages are others now: our reference is dropped with the huge folio, and the look-up starts again.
+        await folio.lock.clear_locked(t)
+        await self.folio_put(t, inode, folio)
+        if not self.all_private(inode, base, folio.pages):
+            ret = await self.split_range(t, inode, base)
+            if ret:
+                await self.filemap_remove_unsplit(t, inode, cache, folio)
+                return ret
+        # The page at the index, which is another folio now if it was split.
         return EEXIST
 
     async def filemap_remove_unsplit(self, t: Task, inode: GmemInode, cache: HugeCache, folio: Folio) -> None:
         """A shared page must not be part of a huge folio: what cannot be split goes again."""
         if folio.mapping is inode:
             self._remove(t, inode, folio)
-            await self.folio_unlock(t, folio)
-            await self.folio_put(t, inode, folio, folio.pages + 1)
+            await self.folio_put(t, inode, folio, folio.pages)
             return
         # The first of two stages was done.
-        folio.lock.release(t)
         await self.merge_range(t, inode, folio.index, private=False, sure=True)
         merged = cache[folio.index]
         self._remove(t, inode, merged)

@@ -24,8 +24,8 @@ __all__ = ["HugepageMutex"]
 class HugepageMutex(Hugepage):
     """One mutex a huge index around all of get_folio, so that nobody looks up what is about to be split (said in 2026).
 
-    Without it a look-up between insertion and split holds a reference while it waits for the folio lock, and the
-    splitter, which has that lock, spins for the reference: neither ends.
+    Without it a look-up between insertion and split sees the fresh folio's bit, sleeps for it and is not woken, while
+    the splitter spins for its reference; or it comes later and is given a huge folio with shared pages.
 
     A hole is whole huge pages or -EINVAL, and pages of a split one leave as they are: the worker merges them when the
     last came back, so no hole fails with -EAGAIN for a pin (reply on PUNCH_HOLE).

@@ -121,12 +121,12 @@ def test_one_task_may_play_two_parts_only_where_the_pattern_says_so() -> None:
 
 
 def test_a_look_up_is_told_from_a_memory_failure() -> None:
-    looks = Party(task="t0", call=1, operation="host_write")
-    waits = (WaitEdge("t0", "gmem0.folio[0]", "w", "t1", True, "w"),)
-    scene = Scene(version="hugepage", parties=(looks, SPLIT), waits=waits)
+    looks = Party(task="t0", call=1, operation="host_write", functions=("filemap_get_folio",))
+    scene = Scene(version="hugepage", parties=(looks, SPLIT))
     assert which(scene) == "hugepage-split-waits-for-look-up"
     assert which(attrs.evolve(scene, version="hugepage-mutex")) == ""
-    assert which(attrs.evolve(scene, waits=())) == ""
+    elsewhere = attrs.evolve(looks, functions=("mmap_read_lock",))
+    assert which(attrs.evolve(scene, parties=(elsewhere, SPLIT))) == ""
 
 
 def test_patterns_say_what_they_ask() -> None:

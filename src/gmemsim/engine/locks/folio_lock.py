@@ -137,6 +137,18 @@ class FolioLock:
                 self.owner = waiter
             engine.wake(waiter, delay=engine.wake_ns)
 
+    async def clear_locked(self, t: Task) -> None:
+        """`__folio_clear_locked`: the bit goes, and nobody is woken; for a folio that no one else could see.
+
+        Whoever saw it all the same, and sleeps, does so until a later unlock.
+        """
+        if t.rec is not None:
+            t.rec(t, Unlock(self.label, "w"))
+        if t.traps:
+            await t.point(self._op("release"))
+        self.cls.write.held(t.engine.now - self._since)
+        self.owner = None
+
     def take_new(self, t: Task) -> None:
         """Lock a folio that no one else can see yet (`__folio_set_locked`)."""
         self.owner = t

@@ -11,6 +11,9 @@ from .pattern import Pattern, Waits, Who
 __all__ = ["FINDINGS"]
 
 _STUCK: Final = frozenset({"deadlock", "livelock"})
+#: Who sees a fresh folio locked is not woken (`__folio_clear_locked`).
+_NOT_WOKEN: Final = _STUCK | {"lost_wakeup"}
+_LOOK_UP: Final = BY_VCPU | BY_HOST | frozenset({"allocate"})
 _SPLIT: Final = Who(inside="folio_ref_freeze")
 
 FINDINGS: Final = (
@@ -33,20 +36,31 @@ FINDINGS: Final = (
     ),
     Finding(
         ident="hugepage-split-waits-for-look-up",
-        title="huge folios: a split and a look-up of the folio wait for each other",
-        effect="the split spins for the look-up's reference with the folio locked; the look-up sleeps for that lock",
+        title="huge folios: a look-up between the insertion of a folio and its split",
+        effect="the look-up sleeps for good and the split spins for it, or a shared page is found in a huge folio",
         # `hugepage-mutex` has the mutex that was announced for it.
         versions=HUGE_WITHOUT_MUTEX,
-        states=(State("by reading", ("HugeTLB RFC v2 (2025)",)),),
+        states=(State("by reading", ("HugeTLB RFC v2 (2025)",), "guest_memfd.c of its branch"),),
         reported="the review of RFC v2, and a mutex announced for it",
         patterns=(
             Pattern(
-                rules=_STUCK,
-                parts={"split": _SPLIT, "look-up": Who(does=BY_VCPU | BY_HOST | frozenset({"allocate"}))},
-                waits=(Waits(part="look-up", lock="folio", mode="w", behind="split", held="w"),),
+                rules=_NOT_WOKEN,
+                parts={"split": _SPLIT, "look-up": Who(does=_LOOK_UP, inside="filemap_get_folio")},
+            ),
+            Pattern(
+                rules=frozenset({"I41"}),
+                parts={
+                    "split": Who(inside="filemap_create_folio"),
+                    "look-up": Who(does=_LOOK_UP, fails=True),
+                },
             ),
         ),
-        shown=(Shown(scenario="zoo-huge_look_up", vm_type="sw-protected", schedules=100),),
+        shown=(
+            Shown(scenario="zoo-huge_look_up", vm_type="sw-protected", schedules=100),
+            Shown(
+                scenario="zoo-huge_look_up", vm_type="sw-protected", strategy="preemption:1", schedules=100
+            ),
+        ),
     ),
     Finding(
         ident="hugepage-split-waits-for-memory-failure",
@@ -56,7 +70,7 @@ FINDINGS: Final = (
         states=(State("by reading", ("HugeTLB RFC v2 (2025)",)),),
         patterns=(
             Pattern(
-                rules=_STUCK,
+                rules=_NOT_WOKEN,
                 parts={
                     "split": _SPLIT,
                     "memory failure": Who(does=frozenset({"memory_failure"}), over=True, also=True),
