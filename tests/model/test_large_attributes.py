@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from gmemsim.engine.strategy import RandomStrategy
@@ -77,6 +78,7 @@ def covered(kernel: type[VmKinds]) -> bool:
     """Whether in some schedule a large leaf covers the page that another task makes shared."""
     for seed in range(300):
         machine = rig(kernel)
+        machine.call(partial(machine.kernel.kvm_gmem_allocate, inode=machine.inode, start=0, end=HUGE))
         machine.run(machine.touch(9), change(machine, 5, 6, False), strategy=RandomStrategy(seed))
         if (0, 2) in machine.leaves():
             return True
