@@ -33,7 +33,7 @@ def events_of(cls: type[Event]) -> st.SearchStrategy[Event]:
     return st.builds(
         cls,
         *(
-            MODES if cls.family == "locks" and field.name == "mode" else VALUES[field.type]
+            MODES if cls.family in ("locks", "schedule") and field.name == "mode" else VALUES[field.type]
             for field in structs.fields(cls)
         ),
     )

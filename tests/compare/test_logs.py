@@ -8,9 +8,10 @@ import pytest
 
 from gmemsim.audit.base import Event
 from gmemsim.audit.errors import LogError
-from gmemsim.audit.events import Receive, Send
+from gmemsim.audit.events import Access, Lock, Receive, Send
 from gmemsim.audit.header import Header
-from gmemsim.audit.kvm_events import GuestTouch, PageFault
+from gmemsim.audit.kvm_events import Discard, GuestTouch, PageFault
+from gmemsim.audit.reader import read_log
 from gmemsim.audit.render import write_log
 from gmemsim.compare.logs import read_run, same_lines
 from gmemsim.compare.runs import Steps
@@ -53,6 +54,10 @@ def test_other_spaces_go_the_slow_way(tmp_path: Path) -> None:
         (b'"gfn":1,', b'"gfn":"x",', "2: byte .*field 'gfn': expected int"),
         (b'"events":1500}', b'"events":1499}', "the end line states 1499 events, found 1500"),
         (b'"id":7,', b"", "expected field 'id', found none"),
+        (b'"gfn":1,', b'"gfn":1,"gfn":1,', "2: byte .*event 'page_fault': the line has 'gfn' twice"),
+        (b'"t":700,', b'"t":700,"t":700,', "702: byte .*the line has 't' twice"),
+        (b'"id":7,', b'"id":7,"id":7,', "3: byte .*event 'send': the line has 'id' twice"),
+        (b'"arch":"snp",', b'"arch":"snp","arch":"tdx",', "the header has 'arch' twice"),
     ],
 )
 def test_damage_is_told_with_its_place(tmp_path: Path, old: bytes, new: bytes, says: str) -> None:
@@ -80,3 +85,35 @@ def test_equal_lines_under_another_header(tmp_path: Path) -> None:
     assert not same_lines(one, log(tmp_path / "c.jsonl", EVENTS[1:]))
     one.write_bytes(one.read_bytes().replace(b'"patch":"v3"', b'"patch":"another"'))
     assert same_lines(one, two)
+
+
+def test_a_key_twice_is_not_made_up_for_by_one_that_is_missing(tmp_path: Path) -> None:
+    path = log(tmp_path / "a.jsonl")
+    text = path.read_bytes().replace(b'"id":7,', b'"id":7,"id":7,', 1)
+    at = text.index(b'"id":8,')
+    path.write_bytes(text[:at] + text[at:].replace(b'"id":8,', b"", 1))
+    for read in (lambda: list(read_log(path)), lambda: read_run(Steps(), path)):
+        with pytest.raises(LogError, match="the line has 'id' twice"):
+            read()
+
+
+@pytest.mark.parametrize("mode", ["q", "", "R"])
+def test_modes_are_r_and_w(tmp_path: Path, mode: str) -> None:
+    path = log(tmp_path / "a.jsonl", [("a", Lock("l", "r")), ("a", Access("load", "l", 0, -1, "r"))])
+    for name in ("lock", "access"):
+        text = path.read_bytes()
+        at = text.index(b'"event":"%s"' % name.encode())
+        (tmp_path / "b.jsonl").write_bytes(
+            text[:at] + text[at:].replace(b'"mode":"r"', b'"mode":"%s"' % mode.encode(), 1)
+        )
+        with pytest.raises(LogError, match=f"event '{name}', field 'mode': expected \"r\" or \"w\""):
+            read_run(Steps(), tmp_path / "b.jsonl")
+
+
+def test_a_log_from_before_a_field_is_read(tmp_path: Path) -> None:
+    # `discard` of 0.1.0 did not say which mapping.
+    path = log(tmp_path / "a.jsonl", [("a", Discard(0, 1, "m"))])
+    path.write_bytes(path.read_bytes().replace(b',"mapping":"m"', b""))
+    steps = Steps()
+    assert steps.events(read_run(steps, path).run) == [("a", Discard(0, 1))]
+    assert [record.event for record in read_log(path)] == [Discard(0, 1)]

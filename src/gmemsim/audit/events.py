@@ -11,6 +11,7 @@ from typing import ClassVar
 from .base import Event
 
 __all__ = [
+    "Access",
     "Contended",
     "FaultInjected",
     "Lock",
@@ -51,6 +52,23 @@ class Unlock(_LockEvent, frozen=True, gc=False):
     """A task gives the lock back."""
 
     mirrors: ClassVar[str] = "up_read, up_write, mutex_unlock, read_unlock, write_unlock, folio_unlock"
+
+
+class Access(Event, frozen=True, gc=False):
+    """A step of an exploring run reads (mode `r`) or changes (`w`) [lo, hi) of an object; hi -1: all from lo.
+
+    It is what the explorer knows of the step, so two logs that have it are compared by it. An event is written where a
+    function begins, before the scheduler may let others go first; the access itself comes behind that. Only logs of
+    replayed schedules have it: in timed runs nobody comes in between.
+    """
+
+    mirrors: ClassVar[str] = "an access to shared state"
+    family: ClassVar[str] = "schedule"
+    kind: str
+    obj: str
+    lo: int
+    hi: int
+    mode: str
 
 
 class SrcuSync(Event, frozen=True, gc=False):

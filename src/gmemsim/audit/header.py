@@ -7,12 +7,13 @@ that one run, repeated, is one file.
 
 from __future__ import annotations
 
+import json
 import re
 from typing import Any
 
 import msgspec
 
-__all__ = ["END_PREFIX", "SCHEMA", "Header", "end_line", "parse_end"]
+__all__ = ["END_PREFIX", "SCHEMA", "Header", "end_line", "given_twice", "parse_end"]
 
 #: Version of the log's format. It changes when a reader of the old format would misread the new one.
 SCHEMA = 1
@@ -71,6 +72,8 @@ class Header(msgspec.Struct, frozen=True):
             found = None
         if not isinstance(found, dict) or found.get("log") != _LOG:
             raise ValueError('expected the header {"log":"gmemsim",…}, found ' + excerpt(line))
+        if key := given_twice(line):
+            raise ValueError(f"the header has {key!r} twice")
         schema = found.get("schema")
         if type(schema) is not int or schema != SCHEMA:
             raise ValueError(f"expected schema {SCHEMA}, found {excerpt(msgspec.json.encode(schema))}")
@@ -86,6 +89,16 @@ class Header(msgspec.Struct, frozen=True):
             if not isinstance(value, (str, int, type(None))):
                 raise ValueError(f"header, {key!r}: expected a string, an integer, true, false or null")
         return cls(found["scenario"], found["patch"], found["arch"], found["seed"], more)
+
+
+def given_twice(line: bytes) -> str:
+    """The first key that the JSON object `line` has more than once, or nothing: decoders take the last silently."""
+    seen: set[str] = set()
+    for key, _ in json.loads(line, object_pairs_hook=list):
+        if key in seen:
+            return str(key)
+        seen.add(key)
+    return ""
 
 
 def end_line(events: int) -> bytes:

@@ -10,9 +10,9 @@ import msgspec
 from msgspec import structs
 
 from .errors import LogError
-from .header import END_PREFIX, Header, excerpt, parse_end
+from .header import END_PREFIX, Header, excerpt, given_twice, parse_end
 from .logfile import blocks
-from .vocabulary import vocabulary
+from .vocabulary import name_of, vocabulary
 
 if TYPE_CHECKING:
     import os
@@ -41,8 +41,9 @@ def read_log(path: str | os.PathLike[str], *, partial: bool = False) -> LogReade
 
     Raises:
         LogError: the file cannot be opened, or does not begin as a log of this schema. Iterating raises it
-            at the first damaged line, unknown event, missing, wrong or unexpected field, wrong `seq`, time
-            before that of the line above, or where the file is cut off; the events before that come first.
+            at the first damaged line, unknown event, missing, wrong or unexpected field, key that a line has
+            twice, wrong `seq`, time before that of the line above, or where the file is cut off; the events
+            before that come first.
     """
     return LogReader(path, partial=partial)
 
@@ -100,6 +101,8 @@ class _Scan:
         self.ended = False
         classes = tuple(vocabulary().values())
         self.decoder, self.classes = _lines_of(classes)
+        #: With the name of the event, which is no field.
+        self.keys = {shape: len(structs.fields(shape)) + 1 for shape in self.classes}
 
     def block(self, block: bytes) -> Iterator[Record]:
         """The records of a block of lines."""
@@ -113,8 +116,15 @@ class _Scan:
             lines = self.decoder.decode_lines(block)
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
             lines = []
-        # The end line, a damaged line and a blank line, which the decoder skips, are met line by line.
-        if self.ended or not lines or len(lines) != block.count(b"\n"):
+        # The end line, a damaged line and a blank line, which the decoder skips, are met line by line; so are blocks in
+        # which some line may have a key twice.
+        keys = self.keys
+        if (
+            self.ended
+            or not lines
+            or len(lines) != block.count(b"\n")
+            or sum([keys[line.__class__] for line in lines]) != block.count(b'":')
+        ):
             yield from self._one_by_one(block)
             return
         # At a microsecond an event, every call counts here.
@@ -169,6 +179,8 @@ class _Scan:
             found = self.decoder.decode(line)
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
             raise self._wrong(_explain(line, error, self.offset)) from error
+        if key := given_twice(line):
+            raise self._wrong(f"event {name_of(self.classes[found.__class__])!r}: the line has {key!r} twice")
         self._check_stamp(found.seq, found.t, self.seq, self.t)
         self.t = found.t
         fields = structs.astuple(found)
@@ -203,7 +215,14 @@ def _lines_of(classes: tuple[type[Event], ...]) -> tuple[Any, dict[type, type[Ev
     shapes: dict[type, type[Event]] = {}
     for cls in classes:
         own = (
-            (field.name, Literal["r", "w"] if cls.family == "locks" and field.name == "mode" else field.type)
+            (
+                field.name,
+                Literal["r", "w"]
+                if cls.family in ("locks", "schedule") and field.name == "mode"
+                else field.type,
+                # A field that logs did not always have says by its default what its absence means.
+                *(() if field.default is msgspec.NODEFAULT else (field.default,)),
+            )
             for field in structs.fields(cls)
         )
         shape = msgspec.defstruct(
@@ -219,11 +238,13 @@ def _lines_of(classes: tuple[type[Event], ...]) -> tuple[Any, dict[type, type[Ev
 
 
 def line_decoder() -> Callable[[bytes], tuple[str, Event]]:
-    """What makes actor and event of one line; it raises ValueError if the line is not that of an event."""
+    """What makes actor and event of one line; it raises ValueError if that is no event, or has a key twice."""
     decoder, classes = _lines_of(tuple(vocabulary().values()))
 
     def decode(line: bytes) -> tuple[str, Event]:
         found = decoder.decode(line)
+        if key := given_twice(line):
+            raise ValueError(f"the line has {key!r} twice")
         return found.actor, classes[found.__class__](*structs.astuple(found)[3:])
 
     return decode

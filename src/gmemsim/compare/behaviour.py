@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from ..actors.errno import errno_name
 from ..audit import kvm_events as kvm
-from ..audit.events import Contended, Lock, LockRequest, Receive, Send, SrcuSync, Unlock
+from ..audit.events import Access, Contended, Lock, LockRequest, Receive, Send, SrcuSync, Unlock
 from ..audit.vocabulary import name_of, vocabulary
 from .footprint import frames_of
 
@@ -37,7 +37,7 @@ _FAULT_RESULTS: Final = {0: "CONTINUE", 1: "RETRY", 2: "EMULATE", 5: "FIXED", 6:
 _FAULTS: Final = frozenset({"tdp_fault", "faultin", "map"})
 #: Steps that look something up or only tell of others: no behaviour of their own.
 _QUIET: Final = (
-    Send, Receive, LockRequest, kvm.PageFault, kvm.GuestTouch, kvm.HostTouch, kvm.FilemapGet, kvm.Retry,
+    Access, Send, Receive, LockRequest, kvm.PageFault, kvm.GuestTouch, kvm.HostTouch, kvm.FilemapGet, kvm.Retry,
 )  # fmt: skip
 #: Fields that behaviours are told by, beside locks and errnos in place of a frame.
 _SHOWN: Final = (

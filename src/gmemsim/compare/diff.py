@@ -67,6 +67,7 @@ def diff(
 
 def diff_runs(steps: Steps, left: Run, right: Run, *, symmetric: bool = False) -> Diff:
     """Compare two logs that `steps` has numbered."""
+    left, right = steps.like_each_other(left, right)
     events = _side_by_side(steps.counts(left), steps.counts(right))
     divergence = None if left is right else first_divergence(steps, left, right)
     if divergence is None:

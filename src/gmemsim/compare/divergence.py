@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from ..audit.events import Access
 from ..audit.vocabulary import name_of
 from .renaming import Renaming
 
@@ -84,11 +85,11 @@ class Lane(msgspec.Struct, frozen=True):
 
 
 def around(steps: Steps, run: Run, index: int) -> tuple[Lane, ...]:
-    """The steps of one side near step `index`, messages apart."""
+    """The steps of one side near step `index`, messages and accesses apart."""
     found: list[Lane] = []
     for position in range(max(index - _BEFORE, 0), min(index + _AFTER, len(run.steps))):
         step = steps.known[run.steps[position]]
-        if not step.message:
+        if not (step.message or isinstance(step.event, Access)):
             found.append(Lane(position, step.actor, words(step.event)))
     return tuple(found)
 

@@ -77,8 +77,8 @@ def compare_runs(
     _rename(steps, left, right, found)
     if footprints is None:
         footprints = Footprints()
-        for step in steps.known:
-            footprints.learn(step.actor, step.event)
+        for number in dict.fromkeys((*left.steps, *right.steps)):
+            footprints.learn(steps.known[number].actor, steps.known[number].event)
     matched = [place for place in found.places if place >= 0]
     if matched != sorted(matched):
         for first, second, obj in inversions(steps, footprints, left, found.places, len(right.steps)):

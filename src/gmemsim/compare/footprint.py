@@ -14,6 +14,9 @@ Choices where an event leaves open what exactly it touches:
 * What is done to a guest frame with a known file index (`get_pfn` names both) depends on changes of that index.
 * Events that name an index or a guest frame but no file or VM share one space of pages. That finds too much dependent
   in workloads with several files, never too little.
+* In an exploring run others may come between an event and the access that it stands for, so logs of such runs say what
+  each step touches (`access`, made by `explore.accesses` from the explorer's own operations). Where they do, only that
+  counts, and two logs are equal exactly if the explorer takes their schedules for one.
 * `lock_request` touches nothing: a request that nobody has seen yet. `contended` changes the lock's queue.
 """
 
@@ -21,6 +24,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final
 
+from ..arch.memory import FRAMES
 from ..audit import events, huge_events, inplace_events
 from ..audit import kvm_events as kvm
 from ..engine.op import ALL, Op
@@ -29,10 +33,9 @@ if TYPE_CHECKING:
     from ..audit.base import Event
     from ..engine.op import Mode
 
-__all__ = ["FRAMES", "MESSAGES", "Footprints", "frames_of", "is_read"]
+__all__ = ["MESSAGES", "Footprints", "frames_of", "is_read"]
 
-#: Objects of operations. Those that the explorer has too are named as there.
-FRAMES: Final = "frames"
+#: Objects of operations, beside those that the explorer has, too.
 MESSAGES: Final = "messages"
 _INDEX: Final = "index"
 _GUEST: Final = "gfn"
@@ -83,6 +86,8 @@ def order_of(event: Event) -> int:
 
 def frames_of(event: Event) -> tuple[int, int] | None:
     """First host frame and number of frames that `event` names; None if it names none, or an errno instead."""
+    if isinstance(event, events.Access):
+        return (event.lo, event.hi - event.lo) if event.obj == FRAMES and 0 <= event.lo < event.hi else None
     if isinstance(event, kvm.ArchInvalidate):
         return (event.start, max(event.end - event.start, 1)) if event.start >= 0 else None
     first = getattr(event, "pfn", -1)
@@ -109,6 +114,7 @@ class Footprints:
         self._targets: set[str] = set()
         #: Guest frame minus index, with the lowest and highest guest frame for which it is known.
         self._offsets: dict[int, list[int]] = {}
+        self._accesses = False
 
     def learn(self, actor: str, event: Event) -> None:
         """Take in which VM an actor belongs to, which index is behind a guest frame, and who is signalled."""
@@ -122,10 +128,18 @@ class Footprints:
             known[0], known[1] = min(known[0], event.gfn), max(known[1], event.gfn)
         elif isinstance(event, events.SignalSent):
             self._targets.add(event.target)
+        elif isinstance(event, events.Access):
+            self._accesses = True
 
     def of(self, actor: str, event: Event) -> tuple[Op, ...]:
         """What `event` touches, apart from the number of a message."""
-        found: list[Op] = []
+        if isinstance(event, events.Access):
+            high = ALL if event.hi < 0 else event.hi
+            found = [Op("step", event.obj, event.lo, high, "r" if event.mode == "r" else "w")]
+            return tuple(found) if event.lo < high else ()
+        if self._accesses:
+            return ()
+        found = []
         mode: Mode = "r" if is_read(event) else "w"
         for obj, low, high in self._places(event):
             found.append(Op("step", obj, low, high, mode))

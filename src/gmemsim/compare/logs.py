@@ -28,6 +28,8 @@ __all__ = ["Log", "read_run", "same_lines"]
 
 _LINE: Final = re.compile(rb'\{"seq":(\d+),"t":(\d+),(.*)\}\n')
 _ID: Final = re.compile(rb'"id":(\d+),')
+#: In one line: none of them may be lost.
+_TWO_IDS: Final = re.compile(rb'"id":\d+,.*"id":\d+,')
 
 
 class Log:
@@ -124,6 +126,8 @@ class _Fast:
     def _block(self, text: bytes) -> None:
         # No string holds the pattern, because JSON escapes quotation marks; and only messages have the field.
         ids = _ID.findall(text)
+        if ids and _TWO_IDS.search(text):
+            raise _Unusual
         lines = _LINE.findall(_ID.sub(b"", text) if ids else text)
         if len(lines) != text.count(b"\n"):
             raise _Unusual

@@ -14,7 +14,7 @@ __all__ = ["KINDS", "Row", "ranked"]
 #: Kinds of rows, in the order of a report. `preparation` is the order of clear, prepare and uptodate.
 KINDS: Final = (
     "preparation", "result", "order", "lock", "step", "wait", "retry", "frame", "message", "count", "value", "gone",
-    "new", "interleaving", "rename",
+    "new", "interleaving", "access", "rename",
 )  # fmt: skip
 
 
@@ -32,6 +32,7 @@ class Row(msgspec.Struct, frozen=True):
             `frame`, `message`: a step is about another frame or message than its counterpart.
             `value`, `gone`, `new`: steps of a task that have no equal on the other side.
             `interleaving`: dependent steps of two tasks come in another order.
+            `access`: a task reads or changes something more or less often (logs of exploring runs).
             `rename`: a hook has another name.
         operation: in which operations.
         text: what differs.

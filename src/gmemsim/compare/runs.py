@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from msgspec import structs
 
-from ..audit.events import Receive, Send
+from ..audit.events import Access, Receive, Send
 from ..audit.kvm_events import ArchInvalidate
 from ..audit.vocabulary import name_of
 from .footprint import frames_of
@@ -89,6 +89,13 @@ class Steps:
             number = self._numbers[key] = self._new(actor, event)
         return number
 
+    def like_each_other(self, left: Run, right: Run) -> tuple[Run, Run]:
+        """Both runs with what their steps touch, or both without, if only one of them says it."""
+        accesses = {number for number, step in enumerate(self.known) if isinstance(step.event, Access)}
+        if not accesses or accesses.isdisjoint(left.steps) == accesses.isdisjoint(right.steps):
+            return left, right
+        return _without(left, accesses), _without(right, accesses)
+
     def by_actor(self, run: Run) -> dict[str, list[int]]:
         """Positions of each actor's steps."""
         places: dict[str, list[int]] = {}
@@ -130,6 +137,17 @@ class Steps:
         return len(self.known) - 1
 
 
+def _without(run: Run, steps: set[int]) -> Run:
+    """A run without some of its steps."""
+    found = Run()
+    for position, step in enumerate(run.steps):
+        if step not in steps:
+            if position in run.messages:
+                found.messages[len(found.steps)] = run.messages[position]
+            found.steps.append(step)
+    return found
+
+
 def event_without_id(event: Event) -> tuple[object, ...]:
     """What a message says, its number apart."""
     if isinstance(event, Send):
@@ -148,6 +166,8 @@ def shape_of(actor: str, event: Event) -> tuple[object, ...]:
     if isinstance(event, ArchInvalidate):
         return actor, ArchInvalidate, event.end - event.start, event.start < 0
     frames = frames_of(event)
+    if isinstance(event, Access) and frames is not None:
+        return actor, Access, event.kind, event.mode, frames[1]
     values = tuple(
         "frame" if name == "pfn" and frames is not None else getattr(event, name)
         for name in event.__struct_fields__

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import defaultdict
 from typing import TYPE_CHECKING, Any
 
+from ..audit.events import Access
 from ..audit.vocabulary import name_of
 from .behaviour import step_name
 from .divergence import words
@@ -17,6 +18,8 @@ if TYPE_CHECKING:
     from .runs import Run, Step, Steps
 
 __all__ = ["step_rows"]
+
+_ACCESS = name_of(Access)
 
 
 def step_rows(steps: Steps, left: Run, right: Run, found: Comparison) -> list[Row]:
@@ -62,6 +65,15 @@ def _unequal(steps: Steps, left: Run, right: Run, found: Comparison) -> Iterator
     for key in sorted(gone.keys() | new.keys()):
         actor, name = key
         ours, theirs = gone.get(key, []), new.get(key, [])
+        if name == _ACCESS:
+            # They follow from the steps that differ, and there are many.
+            first = min((*ours, *theirs))
+            often = [f"{len(places):,} that the other has not" for places in (ours, theirs)]
+            yield Row(
+                "access", name, f"{actor} reads and changes other things", often[0], often[1], name,
+                shown_by=f"step {first}", count=len(ours) + len(theirs),
+            )  # fmt: skip
+            continue
         both = min(len(ours), len(theirs))
         if both:
             values: defaultdict[str, list[tuple[int, int]]] = defaultdict(list)
@@ -95,7 +107,7 @@ def _fields(one: Step, other: Step) -> str:
 def _inverted(steps: Steps, left: Run, found: Comparison) -> Iterator[Row]:
     groups: defaultdict[tuple[str, str], list[Any]] = defaultdict(list)
     for inversion in found.inversions:
-        one, two = (steps.known[left.steps[position]].event for position in inversion[:2])
+        one, two = (steps.known[_telling(steps, left, at)].event for at in inversion[:2])
         key = step_name(name_of(one.__class__), one), step_name(name_of(two.__class__), two)
         groups[key].append(inversion)
     for (first, second), where in groups.items():
@@ -105,6 +117,17 @@ def _inverted(steps: Steps, left: Run, found: Comparison) -> Iterator[Row]:
             _words(steps, left, inversion.first), _words(steps, left, inversion.second), second.partition(" ")[0],
             shown_by=f"steps {inversion.first}, {inversion.second}", count=len(where),
         )  # fmt: skip
+
+
+def _telling(steps: Steps, run: Run, position: int) -> int:
+    """The number of a step; of an access, that of the event before it that its task wrote."""
+    step = steps.known[run.steps[position]]
+    if isinstance(step.event, Access):
+        for number in reversed(run.steps[:position]):
+            other = steps.known[number]
+            if other.actor == step.actor and not (other.message or isinstance(other.event, Access)):
+                return number
+    return run.steps[position]
 
 
 def _words(steps: Steps, run: Run, position: int) -> str:

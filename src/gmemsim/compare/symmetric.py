@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from ..audit.events import Receive, Send, SignalSent
+from ..audit.events import Access, Receive, Send, SignalSent
 from .equivalence import compare_runs
 from .footprint import Footprints
 from .order import Cells
@@ -78,6 +78,10 @@ def _renamed(event: Event, names: dict[str, str]) -> Event:
         return msgspec.structs.replace(event, at=names.get(event.at, event.at))
     if isinstance(event, SignalSent):
         return msgspec.structs.replace(event, target=names.get(event.target, event.target))
+    if isinstance(event, Access):
+        # Such as `vcpu0`, whether it runs or sleeps, and what is called after it.
+        owner, dot, rest = event.obj.partition(".")
+        return msgspec.structs.replace(event, obj=names.get(owner, owner) + dot + rest)
     return event
 
 

@@ -17,6 +17,8 @@ from .scene import with_scene
 from .strategies.base import Pruned
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from ..audit.recorder import Rec
     from ..engine.engine import Engine
     from ..engine.strategy import Strategy
@@ -103,9 +105,17 @@ class Attempt:
 
 
 def attempt(
-    program: Program, strategy: Strategy, *, max_steps: int = 20_000, rec: Rec | None = None
+    program: Program,
+    strategy: Strategy,
+    *,
+    max_steps: int = 20_000,
+    rec: Rec | None = None,
+    watch: Callable[[Engine], None] | None = None,
 ) -> Attempt:
     """Run `program` once, and count.
+
+    Args:
+        watch: called with the engine before the run starts.
 
     Raises:
         TapeMismatch: from a strict replay.
@@ -114,6 +124,8 @@ def attempt(
     run = program.build(strategy, rec=rec, max_steps=max_steps)
     left = strategy.begin(run.engine)
     counter = StepCounter(run.engine)
+    if watch is not None:
+        watch(run.engine)
     if not left:
         return Attempt(run, None, counter.result(), (), (), True)
     failure: Failure | None = None

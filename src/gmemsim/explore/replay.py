@@ -6,9 +6,11 @@ from typing import TYPE_CHECKING
 
 import attrs
 
+from ..audit.events import Access
 from ..audit.recorder import Recorder
 from ..engine.errors import TapeMismatch
 from ..engine.strategy import ReplayStrategy
+from .accesses import record_accesses
 from .lenient import LenientReplay
 from .measure import Attempt, attempt
 from .program import ScenarioProgram
@@ -17,6 +19,7 @@ from .token_names import patch_digest
 
 if TYPE_CHECKING:
     from ..actors.kernel import Kernel
+    from ..engine.engine import Engine
     from .failure import Failure
     from .program import Program
 
@@ -29,10 +32,10 @@ class Replayed:
 
     Attributes:
         attempt: the run; None if it diverged.
-        entries: its audit log.
+        entries: its audit log, with what each step touches (`accesses`).
         diverged: at which choice the replay left the tape, and how; empty if it did not.
         same_failure: it failed in the same way, or was as fine.
-        same_log: it wrote the same bytes.
+        same_log: it wrote the same bytes, accesses apart.
         notes: what is not as it was when the token was made, a line each.
     """
 
@@ -76,10 +79,14 @@ def replay(
     recorder = Recorder()
     tape = token.tape
     strategy = LenientReplay(tape) if follow else ReplayStrategy(tape)
+
+    def watch(engine: Engine) -> None:
+        record_accesses(engine, recorder.rec)
+
     diverged = ""
     done: Attempt | None = None
     try:
-        done = attempt(program, strategy, max_steps=token.max_steps, rec=recorder.rec)
+        done = attempt(program, strategy, max_steps=token.max_steps, rec=recorder.rec, watch=watch)
     except TapeMismatch as error:
         diverged = f"diverged at {error}"
     if done is None:
@@ -89,7 +96,7 @@ def replay(
     elif len(done.tape) < len(tape):
         diverged = f"diverged at draw {len(done.tape)}: the run ends, the tape has {len(tape)} choices"
     failure = None if done.failure is None else done.failure.signature
-    same_log = log_digest(recorder) == token.log
+    same_log = log_digest(entry for entry in recorder if not isinstance(entry[2], Access)) == token.log
     return Replayed(token, program, done, recorder, diverged, failure == token.failure, same_log, notes)
 
 

@@ -1,0 +1,45 @@
+"""What the steps of an exploring run read and change, as events of its log.
+
+The explorer's relation is over these: the operation that a step announces, and what else it says that it touches
+(`Task.touch`). With them in the log, whoever compares two logs has the same relation.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from ..audit.events import Access
+from ..engine.op import ALL
+
+if TYPE_CHECKING:
+    from ..audit.recorder import Rec
+    from ..engine.engine import Engine
+    from ..engine.op import Op
+    from ..engine.task import Task
+
+__all__ = ["record_accesses"]
+
+
+def record_accesses(engine: Engine, rec: Rec) -> None:
+    """Have `rec` see the accesses of a run that has not started, under a strategy that does not ask for them itself."""
+    engine.touched = _Told(engine, rec)
+    engine.watch_steps(lambda task: _tell(rec, task, task.pending))
+
+
+class _Told(list["Op"]):
+    """Passes on what it is given, and keeps nothing."""
+
+    def __init__(self, engine: Engine, rec: Rec) -> None:
+        super().__init__()
+        self._engine = engine
+        self._rec = rec
+
+    def append(self, op: Op) -> None:
+        """The step under way touches this, too."""
+        task = self._engine.current
+        if task is not None:
+            _tell(self._rec, task, op)
+
+
+def _tell(rec: Rec, task: Task, op: Op) -> None:
+    rec(task, Access(op.kind, op.obj, op.lo, -1 if op.hi >= ALL else op.hi, op.mode))
