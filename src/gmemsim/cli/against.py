@@ -99,6 +99,7 @@ def _document(
         "both": [{**_failure(_either(each)), "base_under_its_choices": each.there} for each in done.both],
         "tried_on_the_other_side": done.tried,
         "never_ran": [] if done.patch is None else list(done.patch.never_ran),
+        "errnos": [] if done.patch is None else list(done.patch.errnos),
     }
 
 
@@ -161,6 +162,8 @@ def _show(program: ScenarioProgram, base: ScenarioProgram, done: Compared, repor
         )
     if done.patch.never_ran:
         click.echo(never_ran(done.patch.never_ran, f"{done.patch.search.schedules:,} runs"))
+    for line in done.patch.errnos:
+        click.echo(line)
 
 
 def _line(found: Found) -> str:

@@ -100,7 +100,7 @@ def contention(
     from ..contention.point import Point, PointError
     from ..contention.sweep import points, run_all, sensitivity
     from ..patches.registry import PatchError
-    from .running import user_error
+    from .running import patches_told, user_error
 
     _writable(csv_path, None)
     _writable(plot_path, FORMATS)
@@ -125,7 +125,7 @@ def contention(
         raise InputError(str(error)) from error
     for reason in refused:
         click.echo(f"gmemsim: left out: {reason}", err=True)
-    with user_error(*patches):
+    with user_error(*patches), patches_told(patches, "these storms"):
         found = sensitivity(wanted, _progress()) if sweep else []
         results = [] if sweep else run_all(wanted, progress=_progress())
     if sweep:

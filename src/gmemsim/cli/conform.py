@@ -94,11 +94,16 @@ def command(
     except InputError as error:
         ended = error
     if as_json:
-        print_json(_document(results, len(wanted)) | {"never_ran": list(entered.never)})
+        print_json(
+            _document(results, len(wanted))
+            | {"never_ran": list(entered.never), "errnos": sorted(entered.errnos)}
+        )
     elif results:
         _show(results)
         if entered.never:
             click.echo(never_ran(entered.never, f"{len(results):,} cases"))
+        for line in sorted(entered.errnos):
+            click.echo(line)
         if len(results) < len(wanted):
             click.echo(f"{len(results)} of {len(wanted)} cases were judged")
     if ended is not None:

@@ -168,6 +168,7 @@ def _versions(left: str, right: str, options: dict[str, Any]) -> tuple[dict[str,
     from ..compare.collect import collect_classes, collect_seeds, common_release
     from ..compare.diff import diff_sets, document
     from ..patches.registry import load_patch
+    from .running import finish, patches_told, user_error
 
     versions = load_patch(left), load_patch(right)
     release = common_release(options["release"], versions)
@@ -175,13 +176,15 @@ def _versions(left: str, right: str, options: dict[str, Any]) -> tuple[dict[str,
     programs = [_program(name, release, options) for name in (left, right)]
     for name, program in zip((left, right), programs, strict=True):
         if options["classes"] is not None:
-            with progress(f"{name} …"):
+            with progress(f"{name} …"), user_error(name), patches_told([name], "these runs"):
                 sides.append(collect_classes(program, options["classes"], options["max_seconds"], _quiet))
         else:
-            from .running import finish, user_error
-
             seeds = range(options["seed"], options["seed"] + options["seeds"])
-            with progress(f"{name}, {len(seeds)} seeds …"), user_error(name):
+            with (
+                progress(f"{name}, {len(seeds)} seeds …"),
+                user_error(name),
+                patches_told([name], "these runs"),
+            ):
                 sides.append(collect_seeds(program, seeds, lambda session: finish(session, "bare"), _quiet))
     names = max((side.names for side in sides), key=len)
     found = diff_sets(sides[0].runs, sides[1].runs, names, (sides[0].first, sides[1].first), versions)

@@ -266,6 +266,7 @@ def _document(
             for each in reports[1:]
         ],
         "never_ran": list(result.never_ran),
+        "errnos": list(result.errnos),
         "potential_cycles": [each.as_dict() for each in decided],
     }
 
@@ -322,6 +323,7 @@ def _show(what: str, result: CampaignResult, reports: list[Reported], decided: l
     lines += [_cycle(each) for each in decided]
     if result.never_ran:
         lines.append(never_ran(result.never_ran, f"{done.schedules:,} runs"))
+    lines += result.errnos
     if not reports:
         undecided = "Undecided: no run came to its end."
         lines.insert(0, undecided if nothing_ran(done) else "No violation found.")

@@ -54,7 +54,7 @@ def command(
     from ..follow.ftrace import TraceError
     from ..follow.trace import load_trace
     from ..patches.registry import PatchError, load_patch
-    from .running import user_error
+    from .running import patches_told, user_error
 
     if release is not None and release not in RELEASES:
         raise click.BadParameter(
@@ -68,7 +68,7 @@ def command(
                 trace = load_trace(path, metadata)
                 if conversions_from is not None:
                     trace.take_conversions(load_trace(conversions_from))
-                with user_error(patch):
+                with user_error(patch), patches_told([patch], path.name):
                     results.append(follow(trace, kernel_class, release))
     except (TraceError, PatchError, ValueError) as error:
         raise InputError(str(error)) from None

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 import traceback
+import warnings
 from contextlib import suppress
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, NoReturn
@@ -66,6 +67,8 @@ class LazyGroup(click.Group):
         **extra: Any,
     ) -> NoReturn:
         """Run and exit: 0 fine, 1 a violation, 2 bad usage or input, 130 interrupted."""
+        # Told with the result (`engine.unawaited`), and not for each run that was cut short.
+        warnings.filterwarnings("ignore", message="coroutine '.*' was never awaited", category=RuntimeWarning)
         try:
             code = super().main(args, prog_name, complete_var, standalone_mode=False, **extra)
             sys.stdout.flush()

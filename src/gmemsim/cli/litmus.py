@@ -59,6 +59,7 @@ def command(
     from ..patches.registry import PatchError
     from ..scenarios.catalogue import LITMUS, find, litmus_names
     from ..scenarios.errors import ScenarioError
+    from .running import patches_told
 
     wrong = check_names(frozenset(observe))
     if wrong:
@@ -76,7 +77,11 @@ def command(
                 raise InputError(f"{name}: has no answers of its own; give --patch")
             found[scenario.name] = {}
             for patch in versions:
-                with progress(f"{scenario.name}, {patch} …"), deadline(max_seconds + LATE):
+                with (
+                    progress(f"{scenario.name}, {patch} …"),
+                    deadline(max_seconds + LATE),
+                    patches_told([patch], scenario.name),
+                ):
                     found[scenario.name][patch] = run_litmus(_program(scenario, patch, arch), limits, observe)
                 if found[scenario.name][patch].search.stopped == "interrupted":
                     raise KeyboardInterrupt

@@ -134,6 +134,7 @@ def _document(results: dict[str, CampaignResult], programs: dict[str, ScenarioPr
         patch: {
             **scope_document(result.search),
             "never_ran": list(result.never_ran),
+            "errnos": list(result.errnos),
             "crashes": [
                 {
                     "summary": found.failure.summary,
@@ -190,6 +191,8 @@ def _show(results: dict[str, CampaignResult], most: int) -> None:
             out.print(f"{patch}: {line}", highlight=False)
         if result.never_ran:
             out.print(never_ran(result.never_ran, f"{done.schedules:,} runs"), highlight=False)
+        for line in result.errnos:
+            out.print(f"{patch}: {line}", highlight=False)
         for found in done.found:
             if found.failure.rule == CRASH:
                 out.print(f"{patch}: crash: {found.failure.summary}", highlight=False, soft_wrap=True)

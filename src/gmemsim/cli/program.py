@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import click
 
+from ..engine.blame import shown
 from .errors import InputError
 from .run import parse_settings
 
@@ -119,6 +121,8 @@ def describe(program: ScenarioProgram) -> str:
 @contextmanager
 def input_errors() -> Iterator[None]:
     """Whatever is wrong with scenario or patch becomes one line and exit code 2."""
+    from ..engine.errors import TapeMismatch
+    from ..explore.failure import NotReproduced
     from ..patches.registry import PatchError
     from ..scenarios.errors import ScenarioError
     from .running import user_error
@@ -126,5 +130,14 @@ def input_errors() -> Iterator[None]:
     try:
         with user_error():
             yield
+    except (TapeMismatch, NotReproduced) as error:
+        files = [key for key in sys.modules if key.startswith("gmemsim_user_patch_")]
+        if not files:
+            raise
+        path = shown(str(sys.modules[files[-1]].__file__))
+        raise InputError(
+            f"{path}: a run with the same choices came to something else: a patch "
+            f"keeps what it changes on self or the kernel's objects, and asks no clock and no random numbers ({error})"
+        ) from error
     except (ScenarioError, PatchError) as error:
         raise InputError(str(error)) from None

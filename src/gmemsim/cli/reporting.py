@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import attrs
 
 from ..engine.interrupts import TimeUp, deadline, deaf
+from ..explore.failure import slow
 from ..explore.findings.table import known
 from ..explore.program import leaving_out
 from ..explore.report import report_failure
@@ -105,7 +106,7 @@ def _report(
         # A replay meets the step limit again; that fair turns do not end it was found out once. A smaller run
         # would have to be found out about again, so it stays as it is.
         shown = attrs.evolve(found, failure=attrs.evolve(found.failure, rule="step_limit", kind=""))
-    elif shrink and not budget.over:
+    elif shrink and not budget.over and not slow(found.failure):
         say(f"making {rule} small")
         try:
             with deadline(budget.left, again=False):
@@ -115,7 +116,9 @@ def _report(
                 notes.append(f"made small as far as {shrunk.attempts:,} runs went")
         except KeyboardInterrupt as error:
             budget.stop(error)
-    if shrink and rule != "livelock" and budget.over:
+    if shrink and slow(found.failure):
+        notes.append("not made small: each run takes seconds")
+    elif shrink and rule != "livelock" and budget.over:
         notes.append(f"not made as small as it could be: {budget.stopped}")
     say(f"writing the report on {rule}")
     token = ""

@@ -128,7 +128,11 @@ def _tell(session: Session, entered: Entered, interrupted: bool, as_json: bool) 
     from .report import report
 
     if as_json:
-        more = {"never_ran": list(entered.never), "interrupted": interrupted}
+        more = {
+            "never_ran": list(entered.never),
+            "errnos": sorted(entered.errnos),
+            "interrupted": interrupted,
+        }
         print_json(session.summary().as_dict() | more)
         return
     with deaf():
@@ -137,6 +141,8 @@ def _tell(session: Session, entered: Entered, interrupted: bool, as_json: bool) 
             click.echo("interrupted: this is what the run came to so far")
         elif entered.never:
             click.echo(never_ran(entered.never, "this run"))
+        for line in sorted(entered.errnos):
+            click.echo(line)
 
 
 def parse_settings(scenario: Scenario, settings: tuple[str, ...]) -> dict[str, int | str | bool]:

@@ -24,12 +24,12 @@ from .errors import InputError
 from .whole import check_directory
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
 
     from ..audit.recorder import Entry
     from ..scenarios.session import Session
 
-__all__ = ["Log", "finish", "header_of", "user_error"]
+__all__ = ["Log", "finish", "header_of", "patches_told", "user_error"]
 
 
 class Log:
@@ -75,6 +75,28 @@ def header_of(session: Session) -> Header:
 
 
 @contextmanager
+def patches_told(patches: Iterable[str], runs: str) -> Iterator[None]:
+    """Around runs of patches: what never ran of a user's one, and which errnos are its own, is said on stderr.
+
+    Args:
+        runs: in what (`these runs`).
+    """
+    from ..patches.entered import Entered, never_ran, watch_overrides
+    from ..patches.registry import load_patch
+
+    entered: dict[str, Entered] = {}
+    with ExitStack() as stack:
+        for patch in dict.fromkeys(patches):
+            if not named(patch):
+                entered[patch] = stack.enter_context(watch_overrides(load_patch(patch)))
+        yield
+    for patch, each in entered.items():
+        lines = [never_ran(each.never, runs)] if each.never else []
+        for line in (*lines, *sorted(each.errnos)):
+            click.echo(f"{patch}: {line}", err=True)
+
+
+@contextmanager
 def user_error(*patches: str) -> Iterator[None]:
     """Whatever comes from a user's own patch, an exit included, is one line that names file and line.
 
@@ -99,7 +121,10 @@ def user_error(*patches: str) -> Iterator[None]:
         found = blame(error) if users_own(error) else None
         if found is None:
             raise
-        raise InputError(f"{found.path}:{found.line}: {said(error)} (in {found.function})") from error
+        text = said(error)
+        if str(found) not in text:
+            text = f"{found.path}:{found.line}: {text} (in {found.function})"
+        raise InputError(text) from error
     except NeverAwaited as error:
         raise InputError(str(error)) from error
     except Exception as error:
@@ -111,4 +136,7 @@ def user_error(*patches: str) -> Iterator[None]:
             raise InputError(f"{own[0]}: what it gave to {place.name} does not fit: {said(error)}") from error
         if found is None:
             raise
-        raise InputError(f"{found.path}:{found.line}: {said(error)} (in {found.function})") from error
+        text = said(error)
+        if str(found) not in text:
+            text = f"{found.path}:{found.line}: {text} (in {found.function})"
+        raise InputError(text) from error

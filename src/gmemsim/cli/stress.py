@@ -215,6 +215,7 @@ def _document(results: dict[Cell, dict[str, Any]], total: int, interrupted: bool
         "schedules": sum(result["schedules"] for result in results.values()),
         "violations": _violations(results),
         "never_ran": _never(results),
+        "errnos": _errnos(results),
         "results": [{**result, "violations": len(result["violations"])} for _, result in _ordered(results)],
     }
 
@@ -260,6 +261,14 @@ def _never(results: dict[Cell, dict[str, Any]]) -> dict[str, list[str]]:
         never = result.get("never_ran", [])
         found[cell.patch] = [name for name in found.get(cell.patch, never) if name in never]
     return {patch: names for patch, names in found.items() if names}
+
+
+def _errnos(results: dict[Cell, dict[str, Any]]) -> dict[str, list[str]]:
+    """What functions of a user's patch returned that they return in no version, by patch."""
+    found: dict[str, set[str]] = {}
+    for cell, result in results.items():
+        found.setdefault(cell.patch, set()).update(result.get("errnos", []))
+    return {patch: sorted(lines) for patch, lines in sorted(found.items()) if lines}
 
 
 def _show(
@@ -308,6 +317,9 @@ def _show(
             tuple(names), f"{sum(r['schedules'] for c, r in results.items() if c.patch == patch):,} schedules"
         )
         click.echo(f"{patch}: {text}")
+    for patch, lines in _errnos(results).items():
+        for line in lines:
+            click.echo(f"{patch}: {line}")
     if without:
         click.echo(f"Not looked after, as --without asks: {in_short(without)}.")
     state = "interrupted" if interrupted else "finished"

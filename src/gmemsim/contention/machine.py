@@ -21,7 +21,7 @@ from ..audit.kvm_events import MakePrivate, Prepare
 from ..engine import bare
 from ..engine.engine import Engine
 from ..engine.locks.policies import LOCK_POLICIES
-from ..patches.registry import load_patch
+from ..patches.registry import check_instance, load_patch
 from .contended import ContentionBook
 from .lines import charge_lines, with_file_line
 from .result import LockFigures, figures
@@ -74,6 +74,7 @@ class StormMachine:
             charge_lines(vm, costs.line)
             patch = with_file_line(patch, costs.line)
         self.kernel = patch(self.world, memory, RELEASES[point.release or patch.default_release], costs)
+        check_instance(self.kernel)
         self.private = True if arch.hardware_private else None
         #: A TD's guest accepts a page before it uses it; an SNP guest's PVALIDATE is its own and not timed.
         self.accepts_first = arch.mirror_root

@@ -94,8 +94,12 @@ def users_own(error: BaseException) -> bool:
 def blame(error: BaseException) -> Blame | None:
     """Where in a user's file the error arose; None if no frame of its traceback is in one.
 
-    Frames before the first of this package are the caller's, a test's for instance, and not a patch's.
+    Frames before the first of this package are the caller's, a test's for instance, and not a patch's. An error of ours
+    about a user's code has the place itself (`place`).
     """
+    known = getattr(error, "place", None)
+    if isinstance(known, Blame):
+        return known
     found = _place(error, False)
     while found is None and error.__cause__ is not None:
         # What Python or we made of it: a StopIteration in a coroutine is a RuntimeError, an exit `Escaped`. The cause

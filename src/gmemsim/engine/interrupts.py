@@ -10,13 +10,19 @@ from __future__ import annotations
 import signal
 import threading
 from contextlib import contextmanager
+from pathlib import Path
 from time import monotonic
-from typing import TYPE_CHECKING, Any, Final, NoReturn
+from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from types import FrameType
 
-__all__ = ["TimeUp", "deadline", "deaf", "listen", "trio_listens"]
+    from .engine import Engine
+
+__all__ = ["NoStep", "TimeUp", "deadline", "deaf", "listen", "steps_end", "trio_listens"]
+
+_LOOPS: Final = str(Path(__file__).with_name("bare.py"))
 
 #: Seconds in which another Ctrl-C is the same one: people press it more than once.
 _IMPATIENT: Final = 1.0
@@ -27,7 +33,19 @@ _AGAIN: Final = 0.5
 
 
 class TimeUp(KeyboardInterrupt):
-    """The time that the user gave is over."""
+    """The time that the user gave is over.
+
+    Attributes:
+        seconds: of the `deadline` that it came from.
+    """
+
+    def __init__(self, seconds: float = 0.0) -> None:
+        super().__init__()
+        self.seconds = seconds
+
+
+class NoStep(Exception):
+    """Code of the model, or a user's patch, does not come back: no step ended for some seconds of CPU time."""
 
 
 def _interrupt(_number: int, _frame: Any) -> None:
@@ -39,8 +57,34 @@ def _interrupt(_number: int, _frame: Any) -> None:
     raise KeyboardInterrupt
 
 
-def _time_up(_number: int, _frame: Any) -> NoReturn:
-    raise TimeUp
+class _Deadline:
+    """One that is under way: its seconds, when it is due next, and whether it comes again."""
+
+    def __init__(self, seconds: float, again: bool) -> None:
+        self.seconds = seconds
+        self.due = monotonic() + max(min(seconds, 1e8), 1e-6)
+        self.again = again
+
+
+#: Those that are under way, the innermost last.
+_deadlines: list[_Deadline] = []
+
+
+def _time_up(_number: int, _frame: Any) -> None:
+    now = monotonic()
+    over = next((each for each in _deadlines if each.due <= now), None)
+    if over is not None:
+        over.due = now + _AGAIN if over.again else float("inf")
+    _arm()
+    if over is not None:
+        raise TimeUp(over.seconds)
+
+
+def _arm() -> None:
+    """Set the timer for the deadline that is due first."""
+    first = min((each.due for each in _deadlines), default=float("inf"))
+    left = 0.0 if first == float("inf") else max(first - monotonic(), 1e-6)
+    signal.setitimer(signal.ITIMER_REAL, left)
 
 
 def listen() -> None:
@@ -79,13 +123,50 @@ def deadline(seconds: float | None, *, again: bool = True) -> Iterator[None]:
     if seconds is None or not main or not hasattr(signal, "setitimer"):
         yield
         return
+    mine = _Deadline(seconds, again)
     before = signal.signal(signal.SIGALRM, _time_up)
-    signal.setitimer(signal.ITIMER_REAL, max(min(seconds, 1e8), 1e-6), _AGAIN if again else 0)
+    _deadlines.append(mine)
+    _arm()
     try:
         yield
     finally:
-        signal.setitimer(signal.ITIMER_REAL, 0)
+        _deadlines.remove(mine)
         signal.signal(signal.SIGALRM, before)
+        _arm()
+
+
+@contextmanager
+def steps_end(engine: Engine, seconds: float = 5.0) -> Iterator[None]:
+    """Raise `NoStep` in the block when no step of the run ended between two looks, `seconds` of CPU time apart.
+
+    Only in the main thread of a system that has timers.
+    """
+    main = threading.current_thread() is threading.main_thread()
+    if not main or not hasattr(signal, "setitimer"):
+        yield
+        return
+    last = -1
+
+    def look(_number: int, frame: FrameType | None) -> None:
+        nonlocal last
+        steps = engine.steps
+        while frame is not None:
+            # The loops of the runtime count in a variable.
+            if frame.f_code.co_filename == _LOOPS and "steps" in frame.f_code.co_varnames:
+                steps = frame.f_locals["steps"]
+                break
+            frame = frame.f_back
+        if steps == last:
+            raise NoStep(f"no step ended in {seconds:g} s of CPU time: the code does not come back")
+        last = steps
+
+    before = signal.signal(signal.SIGPROF, look)
+    signal.setitimer(signal.ITIMER_PROF, seconds, seconds)
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_PROF, 0)
+        signal.signal(signal.SIGPROF, before)
 
 
 @contextmanager

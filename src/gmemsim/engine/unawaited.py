@@ -1,4 +1,9 @@
-"""A call of a coroutine without `await` does nothing: in a user's patch it is an error, with the line of the call."""
+"""A call of a coroutine without `await` does nothing: in a user's patch it is an error, with the line of the call.
+
+One that is dropped says so itself, by a warning of Python. One that is kept, in an object, an event or a variable of a
+module, says nothing: at the end of a run that came to its end, whatever has not begun never will. Coroutines that are
+still young are found among the objects that the garbage collector has not looked at, older ones were noted when it did.
+"""
 
 from __future__ import annotations
 
@@ -11,71 +16,130 @@ from inspect import CORO_CREATED, getcoroutinestate
 from types import CoroutineType
 from typing import TYPE_CHECKING, Any, Final
 
-from .blame import foreign, interrupted, shown
+from .blame import Blame, foreign, interrupted, shown
+from .errors import EngineError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-__all__ = ["NeverAwaited", "all_awaited"]
+__all__ = ["NeverAwaited", "all_awaited", "forever_kept"]
 
-_WARNING: Final = re.compile(
-    r"coroutine '([^']*)' was never awaited\n.*\n +File \"([^\"]*)\", line (\d+), in (\S+)"
-)
+_WARNING: Final = re.compile(r"coroutine '([^']*)' was never awaited\n")
+_FRAME: Final = re.compile(r" +File \"([^\"]*)\", line (\d+), in (\S+)")
+#: Frames of a call: what stands in for a function until it has run (`patches.entered`) may be the innermost two.
+_DEPTH: Final = 3
+_STAND_INS: Final = ("entered.py", "fitting.py")
 
 
 class NeverAwaited(Exception):
-    """A coroutine of the kernel was made in a user's file and dropped; the message names file, line and callee."""
+    """A coroutine of the kernel was made in a user's file and never ran; the message names file, line and callee.
+
+    Attributes:
+        place: of the call.
+    """
+
+    def __init__(self, text: str, place: Blame) -> None:
+        super().__init__(text)
+        self.place = place
+
+
+def _never(callee: str, path: str, line: int, function: str) -> NeverAwaited:
+    place = Blame(shown(path), line, function, ())
+    return NeverAwaited(f"{place}: {callee} is called without await, and never runs", place)
 
 
 @contextmanager
-def all_awaited(*, kept: bool = False) -> Iterator[None]:
+def all_awaited(*, kept: bool = False, goes_back: bool = False) -> Iterator[None]:
     """Around a run of a user's patch.
 
+    What has not begun when a check or the engine cuts the run short might have been awaited later, and is no error.
+
     Args:
-        kept: look at the end for coroutines, too, that somebody still holds, as the result of a call for instance; this
-            goes through all objects.
+        kept: look at the end for coroutines, too, that were made before the block; this goes through all objects.
+        goes_back: the run may be taken back to an earlier state, and what it left goes on from there.
 
     Raises:
         NeverAwaited: at the end of the block, in place of what went wrong because of it.
     """
-    dropped: list[str] = []
+    dropped: list[NeverAwaited] = []
     tell = warnings.showwarning
 
     def show(message: Warning | str, *rest: Any, **more: Any) -> None:
         match = _WARNING.match(str(message))
-        if match is None or not foreign(match[2]):
+        frames = [each for each in _FRAME.findall(str(message)) if not each[0].endswith(_STAND_INS)]
+        if match is None or not frames or not foreign(frames[-1][0]):
             tell(message, *rest, **more)
             return
-        callee, path, line, function = match.groups()
-        dropped.append(f"{shown(path)}:{line}, {function}: {callee} is called without await, and never runs")
+        if _cut_short(sys.exc_info()[1]):
+            return
+        path, line, function = frames[-1]
+        dropped.append(_never(match[1], path, int(line), function))
 
     depth = sys.get_coroutine_origin_tracking_depth()
+    young = _Young()
     with warnings.catch_warnings():
         warnings.filterwarnings("always", message="coroutine '.*' was never awaited", category=RuntimeWarning)
         warnings.showwarning = show
-        sys.set_coroutine_origin_tracking_depth(max(depth, 1))
+        sys.set_coroutine_origin_tracking_depth(max(depth, _DEPTH))
+        gc.callbacks.append(young)
         try:
             yield
         except BaseException as error:
             if dropped and not interrupted(error):
-                raise NeverAwaited(dropped[0]) from error
+                raise dropped[0] from error
+            if not goes_back:
+                young.kept()
             raise
         finally:
+            gc.callbacks.remove(young)
             sys.set_coroutine_origin_tracking_depth(depth)
+        dropped += young.kept()
         if kept:
-            dropped += _kept()
+            dropped += forever_kept()
     if dropped:
-        raise NeverAwaited(dropped[0])
+        raise dropped[0]
 
 
-def _kept() -> list[str]:
+def _cut_short(error: BaseException | None) -> bool:
+    return isinstance(error, (EngineError, GeneratorExit))
+
+
+class _Young:
+    """Coroutines that have not begun, noted before the collector makes them old."""
+
+    def __init__(self) -> None:
+        # No weak references: the collector may come while a coroutine dies, whose weak references are gone by then.
+        self._noted: list[Any] = []
+
+    def __call__(self, phase: str, _info: object) -> None:
+        """For `gc.callbacks`."""
+        if phase == "start":
+            self._noted += [each for each in gc.get_objects(generation=0) if _waits(each)]
+
+    def kept(self) -> list[NeverAwaited]:
+        """Those that still have not begun."""
+        self("start", None)
+        return _never_began(list({id(each): each for each in self._noted}.values()))
+
+
+def _waits(value: object) -> bool:
+    return type(value) is CoroutineType and getcoroutinestate(value) == CORO_CREATED
+
+
+def _never_began(coroutines: list[Any]) -> list[NeverAwaited]:
     found = []
-    for each in gc.get_objects():
-        if type(each) is CoroutineType and getcoroutinestate(each) == CORO_CREATED and each.cr_origin:
-            path, line, function = each.cr_origin[0]
-            if foreign(path):
-                where = f"{shown(path)}:{line}, {function}"
-                found.append(f"{where}: {each.__qualname__} is called without await, and never runs")
-                # Else Python says so again at exit.
-                each.close()
+    for each in coroutines:
+        if not _waits(each):
+            continue
+        origin = [frame for frame in each.cr_origin or () if not frame[0].endswith(_STAND_INS)]
+        if origin and foreign(origin[0][0]):
+            path, line, function = origin[0]
+            found.append(_never(each.__qualname__, path, line, function))
+            # Else Python says so again at exit.
+            each.close()
     return found
+
+
+def forever_kept() -> list[NeverAwaited]:
+    """Coroutines of users' files that have not begun, among all objects; they are closed."""
+    return _never_began([each for each in gc.get_objects() if _waits(each)])

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Final
 import attrs
 
 from ..engine.interrupts import TimeUp, deadline
-from ..patches.entered import watch_overrides
+from ..patches.entered import Entered, watch_overrides
 from .classes import ClassCounter, Coverage
 from .findings.table import sort_of
 from .lock_graph import LockGraph
@@ -84,12 +84,14 @@ class CampaignResult:
 
     Attributes:
         never_ran: functions of a user's patch that no run entered.
+        errnos: what functions of a user's patch returned that they return in no version, a sentence each.
     """
 
     search: SearchResult
     coverage: Coverage | None
     lock_graph: LockGraph
     never_ran: tuple[str, ...] = ()
+    errnos: tuple[str, ...] = ()
 
 
 @attrs.frozen
@@ -116,8 +118,7 @@ class _Batch:
     result: SearchResult
     counts: dict[int, int]
     graph: LockGraph
-    own: tuple[str, ...]
-    ran: frozenset[str]
+    entered: Entered
 
 
 def run_campaign(campaign: Campaign, progress: Callable[[Progress], object] | None = None) -> CampaignResult:
@@ -217,6 +218,7 @@ def _joined(first: CampaignResult, second: CampaignResult, key: Key) -> Campaign
         coverage=second.coverage,
         lock_graph=graph,
         never_ran=tuple(name for name in first.never_ran if name in second.never_ran or not two.schedules),
+        errnos=tuple(sorted({*first.errnos, *second.errnos})),
     )
 
 
@@ -255,7 +257,9 @@ def _run(
             judge=judged,
             key=campaign.key,
         )
-    return _Batch(number, result, counter.counts, graph, entered.functions, frozenset(entered.ran))
+    if not result.found:
+        entered.refuse_state()
+    return _Batch(number, result, counter.counts, graph, entered)
 
 
 def _send(campaign: Campaign, number: int, limits: Limits) -> _Batch:
@@ -317,8 +321,7 @@ class _Merger:
         self._counts: dict[int, int] = {}
         self._found: dict[Hashable, Found] = {}
         self._outcomes: dict[str, int] = {}
-        self._own: tuple[str, ...] = ()
-        self._ran: set[str] = set()
+        self._entered = Entered(())
         self._witnesses: dict[str, Tape] = {}
         self._schedules = 0
         self._graph = LockGraph(campaign.program.name)
@@ -368,8 +371,7 @@ class _Merger:
             self._outcomes[outcome] = self._outcomes.get(outcome, 0) + runs
         self._witnesses = {**part.witnesses, **self._witnesses}
         self._graph.merge(batch.graph)
-        self._own = batch.own
-        self._ran |= batch.ran
+        self._entered = batch.entered.joined(self._entered)
         if part.stopped in ("violation", "seconds", "interrupted"):
             self.stopped = part.stopped
             self.over = True
@@ -408,5 +410,6 @@ class _Merger:
                 else None
             ),
             lock_graph=self._graph,
-            never_ran=tuple(name for name in self._own if name not in self._ran) if self._schedules else (),
+            never_ran=self._entered.never if self._schedules else (),
+            errnos=tuple(sorted(self._entered.errnos)),
         )

@@ -9,6 +9,7 @@ import attrs
 
 from ..engine.blame import Escaped, blame, said
 from ..engine.errors import Deadlock, EngineError, StepLimit
+from ..engine.interrupts import NoStep
 from .oracles.deadlock import wait_for
 from .oracles.violation import Violation
 
@@ -16,12 +17,16 @@ if TYPE_CHECKING:
     from ..audit.base import Event
     from .scene import Scene
 
-__all__ = ["CRASH", "Failure", "failure_of", "lock_class"]
+__all__ = ["CRASH", "Failure", "NotReproduced", "failure_of", "lock_class", "slow"]
 
 #: Rule of an exception that neither an oracle nor the engine raised: the model or a user's patch is broken.
 CRASH: Final = "crash"
 
 _FOLIO = re.compile(r"\[\d+\]$")
+
+
+class NotReproduced(ValueError):
+    """A run with the same choices came to something else: the program, or a user's patch, is not deterministic."""
 
 
 @attrs.frozen
@@ -55,6 +60,11 @@ class Failure:
         return self.rule, self.kind
 
 
+def slow(failure: Failure) -> bool:
+    """Whether each run that fails in this way takes seconds, because it does not come back by itself."""
+    return failure.kind == NoStep.__name__
+
+
 def lock_class(label: str) -> str:
     """The class of a lock or other object: `gmem0.invalidate_lock` is an `invalidate_lock`, `gmem0[3]` a folio's."""
     if _FOLIO.search(label):
@@ -85,6 +95,8 @@ def failure_of(error: Exception) -> Failure:
         return Failure(rule, str(error), name, error=error)
     found = blame(error)
     kind = type(error.__cause__ if isinstance(error, Escaped) and error.__cause__ else error).__name__
-    text = said(error) if found is None else f"{said(error)} ({found})"
+    text = said(error)
+    if found is not None and str(found) not in text:
+        text = f"{text} ({found})"
     details = {} if found is None else {"at": str(found), "traceback": found.excerpt}
     return Failure(CRASH, " ".join(text.split()), kind, details=details, error=error)

@@ -103,6 +103,7 @@ def run_past_choices(
             coverage=more.coverage,
             lock_graph=graph,
             never_ran=tuple(name for name in result.never_ran if name in more.never_ran),
+            errnos=tuple(sorted({*result.errnos, *more.errnos})),
         )
 
 

@@ -17,6 +17,7 @@ from ..audit.recorder import fan_out
 from ..engine.blame import blame
 from ..engine.errors import EngineError, StepLimit, TapeMismatch
 from ..engine.interrupts import TimeUp
+from ..engine.unawaited import forever_kept
 from .failure import Failure, failure_of
 from .findings.table import sort_of
 from .oracles.livelock import trapped
@@ -270,7 +271,7 @@ def watch_events(engine: Engine, rec: Rec) -> None:
     engine.rec = fan_out(rec, cast("Rec | None", engine.rec))
 
 
-def search(
+def search(  # noqa: PLR0915 # one loop, and what ends it
     program: Program,
     strategy: SearchStrategy,
     limits: Limits | None = None,
@@ -328,6 +329,7 @@ def search(
                 )
             except NotRestorable:
                 strategy.restart()  # type: ignore[attr-defined] # it is one that restores
+                forever_kept()  # What the run that ends here would still have awaited is no error.
                 run, restores, state = None, False, State(began=state.began, key=key)
                 continue
             except OutOfTime:
@@ -348,6 +350,7 @@ def search(
     finally:
         if restores:
             strategy.close()  # type: ignore[attr-defined] # it is one that restores
+            forever_kept()  # Nor of the last run, if it was cut short.
     return _result(program, strategy, state, stopped)
 
 

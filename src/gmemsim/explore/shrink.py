@@ -14,6 +14,7 @@ import attrs
 
 from ..engine.errors import TapeMismatch
 from ..engine.strategy import ReplayStrategy
+from .failure import NotReproduced
 from .findings.table import sort_of
 from .measure import Measure, attempt
 from .program import ScenarioProgram
@@ -77,7 +78,7 @@ def shrink(
         seconds: to take at most.
 
     Raises:
-        ValueError: the tape does not fail on this program in that way.
+        NotReproduced: the tape does not fail on this program in that way.
     """
     signature = found.failure.signature
     first: Attempt | None
@@ -86,7 +87,7 @@ def shrink(
     except TapeMismatch:
         first = None
     if first is None or first.failure is None or first.failure.signature != signature:
-        raise ValueError(f"the tape does not show {' '.join(signature).rstrip()} on {program.name}")
+        raise NotReproduced(f"the tape does not show {' '.join(signature).rstrip()} on {program.name}")
     slow = signature[0] == "step_limit"
     limit = max_steps if slow else min(max_steps, _SLOWER * first.measure.steps + 2_000)
     small: Program = program

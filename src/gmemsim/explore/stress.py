@@ -105,6 +105,8 @@ def run_cell(cell: Cell, plan: Plan) -> dict[str, Any]:
             more = _search(leaving_out(program, past), cell, plan, counter)
             schedules, steps = schedules + more.schedules, steps + more.steps
             result = merged(result, more, past)
+    if not result.found:
+        entered.refuse_state()
     document = {
         **attrs.asdict(cell),
         "schedules": schedules,
@@ -122,6 +124,7 @@ def run_cell(cell: Cell, plan: Plan) -> dict[str, Any]:
             for found in result.found
         ],
         "never_ran": list(entered.never),
+        "errnos": sorted(entered.errnos),
         "past": list(result.past),
     }
     if result.stopped == "interrupted":
@@ -192,6 +195,7 @@ class _Result(msgspec.Struct):
     classes: int
     violations: list[_Violation]
     never_ran: list[str] = []
+    errnos: list[str] = []
     past: list[str] = []
 
 

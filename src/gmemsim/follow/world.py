@@ -12,6 +12,7 @@ from ..arch.memory import ZERO, PhysicalMemory
 from ..arch.sw_protected import SwProtected
 from ..engine import bare
 from ..engine.engine import Engine
+from ..patches.registry import check_instance
 
 if TYPE_CHECKING:
     from ..actors.kernel import Kernel
@@ -33,6 +34,7 @@ class Setup:
         self.vm = Vm("vm0", 0, arch)
         self.world.vms["vm0"] = self.vm
         self.kernel = kernel_class(self.world, self.memory, release, gmem_prepare=trace.gmem_prepare)
+        check_instance(self.kernel)
         self.process = Process("vmm")
         self.world.processes["vmm"] = self.process
         self.vcpus: dict[str, Vcpu] = {}

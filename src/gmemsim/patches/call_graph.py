@@ -23,9 +23,19 @@ if TYPE_CHECKING:
 
     from ..actors.kernel import Kernel
 
-__all__ = ["Reached", "function_of", "ours", "reached"]
+__all__ = [
+    "Reached",
+    "function_of",
+    "node_of",
+    "ours",
+    "own_functions",
+    "reached",
+    "set_on_kernels",
+    "used_names",
+]
 
 _PACKAGE: Final = __name__.partition(".")[0]
+_ROOT: Final = str(Path(__file__).parents[1])
 _CALLED: Final = re.compile(r"kernel\.([A-Za-z_]\w*)")
 
 
@@ -59,13 +69,52 @@ def _of_package(module: str) -> bool:
 def function_of(value: Any) -> FunctionType | None:
     """The function behind an attribute of a class: a method, static or class method, or a property's getter.
 
-    What stands in for a function until it is entered (`entered`) has the function as its `stands_for`.
+    What stands in for a function (`entered`, `fitting`) has the function as its `stands_for`.
     """
     value = getattr(value, "__func__", value)
     if isinstance(value, property):
         value = value.fget
-    value = getattr(value, "stands_for", value)
+    while hasattr(value, "stands_for"):
+        value = value.stands_for
     return value if isinstance(value, FunctionType) else None
+
+
+def own_functions(cls: type[Kernel]) -> Iterator[tuple[type, str, FunctionType]]:
+    """Functions that a user's classes define, by class and name; nothing for a version of ours."""
+    for owner in cls.__mro__:
+        if owner is object or ours(owner):
+            continue
+        for name, value in vars(owner).items():
+            function = function_of(value)
+            if function is not None and not name.startswith("__"):
+                yield owner, name, function
+
+
+def used_names(name: str, classes: tuple[type[Kernel], ...]) -> frozenset[str]:
+    """Every identifier in a function of these classes and in all that it may call, whoever defines it."""
+    found: set[str] = set()
+    todo: list[Any] = [name]
+    seen: set[Any] = set()
+    while todo:
+        each = todo.pop()
+        if each in seen:
+            continue
+        seen.add(each)
+        if isinstance(each, str):
+            owners = {owner for cls in classes for owner in cls.__mro__ if each in vars(owner)}
+            todo += [function_of(vars(owner)[each]) for owner in owners]
+            continue
+        node = None if each is None else node_of(each)
+        for inner in () if node is None else ast.walk(node):
+            if isinstance(inner, ast.Attribute):
+                found.add(inner.attr)
+                todo.append(inner.attr)
+            elif isinstance(inner, ast.Name):
+                found.add(inner.id)
+                called = each.__globals__.get(inner.id)
+                if isinstance(called, FunctionType) and _of_package(called.__module__):
+                    todo.append(called)
+    return frozenset(found)
 
 
 def reached(cls: Any) -> Reached:
@@ -126,7 +175,7 @@ class _Graph:
             yield from self._used_in(each, position)
 
     def _used_in(self, function: FunctionType, position: int) -> Iterator[tuple[int, str]]:
-        node = _node(function)
+        node = node_of(function)
         if node is None:
             # No source, as for a class that was typed in: every name counts.
             for used in function.__code__.co_names:
@@ -229,8 +278,19 @@ def _entries() -> frozenset[str]:
     return frozenset(name for text in texts for name in _CALLED.findall(text))
 
 
+def _stamp(path: str) -> tuple[int, int]:
+    """A user's file may be another one the next time; ours stay."""
+    if path.startswith(_ROOT):
+        return 0, 0
+    try:
+        stat = Path(path).stat()
+    except (OSError, ValueError):
+        return 0, 0
+    return stat.st_mtime_ns, stat.st_size
+
+
 @cache
-def _tree(path: str) -> ast.Module | None:
+def _tree(path: str, _stamp: tuple[int, int]) -> ast.Module | None:
     try:
         return ast.parse(Path(path).read_bytes())
     except (OSError, SyntaxError, ValueError):
@@ -238,9 +298,9 @@ def _tree(path: str) -> ast.Module | None:
 
 
 @cache
-def _nodes(path: str) -> dict[tuple[str, int], ast.AST]:
+def _nodes(path: str, stamp: tuple[int, int]) -> dict[tuple[str, int], ast.AST]:
     """Functions of a file, by name and the line of their `def` or first decorator."""
-    tree = _tree(path)
+    tree = _tree(path, stamp)
     found: dict[tuple[str, int], ast.AST] = {}
     for node in [] if tree is None else ast.walk(tree):
         if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)):
@@ -249,9 +309,10 @@ def _nodes(path: str) -> dict[tuple[str, int], ast.AST]:
     return found
 
 
-def _node(function: FunctionType) -> ast.AST | None:
+def node_of(function: FunctionType) -> ast.AST | None:
+    """The source of a function, parsed; None if there is none."""
     code = function.__code__
-    return _nodes(code.co_filename).get((code.co_name, code.co_firstlineno))
+    return _nodes(code.co_filename, _stamp(code.co_filename)).get((code.co_name, code.co_firstlineno))
 
 
 def _bodies(function: FunctionType) -> Iterator[FunctionType]:
@@ -283,9 +344,28 @@ def _strings(node: ast.AST) -> Iterator[str]:
 
 
 @cache
+def set_on_kernels(cls: Any) -> frozenset[str]:
+    """Attributes that the constructor of a version, or of one of its parents, sets on each kernel."""
+    found: set[str] = set()
+    for owner in cls.__mro__:
+        node = node_of(init) if (init := function_of(vars(owner).get("__init__"))) is not None else None
+        found |= {
+            inner.attr
+            for inner in (() if node is None else ast.walk(node))
+            if isinstance(inner, ast.Attribute)
+            and isinstance(inner.ctx, ast.Store)
+            and isinstance(inner.value, ast.Name)
+            and inner.value.id == "self"
+        }
+    return frozenset(found)
+
+
+@cache
 def _stored(cls: Any) -> frozenset[str]:
     """Attributes that methods of the class assign."""
-    nodes = [_node(function) for value in vars(cls).values() if (function := function_of(value)) is not None]
+    nodes = [
+        node_of(function) for value in vars(cls).values() if (function := function_of(value)) is not None
+    ]
     return frozenset(
         inner.attr
         for node in nodes
@@ -298,7 +378,7 @@ def _stored(cls: Any) -> frozenset[str]:
 def _outside(cls: type) -> Iterator[str]:
     """What a user's module looks up outside its classes' own methods: helpers may be called from there."""
     path = getattr(sys.modules.get(cls.__module__), "__file__", None)
-    tree = None if path is None else _tree(path)
+    tree = None if path is None else _tree(path, _stamp(path))
     todo: list[ast.AST] = [] if tree is None else list(tree.body)
     while todo:
         node = todo.pop()
@@ -320,6 +400,6 @@ def _outside(cls: type) -> Iterator[str]:
                 *(each for each in node.body if isinstance(each, ast.ClassDef)),
             ]
             continue
-        if isinstance(node, ast.Attribute):
+        if isinstance(node, ast.Attribute) and isinstance(node.ctx, ast.Load):
             yield node.attr
         todo += ast.iter_child_nodes(node)

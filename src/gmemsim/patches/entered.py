@@ -1,4 +1,4 @@
-"""Which functions of a user's patch ran: those that never did are said beside a verdict.
+"""What a user's patch did in a run, to be said beside a verdict: functions that never ran, errnos of its own.
 
 A function that was not entered yet is stood in for by one that notes the first call, puts the original back and goes on
 with it. So a function costs one call more in its life, and nothing afterwards.
@@ -6,13 +6,15 @@ with it. So a function costs one call more in its life, and nothing afterwards.
 
 from __future__ import annotations
 
+import errno
 import functools
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import attrs
 
-from .overrides import own_functions
+from .call_graph import own_functions
+from .outlives import changed_since, variables
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -20,7 +22,7 @@ if TYPE_CHECKING:
 
     from ..actors.kernel import Kernel
 
-__all__ = ["Entered", "never_ran", "watch_overrides"]
+__all__ = ["Entered", "PatchError", "never_ran", "note_errno", "watch_overrides"]
 
 
 @attrs.frozen
@@ -30,15 +32,39 @@ class Entered:
     Attributes:
         functions: in the order of the file.
         ran: filled while it is watched.
+        errnos: what a function returned that it returns in no version (`fitting`), a sentence each; filled likewise.
+        outlived: at the end of the block, the first variable of a module or a class that is not what it was before.
     """
 
     functions: tuple[str, ...]
     ran: set[str] = attrs.field(factory=set)
+    errnos: set[str] = attrs.field(factory=set)
+    outlived: list[str] = attrs.field(factory=list)
 
     @property
     def never(self) -> tuple[str, ...]:
         """Those that did not run."""
         return tuple(name for name in self.functions if name not in self.ran)
+
+    def refuse_state(self) -> None:
+        """Whoever makes more than one run cannot say that nothing was found if runs are not alike.
+
+        Raises:
+            PatchError: a run changed a variable of a module or a class.
+        """
+        for name in self.outlived:
+            raise PatchError(
+                f"{name} was changed by a run and outlives it: what a run changes has to hang on self or the "
+                "kernel's objects, so that the next run begins anew"
+            )
+
+    def joined(self, other: Entered) -> Entered:
+        """Of two searches of one patch."""
+        return Entered(self.functions, self.ran | other.ran, self.errnos | other.errnos)
+
+
+class PatchError(Exception):
+    """No such patch, or a file that does not hold one; the message is one line for the user."""
 
 
 _watching: list[Entered] = []
@@ -52,16 +78,19 @@ def watch_overrides(*classes: type[Kernel]) -> Iterator[Entered]:
     for owner, name, function in own:
         _arm(owner, name, function)
     _watching.append(entered)
+    before = variables(*classes)
     try:
         yield entered
     finally:
         _watching.remove(entered)
+        if name := changed_since(before, *classes):
+            entered.outlived.append(name)
 
 
 def _arm(owner: type, name: str, function: FunctionType) -> None:
     value = vars(owner)[name]
-    shown = value.fget if isinstance(value, property) else getattr(value, "__func__", value)
-    if hasattr(shown, "stands_for"):
+    shown: Any = value.fget if isinstance(value, property) else getattr(value, "__func__", value)
+    if hasattr(shown, "first_call"):
         return
 
     @functools.wraps(function)
@@ -69,15 +98,26 @@ def _arm(owner: type, name: str, function: FunctionType) -> None:
         setattr(owner, name, value)
         for entered in _watching:
             entered.ran.add(name)
-        return function(*args, **options)
+        return shown(*args, **options)
 
-    first.__dict__["stands_for"] = function
+    first.__dict__.update(stands_for=shown, first_call=True)
     stand_in: Any = first
     if isinstance(value, property):
         stand_in = property(first, value.fset, value.fdel)
     elif isinstance(value, (staticmethod, classmethod)):
         stand_in = type(value)(first)
     setattr(owner, name, stand_in)
+
+
+def _name(number: int) -> str:
+    return f"{errno.errorcode.get(-number, 'errno')} ({number})"
+
+
+def note_errno(name: str, number: int) -> None:
+    """A function returned an errno that it returns in no version."""
+    text = f"Your `{name}` returned {_name(number)}, which it returns in no version."
+    for entered in _watching:
+        entered.errnos.add(text)
 
 
 def never_ran(names: tuple[str, ...], runs: str) -> str:

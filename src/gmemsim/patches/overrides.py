@@ -14,32 +14,19 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from ..actors.release import RELEASES
-from .call_graph import function_of, ours, reached
+from .call_graph import function_of, ours, own_functions, reached, set_on_kernels
+from .entered import PatchError
+from .fitting import guard_results
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
     from types import FunctionType
 
     from ..actors.kernel import Kernel
 
-__all__ = ["PatchError", "check_overrides", "own_functions"]
+__all__ = ["PatchError", "check_instance", "check_overrides"]
 
 _VARIADIC: Final = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
-
-
-class PatchError(Exception):
-    """No such patch, or a file that does not hold one; the message is one line for the user."""
-
-
-def own_functions(cls: type[Kernel]) -> Iterator[tuple[type, str, FunctionType]]:
-    """Functions that a user's classes define, by class and name; nothing for a version of ours."""
-    for owner in cls.__mro__:
-        if owner is object or ours(owner):
-            continue
-        for name, value in vars(owner).items():
-            function = function_of(value)
-            if function is not None and not name.startswith("__"):
-                yield owner, name, function
 
 
 def check_overrides(cls: Any, known: Callable[[], dict[str, type[Kernel]]]) -> None:
@@ -54,6 +41,36 @@ def check_overrides(cls: Any, known: Callable[[], dict[str, type[Kernel]]]) -> N
     _check_class(cls, known)
 
 
+def check_instance(kernel: Kernel) -> None:
+    """Refuse a kernel that a user's `__init__` has given what its version does not have or never calls.
+
+    Raises:
+        PatchError: file and line of the `__init__`, and the nearest name.
+    """
+    cls: Any = type(kernel)
+    owner = next((each for each in cls.__mro__ if "__init__" in vars(each)), cls)
+    if ours(owner):
+        return
+    version = next(each for each in cls.__mro__ if ours(each))
+    init = function_of(vars(owner)["__init__"])
+    can_run = reached(cls).names
+    own = [function for _, _, function in own_functions(cls)]
+    for name, value in vars(kernel).items():
+        theirs = function_of(getattr(version, name, None))
+        if theirs is not None and not callable(value):
+            raise _refused(owner, name, init, f"{name} is a function in {version.name}, not {value!r:.60}")
+        if not callable(value) or name in set_on_kernels(version):
+            continue
+        if theirs is not None and name not in can_run:
+            raise _refused(owner, name, init, f"{version.name} never calls {name}")
+        if theirs is None and not any(name in function.__code__.co_names for function in own):
+            near = get_close_matches(name, can_run, 1, 0.4)
+            hint = f"; did you mean {near[0]}?" if near else ""
+            raise _refused(
+                owner, name, init, f"{version.name} has no function {name}, and nothing calls it{hint}"
+            )
+
+
 @cache
 def _check_class(cls: Any, known: Callable[[], dict[str, type[Kernel]]]) -> None:
     version = next((each for each in cls.__mro__ if ours(each)), cls)
@@ -62,9 +79,10 @@ def _check_class(cls: Any, known: Callable[[], dict[str, type[Kernel]]]) -> None
             continue
         if owner.__module__ == "builtins":
             raise PatchError(f"{cls.__name__}: a patch cannot derive from {owner.__name__} as well")
-        for name, value in vars(owner).items():
+        for name, value in list(vars(owner).items()):
             if not name.startswith("__"):
                 _check(cls, owner, name, value, version, known)
+    guard_results(cls)
 
 
 def _check(
@@ -76,6 +94,9 @@ def _check(
     known: Callable[[], dict[str, type[Kernel]]],
 ) -> None:
     function = function_of(value)
+    if name in set_on_kernels(version):
+        text = f"{name} is set on each kernel by __init__ of {version.name}, so that of the class is never looked at"
+        raise _refused(owner, name, function, text)
     base = next((vars(each)[name] for each in cls.__mro__ if ours(each) and name in vars(each)), None)
     theirs = function_of(base)
     if function is None:

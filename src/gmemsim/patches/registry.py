@@ -7,9 +7,10 @@ import sys
 from difflib import get_close_matches
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from ..engine.blame import interrupted
+from ..engine.interrupts import TimeUp, deadline
 from .baseline import Baseline
 from .hugepage import Hugepage
 from .hugepage_mutex import HugepageMutex
@@ -18,7 +19,7 @@ from .inplace import Inplace, InplaceOff
 from .inplace_content import InplaceContent
 from .inplace_v8 import InplaceV8
 from .mainline_7_3 import Mainline73
-from .overrides import PatchError, check_overrides
+from .overrides import PatchError, check_instance, check_overrides
 from .tracked import Tracked, TrackedShared
 from .v1 import V1
 from .v2 import V2
@@ -28,8 +29,18 @@ if TYPE_CHECKING:
     from ..actors.kernel import Kernel
 
 __all__ = [
-    "HUGE", "HUGE_VARIANTS", "IN_PLACE", "PATCHES", "VARIANTS", "PatchError", "checked", "load_patch", "named",
-    "registered_name", "versions",
+    "HUGE",
+    "HUGE_VARIANTS",
+    "IN_PLACE",
+    "PATCHES",
+    "VARIANTS",
+    "PatchError",
+    "check_instance",
+    "checked",
+    "load_patch",
+    "named",
+    "registered_name",
+    "versions",
 ]  # fmt: skip
 
 PATCHES: dict[str, type[Kernel]] = {cls.name: cls for cls in (Baseline, V1, V2, V3, Mainline73)}
@@ -49,6 +60,10 @@ HUGE: dict[str, type[Kernel]] = {cls.name: cls for cls in (Hugepage, HugepageMut
 HUGE_VARIANTS: dict[str, type[Kernel]] = {
     cls.name: cls for cls in (HugepageStaged, HugepagePopulate, HugepageTracked, HugepageNotifier)
 }
+
+
+#: Seconds that the code of a user's file may take when it is read.
+_READING: Final = 10.0
 
 
 def versions() -> dict[str, type[Kernel]]:
@@ -135,8 +150,14 @@ def _from_file(path: Path, class_name: str, shown: str, _time: int, _size: int) 
     # Registered so that dataclasses, pickling and tracebacks of the user's classes work.
     sys.modules[module_name] = module
     try:
-        spec.loader.exec_module(module)
+        with deadline(_READING):
+            spec.loader.exec_module(module)
     except BaseException as error:
+        if isinstance(error, TimeUp) and error.seconds == _READING:
+            where = f"{shown}:{_line_of(error, path)}"
+            raise PatchError(
+                f"{where}: the file was not read in {_READING:g} s: what it does there has no end"
+            ) from None
         if interrupted(error):
             raise
         line = getattr(error, "lineno", None) or _line_of(error, path)

@@ -16,10 +16,10 @@ from ..engine.blame import model_code
 from ..engine.cell import Cell
 from ..engine.engine import Engine
 from ..engine.errors import EngineError
-from ..engine.interrupts import trio_listens
+from ..engine.interrupts import steps_end, trio_listens
 from ..engine.unawaited import all_awaited
 from ..patches.call_graph import ours
-from ..patches.registry import checked, load_patch
+from ..patches.registry import check_instance, checked, load_patch
 from .counting import EventCounter, subtract
 from .draws import SeededDraws
 from .errors import ScenarioError
@@ -89,6 +89,7 @@ class Session:
             costs,
             options.policy,
         )
+        check_instance(self.machine.kernel)
         self.barriers = {name: Rendezvous(name, parties) for name, parties in workload.barriers.items()}
         background = sum(actor.background for actor in workload.actors)
         self.background: Cell[int] = Cell("scenario.background", background)
@@ -143,7 +144,7 @@ class Session:
         """
         if runtime == "bare":
             try:
-                with _watched(self.patch):
+                with _watched(self.patch, self.engine):
                     bare.run(self.start())
                 self._finish()
             finally:
@@ -160,7 +161,7 @@ class Session:
         from ..engine import trio_runtime
 
         try:
-            with _watched(self.patch):
+            with _watched(self.patch, self.engine):
                 await trio_runtime.run(self.start())
             self._finish()
         finally:
@@ -219,12 +220,18 @@ def arches() -> dict[str, type[Arch]]:
 
 
 @contextmanager
-def _watched(patch: type[Kernel]) -> Iterator[None]:
-    """Around code of a patch: an exit is an error, and in a user's patch a coroutine that nobody awaits is one too."""
+def _watched(patch: type[Kernel], engine: Engine | None = None) -> Iterator[None]:
+    """Around code of a patch: an exit is an error; in a user's patch so is a coroutine that nobody awaits.
+
+    Args:
+        engine: of a run, in which a user's patch has to come back.
+    """
     with ExitStack() as stack:
         stack.enter_context(model_code())
         if not all(ours(cls) for cls in patch.__mro__[:-1]):
-            stack.enter_context(all_awaited())
+            stack.enter_context(all_awaited(goes_back=engine is not None and engine.kept))
+            if engine is not None:
+                stack.enter_context(steps_end(engine))
         yield
 
 

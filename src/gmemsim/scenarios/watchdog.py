@@ -25,6 +25,10 @@ _ROUNDS: Final = 200_000
 _NO_PAGE: Final = 10_000_000
 
 
+#: Times that some task was put off in virtual time, with nothing told beside locks and faults that are tried again.
+_PUT_OFF: Final = 1_000_000
+
+
 async def watch(t: Task, limit: int, progress: Callable[[], Progress] | None = None) -> None:
     """Body of a daemon that lets no run take more than `limit` virtual ns.
 
@@ -40,19 +44,20 @@ async def watch(t: Task, limit: int, progress: Callable[[], Progress] | None = N
     pause = max(min(limit // _LOOKS, _PAUSE), 1)
     calls: object = None
     rounds = pages = Progress(0, 0, 0)
-    since = 0
+    since = put_off = 0
     while engine.now < limit:
         await t.sleep(pause)
         if progress is not None:
             now = progress()
             ended = [(task.call, task.done) for task in engine.tasks]
             if ended != calls:
-                calls, rounds, pages, since = ended, now, now, engine.now
+                calls, rounds, pages, since, put_off = ended, now, now, engine.now, engine.sequence
             if now.beside != rounds.beside:
-                rounds = now
+                rounds, put_off = now, engine.sequence
             if now.pages != pages.pages:
                 pages, since = now, engine.now
-            if now.events - rounds.events > _ROUNDS or now.events - pages.events > _NO_PAGE:
+            round_and_round = now.events - rounds.events > _ROUNDS or engine.sequence - put_off > _PUT_OFF
+            if round_and_round or now.events - pages.events > _NO_PAGE:
                 raise Livelock(
                     [
                         task.name

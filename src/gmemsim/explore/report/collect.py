@@ -8,6 +8,7 @@ from ...arch.registry import projection_note
 from ...engine.errors import StepLimit
 from ...engine.strategy import ReplayStrategy
 from ...engine.tape import Tape
+from ..failure import NotReproduced, slow
 from ..findings.table import known
 from ..oracles.every_rule import EVERY_RULE
 from ..token_names import replay_options
@@ -27,10 +28,6 @@ if TYPE_CHECKING:
     from .recording import Recording
 
 __all__ = ["NotReproduced", "report_failure"]
-
-
-class NotReproduced(ValueError):
-    """Running the tape again did not show the failure: program and tape do not belong together."""
 
 
 def report_failure(program: Program, found: Found, replay: str = "", *, tries: int = TRIES) -> FailureReport:
@@ -59,7 +56,9 @@ def report_failure(program: Program, found: Found, replay: str = "", *, tries: i
         )
     calls = calls_of(failing.run, failing.steps)
     subject = subject_of(again, failing, calls)
-    nearest, passing, tried = find_nearest(program, failing, max_steps=limit, tries=tries)
+    nearest, passing, tried = find_nearest(
+        program, failing, max_steps=limit, tries=0 if slow(failure) else tries
+    )
     why = explain(again, subject, failing, () if passing is None else passing.steps)
     locks = lock_states(failing, subject.moment.step)
     shown_steps = steps_that_matter(failing.steps, subject.interest, why, nearest, locks, subject.moment.step)

@@ -215,7 +215,8 @@ def kind_of(cls: type, example: Any) -> Kind | None:
     ):
         return None
     if cls in (CoroutineType, GeneratorType):
-        return None
+        # Those of a task are put back with it (`live`). One that an object keeps may be resumed by anybody.
+        raise NotRestorable(f"a {cls.__name__} that is kept in an object")
     found = _BUILT_IN.get(cls)
     if found is not None:
         return found

@@ -19,6 +19,7 @@ from ...arch.registry import ARCHES
 from ...arch.tdx import Tdx
 from ...patches.inplace import Inplace
 from ...patches.inplace_content import InplaceContent
+from ...patches.registry import check_instance
 from ..units import PAGE
 from .branches import Branches
 from .counts import EventCounts
@@ -76,6 +77,7 @@ class Rig:
         if self.setup.module_params.gmem_in_place_conversion is False:
             cls = type(cls.__name__, (cls,), {"in_place": False})
         self.kernel = cls(self.world, self.memory, release, CostTable.default())
+        check_instance(self.kernel)
         self.vms: dict[str, Vm] = {}
         self.files: dict[str, GmemFile] = {}
         self.forked: dict[str, dict[str, GmemFile]] = {}
