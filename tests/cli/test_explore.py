@@ -187,6 +187,21 @@ def test_outcomes_side_by_side(tiny: str) -> None:
     assert len(sets[0]) >= 2
 
 
+def test_outcomes_answers_the_scenarios_conditions() -> None:
+    found = document("outcomes", "litmus-hole", "--patch", "v3")["v3"]
+    assert [each["verdict"] for each in found["conditions"]] == ["sometimes", "never"]
+    assert found["conditions"][0]["meets"] in {each["token"] for each in found["outcomes"]}
+    result = run("outcomes", "litmus-hole", "--patch", "v3")
+    assert result.exit_code == 0, result.output
+    assert "never" in result.stdout
+    # What was not seen is not said to be impossible, and nothing is decided.
+    asked = ("outcomes", "litmus-hole", "--patch", "v3", "--strategy", "random", "--max-schedules", "1")
+    cut = run(*asked, "--json")
+    assert cut.exit_code == 2, cut.output
+    verdicts = {each["verdict"] for each in json.loads(cut.stdout)["v3"]["conditions"]}
+    assert verdicts <= {"not seen", "no exception seen"}
+
+
 def test_replay_writes_the_log(deadlock: str, tmp_path: Path) -> None:
     token = document("explore", deadlock)["violation"]["replay"]
     held = tmp_path / "token"

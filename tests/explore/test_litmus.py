@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import attrs
+import msgspec
 import pytest
 
 from gmemsim.explore.conditions import Condition, ConditionError
@@ -12,6 +13,7 @@ from gmemsim.explore.program import ScenarioProgram
 from gmemsim.explore.replay import replay
 from gmemsim.explore.search import Limits
 from gmemsim.scenarios.catalogue import find, litmus_names
+from gmemsim.scenarios.errors import ScenarioError
 from gmemsim.scenarios.scenario import loads
 
 TASKS = frozenset({"vcpu0"})
@@ -145,3 +147,56 @@ def test_what_is_observed_is_part_of_the_state() -> None:
     more = run_litmus(attrs.evolve(program), Limits(schedules=None), ["free_page", "truncate", "errors"])
     assert more.search.states >= less.search.states
     assert all('"free_page":' in outcome for outcome in more.outcomes)
+
+
+def claims(program: ScenarioProgram, limits: Limits | None = None) -> list[tuple[str, bool, bool]]:
+    found = run_litmus(program, limits or Limits(schedules=None))
+    return [(answer.verdict, answer.as_expected, answer.contradicts) for answer in found.answers]
+
+
+EXISTS = 'exists = "page_cache_add > {0}"'
+FORALL = 'forall = "page_cache_add == {0}"'
+
+
+def claiming(one: str, two: str) -> ScenarioProgram:
+    text = RACE.partition("[[condition]]")[0]
+    text += "".join(f'[[condition]]\nname = "c"\n{claim}\n' for claim in (one, two))
+    return ScenarioProgram(scenario=loads(text, "race.toml"), patch="v3", arch="sw-protected")
+
+
+def test_exists_and_forall() -> None:
+    right, wrong = (claiming(EXISTS.format(n), FORALL.format(n + 1)) for n in (0, 1))
+    assert claims(right) == [("always", True, False), ("always", True, False)]
+    assert claims(wrong) == [("never", False, True), ("never", False, True)]
+    # One run alone decides that there is one, and not that all are so.
+    one = Limits(schedules=1)
+    assert claims(right, one) == [("no exception seen", True, False), ("no exception seen", False, False)]
+    assert claims(wrong, one) == [("not seen", False, False), ("not seen", False, True)]
+
+
+@pytest.mark.parametrize("more", ['exists = "map > 0"\n', 'test = ""\n'])
+def test_a_condition_is_one_of_three(more: str) -> None:
+    text = RACE.replace(
+        'test = "page_cache_add > 1"\n', more + ('test = "map > 0"\n' if "exists" in more else "")
+    )
+    with pytest.raises(ScenarioError, match="expected one of test, exists and forall"):
+        loads(text, "race.toml").resolve(small=True)
+
+
+@pytest.mark.parametrize(
+    ("name", "patch", "arch", "pages", "state"),
+    [
+        ("punched_frame", "v3", "snp", "[0]", ["gmem0[0]=guest_invalid"]),
+        ("wasted_clear", "v3", "tdx", "[0]", ["vm0 0x10000=mapped"]),
+        ("huge_clear", "hugepage", "sw-protected", "[0-511]", []),
+    ],
+)
+def test_contents_frames_and_arch_state(
+    name: str, patch: str, arch: str, pages: str, state: list[str]
+) -> None:
+    program = ScenarioProgram(scenario=find(f"litmus-{name}"), patch=patch, arch=arch)
+    found = run_litmus(program, Limits(schedules=None), ["contents", "frames", "arch"])
+    (outcome,) = (msgspec.json.decode(text) for text in found.outcomes)
+    assert outcome["contents"] == [f"gmem0{pages}=zero"]
+    assert outcome["frames"] == [f"gmem0{pages}=f0", "vm0 0x10000 private=f0"]
+    assert outcome["arch"] == state

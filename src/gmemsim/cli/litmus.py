@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from .conditions import answers_document, show_answers, show_outcomes
 from .errors import INTERRUPTED, UNDECIDED, VIOLATION, InputError
 from .output import console, print_json, progress
 from .params import SECONDS
@@ -115,43 +116,19 @@ def _document(one: Litmus) -> dict[str, Any]:
     return {
         **scope_document(one.search),
         "failures": [each.failure.summary for each in one.search.found],
-        "conditions": [
-            {
-                "name": answer.name,
-                "test": answer.test,
-                "verdict": answer.verdict,
-                "expected": answer.expected or None,
-                "meets": answer.meets or None,
-                "breaks": answer.breaks or None,
-            }
-            for answer in one.answers
-        ],
+        "conditions": answers_document(one.answers),
         "outcomes": [{"outcome": outcome, "token": token} for outcome, token in sorted(one.outcomes.items())],
     }
 
 
 def _show(name: str, by: dict[str, Litmus], outcomes: bool) -> None:
-    from rich.table import Table
-
     from .scope import scope
 
     out = console()
-    table = Table(title=name, title_justify="left")
-    table.add_column("condition", overflow="fold")
-    for patch in by:
-        table.add_column(patch)
-    for rows in zip(*(one.answers for one in by.values()), strict=True):
-        cells = [
-            row.verdict if row.as_expected else f"{row.verdict}, expected {row.expected}" for row in rows
-        ]
-        table.add_row(f"{rows[0].name}: {rows[0].test}", *cells)
-    if table.row_count:
-        out.print(table)
+    show_answers(name, {patch: one.answers for patch, one in by.items()})
     for patch, one in by.items():
         if outcomes or not one.answers:
-            for outcome, token in sorted(one.outcomes.items()):
-                out.print(f"{patch}: {outcome}", highlight=False, markup=False, soft_wrap=True)
-                out.print(f"  {token}", highlight=False, markup=False, soft_wrap=True, style="dim")
+            show_outcomes(patch, one.outcomes)
         for each in one.search.found:
             out.print(
                 f"{patch}: failed: {each.failure.summary}", highlight=False, markup=False, soft_wrap=True

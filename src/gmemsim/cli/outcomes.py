@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from .errors import INTERRUPTED, UNDECIDED, VIOLATION
+from .conditions import answers_document, show_answers, show_outcomes
+from .errors import INTERRUPTED, UNDECIDED, VIOLATION, InputError
 from .output import console, print_json
 from .params import SECONDS, max_states, schedule_limit
 from .program import describe, input_errors, make_program, program_options
@@ -15,7 +16,7 @@ from .watching import one_interrupt, watching
 
 if TYPE_CHECKING:
     from ..explore.campaign import CampaignResult
-    from ..explore.program import ScenarioProgram
+    from ..explore.litmus import Answer
     from ..explore.search import SearchResult
 
 __all__ = ["command"]
@@ -39,7 +40,8 @@ __all__ = ["command"]
     "--observe",
     multiple=True,
     metavar="NAME",
-    help="What an outcome is made of: results, cache, errors, or the number of an event; see docs/litmus.md.",
+    help="What an outcome is made of: results, cache, contents, frames, arch, errors, or the number of an event; see "
+    "docs/litmus.md. Default: results and cache.",
 )
 @click.option("--most", type=click.IntRange(min=1), default=40, show_default=True, help="Outcomes to show.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON document.")
@@ -63,13 +65,12 @@ def command(
     `never` stands only where the search was complete. With strategies that enumerate schedules the count of an outcome
     is the number of those that were run for it, not of all that lead to it. Exit code 1 if some patch comes to what
     another never does, or if one raised an exception; 2 if an outcome was not seen on a patch whose search is not
-    complete.
+    complete. Conditions of the scenario are answered as by `gmemsim litmus`, with its exit codes.
     """
-    import attrs
-
     from ..engine.interrupts import deadline, deaf
     from ..explore.campaign import LATE, Campaign
-    from ..explore.failure import CRASH
+    from ..explore.conditions import ConditionError
+    from ..explore.litmus import answers_of, asking, conditions_of, tokens_of
     from ..explore.observables import check_names
     from ..explore.past_choices import run_past_choices
     from ..explore.search import Limits
@@ -84,11 +85,16 @@ def command(
     if wrong:
         raise click.BadParameter(wrong, param_hint="--observe")
     results: dict[str, CampaignResult] = {}
-    programs: dict[str, ScenarioProgram] = {}
+    tokens: dict[str, dict[str, str]] = {}
+    answers: dict[str, tuple[Answer, ...]] = {}
     for patch in dict.fromkeys(patches):
         with input_errors():
             program = make_program(scenario, patch, **options)
-            programs[patch] = program = attrs.evolve(program, observed=frozenset(observe))
+            try:
+                conditions = conditions_of(program)
+            except ConditionError as error:
+                raise InputError(str(error)) from None
+            program = asking(program, conditions, observe or ("results", "cache") * bool(conditions))
             limits = Limits(
                 schedules=schedule_limit(ctx, strategy, max_schedules), seconds=max_seconds, states=max_states
             )
@@ -106,30 +112,44 @@ def command(
                     ),
                     progress,
                 )
+        tokens[patch] = tokens_of(program, results[patch].search)
+        answers[patch] = answers_of(program, conditions, results[patch].search, tokens[patch])
         if results[patch].search.stopped == "interrupted":
             break
     left = [patch for patch in dict.fromkeys(patches) if patch not in results]
     with deaf():
         if as_json:
-            print_json(_document(results, programs))
+            print_json(_document(results, tokens, answers))
         else:
-            _show(results, most)
+            _show(results, tokens, most)
+            show_answers("conditions", answers)
             for patch in left:
                 click.echo(f"{patch}: not looked at, interrupted before")
-    if any(result.search.stopped == "interrupted" for result in results.values()):
-        ctx.exit(INTERRUPTED)
-    crashed = any(found.failure.rule == CRASH for result in results.values() for found in result.search.found)
+    code = _exit_code(results, [answer for one in answers.values() for answer in one])
+    if code:
+        ctx.exit(code)
+
+
+def _exit_code(results: dict[str, CampaignResult], answers: list[Answer]) -> int:
+    from ..explore.failure import CRASH
+
+    searches = [result.search for result in results.values()]
+    if any(done.stopped == "interrupted" for done in searches):
+        return INTERRUPTED
     differ = _differ(results)
-    if crashed or differ:
-        ctx.exit(VIOLATION)
-    if differ is None or any(nothing_ran(result.search) for result in results.values()):
-        ctx.exit(UNDECIDED)
+    crashed = any(found.failure.rule == CRASH for done in searches for found in done.found)
+    if crashed or differ or any(answer.contradicts for answer in answers):
+        return VIOLATION
+    open_ = differ is None or not all(answer.as_expected for answer in answers)
+    return UNDECIDED if open_ or any(map(nothing_ran, searches)) else 0
 
 
-def _document(results: dict[str, CampaignResult], programs: dict[str, ScenarioProgram]) -> dict[str, Any]:
+def _document(
+    results: dict[str, CampaignResult],
+    tokens: dict[str, dict[str, str]],
+    answers: dict[str, tuple[Answer, ...]],
+) -> dict[str, Any]:
     """Each outcome with the token of a run that comes to it, if there is one that can be replayed."""
-    from ..explore.token import encode
-
     return {
         patch: {
             **scope_document(result.search),
@@ -148,12 +168,11 @@ def _document(results: dict[str, CampaignResult], programs: dict[str, ScenarioPr
                 {
                     "outcome": outcome,
                     "count": count,
-                    "token": encode(programs[patch], result.search.witnesses[outcome])
-                    if outcome in result.search.witnesses
-                    else None,
+                    "token": tokens[patch].get(outcome),
                 }
                 for outcome, count in sorted(result.search.outcomes.items())
             ],
+            "conditions": answers_document(answers[patch]),
         }
         for patch, result in results.items()
     }
@@ -164,7 +183,7 @@ def _known(result: CampaignResult) -> list[str]:
     return sorted({ident for found in result.search.found if (ident := found.sort[2])})
 
 
-def _show(results: dict[str, CampaignResult], most: int) -> None:
+def _show(results: dict[str, CampaignResult], tokens: dict[str, dict[str, str]], most: int) -> None:
     from rich.table import Table
 
     from ..explore.failure import CRASH
@@ -184,6 +203,10 @@ def _show(results: dict[str, CampaignResult], most: int) -> None:
     out.print(table)
     if len(every) > most:
         out.print(f"… and {len(every) - most} more (--most).")
+    for patch in results:
+        show_outcomes(
+            patch, {outcome: tokens[patch][outcome] for outcome in every[:most] if outcome in tokens[patch]}
+        )
     for patch, result in results.items():
         done = result.search
         out.print(f"{patch}: {len(done.outcomes)} outcomes, {done.strategy}, {scope(done)}", highlight=False)

@@ -24,7 +24,12 @@ if TYPE_CHECKING:
     from .program import ScenarioProgram
     from .search import SearchResult
 
-__all__ = ["Answer", "Litmus", "conditions_of", "run_litmus", "versions_of"]
+__all__ = [
+    "Answer", "Conditions", "Litmus", "answers_of", "asking", "conditions_of", "run_litmus", "tokens_of", "versions_of",
+]  # fmt: skip
+
+#: Of a scenario: each as it stands there, and checked.
+Conditions = list[tuple[Any, Condition]]
 
 
 @attrs.frozen
@@ -34,8 +39,9 @@ class Answer:
     Attributes:
         name, test: as the scenario has them.
         verdict: `always`, `sometimes`, `never`; `not seen` and `no exception seen` without a complete search.
-        expected: what the scenario says, or empty.
-        meets, breaks: tokens of runs that meet the condition and that do not, or empty.
+        expected: what the scenario says (also `exists`, `forall`), or empty.
+        meets, breaks: tokens of runs that meet the condition and that do not, or empty; `-`: there is such an outcome,
+            and no run that ends with it.
     """
 
     name: str
@@ -48,19 +54,23 @@ class Answer:
     @property
     def as_expected(self) -> bool:
         """Nothing was expected, or just this."""
-        return self.expected in ("", self.verdict)
+        if self.expected == "exists":
+            return bool(self.meets)
+        return self.verdict == "always" if self.expected == "forall" else self.expected in ("", self.verdict)
 
     @property
     def contradicts(self) -> bool:
         """What was seen rules the expected answer out, however the rest of a search that was cut short would end."""
-        if self.verdict in ("not seen", "no exception seen"):
+        if self.expected == "forall":
+            return bool(self.breaks)
+        if self.verdict in ("not seen", "no exception seen") and self.expected != "exists":
             possible = {
                 "sometimes",
                 *(("always",) if not self.breaks else ()),
                 *(("never",) if not self.meets else ()),
             }
             return bool(self.expected) and self.expected not in possible
-        return not self.as_expected
+        return not self.as_expected and self.verdict != "not seen"
 
 
 @attrs.frozen
@@ -76,7 +86,7 @@ class Litmus:
     outcomes: dict[str, str]
 
 
-def conditions_of(program: ScenarioProgram) -> list[tuple[Any, Condition]]:
+def conditions_of(program: ScenarioProgram) -> Conditions:
     """The conditions of the program's scenario, checked.
 
     Raises:
@@ -86,10 +96,10 @@ def conditions_of(program: ScenarioProgram) -> list[tuple[Any, Condition]]:
     tasks = frozenset(actor.name for actor in workload.actors)
     found = []
     for table in workload.document.condition:
-        condition = Condition(table.test, tasks)
+        condition = Condition(table.text, tasks)
         wrong = check_names(condition.names - tasks)
         if wrong:
-            raise ConditionError(f"{program.scenario.name}, condition {table.test!r}: {wrong}")
+            raise ConditionError(f"{program.scenario.name}, condition {table.text!r}: {wrong}")
         found.append((table, condition))
     return found
 
@@ -112,12 +122,9 @@ def run_litmus(
         ConditionError: see `conditions_of`.
     """
     conditions = conditions_of(program)
-    names = frozenset(observe).union(*(condition.names for _, condition in conditions)) or frozenset(
-        {"results"}
+    program = attrs.evolve(
+        asking(program, conditions, observe or ("results",) * (not conditions)), rules=frozenset()
     )
-    # Counts that are shown go on; those that conditions ask for stop where it no longer matters.
-    count_to = MOST if observe else max((condition.count_to for _, condition in conditions), default=MOST)
-    program = attrs.evolve(program, observed=names, count_to=count_to, rules=frozenset())
     result = search(
         program,
         make_strategy(strategy, program.seed),
@@ -125,10 +132,31 @@ def run_litmus(
         keep_going=True,
         collect_outcomes=True,
     )
-    tokens = {outcome: encode(program, tape) for outcome, tape in result.witnesses.items()}
+    tokens = tokens_of(program, result)
+    return Litmus(result, answers_of(program, conditions, result, tokens), tokens)
+
+
+def asking(program: ScenarioProgram, conditions: Conditions, observe: Sequence[str]) -> ScenarioProgram:
+    """The program with outcomes made of `observe` and of what the conditions ask for.
+
+    Counts that are shown go on; those that only conditions ask for stop where it no longer matters.
+    """
+    names = frozenset(observe).union(*(condition.names for _, condition in conditions))
+    count_to = MOST if observe else max((condition.count_to for _, condition in conditions), default=MOST)
+    return attrs.evolve(program, observed=names, count_to=count_to)
+
+
+def tokens_of(program: ScenarioProgram, result: SearchResult) -> dict[str, str]:
+    """For each outcome the replay token of a run that comes to it, if there is one."""
+    return {outcome: encode(program, tape) for outcome, tape in result.witnesses.items()}
+
+
+def answers_of(
+    program: ScenarioProgram, conditions: Conditions, result: SearchResult, tokens: dict[str, str]
+) -> tuple[Answer, ...]:
+    """What the outcomes of a search say to each condition."""
     known = str(getattr(program.patch, "name", program.patch))
-    answers = tuple(_answer(table, condition, known, result, tokens) for table, condition in conditions)
-    return Litmus(result, answers, tokens)
+    return tuple(_answer(table, condition, known, result, tokens) for table, condition in conditions)
 
 
 def _answer(
@@ -138,14 +166,17 @@ def _answer(
     for outcome in result.outcomes:
         # A failure is an outcome of its own, which meets no condition.
         observed = msgspec.json.decode(outcome) if outcome.startswith("{") else None
+        # A loop that nobody can leave has no token that ends.
+        token = tokens.get(outcome) or "-"
         if observed is not None and condition.holds(observed):
-            meets = meets or tokens.get(outcome, "")
+            meets = meets or token
         else:
-            breaks = breaks or tokens.get(outcome, "")
+            breaks = breaks or token
     if meets and breaks:
         verdict = "sometimes"
     elif meets:
         verdict = "always" if result.complete else "no exception seen"
     else:
         verdict = "never" if result.complete else "not seen"
-    return Answer(table.name, table.test, verdict, table.expect.get(patch, ""), meets, breaks)
+    expected = "exists" if table.exists else "forall" if table.forall else table.expect.get(patch, "")
+    return Answer(table.name, table.text, verdict, expected, meets, breaks)

@@ -8,6 +8,9 @@ Names:
 
 * `results`: what every operation of every task came to, a list a task. `cache`: the pages in each file's page cache,
   with `u` if the folio is uptodate. `errors`: which functions returned which errno.
+* `contents`: what is in each page of each file. `frames`: which page and which stage-2 entry has which frame; frames
+  are numbered by the pages, so that names do not count. `arch`: the RMP state of the page's frame (snp), the S-EPT
+  entry (tdx) or EL2's page state (pkvm); nothing for other VM types. All three as they are in the end.
 * an event's name: how often it happened. Hooks that 7.3 renamed count under the old name (`prepare`,
   `arch_invalidate`). `prepare_did` and `prepare_noop` tell the prepares that had something to do from the others,
   `map_level1`, `retry_late`, `zap_private`, … are the event with a field's value behind it. `lock_invalidate_lock_w` is
@@ -18,6 +21,7 @@ Names:
 from __future__ import annotations
 
 import re
+from itertools import groupby
 from typing import TYPE_CHECKING, Any, Final
 
 from ..actors.errno import errno_name
@@ -26,6 +30,8 @@ from ..audit.kvm_events import Clear
 from ..audit.vocabulary import name_of, vocabulary
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
     from ..audit.base import Event
     from ..scenarios.session import Session
 
@@ -41,7 +47,7 @@ _OLD_NAMES: Final = {
 }
 #: Fields whose value may stand behind an event's name.
 _TELLING: Final = ("reason", "filter", "state", "op", "flag", "result", "level")
-_LISTS: Final = ("results", "cache", "errors", "first")
+_LISTS: Final = ("results", "cache", "contents", "frames", "arch", "errors", "first")
 _PLACE: Final = re.compile(r"\[\d+\]|^(?:gmem|vm|mm)\d+\b[.@]?")
 _LOCK: Final = re.compile(r"lock_\w+_[rw]")
 
@@ -105,6 +111,8 @@ def observe(session: Session, tally: Tally) -> dict[str, Any]:
                 for inode in session.machine.inodes
                 for index, folio in sorted(inode.folios.items())
             ]
+        elif name in _AT_THE_END:
+            found[name] = _AT_THE_END[name](session)
         elif name == "errors":
             found[name] = sorted(tally.errors)
         elif name == "first":
@@ -112,6 +120,67 @@ def observe(session: Session, tally: Tally) -> dict[str, Any]:
         else:
             found[name] = tally.counts.get(name, 0)
     return dict(sorted(found.items()))
+
+
+def _folios(session: Session) -> Iterator[tuple[str, int, range]]:
+    """Every folio in a file's page cache: the file, its index and its frames."""
+    for inode in session.machine.inodes:
+        for index, folio in sorted(inode.folios.items()):
+            yield inode.label, index, range(folio.pfn, folio.pfn + (1 << folio.order))
+
+
+def _page_by_page(session: Session, value: Callable[[int], str]) -> list[str]:
+    """What `value` says of the frame of each page; of neighbours in a folio that are alike, once."""
+    found: list[str] = []
+    for label, index, frames in _folios(session):
+        for said, alike in groupby(frames, value):
+            pages = list(alike)
+            first, last = (index + pfn - frames.start for pfn in (pages[0], pages[-1]))
+            found.append(f"{label}[{_range(first, last)}]={said}")
+    return found
+
+
+def _range(first: int, last: int) -> str:
+    return str(first) if first == last else f"{first}-{last}"
+
+
+def _contents(session: Session) -> list[str]:
+    return _page_by_page(session, session.machine.memory.content)
+
+
+def _frames(session: Session) -> list[str]:
+    found: list[str] = []
+    names: dict[int, str] = {}
+    for number, (label, index, frames) in enumerate(_folios(session)):
+        names |= {
+            pfn: f"f{number}" + (f"+{pfn - frames.start}" if pfn > frames.start else "") for pfn in frames
+        }
+        found.append(f"{label}[{_range(index, index + len(frames) - 1)}]=f{number}")
+    others: dict[int, str] = {}
+    for label, vm in session.machine.world.vms.items():
+        for gfn, spte in sorted(vm.stage2.all(), key=lambda entry: (entry[0], entry[1].private)):
+            kind = "private" if spte.private else "shared"
+            frame = names.get(spte.pfn) or others.setdefault(spte.pfn, f"no page's {len(others)}")
+            found.append(f"{label} {gfn:#x} {kind}={frame if spte.pfn >= 0 else 'frozen'}")
+    return found
+
+
+def _arch(session: Session) -> list[str]:
+    found: list[str] = []
+    hardware = session.machine.memory.hardware
+    if "rmp" in hardware:
+        found += _page_by_page(session, lambda pfn: str(hardware["rmp"].entry(pfn).state))
+    for label, vm in session.machine.world.vms.items():
+        if "tdx" in hardware and vm.ident in hardware["tdx"].tds:
+            entries = sorted(hardware["tdx"].tds[vm.ident].sept.entries.items())
+            found += [f"{label} {gfn:#x}={entry.state}" for (_, gfn), entry in entries if entry.pfn >= 0]
+        if "pkvm" in hardware and vm.ident in hardware["pkvm"].vms:
+            pages = sorted(hardware["pkvm"].vms[vm.ident].pages.items())
+            found += [f"{label} {gfn:#x}={page.state}" for gfn, page in pages]
+    return found
+
+
+_AT_THE_END: Final = {"contents": _contents, "frames": _frames, "arch": _arch}
 
 
 def check_names(names: frozenset[str]) -> str:
@@ -129,5 +198,5 @@ def check_names(names: frozenset[str]) -> str:
             for event, cls in known.items()
         ):
             continue
-        return f"nothing is called {name!r}: expected the name of an event, results, cache, errors, first or cleared"
+        return f"nothing is called {name!r}: expected the name of an event, cleared, {', '.join(_LISTS)}"
     return ""

@@ -150,16 +150,31 @@ class TaskTable(_Table, frozen=True, kw_only=True):
 class ConditionTable(_Table, frozen=True, kw_only=True):
     """`[[condition]]`: a question about the outcomes, with the answer of each version (see `explore.litmus`).
 
+    Of `test`, `exists` and `forall` a condition has one.
+
     Attributes:
         name: what is asked, in a few words.
         test: a condition on what is observed.
+        exists, forall: the same, and what is said of every version: that some outcome meets it, or that all do.
         expect: for each version (and others that behave alike, in no particular order) whether it holds in every
             outcome, in some, or in none.
     """
 
     name: Annotated[str, Meta(min_length=1)]
-    test: Annotated[str, Meta(min_length=1)]
+    test: str = ""
+    exists: str = ""
+    forall: str = ""
     expect: dict[str, Literal["always", "sometimes", "never"]] = {}
+
+    def __post_init__(self) -> None:
+        given = [text for text in (self.test, self.exists, self.forall) if text]
+        if len(given) != 1:
+            raise ValueError("expected one of test, exists and forall")
+
+    @property
+    def text(self) -> str:
+        """The condition itself."""
+        return self.test or self.exists or self.forall
 
 
 class Document(_Table, frozen=True, kw_only=True):

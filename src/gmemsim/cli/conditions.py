@@ -1,0 +1,55 @@
+"""Conditions of a scenario and their answers, as `litmus` and `outcomes` show them."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from .output import console
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from ..explore.litmus import Answer
+
+__all__ = ["answers_document", "show_answers", "show_outcomes"]
+
+
+def answers_document(answers: Sequence[Answer]) -> list[dict[str, Any]]:
+    """As JSON."""
+    return [
+        {
+            "name": answer.name,
+            "test": answer.test,
+            "verdict": answer.verdict,
+            "expected": answer.expected or None,
+            "meets": answer.meets or None,
+            "breaks": answer.breaks or None,
+        }
+        for answer in answers
+    ]
+
+
+def show_answers(title: str, by: Mapping[str, Sequence[Answer]]) -> None:
+    """A row for each condition, a column for each version; nothing if there are none."""
+    from rich.table import Table
+
+    table = Table(title=title, title_justify="left")
+    table.add_column("condition", overflow="fold")
+    for patch in by:
+        table.add_column(patch)
+    for rows in zip(*by.values(), strict=True):
+        cells = [
+            row.verdict if row.as_expected else f"{row.verdict}, expected {row.expected}" for row in rows
+        ]
+        claim = f" {rows[0].expected}" if rows[0].expected in ("exists", "forall") else ""
+        table.add_row(f"{rows[0].name}:{claim} {rows[0].test}", *cells)
+    if table.row_count:
+        console().print(table)
+
+
+def show_outcomes(patch: str, tokens: Mapping[str, str], most: int | None = None) -> None:
+    """Each outcome with the token of a run that comes to it."""
+    out = console()
+    for outcome, token in sorted(tokens.items())[:most]:
+        out.print(f"{patch}: {outcome}", highlight=False, markup=False, soft_wrap=True)
+        out.print(f"  {token}", highlight=False, markup=False, soft_wrap=True, style="dim")
