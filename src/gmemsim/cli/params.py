@@ -36,4 +36,4 @@ max_states = click.option(
 def schedule_limit(ctx: click.Context, strategy: str, schedules: int) -> int | None:
     """`--max-schedules`; for a search of states it is no limit unless somebody gave it."""
     given = ctx.get_parameter_source("max_schedules") is not click.core.ParameterSource.DEFAULT
-    return schedules if given or strategy != "stateful" else None
+    return schedules if given or strategy.partition(":")[0] != "stateful" else None

@@ -222,6 +222,11 @@ def _joined(first: CampaignResult, second: CampaignResult, key: Key) -> Campaign
     )
 
 
+def _counts_classes(campaign: Campaign) -> bool:
+    """A search that goes back to states of one run sees no whole schedules."""
+    return campaign.classes and campaign.strategy.partition(":")[0] != "stateful"
+
+
 def _batches(schedules: int | None) -> Iterator[tuple[int, int]]:
     number = 0
     while schedules is None or number * BATCH < schedules:
@@ -250,7 +255,7 @@ def _run(
             campaign.program,
             make_strategy(campaign.strategy, campaign.seed + number * 0x9E3779B97F4A7C15),
             limits,
-            observers=[counter, graph] if campaign.classes and campaign.strategy != "stateful" else [graph],
+            observers=[counter, graph] if _counts_classes(campaign) else [graph],
             progress=None if show is None else lambda state: show(state, counter.distinct),
             keep_going=campaign.keep_going,
             collect_outcomes=campaign.outcomes,
@@ -406,7 +411,7 @@ class _Merger:
             ),
             coverage=(
                 Coverage(sum(counts), len(counts), counts.count(1), counts.count(2))
-                if self.campaign.classes and self.campaign.strategy != "stateful"
+                if _counts_classes(self.campaign)
                 else None
             ),
             lock_graph=self._graph,

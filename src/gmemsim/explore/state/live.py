@@ -76,6 +76,7 @@ class LiveState:
 
     Attributes:
         ran: tasks that ran since they were looked at; whoever resumes one adds it.
+        changed: objects of which the last digest had to say something else than the state before, coroutines apart.
 
     Raises:
         NotRestorable: something in it cannot be put back. So do all methods.
@@ -84,6 +85,7 @@ class LiveState:
     def __init__(self, engine: Engine, *, ledger: bool = True) -> None:
         self.engine = engine
         self.ran: set[Task] = set(engine.tasks)
+        self.changed: list[object] = []
         self._heap = Heap(engine)
         self._nodes = Nodes(engine, self._heap, ledger=ledger)
         self._orders: dict[int, _Order] = {}
@@ -96,13 +98,15 @@ class LiveState:
         """16 bytes: equal ones mean that everything that can still happen is the same."""
         heap = self._heap
         known = heap.known
+        self.changed = changed = []
         for number in heap.scan():
             node = known[number]
             if node is not None and number not in self._nodes.asked:
                 self._nodes.structure ^= node.mark
                 known[number] = None
                 worked = len(self._nodes.worked)
-                self._nodes.node(number)
+                if self._nodes.node(number) != node:
+                    changed.append(heap.objects[number])
                 del self._nodes.worked[worked]
         while len(self._images) < len(self.engine.tasks):
             self.ran.add(self.engine.tasks[len(self._images)])
@@ -113,7 +117,10 @@ class LiveState:
             self._hang(task.ident, images)
         self.ran.clear()
         for number in self._nodes.asked:
+            before = known[number]
             self._nodes.ask(number)
+            if known[number] != before:
+                changed.append(heap.objects[number])
         order = self._orders.get(self._nodes.structure)
         if order is None:
             order = self._walk()

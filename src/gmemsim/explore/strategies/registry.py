@@ -26,7 +26,7 @@ _WHERE: Final[dict[str, tuple[str, str, bool, bool]]] = {
     "delay": ("delay_bound", "DelayBound", False, True),
     "dfs": ("dfs", "DepthFirst", False, False),
     "dpor": ("dpor", "Dpor", False, True),
-    "stateful": ("stateful", "Stateful", False, False),
+    "stateful": ("stateful", "Stateful", False, True),
 }
 
 

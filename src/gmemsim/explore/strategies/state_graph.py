@@ -24,12 +24,17 @@ class StateGraph:
 
     Attributes:
         ways: for each state, the one that it was first reached from and the answers in between.
+        by_task: where a step of that task leads from that state, if no other choice was made in it.
+        left_out: steps that were not taken from a state, by state and task, since both orders with the step that led
+            there are the same: the state before that step, and whose step it was.
     """
 
     def __init__(self) -> None:
         self._numbers: dict[bytes, int] = {}
         self._next: list[list[int]] = []
         self.ways: list[tuple[int, tuple[int, ...]]] = []
+        self.by_task: dict[tuple[int, int], int] = {}
+        self.left_out: dict[tuple[int, int], tuple[int, int]] = {}
 
     def __len__(self) -> int:
         return len(self._next)
@@ -58,6 +63,24 @@ class StateGraph:
             state, answers = self.ways[state]
             parts.append(answers)
         return [answer for part in reversed(parts) for answer in part]
+
+    def complete(self) -> set[int]:
+        """Add the steps that were left out; states for which that cannot be done, since too little is known yet."""
+        waiting = [key for key in self.left_out if key not in self.by_task]
+        while True:
+            still = []
+            for state, task in waiting:
+                before, other = self.left_out[state, task]
+                first = self.by_task.get((before, task), END)
+                after = self.by_task.get((first, other), END)
+                if after == END:
+                    still.append((state, task))
+                else:
+                    self.by_task[state, task] = after
+                    self.link(state, after)
+            if len(still) == len(waiting):
+                return {state for state, _ in still}
+            waiting = still
 
     def traps(self, unfinished: set[int]) -> list[list[int]]:
         """Sets of states that no step leaves, each in the order in which they were found.

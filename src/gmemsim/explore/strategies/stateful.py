@@ -22,7 +22,10 @@ Cycles. A state that recurs within one run means that the tasks can go round for
 scheduler that never lets the invalidation finish). Those that no fair scheduler ends are found in the graph of states
 (`state_graph`) when all of it is known, or a budget is used up: `traps` has the way to each.
 
-Not combined with sleep sets or DPOR: a state that was visited with some tasks asleep is not explored in full.
+Sleep sets (`reduce`, see `sleep`): steps are left out that only lead to a state on another way. With a state is kept
+who was asleep in it whenever it was met; a run that comes there with one of them awake goes on with that one alone. It
+needs a run that is taken back and forth, and is off without. Where a step was left out, the graph of states has it all
+the same: it leads to where the same two steps in the other order lead.
 """
 
 from __future__ import annotations
@@ -32,12 +35,14 @@ from typing import TYPE_CHECKING, ClassVar
 from ..state import LiveState, StateDigest
 from .base import Pruned
 from .dfs import DepthFirst
+from .sleep import Choice, StepWatch, independent
 from .state_graph import END, StateGraph
 
 if TYPE_CHECKING:
     from ...engine.engine import Engine
     from ...engine.task import Task
     from ..state import Mark
+    from .sleep import Sleepers
 
 __all__ = ["Stateful"]
 
@@ -46,6 +51,8 @@ class Stateful(DepthFirst):
     """Enumerates states instead of schedules.
 
     Args:
+        reduce: leave out steps that only lead to a state on another way: 1 where that is the same for every oracle, 2
+            wherever the model is the same (`sleep`); 0: nowhere.
         ledger: what the oracles remember is part of a state. If it is not, none of them is exact.
         budget: from so many states on no other is looked at, and the run under way goes on to its end; None: no limit.
             Whoever gives one begins no other run then.
@@ -62,8 +69,21 @@ class Stateful(DepthFirst):
 
     caches: ClassVar[bool] = True
 
-    def __init__(self, *, ledger: bool = True, budget: int | None = None) -> None:
+    def __init__(self, reduce: int = 0, *, ledger: bool = True, budget: int | None = None) -> None:
         super().__init__()
+        if reduce not in (0, 1, 2):
+            raise ValueError(f"stateful takes 0, 1 or 2, not {reduce}")
+        self.reduce = reduce
+        self.reduces = reduce == 2
+        self._watch: StepWatch | None = None
+        #: By state of the way, who sleeps in it; by state, who slept whenever it was met.
+        self._sleepers: list[Sleepers] = []
+        self._slept: list[frozenset[int]] = []
+        #: Tasks to go on with from the present state, if the others have been tried from it before.
+        self._only: frozenset[int] | None = None
+        #: Per answer of the path, the choice that it belongs to, if it is one of the next task.
+        self._choices: list[Choice | None] = []
+        self._choice: Choice | None = None
         self.budget = budget
         self.cycles = 0
         self.forgets = not ledger
@@ -102,6 +122,11 @@ class Stateful(DepthFirst):
             del self._depths[len(self._path) :]
             del self._way[self._depths[-1] :]
             del self._answered[self._depths[-1] :]
+            del self._sleepers[self._depths[-1] :]
+            del self._choices[len(self._path) :]
+            choice = self._choices[-1] if self._choices else None
+            if choice is not None:
+                choice.next()
         self._looked = self._pruned = self._fired = False
         if self._live is not None:
             self._go_back(self._live)
@@ -109,6 +134,8 @@ class Stateful(DepthFirst):
         self._step = 0
         self._engine = engine
         engine.kept = self.restores
+        if self.restores and self.reduce:
+            self._watch = StepWatch(engine)
         engine.watch_steps(self._before_step)
         return True
 
@@ -125,7 +152,7 @@ class Stateful(DepthFirst):
     def restart(self) -> None:
         """Forget everything; from now on every run is built anew."""
         self.close()
-        self.__init__(ledger=not self.forgets, budget=self.budget)  # type: ignore[misc] # as new, whatever the class
+        self.__init__(self.reduce, ledger=not self.forgets, budget=self.budget)  # type: ignore[misc] # as new, whatever the class
 
     def close(self) -> None:
         """Let go of the run that was taken back and forth."""
@@ -146,12 +173,36 @@ class Stateful(DepthFirst):
             self._depths.append(self._step + 1)
             if self._live is not None:
                 self._marks.append((self._position, self._step, self._live.mark()))
-        return super().pick(runnable, current)
+        if self._watch is None:
+            return super().pick(runnable, current)
+        if self._position == len(self._choices):
+            self._choices.append(self._new_choice(runnable, current))
+        self._choice = choice = self._choices[self._position]
+        assert choice is not None
+        return choice.order[self._answer(len(choice.order))]
+
+    def _new_choice(self, runnable: list[Task], current: Task | None) -> Choice:
+        """Who is awake in the present state, and not tried from it yet."""
+        # As `engine.candidate` has it: the current task first, the oldest in the place that it left.
+        tasks = list(runnable)
+        if current is not None:
+            at = tasks.index(current)
+            tasks[0], tasks[at] = current, tasks[0]
+        order = tuple(answer for answer, task in enumerate(tasks) if self._awake(task))
+        return Choice(order, tuple(tasks[answer].ident for answer in order))
+
+    def _awake(self, task: Task) -> bool:
+        sleeps = bool(self._sleepers) and task.ident in self._sleepers[-1]
+        return not sleeps and (self._only is None or task.ident in self._only)
 
     def draw(self, task: Task, label: str, bound: int) -> int:
         """Any other choice, in the middle of a step."""
         if self._position == len(self._path):
             self._depths.append(self._step)
+        if self._watch is not None:
+            self._watch.drew = True
+            if self._position == len(self._choices):
+                self._choices.append(None)
         value = super().draw(task, label, bound)
         self._fired = self._fired or (value > 0 and label in task.engine.faults)
         return value
@@ -160,6 +211,7 @@ class Stateful(DepthFirst):
         """Loops that no step leaves: how many states they have, and the answers that lead to the first of them."""
         # Those on the way of the last run still have answers to try, unless it was the last of all.
         unfinished = set() if self.complete else set(self._way)
+        unfinished |= self.graph.complete()
         return [(len(trap), self.graph.answers(trap[0])) for trap in self.graph.traps(unfinished)]
 
     def _before_step(self, task: Task) -> None:
@@ -170,6 +222,9 @@ class Stateful(DepthFirst):
         self._step += 1
         if self._live is not None:
             self._live.ran.add(task)
+        if self._watch is not None:
+            self._watch.begins(task, self._choice)
+            self._choice = None
 
     def _look(self) -> None:
         """Cut the run if its state was met before, unless that is how far it only repeats the one before."""
@@ -187,19 +242,63 @@ class Stateful(DepthFirst):
             digest = self._live.digest()
         before = self._way[-1] if self._way else END
         known = self.graph.number(digest)
-        if known != END:
+        sleepers = self._fall_asleep(before)
+        self._only = None
+        if known == END:
+            since = self._answered[-1] if self._answered else 0
+            answers = tuple(self._actual(position) for position in range(since, self._position))
+            known = self.graph.add(digest, before, answers)
+            self._slept.append(frozenset(sleepers))
+        else:
             self.cycles += known in self._way
-            self._pruned = True
-            if not fired:
-                self.graph.link(before, known)
-            raise Pruned
-        since = self._answered[-1] if self._answered else 0
-        answers = tuple(value for value, _ in self._path[since : self._position])
-        known = self.graph.add(digest, before, answers)
+            self._only = self._slept[known] - sleepers.keys()
+            self._slept[known] &= sleepers.keys()
         if before != END and not fired:
             self.graph.link(before, known)
+        self._remember_step(before, known, sleepers)
+        runnable = self._engine.runnable
         self._way.append(known)
         self._answered.append(self._position)
+        self._sleepers.append(sleepers)
+        if self._only == frozenset() or (runnable and not any(map(self._awake, runnable))):
+            for part in (self._way, self._answered, self._sleepers):
+                part.pop()
+            self._pruned = True
+            raise Pruned
+
+    def _fall_asleep(self, before: int) -> Sleepers:
+        """Who sleeps behind the step that is over: whoever did or was tried before it, and is independent of it."""
+        watch = self._watch
+        if watch is None or before == END or self._live is None:
+            return {}
+        task = watch.task
+        assert task is not None
+        step = watch.ended(self._live.changed)
+        tried = {} if watch.choice is None else watch.choice.done
+        if watch.drew:
+            return {}
+        return {
+            ident: other
+            for ident, other in (self._sleepers[-1] | tried).items()
+            if ident != task.ident and independent(other, step, silent=self.reduce == 1)
+        }
+
+    def _remember_step(self, before: int, after: int, sleepers: Sleepers) -> None:
+        """For the graph: whose step it was, and which steps from there on are left out."""
+        if self._watch is None or before == END:
+            return
+        task = self._watch.task
+        assert task is not None
+        if not self._watch.drew:
+            self.graph.by_task[before, task.ident] = after
+            for ident in sleepers:
+                self.graph.left_out.setdefault((after, ident), (before, task.ident))
+
+    def _actual(self, position: int) -> int:
+        """What was answered there."""
+        value = self._path[position][0]
+        choice = self._choices[position] if position < len(self._choices) else None
+        return value if choice is None else choice.order[value]
 
     def _end(self) -> None:
         """The last run ended by itself, in the step behind the last state of its way."""
