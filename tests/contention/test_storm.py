@@ -270,3 +270,13 @@ def test_spinners_of_one_region_get_it_one_after_another() -> None:
     serial = 256 * COSTS.rmpupdate
     assert serial <= found.virtual_ns < 1.1 * serial + 10 * COSTS.fault_entry
     assert found.longest < 40 * COSTS.rmpupdate
+
+
+def test_a_guest_that_accepts_under_one_lock() -> None:
+    """Guests before 6.6: however many vCPUs, one accept at a time; the host's perf sees no lock."""
+    one, four = (run(Point("v3", "tdx", "accept-serial", "none", vcpus, 16)) for vcpus in (1, 4))
+    free = run(Point("v3", "tdx", "accept", "none", 4, 16))
+    assert four.virtual_ns >= 0.95 * one.virtual_ns
+    assert free.virtual_ns < 0.3 * one.virtual_ns
+    assert four.bottleneck.name == "guest.unaccepted_memory_lock:w"
+    assert not any("unaccepted" in row.type + row.caller for row in four.perf)

@@ -21,6 +21,7 @@ from ..audit.kvm_events import MakePrivate, Prepare
 from ..engine import bare
 from ..engine.engine import Engine
 from ..engine.locks.policies import LOCK_POLICIES
+from ..engine.locks.spinlock import SpinLock
 from ..patches.registry import check_instance, load_patch
 from .contended import ContentionBook
 from .lines import charge_lines, with_file_line
@@ -55,6 +56,7 @@ class StormMachine:
         chunk: pages of the background thread, behind all slices.
         prepares: calls of the arch hook in counted phases.
         contended: waits as perf counts them, in counted phases.
+        unaccepted_memory_lock: the guest's own, of its `accept_memory`; the host's perf does not see it.
     """
 
     def __init__(self, point: Point, costs: CostTable) -> None:
@@ -87,6 +89,7 @@ class StormMachine:
         self.chunk = range(self.slices[-1].stop, self.slices[-1].stop + _CHUNK[point.folio] * size)
         self.pages = self.chunk.stop
         self.process = Process("vmm")
+        self.unaccepted_memory_lock = SpinLock("guest.unaccepted_memory_lock")
         self.prepares = 0
         percpu = point.policy.startswith("percpu")
         self.contended = ContentionBook({"invalidate_lock": "pcpu-sem"} if percpu else None)
@@ -114,7 +117,9 @@ class StormMachine:
 
     def locks(self) -> dict[str, LockFigures]:
         """Figures so far by lock class and mode."""
-        return figures(self.world.lock_statistics())
+        guest = self.unaccepted_memory_lock.statistics()
+        own = (guest,) if guest.write.acquisitions else ()
+        return figures((*self.world.lock_statistics(), *own))
 
     @property
     def line_ns(self) -> int:

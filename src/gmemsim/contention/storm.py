@@ -108,4 +108,9 @@ def run(point: Point, costs: CostTable | None = None) -> Result:
         PointError, PatchError: as `check`.
     """
     check(point)
-    return _Storm(StormMachine(point, CostTable.default(point.arch) if costs is None else costs)).measure()
+    return measure(StormMachine(point, CostTable.default(point.arch) if costs is None else costs))
+
+
+def measure(machine: StormMachine) -> Result:
+    """Run the point of a machine whose parts somebody changed."""
+    return _Storm(machine).measure()

@@ -81,6 +81,21 @@ class Accept(Storm):
         return await m.accept(t, vcpu, page)
 
 
+class AcceptSerial(Accept):
+    """`accept_memory` of guests before Linux 6.6: `unaccepted_memory_lock` is held while the pages are accepted.
+
+    Since "efi/unaccepted: Fix soft lockups caused by parallel memory acceptance" (October 2023) the lock is dropped.
+    """
+
+    about = "as accept, in a guest before Linux 6.6, whose one spinlock is held while a folio is accepted"
+
+    async def work(self, m: StormMachine, t: Task, vcpu: Vcpu, page: int) -> int:
+        await m.unaccepted_memory_lock.lock(t)
+        attempts = await m.accept(t, vcpu, page)
+        await m.unaccepted_memory_lock.unlock(t)
+        return attempts
+
+
 class Prefault(Storm):
     about = "each vCPU maps its own folios with KVM_PRE_FAULT_MEMORY, a call a folio"
     unit = "pre-faults"
@@ -126,6 +141,7 @@ STORMS: Final[dict[str, Storm]] = {
     "first-touch-same": FirstTouchSame(),
     "refault": Refault(),
     "accept": Accept(),
+    "accept-serial": AcceptSerial(),
     "prefault": Prefault(),
     "convert": Convert(),
     "punch": Punch(),
