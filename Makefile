@@ -2,17 +2,31 @@
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
+CORE := $(VENV)/.core
 JOBS ?= 2
 COUNT ?= 20000
 SEED ?= 0
 
+# Install a lock file by hash, say how far it is (on a terminal), then this tree, editable.
+define install
+	@{ $(BIN)/python -m pip install --disable-pip-version-check --progress-bar off --require-hashes -r $(1) || echo FAILED; } | \
+	    awk -v all="$$(grep -c '^[a-z].*==' $(1))" -v watched="$$(test -t 2 && echo yes)" ' \
+	        BEGIN { print "gmemsim: installing what $(1) names, up to " all " packages" > "/dev/stderr" } \
+	        watched && /^Collecting / { printf "\r\033[Kgmemsim: %d of %d: %s", ++done, all, $$2 > "/dev/stderr" } \
+	        watched && /^Installing / { printf "\r\033[Kgmemsim: unpacking" > "/dev/stderr" } \
+	        /^FAILED$$/ { failed = 1 } \
+	        END { if (watched) printf "\r\033[K" > "/dev/stderr"; exit failed }'
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
+	@touch $@
+endef
+
 .DEFAULT_GOAL := help
-.PHONY: help demo test fuzz lint types check-long bench docs format lock clean
+.PHONY: help demo test fuzz lint types check-long bench docs docs-site docs-check format lock clean
 
 help: ## list the targets
 	@grep -hE '^[a-z.-]+:.*## ' Makefile | sed 's/:.*## /\t/' | expand -t 14
 
-demo: $(READY) ## a first look at what the model does
+demo: $(CORE) ## a first look at what the model does
 	@$(BIN)/gmemsim demo
 
 test: $(READY) ## the test suite
@@ -41,10 +55,20 @@ bench: $(READY) ## lock contention across vCPUs, folio sizes, patches and lock p
 docs: $(READY) ## regenerate the generated pages
 	@for script in $(wildcard docs/generate*.py); do echo "$$script"; $(BIN)/python "$$script" || exit 1; done
 
+docs-site: $(READY) ## the pages as a site in build/site; a dead link fails
+	@mkdir -p build
+	@NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --site-dir build/site >build/site.log 2>&1 || \
+	    { grep -v '^INFO' build/site.log >&2; exit 1; }
+	@echo "build/site/index.html"
+
+docs-check: $(READY) ## do the generated pages say what their generators write? (those that take seconds)
+	@$(BIN)/python docs/check.py
+
 .venv: $(READY) ## the environment that all of these use
 
 # The newest Python that has what it takes; a candidate is asked, because a name on PATH may be a shim for nothing.
-$(READY): requirements.lock pyproject.toml
+# What a user needs comes first, so that a first look does not wait for linters and plots.
+$(CORE): requirements-core.lock pyproject.toml
 	@set -e; \
 	if ! $(BIN)/python -c 'import pip, sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; then \
 	    python=; old=; bare=; \
@@ -61,11 +85,13 @@ $(READY): requirements.lock pyproject.toml
 	    elif [ -z "$$python" ]; then \
 	        echo "gmemsim: no Python found: install python3 (3.11 or newer) and python3-venv" >&2; exit 1; \
 	    fi; \
+	    echo "gmemsim: making $(VENV) with $$("$$python" -V)" >&2; \
 	    "$$python" -m venv --clear $(VENV); \
-	fi; \
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock; \
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
-	@touch $@
+	fi
+	$(call install,requirements-core.lock)
+
+$(READY): requirements.lock $(CORE)
+	$(call install,requirements.lock)
 
 # --universal: one file for Python 3.11 to 3.14 on every platform. No index address is written into it.
 lock: ## pin the newest allowed versions again (needs the network)
@@ -74,6 +100,9 @@ lock: ## pin the newest allowed versions again (needs the network)
 	@build/lock/bin/uv pip compile --quiet --upgrade --universal --python-version 3.11 --extra dev \
 	    --generate-hashes --no-emit-index-url --no-emit-find-links --custom-compile-command 'make lock' \
 	    --output-file requirements.lock pyproject.toml
+	@build/lock/bin/uv pip compile --quiet --universal --python-version 3.11 --extra build --constraints requirements.lock \
+	    --generate-hashes --no-emit-index-url --no-emit-find-links --custom-compile-command 'make lock' \
+	    --output-file requirements-core.lock pyproject.toml
 
 clean: ## remove the environment, builds and caches
 	@rm -rf $(VENV) build dist src/*.egg-info .hypothesis .mypy_cache .pytest_cache .ruff_cache

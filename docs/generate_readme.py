@@ -10,11 +10,15 @@ from pathlib import Path
 PAGE = Path(__file__).parents[1] / "README.md"
 
 
-def output(*arguments: str) -> list[str]:
-    """Lines that a command prints in a terminal of 80 columns; a search that finds something ends with 1."""
+def output(*arguments: str, folder: Path | None = None) -> list[str]:
+    """Lines that a command prints in a terminal of 80 columns; a search that finds something ends with 1.
+
+    Args:
+        folder: where it is run; None: here.
+    """
     environment = {**os.environ, "COLUMNS": "80", "NO_COLOR": "1"}
     command = [sys.executable, "-m", "gmemsim", *arguments]
-    done = subprocess.run(command, capture_output=True, text=True, env=environment, check=False)
+    done = subprocess.run(command, capture_output=True, text=True, env=environment, check=False, cwd=folder)
     if done.returncode not in {0, 1}:
         raise SystemExit(done.stderr)
     return [line.rstrip() for line in done.stdout.splitlines()]

@@ -182,7 +182,7 @@ BAD = [
     (["run", "same", "--log", "no/such/x.jsonl"], "no such directory"),
     (["run", "same", "extra"], "unexpected extra argument"),
     (["run", "same", "--fast"], "--fast"),
-    (["rnu"], "expected one of: run"),
+    (["rnu"], "did you mean run?"),
     (["--verbose"], "--verbose"),
     (["list"], "Missing argument"),
     (["list", "kernels"], "'patches'"),

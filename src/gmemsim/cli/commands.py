@@ -40,6 +40,8 @@ COMMANDS: Final[dict[str, Command]] = {
     "explain": Command("explain", "A rule that reports name: what it says, why, on which versions."),
     "hazards": Command("hazards", "What was feared and debated, asked of every patch version."),
     "bench": Command("bench", "Lock contention across vCPUs, folio sizes, patches and lock policies."),
+    "man": Command("man", "The manual page."),
+    "completion": Command("completion", "What bash, zsh or fish need to complete names."),
 }
 
 

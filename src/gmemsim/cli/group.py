@@ -15,7 +15,10 @@ import click
 from .. import __version__
 from ..audit.bounded import clean
 from ..engine.blame import said
+from ..nearest import hint
 from .commands import COMMANDS, available
+from .config import defaults
+from .dress import prepare
 from .errors import INPUT, INTERRUPTED, Interrupted
 
 if TYPE_CHECKING:
@@ -35,6 +38,7 @@ class LazyGroup(click.Group):
             return None
         module = import_module(f"{__package__}.{COMMANDS[cmd_name].module}")
         command: click.Command = module.command
+        prepare(command, cmd_name)
         return command
 
     def resolve_command(
@@ -42,7 +46,7 @@ class LazyGroup(click.Group):
     ) -> tuple[str | None, click.Command | None, list[str]]:
         """As click does, but an unknown command is answered with those that there are."""
         if args and not args[0].startswith("-") and args[0] not in available():
-            ctx.fail(f"no command {args[0]!r}; expected one of: {', '.join(available())}")
+            ctx.fail(f"no command {args[0]!r}; {hint(args[0], available())}")
         return super().resolve_command(ctx, args)
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
@@ -53,6 +57,10 @@ class LazyGroup(click.Group):
     def invoke(self, ctx: click.Context) -> Any:
         try:
             return super().invoke(ctx)
+        except BrokenPipeError:
+            # The reader has gone, which is its right. Here, as click would make an exit of it.
+            _drop_output()
+            ctx.exit(0)
         except KeyboardInterrupt:
             if os.environ.get("GMEMSIM_TRACEBACK"):
                 traceback.print_exc()
@@ -76,10 +84,6 @@ class LazyGroup(click.Group):
             fail(_where(error), error.format_message(), max(error.exit_code, INPUT))
         except (click.Abort, KeyboardInterrupt):
             fail("gmemsim", "interrupted", INTERRUPTED)
-        except BrokenPipeError:
-            # The reader has gone, which is its right.
-            _drop_output()
-            sys.exit(0)
         except OSError as error:
             _drop_output()
             where = "cannot write the output" if error.filename is None else error.filename
@@ -131,3 +135,5 @@ def cli(ctx: click.Context) -> None:
     """An executable model of Linux KVM guest_memfd under concurrency."""
     if ctx.invoked_subcommand is None:
         click.echo(ctx.get_help())
+    else:
+        ctx.default_map = defaults(ctx)

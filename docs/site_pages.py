@@ -1,0 +1,225 @@
+"""Pages of the site that are made while it is built, so that none can be out of date (a hook of MkDocs)."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import attrs
+
+from gmemsim.arch.costs import ARCH_COSTS, CostTable
+from gmemsim.cli.group import cli
+from gmemsim.cli.listing import KINDS
+from gmemsim.cli.manual import entries, markdown
+from gmemsim.explore.oracles.effects import EFFECTS
+from gmemsim.explore.oracles.every_rule import EVERY_RULE
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from mkdocs.config.defaults import MkDocsConfig
+    from mkdocs.structure.files import File, Files
+    from mkdocs.structure.pages import Page
+
+ROOT = Path(__file__).parents[1]
+
+
+def home() -> str:
+    """The README."""
+    return (ROOT / "README.md").read_text()
+
+
+def changelog() -> str:
+    return (ROOT / "CHANGELOG.md").read_text()
+
+
+def contributing() -> str:
+    return (ROOT / "CONTRIBUTING.md").read_text()
+
+
+def commands() -> str:
+    text = markdown(list(entries(cli)))
+    return (
+        f"# Commands\n\nMade from the commands; `gmemsim man` is the same as a man page, `gmemsim completion` "
+        f"completes names in a shell ([how](../shell.md)).\n\n{text}"
+    )
+
+
+def rules() -> str:
+    lines = [
+        "# Rules",
+        "",
+        "What a report means by I33: `gmemsim explain I33` says it, too. *Harm* is what must not",
+    ]
+    lines += [
+        "happen; a *choice* restates which lock or order a version has chosen: a search that meets one goes on."
+    ]
+    for rule in EVERY_RULE.values():
+        lines += [
+            "",
+            f"## {rule.ident}",
+            "",
+            f"{rule.says}.",
+            "",
+            f"*Kind*: {rule.kind}. *Source*: {rule.source}.",
+        ]
+        if rule.ident in EFFECTS:
+            lines += ["", f"*If it is broken*: {EFFECTS[rule.ident]}."]
+    return "\n".join(lines)
+
+
+def table(kind: str) -> str:
+    """What `gmemsim list KIND` shows."""
+    rows = list(KINDS[kind][1]())
+    names = list(rows[0])
+    lines = [f"| {' | '.join(names)} |", "|" + "---|" * len(names)]
+    lines += [f"| {' | '.join(_cell(row[name]) for name in names)} |" for row in rows]
+    return "\n".join(lines)
+
+
+def _cell(value: object) -> str:
+    return str(value).replace("|", "\\|").replace("<", "&lt;").replace("\n", " ")
+
+
+def versions() -> str:
+    return f"""# Versions
+
+Names for `--patch`. A version with a change of the review or a seeded bug is VERSION+NAME. A patch of your own is
+path/to/file.py:Class ([tutorial](../tutorial.md)). `gmemsim show NAME` has the functions in which one differs.
+
+{table("patches")}
+
+## Changes that were proposed
+
+{table("changes")}
+
+## VM types
+
+{table("arches")}
+
+## Lock policies
+
+{table("locks")}
+
+## Search strategies
+
+{table("strategies")}
+"""
+
+
+def python() -> str:
+    """From the docstrings."""
+    return """# Python API
+
+[How to use it](../api.md). From the docstrings of the code.
+
+## gmemsim
+
+::: gmemsim.api
+
+## gmemsim.testing
+
+::: gmemsim.testing.checking
+
+::: gmemsim.testing.machine
+"""
+
+
+def costs() -> str:
+    lines = [
+        "# Cost model",
+        "",
+        "Virtual time is the sum of these, in ns, and of waiting. They order versions and",
+    ]
+    lines += [
+        "give ratios and scaling; they are not the speed of a machine. A: published measurement; B: derived from"
+    ]
+    lines += [
+        "a published end-to-end figure; C: a local measurement; E: an engineering estimate. `gmemsim bench"
+    ]
+    lines += ["contention --help` says how to ask how much an answer hangs on the uncertain ones."]
+    lines += ["", "| step | ns | range | trust | source |", "|---|--:|--:|---|---|"]
+    for field in attrs.fields(CostTable):
+        evidence = field.metadata.get("evidence")
+        if evidence is not None:
+            lines.append(
+                f"| {field.name} | {field.default:,} | {evidence.low:,} to {evidence.high:,} "
+                f"| {evidence.confidence} | {_cell(evidence.source)} |"
+            )
+    names = ", ".join(f"`{name}`" for name in ARCH_COSTS)
+    return "\n".join([*lines, "", f"VM types with figures of their own: {names}."])
+
+
+def failure() -> str:
+    """The report on the first deadlock, as the command writes it."""
+    with tempfile.TemporaryDirectory() as folder:
+        page = Path(folder) / "failure.html"
+        command = [sys.executable, "-m", "gmemsim", "explore", "zoo-poison_punch", "--patch", "v3", "--html"]
+        done = subprocess.run([*command, page], capture_output=True, text=True, check=False)
+        if done.returncode != 1:
+            raise SystemExit(f"no failure to show: {done.stderr}")
+        return page.read_text()
+
+
+PAGES: dict[str, Callable[[], str]] = {
+    "index.md": home,
+    "changelog.md": changelog,
+    "contributing.md": contributing,
+    "reference/commands.md": commands,
+    "reference/rules.md": rules,
+    "reference/versions.md": versions,
+    "reference/python.md": python,
+    "reference/costs.md": costs,
+    "samples/failure.html": failure,
+}
+
+
+def on_files(files: Files, config: MkDocsConfig) -> Files:
+    """Add the pages that are made."""
+    from mkdocs.structure.files import File
+
+    for name, make in PAGES.items():
+        files.append(File.generated(config, name, content=make()))
+    return files
+
+
+def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Files) -> str:
+    """A page that is named is a link; what is in the repository and not on the site is no link."""
+    here = page.file
+
+    def named(match: re.Match[str]) -> str:
+        target = _on_site(match[1].rstrip("/"), files)
+        return match[0] if target is None or target is here else f"[{match[0]}]({_from(here, target)})"
+
+    def linked(match: re.Match[str]) -> str:
+        path, hash_, anchor = match[2].partition("#")
+        if here.src_uri in {"index.md", "contributing.md", "changelog.md"}:
+            target = _on_site(path, files)
+            if target is not None:
+                return f"[{match[1]}]({_from(here, target)}{hash_}{anchor})"
+        outside = (ROOT / "docs" / here.src_uri).parent / path
+        return match[1] if path.startswith("../") and outside.exists() else match[0]
+
+    # Not what is inside a link already, and not in blocks of code.
+    parts = re.split(r"(^```.*?^```|^    .*?$)", markdown, flags=re.MULTILINE | re.DOTALL)
+    for number in range(0, len(parts), 2):
+        text = re.sub(r"(?<!\[)\[([^\]]+)\]\(([^)\s:]+)\)", linked, parts[number])
+        parts[number] = re.sub(r"(?<!\[)`(docs/[A-Za-z0-9_/.-]+)`(?!\])", named, text)
+    # Two remarks in brackets side by side are no reference; in a list they may be indented.
+    return "".join(part if part.startswith("```") else re.sub(r"\]( ?)\[", r"]\1\\[", part) for part in parts)
+
+
+def _on_site(path: str, files: Files) -> File | None:
+    if not path.startswith("docs/"):
+        return None
+    name = path.removeprefix("docs/")
+    found = files.get_file_from_path(name) or files.get_file_from_path(f"{name}/README.md")
+    return found if found is not None and found.inclusion.is_included() else None
+
+
+def _from(here: File, target: File) -> str:
+    return "../" * here.src_uri.count("/") + target.src_uri

@@ -1,0 +1,105 @@
+"""What every command gets when it is loaded: its examples below `--help`, and names that a shell can complete."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from importlib import import_module
+from typing import Any, Final
+
+import click
+from click.shell_completion import CompletionItem
+
+from .examples import EXAMPLES, sentence
+
+__all__ = ["prepare"]
+
+
+def _keys(module: str, attribute: str) -> Callable[[], Iterable[str]]:
+    """The keys of a table, or what a function gives, in a module that is imported when it is asked for."""
+
+    def names() -> Iterable[str]:
+        found: Any = getattr(import_module(f"gmemsim.{module}"), attribute)
+        names: Iterable[str] = found() if callable(found) else found
+        return names
+
+    return names
+
+
+def _scenarios() -> Iterable[str]:
+    from ..scenarios.catalogue import litmus_names, names, zoo_names
+
+    return [*names(), *zoo_names(), *litmus_names()]
+
+
+def _tests() -> Iterable[str]:
+    from ..scenarios.catalogue import litmus_names, names
+
+    return [*litmus_names(), *names()]
+
+
+_VERSIONS: Final = _keys("patches.registry", "versions")
+_RULES: Final = _keys("explore.oracles.every_rule", "EVERY_RULE")
+_ARCHES: Final = _keys("arch.registry", "ARCHES")
+
+#: Names by the parameter that takes them. A command may have another meaning for one: then `command.parameter`.
+_NAMES: Final[dict[str, Callable[[], Iterable[str]]]] = {
+    "scenario": _scenarios,
+    "scenarios": _scenarios,
+    "litmus.tests": _tests,
+    "patch": _VERSIONS,
+    "patches": _VERSIONS,
+    "against": _VERSIONS,
+    "show.version": _VERSIONS,
+    "diff.left": _VERSIONS,
+    "diff.right": _VERSIONS,
+    "rule": _RULES,
+    "without": _RULES,
+    "findings.ident": _keys("explore.findings.table", "FINDINGS"),
+    "arch": _ARCHES,
+    "arches": _ARCHES,
+    "vm_types": _ARCHES,
+    "release": _keys("actors.release", "RELEASES"),
+    "strategy": _keys("explore.strategies", "STRATEGIES"),
+    "strategies": _keys("explore.strategies", "STRATEGIES"),
+    "policy": _keys("engine.locks.policies", "LOCK_POLICIES"),
+    "locks": _keys("engine.locks.policies", "LOCK_POLICIES"),
+    "zoo.ids": _keys("patches.zoo.registry", "BUGS"),
+    "man.name": _keys("cli.commands", "available"),
+}
+
+
+class _Name(click.types.StringParamType):
+    """Any text; a shell completes the names that there are, one after another where commas are allowed."""
+
+    def __init__(self, names: Callable[[], Iterable[str]]) -> None:
+        self._names = names
+
+    def shell_complete(
+        self, ctx: click.Context, param: click.Parameter, incomplete: str
+    ) -> list[CompletionItem]:
+        before, comma, last = incomplete.rpartition(",")
+        if last.endswith(".py") or "/" in last:
+            return [CompletionItem(incomplete, type="file")]
+        names = [CompletionItem(before + comma + name) for name in self._names() if name.startswith(last)]
+        # A patch or a scenario may be a file.
+        return names or [CompletionItem(incomplete, type="file")]
+
+
+def prepare(command: click.Command, path: str) -> None:
+    """Add the examples and the completion of names to a command and those below it; again changes nothing.
+
+    Args:
+        path: what is typed after `gmemsim `.
+    """
+    examples = EXAMPLES.get(path, ())
+    if examples and command.epilog is None:
+        lines = [line for call, says in examples for line in (f"  {sentence(says)}", f"    gmemsim {call}")]
+        command.epilog = "\n".join(["\b", "Examples:", *lines])
+    for param in command.params:
+        name = param.name or ""
+        names = _NAMES.get(f"{path}.{name}") or _NAMES.get(name)
+        if names is not None and param.type is click.STRING:
+            param.type = _Name(names)
+    if isinstance(command, click.Group):
+        for name, inner in command.commands.items():
+            prepare(inner, f"{path} {name}")

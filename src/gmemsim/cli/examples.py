@@ -1,0 +1,83 @@
+"""What `--help`, the man page and the pages show as examples: one table, so that a test can read every line of it."""
+
+from __future__ import annotations
+
+from typing import Final
+
+__all__ = ["EXAMPLES", "sentence"]
+
+#: By command: what is typed after `gmemsim `, and what it is good for.
+EXAMPLES: Final[dict[str, tuple[tuple[str, str], ...]]] = {
+    "run": (
+        ("run hole", "one run of a scenario of the library on v3: what it did, what its locks cost"),
+        ("run hole --patch mine.py:Mine --log run.jsonl.zst", "your patch, with its audit log"),
+    ),
+    "demo": (("demo", "a first look, in seconds"),),
+    "list": (
+        ("list scenarios", "names for run, explore, diff, …"),
+        ("list patches", "names for --patch"),
+    ),
+    "show": (("show v3", "the functions in which a version differs, with file and line"),),
+    "diff": (
+        ("diff baseline v3 --scenario same", "what v3 changed, in the words of its events"),
+        ("diff left.jsonl right.jsonl.zst", "two logs, step by step"),
+    ),
+    "query": (
+        (
+            "query run.jsonl.zst 'SELECT type, count(*) FROM events GROUP BY type'",
+            "how often each event happened",
+        ),
+    ),
+    "follow": (
+        ("follow my.trace.gz --patch v3", "accepted, or the first kernel event that the model cannot take"),
+    ),
+    "explore": (
+        ("explore punch --patch mine.py:Mine", "is my patch right?"),
+        ("explore punch --patch mine.py:Mine --against v3", "what does it break that v3 does not?"),
+        ("explore zoo-poison_punch --html report.html", "a deadlock, as a page to send"),
+    ),
+    "replay": (("replay TOKEN", "the failure of a report again, step by step"),),
+    "outcomes": (("outcomes hole --patch v3 --patch inplace", "every final outcome on two versions"),),
+    "litmus": (
+        ("litmus", "every question, answered for every version"),
+        ("litmus first_fault --patch v3", "one of them, for one version"),
+    ),
+    "stress": (
+        ("stress --patch mine.py:Mine", "a patch on the whole library, with many seeds"),
+        ("stress punch close --seeds 100 --state night.jsonl", "a campaign that can be stopped and goes on"),
+    ),
+    "conform": (
+        ("conform --patch v3 --patch inplace", "what the kernel's selftests assert"),
+        ("conform --patch mine.py:Mine", "the same of a patch"),
+    ),
+    "zoo": (
+        ("zoo", "are known bugs found?"),
+        ("zoo launch-finish-repeated --strategy pct", "one of them, by another strategy"),
+    ),
+    "findings": (
+        ("findings", "what is known to go wrong"),
+        ("findings memory-failure-against-punch", "one of them whole"),
+    ),
+    "explain": (("explain I33", "what a rule says, why, and of which versions"),),
+    "hazards": (
+        ("hazards", "what the review feared, and the answers"),
+        ("hazards 14", "may prepare run outside the folio lock?"),
+    ),
+    "bench": (
+        ("bench contention --vcpus 1,16,256", "what a lock costs as vCPUs are added"),
+        ("bench contention --patch v3,inplace --arch snp", "two versions side by side"),
+    ),
+    "man": (
+        ("man | man -l -", "the manual page in a pager"),
+        ("man explore > gmemsim-explore.1", "that of one command, as a file"),
+    ),
+    "completion": (
+        ("completion bash > ~/.local/share/bash-completion/completions/gmemsim", "for every new shell"),
+        ("completion zsh > ~/.zfunc/_gmemsim", "where `fpath` has ~/.zfunc"),
+    ),
+}
+
+
+def sentence(says: str) -> str:
+    """What an example is good for, as the line above it."""
+    return says if says.endswith("?") else f"{says}:"
