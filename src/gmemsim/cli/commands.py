@@ -39,6 +39,7 @@ COMMANDS: Final[dict[str, Command]] = {
     "findings": Command("findings", "What versions get wrong: on which kernels, how sure, how to see it."),
     "explain": Command("explain", "A rule that reports name: what it says, why, on which versions."),
     "hazards": Command("hazards", "What was feared and debated, asked of every patch version."),
+    "lab": Command("lab", "Scenarios on real kernels in QEMU, against the model."),
     "bench": Command("bench", "Lock contention across vCPUs, folio sizes, patches and lock policies."),
     "man": Command("man", "The manual page."),
     "completion": Command("completion", "What bash, zsh or fish need to complete names."),

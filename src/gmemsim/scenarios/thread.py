@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from .units import Duration
     from .workload import Actor
 
-__all__ = ["CALLS", "Thread"]
+__all__ = ["CALLS", "Thread", "filled", "region_of"]
 
 #: Calls of one round: the id of an operation is below this.
 CALLS = 1000
@@ -143,24 +143,8 @@ class Thread:
         return gfn not in self.machine.accepted[self.actor.vm].done
 
     def region(self, step: Step) -> tuple[int, int]:
-        """The pages of this round: this instance's share, one chunk of it, or all."""
-        lo, hi = step.lo, step.hi
-        op = step.op
-        if not isinstance(op, PageRange):
-            return lo, hi
-        if op.slice:
-            actor = self.actor
-            count = hi - lo
-            lo, hi = lo + actor.instance * count // actor.of, lo + (actor.instance + 1) * count // actor.of
-        if op.chunk is not None and hi - lo >= op.chunk:
-            chunks = (hi - lo) // op.chunk
-            number = self.round
-            if op.pick == "random":
-                salt = step.ident if op.reroll else 0
-                number = keyed_number(self.session.seed, self.actor.name, self.round, "chunk", salt)
-            lo += number % chunks * op.chunk
-            hi = lo + op.chunk
-        return lo, hi
+        """The pages of this round."""
+        return region_of(step, self.actor, self.round, self.session.seed)
 
     def amount(self, time: Duration, what: str) -> int:
         """A time from its range: fixed by seed, task and round."""
@@ -186,10 +170,33 @@ class Thread:
 
     def fill(self, text: str, page: int) -> str:
         """A value to write, its placeholders filled in, as a content token."""
-        if "{" in text:
-            text = text.replace("{task}", self.actor.name).replace("{round}", str(self.round))
-            text = text.replace("{page}", str(page))
-        return f"data:{text}"
+        return filled(text, self.actor.name, self.round, page)
+
+
+def region_of(step: Step, actor: Actor, number: int, seed: int) -> tuple[int, int]:
+    """The pages of round `number`: this instance's share, one chunk of it, or all."""
+    lo, hi = step.lo, step.hi
+    op = step.op
+    if not isinstance(op, PageRange):
+        return lo, hi
+    if op.slice:
+        count = hi - lo
+        lo, hi = lo + actor.instance * count // actor.of, lo + (actor.instance + 1) * count // actor.of
+    if op.chunk is not None and hi - lo >= op.chunk:
+        chunks = (hi - lo) // op.chunk
+        if op.pick == "random":
+            salt = step.ident if op.reroll else 0
+            number = keyed_number(seed, actor.name, number, "chunk", salt)
+        lo += number % chunks * op.chunk
+        hi = lo + op.chunk
+    return lo, hi
+
+
+def filled(text: str, task: str, number: int, page: int) -> str:
+    """A value to write in round `number` of `task`, its placeholders filled in, as a content token."""
+    if "{" in text:
+        text = text.replace("{task}", task).replace("{round}", str(number)).replace("{page}", str(page))
+    return f"data:{text}"
 
 
 def _decrement(count: int) -> int:

@@ -1,0 +1,255 @@
+"""What a kernel came to, held against all that the model can come to."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final, Literal
+
+import attrs
+
+from ..explore.campaign import Campaign
+from ..explore.past_choices import run_past_choices
+from ..explore.program import ScenarioProgram, ScenarioRun
+from ..explore.search import Limits
+from ..scenarios import ops
+from .errors import LabError
+from .wire import Page
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from ..audit.recorder import Rec
+    from ..engine.strategy import Strategy
+    from ..scenarios.session import Session
+    from ..scenarios.workload import Workload
+    from .runs import Runs
+    from .translate import Program
+    from .wire import Result
+
+__all__ = [
+    "Comparison",
+    "ModelSet",
+    "check_comparable",
+    "compare",
+    "document",
+    "kernel_outcome",
+    "model_set",
+    "shares",
+]
+
+#: How a run of the model ends that a kernel shows as a hang.
+_HANGS: Final = frozenset({"deadlock", "livelock", "lost_wakeup"})
+
+
+@attrs.frozen
+class ModelSet:
+    """What the model can come to.
+
+    Attributes:
+        complete: whether the search covered every schedule.
+        hangs: whether some run does not end.
+        stopped: why the search ended.
+    """
+
+    outcomes: frozenset[str]
+    complete: bool
+    hangs: bool
+    stopped: str
+    states: int
+
+
+@attrs.frozen(kw_only=True)
+class Comparison:
+    """A kernel's runs of one scenario against the model's.
+
+    Attributes:
+        verdict: `agree`: each outcome is one of the model's; `differ`: one is not, and the model's set is complete;
+            `undecided`: one was not seen in the model, whose search is not complete; `refused`: the kernel refused the
+            setup or nothing ran.
+        alien: outcomes of the kernel's that the model does not have, and how often they came.
+        seen: of the model's outcomes, those that the kernel came to.
+    """
+
+    verdict: Literal["agree", "differ", "undecided", "refused"]
+    outcomes: dict[str, int]
+    alien: dict[str, int]
+    seen: int
+    model: ModelSet
+    rounds: int
+    hung: bool
+    note: str = ""
+
+
+class _Run(ScenarioRun):
+    """Its outcome is what a kernel shows too."""
+
+    def outcome(self) -> str:
+        return _model_outcome(self.session)
+
+
+@attrs.frozen(kw_only=True)
+class _Observed(ScenarioProgram):
+    """The scenario without oracles: whether what the kernel does is right is another question."""
+
+    rules: frozenset[str] | None = frozenset()
+
+    def build(self, strategy: Strategy, *, rec: Rec | None = None, max_steps: int = 20_000) -> ScenarioRun:
+        return _Run(super().build(strategy, rec=rec, max_steps=max_steps).session)
+
+
+def check_comparable(workload: Workload) -> None:
+    """Raise for a scenario of which model and kernel do not show the same.
+
+    Raises:
+        LabError: with what is in the way.
+    """
+    for actor in workload.actors:
+        if actor.until or actor.repeat is None:
+            raise LabError(
+                f"{workload.head.name}: task {actor.name} goes on until others are done: no end of outcomes to compare"
+            )
+        for step in actor.steps:
+            if getattr(step.op, "sees", ()):
+                raise LabError(
+                    f"{workload.head.name}: {step.op.name} with `sees`: leave it out to compare values"
+                )
+            if isinstance(step.op, ops.SetFileAttributes) and step.op.attempts > 1:
+                raise LabError(f"{workload.head.name}: set_file_attributes with attempts: expected 1")
+
+
+def model_set(
+    program: ScenarioProgram, *, seconds: float | None = None, states: int | None = None
+) -> ModelSet:
+    """All outcomes of a scenario on a version, as far as the limits reach.
+
+    Raises:
+        ScenarioError, PatchError: it cannot be built.
+    """
+    observed = _Observed(
+        **{
+            field.name: getattr(program, field.name)
+            for field in attrs.fields(ScenarioProgram)
+            if field.name != "rules"
+        }
+    )
+    campaign = Campaign(
+        program=observed,
+        limits=Limits(seconds=seconds, states=states, schedules=5_000),
+        keep_going=True,
+        outcomes=True,
+        classes=False,
+    )
+    done = run_past_choices(campaign).search
+    if done.stopped == "interrupted":
+        raise KeyboardInterrupt
+    hangs = any(found.failure.rule in _HANGS for found in done.found)
+    return ModelSet(frozenset(done.outcomes), done.complete, hangs, str(done.stopped), done.states)
+
+
+def compare(runs: Runs, model: ModelSet, program: Program) -> Comparison:
+    """Hold the one against the other."""
+    outcomes: dict[str, int] = {}
+    cannot = False
+    for result, count in runs.results.items():
+        text = kernel_outcome(result, program)
+        cannot = cannot or any(call.outcome == "cannot" for task in result.tasks for call in task)
+        outcomes[text] = outcomes.get(text, 0) + count
+    alien = {text: count for text, count in outcomes.items() if text not in model.outcomes}
+    hung = runs.hung is not None
+    note = runs.refused or runs.died
+    if cannot:
+        return _made("refused", {}, {}, model, runs, "the kernel has no way to do one of its operations")
+    if not outcomes and not hung:
+        return _made("refused", outcomes, {}, model, runs, note or "nothing ran")
+    wrong = bool(alien) or (hung and not model.hangs) or bool(runs.died)
+    verdict: Literal["agree", "differ", "undecided"] = "agree"
+    if wrong:
+        verdict = "differ" if model.complete else "undecided"
+    return _made(verdict, outcomes, alien, model, runs, note)
+
+
+def _made(
+    verdict: Literal["agree", "differ", "undecided", "refused"],
+    outcomes: dict[str, int],
+    alien: dict[str, int],
+    model: ModelSet,
+    runs: Runs,
+    note: str,
+) -> Comparison:
+    return Comparison(
+        verdict=verdict,
+        outcomes=outcomes,
+        alien=alien,
+        seen=len(set(outcomes) & model.outcomes),
+        model=model,
+        rounds=runs.rounds,
+        hung=runs.hung is not None,
+        note=note,
+    )
+
+
+def kernel_outcome(result: Result, program: Program) -> str:
+    """Every operation's result, then what each open file holds."""
+    tasks = [
+        f"{name}({' '.join(call.text() for call in calls)})"
+        for name, calls in zip(program.tasks, result.tasks, strict=True)
+    ]
+    files = [_file_text(name, pages) for name, pages in zip(program.files, result.files, strict=True)]
+    return " ".join((*tasks, *files))
+
+
+def _file_text(name: str, pages: tuple[Page, ...] | None) -> str:
+    return f"{name} closed" if pages is None else f"{name}[{' '.join(page.text() for page in pages)}]"
+
+
+def _model_outcome(session: Session) -> str:
+    """The same of a run of the model."""
+    tasks = []
+    for name, results in session.results.items():
+        calls = (
+            f"{r.op}={r.outcome}{':' + ','.join(r.values) if r.values else ''}" for r in results.operations
+        )
+        tasks.append(f"{name}({' '.join(calls)})")
+    machine = session.machine
+    files = []
+    for name in session.workload.tables.files:
+        opened = machine.files.get(name)
+        if opened is None:
+            files.append(_file_text(name, None))
+            continue
+        flags = opened.inode.flags
+        pages = []
+        for index, folio in sorted(opened.inode.folios.items()):
+            value = ""
+            if {"MMAP", "INIT_SHARED"} <= flags:
+                value = "zero"
+                if folio.poisoned:
+                    value = "SIGBUS"
+                elif folio.uptodate:
+                    value = machine.memory.value.get(folio.pfn, "stale")
+            pages.append(Page(index, folio.uptodate if "MMAP" in flags else None, value))
+        files.append(_file_text(name, tuple(pages)))
+    return " ".join((*tasks, *files))
+
+
+def document(name: str, comparison: Comparison) -> dict[str, Any]:
+    """For JSON."""
+    c = comparison
+    return {
+        "scenario": name,
+        "verdict": c.verdict,
+        "rounds": c.rounds,
+        "kernel_outcomes": dict(sorted(c.outcomes.items(), key=lambda item: -item[1])),
+        "not_of_the_model": c.alien,
+        "model_outcomes": len(c.model.outcomes),
+        "model_complete": c.model.complete,
+        "model_states": c.model.states,
+        "seen": c.seen,
+        "hung": c.hung,
+        "note": c.note or None,
+    }
+
+
+def shares(comparisons: Mapping[str, Comparison]) -> tuple[int, int]:
+    """Of all scenarios that agree with a complete set: outcomes seen, and outcomes of the model."""
+    whole = [c for c in comparisons.values() if c.model.complete and c.verdict == "agree"]
+    return sum(c.seen for c in whole), sum(len(c.model.outcomes) for c in whole)

@@ -1,0 +1,123 @@
+"""Small scenarios drawn at random from all operations that the model and a stock kernel both have."""
+
+from __future__ import annotations
+
+import random
+from typing import TYPE_CHECKING, Final
+
+from ..scenarios.scenario import loads
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from ..scenarios.scenario import Scenario
+
+__all__ = ["drawn", "drawn_text"]
+
+
+def _range(draw: random.Random, pages: int) -> str:
+    start = draw.randrange(pages)
+    return f"start = {start}, count = {draw.randint(1, pages - start)}"
+
+
+#: Operations of a vCPU: text of each from the number of pages and the value that this task writes.
+_GUEST: Final[tuple[Callable[[random.Random, int, str], str], ...]] = (
+    lambda d, n, v: f'op = "touch", write = "{v}", {_range(d, n)}',
+    lambda d, n, v: f'op = "touch", {_range(d, n)}',
+    lambda d, n, v: f'op = "write", value = "{v}", {_range(d, n)}',
+    lambda d, n, v: f'op = "read", {_range(d, n)}',
+    lambda d, n, v: f'op = "read", {_range(d, n)}',
+    lambda d, n, v: f'op = "prefault", {_range(d, n)}',
+)
+
+#: Operations of a thread of the VMM.
+_HOST: Final[tuple[Callable[[random.Random, int, str], str], ...]] = (
+    lambda d, n, v: f'op = "punch", {_range(d, n)}',
+    lambda d, n, v: f'op = "punch", {_range(d, n)}',
+    lambda d, n, v: f'op = "allocate", {_range(d, n)}',
+    lambda d, n, v: f'op = "host_read", {_range(d, n)}',
+    lambda d, n, v: f'op = "host_read", {_range(d, n)}',
+    lambda d, n, v: f'op = "host_write", value = "{v}", {_range(d, n)}',
+    lambda d, n, v: f'op = "host_touch", {_range(d, n)}',
+    lambda d, n, v: f'op = "madvise", {_range(d, n)}',
+    lambda d, n, v: 'op = "unbind", slot = 0',
+    lambda d, n, v: 'op = "bind", slot = 0',
+    lambda d, n, v: 'op = "munmap", map = "m"',
+)
+
+#: What is refused or ends something: drawn less often.
+_ODD: Final[tuple[Callable[[random.Random, int, str], str], ...]] = (
+    lambda d, n, v: 'op = "close", file = "gmem0"',
+    lambda d, n, v: f'op = "file_write", value = "{v}", {_range(d, n)}',
+    lambda d, n, v: f'op = "file_read", {_range(d, n)}',
+    lambda d, n, v: f'op = "ftruncate", file = "gmem0", size = {d.choice((0, 4096, 12288))}',
+    lambda d, n, v: 'op = "file_ioctl", file = "gmem0"',
+    lambda d, n, v: f'op = "set_attributes", private = {d.choice(("true", "false"))}, {_range(d, n)}',
+    lambda d, n, v: f'op = "set_file_attributes", private = {d.choice(("true", "false"))}, {_range(d, n)}',
+    lambda d, n, v: (
+        f'op = "punch", offset = {d.choice((0, 1, 4095, 8192, -4096))}, length = {d.choice((0, 1, 4096))}'
+    ),
+    lambda d, n, v: f'op = "allocate", offset = {d.choice((0, 1, 8192))}, length = {d.choice((0, 1, 4096))}',
+    lambda d, n, v: f'op = "punch", keep_size = false, {_range(d, n)}',
+    lambda d, n, v: f'op = "create", file = "gmem0", size = {d.choice((0, 1, 4096, 4097))}',
+    lambda d, n, v: f'op = "collapse", {_range(d, n)}',
+)
+
+
+def drawn_text(seed: int, number: int) -> str:
+    """The scenario with this number of a seed, as the text of a file."""
+    draw = random.Random(f"gmemsim lab {seed} {number}")
+    pages = draw.choice((1, 1, 1, 2))
+    tasks: list[tuple[str, list[str]]] = []
+    kinds = draw.choice((("vcpu", "host"), ("vcpu", "host"), ("vcpu", "host"), ("host", "host"), ("vcpu", "vcpu"),
+                         ("vcpu", "host", "host")))  # fmt: skip
+    left = 4 if len(kinds) == 2 else 3
+    for position, kind in enumerate(kinds):
+        room = left - (len(kinds) - position - 1)
+        count = 1 if position and len(kinds) == 3 else draw.randint(1, max(1, min(2, room)))
+        left -= count
+        tasks.append((kind, [_draw_op(draw, kind, pages, f"t{position}") for _ in range(count)]))
+    setup = []
+    if draw.random() < 0.4:
+        setup.append(f'op = "allocate", {_range(draw, pages)}')
+    if draw.random() < 0.3:
+        setup.append(f'op = "host_write", value = "first", {_range(draw, pages)}')
+    lines = [
+        "[scenario]",
+        f'name = "drawn-{seed}-{number}"',
+        'summary = "drawn at random"',
+        'vm_types = ["default"]',
+        "[[vm]]",
+        f'on_memory_fault = "{draw.choice(("reenter", "stop"))}"',
+        "[[file]]",
+        'id = "gmem0"',
+        f"pages = {pages}",
+        "[[slot]]",
+        'file = "gmem0"',
+        "gfn = 0x10000",
+        "[[map]]",
+        'id = "m"',
+        'file = "gmem0"',
+    ]
+    if setup:
+        lines += ["[setup]", f"ops = [{', '.join('{ ' + op + ' }' for op in setup)}]"]
+    hosts = 0
+    for kind, made in tasks:
+        lines.append("[[task]]")
+        if kind == "vcpu":
+            lines.append('role = "vcpu"')
+        else:
+            lines.append(f'name = "host{hosts}"')
+            hosts += 1
+        lines.append(f"ops = [{', '.join('{ ' + op + ' }' for op in made)}]")
+    return "\n".join((*lines, ""))
+
+
+def _draw_op(draw: random.Random, kind: str, pages: int, value: str) -> str:
+    table = _GUEST if kind == "vcpu" else _ODD if draw.random() < 0.15 else _HOST
+    return draw.choice(table)(draw, pages, value)
+
+
+def drawn(seed: int, number: int) -> Scenario:
+    """The scenario with this number of a seed."""
+    return loads(drawn_text(seed, number), f"drawn-{seed}-{number}")

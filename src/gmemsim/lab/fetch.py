@@ -1,0 +1,180 @@
+"""Tools that the lab needs, and stock kernels from Debian's archive, unpacked and not installed."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+import attrs
+
+from .errors import LabError
+from .kernels import Kernel, cache_folder, fetched_kernels
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+__all__ = ["TOOLS", "Tool", "fetch", "install", "missing_tools", "need"]
+
+_MIRROR: Final = "http://deb.debian.org/debian"
+_KEYRING: Final = "/usr/share/keyrings/debian-archive-keyring.gpg"
+#: Newest last: a package is taken from the first that has it.
+_SUITES: Final = ("trixie", "trixie-backports", "sid", "experimental")
+
+
+@attrs.frozen
+class Tool:
+    """A program that the lab runs, and the Debian package that has it."""
+
+    program: str
+    package: str
+    use: str
+
+
+TOOLS: Final = (
+    Tool("qemu-system-x86_64", "qemu-system-x86", "boots kernels"),
+    Tool("gcc", "gcc libc6-dev", "builds the runner"),
+    Tool("depmod", "kmod", "orders modules"),
+)
+
+
+def missing_tools() -> list[Tool]:
+    """Tools that are not on PATH."""
+    path = f"{os.environ.get('PATH', '')}:/usr/sbin:/sbin"
+    return [tool for tool in TOOLS if shutil.which(tool.program, path=path) is None]
+
+
+def need(*programs: str) -> None:
+    """Raise if one of the programs is missing.
+
+    Raises:
+        LabError: with what is missing and how to get it.
+    """
+    missing = [tool for tool in missing_tools() if tool.program in programs]
+    if missing:
+        names = ", ".join(tool.program for tool in missing)
+        packages = " ".join(tool.package for tool in missing)
+        raise LabError(f"missing: {names}; gmemsim lab setup --install, or apt-get install {packages}")
+
+
+def install(say: Callable[[str], None]) -> None:
+    """Install what is missing with apt-get, which needs root.
+
+    Raises:
+        LabError: it cannot.
+    """
+    missing = missing_tools()
+    if not missing:
+        return
+    packages = sorted({package for tool in missing for package in tool.package.split()})
+    if shutil.which("apt-get") is None or os.geteuid() != 0:
+        raise LabError(f"missing: {' '.join(packages)}; installing them needs apt-get and root")
+    say(f"apt-get install {' '.join(packages)}")
+    _apt(["install", "--yes", "--no-install-recommends", *packages], ())
+
+
+def fetch(wanted: str, say: Callable[[str], None], cache: Path | None = None) -> Kernel:
+    """A stock kernel by release (`7.3.4+deb13-amd64`), by the beginning of one (`7.3.4`), or by its package's name.
+
+    Raises:
+        LabError: no apt, no such package, or no network.
+    """
+    folder = cache or cache_folder()
+    for program in ("apt-get", "apt-cache", "dpkg-deb"):
+        if shutil.which(program) is None:
+            raise LabError(
+                f"missing: {program}; kernels are fetched from Debian's archive: give --kernel PATH instead"
+            )
+    there = [kernel for kernel in fetched_kernels(folder) if kernel.release.startswith(_bare(wanted))]
+    if there:
+        return there[0]
+    settings = _archive(folder)
+    say("reading the lists of Debian's archive")
+    _apt(["update", "-qq"], settings)
+    release = _release(_bare(wanted), settings)
+    packages = _packages(release, settings)
+    root = folder / "kernels" / release
+    with tempfile.TemporaryDirectory(dir=folder) as scratch:
+        say(f"fetching {', '.join(packages)}")
+        _apt(["download", "-qq", *packages], settings, Path(scratch))
+        made = Path(scratch) / "root"
+        for package in sorted(Path(scratch).glob("*.deb")):
+            _run(["dpkg-deb", "--extract", str(package), str(made)])
+        root.parent.mkdir(parents=True, exist_ok=True)
+        # Only a whole tree gets the kernel's name.
+        made.rename(root)
+    found = [kernel for kernel in fetched_kernels(folder) if kernel.vmlinuz.is_relative_to(root)]
+    if not found:
+        raise LabError(f"{', '.join(packages)}: no vmlinuz in it")
+    return found[0]
+
+
+def _bare(wanted: str) -> str:
+    for prefix in ("linux-image-", "linux-binary-", "linux-modules-"):
+        wanted = wanted.removeprefix(prefix)
+    return wanted
+
+
+def _archive(folder: Path) -> tuple[str, ...]:
+    """An apt of our own: the machine's lists and sources stay as they are."""
+    apt = folder / "apt"
+    for part in ("lists/partial", "cache/archives/partial"):
+        (apt / part).mkdir(parents=True, exist_ok=True)
+    signed = f"[signed-by={_KEYRING}] " if Path(_KEYRING).is_file() else ""
+    sources = apt / "sources.list"
+    sources.write_text(
+        "".join(f"deb {signed}{_MIRROR} {suite} main\n" for suite in _SUITES), encoding="utf-8"
+    )
+    options = {
+        "Dir::Etc::sourcelist": sources,
+        "Dir::Etc::sourceparts": "/dev/null",
+        "Dir::State::lists": apt / "lists",
+        "Dir::Cache": apt / "cache",
+        "APT::Architecture": "amd64",
+        "APT::Sandbox::User": "root",
+    }
+    return tuple(f"-o{name}={value}" for name, value in options.items())
+
+
+def _release(wanted: str, settings: Sequence[str]) -> str:
+    names = _run(["apt-cache", *settings, "pkgnames", "linux-"]).split()
+    releases = {_bare(name) for name in names if name.startswith(("linux-image-", "linux-binary-"))}
+    fitting = sorted(
+        release
+        for release in releases
+        if release.startswith(wanted) and release.endswith("-amd64") and release[0].isdigit()
+    )
+    plain = [release for release in fitting if not any(word in release for word in ("-cloud", "-rt", "-dbg"))]
+    exact = [release for release in plain if release == wanted or release.startswith(f"{wanted}+")]
+    found = exact or plain
+    if not found:
+        raise LabError(f"no kernel {wanted} in {', '.join(_SUITES)} of {_MIRROR}")
+    return found[-1]
+
+
+def _packages(release: str, settings: Sequence[str]) -> list[str]:
+    """Since 7.1 Debian has image and modules in packages of their own."""
+    names = set(_run(["apt-cache", *settings, "pkgnames", "linux-"]).split())
+    if f"linux-modules-{release}" in names:
+        return [f"linux-binary-{release}", f"linux-modules-{release}"]
+    return [f"linux-image-{release}"]
+
+
+def _apt(arguments: list[str], settings: Sequence[str], folder: Path | None = None) -> None:
+    _run(["apt-get", *settings, *arguments], folder)
+
+
+def _run(command: list[str], folder: Path | None = None) -> str:
+    """Output of a program.
+
+    Raises:
+        LabError: it failed; its last line.
+    """
+    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
+    if done.returncode:
+        lines = [line for line in done.stderr.splitlines() if line.strip()] or ["it failed"]
+        raise LabError(f"{command[0]}: {lines[-1]}")
+    return done.stdout

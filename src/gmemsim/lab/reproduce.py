@@ -1,0 +1,134 @@
+"""Findings on a kernel: each as a scene of threads and calls, and what shows it there."""
+
+from __future__ import annotations
+
+from importlib import resources
+from typing import TYPE_CHECKING, Any, Final, Literal
+
+import attrs
+
+from ..explore.findings.table import FINDINGS
+from ..scenarios.scenario import Scenario, loads
+from .errors import LabError
+from .runs import run_programs
+from .translate import Steering, translate
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from .kernels import Kernel
+    from .machine import Machine
+    from .runs import KernelRuns, Runs
+
+__all__ = ["SCENES", "Scene", "document", "expected", "reproduce", "scene_of", "shown"]
+
+
+@attrs.frozen
+class Scene:
+    """How a finding is looked for.
+
+    Attributes:
+        shows: `hang`, or the outcome that shows it as `task:call:outcome`.
+        rounds: at most.
+        spread_ns: of the delays.
+    """
+
+    finding: str
+    shows: str
+    rounds: int = 3000
+    spread_ns: int = 20_000
+
+    def scenario(self) -> Scenario:
+        """The scene's file, beside this module."""
+        text = (
+            resources.files(__package__)
+            .joinpath("scenes", f"{self.finding}.toml")
+            .read_text(encoding="utf-8")
+        )
+        return loads(text, f"{self.finding}.toml")
+
+
+SCENES: Final = {
+    scene.finding: scene
+    for scene in (
+        Scene("memory-failure-against-punch", "hang"),
+        Scene("memory-failure-allocation-writer", "hang"),
+        Scene("poisoned-mapping-survives-punch", "vmm:3:SIGBUS", rounds=3, spread_ns=0),
+    )
+}
+
+
+def scene_of(finding: str) -> Scene:
+    """The scene of a finding.
+
+    Raises:
+        LabError: no such finding, or it has no scene.
+    """
+    if finding not in FINDINGS:
+        raise LabError(f"no finding {finding!r}; gmemsim findings lists them")
+    if finding not in SCENES:
+        raise LabError(f"{finding} has no scene for a kernel; those that have one: {', '.join(SCENES)}")
+    return SCENES[finding]
+
+
+def expected(finding: str, kernel: Kernel) -> Literal["confirmed", "fixed in", "refuted", ""]:
+    """What is known of the finding on this kernel: the state that names its version or series; empty: nothing."""
+    major, minor = kernel.series
+    for state in FINDINGS[finding].states:
+        if state.kind != "by reading" and {kernel.version, f"{major}.{minor}"} & set(state.kernels):
+            return state.kind
+    return ""
+
+
+def reproduce(
+    scene: Scene,
+    kernel: Kernel,
+    *,
+    rounds: int | None = None,
+    seed: int = 0,
+    machine: Machine | None = None,
+    cache: Path | None = None,
+    say: Callable[[str], None] = lambda _text: None,
+) -> KernelRuns:
+    """Run the scene until it hangs, or all its rounds.
+
+    Raises:
+        LabError: the kernel does not come up, or cannot do it.
+    """
+    program = translate(scene.scenario().resolve(), "default", madvise=True)
+    steering = Steering(
+        rounds=rounds or scene.rounds, seed=seed, spread_ns=scene.spread_ns, madvise=True, stop_after=400
+    )
+    return run_programs(kernel, [program], steering, machine=machine, cache=cache, say=say)
+
+
+def shown(scene: Scene, run: Runs) -> bool:
+    """Whether the finding was seen."""
+    if scene.shows == "hang":
+        return run.hung is not None and bool(run.stacks)
+    task, call, outcome = scene.shows.split(":")
+    place = run.program.tasks.index(task)
+    return any(
+        len(result.tasks[place]) > int(call) and result.tasks[place][int(call)].outcome == outcome
+        for result in run.results
+    )
+
+
+def document(scene: Scene, kernel: Kernel, runs: KernelRuns) -> dict[str, Any]:
+    """For JSON."""
+    run = runs.runs[0]
+    return {
+        "finding": scene.finding,
+        "kernel": kernel.release,
+        "shows": scene.shows,
+        "shown": shown(scene, run),
+        "known": expected(scene.finding, kernel) or None,
+        "rounds": run.rounds,
+        "seconds": round(runs.seconds, 1),
+        "stacks": run.stacks,
+        "kernel_said": run.kernel_said,
+        "refused": run.refused or None,
+        "died": run.died or None,
+        "boots": runs.boots,
+    }
