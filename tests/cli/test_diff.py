@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import signal
 from pathlib import Path
+from typing import Any
 
 import pytest
 from click.testing import CliRunner, Result
@@ -13,6 +15,7 @@ from gmemsim.audit.base import Event
 from gmemsim.audit.events import Lock, Unlock
 from gmemsim.audit.header import Header
 from gmemsim.audit.render import write_log
+from gmemsim.cli import running
 from gmemsim.cli.group import cli
 
 RECORDED = Path(gmemsim.__file__).parent / "scenarios" / "recorded"
@@ -135,3 +138,69 @@ def test_a_log_that_breaks_off(tmp_path: Path) -> None:
     result = gmem("diff", whole, broken, "--salvage")
     assert result.exit_code == 1
     assert "b.jsonl: breaks off after 3 events; compared up to there" in result.stdout
+
+
+@pytest.mark.parametrize("after", [4, 5])
+def test_ctrl_c_compares_what_there_is(monkeypatch: pytest.MonkeyPatch, after: int) -> None:
+    finish = running.finish
+    done: list[Any] = []
+
+    def interrupted(session: Any, runtime: Any) -> None:
+        if len(done) == after:
+            signal.raise_signal(signal.SIGINT)
+        done.append(session)
+        finish(session, runtime)
+
+    monkeypatch.setattr(running, "finish", interrupted)
+    asked = ("diff", "baseline", "v3", "--scenario", "same", "--small", "--seeds", 9)
+    result = gmem(*asked, "--json")
+    assert result.exit_code == 130, result.output
+    found = json.loads(result.stdout)
+    assert found["interrupted"]
+    assert found["notes"] == [f"interrupted: compared {(after + 1) // 2} and 2 of 9 seeds"]
+    assert found["changes"][0]["kind"] == "preparation"
+    done.clear()
+    assert "interrupted: compared" in gmem(*asked).stdout
+
+
+def test_ctrl_c_before_anything_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupted(session: Any, runtime: Any) -> None:
+        signal.raise_signal(signal.SIGINT)
+
+    monkeypatch.setattr(running, "finish", interrupted)
+    result = gmem("diff", "baseline", "v3", "--scenario", "same", "--small")
+    assert result.exit_code == 130
+    assert result.stderr.strip().endswith("interrupted")
+    assert not result.stdout
+
+
+def test_ctrl_c_between_two_logs_tells_the_divergence(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    def interrupted(*_: Any, **__: Any) -> None:
+        raise KeyboardInterrupt
+
+    paths = []
+    for number, mode in enumerate("rw"):
+        paths.append(tmp_path / f"{number}.jsonl")
+        events: list[Event] = [Lock("l", mode), Unlock("l", mode)]
+        write_log(
+            paths[-1], [(at, "a", event) for at, event in enumerate(events)], Header("s", "v3", "snp", 0)
+        )
+    monkeypatch.setattr("gmemsim.compare.diff.compare_runs", interrupted)
+    result = gmem("diff", *paths, "--json")
+    assert result.exit_code == 130, result.output
+    found = json.loads(result.stdout)
+    assert found["first_divergence"]["index"] == 0
+    assert found["notes"] == ["interrupted: only the first divergence is told"]
+
+
+def test_rows_name_methods_with_file_and_line() -> None:
+    result = gmem("diff", "baseline", "v3", "--scenario", "same", "--small", "--seeds", 1, "--json")
+    row = json.loads(result.stdout)["changes"][0]
+    root = Path(gmemsim.__file__).parent
+    for side in ("left_method", "right_method"):
+        name, _, place = row[side].partition(" (")
+        path, _, line = place.rstrip(")").partition(":")
+        text = (root / path).read_text().splitlines()[int(line) - 1]
+        assert f"def {name.rpartition('.')[2]}(" in text

@@ -7,13 +7,15 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from .errors import VIOLATION, InputError
+from .errors import INTERRUPTED, VIOLATION, InputError, Interrupted
 from .output import print_json, progress
 from .params import SECONDS
+from .watching import one_interrupt
 from .whole import check_writable
 
 if TYPE_CHECKING:
     from ..audit.header import Header
+    from ..compare.collect import Collected
     from ..compare.diff import Diff
     from ..compare.runs import Run, Steps
 
@@ -55,13 +57,15 @@ def command(ctx: click.Context, /, left: str, right: str, most: int, as_json: bo
     A file is a log of ours (.jsonl, .jsonl.zst) or kernel ftrace text (plain or .gz). Two logs are the same if one
     becomes the other by swapping neighbouring steps that do not depend on each other and by renaming host frames and
     messages. Two patches are compared over many runs: what every run of one shows and none of the other comes first,
-    and what differs as much between two halves of one side is noise. Exit code 1 if there is a difference.
+    and what differs as much between two halves of one side is noise. Exit code 1 if there is a difference. Ctrl-C
+    ends the runs, and those that came to their end are compared (exit code 130).
     """
     from ..audit.errors import LogError
     from ..follow.ftrace import TraceError
     from ..patches.registry import PatchError
     from ..scenarios.errors import ScenarioError
 
+    ctx.with_resource(one_interrupt())
     check_writable(options["html"], inputs=(left, right, options["scenario"] or ""))
     try:
         if options["scenario"] is None:
@@ -84,6 +88,8 @@ def command(ctx: click.Context, /, left: str, right: str, most: int, as_json: bo
         from .diff_report import show
 
         show(document, found, most)
+    if document["interrupted"]:
+        ctx.exit(INTERRUPTED)
     if not found.equal:
         ctx.exit(VIOLATION)
 
@@ -93,7 +99,7 @@ def command(ctx: click.Context, /, left: str, right: str, most: int, as_json: bo
 
 def _files(left: str, right: str, options: dict[str, Any]) -> tuple[dict[str, Any], Diff]:
     from ..audit.reader import read_log
-    from ..compare.diff import collector_paused, diff_runs, document
+    from ..compare.diff import collector_paused, diff_begun, diff_runs, document
     from ..compare.logs import same_lines
     from ..compare.runs import Steps
 
@@ -111,8 +117,15 @@ def _files(left: str, right: str, options: dict[str, Any]) -> tuple[dict[str, An
                 sides.append(_read(steps, path, options["salvage"], notes))
         header = _headers(left, right, (sides[0][1], sides[1][1]), options["force"])
         with progress("comparing …"):
-            found = diff_runs(steps, sides[0][0], sides[1][0], symmetric=options["symmetric"])
+            interrupted = False
+            try:
+                found = diff_runs(steps, sides[0][0], sides[1][0], symmetric=options["symmetric"])
+            except KeyboardInterrupt:
+                interrupted = True
+                found = diff_begun(steps, sides[0][0], sides[1][0])
+                notes.append("interrupted: only the first divergence is told")
     result = {"left": left, "right": right, "header": header, "notes": notes} | document(found)
+    result["interrupted"] = interrupted
     return result | {key: {"left": None, "right": None} for key in ("locks", "virtual_ns", "outcomes")}, found
 
 
@@ -165,27 +178,24 @@ def _headers(
 
 
 def _versions(left: str, right: str, options: dict[str, Any]) -> tuple[dict[str, Any], Diff]:
-    from ..compare.collect import collect_classes, collect_seeds, common_release
+    from ..compare.collect import collect_classes, common_release
     from ..compare.diff import diff_sets, document
     from ..patches.registry import load_patch
-    from .running import finish, patches_told, user_error
 
     versions = load_patch(left), load_patch(right)
     release = common_release(options["release"], versions)
-    sides = []
     programs = [_program(name, release, options) for name in (left, right)]
-    for name, program in zip((left, right), programs, strict=True):
-        if options["classes"] is not None:
-            with progress(f"{name} …"), user_error(name), patches_told([name], "these runs"):
+    if options["classes"] is not None:
+        sides = []
+        for name, program in zip((left, right), programs, strict=True):
+            with progress(f"{name} …"):
                 sides.append(collect_classes(program, options["classes"], options["max_seconds"], _quiet))
-        else:
-            seeds = range(options["seed"], options["seed"] + options["seeds"])
-            with (
-                progress(f"{name}, {len(seeds)} seeds …"),
-                user_error(name),
-                patches_told([name], "these runs"),
-            ):
-                sides.append(collect_seeds(program, seeds, lambda session: finish(session, "bare"), _quiet))
+            if sides[-1].stopped == "interrupted":
+                break
+    else:
+        sides = _seeds(programs, (left, right), range(options["seed"], options["seed"] + options["seeds"]))
+    if len(sides) < 2 or not all(side.runs for side in sides):
+        raise Interrupted
     names = max((side.names for side in sides), key=len)
     found = diff_sets(sides[0].runs, sides[1].runs, names, (sides[0].first, sides[1].first), versions)
     result: dict[str, Any] = {
@@ -197,7 +207,11 @@ def _versions(left: str, right: str, options: dict[str, Any]) -> tuple[dict[str,
         "header": {},
         "notes": [],
     }
+    result["interrupted"] = sides[1].stopped == "interrupted"
     if options["classes"] is None:
+        if result["interrupted"]:
+            done = " and ".join(str(len(side.runs)) for side in sides)
+            result["notes"].append(f"interrupted: compared {done} of {options['seeds']} seeds")
         result["seeds"] = [options["seed"], options["seed"] + options["seeds"] - 1]
     else:
         result["classes"] = {
@@ -209,6 +223,22 @@ def _versions(left: str, right: str, options: dict[str, Any]) -> tuple[dict[str,
         result[key] = {"left": sides[0].summary.get(key), "right": sides[1].summary.get(key)}
     result["outcomes"] = {"left": dict(sides[0].outcomes), "right": dict(sides[1].outcomes)}
     return result, found
+
+
+def _seeds(programs: list[Any], names: tuple[str, str], seeds: range) -> list[Collected]:
+    """Both sides in turn, so that after Ctrl-C there is as much of the one as of the other."""
+    from ..compare.collect import Collected
+    from .running import finish, user_error
+
+    sides = [Collected(), Collected()]
+    try:
+        for seed in seeds:
+            for name, program, side in zip(names, programs, sides, strict=True):
+                with progress(f"{name}, seed {seed} …"), user_error(name):
+                    side.add_seed(program, seed, lambda session: finish(session, "bare"))
+    except KeyboardInterrupt:
+        sides[1].stopped = "interrupted"
+    return sides
 
 
 def _quiet(number: int) -> None:

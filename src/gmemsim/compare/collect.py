@@ -49,6 +49,38 @@ class Collected:
         self.complete = False
         self.stopped = ""
 
+    def add_seed(self, program: ScenarioProgram, seed: int, run: Callable[[Session], None]) -> None:
+        """One more timed run; arguments as of `collect_seeds`. All of it is added, or nothing."""
+        log: list[tuple[str, Event]] = []
+
+        def record(task: Any, event: Event) -> None:
+            if task.name != "setup":
+                log.append((task.name, event))
+
+        session = build(
+            program.scenario,
+            program.patch,
+            program.arch,
+            vcpus=program.vcpus,
+            seed=seed,
+            release=program.release,
+            parameters=program.parameters,
+            small=program.small,
+            options=Options(rec=record, keep_results=False, max_virtual_ns=10**10),
+        )
+        run(session)
+        shown = _behaviours(log)
+        summary = session.summary().as_dict()
+        self.runs.append(shown)
+        self.names.append(f"seed {seed}")
+        for task in summary["results"].values():
+            for operation, outcomes in task["outcomes"].items():
+                for outcome, often in outcomes.items():
+                    self.outcomes[f"{operation}: {outcome}"] += often
+        if not self.first:
+            self.first = log
+            self.summary = summary
+
 
 def common_release(asked: str | None, versions: Sequence[type[Kernel]]) -> str | None:
     """One release for all sides: the one asked for, or the latest of their own; None (for `own`): each its own."""
@@ -72,34 +104,7 @@ def collect_seeds(
     found = Collected()
     for number, seed in enumerate(seeds):
         progress(number)
-        log: list[tuple[str, Event]] = []
-
-        def record(task: Any, event: Event, log: list[tuple[str, Event]] = log) -> None:
-            if task.name != "setup":
-                log.append((task.name, event))
-
-        session = build(
-            program.scenario,
-            program.patch,
-            program.arch,
-            vcpus=program.vcpus,
-            seed=seed,
-            release=program.release,
-            parameters=program.parameters,
-            small=program.small,
-            options=Options(rec=record, keep_results=False, max_virtual_ns=10**10),
-        )
-        run(session)
-        found.runs.append(_behaviours(log))
-        found.names.append(f"seed {seed}")
-        summary = session.summary().as_dict()
-        for task in summary["results"].values():
-            for operation, outcomes in task["outcomes"].items():
-                for outcome, often in outcomes.items():
-                    found.outcomes[f"{operation}: {outcome}"] += often
-        if not found.first:
-            found.first = log
-            found.summary = summary
+        found.add_seed(program, seed, run)
     return found
 
 

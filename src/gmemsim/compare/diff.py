@@ -24,7 +24,16 @@ if TYPE_CHECKING:
     from ..audit.base import Event
     from .runs import Run
 
-__all__ = ["Diff", "Divergence", "collector_paused", "diff", "diff_runs", "diff_sets", "document"]
+__all__ = [
+    "Diff",
+    "Divergence",
+    "collector_paused",
+    "diff",
+    "diff_begun",
+    "diff_runs",
+    "diff_sets",
+    "document",
+]
 
 
 class Diff(msgspec.Struct, frozen=True):
@@ -63,6 +72,14 @@ def diff(
     steps = Steps()
     with collector_paused():
         return diff_runs(steps, steps.run(left), steps.run(right), symmetric=symmetric)
+
+
+def diff_begun(steps: Steps, left: Run, right: Run) -> Diff:
+    """Only the first divergence and the counts: of a comparison that was not brought to its end."""
+    left, right = steps.like_each_other(left, right)
+    divergence = first_divergence(steps, left, right)
+    events = _side_by_side(steps.counts(left), steps.counts(right))
+    return Diff(divergence is None, events, divergence, lanes=_lanes(steps, left, right, divergence))
 
 
 def diff_runs(steps: Steps, left: Run, right: Run, *, symmetric: bool = False) -> Diff:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import inspect
 import re
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from msgspec import structs
@@ -18,6 +20,7 @@ if TYPE_CHECKING:
 
 __all__ = ["explained"]
 
+_PACKAGE = Path(__file__).resolve().parent.parent
 _NAME = re.compile(r"[a-z_][a-z0-9_]{3,}")
 
 
@@ -135,6 +138,13 @@ def _emitters(events: list[str], versions: tuple[type, type]) -> list[str]:
 
 
 def _name(method: Any) -> str:
+    """Class and method, and file and line: ours from the folder of the package on."""
     if method is None:
         return ""
-    return str(method.__qualname__)
+    code = getattr(inspect.unwrap(method), "__code__", None)
+    if code is None:
+        return str(method.__qualname__)
+    path = Path(code.co_filename)
+    if path.is_relative_to(_PACKAGE):
+        path = path.relative_to(_PACKAGE)
+    return f"{method.__qualname__} ({path.as_posix()}:{code.co_firstlineno})"

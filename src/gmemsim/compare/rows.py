@@ -39,7 +39,8 @@ class Row(msgspec.Struct, frozen=True):
         left, right: how often each side shows it.
         step: name of the event that it is about, if it is about one.
         function: the kernel function.
-        left_method, right_method: class and method of the version responsible, where the two sides are versions.
+        left_method, right_method: class and method of the version responsible with file and line, where the sides are
+            versions.
         shown_by: seed or schedule, or number of the step.
         certain: every run of one side shows it, and none of the other.
         count: how often.
