@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from html import escape
 from importlib.resources import files
 from string import Template
@@ -15,6 +16,8 @@ if TYPE_CHECKING:
     from .rows import Row
 
 __all__ = ["page"]
+
+_TAG = re.compile("<[^>]*>")
 
 
 def page(document: dict[str, Any], found: Diff, context: Sequence[str], verdict: str, limits: str) -> str:
@@ -56,11 +59,15 @@ def _table(head: Iterable[tuple[str, str]], rows: Iterable[Sequence[str]]) -> st
     top = "".join(f'<th class="{kind}">{text}</th>' for text, kind in columns)
     body = "".join(
         "<tr>"
-        + "".join(f'<td class="{kind}">{cell}</td>' for cell, (_, kind) in zip(row, columns, strict=True))
+        + "".join(
+            f'<td class="{kind}" data-name="{_TAG.sub(" ", text)}">{cell and f"<span>{cell}</span>"}</td>'
+            for cell, (text, kind) in zip(row, columns, strict=True)
+        )
         + "</tr>"
         for row in rows
     )
-    return f"<table><thead><tr>{top}</tr></thead><tbody>{body}</tbody></table>"
+    # Where the page is narrow a row becomes a block, each cell behind the name of its column.
+    return f'<table class="rows"><thead><tr>{top}</tr></thead><tbody>{body}</tbody></table>'
 
 
 def _changes(rows: Sequence[Row], left: str, right: str) -> str:
@@ -130,8 +137,8 @@ def _outcomes(outcomes: dict[str, Any], left: str, right: str) -> str:
 
 
 def _code(text: str, kind: str = "") -> str:
-    """A name of code, which may break after a dot or an underscore."""
-    text = escape(text).replace("_", "_<wbr>").replace(".", ".<wbr>")
+    """A name of code, which may break after a dot, an underscore or a slash."""
+    text = escape(text).replace("_", "_<wbr>").replace(".", ".<wbr>").replace("/", "/<wbr>")
     return f'<code class="{kind}">{text}</code>'
 
 

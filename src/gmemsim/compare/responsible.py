@@ -46,11 +46,15 @@ def _explain(row: Row, path: tuple[str, ...], versions: tuple[type, type] | None
     around = next((_functions(name)[0] for name in reversed(path) if name != step and _functions(name)), "")
     own = _mirrors(step)
     function = f"{own} in {around}" if own and around and around not in own else own or around
-    changes: dict[str, Any] = {"function": function}
+    changes: dict[str, Any] = {"function": function or _mirrors(row.operation.partition(" ")[0])}
     if versions is not None:
         changes["left_method"], changes["right_method"] = _methods(
             functions, chain, versions, _target(row.step)
         )
+        method = changes["right_method"] or changes["left_method"]
+        if not function and method:
+            # A lock: methods are called as the kernel's functions are.
+            changes["function"] = method.partition(" (")[0].rpartition(".")[2]
     return structs.replace(row, **changes)
 
 
