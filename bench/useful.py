@@ -130,7 +130,10 @@ def write() -> None:
     found = json.loads(FIGURES.read_text())
     text = "Before (commit 241fddb: one seed a side, nothing folded; rows, and the rank of that row):\n\n"
     text += table(found["before"])
-    text += f"\nNow ({found['seeds']} seeds a side; rows, in brackets what was folded as noise, rank):\n\n"
+    sizes = ", the scenarios' small sizes" if found["small"] else ""
+    text += (
+        f"\nNow ({found['seeds']} seeds a side{sizes}; rows, in brackets what was folded as noise, rank):\n\n"
+    )
     text += table(found["after"])
     page = PAGE.read_text()
     head, _, rest = page.partition(MARKS[0])
@@ -164,7 +167,7 @@ def main() -> None:
         print(f"{scenario} {arch}:", *map(_cell, cells), sep="  ", flush=True)
     found = json.loads(FIGURES.read_text()) if FIGURES.exists() else {}
     if arguments.before is None:
-        found |= {"seeds": arguments.seeds, "after": figures}
+        found |= {"seeds": arguments.seeds, "small": arguments.small, "after": figures}
     else:
         found["before"] = figures
     FIGURES.write_text(json.dumps(found, indent=1, sort_keys=True, ensure_ascii=False) + "\n")
