@@ -2,9 +2,11 @@
 
 Flanagan and Godefroid, "Dynamic partial-order reduction for model checking software" (POPL 2005), with the source
 sets of Abdulla, Aronis, Jonsson and Sagonas, "Optimal dynamic partial order reduction" (POPL 2014), and sleep sets
-(Godefroid 1996). A run is executed to its end; every pair of its steps that raced (`dpor_order`) leads to one more run
-in which they come the other way round, unless such a run is under way anyway. Sleep sets cut runs that only repeat
-explored ones; they are counted in `blocked`. Wakeup trees, which would avoid beginning those, are not there.
+(Godefroid 1996) and the wakeup trees of the same paper (`dpor_tree`). A run is executed to its end; every pair of its
+steps that raced (`dpor_order`) leads to one more run in which they come the other way round, unless such a run is under
+way anyway. Sleep sets cut runs that only repeat explored ones; they are counted in `blocked`. Without remembered states
+there are none, and each class has one run, if no step has a draw in it and no loop is waited for: a beginning of a run
+is followed up to its first draw only, and a task that goes round is put to sleep after the fact.
 
 Dependence is over locks by mode (two readers commute while nobody writes or queues), over ranges of folio indices,
 guest frames and frames, and over whatever else a step says that it touched (`Task.touch`). The attempt to take a lock
@@ -36,19 +38,20 @@ present path is not finished, and never cut at; so what is kept of a state is al
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, ClassVar, NamedTuple
+from typing import TYPE_CHECKING, ClassVar
 
 from ...engine.errors import StepLimit, TapeMismatch
 from ..state import StateDigest
 from ..state.frames import place_of
 from .base import Pruned
+from .dpor_node import Finished, Node
 from .dpor_order import EVERYTHING, Footprint, Order, conflict
+from .dpor_tree import Branch, Coming, covered, insert
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from ...engine.engine import Engine
-    from ...engine.op import Op
     from ...engine.task import Task
 
 __all__ = ["Dpor", "GoesRound"]
@@ -62,66 +65,8 @@ class GoesRound(StepLimit):
         self.args = (f"after {steps} steps {', '.join(task.name for task in tasks)} only go round in a loop",)
 
 
-class _Node:
-    """A state of the present run and what is to be tried from it; tasks by number.
-
-    Attributes:
-        enabled: tasks that can take a step.
-        sleep: tasks whose step here would repeat an explored run, with the footprint that it had.
-        spinning: those among them that sleep because they went round in a loop.
-        wanted: tasks to be tried here (the backtrack set).
-        done: tasks that have been, with what their step touched under any answers of its draws.
-        chosen: the one under way; `op` what it announced, `place` where it was in its code, `draws` its answers with
-            their bounds.
-        touched: what the step of `chosen` has touched so far, over all answers.
-        state: digest, if states are remembered.
-        future: steps that were taken from here on so far: task and footprint.
-    """
-
-    __slots__ = (
-        "chosen",
-        "done",
-        "draws",
-        "enabled",
-        "future",
-        "op",
-        "place",
-        "sleep",
-        "spinning",
-        "state",
-        "touched",
-        "wanted",
-    )
-
-    def __init__(
-        self, enabled: tuple[int, ...], sleep: dict[int, Footprint], chosen: int, state: bytes
-    ) -> None:
-        self.enabled = enabled
-        self.sleep = sleep
-        self.state = state
-        self.future: set[tuple[int, Footprint]] = set()
-        self.spinning: set[int] = set()
-        self.wanted = {chosen}
-        self.done: dict[int, Footprint] = {}
-        self.choose(chosen)
-
-    def choose(self, task: int) -> None:
-        self.chosen = task
-        self.op: Op | None = None
-        self.place: tuple[int, ...] = ()
-        self.draws: list[list[int]] = []
-        self.touched: Footprint = ()
-
-
-class _Finished(NamedTuple):
-    """A state from which everything was tried: what was done from there on, and who was asleep there."""
-
-    future: frozenset[tuple[int, Footprint]]
-    sleep: frozenset[int]
-
-
 class Dpor:
-    """Source-set DPOR with sleep sets.
+    """Optimal DPOR: source sets, wakeup trees, sleep sets.
 
     Args:
         cache: remember states; 0: do not.
@@ -145,11 +90,11 @@ class Dpor:
         self.schedules = 0
         self.blocked = 0
         self.cached = 0
-        self._finished: dict[bytes, _Finished] = {}
+        self._finished: dict[bytes, Finished] = {}
         self.races = 0
         self.spins = 0
         self.complete = False
-        self._stack: list[_Node] = []
+        self._stack: list[Node] = []
         self._order = Order()
         self._engine: Engine | None = None
         #: Steps begun in the present run, and draws in the present step.
@@ -161,6 +106,8 @@ class Dpor:
         #: Digests of states in the middle of a stretch of steps of one task, by number of the step.
         self._alone: dict[int, bytes] = {}
         self._digest = StateDigest()
+        #: Races of the present run, by number of the steps.
+        self._found: list[tuple[int, int]] = []
 
     @property
     def remembered(self) -> int:
@@ -230,7 +177,7 @@ class Dpor:
             self._parked = frozenset(other.ident for other in engine.tasks if other.parked_on is not None)
             self._born = len(engine.tasks)
 
-    def _node(self, runnable: Sequence[Task], current: Task | None) -> _Node:
+    def _node(self, runnable: Sequence[Task], current: Task | None) -> Node:
         """The node of the step that is about to be chosen."""
         if self._steps < len(self._stack):
             return self._stack[self._steps]
@@ -258,16 +205,26 @@ class Dpor:
             raise Pruned
         chosen = current if current in awake else awake[0]
         assert chosen is not None
+        first = Branch(chosen.ident)
+        rest: list[Branch] = []
+        if self._stack:
+            parent = self._stack[-1]
+            idents = {task.ident for task in awake}
+            guide = [branch for branch in parent.then if branch.task in idents]
+            parent.then = []
+            if guide:
+                first, *rest = guide
         state = self._digest.of(self._engine) if self.caches else b""
         finished = self._finished.get(state)
         if finished is not None and finished.sleep <= sleep.keys():
             self._cut_at(finished)
-        node = _Node(tuple(task.ident for task in runnable), sleep, chosen.ident, state)
+        node = Node(tuple(task.ident for task in runnable), sleep, first, state)
+        node.wanted = rest
         node.spinning = spinning
         self._stack.append(node)
         return node
 
-    def _cut_at(self, finished: _Finished) -> None:
+    def _cut_at(self, finished: Finished) -> None:
         """Everything from here on was tried: see to the races that its steps have with those of this run.
 
         Raises:
@@ -279,11 +236,11 @@ class Dpor:
         for task, footprint in finished.future:
             if footprint is EVERYTHING:
                 for node in self._stack:
-                    node.wanted.update(node.enabled)
+                    node.want(node.enabled)
                 continue
             for first in self._order.add(task, footprint, ()):
                 self.races += 1
-                self._reverse(first, number, task)
+                self._let_go_first(first, number, task)
             self._order.cut(number)
         if self._stack:
             self._stack[-1].future |= finished.future
@@ -340,30 +297,48 @@ class Dpor:
         ]
         for first in self._order.add(node.chosen, footprint, enabled):
             self.races += 1
-            self._reverse(first, number, node.chosen)
+            self._found.append((first, number))
 
-    def _reverse(self, first: int, second: int, task: int) -> None:
-        """See to it that `second`, a step of `task`, is tried before `first`."""
+    def _reverse(self, first: int, second: int) -> None:
+        """See to it that a run is tried in which `second` comes before `first`, now that the run is at its end."""
+        node = self._stack[first]
+        order = self._order
+        steps: list[Coming] = []
+        for number in [*order.apart(first), second]:
+            step = order.step(number)
+            drew = bool(self._stack[number].draws)
+            steps.append(Coming(step.task, step.footprint, number, step.before, drew))
+        if covered(node.sleep | node.done, steps):
+            return
+        if steps[0].task in node.enabled:
+            insert(node.wanted, steps)
+        else:
+            node.want(node.enabled)
+
+    def _let_go_first(self, first: int, second: int, task: int) -> None:
+        """The same for a step `second` that is known from another run: let a task begin that can lead there."""
         node = self._stack[first]
         initials = self._order.initials(first, second)
-        if initials & (node.wanted | node.sleep.keys()):
+        if initials & {node.chosen, *node.sleep, *node.done, *(branch.task for branch in node.wanted)}:
             return
         possible = initials & set(node.enabled)
         if not possible:
-            node.wanted.update(node.enabled)
-            return
-        node.wanted.add(task if task in possible else min(possible))
+            node.want(node.enabled)
+        else:
+            node.want([task if task in possible else min(possible)])
 
     def _conclude(self, engine: Engine) -> None:
         """The run has ended."""
-        if self._cut or not self._steps:
-            return
-        self._complete_step(engine)
-        if engine.runnable:
+        if not self._cut and self._steps:
+            self._complete_step(engine)
+        for first, second in self._found:
+            self._reverse(first, second)
+        self._found.clear()
+        if not self._cut and self._steps and engine.runnable:
             node = self._stack[self._steps - 1]
             node.touched = EVERYTHING
             node.future.add((node.chosen, EVERYTHING))
-            node.wanted.update(node.enabled)
+            node.want(node.enabled)
 
     def _advance(self) -> bool:
         """Go back to the last state with something left to try, and choose it."""
@@ -377,10 +352,8 @@ class Dpor:
                 draws[-1][0] += 1
                 return True
             node.done[node.chosen] = node.touched
-            for task in node.enabled:
-                if task in node.wanted and task not in node.done and task not in node.sleep:
-                    node.choose(task)
-                    return True
+            if node.next():
+                return True
             stack.pop()
             if stack:
                 stack[-1].future |= node.future
@@ -388,9 +361,9 @@ class Dpor:
                 self._finish(node)
         return False
 
-    def _finish(self, node: _Node) -> None:
+    def _finish(self, node: Node) -> None:
         """Remember a state from which everything was tried; of two ways to come there the one with fewer asleep."""
         known = self._finished.get(node.state)
         sleep = frozenset(node.sleep)
         if known is None or sleep < known.sleep:
-            self._finished[node.state] = _Finished(frozenset(node.future), sleep)
+            self._finished[node.state] = Finished(frozenset(node.future), sleep)

@@ -63,6 +63,14 @@ class Order:
     def __len__(self) -> int:
         return len(self._steps)
 
+    def step(self, number: int) -> _Step:
+        """One step: its task, footprint and what happens before it."""
+        return self._steps[number]
+
+    def apart(self, first: int) -> list[int]:
+        """Steps behind `first` that do not happen after it."""
+        return [n for n in range(first + 1, len(self._steps)) if not self._steps[n].before >> first & 1]
+
     def footprint(self, step: int) -> Footprint:
         """What the step touched."""
         return self._steps[step].footprint
