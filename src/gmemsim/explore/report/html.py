@@ -15,7 +15,7 @@ import msgspec
 
 from .cells import lines_of, marks_of
 from .page_details import details_of
-from .page_parts import calls_part, head_part, locks_part, nearest_part, not_seen_part, why_part
+from .page_parts import calls_part, head_part, locks_part, nearest_part, not_seen_part, replay_part, why_part
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -55,11 +55,12 @@ def render_html(report: FailureReport) -> str:
     body = "\n".join(
         (
             *head_part(report),
+            *_lanes(report, rows),
             *why_part(report),
             *calls_part(report),
-            *_lanes(report, rows),
             *locks_part(report),
             *nearest_part(report),
+            *replay_part(report),
             *not_seen_part(report),
         )
     )
@@ -152,7 +153,11 @@ def _lanes(report: FailureReport, rows: list[Step]) -> Iterator[str]:
                 if count and rows[at + count].number - 1 not in known:
                     break
                 count += 1
-            yield _gap(report, f'<button type="button">… {count} step{_s(count)}: show</button>', " fold")
+            yield _gap(
+                report,
+                f'<button type="button">… {count} step{_s(count)}<span class="follow">: show</span></button>',
+                " fold",
+            )
             for hidden in rows[at : at + count]:
                 yield _row(report, hidden, bars)
             at += count

@@ -12,13 +12,21 @@ if TYPE_CHECKING:
 
     from .model import Access, Edge, FailureReport, Turn
 
-__all__ = ["calls_part", "head_part", "locks_part", "nearest_part", "not_seen_part", "why_part"]
+__all__ = [
+    "calls_part",
+    "head_part",
+    "locks_part",
+    "nearest_part",
+    "not_seen_part",
+    "replay_part",
+    "why_part",
+]
 
 _MODES = {"r": "shared", "w": "exclusive", "?": "mode unknown"}
 
 
 def head_part(report: FailureReport) -> Iterator[str]:
-    """Verdict, rule, how to replay it."""
+    """Verdict and rule."""
     rest = escape(report.verdict.removeprefix(report.rule))
     yield f"<h1><b>{escape(report.rule)}</b>{rest}</h1>"
     if report.known is not None:
@@ -33,7 +41,12 @@ def head_part(report: FailureReport) -> Iterator[str]:
         yield f"<p class='soft'>{context}</p>"
     if report.traceback:
         yield f"<pre>{escape(chr(10).join(report.traceback))}</pre>"
+
+
+def replay_part(report: FailureReport) -> Iterator[str]:
+    """How to play it again: a long token, so behind what people read."""
     if report.replay:
+        yield "<h2>Again</h2>"
         yield '<div class="replay">'
         yield f'<code id="command">{escape(report.command)}</code>'
         yield '<button type="button" class="plain" id="copy">Copy</button></div>'
