@@ -1,8 +1,9 @@
 #!/bin/sh
-# mkinitramfs.sh ROOT [IMAGE]: an initramfs with busybox, the modules that are needed and all programs.
+# mkinitramfs.sh ROOT [IMAGE [MODULES]]: an initramfs with busybox, the modules that are needed and all programs.
 #
 # ROOT holds lib/modules/RELEASE or usr/lib/modules/RELEASE of one kernel: / for the one that runs, or where the
-# packages were unpacked with dpkg -x. Needs busybox (static), cpio, kmod, xz or zstd if modules are compressed.
+# packages were unpacked with dpkg -x. Modules in the directory MODULES take the place of those of
+# their name. Needs busybox (static), cpio, kmod, xz or zstd if modules are compressed.
 set -eu
 root=$(cd "$1" && pwd)
 image=$(realpath -m "${2:-initramfs.img}")
@@ -25,6 +26,7 @@ for module in kvm_amd kvm_intel hwpoison_inject; do
 	modprobe -d "$root" -S "$release" --show-depends "$module" 2>/dev/null
 done | awk '$1 == "insmod" && !seen[$2]++ { print $2 }' | while read -r file; do
 	name=$(basename "$file" | sed 's/\.\(xz\|zst\|gz\)$//')
+	[ ! -e "${3:-/nonexistent}/$name" ] || file=$3/$name
 	case $file in
 	*.xz) xz -dc "$file" ;;
 	*.zst) zstd -dqc "$file" ;;

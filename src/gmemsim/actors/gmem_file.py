@@ -238,9 +238,7 @@ class GmemFiles(GmemInvalidation, Truncation):
         kinds = self.release_filter(inode)
         await self.kvm_gmem_file_invalidate_start(t, file, 0, inode.pages, kinds)
         await self.kvm_gmem_file_invalidate_end(t, file, 0, inode.pages)
-        if t.traps:
-            t.changed(inode.users_label)
-        inode.files.remove(file)
+        await self.kvm_gmem_del_file(t, file)
         await inode.invalidate_lock.up_write(t)
         await vm.slots_lock.unlock(t)
         if t.traps:
@@ -253,6 +251,13 @@ class GmemFiles(GmemInvalidation, Truncation):
         vm.files.pop(inode.label, None)
         if not inode.files and not inode.mappings:
             await self.evict_inode(t, inode, vm)
+
+    async def kvm_gmem_del_file(self, t: Task, file: GmemFile) -> None:
+        """`list_del(&f->entry)`: from here on nobody who goes through the inode's files meets it."""
+        inode = file.inode
+        if t.traps:
+            t.changed(inode.users_label)
+        inode.files.remove(file)
 
     def release_filter(self, inode: GmemInode) -> str:
         """Kinds that a release zaps."""

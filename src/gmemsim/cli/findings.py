@@ -6,8 +6,10 @@ from typing import TYPE_CHECKING
 
 import click
 
-from .errors import InputError
+from .errors import INTERRUPTED, InputError
+from .mends import show_mends
 from .output import console, print_json
+from .params import SECONDS
 
 if TYPE_CHECKING:
     from ..explore.findings.finding import Finding
@@ -17,15 +19,45 @@ __all__ = ["command"]
 
 @click.command("findings")
 @click.argument("ident", required=False, metavar="[ID]")
+@click.option(
+    "--mends", is_flag=True, help="Search its candidate mends, and say what each breaks and changes."
+)
+@click.option(
+    "--patch", "version", help="With --mends: a version that has it.  [default: the newest release]"
+)
+@click.option(
+    "--states",
+    type=click.IntRange(min=1),
+    default=100_000,
+    show_default=True,
+    help="Of a search, with --mends.",
+)
+@click.option(
+    "--seconds", type=SECONDS, default=120, show_default=True, help="Wall-clock, of a search, with --mends."
+)
 @click.option("--json", "as_json", is_flag=True, help="One JSON document.")
-def command(ident: str | None, as_json: bool) -> None:
-    """List the findings, or show the one with this ID whole.
+@click.pass_context
+def command(
+    ctx: click.Context,
+    /,
+    ident: str | None,
+    mends: bool,
+    version: str | None,
+    states: int,
+    seconds: float,
+    as_json: bool,
+) -> None:
+    """List the findings, or show the one with this ID whole, or what its candidate mends come to.
 
     A failure that `explore`, `replay`, `stress` and the others meet is called known if it is one of these on a version
     that has it. A state speaks of kernels; `versions` are those of the model.
     """
     from ..explore.findings.table import FINDINGS
 
+    if mends and ident is None:
+        raise InputError("--mends: of which finding? gmemsim findings ID --mends")
+    if version is not None and not mends:
+        raise InputError("--patch goes with --mends")
     if ident is None:
         if as_json:
             print_json([one.as_dict() for one in FINDINGS.values()])
@@ -35,7 +67,10 @@ def command(ident: str | None, as_json: bool) -> None:
     found = FINDINGS.get(ident)
     if found is None:
         raise InputError(f"no finding {ident!r}; {_nearest(ident, list(FINDINGS))}")
-    if as_json:
+    if mends:
+        if not show_mends(found, version, states=states, seconds=seconds, as_json=as_json):
+            ctx.exit(INTERRUPTED)
+    elif as_json:
         print_json(found.as_dict())
     else:
         _show(found)

@@ -46,6 +46,17 @@ def _changes() -> Iterable[Row]:
         }
 
 
+def _mends() -> Iterable[Row]:
+    from ..patches.mends.registry import MENDS
+
+    for mend in MENDS.values():
+        yield {
+            "name": mend.ident,
+            "findings": ", ".join(mend.findings),
+            "summary": mend.title + (f". Known to be wrong: {mend.wrong}" if mend.wrong else ""),
+        }
+
+
 def _arches() -> Iterable[Row]:
     from ..arch.registry import ARCHES, PROJECTIONS
 
@@ -103,6 +114,7 @@ def _mapping(module: str, attribute: str) -> Callable[[], Iterable[Row]]:
 KINDS: Final[dict[str, tuple[str, Callable[[], Iterable[Row]]]]] = {
     "patches": ("gmemsim.patches.registry", _patches),
     "changes": ("gmemsim.patches.posted", _changes),
+    "mends": ("gmemsim.patches.mends.registry", _mends),
     "arches": ("gmemsim.arch.registry", _arches),
     "scenarios": ("gmemsim.scenarios.catalogue", _scenarios),
     "findings": ("gmemsim.explore.findings.table", _findings),

@@ -192,6 +192,10 @@ class StormMachine:
         )
         assert ret == 0, ret
 
+    async def fail(self, t: Task, page: int) -> None:
+        """A memory error of the page at `page`."""
+        await self.kernel.memory_failure(t, self.file.inode, page)
+
     async def populate(self, t: Task, page: int) -> None:
         """The launch ioctl for one page, with the locks that it holds around the common code."""
         vm = self.vm

@@ -125,6 +125,16 @@ class Punch(Storm):
         return 1
 
 
+class MemoryFailure(Storm):
+    about = "each thread reports a memory error in its own touched folios, a call a folio"
+    unit = "memory failures"
+    touched = True
+
+    async def work(self, m: StormMachine, t: Task, vcpu: Vcpu, page: int) -> int:
+        await m.fail(t, page)
+        return 1
+
+
 class Populate(Storm):
     about = "each VMM thread populates its own pages before the launch ends, a call a page"
     unit = "pages"
@@ -145,6 +155,7 @@ STORMS: Final[dict[str, Storm]] = {
     "prefault": Prefault(),
     "convert": Convert(),
     "punch": Punch(),
+    "memory-failure": MemoryFailure(),
     "populate": Populate(),
 }
 

@@ -130,7 +130,8 @@ def _seeded(name: str) -> type[Kernel]:
     for change in changes:
         if change not in known:
             raise PatchError(
-                f"patch {name!r}: no seed {change!r}; see `gmemsim list bugs`, `list changes` and `hazards`"
+                f"patch {name!r}: no seed {change!r}; see `gmemsim list bugs`, `list changes`, `list mends` "
+                "and `hazards`"
             )
         cls = known[change](cls)
     # A class of its own, since a seed may be the version as it is.

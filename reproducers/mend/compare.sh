@@ -1,0 +1,33 @@
+#!/bin/sh
+# compare.sh KERNEL MODULES [ROUNDS]: the two reproducers on a stock kernel, and on it with mended modules, in one run.
+#
+# KERNEL is where the kernel's packages were unpacked (as for mkinitramfs.sh), MODULES what build.sh wrote. Prints a line a
+# boot: kernel, modules, reproducer, and its result. One VM at a time. A stock kernel hangs within rounds; the mended one has to
+# end ROUNDS (10,000). A boot that ends without a result (TCG loses one in four) is tried again, at most TRIES times (3).
+set -eu
+kernel=$(cd "$1" && pwd)
+modules=$(cd "$2" && pwd)
+rounds=${3:-10000}
+here=$(cd "$(dirname "$0")" && pwd)
+work=$(mktemp -d)
+trap 'rm -rf "$work"' EXIT
+logs=${LOGS:-$work}
+mkdir -p "$logs"
+vmlinuz=$(ls "$kernel"/boot/vmlinuz* "$kernel"/usr/lib/modules/*/vmlinuz "$kernel"/lib/modules/*/vmlinuz 2>/dev/null | head -n 1)
+make -s -C "$here/.."
+"$here/../mkinitramfs.sh" "$kernel" "$work/stock.img"
+"$here/../mkinitramfs.sh" "$kernel" "$work/mended.img" "$modules"
+for program in ${PROGRAMS:-memory-failure-against-punch memory-failure-allocation-writer}; do
+	for image in ${IMAGES:-stock mended}; do
+		log=$logs/$image-$program.txt
+		try=0
+		while [ "$try" -lt "${TRIES:-3}" ]; do
+			try=$((try + 1))
+			"$here/../boot.sh" "$vmlinuz" "$work/$image.img" "$program" "$rounds" >"$log" 2>&1 </dev/null || true
+			if grep -q RESULT "$log"; then break; fi
+		done
+		release=$(sed -n 's/\r$//; s/^Linux \([^ ]*\).*/\1/p' "$log" | tail -n 1)
+		result=$(sed -n 's/\r$//; s/.*RESULT: //p' "$log" | tail -n 1)
+		echo "${release:-?} $image $program: ${result:-no result in $try boots}"
+	done
+done

@@ -1,0 +1,1 @@
+"""Candidate mends of findings: each a change to a patch version that nobody posted, `VERSION+NAME`."""

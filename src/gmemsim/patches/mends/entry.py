@@ -1,0 +1,32 @@
+"""What is known about one candidate mend."""
+
+from __future__ import annotations
+
+import attrs
+
+from ..zoo.entry import Make  # a field's type, which attrs resolves
+
+__all__ = ["Mend"]
+
+
+@attrs.frozen(kw_only=True)
+class Mend:
+    """One candidate. It names its findings: patches know no finding.
+
+    Attributes:
+        ident: what `VERSION+IDENT` asks for.
+        title: what it does, in one line.
+        says: steps and locks that it has, and what it leaves open.
+        findings: ids of those that it is a candidate for.
+        make: from a patch version to one with the mend.
+        wrong: why it is known to be wrong; empty: it is a proposal.
+        blind: what of it the model can't see.
+    """
+
+    ident: str
+    title: str
+    says: str
+    findings: tuple[str, ...]
+    make: Make
+    wrong: str = ""
+    blind: str = ""
