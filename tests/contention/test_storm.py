@@ -182,6 +182,7 @@ def test_every_version_and_vm_type_runs_every_storm_that_it_can(patch: str) -> N
     assert {storm for arch, storm in ran if arch == "default"} == {
         "first-touch",
         "first-touch-same",
+        "memory-failure",
         "prefault",
         "punch",
     }

@@ -107,8 +107,8 @@ def questions(part: str, version: str, mend: str) -> Iterator[Question]:
                         yield Question(part, version, mend, arch, f"{hazard.number}.{number}")
     elif part == "outcomes":
         for scenario in OUTCOMES:
-            arch = load_named(scenario).head.vm_types[0]
-            yield Question(part, version, mend, arch, scenario)
+            types = load_named(scenario).head.vm_types
+            yield Question(part, version, mend, types[0] if types else "sw-protected", scenario)
     elif part == "costs":
         for storm in ("first-touch", "punch", "memory-failure"):
             for background in ("none", "punch"):
