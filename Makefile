@@ -6,6 +6,7 @@ CORE := $(VENV)/.core
 JOBS ?= 2
 COUNT ?= 20000
 SEED ?= 0
+KERNEL ?= 7.3.4
 
 # Install a lock file by hash, say how far it is (on a terminal), then this tree, editable.
 define install
@@ -21,7 +22,7 @@ define install
 endef
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test fuzz lint types check-long bench docs docs-site docs-check format lock clean
+.PHONY: help demo test fuzz lint types check-long lab bench docs docs-site docs-check format lock clean
 
 help: ## list the targets
 	@grep -hE '^[a-z.-]+:.*## ' Makefile | sed 's/:.*## /\t/' | expand -t 14
@@ -48,6 +49,11 @@ types: $(READY) ## mypy, strict
 format: $(READY) ## let ruff sort imports and format
 	@$(BIN)/ruff check --fix-only --quiet
 	@$(BIN)/ruff format
+
+lab: $(READY) ## a real kernel in QEMU against the model, in minutes (KERNEL=7.3.4)
+	@$(BIN)/gmemsim lab setup --fetch $(KERNEL)
+	@$(BIN)/gmemsim lab compare hole munmap --kernel $(KERNEL) --rounds 100
+	@$(BIN)/gmemsim lab reproduce poisoned-mapping-survives-punch --kernel $(KERNEL) || [ $$? = 1 ]
 
 bench: $(READY) ## lock contention across vCPUs, folio sizes, patches and lock policies
 	@$(BIN)/gmemsim bench contention

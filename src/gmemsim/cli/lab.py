@@ -170,12 +170,13 @@ def run(
     from ..lab.probes import probe_text
     from ..lab.recording import write_recordings
     from ..lab.runs import run_programs
-    from ..lab.translate import Steering, translate
+    from ..lab.translate import Steering, translate, vm_type_of
     from ..scenarios.catalogue import find
 
     with _errors():
         found = find(scenario)
-        program = translate(found.resolve(small=not full), arch or _arch(found), seed=seed, madvise=madvise)
+        vm_type = arch or vm_type_of(found)
+        program = translate(found.resolve(small=not full), vm_type, seed=seed, madvise=madvise)
         steering = Steering(
             rounds=rounds, seed=seed, spread_ns=delay * 1000, trace=trace is not None, each=trace is not None,
             madvise=madvise,
@@ -187,7 +188,7 @@ def run(
             machine=_machine(accel, max_seconds), probes=probe_text() if trace else "", say=_say,
         )  # fmt: skip
         if trace is not None:
-            write_recordings(trace, runs, arch or _arch(found))
+            write_recordings(trace, runs, vm_type)
     one = runs.runs[0]
     outcomes: dict[str, int] = {}
     for result, count in one.results.items():
@@ -206,11 +207,6 @@ def run(
         ctx.exit(VIOLATION)
     if one.refused or not one.rounds:
         raise InputError(f"{runs.kernel.release}: {one.refused or 'no round came to its end'}")
-
-
-def _arch(scenario: Any) -> str:
-    kinds = scenario.head.vm_types or ["default"]
-    return next((kind for kind in ("default", "sw-protected") if kind in kinds), kinds[0])
 
 
 def _about(runs: KernelRuns, steered: str) -> dict[str, Any]:
@@ -299,7 +295,7 @@ def compare(
     from ..lab.compare import check_comparable
     from ..lab.drawn import drawn as draw
     from ..lab.kernels import find_kernel
-    from ..lab.translate import Steering, translate
+    from ..lab.translate import Steering, translate, vm_type_of
     from ..lab.versions import version_of
     from ..scenarios.catalogue import find
 
@@ -315,7 +311,7 @@ def compare(
         for scenario in chosen:
             workload = scenario.resolve(small=True)
             check_comparable(workload)
-            programs.append(translate(workload, "default" if drawn else _arch(scenario), seed=seed))
+            programs.append(translate(workload, vm_type_of(scenario), seed=seed))
         steering = Steering(rounds=rounds, seed=seed, spread_ns=delay * 1000)
         runs, found = compare_all(
             booted, version, chosen, programs, steering,

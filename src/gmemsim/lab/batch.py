@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Final
 from ..explore.program import ScenarioProgram
 from .compare import Comparison, compare, model_set
 from .runs import run_programs
+from .translate import vm_type_of
 from .versions import release_of
 
 if TYPE_CHECKING:
@@ -56,7 +57,7 @@ def compare_all(
             one = ScenarioProgram(
                 scenario=scenario,
                 patch=version,
-                arch=_type(scenario),
+                arch=vm_type_of(scenario),
                 release=release_of(kernel),
                 seed=steering.seed,
             )
@@ -71,8 +72,3 @@ def compare_all(
     except KeyboardInterrupt:
         runs.interrupted = True
     return runs, found
-
-
-def _type(scenario: Scenario) -> str:
-    kinds = scenario.head.vm_types or ["default"]
-    return next((kind for kind in ("default", "sw-protected") if kind in kinds), kinds[0])

@@ -20,12 +20,13 @@ from .wire import OPCODES
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+    from ..scenarios.scenario import Scenario
     from ..scenarios.steps import Step
     from ..scenarios.tables import File, Map
     from ..scenarios.units import Duration
     from ..scenarios.workload import Workload
 
-__all__ = ["VM_TYPES", "Program", "Steering", "refusals", "translate"]
+__all__ = ["VM_TYPES", "Program", "Steering", "refusals", "translate", "vm_type_of"]
 
 #: Numbers of VM types of KVM that need no hardware of their own.
 VM_TYPES: Final = {"default": 0, "sw-protected": 1}
@@ -119,6 +120,12 @@ class Program:
             f"{s.stop_after} {s.still}"
         )
         return "\n".join((head, *self.lines, "end", ""))
+
+
+def vm_type_of(scenario: Scenario) -> str:
+    """The VM type on which a scenario is run unless told otherwise: the first that a stock kernel may have."""
+    kinds = scenario.head.vm_types or list(VM_TYPES)
+    return next((kind for kind in VM_TYPES if kind in kinds), kinds[0])
 
 
 def refusals(workload: Workload, vm_type: str) -> list[str]:
