@@ -44,7 +44,7 @@ HEAD = """# Mutants of the kernel
 each, the scenario that finds it (with version and VM type) and the rule, within {schedules} schedules of strategy
 `portfolio` in the scenario's small size. Rules are the oracles' (`docs/oracles.md`); `deadlock`, `livelock`,
 `unexpected_outcome` and the names of exceptions are the engine's. The kernel as it is does not fail under that rule in
-the same search. {equivalent} are equivalent and {survivors} were not found, with the reasons. A mutant that is found
+the same search (as many schedules, or {seconds:g} s of a shared machine). {equivalent} are equivalent and {survivors} were not found, with the reasons. A mutant that is found
 says that its kind of harm is looked for there, and nothing of bugs of other kinds.
 
 `python bench/mutants/run.py --page` wrote this page from the tables `bench/mutants/*.toml`.
@@ -229,12 +229,14 @@ def verdict(mutant: Mutant, rows: list[dict[str, Any]]) -> str:
     return "" if rule == mutant.rule else f"found by {rule}, the table has {mutant.rule or 'nothing'}"
 
 
-def page(mutants: dict[str, Mutant], results: dict[str, list[dict[str, Any]]], schedules: int) -> str:
+def page(
+    mutants: dict[str, Mutant], results: dict[str, list[dict[str, Any]]], schedules: int, seconds: float
+) -> str:
     """docs/mutants.md."""
     equivalent = [mutant for mutant in mutants.values() if mutant.equivalent]
     survivors = [mutant for mutant in mutants.values() if mutant.survives]
     counts = {"count": len(mutants), "equivalent": len(equivalent), "survivors": len(survivors)}
-    lines = [HEAD.format(schedules=f"{schedules:,}", **counts).rstrip("\n")]
+    lines = [HEAD.format(schedules=f"{schedules:,}", seconds=seconds, **counts).rstrip("\n")]
     for room, title in ROOMS.items():
         lines += ["", f"## {title}", "", "| mutant | file | what is wrong | found by | rule | schedules |"]
         lines.append("|---|---|---|---|---|--:|")
@@ -304,7 +306,7 @@ def main() -> int:
                 wrong += 1
                 print(f"{cell[1:]}: the kernel as it is fails there too: {rows[-1]['rule']}", flush=True)
     if options.page:
-        PAGE.write_text(page(mutants, results, options.schedules), encoding="utf-8")
+        PAGE.write_text(page(mutants, results, options.schedules, options.seconds), encoding="utf-8")
     return 1 if wrong else 0
 
 
