@@ -44,7 +44,8 @@ HEAD = """# Mutants of the kernel
 each, the scenario that finds it (with version and VM type) and the rule, within {schedules} schedules of strategy
 `portfolio` in the scenario's small size. Rules are the oracles' (`docs/oracles.md`); `deadlock`, `livelock`,
 `unexpected_outcome` and the names of exceptions are the engine's. The kernel as it is does not fail under that rule in
-the same search (as many schedules, or {seconds:g} s of a shared machine). {equivalent} are equivalent and {survivors} were not found, with the reasons. A mutant that is found
+the same search (as many schedules, or {seconds:g} s of a shared machine).
+{equivalent} are equivalent and {survivors} were not found, with the reasons. A mutant that is found
 says that its kind of harm is looked for there, and nothing of bugs of other kinds.
 
 `python bench/mutants/run.py --page` wrote this page from the tables `bench/mutants/*.toml`.
