@@ -73,6 +73,7 @@ class PageCache(KernelBase):
 
     async def filemap_create_folio(self, t: Task, inode: GmemInode, index: int) -> Folio | int:
         """Allocate a folio and insert it: locked, two references (cache and caller), or -EEXIST, -ENOMEM."""
+        t.might_sleep("filemap_alloc_folio")
         if t.fault("alloc_folio"):
             return ENOMEM
         t.changed(FREE_LIST)

@@ -51,6 +51,7 @@ class Engine:
         "live",
         "max_steps",
         "now",
+        "on_might_sleep",
         "on_spawn",
         "on_step",
         "rec",
@@ -89,6 +90,8 @@ class Engine:
         self.live = 0
         self.steps = 0
         self.current: Task | None = None
+        #: Told of steps that may sleep (`Task.might_sleep`).
+        self.on_might_sleep: Callable[[Task, str], None] | None = None
         self.on_spawn: Callable[[Task], None] | None = None
         #: Called with the chosen task before every resumption of an exploring run, forced ones included:
         #: `task.pending` is what it is about to do. Set it before the run starts (see `watch_steps`).

@@ -186,6 +186,18 @@ class Task:
             self.touch(Op("rmw", f"fault.{label}"))
         return True
 
+    def might_sleep(self, what: str) -> None:
+        """The step under way may sleep (an allocation with GFP_KERNEL, `copy_from_user`), even if it does not here.
+
+        It is no trap. Whoever checks that nothing sleeps under a lock that spins is told.
+
+        Args:
+            what: the function, for the report.
+        """
+        told = self.engine.on_might_sleep
+        if told is not None:
+            told(self, what)
+
     def signalled(self) -> bool:
         """Whether a signal is pending (`signal_pending(current)`), by hand or by the `signal` fault point."""
         if self.traps:

@@ -114,6 +114,7 @@ class Session:
             max_steps=options.max_steps,
             wake_ns=costs.wake,
         )
+        self.engine.on_might_sleep = getattr(self.checker, "might_sleep", None)
         self._threads = [Thread(self, actor) for actor in workload.actors]
         self.results: dict[str, TaskResults] = {thread.actor.name: thread.results for thread in self._threads}
         self._max_virtual_ns = None if exploring else options.max_virtual_ns

@@ -241,7 +241,14 @@ def test_conflict() -> None:
     assert pair.second.task == "vcpu0"
 
 
-@pytest.mark.parametrize("name", ["alone", "recheck", "torn", "unmet"])
+def test_a_crash_is_no_race() -> None:
+    """It is explained by where it was raised, whatever accesses came before."""
+    why = report("torn").why
+    assert "raised an exception" in why.text
+    assert (why.conflict, why.more) == (None, ())
+
+
+@pytest.mark.parametrize("name", ["alone", "recheck", "unmet"])
 def test_turned_round_means_turned_round(name: str) -> None:
     """Look for both accesses in the passing run, by counting, and compare their places."""
     made = report(name)

@@ -73,3 +73,8 @@ def test_limits(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("gmemsim.explore.report.nearest.BUDGET", 60)
     made = report_failure(program, one)
     assert (made.nearest, made.tried) == (None, 2)
+
+
+def test_a_time_out_of_a_lock_is_tried_last() -> None:
+    raw = [("a", 1, "sched", 1, 2), ("a", 1, "rwsem.deadline", 1, 2)]
+    assert [(position, answer) for position, answer, _ in changes(raw)][:2] == [(0, 0), (1, 0)]

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Final
 from ...audit.events import Contended, Lock, Unlock
 from ..errors import ModelError
 from ..op import Op
+from .kinds import declare
 from .stats import LockClass
 
 if TYPE_CHECKING:
@@ -53,6 +54,7 @@ class FolioLock:
 
     def __init__(self, obj: str, index: int, cls: FolioLockClass) -> None:
         self.obj = obj
+        declare(obj, sleeping=True)
         self.index = index
         self.cls = cls
         self.owner: Task | None = None

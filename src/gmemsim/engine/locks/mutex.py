@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from ...audit.events import Contended, Lock, Unlock
 from ..errors import ModelError
 from ..op import Op
+from .kinds import declare
 from .stats import LockClass, LockStatistics
 
 if TYPE_CHECKING:
@@ -41,6 +42,7 @@ class Mutex:
 
     def __init__(self, label: str, cls: LockClass | None = None) -> None:
         self.label = label
+        declare(label, sleeping=True)
         self.cls = cls or LockClass(label)
         self.owner: Task | None = None
         self._handoff_to: Task | None = None

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 from ..errors import ModelError
 from ..op import Op
+from .kinds import declare
 from .rwsem_stats import RwLockStatistics
 from .stats import LockClass
 
@@ -62,6 +63,7 @@ class RwLockBase:
 
     def __init__(self, label: str, cls: LockClass | None = None, *, line_ns: int = 0) -> None:
         self.label = label
+        declare(label, sleeping=True)
         self.cls = cls or LockClass(label)
         self._read = self.cls.read
         self._write = self.cls.write

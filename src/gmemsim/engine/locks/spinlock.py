@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 from ...audit.events import Contended, Lock, Unlock
 from ..errors import ModelError
 from ..op import Mode, Op
+from .kinds import declare
 from .stats import LockClass, LockStatistics
 
 if TYPE_CHECKING:
@@ -31,6 +32,7 @@ class QueuedRwLock:
 
     def __init__(self, label: str, cls: LockClass | None = None) -> None:
         self.label = label
+        declare(label, sleeping=False)
         self.cls = cls or LockClass(label)
         self._readers: dict[Task, int] = {}
         self._writer: Task | None = None

@@ -34,19 +34,8 @@ _SUFFIXES: Final = (
     ".lock",
 )
 
-#: Kinds of lock whose holder or waiter may sleep.
-SLEEPING: Final = frozenset(
-    {
-        "folio",
-        "invalidate_lock",
-        "slots_lock",
-        "slots_arch_lock",
-        "mmap_lock",
-        "i_mmap_rwsem",
-        "lock",
-        "mf_mutex",
-    }
-)
+#: Stands for the kinds of all locks that sleep, as they say themselves (`engine.locks.kinds`).
+SLEEPING: Final = "sleeping"
 
 
 @lru_cache(1 << 16)

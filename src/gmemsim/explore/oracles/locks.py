@@ -1,4 +1,4 @@
-"""Locks: exclusion (I40), balance (I9), and nothing that sleeps under mmu_lock (I39).
+"""Locks: exclusion (I40), balance (I9), and nothing that sleeps under a lock that spins, as mmu_lock (I39).
 
 A lock counts as held from its `lock` event to its `unlock` event. `unlock` is logged at the entry of the
 release, so the time between the two lies inside the time that the lock is really held: an overlap is never a
@@ -29,6 +29,7 @@ from ...audit.kvm_events import (
     UserFault,
     UserFaultRet,
 )
+from ...engine.locks.kinds import sleeps
 from .ledger import SLEEPING, Doing
 from .watch import Subject, after, before, track
 
@@ -56,19 +57,30 @@ class Locks(Subject):
 
     about = "locks"
 
-    @before("I39", LockRequest, Contended, Lock, locks=SLEEPING)
+    @before("I39", LockRequest, Contended, Lock, locks=[SLEEPING])
     def no_sleep_under_mmu_lock(self, t: Task, event: Lock) -> None:
-        """mmu_lock spins: asking for a lock that sleeps while holding it is a bug even if that is free."""
-        doing = self.ledger.of(t)
-        if doing.mmu:
+        """Asking for a lock that sleeps while holding one that spins, as mmu_lock, is a bug even if that is free."""
+        spins = self._spins(t)
+        if spins:
             self.fail(
                 "I39",
-                f"{t.name} takes {event.lock}, which sleeps, under {doing.mmu}.mmu_lock",
+                f"{t.name} takes {event.lock}, which sleeps, under {spins}",
                 t,
                 event,
                 lock=event.lock,
-                held=list(doing.held),
+                held=list(self.ledger.of(t).held),
             )
+
+    def might_sleep(self, t: Task, what: str) -> None:
+        """A step that may sleep, whether it does in this run or not (`might_sleep()` of the kernel)."""
+        spins = self._spins(t)
+        if spins and "I39" in self.oracles.rules:
+            held = list(self.ledger.of(t).held)
+            self.fail("I39", f"{t.name} may sleep in {what} under {spins}", t, None, lock=spins, held=held)
+
+    def _spins(self, t: Task) -> str:
+        """A lock that spins and that the task holds; empty: none."""
+        return next((label for label in self.ledger.of(t).held if sleeps(label) is False), "")
 
     @before("I39", Contended, Lock, locks=["slots_lock"])
     def no_slots_lock_inside_srcu(self, t: Task, event: Lock) -> None:
@@ -87,15 +99,15 @@ class Locks(Subject):
     @before("I39", SrcuSync)
     def no_grace_period_under_mmu_lock(self, t: Task, event: SrcuSync) -> None:
         """Waiting for a grace period sleeps."""
-        doing = self.ledger.of(t)
-        if doing.mmu:
+        spins = self._spins(t)
+        if spins:
             self.fail(
                 "I39",
-                f"{t.name} waits for readers of {event.lock} under {doing.mmu}.mmu_lock",
+                f"{t.name} waits for readers of {event.lock} under {spins}",
                 t,
                 event,
                 lock=event.lock,
-                held=list(doing.held),
+                held=list(self.ledger.of(t).held),
             )
 
     @before("I40", Lock)

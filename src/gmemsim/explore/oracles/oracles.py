@@ -15,6 +15,7 @@ from __future__ import annotations
 from functools import cache
 from typing import TYPE_CHECKING, Any, ClassVar, cast
 
+from ...engine.locks.kinds import sleeps
 from .attributes import Attributes
 from .bindings import Bindings
 from .dirty import DirtyPages
@@ -24,7 +25,7 @@ from .filemap import Filemap
 from .hardware import Hardware
 from .huge import HugePages
 from .invalidation import Invalidations
-from .ledger import Ledger, lock_kind
+from .ledger import SLEEPING, Ledger, lock_kind
 from .levels import Levels
 from .locks import Locks
 from .poison import Poison
@@ -110,18 +111,20 @@ class _Plan:
             for watch, number, name in phase:
                 for event in dict.fromkeys(watch.events):
                     self.by_event.setdefault(event, []).append((watch.locks, number, name))
-        self._by_kind: dict[tuple[type[Event], str], tuple[tuple[int, str], ...]] = {}
+        self._by_kind: dict[tuple[type[Event], str, bool], tuple[tuple[int, str], ...]] = {}
 
     def chooses(self, event: type[Event]) -> bool:
         """Whether some check of that event wants certain kinds of lock only."""
         return any(kinds for kinds, _, _ in self.by_event[event])
 
-    def of_kind(self, event: type[Event], kind: str) -> tuple[tuple[int, str], ...]:
-        """The checks of a lock event, by kind of lock."""
-        found = self._by_kind.get((event, kind))
+    def of_kind(self, event: type[Event], kind: str, sleeping: bool) -> tuple[tuple[int, str], ...]:
+        """The checks of a lock event, by kind of lock and whether it sleeps."""
+        found = self._by_kind.get((event, kind, sleeping))
         if found is None:
-            found = self._by_kind[event, kind] = tuple(
-                (number, name) for kinds, number, name in self.by_event[event] if not kinds or kind in kinds
+            found = self._by_kind[event, kind, sleeping] = tuple(
+                (number, name)
+                for kinds, number, name in self.by_event[event]
+                if not kinds or kind in kinds or (sleeping and SLEEPING in kinds)
             )
         return found
 
@@ -142,7 +145,7 @@ class _ByLock(dict[str, "Checks"]):
     def __missing__(self, label: str) -> Checks:
         table = self._table
         kind, _ = lock_kind(label)
-        found = self[label] = table.bind(table.plan.of_kind(self._event, kind))
+        found = self[label] = table.bind(table.plan.of_kind(self._event, kind, sleeps(label) is True))
         return found
 
 
@@ -246,6 +249,12 @@ class Oracles:
             checks = self._table.by_lock[event.__class__][cast("Lock", event).lock]
         for check in checks:
             check(task, event)
+
+    def might_sleep(self, task: Task, what: str) -> None:
+        """For `Engine.on_might_sleep`."""
+        for subject in self.subjects:
+            if isinstance(subject, Locks):
+                subject.might_sleep(task, what)
 
     def fail(self, rule: str, summary: str, task: Task | None, event: Event | None, **details: Any) -> None:
         """Report a broken rule: raise, or with `collect` remember it (each rule and summary once)."""

@@ -27,7 +27,7 @@ from .exact import Exact
 from .violation import Violation
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Container, Iterable
 
     from ...audit.recorder import Rec
     from ...engine.op import Op
@@ -164,6 +164,7 @@ class GuardedBy:
     def _begin(self) -> None:
         self._book = Book()
         self._inodes: Callable[[], Iterable[Any]] = tuple
+        self._vms: Container[str] | None = None
         #: By object, the last access of each task to each range.
         self._last: dict[str, dict[tuple[str, int, int], Access]] = {}
 
@@ -173,6 +174,8 @@ class GuardedBy:
 
         self._begin()
         self._inodes = inodes_of(run)
+        session = getattr(run, "session", None)
+        self._vms = None if session is None else session.machine.world.vms
         self._book = Book(inodes=self._inodes)
         watch_events(run.engine, cast("Rec", self._book.rec))
         run.engine.watch_steps(self._step)
@@ -194,10 +197,18 @@ class GuardedBy:
         if claims is None:
             of_inode = op.obj.rpartition(".")[0] in {inode.label for inode in self._inodes()}
             claims = self._of[op.obj] = tuple(
-                one for one in self.claims if one.of_inode == of_inode and one.guard(op) is not None
+                one
+                for one in self.claims
+                if one.of_inode == of_inode
+                and one.guard(op) is not None
+                and self._known(one.owner(op), of_inode)
             )
         for claim in claims:
             self._check(t, op, claim)
+
+    def _known(self, owner: str, of_inode: bool) -> bool:
+        """Whether a claim's owner is there: an object of a patch's own may end in the same word."""
+        return of_inode or not owner or self._vms is None or owner in self._vms
 
     def _check(self, t: Task, op: Op, claim: Claim) -> None:
         access = _access(t)

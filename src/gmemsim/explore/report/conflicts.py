@@ -44,8 +44,8 @@ def conflicts(
 ) -> list[Conflict]:
     """One pair an object, what matters most first.
 
-    Of an object, it is the last pair that `passing` turns round, or else simply the last. Data come before locks,
-    pages of interest before others, pairs that turn before those that do not.
+    Of an object, it is the last pair that `passing` turns round, or else simply the last. Pairs that turn come before
+    those that do not, then data before locks, and pages of interest before others.
 
     Args:
         steps: of the failing run.
@@ -92,12 +92,14 @@ def _flips(places: dict[Key, int], first: Key, second: Key) -> bool:
 
 def _rank(one: Step, two: Step, interest: Interest, flips: bool) -> int:
     ours = interest.op(one.op) and interest.op(two.op)
+    # What another schedule turns round, and passes, decides: before whatever else looks as if it might.
+    decides = 32 if flips else 0
     if one.op.kind in _SYNCHRONIZE or two.op.kind in _SYNCHRONIZE:
-        return 2 * ours + flips
+        return decides + ours
     # Words of the VM (the invalidation sequence, the memslots) belong to each of its pages. References come and go.
     words = two.op.obj.endswith(_WORDS)
     value = 4 if ours else 3 if words else 1 if two.op.obj.endswith(_COUNTS) else 2
-    return 4 * value + (12 if flips else 0)
+    return decides + 4 * value
 
 
 def access_of(step: Step) -> Access:

@@ -85,10 +85,13 @@ def explain(failure: Failure, subject: Subject, recording: Recording, passing: S
         return _stuck(failure, recording)
     if failure.rule == "step_limit":
         return _livelock(recording)
+    opening = _opening(failure, subject)
+    if failure.rule == CRASH:
+        # An exception is explained by where it was raised. Which accesses came before may be nobody's fault.
+        return Why(opening)
     pairs = conflicts(recording.steps, subject.interest, passing, subject.moment.step)
     best = next((pair for pair in pairs if _worth(pair, subject)), None)
     others = tuple(pair for pair in pairs if pair is not best)[:_MORE]
-    opening = _opening(failure, subject)
     if best is None:
         alone = "No other task's step conflicts with what it is about: it takes no race." if not pairs else ""
         return Why(f"{opening} {alone}".strip(), None, others)
