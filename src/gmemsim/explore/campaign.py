@@ -20,8 +20,8 @@ import attrs
 
 from ..engine.interrupts import TimeUp, deadline
 from ..patches.entered import Entered, watch_overrides
+from .campaign_values import Batch, Campaign, CampaignResult, Progress
 from .classes import ClassCounter, Coverage
-from .findings.table import sort_of
 from .lock_graph import LockGraph
 from .oracles.livelock import judge
 from .program import classes_of
@@ -49,76 +49,6 @@ _SHARE: Final = 0.75
 LATE: Final = 0.5
 #: Seconds between two looks at what the processes have done.
 _LOOK: Final = 0.1
-
-
-@attrs.frozen(kw_only=True)
-class Campaign:
-    """What to search, and how.
-
-    Attributes:
-        program: pickled to other processes if `jobs` is above 1.
-        strategy: as on the command line (`auto`, `pct:3`).
-        seed: of everything random.
-        limits: of `auto`, `states` is for its first part (None: `STATES`) and `schedules` for the second.
-        keep_going: do not stop at the first violation.
-        outcomes: count final outcomes.
-        classes: count classes of equivalent schedules; costs about as much as the steps themselves. The lock-order
-            graph is always drawn.
-        key: of failures, the first with each of which is kept.
-    """
-
-    program: Program
-    strategy: str = AUTO
-    seed: int = 0
-    limits: Limits = attrs.field(factory=Limits)
-    jobs: int = 1
-    keep_going: bool = False
-    outcomes: bool = False
-    classes: bool = True
-    key: Key = sort_of
-
-
-@attrs.frozen(kw_only=True)
-class CampaignResult:
-    """What all batches together did and found; see `search.SearchResult`.
-
-    Attributes:
-        never_ran: functions of a user's patch that no run entered.
-        errnos: what functions of a user's patch returned that they return in no version, a sentence each.
-    """
-
-    search: SearchResult
-    coverage: Coverage | None
-    lock_graph: LockGraph
-    never_ran: tuple[str, ...] = ()
-    errnos: tuple[str, ...] = ()
-
-
-@attrs.frozen
-class Progress:
-    """Where a campaign stands.
-
-    Attributes:
-        phase: what it is doing, if that is not searching.
-    """
-
-    schedules: int
-    classes: int
-    depth: int
-    seconds: float
-    states: int = 0
-    phase: str = ""
-
-
-@attrs.frozen
-class _Batch:
-    """What comes back from one batch; picklable."""
-
-    number: int
-    result: SearchResult
-    counts: dict[int, int]
-    graph: LockGraph
-    entered: Entered
 
 
 def run_campaign(campaign: Campaign, progress: Callable[[Progress], object] | None = None) -> CampaignResult:
@@ -240,7 +170,7 @@ def _run(
     limits: Limits,
     show: Callable[[State, int], object] | None = None,
     phase: Callable[[str], object] | None = None,
-) -> _Batch:
+) -> Batch:
     """One batch, in whatever process this is."""
     counter = ClassCounter()
     graph = LockGraph(campaign.program.name)
@@ -264,10 +194,10 @@ def _run(
         )
     if not result.found:
         entered.refuse_state()
-    return _Batch(number, result, counter.counts, graph, entered)
+    return Batch(number, result, counter.counts, graph, entered)
 
 
-def _send(campaign: Campaign, number: int, limits: Limits) -> _Batch:
+def _send(campaign: Campaign, number: int, limits: Limits) -> Batch:
     """`_run` for another process: exceptions of the model stay behind, they need not be picklable."""
     # A run that has no end does not look at limits.
     with deadline(None if limits.seconds is None else limits.seconds + LATE):
@@ -280,8 +210,8 @@ def _send(campaign: Campaign, number: int, limits: Limits) -> _Batch:
 
 def _spread(campaign: Campaign, batches: Iterator[tuple[int, int]], merged: _Merger) -> None:
     """Keep every process busy, and merge in the order of the batches."""
-    pending: dict[Future[_Batch], int] = {}
-    ready: dict[int, _Batch] = {}
+    pending: dict[Future[Batch], int] = {}
+    ready: dict[int, Batch] = {}
     following = 0
     with Workers(campaign.jobs) as workers:
         try:
@@ -360,7 +290,7 @@ class _Merger:
             seconds = monotonic() - self.began
             self.progress(Progress(schedules, len(self._counts) + distinct, depth, seconds, states))
 
-    def add(self, batch: _Batch) -> None:
+    def add(self, batch: Batch) -> None:
         """One more, in order."""
         part = batch.result
         for found in part.found:

@@ -65,7 +65,9 @@ class Stateful(DepthFirst):
     name: ClassVar[str] = "stateful"
     #: Goes on from run to run (see `state.heap`).
     __kept__: ClassVar[bool] = True
-    summary: ClassVar[str] = "every state once: depth first, cut where a run comes to a state met before"
+    summary: ClassVar[str] = (
+        "every state once: depth first, cut where a run comes to a state met before; 1, 2: with sleep sets"
+    )
 
     caches: ClassVar[bool] = True
 
