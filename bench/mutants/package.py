@@ -296,7 +296,8 @@ def main() -> int:
     options = parser.parse_args()
     if options.page:
         rows = [json.loads(line) for path in options.page for line in path.read_text().splitlines()]
-        reasons = json.loads((Path(__file__).parent / "survivors.json").read_text())
+        known = Path(__file__).parent / "survivors.json"
+        reasons = json.loads(known.read_text()) if known.exists() else {}
         (ROOT / "docs" / "mutants_package.md").write_text(page(rows, reasons))
         return 0
     options.out.parent.mkdir(parents=True, exist_ok=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from typing import TYPE_CHECKING
 
 import attrs
 import pytest
@@ -11,6 +12,9 @@ from click.testing import CliRunner, Result
 from gmemsim.cli.group import cli
 from gmemsim.explore.hazards import versions
 from gmemsim.patches.hazards import registry
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 
 def run(*arguments: str) -> Result:
@@ -54,3 +58,17 @@ def test_bad_usage_is_exit_code_2(arguments: tuple[str, ...], says: str) -> None
     result = run(*arguments)
     assert result.exit_code == 2
     assert says in result.output + (result.stderr or "") + str(result.exception)
+
+
+def test_of_a_patch_of_one_s_own(tmp_path: Path) -> None:
+    body = "    async def kvm_gmem_clear_folio(self, *args):\n        pass\n"
+    (tmp_path / "mine.py").write_text(f"from gmemsim.patches.v3 import V3\n\n\nclass Mine(V3):\n{body}")
+    patch = f"{tmp_path}/mine.py:Mine"
+    options = ("--schedules", "2", "--seconds", "5", "--json")
+    result = CliRunner().invoke(cli, ["hazards", "14", "--patch", patch, *options])
+    assert result.exit_code == 1, result.output
+    verdicts = [each for row in json.loads(result.stdout) for each in row["verdicts"]]
+    assert {each["patch"] for each in verdicts} == {patch}
+    assert any(each["rule"] == "I4" and not each["as_expected"] for each in verdicts)
+    refused = CliRunner().invoke(cli, ["hazards", "14", "--patch", "tracked"])
+    assert (refused.exit_code, refused.stderr.count("\n")) == (2, 1)

@@ -20,6 +20,9 @@ __all__ = ["command"]
 @click.command("hazards")
 @click.argument("numbers", nargs=-1, metavar="[NUMBER]...", type=int)
 @click.option(
+    "--patch", default="", help="Ask of this patch, path/to/file.py:Class; default: of every version."
+)
+@click.option(
     "--strategy", default="portfolio", show_default=True, help="See `gmemsim list strategies`; `pct:3`."
 )
 @click.option("--schedules", type=click.IntRange(min=1), default=500, show_default=True, help="Of a search.")
@@ -30,6 +33,7 @@ def command(
     ctx: click.Context,
     /,
     numbers: tuple[int, ...],
+    patch: str,
     strategy: str,
     schedules: int,
     seconds: float,
@@ -41,8 +45,11 @@ def command(
     `holds` is that of the search, not of all schedules. What is violated comes with a token for `gmemsim replay`. Exit
     code 1 if a verdict is not the one that is known.
     """
+    from ..explore.hazards import version_of, versions
     from ..explore.strategies import make_strategy
     from ..patches.hazards.registry import HAZARDS
+    from ..patches.registry import PatchError
+    from .running import user_error
 
     for number in numbers:
         if number not in HAZARDS:
@@ -53,7 +60,15 @@ def command(
     except ValueError as error:
         raise click.BadParameter(str(error), param_hint="--strategy") from None
     hazards = [HAZARDS[number] for number in dict.fromkeys(numbers)] if numbers else list(HAZARDS.values())
-    asked, interrupted = _ask(hazards, strategy, schedules, seconds, quiet=as_json)
+    if patch:
+        try:
+            version = version_of(patch)
+        except PatchError as error:
+            raise InputError(str(error)) from None
+        if version not in versions():
+            raise InputError(f"{patch}: hazards are asked of what derives from {', '.join(versions())}")
+    with user_error(*([patch] if patch else [])):
+        asked, interrupted = _ask(hazards, strategy, schedules, seconds, quiet=as_json, base=patch)
     if as_json:
         print_json(_document(hazards, asked, strategy, schedules))
     else:
@@ -65,7 +80,7 @@ def command(
 
 
 def _ask(
-    hazards: list[Hazard], strategy: str, schedules: int, seconds: float, *, quiet: bool
+    hazards: list[Hazard], strategy: str, schedules: int, seconds: float, *, quiet: bool, base: str = ""
 ) -> tuple[list[Asked], bool]:
     """All answers; each hazard is shown when it is through. Ctrl-C keeps what there is."""
     from ..explore.hazards import survey
@@ -75,7 +90,9 @@ def _ask(
         here: list[Asked] = []
         try:
             with progress(f"hazard {hazard.number} …"):
-                for each in survey(hazard, strategy=strategy, schedules=schedules, seconds=seconds):
+                for each in survey(
+                    hazard, strategy=strategy, schedules=schedules, seconds=seconds, base=base
+                ):
                     here.append(each)  # noqa: PERF402 - what came before an interruption is kept
         except KeyboardInterrupt:
             return asked + here, True

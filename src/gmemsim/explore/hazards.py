@@ -8,6 +8,7 @@ import attrs
 
 from ..audit.vocabulary import name_of
 from ..patches.hazards.entry import HUGE_PAGES, SMALL
+from ..patches.registry import load_patch, named, registered_name
 from ..scenarios.catalogue import load_named
 from .oracles.livelock import judge
 from .oracles.rules import RULES
@@ -62,22 +63,37 @@ class Asked:
     as_expected: bool = True
 
 
+def version_of(patch: str) -> str:
+    """The version that a user's patch derives from; a version is itself."""
+    return patch if named(patch) else registered_name(load_patch(patch))
+
+
 def versions() -> list[str]:
     """The versions that hazards are asked of: those of the series, in place with the mode on, and with huge folios."""
     return [*SMALL, *HUGE_PAGES]
 
 
-def survey(hazard: Hazard, *, strategy: str, schedules: int, seconds: float | None) -> Iterator[Asked]:
-    """Every case of a hazard, for every version."""
+def survey(
+    hazard: Hazard, *, strategy: str, schedules: int, seconds: float | None, base: str = ""
+) -> Iterator[Asked]:
+    """Every case of a hazard, for every version.
+
+    Args:
+        base: a user's patch to ask of in place of the versions; what is expected is what the version that it derives
+            from does.
+
+    Raises:
+        PatchError: no such patch.
+    """
     for case in hazard.cases:
-        for patch in versions():
-            if patch not in case.versions:
+        for patch in [base] if base else versions():
+            if version_of(patch) not in case.versions:
                 yield Asked(
                     hazard=hazard,
                     case=case,
                     patch=patch,
                     verdict="does not apply",
-                    summary=case.reason(patch),
+                    summary=case.reason(version_of(patch)),
                 )
                 continue
             for arch in case.arches:
@@ -121,7 +137,7 @@ def ask(
     if result.stopped == "interrupted":
         raise KeyboardInterrupt
     found = result.found[0] if result.found else None
-    expected = case.expected(patch)
+    expected = case.expected(version_of(patch))
     token = ""
     if found is not None:
         try:

@@ -89,7 +89,8 @@ def checked(cls: type[Kernel]) -> type[Kernel]:
 def load_patch(name: str) -> type[Kernel]:
     """The patch version or variant called `name`, or `path/to/file.py:ClassName`.
 
-    `VERSION+SEED` is a version with a seeded bug of the zoo, or a change that was proposed (`patches.seeds`).
+    `VERSION+SEED`, or `path/to/file.py:ClassName+SEED`, is a version or a patch with a seeded bug of the zoo, or a change
+    that was proposed (`patches.seeds`).
 
     Raises:
         PatchError: with what was expected.
@@ -100,6 +101,8 @@ def load_patch(name: str) -> type[Kernel]:
     if named(name):
         return _seeded(name)
     path, colon, class_name = name.rpartition(":")
+    if "+" in class_name:
+        return _seeded(name)
     if not colon or not path.endswith(".py"):
         raise PatchError(f"patch {name!r}: expected one of {', '.join(known)}, or path/to/file.py:ClassName")
     file = Path(path)
@@ -124,7 +127,9 @@ def _seeded(name: str) -> type[Kernel]:
     """One class a name, however often it is asked for."""
     from .seeds import seeds
 
-    version, *changes = name.split("+")
+    path, colon, last = name.rpartition(":")
+    version, *changes = last.split("+")
+    version = f"{path}{colon}{version}"
     known = seeds()
     cls = load_patch(version)
     for change in changes:
