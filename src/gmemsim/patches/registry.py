@@ -89,8 +89,8 @@ def checked(cls: type[Kernel]) -> type[Kernel]:
 def load_patch(name: str) -> type[Kernel]:
     """The patch version or variant called `name`, or `path/to/file.py:ClassName`.
 
-    `VERSION+SEED`, or `path/to/file.py:ClassName+SEED`, is a version or a patch with a seeded bug of the zoo, or a change
-    that was proposed (`patches.seeds`).
+    `VERSION+SEED`, or `path/to/file.py:ClassName+SEED`, is a version or a patch with a seeded bug of the zoo, or a
+    change that was proposed (`patches.seeds`).
 
     Raises:
         PatchError: with what was expected.
