@@ -3,7 +3,8 @@
 #
 # KERNEL is where the kernel's packages were unpacked (as for mkinitramfs.sh), MODULES what build.sh wrote. Prints a line a
 # boot: kernel, modules, reproducer, and its result. One VM at a time. A stock kernel hangs within rounds; the mended one has to
-# end ROUNDS (10,000). A boot that ends without a result (TCG loses one in four) is tried again, at most TRIES times (3).
+# end ROUNDS (10,000). A boot that ends without a result (TCG loses one in four) is tried again, at most TRIES times (3). One
+# that hung is ended AFTER seconds (30) after its result: a process with a task in state D never exits. LOGS keeps the consoles.
 set -eu
 kernel=$(cd "$1" && pwd)
 modules=$(cd "$2" && pwd)
@@ -18,12 +19,24 @@ make -s -C "$here/.."
 "$here/../mkinitramfs.sh" "$kernel" "$work/stock.img"
 "$here/../mkinitramfs.sh" "$kernel" "$work/mended.img" "$modules"
 for program in ${PROGRAMS:-memory-failure-against-punch memory-failure-allocation-writer}; do
+	case $program in
+	*-writer) writer=punch ;;
+	*) writer= ;;
+	esac
 	for image in ${IMAGES:-stock mended}; do
 		log=$logs/$image-$program.txt
 		try=0
 		while [ "$try" -lt "${TRIES:-3}" ]; do
 			try=$((try + 1))
-			"$here/../boot.sh" "$vmlinuz" "$work/$image.img" "$program" "$rounds" >"$log" 2>&1 </dev/null || true
+			"$here/../boot.sh" "$vmlinuz" "$work/$image.img" "$program" $writer "$rounds" >"$log" 2>&1 </dev/null &
+			boot=$!
+			left=${AFTER:-30}
+			while kill -0 "$boot" 2>/dev/null && [ "$left" -gt 0 ]; do
+				sleep 1
+				! grep -q RESULT "$log" || left=$((left - 1))
+			done
+			kill "$boot" 2>/dev/null || true
+			wait "$boot" || true
 			if grep -q RESULT "$log"; then break; fi
 		done
 		release=$(sed -n 's/\r$//; s/^Linux \([^ ]*\).*/\1/p' "$log" | tail -n 1)

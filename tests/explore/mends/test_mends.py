@@ -35,9 +35,10 @@ def test_the_unlocked_folio_does_not_keep_the_inode() -> None:
     assert not explore("zoo-poison_close", "mainline-7.3+error-bindings-lock", "preemption:1", 60).found
 
 
-def test_the_bindings_lock_mends_the_unbind_of_a_dying_file_too() -> None:
-    assert explore("zoo-poison_close", "v3", "preemption:2", 120).found
-    assert not explore("zoo-poison_close", "v3+error-bindings-lock", "preemption:2", 120).found
+@pytest.mark.parametrize("mend", ["", *(one.ident for one in mends_of("unbind-during-memory-failure"))])
+def test_an_unbind_of_a_dying_file_waits_for_the_invalidation(mend: str) -> None:
+    patch = f"v3+{mend}" if mend else "v3"
+    assert bool(explore("zoo-poison_close", patch, "preemption:2", 120).found) is not bool(mend)
 
 
 def test_an_answer_that_was_cut_short_does_not_say_gone() -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from . import memory_failure
+from . import memory_failure, unbind
 
 if TYPE_CHECKING:
     from ..zoo.entry import Make
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 __all__ = ["MENDS", "SEEDS", "mends_of"]
 
-MENDS: Final[dict[str, Mend]] = {one.ident: one for one in memory_failure.MENDS}
+MENDS: Final[dict[str, Mend]] = {one.ident: one for one in (*memory_failure.MENDS, *unbind.MENDS)}
 
 #: What `VERSION+NAME` can ask for.
 SEEDS: Final[dict[str, Make]] = {one.ident: one.make for one in MENDS.values()}
