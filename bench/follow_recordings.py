@@ -115,9 +115,16 @@ def altered(root: Path, seeds: int) -> list[str]:
                         trace_from_events(events, str(path), metadata), PATCHES[version_of(directory)]
                     )
                     made[kind] += 1
-                    rejected[kind] += not result.accepted
-                    if result.accepted:
-                        print("accepted although altered:", directory, name, kind, seed, file=sys.stderr)
+                    rejected[kind] += result.verdict == "rejected"
+                    if result.verdict != "rejected":
+                        print(
+                            f"{result.verdict} although altered:",
+                            directory,
+                            name,
+                            kind,
+                            seed,
+                            file=sys.stderr,
+                        )
     lines = ["| alteration | made | rejected |", "|---|--:|--:|"]
     lines += [f"| {kind} | {made[kind]} | {rejected[kind]} |" for kind in ALTERATIONS if made[kind]]
     share = 100 * sum(rejected.values()) / max(1, sum(made.values()))

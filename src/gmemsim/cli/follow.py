@@ -32,6 +32,20 @@ _COLORS: Final = {"accepted": "green", "undecided": "yellow", "rejected": "red"}
     type=click.Path(path_type=Path),
     help="Another recording of the same program and seed, for the ranges of conversions that were not probed.",
 )
+@click.option(
+    "--states",
+    type=click.IntRange(min=0),
+    default=2000,
+    show_default=True,
+    help="Placements of unobserved steps to try, where the rules' own does not fit, before a trace is undecided.",
+)
+@click.option(
+    "--max-seconds",
+    type=click.FloatRange(min=0, min_open=True),
+    default=60.0,
+    show_default=True,
+    help="Time for that search, for each trace.",
+)
 @click.option("--json", "as_json", is_flag=True, help="One JSON document.")
 @click.pass_context
 def command(
@@ -41,17 +55,21 @@ def command(
     release: str | None,
     metadata: Path | None,
     conversions_from: Path | None,
+    states: int,
+    max_seconds: float,
     as_json: bool,
 ) -> None:
     """Drive the model along kernel ftrace text (TRACES, plain or gzip).
 
-    A trace is accepted if the model can take its steps in its order, else rejected at the first event that it cannot
-    take, with what it could have done instead. Exit code 1 if any trace is rejected; 2 if one is undecided, because
-    nothing of guest_memfd was observed in it.
+    A trace is accepted if the model can take its steps in its order. Steps that no probe shows are placed by rules, and
+    where these do not fit by a bounded search; if none of its placements fits the trace is rejected at the first event
+    that the model cannot take, with what it could have done instead. Exit code 1 if any trace is rejected; 2 if one is
+    undecided, because nothing of guest_memfd was observed in it or a limit ended the search.
     """
     from ..actors.release import RELEASES
     from ..follow.follower import follow
     from ..follow.ftrace import TraceError
+    from ..follow.search import Bounds
     from ..follow.trace import load_trace
     from ..patches.registry import PatchError, load_patch
     from .running import patches_told, user_error
@@ -69,7 +87,7 @@ def command(
                 if conversions_from is not None:
                     trace.take_conversions(load_trace(conversions_from))
                 with user_error(patch), patches_told([patch], path.name):
-                    results.append(follow(trace, kernel_class, release))
+                    results.append(follow(trace, kernel_class, release, Bounds(states, max_seconds)))
     except (TraceError, PatchError, ValueError) as error:
         raise InputError(str(error)) from None
     if as_json:
@@ -114,6 +132,7 @@ def _document(result: FollowResult) -> dict[str, Any]:
         "events": result.events,
         "matched": result.matched,
         "steps": result.steps,
+        "states": result.states,
         "rejected_at": rejected,
         "unobserved": list(result.unobserved),
         "probes_from": result.probes_from,

@@ -11,8 +11,8 @@ kernel's were. Three rules place them:
   in the trace requires (`wants`); while it does not, the thread waits and is asked again after each change;
 * nobody is let into a queue: a thread takes a lock when it can have it.
 
-So the follower looks for one placement and does not search all of them. It can reject a possible trace if these rules
-miss the one placement that fits; it never accepts an impossible one, since every event is the model's own.
+So an attempt looks for one placement. It can refuse a possible trace if the rules miss the one placement that fits
+(then `search` departs from them); it never accepts an impossible one, since every event is the model's own.
 """
 
 from __future__ import annotations
@@ -97,6 +97,8 @@ class Attempt(Agreeing, Showing):
         self.steps = 0
         self.lock_wanted = False
         self.position = -1
+        #: Of the event that was refused, in the trace's steps.
+        self.place = -1
         self.outside = 0
         self.notes: list[str] = []
         self.threads: dict[str, Thread] = {}
@@ -199,8 +201,14 @@ class Attempt(Agreeing, Showing):
     def run(self) -> FollowResult:
         """Follow the whole trace, or up to the first event that the model cannot take."""
         began = time.perf_counter()
-        rejection: Rejection | None = None
-        for step in self.trace.steps:
+        rejection = self.walk(0, len(self.trace.steps))
+        return self.result(rejection, time.perf_counter() - began)
+
+    def walk(self, first: int, last: int) -> Rejection | None:
+        """Follow the trace's steps from `first` to before `last`; the first that the model cannot take, if any."""
+        steps = self.trace.steps
+        for place in range(first, min(last, len(steps))):
+            step = steps[place]
             thread = self.threads[step.thread]
             if step.number < thread.future.cursor and not thread.started:
                 continue
@@ -208,11 +216,19 @@ class Attempt(Agreeing, Showing):
                 self._take(thread, step)
             except Rejected as error:
                 event = f"{step.kernel_name}: {step.observation}"
-                rejection = Rejection(step.position, step.line, event, str(error), step.thread)
                 self.suspect = error.fault
-                break
+                self.place = place
+                return Rejection(step.position, step.line, event, str(error), step.thread)
+        return None
+
+    def close(self) -> None:
+        """Let go of the tasks."""
         for thread in self.threads.values():
             thread.task.handle.close()
+
+    def result(self, rejection: Rejection | None, seconds: float) -> FollowResult:
+        """What following came to; the tasks are let go."""
+        self.close()
         if self.outside:
             self.notes.append(f"{self.outside} events outside any modelled call were passed over")
         unobserved = tuple(sorted(set(PROBES.values()) - self.probed))
@@ -229,7 +245,7 @@ class Attempt(Agreeing, Showing):
             unobserved=unobserved,
             probes_from=self.trace.probes_from,
             notes=tuple(self.notes),
-            seconds=time.perf_counter() - began,
+            seconds=seconds,
         )
 
     def _take(self, thread: Thread, step: Step) -> None:
@@ -250,7 +266,6 @@ class Attempt(Agreeing, Showing):
         thread.started = True
         self.position = step.position
         thread.future.cursor = max(thread.future.cursor, step.number)
-        self._skip_hints(thread, step)
         if not thread.shown:
             self._advance(thread, step)
         shown = thread.shown.popleft()
@@ -277,11 +292,6 @@ class Attempt(Agreeing, Showing):
             self.pull(thread)
         self._eager(thread)
         thread.future.cursor = step.number + 1
-
-    def _skip_hints(self, thread: Thread, step: Step) -> None:
-        future = thread.future
-        while future.cursor < step.number:
-            future.cursor += 1
 
     def _advance(self, thread: Thread, step: Step) -> None:
         """Run the thread's task until it shows something; other threads give way where it needs them to."""
@@ -310,6 +320,7 @@ class Attempt(Agreeing, Showing):
         op = task.pending
         self.wants.before(thread, op)
         self.steps += 1
+        thread.taken += 1
         try:
             task.send(None)
         except StopIteration as stop:

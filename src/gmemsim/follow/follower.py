@@ -9,6 +9,7 @@ import attrs
 from .attempt import Attempt
 from .calls import calls_of
 from .probes import GUEST_MEMFD
+from .search import Bounds, search
 
 if TYPE_CHECKING:
     from ..actors.kernel import Kernel
@@ -21,23 +22,31 @@ __all__ = ["follow"]
 _TURNS = 24
 
 
-def follow(trace: Trace, kernel_class: type[Kernel], release: str | None = None) -> FollowResult:
+def follow(
+    trace: Trace, kernel_class: type[Kernel], release: str | None = None, bounds: Bounds | None = None
+) -> FollowResult:
     """Is `trace` a run of `kernel_class`?
 
     A trace in which no function of guest_memfd and no page of its file shows is neither accepted nor rejected: every
     version could do the rest of it.
 
-    Where the trace does not show which kind of memory a fault saw first, one placement of that look-up is assumed; if
-    the same fault then does not fit, the trace is followed again with another one.
+    Unobserved steps are placed by rules; where these do not fit, other placements are searched for within `bounds`.
     """
-    result = _follow(trace, kernel_class, release, True)
+    bounds = bounds or Bounds()
+    result, turned, place = _follow(trace, kernel_class, release, True)
+    begin_conversions = True
     if not result.accepted and trace.sw_protected:
         other = _follow(trace, kernel_class, release, False)
-        result = other if other.accepted or other.matched > result.matched else result
+        if other[0].accepted or other[0].matched > result.matched:
+            result, turned, place = other
+            begin_conversions = False
     if not any(_observed(trace, thread) for thread in trace.threads):
         return attrs.evolve(
             result, accepted=False, rejected_at=None, undecided="nothing of guest_memfd was observed in it"
         )
+    if not result.accepted:
+        found = search(trace, kernel_class, release, turned, begin_conversions, bounds, place, result)
+        return attrs.evolve(found, seconds=result.seconds + found.seconds)
     return result
 
 
@@ -49,12 +58,13 @@ def _observed(trace: Trace, thread: str) -> bool:
 
 def _follow(
     trace: Trace, kernel_class: type[Kernel], release: str | None, begin_conversions: bool
-) -> FollowResult:
+) -> tuple[FollowResult, dict[tuple[str, int], int], int]:
+    """By rules alone, with a few faults' look-ups of the kind turned; what was turned, and where it was refused."""
     turned: dict[tuple[str, int], int] = {}
     while True:
         attempt = Attempt(trace, kernel_class, release, turned, begin_conversions)
         result = attempt.run()
         suspect = attempt.suspect
         if result.accepted or suspect is None or turned.get(suspect, 0) >= 2 or len(turned) >= _TURNS:
-            return result
+            return result, turned, attempt.place
         turned[suspect] = turned.get(suspect, 0) + 1

@@ -38,7 +38,9 @@ class FollowResult:
         unobserved: observations that the recording could not show (they count as silent steps).
         probes_from: whether the probe list came from the metadata or was inferred from the trace.
         notes: assumptions made for this trace.
-        undecided: why the trace, though nothing in it was refused, says nothing of the version; not accepted.
+        undecided: why the trace is neither accepted nor rejected: nothing in it says anything of the version, events
+            were lost, or a limit ended the search.
+        states: placements of the unobserved steps that were tried beyond the one that the rules choose.
     """
 
     trace: str
@@ -54,6 +56,7 @@ class FollowResult:
     probes_from: str
     notes: tuple[str, ...] = ()
     undecided: str = ""
+    states: int = 0
     seconds: float = 0.0
 
     @property

@@ -22,11 +22,12 @@ class Thread:
         waits_for_folios: the truncation is past its edges, in the pass that waits for busy folios.
         gfn, snapshot, ranges, private: state of the fault in progress, for the wants.
         call: the call that the task makes, or None between two calls.
+        taken: steps that the task has taken.
     """
 
     __slots__ = (
         "call", "calls", "future", "gfn", "looking", "name", "notifying", "private", "ranges", "shown", "snapshot",
-        "started", "task", "truncating",
+        "started", "taken", "task", "truncating",
         "waits_for_folios", "zapping",
     )  # fmt: skip
 
@@ -47,6 +48,7 @@ class Thread:
         self.notifying = False
         self.task: Task
         self.started = False
+        self.taken = 0
 
 
 class Rejected(Exception):

@@ -1,0 +1,91 @@
+"""Where the rules' placement of unobserved steps does not fit, others are searched for, within bounds that are told."""
+
+from __future__ import annotations
+
+import gzip
+import json
+from random import Random
+from typing import TYPE_CHECKING
+
+import pytest
+
+from gmemsim.follow.alter import alter
+from gmemsim.follow.attempt import Attempt
+from gmemsim.follow.departing import Departing, Departure
+from gmemsim.follow.follower import follow
+from gmemsim.follow.ftrace import parse_line
+from gmemsim.follow.search import Bounds
+from gmemsim.follow.trace import Trace, load_trace, trace_from_events
+from gmemsim.patches.registry import PATCHES
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+@pytest.fixture
+def altered(carried: Path) -> Trace:
+    path = carried / "7.2.13" / "sh_mmap_h1_v2.trace.gz"
+    with gzip.open(path, "rt") as file:
+        lines = alter(file.readlines(), "drop a zeroing", Random("sh_mmap_h1_v2 0"))
+    assert lines is not None
+    metadata = json.loads((carried / "7.2.13" / "sh_mmap_h1_v2.json").read_text())
+    events = (event for number, text in enumerate(lines, 1) if (event := parse_line(text, number)))
+    return trace_from_events(events, str(path), metadata)
+
+
+def test_a_limit_makes_undecided_and_its_end_rejected(altered: Trace) -> None:
+    cut = follow(altered, PATCHES["v3"], bounds=Bounds(states=1, seconds=None, window=64))
+    assert cut.verdict == "undecided"
+    assert "--states" in cut.undecided
+    whole = follow(altered, PATCHES["v3"], bounds=Bounds(seconds=None, window=64))
+    assert whole.verdict == "rejected"
+    assert whole.states > 1
+    assert any("within these bounds" in note for note in whole.notes)
+    assert whole.rejected_at == cut.rejected_at
+
+
+def test_without_forks_it_is_the_same(altered: Trace, monkeypatch: pytest.MonkeyPatch) -> None:
+    bounds = Bounds(seconds=None, window=16)
+    forked = follow(altered, PATCHES["v3"], bounds=bounds)
+    monkeypatch.delattr("os.fork", raising=False)
+    plain = follow(altered, PATCHES["v3"], bounds=bounds)
+    assert (plain.verdict, plain.states, plain.rejected_at) == (
+        forked.verdict,
+        forked.states,
+        forked.rejected_at,
+    )
+
+
+def test_a_departure_places_a_step_otherwise(carried: Path) -> None:
+    trace = load_trace(carried / "7.2.13" / "sh_punch1_v1.trace.gz")
+    by_rule = Departing(trace, PATCHES["v3"])
+    assert by_rule.walk(0, 600) is None
+    plain = Attempt(trace, PATCHES["v3"])
+    assert plain.walk(0, 600) is None
+    assert plain.steps == by_rule.steps
+    thread = by_rule.threads[trace.steps[600].thread]
+    changed = False
+    for departure in by_rule.alternatives(thread):
+        other = Departing(trace, PATCHES["v3"])
+        other.depart([departure])
+        other.walk(0, 600)
+        changed = other.trail() != by_rule.trail()
+        other.close()
+        if changed:
+            break
+    assert changed
+    nothing = Departing(trace, PATCHES["v3"])
+    nothing.depart([Departure("later", thread.name, 1 << 30, "", 1)])
+    nothing.walk(0, 600)
+    assert nothing.trail() == by_rule.trail()
+    for attempt in (by_rule, plain, nothing):
+        attempt.close()
+
+
+def test_a_recording_that_the_rules_alone_refuse(beside: Path) -> None:
+    """Two conversions at once on 7.2: which kind a fault saw shows only by what came of it."""
+    trace = load_trace(beside / "linux-7.2.13-custom" / "pv_conv2_v4.trace.gz")
+    trace.steps = [step for step in trace.steps if step.line < 41_200]
+    result = follow(trace, PATCHES["v3"], bounds=Bounds(seconds=None))
+    assert result.accepted, result.rejected_at
+    assert result.states
