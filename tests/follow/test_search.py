@@ -59,16 +59,16 @@ def test_without_forks_it_is_the_same(altered: Trace, monkeypatch: pytest.Monkey
 def test_a_departure_places_a_step_otherwise(carried: Path) -> None:
     trace = load_trace(carried / "7.2.13" / "sh_punch1_v1.trace.gz")
     by_rule = Departing(trace, PATCHES["v3"])
-    assert by_rule.walk(0, 600) is None
+    assert by_rule.walk(0, 300) is None
     plain = Attempt(trace, PATCHES["v3"])
-    assert plain.walk(0, 600) is None
+    assert plain.walk(0, 300) is None
     assert plain.steps == by_rule.steps
-    thread = by_rule.threads[trace.steps[600].thread]
+    thread = by_rule.threads[trace.steps[300].thread]
     changed = False
     for departure in by_rule.alternatives(thread):
         other = Departing(trace, PATCHES["v3"])
         other.depart([departure])
-        other.walk(0, 600)
+        other.walk(0, 300)
         changed = other.trail() != by_rule.trail()
         other.close()
         if changed:
@@ -76,7 +76,7 @@ def test_a_departure_places_a_step_otherwise(carried: Path) -> None:
     assert changed
     nothing = Departing(trace, PATCHES["v3"])
     nothing.depart([Departure("later", thread.name, 1 << 30, "", 1)])
-    nothing.walk(0, 600)
+    nothing.walk(0, 300)
     assert nothing.trail() == by_rule.trail()
     for attempt in (by_rule, plain, nothing):
         attempt.close()
