@@ -176,6 +176,9 @@ static int file_io(struct task *task, const struct op *op, int fd)
 		bytes[page * 512] = op->d + op->e * page;
 	ret = op->opcode == OP_FILE_WRITE ? pwrite(fd, bytes, pages * PAGE, op->b * PAGE) :
 					    pread(fd, bytes, pages * PAGE, op->b * PAGE);
+	/* A file without positions refuses these two before it is asked whether it can be written or read at all. */
+	if (ret < 0 && errno == ESPIPE)
+		ret = op->opcode == OP_FILE_WRITE ? write(fd, bytes, pages * PAGE) : read(fd, bytes, pages * PAGE);
 	if (ret < 0)
 		ret = -errno;
 	free(bytes);

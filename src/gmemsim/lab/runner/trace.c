@@ -7,27 +7,33 @@
 
 static char filter[OWN_FILTER_SIZE];
 
-/* The symbol that a function has in this kernel: gcc may have added .isra.0 or the like. */
-static int symbol_of(const char *function, char *found, size_t room)
+#define MOST_PROBES 128
+
+static struct probe {
+	char kind, name[64], function[128], arguments[256], symbol[256];
+} wanted[MOST_PROBES];
+static int nwanted;
+
+/* The symbol that each function has in this kernel: gcc may have added .isra.0 or the like. One pass: the list is long. */
+static void find_symbols(void)
 {
 	FILE *symbols = fopen("/proc/kallsyms", "re");
-	size_t length = strlen(function);
 	char line[512];
-	int seen = 0;
 
-	while (!seen && symbols && fgets(line, sizeof(line), symbols)) {
+	while (symbols && fgets(line, sizeof(line), symbols)) {
 		char type, name[256];
+		size_t length;
 
-		if (sscanf(line, "%*s %c %255s", &type, name) != 2 || (type | 32) != 't' || strncmp(name, function, length))
+		if (sscanf(line, "%*s %c %255s", &type, name) != 2 || (type | 32) != 't' || strstr(name, ".cold"))
 			continue;
-		if (name[length] && (name[length] != '.' || strstr(name + length, ".cold")))
-			continue;
-		snprintf(found, room, "%s", name);
-		seen = 1;
+		length = strcspn(name, ".");
+		for (int i = 0; i < nwanted; i++)
+			if (!*wanted[i].symbol && strlen(wanted[i].function) == length &&
+			    !strncmp(wanted[i].function, name, length))
+				snprintf(wanted[i].symbol, sizeof(wanted[i].symbol), "%s", name);
 	}
 	if (symbols)
 		fclose(symbols);
-	return seen;
 }
 
 static void report(const char *word, const char *name, const char *symbol, const char *result)
@@ -55,47 +61,56 @@ static void make_filter(void)
 		used += snprintf(filter + used, OWN_FILTER_SIZE - used, "%sCOMM == \"%s\"", i ? " || " : "", S->tasks[i].name);
 }
 
-/* A line: `p NAME FUNCTION ARGS`, `r NAME FUNCTION ARGS` (on return), `o NAME FUNCTION+OFFSET ARGS`, `e EVENT`. */
+static void install(struct probe *probe)
+{
+	const char *word = probe->kind == 'r' ? "RET" : probe->kind == 'o' ? "OFF" : "PROBE";
+	char text[1024], file[256];
+
+	if (probe->kind == 'o')
+		snprintf(probe->symbol, sizeof(probe->symbol), "%s", probe->function);
+	if (!*probe->symbol)
+		return report(word, probe->function, "", "missing (inlined or absent)");
+	snprintf(text, sizeof(text), "%s:g/%s %s %s\n", probe->kind == 'r' ? "r64" : "p", probe->name, probe->symbol,
+		 probe->arguments);
+	if (append(TRACE "kprobe_events", text))
+		return report(word, probe->name, probe->symbol, "failed");
+	snprintf(file, sizeof(file), TRACE "events/g/%s/filter", probe->name);
+	write_file(file, filter);
+	report(word, probe->name, probe->symbol, "ok");
+}
+
+/* A line: `p NAME FUNCTION ARGS`, `r NAME FUNCTION ARGS` (on return), `o NAME FUNCTION+OFFSET ARGS`, `e EVENT -`. */
 void trace_prepare(const char *path)
 {
-	FILE *wanted = fopen(path, "re");
-	char line[512], text[1024], file[256], found[256];
+	FILE *program = fopen(path, "re");
+	char line[512], file[256];
 
-	if (!wanted)
+	if (!program)
 		return;
 	make_filter();
 	write_file(TRACE "tracing_on", "0");
 	write_file(TRACE "trace_clock", "mono");
-	write_file(TRACE "buffer_size_kb", "16384");
-	while (fgets(line, sizeof(line), wanted)) {
-		char kind, name[64], function[128], args[256] = "";
+	write_file(TRACE "buffer_size_kb", "4096");
+	while (nwanted < MOST_PROBES && fgets(line, sizeof(line), program)) {
+		struct probe *probe = &wanted[nwanted];
 
 		line[strcspn(line, "\n")] = 0;
-		if (sscanf(line, "%c %63s %127s %255[^\n]", &kind, name, function, args) < 2)
+		memset(probe, 0, sizeof(*probe));
+		if (sscanf(line, "%c %63s %127s %255[^\n]", &probe->kind, probe->name, probe->function, probe->arguments) < 3)
 			continue;
-		if (kind == 'e') {
-			snprintf(file, sizeof(file), TRACE "events/%s/filter", name);
-			write_file(file, filter);
-			snprintf(file, sizeof(file), TRACE "events/%s/enable", name);
-			report("TP", name, "", write_file(file, "1") ? "FAILED" : "ok");
+		if (probe->kind != 'e') {
+			nwanted++;
 			continue;
 		}
-		if (kind == 'o')
-			snprintf(found, sizeof(found), "%s", function);
-		else if (!symbol_of(function, found, sizeof(found))) {
-			report(kind == 'r' ? "RET" : "PROBE", function, "", "missing (inlined or absent)");
-			continue;
-		}
-		snprintf(text, sizeof(text), "%s:g/%s %s %s\n", kind == 'r' ? "r64" : "p", name, found, args);
-		if (append(TRACE "kprobe_events", text)) {
-			report(kind == 'r' ? "RET" : kind == 'o' ? "OFF" : "PROBE", name, found, "failed");
-			continue;
-		}
-		snprintf(file, sizeof(file), TRACE "events/g/%s/filter", name);
+		snprintf(file, sizeof(file), TRACE "events/%s/filter", probe->name);
 		write_file(file, filter);
-		report(kind == 'r' ? "RET" : kind == 'o' ? "OFF" : "PROBE", name, found, "ok");
+		snprintf(file, sizeof(file), TRACE "events/%s/enable", probe->name);
+		report("TP", probe->name, "", write_file(file, "1") ? "FAILED" : "ok");
 	}
-	fclose(wanted);
+	fclose(program);
+	find_symbols();
+	for (int i = 0; i < nwanted; i++)
+		install(&wanted[i]);
 	write_file(TRACE "events/g/enable", "1");
 }
 
