@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import signal
 import subprocess
+import sys
 from itertools import pairwise
 from pathlib import Path
 
@@ -123,3 +125,22 @@ def test_a_kernel_comes_to_outcomes_of_the_model() -> None:
     assert run.rounds == 5
     assert sum(run.results.values()) == 5
     assert all(call.outcome == "ok" for result in run.results for task in result.tasks for call in task)
+
+
+@pytest.mark.long
+def test_ctrl_c_ends_qemu_and_keeps_what_came() -> None:
+    kernels = [kernel for kernel in fetched_kernels() if kernel.series >= (6, 18)]
+    if missing_tools() or not kernels:
+        pytest.skip("no QEMU, no compiler or no kernel: gmemsim lab setup")
+    command = [sys.executable, "-m", "gmemsim", "lab", "run", "hole", "--kernel", str(kernels[-1].vmlinuz)]
+    with subprocess.Popen(command, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stderr is not None
+        assert process.stderr.readline().startswith("booting ")
+        children = Path(f"/proc/{process.pid}/task/{process.pid}/children")
+        while not (found := children.read_text().split()):
+            assert process.poll() is None
+        process.send_signal(signal.SIGINT)
+        output, _ = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert "0 rounds" in output
+    assert not any(Path(f"/proc/{child}").exists() for child in found)

@@ -48,6 +48,8 @@ def compare_all(
     """
     runs = run_programs(kernel, programs, steering, machine=machine, cache=cache, say=say)
     found: dict[str, Comparison] = {}
+    if runs.interrupted:
+        say("interrupted: what came until then is compared; Ctrl-C again ends that too")
     try:
         for number, (scenario, program, run) in enumerate(
             zip(scenarios, programs, runs.runs, strict=True), 1
@@ -63,7 +65,7 @@ def compare_all(
             )
             model = model_set(one, states=_FIRST_STATES, seconds=_FIRST_SECONDS)
             result = compare(run, model, program)
-            if result.verdict in ("undecided", "differ") and not model.complete:
+            if result.verdict == "undecided" and not model.complete and not runs.interrupted:
                 model = model_set(one, states=1_000_000, seconds=model_seconds)
                 result = compare(run, model, program)
             found[program.name] = result
