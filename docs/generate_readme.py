@@ -39,18 +39,26 @@ def deadlock() -> str:
 
 
 def demo() -> str:
-    """What `gmemsim demo` prints, up to the laws, and its verdict on the recordings."""
+    """What `gmemsim demo` prints of the recordings, up to the laws, and its verdict on them."""
     lines = output("demo")
+    first = next(number for number, line in enumerate(lines) if line.startswith("guest_memfd before"))
     laws = next(number for number, line in enumerate(lines) if line.startswith("laws of"))
     verdict = [
         line for line in lines if "recordings are runs of the model" in line or line == "(gmemsim follow)."
     ]
-    return "\n".join([*lines[:laws], "[…]", *verdict, "[…]"])
+    return "\n".join([*lines[first:laws], "[…]", *verdict, "[…]"])
+
+
+def litmus() -> str:
+    """One litmus test, version by version."""
+    return "\n".join(
+        output("litmus", "first_fault", "--patch", "baseline", "--patch", "v3", "--patch", "inplace")
+    )
 
 
 def main() -> None:
     text = PAGE.read_text()
-    for name, make in (("deadlock", deadlock), ("demo", demo)):
+    for name, make in (("deadlock", deadlock), ("litmus", litmus), ("demo", demo)):
         begin, end = f"<!-- {name} -->\n", f"<!-- /{name} -->"
         head, rest = text.split(begin)
         text = f"{head}{begin}\n```text\n{make()}\n```\n\n{end}{rest.split(end)[1]}"

@@ -27,18 +27,13 @@ if TYPE_CHECKING:
 
 ROOT = Path(__file__).parents[1]
 
-
-def home() -> str:
-    """The README."""
-    return (ROOT / "README.md").read_text()
-
-
-def changelog() -> str:
-    return (ROOT / "CHANGELOG.md").read_text()
-
-
-def contributing() -> str:
-    return (ROOT / "CONTRIBUTING.md").read_text()
+#: Pages at the top of the repository, and what they are called on the site.
+TOP = {
+    "README.md": "index.md",
+    "CONTRIBUTING.md": "contributing.md",
+    "CHANGELOG.md": "changelog.md",
+    "SECURITY.md": "security.md",
+}
 
 
 def commands() -> str:
@@ -166,9 +161,7 @@ def failure() -> str:
 
 
 PAGES: dict[str, Callable[[], str]] = {
-    "index.md": home,
-    "changelog.md": changelog,
-    "contributing.md": contributing,
+    **{page: (ROOT / name).read_text for name, page in TOP.items()},
     "reference/commands.md": commands,
     "reference/rules.md": rules,
     "reference/versions.md": versions,
@@ -197,10 +190,12 @@ def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Fil
 
     def linked(match: re.Match[str]) -> str:
         path, hash_, anchor = match[2].partition("#")
-        if here.src_uri in {"index.md", "contributing.md", "changelog.md"}:
-            target = _on_site(path, files)
+        if here.src_uri in TOP.values():
+            # These stand at the top of the repository.
+            target = files.get_file_from_path(TOP[path]) if path in TOP else _on_site(path, files)
             if target is not None:
                 return f"[{match[1]}]({_from(here, target)}{hash_}{anchor})"
+            return match[1] if (ROOT / path).exists() else match[0]
         outside = (ROOT / "docs" / here.src_uri).parent / path
         return match[1] if path.startswith("../") and outside.exists() else match[0]
 

@@ -23,16 +23,22 @@ PREPARE_A_ZEROING, PREPARE_A_PFN = 4, 5
 
 @click.command("demo")
 def command() -> None:
-    """Run the model before and after the series on recorded workloads, beside two real kernels."""
+    """A deadlock, a patch that is wrong, what a lock costs; then the series beside two real kernels.
+
+    The second part runs the model before and after the series on recorded workloads. All of it takes seconds.
+    """
     from rich.console import Console
 
     from ..follow.demo import run_demo
+    from .first_look import first_look
 
     errors = Console(stderr=True)
     if sys.stderr.isatty():
         with errors.status("starting") as status:
+            first_look(Console(), status.update)
             report = run_demo(status.update)
     else:
+        first_look(Console(), lambda _text: None)
         report = run_demo()
     show(report, Console())
     if not all(row.followed.accepted for row in report.rows):

@@ -61,6 +61,11 @@ class LazyGroup(click.Group):
             # The reader has gone, which is its right. Here, as click would make an exit of it.
             _drop_output()
             ctx.exit(0)
+        except SystemExit as error:
+            if isinstance(error.__context__, BrokenPipeError):
+                # rich makes an exit of it, too.
+                ctx.exit(0)
+            raise
         except KeyboardInterrupt:
             if os.environ.get("GMEMSIM_TRACEBACK"):
                 traceback.print_exc()
