@@ -33,7 +33,7 @@ def test_every_example_is_one_that_the_command_takes(line: str) -> None:
         assert inner is not None
         # Options and arguments are read here, and nothing runs.
         command, ctx = inner, inner.make_context(name, list(words), parent=ctx, resilient_parsing=False)
-        words = ctx._protected_args if isinstance(command, click.Group) else []
+        words = [*ctx._protected_args, *ctx.args] if isinstance(command, click.Group) else []
 
 
 @pytest.mark.parametrize("name", [path for path in ENTRIES if " " not in path])

@@ -39,6 +39,7 @@ def _tests() -> Iterable[str]:
 
 _VERSIONS: Final = _keys("patches.registry", "versions")
 _RULES: Final = _keys("explore.oracles.every_rule", "EVERY_RULE")
+_FINDINGS: Final = _keys("explore.findings.table", "FINDINGS")
 _ARCHES: Final = _keys("arch.registry", "ARCHES")
 
 #: Names by the parameter that takes them. A command may have another meaning for one: then `command.parameter`.
@@ -54,7 +55,8 @@ _NAMES: Final[dict[str, Callable[[], Iterable[str]]]] = {
     "diff.right": _VERSIONS,
     "rule": _RULES,
     "without": _RULES,
-    "findings.ident": _keys("explore.findings.table", "FINDINGS"),
+    "findings.ident": _FINDINGS,
+    "finding": _FINDINGS,
     "arch": _ARCHES,
     "arches": _ARCHES,
     "vm_types": _ARCHES,

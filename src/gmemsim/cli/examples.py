@@ -67,6 +67,11 @@ EXAMPLES: Final[dict[str, tuple[tuple[str, str], ...]]] = {
         ("bench contention --vcpus 1,16,256", "what a lock costs as vCPUs are added"),
         ("bench contention --patch v3,inplace --arch snp", "two versions side by side"),
     ),
+    "lab": (
+        ("lab setup", "what is there and what is missing"),
+        ("lab run hole --kernel 7.3.4", "a scenario on a real kernel"),
+        ("lab reproduce memory-failure-against-punch --kernel 7.3.4", "does this kernel hang, too?"),
+    ),
     "man": (
         ("man | man -l -", "the manual page in a pager"),
         ("man explore > gmemsim-explore.1", "that of one command, as a file"),
