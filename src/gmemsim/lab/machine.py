@@ -89,6 +89,8 @@ class Boot:
             os.mkfifo(folder / name)
         self._lines: SimpleQueue[bytes | None] = SimpleQueue()
         libc = ctypes.CDLL(None)
+        # A Ctrl-C waits until the process can be ended.
+        held = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGTERM})
         self._process = subprocess.Popen(
             command_line(machine, kernel.vmlinuz, folder / "initramfs", folder / "results"),
             stdin=subprocess.DEVNULL,
@@ -103,6 +105,11 @@ class Boot:
         self._threads = [threading.Thread(target=thread, args=(folder,), daemon=True) for thread in threads]
         for thread in self._threads:
             thread.start()
+        try:
+            signal.pthread_sigmask(signal.SIG_SETMASK, held)
+        except BaseException:
+            self.close()
+            raise
 
     def __enter__(self) -> Boot:
         return self
