@@ -140,10 +140,11 @@ def breaks(rows: Rows, version: str, mend: Mend) -> str:
             for rule in rules(base):
                 if rule not in rules(row) and done:
                     healed[rule] += 1
+        where = ", ".join(dict.fromkeys(key[3] for key in mine))
         broken = "; ".join(f"**{rule}** in {count} ({says[rule]})" for rule, count in new.items())
         mended = ", ".join(f"{rule} in {count}" for rule, count in healed.items())
         lines.append(
-            f"{name}, {compared} compared, {complete} of {len(mine)} complete: {broken or 'nothing new'}"
+            f"{name} on {where}, {compared} compared, {complete} of {len(mine)} complete: {broken or 'nothing new'}"
             + (f"; gone: {mended}" if mended else "")
         )
     left = sum(row["left_mapped"] for row in of(rows, "findings", version, mend.ident).values())
