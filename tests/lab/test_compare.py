@@ -9,7 +9,7 @@ from gmemsim.lab.compare import compare, kernel_outcome, model_set
 from gmemsim.lab.drawn import drawn, drawn_text
 from gmemsim.lab.runs import Runs
 from gmemsim.lab.translate import translate
-from gmemsim.lab.wire import OPCODES, decode_line, read_result
+from gmemsim.lab.wire import OPCODES, decode_line, outcome_name, read_result
 from gmemsim.scenarios.catalogue import load_named
 
 HOLE = translate(load_named("hole").resolve(small=True), "default")
@@ -30,6 +30,7 @@ def test_a_line_of_the_runner_reads_as_the_model_says_it() -> None:
     run = result([[[T, 1003], [R, 1000, -1000]], []], [None])
     (one,) = run.results
     assert kernel_outcome(one, HOLE) == "vcpu0(touch=exit_mmio read=SIGBUS:SIGBUS) punch() gmem0 closed"
+    assert outcome_name(95) == "EOPNOTSUPP"
     run = result([[[R, 0, 77]], []], [[[3, 1, -1]]])
     (one,) = run.results
     assert kernel_outcome(one, HOLE) == "vcpu0(read=ok:other:0x4d) punch() gmem0[3]"

@@ -33,6 +33,8 @@ _NAMES: Final = {number: name for name, number in OPCODES.items()}
 
 _OUTCOMES: Final = {
     0: "ok",
+    # Python knows this number by its other name.
+    95: "EOPNOTSUPP",
     1000: "SIGBUS",
     1001: "SIGSEGV",
     1002: "exit_memory_fault",
