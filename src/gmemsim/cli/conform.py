@@ -12,6 +12,8 @@ import click
 from ..audit.bounded import clean
 from .errors import VIOLATION, InputError, Interrupted
 from .output import console, counting, print_json
+from .verdicts import Verdict, verdict_options, write_verdicts
+from .whole import check_writable
 
 if TYPE_CHECKING:
     from ..scenarios.conform.suite import CaseResult
@@ -37,6 +39,7 @@ _STATES: Final = 200
     "many schedules at random.",
 )
 @click.option("--seed", type=int, default=0, show_default=True)
+@verdict_options
 @click.option("--json", "as_json", is_flag=True, help="One JSON document.")
 @click.pass_context
 def command(
@@ -48,6 +51,8 @@ def command(
     ids: tuple[str, ...],
     schedules: int,
     seed: int,
+    ktap: Path | None,
+    junit: Path | None,
     as_json: bool,
 ) -> None:
     """Run VECTORS (default: those of the kernel's selftests) step by step through the model.
@@ -63,7 +68,7 @@ def command(
     from ..scenarios.conform.suite import EMBEDDED, cases, judge
     from .running import user_error
 
-    _known(vm_types, release)
+    _known(vm_types, release, writes=(ktap, junit), reads=(*patches, str(vectors or "")))
     try:
         versions = [load_patch(name) for name in patches or ("v3",)]
         found = load_vectors(*([vectors] if vectors else EMBEDDED))
@@ -93,6 +98,7 @@ def command(
         ended = Interrupted()
     except InputError as error:
         ended = error
+    write_verdicts("conform", map(_verdict, results), len(wanted) - len(results), ktap=ktap, junit=junit)
     if as_json:
         print_json(
             _document(results, len(wanted))
@@ -114,11 +120,27 @@ def command(
         raise InputError("every case is unsupported: nothing was judged")
 
 
-def _known(vm_types: tuple[str, ...], release: str | None) -> None:
-    """Refuse names of VM types and releases that there are not."""
+def _verdict(result: CaseResult) -> Verdict:
+    """What is explained has failed and is known to; it is skipped, as what could not be judged is."""
+    case, verdict = result.case, result.verdict
+    name = f"{case.vector.id}, {case.patch.name}, {case.vm_type}"
+    if verdict.result == "passed":
+        return Verdict(name, "passed")
+    if result.why:
+        return Verdict(name, "skipped", f"explained: step {verdict.step}: {result.why}")
+    if verdict.result == "failed":
+        return Verdict(name, "failed", f"step {verdict.step}: expected {verdict.expected}, got {verdict.got}")
+    return Verdict(name, "skipped", f"unsupported: {verdict.got}")
+
+
+def _known(
+    vm_types: tuple[str, ...], release: str | None, writes: tuple[Path | None, ...], reads: tuple[str, ...]
+) -> None:
+    """Refuse names of VM types and releases that there are not, and files that cannot be written."""
     from ..actors.release import RELEASES
     from ..arch.registry import ARCHES
 
+    check_writable(*writes, inputs=reads)
     for kind in vm_types:
         if kind not in ARCHES:
             raise InputError(f"--arch {kind}: expected one of {', '.join(ARCHES)}")

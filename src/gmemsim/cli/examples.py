@@ -48,7 +48,7 @@ EXAMPLES: Final[dict[str, tuple[tuple[str, str], ...]]] = {
     ),
     "conform": (
         ("conform --patch v3 --patch inplace", "what the kernel's selftests assert"),
-        ("conform --patch mine.py:Mine", "the same of a patch"),
+        ("conform --patch mine.py:Mine --junit conform.xml", "the same of a patch, for CI"),
     ),
     "zoo": (
         ("zoo", "are known bugs found?"),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from contextlib import ExitStack
+from itertools import starmap
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,6 +13,8 @@ import click
 from .errors import INTERRUPTED, VIOLATION, InputError
 from .output import console, print_json, status
 from .program import parse_rules
+from .verdicts import Verdict, verdict_options, write_verdicts
+from .whole import check_writable
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -48,6 +51,7 @@ __all__ = ["command"]
     metavar="RULE[,RULE]",
     help="Rules not to look after; see `gmemsim list rules`.",
 )
+@verdict_options
 @click.option("--json", "as_json", is_flag=True, help="One JSON document.")
 @click.pass_context
 def command(
@@ -65,6 +69,8 @@ def command(
     cluster: str | None,
     state: Path | None,
     without: tuple[str, ...],
+    ktap: Path | None,
+    junit: Path | None,
     as_json: bool,
 ) -> None:
     """Search SCENARIOS (default: the whole library) on every patch and VM type, with many seeds.
@@ -76,6 +82,7 @@ def command(
     from ..explore.stress import CellInterrupted, Plan, StateError, StateFile, run_cells
     from ..explore.workers import WorkerKilled
 
+    check_writable(ktap, junit, inputs=(*scenarios, *patches, str(state or "")))
     try:
         make_strategy(strategy, 0)
     except ValueError as error:
@@ -114,6 +121,9 @@ def command(
         except WorkerKilled as error:
             killed = error
     with deaf():
+        write_verdicts(
+            "stress", starmap(_verdict, _ordered(results)), len(cells) - len(results), ktap=ktap, junit=junit
+        )
         if as_json:
             print_json({**_document(results, len(cells), interrupted), "without": list(plan.without)})
         else:
@@ -152,6 +162,16 @@ def _cells(
     if not cells:
         raise InputError("nothing to do: no scenario is for these VM types")
     return cells
+
+
+def _verdict(cell: Cell, result: dict[str, Any]) -> Verdict:
+    """A known finding fails as well, as in the exit code."""
+    name = f"{cell.scenario}, {cell.patch}, {cell.arch}, seed {cell.seed}"
+    said = [
+        f"{each['rule']}: {each['summary']}" + (f" (known: {each['known']})" if each["known"] else "")
+        for each in result["violations"]
+    ]
+    return Verdict(name, "failed" if said else "passed", "\n".join(said))
 
 
 def _cell(result: dict[str, Any]) -> Cell:

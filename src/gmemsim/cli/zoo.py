@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 import click
@@ -9,6 +10,8 @@ import click
 from .errors import INTERRUPTED, VIOLATION, InputError
 from .output import console, print_json, progress
 from .params import SECONDS
+from .verdicts import Verdict, verdict_options, write_verdicts
+from .whole import check_writable
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -49,6 +52,7 @@ _ORIGINS: Final = {
 )
 @click.option("--seconds", type=SECONDS, default=60, show_default=True, help="Of a search.")
 @click.option("--jobs", type=click.IntRange(min=1), default=1, show_default=True, help="Processes.")
+@verdict_options
 @click.option("--json", "as_json", is_flag=True, help="One JSON document.")
 @click.pass_context
 def command(
@@ -60,6 +64,8 @@ def command(
     schedules: int,
     seconds: float,
     jobs: int,
+    ktap: Path | None,
+    junit: Path | None,
     as_json: bool,
 ) -> None:
     """Seed each bug of the zoo (or those of the IDs given) into a version, and look for it in its scenario.
@@ -73,6 +79,7 @@ def command(
     from ..explore.zoo import Hunt, places, shortfall
     from ..patches.zoo.registry import BUGS
 
+    check_writable(ktap, junit)
     unknown = [ident for ident in ids if ident not in BUGS]
     if unknown:
         raise InputError(f"no bug {unknown[0]!r} in the zoo; see `gmemsim list bugs`")
@@ -95,6 +102,11 @@ def command(
     except WorkerKilled as error:
         killed = error
     with deaf():
+        verdicts = [
+            *_verdicts(rows),
+            *(Verdict(bug.id, "skipped", bug.why_not) for bug in bugs if not bug.expressible),
+        ]
+        write_verdicts("zoo", verdicts, len(work) - len(rows), ktap=ktap, junit=junit)
         if as_json:
             print_json(_document(bugs, rows))
         else:
@@ -130,6 +142,17 @@ def _hunts(work: list[tuple[Bug, str, str, Hunt]], jobs: int) -> Iterator[ZooRow
         except KeyboardInterrupt:
             yield from workers.stop(waiting)
             raise
+
+
+def _verdicts(rows: list[ZooRow]) -> Iterator[Verdict]:
+    from ..explore.zoo import shortfall
+
+    short = {id(row) for row in shortfall(rows)}
+    for row in rows:
+        text = f"found in {row.found} of {row.searches} searches; others: {', '.join(row.others) or 'none'}; "
+        text += f"without the bug: {', '.join(row.control) or 'clean'}"
+        name = f"{row.bug.id}, {row.patch}, {row.arch}, {row.strategy}"
+        yield Verdict(name, "failed" if id(row) in short else "passed", text)
 
 
 def _document(bugs: list[Bug], rows: list[ZooRow]) -> list[dict[str, Any]]:
