@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 import click
 
 from ..audit.bounded import clean
+from ..nearest import hint
 from .errors import VIOLATION, InputError, Interrupted
 from .output import console, counting, print_json
 from .verdicts import Verdict, verdict_options, write_verdicts
@@ -143,7 +144,7 @@ def _known(
     check_writable(*writes, inputs=reads)
     for kind in vm_types:
         if kind not in ARCHES:
-            raise InputError(f"--arch {kind}: expected one of {', '.join(ARCHES)}")
+            raise InputError(f"--arch {kind}: {hint(kind, ARCHES)}")
     if release is not None and release not in RELEASES:
         raise InputError(f"--release {release}: expected one of {', '.join(RELEASES)}")
 

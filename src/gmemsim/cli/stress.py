@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from ..nearest import hint
 from .errors import INTERRUPTED, VIOLATION, InputError
 from .output import console, print_json, status
 from .program import parse_rules
@@ -147,7 +148,7 @@ def _cells(
 
     for kind in vm_types:
         if kind not in ARCHES:
-            raise InputError(f"--arch {kind}: expected one of {', '.join(ARCHES)}")
+            raise InputError(f"--arch {kind}: {hint(kind, ARCHES)}")
     cells = []
     try:
         for patch in patches:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import click
 
+from ..nearest import hint
 from .errors import INTERRUPTED, VIOLATION, InputError
 from .output import console, print_json, progress
 from .params import SECONDS
@@ -82,7 +83,9 @@ def command(
     check_writable(ktap, junit)
     unknown = [ident for ident in ids if ident not in BUGS]
     if unknown:
-        raise InputError(f"no bug {unknown[0]!r} in the zoo; see `gmemsim list bugs`")
+        raise InputError(
+            f"no bug {unknown[0]!r} in the zoo; {hint(unknown[0], BUGS, 'see `gmemsim list bugs`')}"
+        )
     plans = []
     for strategy in dict.fromkeys(strategies):
         try:

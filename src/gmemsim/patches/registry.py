@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Final
 
 from ..engine.blame import interrupted
 from ..engine.interrupts import TimeUp, deadline
+from ..nearest import hint
 from .baseline import Baseline
 from .hugepage import Hugepage
 from .hugepage_mutex import HugepageMutex
@@ -104,7 +105,7 @@ def load_patch(name: str) -> type[Kernel]:
     if "+" in class_name:
         return _seeded(name)
     if not colon or not path.endswith(".py"):
-        raise PatchError(f"patch {name!r}: expected one of {', '.join(known)}, or path/to/file.py:ClassName")
+        raise PatchError(f"patch {name!r}: {hint(name, known)} (or path/to/file.py:ClassName)")
     file = Path(path)
     try:
         stat = file.stat()

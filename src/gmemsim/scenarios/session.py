@@ -18,6 +18,7 @@ from ..engine.engine import Engine
 from ..engine.errors import EngineError
 from ..engine.interrupts import steps_end, trio_listens
 from ..engine.unawaited import all_awaited
+from ..nearest import hint
 from ..patches.call_graph import ours
 from ..patches.registry import check_instance, checked, load_patch
 from .counting import EventCounter, subtract
@@ -298,9 +299,7 @@ def build(
         raise scenario.source.error(("scenario", "vm_types"), message)
     vm_type = kinds[0] if arch is None else arch
     if vm_type not in known and vm_type not in PROJECTIONS:
-        raise ScenarioError(
-            scenario.source.name, 0, "", f"no VM type {arch!r}; expected one of: {', '.join(known)}"
-        )
+        raise ScenarioError(scenario.source.name, 0, "", f"no VM type {arch!r}; {hint(str(arch), known)}")
     if vm_type not in kinds:
         message = f"makes no sense for VM type {vm_type}; it is for: {', '.join(kinds)}"
         raise scenario.source.error(("scenario", "vm_types"), message)

@@ -13,6 +13,7 @@ from ..actors.memslot import UserMemory
 from ..actors.vm import Vcpu, Vm, World
 from ..arch.memory import PhysicalMemory
 from ..engine.locks.rwsem import RwSem
+from ..nearest import hint
 from .acceptance import Acceptance
 from .errors import ScenarioError
 from .units import PAGE
@@ -213,7 +214,5 @@ def _lock_class(policy: type[RwLock] | str | None) -> type[RwLock]:
     from ..engine.locks.policies import LOCK_POLICIES
 
     if policy not in LOCK_POLICIES:
-        raise ScenarioError(
-            "", 0, "", f"no lock policy {policy!r}; expected one of: {', '.join(LOCK_POLICIES)}"
-        )
+        raise ScenarioError("", 0, "", f"no lock policy {policy!r}; {hint(policy, LOCK_POLICIES)}")
     return LOCK_POLICIES[policy]
