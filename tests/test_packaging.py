@@ -53,7 +53,8 @@ def tree(tmp_path_factory: pytest.TempPathFactory) -> Path:
         shutil.copytree(ROOT / name, copy / name, ignore=NOT_SOURCE)
     for name in ("pyproject.toml", "MANIFEST.in", "README.md", "CHANGELOG.md", "LICENSE", "Makefile"):
         shutil.copy(ROOT / name, copy)
-    shutil.copy(ROOT / "requirements.lock", copy)
+    for name in ("requirements.lock", "requirements-core.lock"):
+        shutil.copy(ROOT / name, copy)
     return copy
 
 
@@ -86,7 +87,14 @@ def test_every_folder_with_modules_is_a_package(tree: Path) -> None:
 def test_sdist_holds_the_package_its_tests_and_what_runs_them(tree: Path, sdist_tree: Path) -> None:
     assert tree_files(sdist_tree / "src" / "gmemsim") == tree_files(tree / "src" / "gmemsim")
     assert tree_files(sdist_tree / "tests") == tree_files(tree / "tests")
-    for name in ("LICENSE", "README.md", "CHANGELOG.md", "Makefile", "requirements.lock"):
+    for name in (
+        "LICENSE",
+        "README.md",
+        "CHANGELOG.md",
+        "Makefile",
+        "requirements.lock",
+        "requirements-core.lock",
+    ):
         assert (sdist_tree / name).is_file(), name
 
 
