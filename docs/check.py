@@ -23,6 +23,7 @@ CHEAP = {
     "generate_compare.py": ("compare/baseline-v3.html", "compare/v3-inplace.html"),
     "generate_readme.py": ("../README.md",),
     "generate_tutorial.py": ("tutorial.md",),
+    "generate_record.py": ("record.md",),
 }
 
 

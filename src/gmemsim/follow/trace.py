@@ -27,6 +27,8 @@ __all__ = ["Step", "Trace", "load_trace", "trace_from_events"]
 _MARK = re.compile(
     r"GMEM start name=(\S{1,200}) vcpus=(\d{1,9}) pages=(\d{1,18}) ino=(\d{1,20}) data_gfn=(0x[0-9a-f]{1,16})"
 )
+#: What is written into trace_marker: in tracefs' own text, and in that of `trace-cmd report`.
+_MARKERS: Final = ("tracing_mark_write", "print")
 #: Pages of the followed file: each is an object of the model.
 _MOST_PAGES: Final = 1 << 20
 #: Bytes of the metadata beside a trace.
@@ -102,7 +104,7 @@ def trace_from_events(
     """
     listed = list(events)
     meta = metadata or {}
-    mark = next((m for e in listed if e.name == "tracing_mark_write" and (m := _MARK.search(e.args))), None)
+    mark = next((m for e in listed if e.name in _MARKERS and (m := _MARK.search(e.args))), None)
     mapping, base, seen_ino = first_scan(listed)
     ino = int(mark[4]) if mark else seen_ino
     gfns = [gfn for e in listed if e.name == "get_pfn" and (gfn := arguments(e.args).get("gfn")) is not None]
