@@ -268,3 +268,17 @@ def test_a_workload_is_resolved_once() -> None:
     scenario: Scenario = loads(GOOD)
     assert scenario.resolve() is scenario.resolve({"pages": 4})
     assert scenario.resolve() is not scenario.resolve({"pages": 5})
+
+
+def test_rounds_that_take_no_virtual_time_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No limit of virtual time is ever met while each call is refused at once."""
+    monkeypatch.setattr("gmemsim.scenarios.thread._STILL", 300)
+    launch = find("zoo-launch")
+    stuck = build(launch, "v3", "snp", small=True, parameters={"rounds": 2**31})
+    with pytest.raises(ScenarioError, match=r"launch\.toml: task vcpu0\.repeat: expected rounds that take"):
+        stuck.run()
+    # As many that end by themselves are no error.
+    assert (
+        build(launch, "v3", "snp", small=True, parameters={"rounds": 300}).run().results["vcpu0"].rounds
+        == 300
+    )

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from itertools import repeat
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from .draws import keyed_number
+from .errors import ScenarioError
 from .handlers import HANDLERS
 from .ops import PageRange
 from .results import OpResult, TaskResults
@@ -27,6 +28,10 @@ __all__ = ["CALLS", "Thread", "filled", "region_of"]
 
 #: Calls of one round: the id of an operation is below this.
 CALLS = 1000
+
+#: Rounds that a thread may end at one moment of virtual time: the watchdog of a timed run, which waits in that time, is
+#: not reached while they go on. It takes a few seconds.
+_STILL: Final = 50_000
 
 
 class Thread:
@@ -61,7 +66,16 @@ class Thread:
         actor = self.actor
         if actor.start is not None:
             await t.sleep(self.amount(actor.start, "start"))
+        engine = t.engine
+        # A search has no virtual time; there, rounds that take steps meet the limit of those.
+        most = max(_STILL, engine.max_steps if engine.exploring else 0)
+        still, now = 0, -1
         while await self._again(t):
+            if engine.now != now:
+                still, now = 0, engine.now
+            elif still >= most:
+                raise self._no_time(still)
+            still += 1
             for step in actor.steps:
                 await self.step(t, step)
                 if self.results.stopped:
@@ -80,6 +94,15 @@ class Thread:
         if actor.background:
             await self.session.background.rmw(t, _decrement)
         return self.results
+
+    def _no_time(self, rounds: int) -> ScenarioError:
+        return ScenarioError(
+            self.session.workload.tables.source.name,
+            0,
+            f"task {self.actor.name}.repeat",
+            f"expected rounds that take virtual time, or fewer: {rounds:,} came to an end in none, and no limit "
+            "of virtual time is met so",
+        )
 
     async def _again(self, t: Task) -> bool:
         """Whether another round is due."""
