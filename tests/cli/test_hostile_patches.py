@@ -84,6 +84,8 @@ RESULTS = {
     (READY, "'ok'"): "returned 'ok'; expected int",
     (READY, "None"): "returned nothing; expected int",
     (READY, "-9999"): "which is no errno",
+    (GET_PFN, "5, None"): "returned 5; expected 0 or a negative errno, as ",
+    (READY, "5"): "returned 5; expected 0 or a negative errno, as ",
 }
 
 

@@ -34,6 +34,23 @@ _CONTAINERS: Final = {"tuple": tuple, "list": list, "dict": dict, "set": set, "f
 _ERRNOS: Final = frozenset(kernel_errno.__all__) - {"errno_name"}
 _ARCH: Final = Path(__file__).parents[1] / "arch"
 
+#: Functions whose result, or the first of it, is 0 or a negative errno in every version, and never a number of pages, a
+#: level or a `RetPf`: to a caller that asks whether it is 0 a positive number is a failure, to the VMM it is none.
+_ZERO_OR_ERRNO: Final = frozenset(
+    {
+        "kvm_arch_gmem_make_private", "kvm_gmem_allocate", "kvm_gmem_bind", "kvm_gmem_commit_memory_region",
+        "kvm_gmem_fallocate", "kvm_gmem_get_file_pfn", "kvm_gmem_get_locked_pfn", "kvm_gmem_get_pfn",
+        "kvm_gmem_make_huge_ready", "kvm_gmem_make_private", "kvm_gmem_make_ready", "kvm_gmem_populate_copy",
+        "kvm_gmem_populate_one", "kvm_gmem_populate_page", "kvm_gmem_prepare_again", "kvm_gmem_prepare_folio",
+        "kvm_gmem_prepare_memory_region", "kvm_gmem_punch_hole", "kvm_gmem_punch_range", "kvm_gmem_punch_shared",
+        "kvm_gmem_restructure", "kvm_gmem_split_private", "kvm_set_memory_region", "kvm_create_memslot",
+        "kvm_delete_memslot", "kvm_split_cross_boundary_leafs", "kvm_tdp_mmu_map_private_pfn",
+        "kvm_vcpu_pre_fault_memory", "kvm_vm_ioctl_set_mem_attributes", "kvm_vm_ioctl_set_memory_region",
+        "kvm_vm_set_mem_attributes", "launch_finish", "launch_update_lock", "memory_failure", "merge_folio",
+        "merge_range", "post_populate", "snp_launch_update_vmsa", "split_folio", "split_range",
+    }
+)  # fmt: skip
+
 
 class WrongResult(Exception):
     """A function of a patch returned what the version's function cannot.
@@ -73,6 +90,11 @@ def _guarded(function: FunctionType, theirs: FunctionType, name: str, expected: 
         for number in result if result.__class__ is tuple else (result,):
             if number.__class__ is int and number < 0:
                 _look_at_errno(function, name, number)
+        first = result[0] if result.__class__ is tuple and result else result
+        if name in _ZERO_OR_ERRNO and first.__class__ is int and first > 0:
+            raise _wrong(
+                function, name, f"returned {first}; expected 0 or a negative errno, as {theirs.__qualname__}"
+            )
 
     if inspect.iscoroutinefunction(function):
 
