@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from contextlib import suppress
+from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -16,6 +17,7 @@ import pytest
 from click.testing import CliRunner
 
 from gmemsim.cli.group import cli
+from gmemsim.engine import interrupts
 from gmemsim.engine.interrupts import TimeUp, deadline
 from gmemsim.explore.program import ScenarioProgram
 from gmemsim.explore.search import Limits, search
@@ -199,3 +201,37 @@ def test_a_worker_does_not_hear_ctrl_c_while_it_starts() -> None:
         blocked = workers.submit(signal.pthread_sigmask, signal.SIG_BLOCK, ()).result(timeout=60)
     assert signal.SIGINT in blocked
     assert signal.SIGINT not in signal.pthread_sigmask(signal.SIG_BLOCK, ())
+
+
+@pytest.mark.parametrize(
+    ("where", "arguments", "kept"),
+    [
+        (
+            "gmemsim.contention.sweep.run",
+            ("bench", "contention", "--vcpus", "1,2", "--pages", "4"),
+            "first-touch",
+        ),
+        ("gmemsim.scenarios.conform.suite.judge", ("conform", "--arch", "default"), "1 of "),
+        ("gmemsim.audit.query.ask", ("query", "x.jsonl", "SELECT 1"), ""),
+    ],
+)
+def test_ctrl_c_after_the_first_answer(
+    where: str, arguments: tuple[str, ...], kept: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    module, _, name = where.rpartition(".")
+    real = getattr(import_module(module), name)
+    calls: list[None] = []
+
+    def once(*args: object, **options: object) -> object:
+        calls.append(None)
+        if len(calls) > 1 or name == "ask":
+            # As the signal does it: one that code of a user's raises is no Ctrl-C.
+            interrupts._interrupt(signal.SIGINT, None)
+        return real(*args, **options)
+
+    monkeypatch.setattr(interrupts, "_last", -interrupts._IMPATIENT)
+    monkeypatch.setattr(where, once)
+    result = run(*arguments)
+    assert (result.exit_code, "Traceback" in result.stderr) == (130, False), result.output
+    assert "interrupted" in result.stderr
+    assert kept in result.stdout

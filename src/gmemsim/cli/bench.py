@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from .errors import InputError
+from .errors import InputError, Interrupted
 from .output import LIMITS, console, print_json
 from .whole import check_writable, write_whole
 
@@ -95,8 +95,7 @@ def contention(
       gmemsim bench contention --patch inplace --arch tdx --storm convert,accept
       gmemsim bench contention --patch hugepage --folio 2M --storm first-touch
     """
-    from ..contention.csv_file import to_csv
-    from ..contention.plot import FORMATS, to_image
+    from ..contention.plot import FORMATS
     from ..contention.point import Point, PointError
     from ..contention.sweep import points, run_all, sensitivity
     from ..patches.registry import PatchError
@@ -125,15 +124,39 @@ def contention(
         raise InputError(str(error)) from error
     for reason in refused:
         click.echo(f"gmemsim: left out: {reason}", err=True)
-    with user_error(*patches), patches_told(patches, "these storms"):
-        found = sensitivity(wanted, _progress()) if sweep else []
-        results = [] if sweep else run_all(wanted, progress=_progress())
-    if sweep:
-        if as_json:
-            print_json([_corner(corner, results) for corner, results in found])
-        else:
-            _show_sweep(found)
-        return
+    found: list[tuple[Corner, list[Result]]] = []
+    results: list[Result] = []
+    ended: Interrupted | None = None
+    try:
+        with user_error(*patches), patches_told(patches, "these storms"):
+            if sweep:
+                sensitivity(wanted, _progress(), found.append)
+            else:
+                run_all(wanted, progress=_progress(), done=results.append)
+    except KeyboardInterrupt:
+        # What is through is shown; a file with a part of the figures would look like a whole one.
+        ended = Interrupted()
+    if ended is None and not sweep:
+        _write(results, csv_path, plot_path)
+    if as_json:
+        print_json(
+            [_corner(corner, results) for corner, results in found]
+            if sweep
+            else [result.document() for result in results]
+        )
+    elif found:
+        _show_sweep(found)
+    elif results:
+        _show(results)
+    if ended is not None:
+        raise ended
+
+
+def _write(results: Sequence[Result], csv_path: Path | None, plot_path: Path | None) -> None:
+    """The files that were asked for: all of them, or none."""
+    from ..contention.csv_file import to_csv
+    from ..contention.plot import to_image
+
     outputs: list[tuple[Path, bytes]] = []
     if csv_path is not None:
         outputs.append((csv_path, to_csv(results).encode()))
@@ -144,10 +167,6 @@ def contention(
             raise InputError("--plot needs matplotlib: pip install 'gmemsim[plot]'") from None
     for path, data in outputs:
         write_whole(path, data)
-    if as_json:
-        print_json([result.document() for result in results])
-    else:
-        _show(results)
 
 
 def _writable(path: Path | None, suffixes: Sequence[str] | None) -> None:

@@ -100,13 +100,16 @@ def run_all(
     wanted: Sequence[Point],
     costs: CostTable | None = None,
     progress: Callable[[int, Point], None] | None = None,
+    done: Callable[[Result], object] | None = None,
 ) -> list[Result]:
-    """Run them in order; `progress(number, point)` is called before each."""
+    """Run them in order; `progress(number, point)` is called before each, `done(result)` after it."""
     results = []
     for number, point in enumerate(wanted):
         if progress is not None:
             progress(number, point)
         results.append(run(point, costs))
+        if done is not None:
+            done(results[-1])
     return results
 
 
@@ -137,9 +140,11 @@ def corners() -> list[Corner]:
 
 
 def sensitivity(
-    wanted: Sequence[Point], progress: Callable[[int, Point], None] | None = None
+    wanted: Sequence[Point],
+    progress: Callable[[int, Point], None] | None = None,
+    done: Callable[[tuple[Corner, list[Result]]], object] | None = None,
 ) -> list[tuple[Corner, list[Result]]]:
-    """Run all points in every corner."""
+    """Run all points in every corner; `progress(number, point)` is called before each, `done` after a corner."""
     found = []
     number = 0
     for corner in corners():
@@ -151,4 +156,6 @@ def sensitivity(
             costs = CostTable.default(point.arch).replace(**corner.changes)
             results.append(run(attrs.evolve(point, other_lines=corner.other_lines), costs))
         found.append((corner, results))
+        if done is not None:
+            done(found[-1])
     return found
