@@ -105,12 +105,6 @@ class LazyGroup(click.Group):
                 "GMEMSIM_TRACEBACK=1 shows more)",
                 INPUT,
             )
-        except SystemExit as error:
-            # click's own answer to a reader that has gone; whatever else ends the process so is no answer.
-            if isinstance(error.__context__, BrokenPipeError):
-                _drop_output()
-                sys.exit(0)
-            fail("gmemsim", f"ended by {said(error)}", INPUT)
         except BaseException as error:
             # Neither an exit nor anything else that is no Exception may pass for an answer.
             fail("gmemsim", f"ended by {said(error)}", INPUT)
