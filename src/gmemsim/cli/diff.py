@@ -181,19 +181,22 @@ def _versions(left: str, right: str, options: dict[str, Any]) -> tuple[dict[str,
     from ..compare.collect import collect_classes, common_release
     from ..compare.diff import diff_sets, document
     from ..patches.registry import load_patch
+    from .running import patches_told, user_error
 
     versions = load_patch(left), load_patch(right)
     release = common_release(options["release"], versions)
     programs = [_program(name, release, options) for name in (left, right)]
-    if options["classes"] is not None:
-        sides = []
-        for name, program in zip((left, right), programs, strict=True):
-            with progress(f"{name} …"):
-                sides.append(collect_classes(program, options["classes"], options["max_seconds"], _quiet))
-            if sides[-1].stopped == "interrupted":
-                break
-    else:
-        sides = _seeds(programs, (left, right), range(options["seed"], options["seed"] + options["seeds"]))
+    with patches_told((left, right), "these runs"):
+        if options["classes"] is not None:
+            sides = []
+            for name, program in zip((left, right), programs, strict=True):
+                with progress(f"{name} …"), user_error(name):
+                    sides.append(collect_classes(program, options["classes"], options["max_seconds"], _quiet))
+                if sides[-1].stopped == "interrupted":
+                    break
+        else:
+            seeds = range(options["seed"], options["seed"] + options["seeds"])
+            sides = _seeds(programs, (left, right), seeds)
     if len(sides) < 2 or not all(side.runs for side in sides):
         raise Interrupted
     names = max((side.names for side in sides), key=len)
