@@ -10,6 +10,7 @@ from click.testing import CliRunner
 
 from gmemsim.cli.group import cli
 from gmemsim.engine import interrupts
+from gmemsim.engine.unawaited import forever_kept
 from gmemsim.patches import registry
 from gmemsim.patches.fitting import errnos_of
 from gmemsim.patches.registry import PatchError, load_patch
@@ -33,6 +34,7 @@ KEPT = {
 
 
 def run(*arguments: str) -> Result:
+    forever_kept()  # what an earlier test left behind would be blamed on this one; a command is a process of its own
     return CliRunner().invoke(cli, arguments, catch_exceptions=False)
 
 

@@ -285,7 +285,7 @@ def test_the_lock_of_the_invalidate_lock_can_be_swapped() -> None:
             if row.name == "invalidate_lock"
         ]
         assert row.write.acquisitions == 1
-    with pytest.raises(ScenarioError, match="no lock policy 'fair'; expected one of: rwsem"):
+    with pytest.raises(ScenarioError, match="no lock policy 'fair'; did you mean phase-fair"):
         run(FILE + host("h", '{ op = "punch" }'), policy="fair")
 
 

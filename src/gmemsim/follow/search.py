@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 import attrs
 
+from ..engine.errors import ModelError
 from .departing import Departing, Departure
 from .result import Rejection
 
@@ -79,8 +80,8 @@ class _Window:
         attempt.forget()
         return attempt
 
-    def run(self, departures: tuple[Departure, ...], last: int) -> _Outcome:
-        """Go on with these, up to `last`."""
+    def run(self, departures: tuple[Departure, ...], last: int) -> _Outcome | None:
+        """Go on with these, up to `last`; None if the model cannot take steps in that order at all."""
         if not hasattr(os, "fork"):
             return _go_on(self._begin(), departures, self.start, last)
         reading, writing = os.pipe()
@@ -100,7 +101,7 @@ class _Window:
         os.waitpid(child, 0)
         if not data:
             raise RuntimeError("an attempt of the search ended without an answer")
-        outcome: _Outcome = pickle.loads(data)  # our own child wrote it
+        outcome: _Outcome | None = pickle.loads(data)  # our own child wrote it
         return outcome
 
     def close(self) -> None:
@@ -121,10 +122,14 @@ class _Make(NamedTuple):
         return Departing(self.trace, self.kernel_class, self.release, self.turned, self.begin_conversions)
 
 
-def _go_on(attempt: Departing, departures: tuple[Departure, ...], start: int, last: int) -> _Outcome:
+def _go_on(attempt: Departing, departures: tuple[Departure, ...], start: int, last: int) -> _Outcome | None:
     steps = attempt.trace.steps
     attempt.depart(departures)
-    rejection = attempt.walk(start, last)
+    try:
+        rejection = attempt.walk(start, last)
+    except ModelError:
+        # A step in the place of another can leave a lock that nobody holds: so it was not.
+        return None
     if rejection is None:
         return _Outcome(last, None, 0, [])
     failing = attempt.threads[steps[attempt.place].thread]
@@ -169,7 +174,10 @@ def search(
             base += found
             attempt = make()
             attempt.depart(base)
-            rejection = attempt.walk(0, len(trace.steps))
+            try:
+                rejection = attempt.walk(0, len(trace.steps))
+            except ModelError:
+                break
             result = attempt.result(rejection, 0.0)
             if rejection is not None and attempt.place <= place:
                 break
@@ -213,6 +221,8 @@ def _one_window(
         departures = heapq.heappop(queue)[3]
         outcome = window.run(departures, last)
         used += 1
+        if outcome is None:
+            continue
         if outcome.rejection is None:
             return departures, used, ""
         if outcome.trail in trails:
