@@ -8,11 +8,14 @@ still young are found among the objects that the garbage collector has not looke
 from __future__ import annotations
 
 import gc
+import os
 import re
+import signal
 import sys
 import warnings
 from contextlib import contextmanager
 from inspect import CORO_CREATED, getcoroutinestate
+from threading import Timer
 from types import CoroutineType
 from typing import TYPE_CHECKING, Any, Final
 
@@ -114,7 +117,11 @@ class _Young:
     def __call__(self, phase: str, _info: object) -> None:
         """For `gc.callbacks`."""
         if phase == "start":
-            self._noted += [each for each in gc.get_objects(generation=0) if _waits(each)]
+            try:
+                self._noted += [each for each in gc.get_objects(generation=0) if _waits(each)]
+            except KeyboardInterrupt:
+                # What a callback of the collector raises is lost: so the signal comes once more, after it.
+                Timer(0.02, os.kill, (os.getpid(), signal.SIGINT)).start()
 
     def kept(self) -> list[NeverAwaited]:
         """Those that still have not begun."""
