@@ -8,7 +8,7 @@ import signal
 import subprocess
 import sys
 import time
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -27,7 +27,7 @@ from gmemsim.explore.workers import Workers
 from gmemsim.scenarios.catalogue import load_named
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     from click.testing import Result
 
@@ -47,11 +47,18 @@ def run(*arguments: str) -> Result:
     return CliRunner().invoke(cli, arguments, catch_exceptions=False)
 
 
-def start(*arguments: str) -> subprocess.Popen[str]:
-    command = [sys.executable, "-m", "gmemsim", *arguments]
-    return subprocess.Popen(
-        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True
+@contextmanager
+def start(*arguments: str) -> Iterator[subprocess.Popen[str]]:
+    """A process of Python, which does not outlive the block, whatever a test finds."""
+    pipe = subprocess.PIPE
+    child = subprocess.Popen(
+        [sys.executable, *arguments], stdout=pipe, stderr=pipe, text=True, start_new_session=True
     )
+    with child:
+        try:
+            yield child
+        finally:
+            child.kill()
 
 
 def until(condition: Callable[[], object], seconds: float = 60) -> None:
@@ -113,6 +120,54 @@ def test_an_interrupted_judge_keeps_the_failure() -> None:
     assert "interrupted before it was judged" in result.found[0].failure.summary
 
 
+#: A signal, or a limit, comes once, in code whose exceptions are lost.
+LOST = """
+import gc, os, signal, sys, time
+from gmemsim.engine.interrupts import deadline, listen
+
+sent = []
+
+
+def send(*_):
+    if not sent:
+        sent.append(1)
+        {how}
+
+
+class Dies:
+    def __del__(self):
+        send()
+
+
+signal.signal(signal.SIGINT, signal.default_int_handler)
+listen()
+try:
+    with deadline({limit}, again=False):
+        {where}
+        while True:
+            time.sleep(0.01)
+except KeyboardInterrupt as error:
+    print("heard", type(error).__name__, len(sent))
+"""
+
+
+@pytest.mark.parametrize("where", ["gc.callbacks.append(send); gc.collect()", "Dies()"])
+@pytest.mark.parametrize(
+    ("how", "limit", "heard"),
+    [
+        ("os.kill(os.getpid(), signal.SIGINT)", None, "KeyboardInterrupt"),
+        ("os.kill(os.getpid(), signal.SIGTERM)", None, "KeyboardInterrupt"),
+        ("time.sleep(0.6)", 0.3, "TimeUp"),
+    ],
+)
+def test_a_signal_is_not_lost_where_exceptions_are(
+    how: str, limit: float | None, heard: str, where: str
+) -> None:
+    with start("-c", LOST.format(how=how, limit=limit, where=where)) as child:
+        out, err = child.communicate(timeout=60)
+    assert (out, err) == (f"heard {heard} 1\n", "")
+
+
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_what_was_found_is_told_whatever_is_interrupted(number: signal.Signals, tmp_path: Path) -> None:
     """The signal comes at some moment after the first failure: the search goes on, with the state file telling."""
@@ -121,7 +176,7 @@ def test_what_was_found_is_told_whatever_is_interrupted(number: signal.Signals, 
         HEAD + "    async def kvm_gmem_clear_folio(self, *args):\n        pass\n"
     )
     arguments = ("stress", "same", "--patch", f"{tmp_path}/mine.py:Mine", "--seeds", "100000", "--json")
-    with start(*arguments, "--schedules", "5", "--state", str(state)) as child:
+    with start("-m", "gmemsim", *arguments, "--schedules", "5", "--state", str(state)) as child:
         until(lambda: state.exists() and state.read_bytes().count(b"\n") > 2)
         child.send_signal(number)
         out, err = child.communicate(timeout=60)
@@ -175,7 +230,7 @@ def test_a_state_of_wrong_shape_is_refused_with_its_line(line: str, says: str, t
 def test_killed_processes(how: str, tmp_path: Path) -> None:
     state = tmp_path / "x.state"
     arguments = ("stress", "same", "--seeds", "100000", "--schedules", "5", "--jobs", "2", "--json")
-    with start(*arguments, "--state", str(state)) as child:
+    with start("-m", "gmemsim", *arguments, "--state", str(state)) as child:
         until(lambda: state.exists() and state.read_bytes().count(b"\n") > 4)
         if how == "a worker is killed":
             workers = [

@@ -7,7 +7,9 @@ never comes back; a timer of the system does.
 
 from __future__ import annotations
 
+import os
 import signal
+import sys
 import threading
 from contextlib import contextmanager
 from pathlib import Path
@@ -30,6 +32,9 @@ _last: float = -_IMPATIENT
 
 #: Seconds until a time limit that some code has swallowed comes again.
 _AGAIN: Final = 0.5
+
+#: Seconds until an interrupt that came where exceptions are lost comes again.
+_SOON: Final = 0.01
 
 
 class TimeUp(KeyboardInterrupt):
@@ -92,6 +97,23 @@ def listen() -> None:
     if signal.getsignal(signal.SIGINT) is not signal.SIG_IGN:
         signal.signal(signal.SIGINT, _interrupt)
     signal.signal(signal.SIGTERM, _interrupt)
+    sys.unraisablehook = _lost
+
+
+def _lost(found: sys.UnraisableHookArgs) -> None:
+    """What a callback of the collector or a finalizer raises is lost: what came in one of them comes again after it."""
+    global _last  # noqa: PLW0603 # there is one keyboard
+    if isinstance(found.exc_value, TimeUp):
+        for each in _deadlines:
+            if each.seconds == found.exc_value.seconds:
+                each.due = monotonic() + _SOON
+        _arm()
+    elif isinstance(found.exc_value, KeyboardInterrupt):
+        _last = -_IMPATIENT
+        # Not SIGINT, which may be ignored; both mean the same here.
+        threading.Timer(_SOON, os.kill, (os.getpid(), signal.SIGTERM)).start()
+    elif not isinstance(found.exc_value, NoStep):  # which looks again by itself
+        sys.__unraisablehook__(found)
 
 
 @contextmanager

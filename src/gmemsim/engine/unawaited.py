@@ -8,14 +8,11 @@ still young are found among the objects that the garbage collector has not looke
 from __future__ import annotations
 
 import gc
-import os
 import re
-import signal
 import sys
 import warnings
 from contextlib import contextmanager
 from inspect import CORO_CREATED, getcoroutinestate
-from threading import Timer
 from types import CoroutineType
 from typing import TYPE_CHECKING, Any, Final
 
@@ -117,11 +114,7 @@ class _Young:
     def __call__(self, phase: str, _info: object) -> None:
         """For `gc.callbacks`."""
         if phase == "start":
-            try:
-                self._noted += [each for each in gc.get_objects(generation=0) if _waits(each)]
-            except KeyboardInterrupt:
-                # What a callback of the collector raises is lost: so the signal comes once more, after it.
-                Timer(0.02, os.kill, (os.getpid(), signal.SIGINT)).start()
+            self._noted += [each for each in gc.get_objects(generation=0) if _waits(each)]
 
     def kept(self) -> list[NeverAwaited]:
         """Those that still have not begun."""
