@@ -112,6 +112,8 @@ def test_the_order_of_independent_steps_is_no_difference(tmp_path: Path) -> None
     )
     assert result.exit_code == 0
     assert "Only the order of independent steps differs." in result.stdout
+    # What the logs do not say is no part of the answer.
+    assert "these logs do not say what each step touches" in result.stdout
 
 
 @pytest.mark.parametrize("key", ["scenario", "arch"])

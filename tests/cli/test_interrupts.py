@@ -120,6 +120,12 @@ def test_an_interrupted_judge_keeps_the_failure() -> None:
     assert "interrupted before it was judged" in result.found[0].failure.summary
 
 
+def test_a_block_that_an_interrupt_left_open_is_closed_without_a_word() -> None:
+    code = "from gmemsim.engine.blame import model_code; block = model_code(); block.__enter__(); del block"
+    with start("-c", code) as child:
+        assert child.communicate(timeout=60) == ("", "")
+
+
 #: A signal, or a limit, comes once, in code whose exceptions are lost.
 LOST = """
 import gc, os, signal, sys, time

@@ -124,6 +124,11 @@ def _files(left: str, right: str, options: dict[str, Any]) -> tuple[dict[str, An
                 interrupted = True
                 found = diff_begun(steps, sides[0][0], sides[1][0])
                 notes.append("interrupted: only the first divergence is told")
+    if found.equal and found.first_divergence is not None and not steps.say_accesses:
+        notes.append(
+            "these logs do not say what each step touches, as those of `gmemsim replay --log` do: which steps are "
+            "independent is judged by their events"
+        )
     result = {"left": left, "right": right, "header": header, "notes": notes} | document(found)
     result["interrupted"] = interrupted
     return result | {key: {"left": None, "right": None} for key in ("locks", "virtual_ns", "outcomes")}, found

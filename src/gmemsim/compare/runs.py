@@ -89,6 +89,11 @@ class Steps:
             number = self._numbers[key] = self._new(actor, event)
         return number
 
+    @property
+    def say_accesses(self) -> bool:
+        """Whether a log said what each of its steps touches."""
+        return any(isinstance(step.event, Access) for step in self.known)
+
     def like_each_other(self, left: Run, right: Run) -> tuple[Run, Run]:
         """Both runs with what their steps touch, or both without, if only one of them says it."""
         accesses = {number for number, step in enumerate(self.known) if isinstance(step.event, Access)}

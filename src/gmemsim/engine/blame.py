@@ -77,6 +77,9 @@ def model_code() -> Iterator[None]:
     except Exception:
         raise
     except BaseException as error:
+        trace = error.__traceback__
+        if isinstance(error, GeneratorExit) and trace is not None and trace.tb_next is None:
+            raise  # nobody's code raised it: this generator itself is closed, after an interrupt at the block's edge
         if interrupted(error) or not (isinstance(error, _ENDS) or users_own(error)):
             # What others use to unwind, as Trio and Hypothesis do, is theirs.
             raise

@@ -192,7 +192,8 @@ def search(
     if not result.accepted and not ended:
         notes.append(
             f"rejected within these bounds: unobserved steps of the {bounds.window:,} steps before the event, "
-            f"{bounds.departures} at once placed otherwise than by rule, more where that went further"
+            f"{bounds.departures} at once placed otherwise than by rule, more where that went further; what the "
+            "rules ask of a step still held, so a run of a kernel can be among what is rejected"
         )
     return attrs.evolve(
         result,
