@@ -8,7 +8,8 @@ from importlib import resources
 import pytest
 
 from gmemsim.lab.errors import LabError
-from gmemsim.lab.translate import Program, Steering, refusals, translate
+from gmemsim.lab.refusals import refusals
+from gmemsim.lab.translate import Program, Steering, translate
 from gmemsim.lab.wire import OPCODES
 from gmemsim.scenarios.catalogue import load_named, names
 from gmemsim.scenarios.ops import OPS

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Final
 
 from ..explore.program import ScenarioProgram
 from .compare import Comparison, compare, model_set
+from .refusals import vm_type_of
 from .runs import run_programs
-from .translate import vm_type_of
 from .versions import release_of
 
 if TYPE_CHECKING:

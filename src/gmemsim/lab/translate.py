@@ -15,53 +15,21 @@ from ..scenarios.thread import filled, region_of
 from ..scenarios.units import PAGE
 from ..scenarios.workload import Actor
 from .errors import LabError
+from .refusals import FILE_FLAGS, LIMITS, VM_TYPES, owners, refusals
 from .wire import OPCODES
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
-
-    from ..scenarios.scenario import Scenario
     from ..scenarios.steps import Step
-    from ..scenarios.tables import File, Map
+    from ..scenarios.tables import File
     from ..scenarios.units import Duration
     from ..scenarios.workload import Workload
 
-__all__ = ["VM_TYPES", "Program", "Steering", "refusals", "translate", "vm_type_of"]
-
-#: Numbers of VM types of KVM that need no hardware of their own.
-VM_TYPES: Final = {"default": 0, "sw-protected": 1}
+__all__ = ["Program", "Steering", "translate"]
 
 _POLICIES: Final = {"reenter": 0, "convert": 1, "stop": 2}
-_FILE_FLAGS: Final = {"MMAP": 1, "INIT_SHARED": 2}
 _SLOT_FLAGS: Final = {"LOG_DIRTY_PAGES": 1, "READONLY": 2, "GUEST_MEMFD": 4}
 
-#: What no stock kernel does at the runner's request, and why.
-_NOT_THERE: Final[dict[type[ops.Op], str]] = {
-    ops.Accept: "needs SNP or TDX hardware",
-    ops.CreateAp: "needs SNP hardware",
-    ops.PageStateChange: "needs SNP hardware",
-    ops.Hypercall: "the runner's guest makes no hypercall",
-    ops.Populate: "needs SNP or TDX hardware",
-    ops.LaunchFinish: "needs SNP or TDX hardware",
-    ops.Migrate: "no call moves a page that is not mapped",
-    ops.SignalPending: "a signal cannot be made to arrive just as a call begins",
-}
-
-#: Rounds of a task that are written out; a task that goes on `until` others are done repeats them.
-_MOST_ROUNDS: Final = 4096
 _WRITTEN_ROUNDS: Final = 64
-_LIMITS: Final = {
-    "vm": 4,
-    "vcpu": 16,
-    "file": 16,
-    "buffer": 16,
-    "slot": 32,
-    "map": 62,
-    "task": 32,
-    "barrier": 16,
-}
-#: Guest frames below 4 GiB, less what the runner's own code and KVM's pages take.
-_GFN_LIMIT: Final = 0xF0000
 
 
 @attrs.frozen(kw_only=True)
@@ -122,70 +90,6 @@ class Program:
         return "\n".join((head, *self.lines, "end", ""))
 
 
-def vm_type_of(scenario: Scenario) -> str:
-    """The VM type on which a scenario is run unless told otherwise: the first that a stock kernel may have."""
-    kinds = scenario.head.vm_types or list(VM_TYPES)
-    return next((kind for kind in VM_TYPES if kind in kinds), kinds[0])
-
-
-def refusals(workload: Workload, vm_type: str) -> list[str]:
-    """What of the scenario a stock kernel cannot do, by name."""
-    found: dict[str, None] = {}
-    tables = workload.tables
-    for vm in tables.vms.values():
-        kind = vm.type or vm_type
-        if kind not in VM_TYPES:
-            found[f"VM type {kind}: needs its hardware"] = None
-    for file in tables.files.values():
-        for flag in sorted(file.flags or ()):
-            if flag not in _FILE_FLAGS:
-                found[f"flag {flag} of file {file.id}: no stock kernel has it"] = None
-    for mapping in tables.maps.values():
-        if mapping.process != "vmm":
-            found[f"process {mapping.process} of map {mapping.id}: the runner is one process"] = None
-    for slot in tables.slots.values():
-        if slot.gfn + slot.pages > _GFN_LIMIT:
-            found[f"slot {slot.id}: expected guest frames below {_GFN_LIMIT:#x}"] = None
-        if slot.id == 509:
-            found["slot 509: the runner has its guest's code there"] = None
-    for name in workload.faults:
-        found[f"fault point {name}: a kernel cannot be made to fail there"] = None
-    if workload.launch:
-        found["[setup] launch: needs SNP or TDX hardware"] = None
-    for step in _steps(workload):
-        why = _NOT_THERE.get(type(step.op))
-        if why:
-            found[f"{step.op.name}: {why}"] = None
-    for actor in workload.actors:
-        if (actor.repeat or 1) > _MOST_ROUNDS:
-            found[f"task {actor.name}: expected at most {_MOST_ROUNDS} rounds"] = None
-    counts = {
-        "vm": len(tables.vms),
-        "vcpu": max(workload.vcpus.values(), default=0),
-        "file": len(tables.files),
-        "slot": len(tables.slots),
-        "map": sum(len(_owners(workload, mapping)) for mapping in tables.maps.values()),
-        "task": len(workload.actors),
-        "barrier": len(workload.barriers),
-    }
-    for what, count in counts.items():
-        if count > _LIMITS[what]:
-            found[f"{count} of {what}: the runner has room for {_LIMITS[what]}"] = None
-    return list(found)
-
-
-def _steps(workload: Workload) -> Iterable[Step]:
-    yield from workload.setup
-    for actor in workload.actors:
-        yield from actor.steps
-
-
-def _owners(workload: Workload, mapping: Map) -> list[str]:
-    if mapping.each is None:
-        return [""]
-    return [actor.name for actor in workload.actors if actor.table == mapping.each]
-
-
 def translate(workload: Workload, vm_type: str, *, seed: int = 0, madvise: bool = False) -> Program:
     """The program of a scenario on a VM type.
 
@@ -236,7 +140,7 @@ class _Translation:
         """As `scenarios/world.py` has it."""
         if file.flags is not None:
             return file.flags
-        return frozenset() if self._kind(file.vm) != "default" else frozenset(_FILE_FLAGS)
+        return frozenset() if self._kind(file.vm) != "default" else frozenset(FILE_FLAGS)
 
     def _vms(self) -> list[str]:
         return [
@@ -246,7 +150,7 @@ class _Translation:
 
     def _files(self) -> list[str]:
         return [
-            f"file {self.vms[file.vm]} {file.pages * PAGE} {sum(_FILE_FLAGS[flag] for flag in self._flags(file))} "
+            f"file {self.vms[file.vm]} {file.pages * PAGE} {sum(FILE_FLAGS[flag] for flag in self._flags(file))} "
             f"{int(file.absent)}"
             for file in self.tables.files.values()
         ]
@@ -269,14 +173,14 @@ class _Translation:
                 f"slot {slot.id} {self.vms[slot.vm]} {slot.gfn} {slot.pages} {number} {slot.start} {buffer} {flags} "
                 f"{int(slot.absent)}"
             )
-        if len(sizes) > _LIMITS["buffer"]:
-            raise LabError(f"{len(sizes)} buffers: the runner has room for {_LIMITS['buffer']}")
+        if len(sizes) > LIMITS["buffer"]:
+            raise LabError(f"{len(sizes)} buffers: the runner has room for {LIMITS['buffer']}")
         return [f"buffer {pages}" for pages in sizes.values()] + rows
 
     def _maps(self) -> list[str]:
         rows = []
         for mapping in self.tables.maps.values():
-            for owner in _owners(self.workload, mapping):
+            for owner in owners(self.workload, mapping):
                 self.maps[mapping.label(owner)] = len(self.maps)
                 rows.append(
                     f"map {self.files[mapping.file]} {mapping.start} {mapping.pages} {int(mapping.absent)}"
@@ -350,7 +254,7 @@ class _Translation:
             for mapping in self.tables.maps.values():
                 shown = mapping.start <= page < mapping.start + mapping.pages
                 if mapping.file == step.file.id and not mapping.absent and shown:
-                    first = self.maps[mapping.label(_owners(self.workload, mapping)[0])]
+                    first = self.maps[mapping.label(owners(self.workload, mapping)[0])]
                     at = page - mapping.start
                     lines.append(_line("madvise_failure", first, at, at + 1))
                     break

@@ -1,0 +1,68 @@
+"""What the commands of `gmemsim lab` share: options, errors, the machine."""
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from .errors import InputError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from ..lab.machine import Machine
+    from ..lab.runs import KernelRuns
+
+__all__ = [
+    "about", "accel_option", "json_option", "kernel_option", "lab_errors", "machine", "say", "seed_option",
+]  # fmt: skip
+
+kernel_option = click.option(
+    "--kernel", required=True, help="Release of a fetched kernel (7.3.4), or PATH of a vmlinuz."
+)
+seed_option = click.option(
+    "--seed", type=int, default=0, show_default=True, help="Of delays and of what is drawn."
+)
+accel_option = click.option(
+    "--accel",
+    type=click.Choice(["tcg", "kvm"]),
+    default="tcg",
+    show_default=True,
+    help="Accelerator of QEMU.",
+)
+json_option = click.option("--json", "as_json", is_flag=True, help="One JSON document.")
+
+
+@contextmanager
+def lab_errors() -> Iterator[None]:
+    from ..lab.errors import LabError
+    from ..patches.registry import PatchError
+    from ..scenarios.errors import ScenarioError
+
+    try:
+        yield
+    except (LabError, PatchError, ScenarioError) as error:
+        raise InputError(str(error)) from None
+
+
+def say(text: str) -> None:
+    click.echo(text, err=True)
+
+
+def machine(accel: str, seconds: float | None) -> Machine:
+    from ..lab.machine import Machine
+
+    return Machine(accel=accel, seconds=seconds or 0)
+
+
+def about(runs: KernelRuns, steered: str) -> dict[str, Any]:
+    return {
+        "kernel": runs.kernel.release,
+        "about": runs.about,
+        "boots": runs.boots,
+        "seconds": round(runs.seconds, 1),
+        "steered": steered,
+        "interrupted": runs.interrupted,
+    }

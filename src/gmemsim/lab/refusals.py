@@ -1,0 +1,112 @@
+"""What a stock kernel can do of a scenario: VM types, flags, operations and room that the runner has."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from ..scenarios import ops
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from ..scenarios.scenario import Scenario
+    from ..scenarios.steps import Step
+    from ..scenarios.tables import Map
+    from ..scenarios.workload import Workload
+
+__all__ = ["FILE_FLAGS", "LIMITS", "VM_TYPES", "owners", "refusals", "vm_type_of"]
+
+#: Numbers of VM types of KVM that need no hardware of their own.
+VM_TYPES: Final = {"default": 0, "sw-protected": 1}
+
+FILE_FLAGS: Final = {"MMAP": 1, "INIT_SHARED": 2}
+#: What no stock kernel does at the runner's request, and why.
+_NOT_THERE: Final[dict[type[ops.Op], str]] = {
+    ops.Accept: "needs SNP or TDX hardware",
+    ops.CreateAp: "needs SNP hardware",
+    ops.PageStateChange: "needs SNP hardware",
+    ops.Hypercall: "the runner's guest makes no hypercall",
+    ops.Populate: "needs SNP or TDX hardware",
+    ops.LaunchFinish: "needs SNP or TDX hardware",
+    ops.Migrate: "no call moves a page that is not mapped",
+    ops.SignalPending: "a signal cannot be made to arrive just as a call begins",
+}
+
+#: Rounds of a task that are written out; a task that goes on `until` others are done repeats them.
+_MOST_ROUNDS: Final = 4096
+LIMITS: Final = {
+    "vm": 4,
+    "vcpu": 16,
+    "file": 16,
+    "buffer": 16,
+    "slot": 32,
+    "map": 62,
+    "task": 32,
+    "barrier": 16,
+}
+#: Guest frames below 4 GiB, less what the runner's own code and KVM's pages take.
+_GFN_LIMIT: Final = 0xF0000
+
+
+def vm_type_of(scenario: Scenario) -> str:
+    """The VM type on which a scenario is run unless told otherwise: the first that a stock kernel may have."""
+    kinds = scenario.head.vm_types or list(VM_TYPES)
+    return next((kind for kind in VM_TYPES if kind in kinds), kinds[0])
+
+
+def refusals(workload: Workload, vm_type: str) -> list[str]:
+    """What of the scenario a stock kernel cannot do, by name."""
+    found: dict[str, None] = {}
+    tables = workload.tables
+    for vm in tables.vms.values():
+        kind = vm.type or vm_type
+        if kind not in VM_TYPES:
+            found[f"VM type {kind}: needs its hardware"] = None
+    for file in tables.files.values():
+        for flag in sorted(file.flags or ()):
+            if flag not in FILE_FLAGS:
+                found[f"flag {flag} of file {file.id}: no stock kernel has it"] = None
+    for mapping in tables.maps.values():
+        if mapping.process != "vmm":
+            found[f"process {mapping.process} of map {mapping.id}: the runner is one process"] = None
+    for slot in tables.slots.values():
+        if slot.gfn + slot.pages > _GFN_LIMIT:
+            found[f"slot {slot.id}: expected guest frames below {_GFN_LIMIT:#x}"] = None
+        if slot.id == 509:
+            found["slot 509: the runner has its guest's code there"] = None
+    for name in workload.faults:
+        found[f"fault point {name}: a kernel cannot be made to fail there"] = None
+    if workload.launch:
+        found["[setup] launch: needs SNP or TDX hardware"] = None
+    for step in _steps(workload):
+        why = _NOT_THERE.get(type(step.op))
+        if why:
+            found[f"{step.op.name}: {why}"] = None
+    for actor in workload.actors:
+        if (actor.repeat or 1) > _MOST_ROUNDS:
+            found[f"task {actor.name}: expected at most {_MOST_ROUNDS} rounds"] = None
+    counts = {
+        "vm": len(tables.vms),
+        "vcpu": max(workload.vcpus.values(), default=0),
+        "file": len(tables.files),
+        "slot": len(tables.slots),
+        "map": sum(len(owners(workload, mapping)) for mapping in tables.maps.values()),
+        "task": len(workload.actors),
+        "barrier": len(workload.barriers),
+    }
+    for what, count in counts.items():
+        if count > LIMITS[what]:
+            found[f"{count} of {what}: the runner has room for {LIMITS[what]}"] = None
+    return list(found)
+
+
+def _steps(workload: Workload) -> Iterable[Step]:
+    yield from workload.setup
+    for actor in workload.actors:
+        yield from actor.steps
+
+
+def owners(workload: Workload, mapping: Map) -> list[str]:
+    if mapping.each is None:
+        return [""]
+    return [actor.name for actor in workload.actors if actor.table == mapping.each]
