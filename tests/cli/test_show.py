@@ -29,12 +29,12 @@ def shown(*arguments: str) -> str:
 
 def test_against_the_predecessor() -> None:
     lines = shown("v3").splitlines()
-    assert lines[0] == "v3 against v2: 1 changed"
+    assert lines[0] == "v3 against v2: 1 changed, 1 value"
     assert any(line.startswith("  + V3.populate_fetches gmemsim/patches/v3.py:") for line in lines)
 
 
-def test_constants() -> None:
-    assert "uptodate_means" in shown("v1").partition("\nconstants\n")[2]
+def test_values() -> None:
+    assert "uptodate_means" in shown("v1").partition("\nvalues\n")[2]
 
 
 def test_source() -> None:

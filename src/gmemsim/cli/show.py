@@ -56,7 +56,10 @@ def command(version: str, against: str | None, everything: bool, source: bool, a
     if as_json:
         document: dict[str, Any] = {"version": version, "functions": [_document(row) for row in rows]}
         if not everything and other is not None:
-            document |= {"against": against or _name(other), "constants": values}
+            document |= {
+                "against": against or _name(other),
+                "values": {name: [str(one) for one in pair] for name, pair in values.items()},
+            }
         print_json(document)
         return
     click.echo(head)
@@ -66,7 +69,7 @@ def command(version: str, against: str | None, everything: bool, source: bool, a
     for row in rows:
         _print(row, source)
     if values:
-        click.echo("\nconstants")
+        click.echo("\nvalues")
     for name, (before, after) in values.items():
         click.echo(f"  {name}: {before!r} -> {after!r}")
 
@@ -82,8 +85,8 @@ def _head(version: str, against: str, rows: list[Difference], values: int) -> st
         if (count := sum(row.kind == kind for row in rows))
     ]
     if values:
-        counts.append(f"{values} {'constant' if values == 1 else 'constants'}")
-    return f"{version} against {against}: {', '.join(counts) or 'every function is the same'}"
+        counts.append(f"{values} {'value' if values == 1 else 'values'}")
+    return f"{version} against {against}: {', '.join(counts) or 'every function and value is the same'}"
 
 
 def _print(row: Difference, source: bool) -> None:

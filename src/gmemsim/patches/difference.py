@@ -97,19 +97,16 @@ def functions(cls: type[Kernel]) -> list[Difference]:
 
 
 def constants(cls: type[Kernel], other: type[Kernel]) -> dict[str, tuple[Any, Any]]:
-    """Constants of the classes that differ: by name, the value of `other` and that of `cls`."""
-    plain = (bool, int, str, tuple, frozenset, type(None))
-    names = {
-        name
-        for name in (*dir(cls), *dir(other))
-        if not name.startswith("_") and name not in ("name", "default_release")
-    }
-    pairs = {name: (getattr(other, name, None), getattr(cls, name, None)) for name in sorted(names)}
-    return {
-        name: pair
-        for name, pair in pairs.items()
-        if pair[0] != pair[1] and all(isinstance(value, plain) for value in pair)
-    }
+    """Values of the classes that differ: by name, the one of `other` and that of `cls`; None where there is none."""
+    names = {name for name in (*dir(cls), *dir(other)) if not name.startswith("__") and name != "name"}
+    pairs = {name: (_value(other, name), _value(cls, name)) for name in sorted(names)}
+    return {name: pair for name, pair in pairs.items() if pair[0] != pair[1]}
+
+
+def _value(cls: type[Kernel], name: str) -> Any:
+    """A class's attribute, if it is no function."""
+    value = getattr(cls, name, None)
+    return None if function_of(value) is not None or hasattr(value, "__get__") else value
 
 
 def _definitions(cls: type[Kernel], graph: Reached, name: str) -> list[FunctionType]:
