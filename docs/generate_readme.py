@@ -1,11 +1,15 @@
-"""Put what commands print into the README, so that what it shows is what they say: the deadlock, and the demo."""
+"""Put what commands print into the README, so that what it shows is what they say, and the figures of other pages."""
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
 from pathlib import Path
+from textwrap import fill
+
+from gmemsim.explore.findings.table import FINDINGS
 
 PAGE = Path(__file__).parents[1] / "README.md"
 
@@ -56,8 +60,26 @@ def litmus() -> str:
     )
 
 
+def facts() -> str:
+    """How many findings there are, and how many seeded bugs are found."""
+    confirmed = sum(one.state.startswith("confirmed") for one in FINDINGS.values())
+    nobody = sum(not one.reported and not one.state.startswith("refuted") for one in FINDINGS.values())
+    searched = [row for row in json.loads((PAGE.parent / "docs" / "zoo.json").read_text()) if row["expected"]]
+    found = sum(bool(row["found"]) for row in searched)
+    lines = (
+        f"* {len(FINDINGS)} findings (`gmemsim findings`, `docs/findings`): {confirmed} are confirmed on stock "
+        f"kernels by the programs in `reproducers/`, and {nobody} were reported by nobody that we know of.",
+        f"* Known bugs, seeded: `gmemsim zoo` finds {found} of {len(searched)} variants of shipped, reviewed "
+        "and made-up bugs, each in an ordinary scenario in which the version without it is clean; the others are "
+        "listed with the reason (`docs/zoo.md`).",
+    )
+    return "\n".join(fill(line, 118, subsequent_indent="  ", break_on_hyphens=False) for line in lines)
+
+
 def main() -> None:
     text = PAGE.read_text()
+    head, rest = text.split("<!-- facts -->\n")
+    text = f"{head}<!-- facts -->\n\n{facts()}\n\n<!-- /facts -->{rest.split('<!-- /facts -->')[1]}"
     for name, make in (("deadlock", deadlock), ("litmus", litmus), ("demo", demo)):
         begin, end = f"<!-- {name} -->\n", f"<!-- /{name} -->"
         head, rest = text.split(begin)
