@@ -58,6 +58,11 @@ def recorded(path: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in lines if line.endswith("\n")]
 
 
+def whole(row: dict[str, Any]) -> bool:
+    """Whether every state of the cell was looked at."""
+    return bool(row["scope"].startswith("complete:") and row["states"] > 0)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
@@ -75,7 +80,8 @@ def main() -> None:
     options = parser.parse_args()
     path = options.out or DOCS / ("pairs.jsonl" if options.together == 2 else "triples.jsonl")
     begin = time.monotonic()
-    rows = recorded(path)
+    # What a smaller budget did not complete is asked again.
+    rows = [row for row in recorded(path) if whole(row) or row["states"] >= options.states]
     done = {(*row["names"], row["patch"], row["arch"], row["setup"]) for row in rows}
     todo = [
         cell
@@ -85,7 +91,7 @@ def main() -> None:
     # If it is stopped, what is there is a sample of all.
     random.Random(options.seed).shuffle(todo)
     print(f"{len(done)} cells are there, {len(todo)} to do", flush=True)
-    whole = len(todo)
+    left = len(todo)
     todo = todo[: options.cells]
     run = partial(explore_cell, states=options.states, schedules=options.schedules, sampled=options.sampled)
     new: list[dict[str, Any]] = []
@@ -114,20 +120,20 @@ def main() -> None:
                             f"{' against '.join(row['names'])}, {row['patch']}, {row['arch']}, {row['setup']}"
                         )
                         print(f"{where}: {found['rule']}: {found['summary']}", flush=True)
-    summary(new, whole)
+    summary(new, left)
 
 
-def summary(rows: list[dict[str, Any]], whole: int) -> None:
+def summary(rows: list[dict[str, Any]], left: int) -> None:
     """What was done now, and what all that was left would take at this rate."""
     if not rows:
         return
-    complete = sum(row["scope"].startswith("complete:") and row["states"] > 0 for row in rows)
+    complete = sum(map(whole, rows))
     states = sum(row["states"] for row in rows)
     cpu = sum(row["cpu_seconds"] for row in rows)
     most = max(rows, key=lambda row: row["cpu_seconds"])
     print(
         f"{len(rows)} cells, {complete} of them complete without a bound; {states:,} states, {cpu:.0f} s of CPU time, "
-        f"{cpu / len(rows):.2f} s a cell; all {whole} that were left: {cpu / len(rows) * whole / 3600:.1f} hours\n"
+        f"{cpu / len(rows):.2f} s a cell; all {left} that were left: {cpu / len(rows) * left / 3600:.1f} hours\n"
         f"longest: {' against '.join(most['names'])}, {most['patch']}, {most['arch']}, {most['setup']}: "
         f"{most['states']:,} states, {most['cpu_seconds']} s"
     )
