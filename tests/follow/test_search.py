@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import gzip
 import json
+import os
+import signal
+import time
 from random import Random
 from typing import TYPE_CHECKING
 
@@ -14,7 +17,7 @@ from gmemsim.follow.attempt import Attempt
 from gmemsim.follow.departing import Departing, Departure
 from gmemsim.follow.follower import follow
 from gmemsim.follow.ftrace import parse_line
-from gmemsim.follow.search import Bounds
+from gmemsim.follow.search import INTERRUPTED, Bounds
 from gmemsim.follow.trace import Trace, load_trace, trace_from_events
 from gmemsim.patches.registry import PATCHES
 
@@ -42,6 +45,34 @@ def test_a_limit_makes_undecided_and_its_end_rejected(altered: Trace) -> None:
     assert whole.states > 1
     assert any("within these bounds" in note for note in whole.notes)
     assert whole.rejected_at == cut.rejected_at
+
+
+def test_an_interrupt_ends_the_attempt_and_keeps_what_the_rules_said(
+    altered: Trace, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    attempts = []
+    fork, wait = os.fork, os.waitpid
+
+    def pressed(child: int) -> int:
+        if child:
+            attempts.append(child)
+            if len(attempts) == 3:
+                signal.setitimer(signal.ITIMER_REAL, 0.05)
+        elif len(attempts) == 2:
+            time.sleep(60)  # an attempt that takes its time
+        return child
+
+    monkeypatch.setattr("os.fork", lambda: pressed(fork()))
+    before = signal.signal(signal.SIGALRM, signal.default_int_handler)
+    try:
+        found = follow(altered, PATCHES["v3"], bounds=Bounds(seconds=None, window=64))
+    finally:
+        signal.signal(signal.SIGALRM, before)
+    assert (found.verdict, found.undecided) == ("undecided", INTERRUPTED)
+    assert found.rejected_at is not None
+    with pytest.raises(ChildProcessError):
+        wait(attempts[2], 0)  # it has ended, and was waited for
+    assert capfd.readouterr().err == ""
 
 
 def test_without_forks_it_is_the_same(altered: Trace, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import click
 
-from .errors import VIOLATION, InputError
+from .errors import INTERRUPTED, VIOLATION, InputError
 from .output import console, print_json, progress
 
 if TYPE_CHECKING:
@@ -69,6 +69,7 @@ def command(
     from ..actors.release import RELEASES
     from ..follow.follower import follow
     from ..follow.ftrace import TraceError
+    from ..follow.search import INTERRUPTED as CUT_SHORT
     from ..follow.search import Bounds
     from ..follow.trace import load_trace
     from ..patches.registry import PatchError, load_patch
@@ -78,7 +79,8 @@ def command(
         raise click.BadParameter(
             f"no release {release!r}; expected one of: {', '.join(RELEASES)}", param_hint="--release"
         )
-    results = []
+    results: list[FollowResult] = []
+    interrupted = False
     try:
         kernel_class = load_patch(patch)
         for number, path in enumerate(traces, 1):
@@ -88,13 +90,25 @@ def command(
                     trace.take_conversions(load_trace(conversions_from))
                 with user_error(patch), patches_told([patch], path.name):
                     results.append(follow(trace, kernel_class, release, Bounds(states, max_seconds)))
+            if results[-1].undecided == CUT_SHORT:
+                raise KeyboardInterrupt
+    except KeyboardInterrupt:
+        if not results:
+            raise
+        interrupted = True
     except (TraceError, PatchError, ValueError) as error:
         raise InputError(str(error)) from None
     if as_json:
         documents = [_document(result) for result in results]
-        print_json(documents[0] if len(documents) == 1 else {"traces": documents, **_totals(results)})
+        print_json(
+            documents[0]
+            if len(traces) == 1
+            else {"traces": documents, "of": len(traces), "interrupted": interrupted, **_totals(results)}
+        )
     else:
-        _show(results)
+        _show(results, len(traces))
+    if interrupted:
+        ctx.exit(INTERRUPTED)
     if any(result.verdict == "rejected" for result in results):
         ctx.exit(VIOLATION)
     for result in results:
@@ -142,7 +156,7 @@ def _document(result: FollowResult) -> dict[str, Any]:
     }
 
 
-def _show(results: list[FollowResult]) -> None:
+def _show(results: list[FollowResult], traces: int) -> None:
     from rich.text import Text
 
     out = console()
@@ -166,7 +180,9 @@ def _show(results: list[FollowResult]) -> None:
     )
     for note in dict.fromkeys(note for result in results for note in result.notes):
         out.print(f"Note: {note}.")
-    if len(results) > 1:
+    if len(results) < traces:
+        out.print(f"interrupted: {len(results)} of {traces} traces")
+    if traces > 1:
         totals = _totals(results)
         seconds = sum(result.seconds for result in results)
         rate = totals["events"] / max(seconds, 1e-9)

@@ -15,8 +15,10 @@ import gc
 import heapq
 import os
 import pickle
+import signal
 import time
 import traceback
+from contextlib import suppress
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 import attrs
@@ -30,7 +32,10 @@ if TYPE_CHECKING:
     from .result import FollowResult
     from .trace import Trace
 
-__all__ = ["Bounds", "search"]
+__all__ = ["INTERRUPTED", "Bounds", "search"]
+
+#: Why a trace is undecided whose search was ended by Ctrl-C.
+INTERRUPTED: Final = "interrupted while placements were searched for"
 
 #: Steps of the trace after the refused one that an attempt must match before its departures are kept.
 _MARGIN: Final = 192
@@ -88,17 +93,26 @@ class _Window:
         child = os.fork()
         if child == 0:
             try:
+                # The parent hears signals, and ends this process.
+                signal.signal(signal.SIGINT, signal.SIG_IGN)
+                signal.signal(signal.SIGTERM, signal.SIG_DFL)
                 os.close(reading)
-                with os.fdopen(writing, "wb") as pipe:
-                    pickle.dump(_go_on(self._stands, departures, self.start, last), pipe)
+                answer = pickle.dumps(_go_on(self._stands, departures, self.start, last))
+                with suppress(BrokenPipeError), os.fdopen(writing, "wb") as pipe:
+                    pipe.write(answer)
             except BaseException:
                 traceback.print_exc()
             finally:
                 os._exit(0)
-        os.close(writing)
-        with os.fdopen(reading, "rb") as pipe:
-            data = pipe.read()
-        os.waitpid(child, 0)
+        try:
+            os.close(writing)
+            with os.fdopen(reading, "rb") as pipe:
+                data = pipe.read()
+        except BaseException:
+            os.kill(child, signal.SIGKILL)
+            raise
+        finally:
+            os.waitpid(child, 0)
         if not data:
             raise RuntimeError("an attempt of the search ended without an answer")
         outcome: _Outcome | None = pickle.loads(data)  # our own child wrote it
@@ -182,6 +196,8 @@ def search(
             if rejection is not None and attempt.place <= place:
                 break
             place = attempt.place
+    except KeyboardInterrupt:
+        ended = INTERRUPTED
     finally:
         gc.unfreeze()
     placed = f"{len(base):,} placed otherwise than by rule" if base else "all placed by rule"
