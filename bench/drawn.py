@@ -19,7 +19,7 @@ import time
 from pathlib import Path
 from random import Random
 
-from gmemsim.explore.oracles.livelock import judge
+from gmemsim.explore.judges.livelock import judge
 from gmemsim.explore.program import ScenarioProgram
 from gmemsim.explore.search import Limits, search
 from gmemsim.explore.strategies import make_strategy

@@ -16,7 +16,8 @@ import attrs
 import msgspec
 
 from gmemsim.explore.findings.table import FINDINGS
-from gmemsim.explore.library import (
+from gmemsim.scenarios.catalogue import names
+from gmemsim.studies.library import (
     VERSIONS,
     CellResult,
     LibraryCell,
@@ -25,7 +26,6 @@ from gmemsim.explore.library import (
     missing,
     must_show,
 )
-from gmemsim.scenarios.catalogue import names
 
 OUT = Path(__file__).parents[1] / "docs" / "library.md"
 

@@ -12,10 +12,13 @@ import sys
 from pathlib import Path
 from time import process_time
 
-from gmemsim.explore.lock_designs.registry import DEEP_STRATEGIES, DESIGNS, LockDesign, search_design
-from gmemsim.explore.lock_designs.twins import TWINS
+ROOT = Path(__file__).parents[1]
+OUT = ROOT / "docs" / "lock_designs.md"
+# The designs live with the tests, which are no installed package.
+sys.path.insert(0, str(ROOT))
 
-OUT = Path(__file__).parents[1] / "docs" / "lock_designs.md"
+from tests.lock_designs.registry import DEEP_STRATEGIES, DESIGNS, LockDesign, search_design  # noqa: E402 (see above)
+from tests.lock_designs.twins import TWINS  # noqa: E402 (see above)
 
 HEAD = """# Correct locks
 
@@ -25,12 +28,12 @@ accesses to data that claims the lock, races by vector clocks, the promises of t
 assertions on who is inside. Nothing may be found in them. To find nothing proves little by itself, so {twins} of them
 have a twin with one line wrong, which the same search has to find.
 
-The program (`src/gmemsim/explore/lock_designs/lab.py`): three readers, two writers, a killable reader and a killable
+The program (`tests/lock_designs/lab.py`): three readers, two writers, a killable reader and a killable
 writer share a lock, and a task signals the killable two. A writer changes two words, each by a load and a store; a
 reader finds them equal. A lock that can be downgraded is. The task that ends last takes the lock once more, so
 that what a cancelled waiter left behind shows. The sequence lock has a program of its own.
 
-The model's own locks are in `src/gmemsim/engine/locks`, the others in `src/gmemsim/explore/lock_designs`: the steps of
+The model's own locks are in `src/gmemsim/engine/locks`, the others in `tests/lock_designs`: the steps of
 the sources that are named, on the model's cells and sleepers, with sequential consistency. What a design does with a
 waiter that is signalled is often an addition of ours, as its source has no cancelling; the table says what it does. The
 rows `rwsem-5.3` to `rwsem-6.0` are one lock step by step under the rules of a kernel release

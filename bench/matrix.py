@@ -26,9 +26,9 @@ from typing import Any
 
 import zstandard
 
-from gmemsim.explore.matrix import cells, explore_cell
-from gmemsim.explore.operations import Cell
 from gmemsim.patches.registry import load_patch
+from gmemsim.studies.matrix import cells, explore_cell
+from gmemsim.studies.operations import Cell
 
 VERSIONS = {
     2: ("baseline", "v1", "v2", "v3", "mainline-7.3", "inplace-v8", "inplace", "hugepage", "hugepage-mutex"),

@@ -31,8 +31,8 @@ from typing import Any
 from matrix import recorded
 
 from gmemsim.explore.findings.table import FINDINGS
-from gmemsim.explore.mends.questions import Question, answer, questions
 from gmemsim.patches.mends.registry import MENDS
+from gmemsim.studies.mends.questions import Question, answer, questions
 
 PARTS = ("findings", "pairs", "triples", "vectors", "hazards", "costs", "outcomes")
 OUT = Path(__file__).parents[1] / "docs" / "mends.jsonl"

@@ -12,9 +12,9 @@ import argparse
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from gmemsim.explore.oracles.linearizability import PageHistories
-from gmemsim.explore.oracles.races import GuardedBy
-from gmemsim.explore.oracles.waiting import BoundedWaiting
+from gmemsim.explore.judges.linearizability import PageHistories
+from gmemsim.explore.judges.races import GuardedBy
+from gmemsim.explore.judges.waiting import BoundedWaiting
 from gmemsim.explore.program import ScenarioProgram
 from gmemsim.explore.search import Limits, search
 from gmemsim.explore.strategies.stateful import Stateful

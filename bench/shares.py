@@ -16,9 +16,9 @@ from functools import partial
 from itertools import permutations
 from multiprocessing import get_context
 
-from gmemsim.explore.zoo import Hunt, ZooRow, hunt_at, places
 from gmemsim.patches.zoo.entry import Bug
 from gmemsim.patches.zoo.registry import BUGS
+from gmemsim.studies.zoo import Hunt, ZooRow, hunt_at, places
 
 STRATEGIES = ("random", "pos", "pct:2", "pct:3", "surw", "preemption:2", "portfolio", "stateful")
 

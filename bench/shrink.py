@@ -16,17 +16,17 @@ from time import perf_counter
 import attrs
 
 from gmemsim.engine.strategy import RandomStrategy
+from gmemsim.explore.judges.livelock import judge
 from gmemsim.explore.measure import Attempt, attempt
-from gmemsim.explore.oracles.livelock import judge
 from gmemsim.explore.program import ScenarioProgram
 from gmemsim.explore.search import Found, Limits, search
 from gmemsim.explore.shrink import Shrunk, shrink
 from gmemsim.explore.strategies import make_strategy
 from gmemsim.explore.token import encode
-from gmemsim.explore.zoo import program_of
 from gmemsim.patches.zoo.registry import BUGS
 from gmemsim.scenarios.catalogue import load_named, names
 from gmemsim.scenarios.errors import ScenarioError
+from gmemsim.studies.zoo import program_of
 
 #: Random schedules per scenario.
 SEEDS = 5

@@ -5,12 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 
 from gmemsim.explore.program import ScenarioProgram
-from gmemsim.explore.report import report_failure
-from gmemsim.explore.report.text import render_text
 from gmemsim.explore.search import search
 from gmemsim.explore.shrink import shrink
 from gmemsim.explore.strategies.registry import make_strategy
 from gmemsim.explore.token import encode
+from gmemsim.report import report_failure
+from gmemsim.report.text import render_text
 from gmemsim.scenarios.scenario import loads
 
 PAGE = Path(__file__).parent / "explore.md"

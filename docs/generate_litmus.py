@@ -8,10 +8,10 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-from gmemsim.explore.litmus import run_litmus, versions_of
 from gmemsim.explore.program import ScenarioProgram
 from gmemsim.explore.search import Limits
 from gmemsim.scenarios.catalogue import LITMUS, find, litmus_names
+from gmemsim.studies.litmus import run_litmus, versions_of
 
 HEAD = """# Litmus tests
 

@@ -14,9 +14,9 @@ import zstandard
 
 from gmemsim.arch.registry import ARCHES
 from gmemsim.explore.findings.table import FINDINGS
-from gmemsim.explore.matrix import cells
-from gmemsim.explore.operations import HUGE_OPERATIONS, OPERATIONS, SETUPS
 from gmemsim.patches.registry import load_patch
+from gmemsim.studies.matrix import cells
+from gmemsim.studies.operations import HUGE_OPERATIONS, OPERATIONS, SETUPS
 
 HERE = Path(__file__).parent
 NAMES = list(dict.fromkeys(one.name for one in (*OPERATIONS, *HUGE_OPERATIONS)))

@@ -29,7 +29,7 @@ HEAD = """# The zoo
 Real bugs of guest_memfd, its arch hooks, MMU retry, and the rw-semaphore, seeded into the versions that exist: each is
 a small class in `src/gmemsim/patches/zoo` that does what the bug did, and is hunted in a scenario that a user would
 write for that part, not one made for the bug (`src/gmemsim/scenarios/zoo` and the library). Bugs of the lock itself are
-hunted in a program of readers and writers, some of them interrupted (`explore/lock_lab.py`). `gmemsim zoo` runs all,
+hunted in a program of readers and writers, some of them interrupted (`studies/lock_lab.py`). `gmemsim zoo` runs all,
 `gmemsim zoo ID` one entry, `gmemsim explore zoo-launch --patch v3+populate-without-il` a seeded version like any other.
 
 Here: strategy `{strategy}`, {searches} searches with a seed of their own each, at most 1,000 schedules a search.

@@ -15,8 +15,8 @@ from gmemsim.arch.costs import ARCH_COSTS, CostTable
 from gmemsim.cli.group import cli
 from gmemsim.cli.listing import KINDS
 from gmemsim.cli.manual import entries, markdown
-from gmemsim.explore.oracles.effects import EFFECTS
-from gmemsim.explore.oracles.every_rule import EVERY_RULE
+from gmemsim.oracles.effects import EFFECTS
+from gmemsim.oracles.every_rule import EVERY_RULE
 
 if TYPE_CHECKING:
     from collections.abc import Callable

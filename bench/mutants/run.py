@@ -157,7 +157,7 @@ class _Changed(MetaPathFinder):
 
 def search_cell(cell: str, schedules: int, seconds: float) -> dict[str, Any]:
     """Search until the first failure that is no known finding of the version; with all oracles, in small sizes."""
-    from gmemsim.explore.oracles.livelock import judge
+    from gmemsim.explore.judges.livelock import judge
     from gmemsim.explore.program import ScenarioProgram
     from gmemsim.explore.search import Limits, search
     from gmemsim.explore.strategies import make_strategy

@@ -131,7 +131,7 @@ def run(
     Raises:
         ScenarioError, PatchError: it cannot be run.
     """
-    from .explore.oracles import Oracles
+    from .oracles import Oracles
     from .scenarios.options import Options
     from .scenarios.session import build, finish
 

@@ -15,9 +15,9 @@ from gmemsim.arch.snp import Snp
 from gmemsim.arch.tdx import Tdx
 
 if TYPE_CHECKING:
-    from gmemsim.engine.task import Task
+    from tests.arch.conftest import Body, FakeVm, Runner
 
-    from .conftest import Body, FakeVm, Runner
+    from gmemsim.engine.task import Task
 
 GFN = 0x805
 PFN = 0x1005

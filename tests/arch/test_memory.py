@@ -11,9 +11,9 @@ from gmemsim.arch.memory import CIPHER, STALE, ZERO, PhysicalMemory, data
 from gmemsim.arch.sw_protected import SwProtected
 
 if TYPE_CHECKING:
-    from gmemsim.engine.task import Task
+    from tests.arch.conftest import FakeVm, Runner
 
-    from .conftest import FakeVm, Runner
+    from gmemsim.engine.task import Task
 
 
 def test_a_fresh_frame_is_stale_and_noise_under_any_other_key() -> None:

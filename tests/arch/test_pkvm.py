@@ -26,9 +26,9 @@ from gmemsim.arch.pkvm_state import HOST_PAGE, HYP, El2Vm, GuestPage, HostPage, 
 from gmemsim.arch.registry import ARCHES, PROJECTIONS
 
 if TYPE_CHECKING:
-    from gmemsim.engine.task import Task
+    from tests.arch.conftest import FakeVm, Runner
 
-    from .conftest import FakeVm, Runner
+    from gmemsim.engine.task import Task
 
 PFN = 0x1005
 GFN = 0x805

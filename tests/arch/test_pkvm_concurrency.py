@@ -23,10 +23,10 @@ from gmemsim.explore.search import search
 from gmemsim.explore.strategies import make_strategy
 
 if TYPE_CHECKING:
+    from tests.arch.conftest import Body, FakeVm, Outcome, Runner
+
     from gmemsim.engine.engine import Engine
     from gmemsim.engine.task import Task
-
-    from .conftest import Body, FakeVm, Outcome, Runner
 
 PFN = 0x1005
 GFN = 0x805

@@ -11,10 +11,10 @@ from gmemsim.arch.pkvm_el2 import El2
 from gmemsim.arch.registry import described, projection_note
 from gmemsim.audit.kvm_events import HardwareOp
 from gmemsim.engine.strategy import RandomStrategy
-from gmemsim.explore.oracles.hardware import FATAL_FLAGS
 from gmemsim.explore.program import ScenarioProgram
 from gmemsim.explore.search import Limits, SearchResult, search
 from gmemsim.explore.strategies import make_strategy
+from gmemsim.oracles.hardware import FATAL_FLAGS
 from gmemsim.patches.inplace import Inplace
 from gmemsim.scenarios.catalogue import load_named, names
 from gmemsim.scenarios.errors import ScenarioError

@@ -14,9 +14,9 @@ from gmemsim.arch.psp import Psp, PspCommand, PspStatus
 from gmemsim.arch.rmp import HYPERVISOR, REGION_PAGES, Rmp, RmpCode, RmpEntry
 
 if TYPE_CHECKING:
-    from gmemsim.engine.task import Task
+    from tests.arch.conftest import Body, Runner
 
-    from .conftest import Body, Runner
+    from gmemsim.engine.task import Task
 
 HEAD = 0x1000
 PFN = HEAD + 5

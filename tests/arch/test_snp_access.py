@@ -11,9 +11,9 @@ from gmemsim.arch.memory import CIPHER, STALE, ZERO, PhysicalMemory
 from gmemsim.arch.snp import Snp
 
 if TYPE_CHECKING:
-    from gmemsim.engine.task import Task
+    from tests.arch.conftest import FakeVm, Runner
 
-    from .conftest import FakeVm, Runner
+    from gmemsim.engine.task import Task
 
 PFN = 0x1005
 GFN = 0x805

@@ -24,9 +24,9 @@ from gmemsim.engine.op import Op
 from gmemsim.engine.strategy import RandomStrategy
 
 if TYPE_CHECKING:
-    from gmemsim.engine.task import Task
+    from tests.arch.conftest import Body, FakeVm, Outcome, Runner
 
-    from .conftest import Body, FakeVm, Outcome, Runner
+    from gmemsim.engine.task import Task
 
 PFN = 0x1005
 GFN = 0x805

@@ -15,9 +15,9 @@ from gmemsim.arch.snp import Snp
 from gmemsim.arch.snp_host import Livelock
 
 if TYPE_CHECKING:
-    from gmemsim.engine.task import Task
+    from tests.arch.conftest import Body, FakeVm, Runner
 
-    from .conftest import Body, FakeVm, Runner
+    from gmemsim.engine.task import Task
 
 PFN = 0x1005
 HEAD = 0x1000

@@ -11,9 +11,9 @@ from gmemsim.engine.errors import Deadlock, ModelError
 from gmemsim.engine.strategy import FirstRunnable
 
 if TYPE_CHECKING:
-    from gmemsim.engine.task import Task
+    from tests.arch.conftest import Body, Runner
 
-    from .conftest import Body, Runner
+    from gmemsim.engine.task import Task
 
 
 @pytest.mark.parametrize(("ns", "later"), [(0, 1), (7, 7)])

@@ -16,9 +16,9 @@ from gmemsim.arch.tdx_state import TdxStatus
 from gmemsim.engine.op import Op
 
 if TYPE_CHECKING:
-    from gmemsim.engine.task import Task
+    from tests.arch.conftest import Body, FakeVm, Runner
 
-    from .conftest import Body, FakeVm, Runner
+    from gmemsim.engine.task import Task
 
 GFN = 0x805
 PFN = 0x1005

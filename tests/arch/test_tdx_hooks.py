@@ -18,9 +18,9 @@ from gmemsim.arch.tdx_state import TdxStatus
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
-    from gmemsim.engine.task import Task
+    from tests.arch.conftest import FakeVm, Outcome, Runner
 
-    from .conftest import FakeVm, Outcome, Runner
+    from gmemsim.engine.task import Task
 
 GFN = 0x805
 PFN = 0x1005

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import attrs
 import pytest
+from tests.arch.test_tdx_module import Rig
 
 from gmemsim.arch.choices import TdxChoices
 from gmemsim.arch.memory import ZERO, PhysicalMemory
@@ -15,12 +16,10 @@ from gmemsim.arch.tdx_host import ENOMEM
 from gmemsim.arch.tdx_state import Pamt, TdxStatus
 from gmemsim.engine.op import Op
 
-from .test_tdx_module import Rig
-
 if TYPE_CHECKING:
-    from gmemsim.engine.task import Task
+    from tests.arch.conftest import Body, FakeVm, Runner
 
-    from .conftest import Body, FakeVm, Runner
+    from gmemsim.engine.task import Task
 
 GFN = 0x800
 PFN = 0x1200

@@ -18,10 +18,10 @@ from gmemsim.arch.tdx_state import Pamt, Td, TdxStatus
 if TYPE_CHECKING:
     from collections.abc import Awaitable
 
+    from tests.arch.conftest import Runner
+
     from gmemsim.arch.tdx_epoch import TdVcpu
     from gmemsim.engine.task import Task
-
-    from .conftest import Runner
 
 GFN = 0x805
 PFN = 0x1005

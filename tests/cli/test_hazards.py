@@ -10,8 +10,8 @@ import pytest
 from click.testing import CliRunner, Result
 
 from gmemsim.cli.group import cli
-from gmemsim.explore.hazards import versions
 from gmemsim.patches.hazards import registry
+from gmemsim.studies.hazards import versions
 
 if TYPE_CHECKING:
     from pathlib import Path

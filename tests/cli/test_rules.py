@@ -9,9 +9,9 @@ import pytest
 from click.testing import CliRunner, Result
 
 from gmemsim.cli.group import cli
-from gmemsim.explore.oracles.effects import EFFECTS
-from gmemsim.explore.oracles.every_rule import EVERY_RULE, UnknownRule, left_out
-from gmemsim.explore.oracles.rules import RULES
+from gmemsim.oracles.effects import EFFECTS
+from gmemsim.oracles.every_rule import EVERY_RULE, UnknownRule, left_out
+from gmemsim.oracles.rules import RULES
 
 TWO = """
 [scenario]

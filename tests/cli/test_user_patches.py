@@ -10,7 +10,7 @@ import pytest
 from click.testing import CliRunner
 
 from gmemsim.cli.group import cli
-from gmemsim.explore.litmus import Answer, Litmus, run_litmus
+from gmemsim.studies.litmus import Answer, Litmus, run_litmus
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -104,7 +104,7 @@ def test_an_interrupted_litmus_test_is_the_last(monkeypatch: pytest.MonkeyPatch)
         done = run_litmus(*arguments, **options)
         return attrs.evolve(done, search=attrs.evolve(done.search, stopped="interrupted"))
 
-    monkeypatch.setattr("gmemsim.explore.litmus.run_litmus", cut)
+    monkeypatch.setattr("gmemsim.studies.litmus.run_litmus", cut)
     result = run("litmus", "first_fault", "--json")
     assert result.exit_code == 130
     assert list(json.loads(result.stdout)["litmus-first_fault"]) == ["baseline"]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from gmemsim.engine.strategy import RandomStrategy
-from gmemsim.explore.oracles import Oracles
+from gmemsim.oracles import Oracles
 from gmemsim.patches.registry import PATCHES, VARIANTS, load_patch
 from gmemsim.scenarios.catalogue import load_named, names
 from gmemsim.scenarios.options import Options

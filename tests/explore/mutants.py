@@ -8,6 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, cast
 
 import attrs
+from tests.explore.workloads import BASE, PAGE, AssigningArch, Machine, Plan
 
 from gmemsim.actors.errno import EFAULT, EHWPOISON, ENOMEM
 from gmemsim.actors.kernel import Kernel
@@ -16,8 +17,6 @@ from gmemsim.audit.kvm_events import Close
 from gmemsim.patches.baseline import Baseline
 from gmemsim.patches.mainline_7_3 import Mainline73
 from gmemsim.patches.v3 import V3
-
-from .workloads import BASE, PAGE, AssigningArch, Machine, Plan
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -6,6 +6,8 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import attrs
+from tests.explore.workloads import Plan
+from tests.model.inplace_rig import InplaceRig
 
 from gmemsim.actors.attribute_map import AttributeMap
 from gmemsim.actors.attributes import VmAttributes
@@ -14,9 +16,6 @@ from gmemsim.actors.gmem_convert import Converted
 from gmemsim.actors.tdp_fault import TdpFaults
 from gmemsim.patches.inplace import Inplace
 from gmemsim.patches.inplace_v8 import InplaceV8
-
-from ..model.inplace_rig import InplaceRig
-from .workloads import Plan
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import pytest
+from tests.explore.mutants import MUTANTS, Mutant
 
 from gmemsim.engine.strategy import FirstRunnable, RandomStrategy
-
-from .mutants import MUTANTS, Mutant
 
 
 @pytest.mark.parametrize("mutant", MUTANTS, ids=lambda mutant: mutant.name)

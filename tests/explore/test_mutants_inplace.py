@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import pytest
+from tests.explore.mutants_inplace import INPLACE_MUTANTS, InplaceMutant
+from tests.model.inplace_rig import InplaceRig
 
 from gmemsim.engine.strategy import FirstRunnable, RandomStrategy
-from gmemsim.explore.oracles.oracles import checks_of
-from gmemsim.explore.oracles.rules import RULES
+from gmemsim.oracles.oracles import checks_of
+from gmemsim.oracles.rules import RULES
 from gmemsim.patches.inplace import Inplace
 from gmemsim.patches.registry import IN_PLACE
-
-from ..model.inplace_rig import InplaceRig
-from .mutants_inplace import INPLACE_MUTANTS, InplaceMutant
 
 
 @pytest.mark.parametrize("mutant", INPLACE_MUTANTS, ids=lambda mutant: mutant.name)

@@ -6,15 +6,14 @@ What the versions themselves get wrong is in `findings`; memory errors that run 
 from __future__ import annotations
 
 import pytest
+from tests.explore.repairs import without_abba
+from tests.explore.workloads import Machine, Plan, run_random
 
 from gmemsim.actors.release import RELEASES
 from gmemsim.engine.errors import StepLimit
 from gmemsim.engine.strategy import RandomStrategy
-from gmemsim.explore.oracles import Violation
+from gmemsim.oracles import Violation
 from gmemsim.patches.registry import PATCHES
-
-from .repairs import without_abba
-from .workloads import Machine, Plan, run_random
 
 #: Seeds per patch version.
 MANY = 400

@@ -6,12 +6,11 @@ from random import Random
 from typing import Any
 
 import pytest
+from tests.explore.workloads import LAUNCHED, Plan
+from tests.model.inplace_rig import ARCHES, InplaceRig
 
 from gmemsim.engine.strategy import RandomStrategy
 from gmemsim.patches.registry import IN_PLACE
-
-from ..model.inplace_rig import ARCHES, InplaceRig
-from .workloads import LAUNCHED, Plan
 
 #: Seeds per patch version.
 MANY = 100

@@ -11,12 +11,12 @@ import pytest
 
 from gmemsim.actors.errno import EFAULT
 from gmemsim.explore.campaign import Campaign
-from gmemsim.explore.oracles.every_rule import UnknownRule
 from gmemsim.explore.past_choices import in_words, run_past_choices
 from gmemsim.explore.program import ScenarioProgram
 from gmemsim.explore.search import Limits, SearchResult
 from gmemsim.explore.stress import Cell, Plan, run_cell
 from gmemsim.explore.token import decode, encode
+from gmemsim.oracles.every_rule import UnknownRule
 from gmemsim.patches.v3 import V3
 from gmemsim.scenarios.scenario import Scenario, loads
 from gmemsim.testing import ScheduleFailure, check

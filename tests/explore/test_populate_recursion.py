@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from gmemsim.explore.oracles.deadlock import WaitFor
+from gmemsim.explore.judges.deadlock import WaitFor
 from gmemsim.explore.program import ScenarioProgram
 from gmemsim.explore.search import Limits, SearchResult, search
 from gmemsim.explore.strategies import make_strategy

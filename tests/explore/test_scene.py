@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from gmemsim.engine.strategy import ReplayStrategy
+from gmemsim.explore.judges.livelock import judge
 from gmemsim.explore.measure import attempt
-from gmemsim.explore.oracles.livelock import judge
 from gmemsim.explore.program import ScenarioProgram
-from gmemsim.explore.report import report_failure
 from gmemsim.explore.scene import Party
 from gmemsim.explore.search import Limits, search
 from gmemsim.explore.strategies import make_strategy
+from gmemsim.report import report_failure
 from gmemsim.scenarios.catalogue import load_named
 from gmemsim.scenarios.scenario import loads
 

@@ -13,11 +13,11 @@ from gmemsim.engine.errors import Deadlock, StepLimit, TapeMismatch
 from gmemsim.engine.locks.mutex import Mutex
 from gmemsim.engine.strategy import FirstRunnable, ReplayStrategy
 from gmemsim.explore.failure import CRASH, Failure, failure_of, lock_class
-from gmemsim.explore.oracles import Violation
 from gmemsim.explore.program import ScenarioProgram, TaskProgram
 from gmemsim.explore.search import Limits, search, watch_events
 from gmemsim.explore.strategies.base import Pruned
 from gmemsim.explore.strategies.dfs import DepthFirst
+from gmemsim.oracles import Violation
 from gmemsim.scenarios.scenario import loads
 
 if TYPE_CHECKING:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import attrs
 import pytest
+from tests.explore.mutants import ClearsNothing, NoRecheck, PunchShrinks, ZapsNothing
+from tests.explore.test_token import failing
 
 from gmemsim.engine.engine import Engine
 from gmemsim.engine.op import Op
@@ -21,9 +23,6 @@ from gmemsim.explore.workload_tables import explicit, on_tables, operations
 from gmemsim.patches.v3 import V3
 from gmemsim.scenarios.catalogue import load_named, names
 from gmemsim.scenarios.scenario import loads
-
-from .mutants import ClearsNothing, NoRecheck, PunchShrinks, ZapsNothing
-from .test_token import failing
 
 PUNCH = ScenarioProgram(scenario=load_named("conv1_punch1"))
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from gmemsim.explore.oracles.rules import RULES
 from gmemsim.explore.program import ScenarioProgram
 from gmemsim.explore.search import Limits, search
 from gmemsim.explore.strategies import make_strategy
+from gmemsim.oracles.rules import RULES
 from gmemsim.scenarios.catalogue import load_named
 from gmemsim.scenarios.scenario import loads
 

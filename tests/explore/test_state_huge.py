@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+from tests.model.test_hugepage import HUGE, HugeRig
+
 from gmemsim.engine.engine import Engine
 from gmemsim.explore.state import StateDigest
 from gmemsim.patches.hugepage import Hugepage
-
-from ..model.test_hugepage import HUGE, HugeRig
 
 
 def digest(machine: HugeRig) -> bytes:

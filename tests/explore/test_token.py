@@ -12,6 +12,7 @@ from pathlib import Path
 import attrs
 import msgspec
 import pytest
+from tests.explore.mutants import NoRecheck, ZapsNothing
 
 from gmemsim.actors.release import RELEASES
 from gmemsim.engine.locks.policies import LOCK_POLICIES
@@ -27,8 +28,6 @@ from gmemsim.patches.registry import load_patch
 from gmemsim.patches.v3 import V3
 from gmemsim.scenarios.catalogue import load_named
 from gmemsim.scenarios.scenario import loads
-
-from .mutants import NoRecheck, ZapsNothing
 
 PUNCH = ScenarioProgram(scenario=load_named("punch"), patch="v3")
 

@@ -23,7 +23,7 @@ from gmemsim.arch.tdx import Tdx
 from gmemsim.engine import bare
 from gmemsim.engine.engine import Engine
 from gmemsim.engine.strategy import RandomStrategy
-from gmemsim.explore.oracles import Oracles
+from gmemsim.oracles import Oracles
 from gmemsim.patches.registry import PATCHES
 
 if TYPE_CHECKING:

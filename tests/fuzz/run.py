@@ -17,11 +17,10 @@ from random import Random
 from typing import TYPE_CHECKING, Any
 
 from click.testing import CliRunner
+from tests.fuzz.targets import TARGETS
 
 from gmemsim.cli.group import cli
 from gmemsim.engine.interrupts import TimeUp, deadline
-
-from .targets import TARGETS
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

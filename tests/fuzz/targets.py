@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import msgspec
 import zstandard
+from tests.fuzz.mutate import mutated_bytes, mutated_value
 
 import gmemsim
 from gmemsim.audit.header import Header
@@ -27,8 +28,6 @@ from gmemsim.explore.token import PREFIX, encode
 from gmemsim.scenarios.catalogue import load_named, names, zoo_names
 from gmemsim.scenarios.conform.suite import EMBEDDED
 from gmemsim.scenarios.toml_text import toml_text
-
-from .mutate import mutated_bytes, mutated_value
 
 if TYPE_CHECKING:
     from random import Random

@@ -6,10 +6,9 @@ from random import Random
 from typing import TYPE_CHECKING
 
 import pytest
-
-from .mutate import mutated_bytes, mutated_value
-from .run import Bad, fuzz, one
-from .targets import TARGETS, Target
+from tests.fuzz.mutate import mutated_bytes, mutated_value
+from tests.fuzz.run import Bad, fuzz, one
+from tests.fuzz.targets import TARGETS, Target
 
 if TYPE_CHECKING:
     from pathlib import Path

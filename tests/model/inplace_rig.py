@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from tests.explore.workloads import AssigningArch
+from tests.model.rig import BASE, PAGE, Rig
+
 from gmemsim.actors.gmem_convert import Converted, GmemConversion
 from gmemsim.actors.inode import GmemFile, GmemInode, HostMapping
 from gmemsim.actors.vm import Vcpu, Vm
@@ -12,9 +15,6 @@ from gmemsim.arch.snp import Snp
 from gmemsim.arch.sw_protected import SwProtected
 from gmemsim.arch.tdx import Tdx
 from gmemsim.patches.inplace import Inplace
-
-from ..explore.workloads import AssigningArch
-from .rig import BASE, PAGE, Rig
 
 if TYPE_CHECKING:
     from collections.abc import Callable

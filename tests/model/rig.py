@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from tests.explore.workloads import BASE, PAGE, Machine
+
 from gmemsim.engine import bare
 from gmemsim.engine.engine import Engine
-
-from ..explore.workloads import BASE, PAGE, Machine
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable

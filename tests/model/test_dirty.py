@@ -6,6 +6,8 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 import pytest
+from tests.model.inplace_rig import InplaceRig
+from tests.model.rig import BASE, PAGE, Rig
 
 from gmemsim.actors.errno import EFAULT
 from gmemsim.actors.folio import Folio
@@ -16,9 +18,6 @@ from gmemsim.patches.inplace import Inplace
 from gmemsim.patches.inplace_v8 import InplaceV8
 from gmemsim.patches.mainline_7_3 import Mainline73
 from gmemsim.patches.v3 import V3
-
-from .inplace_rig import InplaceRig
-from .rig import BASE, PAGE, Rig
 
 if TYPE_CHECKING:
     from gmemsim.actors.inode import GmemInode, HostMapping

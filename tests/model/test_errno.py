@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from tests.model.rig import BASE, PAGE, Rig, only
 
 from gmemsim.actors.errno import (
     EAGAIN,
@@ -29,8 +30,6 @@ from gmemsim.actors.release import RELEASES
 from gmemsim.audit.kvm_events import AttrStore, FilemapAdd, InvStart, MmuInvStart, Zap
 from gmemsim.patches.registry import PATCHES
 from gmemsim.patches.v3 import V3
-
-from .rig import BASE, PAGE, Rig, only
 
 if TYPE_CHECKING:
     from gmemsim.engine.task import Task

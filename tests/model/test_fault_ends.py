@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from typing import Any
 
+from tests.model.rig import BASE, Rig, names, only
+
 from gmemsim.actors.errno import EFAULT
 from gmemsim.actors.kernel_base import RetPf
 from gmemsim.actors.stage2 import Spte
 from gmemsim.audit.events import Lock
 from gmemsim.audit.kvm_events import ExitMemoryFault, ExitMmio, FaultinRet, MapRet
 from gmemsim.patches.v3 import V3
-
-from .rig import BASE, Rig, names, only
 
 
 def access(r: Rig, page: int, private: bool | None) -> Any:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from tests.model.inplace_rig import InplaceRig
+from tests.model.rig import PAGE
 
 from gmemsim.actors.errno import EAGAIN, EINVAL, ENOMEM
 from gmemsim.arch.memory import STALE, ZERO, data
@@ -14,9 +16,6 @@ from gmemsim.engine.errors import Deadlock
 from gmemsim.engine.strategy import RandomStrategy
 from gmemsim.patches.hugepage import Hugepage
 from gmemsim.patches.hugepage_mutex import HugepageMutex
-
-from .inplace_rig import InplaceRig
-from .rig import PAGE
 
 if TYPE_CHECKING:
     from gmemsim.engine.task import Task

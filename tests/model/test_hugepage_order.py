@@ -5,6 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from tests.model.rig import BASE, names, only
+from tests.model.test_hugepage import HUGE, HugeRig, rig
 
 from gmemsim.actors.errno import EAGAIN, EINVAL, ENOMEM
 from gmemsim.audit.huge_events import HugeMerge, HugePagesPut, HugeRefCheck, HugeSplit
@@ -24,9 +26,6 @@ from gmemsim.engine.engine import Engine, candidate
 from gmemsim.engine.task import Task
 from gmemsim.patches.hugepage import Hugepage
 from gmemsim.patches.hugepage_mutex import HugepageMutex
-
-from .rig import BASE, names, only
-from .test_hugepage import HUGE, HugeRig, rig
 
 
 def test_to_shared_goes_step_by_step() -> None:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import pytest
+from tests.model.rig import BASE, names, only
+from tests.model.test_hugepage import GIB, HUGE, GibRig, HugeRig
 
 from gmemsim.actors.errno import EEXIST
 from gmemsim.actors.gmem_populate import Source
@@ -21,9 +23,6 @@ from gmemsim.patches.hugepage_variants import (
     HugepageStaged,
     HugepageTracked,
 )
-
-from .rig import BASE, names, only
-from .test_hugepage import GIB, HUGE, GibRig, HugeRig
 
 if TYPE_CHECKING:
     from gmemsim.engine.task import Task

@@ -6,6 +6,8 @@ See guest-memfd.md 4.8, 4.14.
 from __future__ import annotations
 
 import pytest
+from tests.model.inplace_rig import InplaceRig
+from tests.model.rig import BASE, PAGE, Rig, names, only
 
 from gmemsim.actors.errno import EAGAIN, EBADF, EFAULT, EINVAL, ENOMEM, ENOTTY
 from gmemsim.actors.gmem_convert import Converted
@@ -27,9 +29,6 @@ from gmemsim.audit.kvm_events import (
 from gmemsim.patches.inplace import Inplace, InplaceOff
 from gmemsim.patches.inplace_v8 import InplaceV8
 from gmemsim.patches.mainline_7_3 import Mainline73
-
-from .inplace_rig import InplaceRig
-from .rig import BASE, PAGE, Rig, names, only
 
 both = pytest.mark.parametrize("patch", [InplaceV8, Inplace])
 

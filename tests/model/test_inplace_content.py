@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import pytest
+from tests.model.inplace_rig import InplaceRig
+from tests.model.rig import names, only
 
 from gmemsim.actors.errno import EINVAL, EOPNOTSUPP
 from gmemsim.actors.gmem_convert import Converted
@@ -10,9 +12,6 @@ from gmemsim.arch.memory import ZERO as ZEROES
 from gmemsim.arch.memory import data
 from gmemsim.audit.inplace_events import ContentMode, GmemAttrStore, MakeShared
 from gmemsim.patches.inplace_content import PRESERVE, ZERO, InplaceContent
-
-from .inplace_rig import InplaceRig
-from .rig import names, only
 
 
 def rig(kind: str = "private", shared: bool = True, finalized: bool = True) -> InplaceRig:

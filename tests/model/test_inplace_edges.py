@@ -6,6 +6,8 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from tests.model.inplace_rig import InplaceRig
+from tests.model.rig import BASE, names, only
 
 from gmemsim.actors.errno import EAGAIN, EEXIST, EFAULT, ENOMEM
 from gmemsim.actors.gmem_convert import Converted
@@ -18,9 +20,6 @@ from gmemsim.engine.errors import Deadlock
 from gmemsim.engine.strategy import RandomStrategy
 from gmemsim.patches.inplace import Inplace
 from gmemsim.patches.inplace_v8 import InplaceV8
-
-from .inplace_rig import InplaceRig
-from .rig import BASE, names, only
 
 if TYPE_CHECKING:
     from gmemsim.actors.folio import Folio

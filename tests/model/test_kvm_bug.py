@@ -5,14 +5,13 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from tests.model.rig import BASE, PAGE, Rig
 
 from gmemsim.actors.errno import EIO
 from gmemsim.actors.gmem_populate import Source
 from gmemsim.arch.memory import data
 from gmemsim.patches.mainline_7_3 import Mainline73
 from gmemsim.patches.v3 import V3
-
-from .rig import BASE, PAGE, Rig
 
 both = pytest.mark.parametrize("patch", [V3, Mainline73])
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+from tests.model.large_rig import BASE, HUGE, PAGE, LargeRig
+
 from gmemsim.engine.strategy import RandomStrategy
 from gmemsim.patches.hugepage import Hugepage
-
-from .large_rig import BASE, HUGE, PAGE, LargeRig
 
 if TYPE_CHECKING:
     from collections.abc import Callable

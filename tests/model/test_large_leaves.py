@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from tests.model.large_rig import BASE, HUGE, PAGE, LargeRig
 
 from gmemsim.actors.errno import ENOMEM
 from gmemsim.actors.kernel_base import RetPf
@@ -14,8 +15,6 @@ from gmemsim.arch.sw_protected import SwProtected
 from gmemsim.arch.tdx import Tdx
 from gmemsim.audit.kvm_events import Map, TlbFlush
 from gmemsim.engine.strategy import RandomStrategy
-
-from .large_rig import BASE, HUGE, PAGE, LargeRig
 
 if TYPE_CHECKING:
     from gmemsim.engine.task import Task

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from tests.model.rig import BASE, PAGE, Rig, names, only
 
 from gmemsim.actors.errno import EBUSY, EEXIST, EFAULT, EINVAL, EIO
 from gmemsim.actors.gmem_populate import Source
@@ -15,8 +16,6 @@ from gmemsim.engine.strategy import RandomStrategy
 from gmemsim.patches.baseline import Baseline
 from gmemsim.patches.mainline_7_3 import Mainline73
 from gmemsim.patches.v3 import V3
-
-from .rig import BASE, PAGE, Rig, names, only
 
 if TYPE_CHECKING:
     from gmemsim.engine.task import Task

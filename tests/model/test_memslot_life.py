@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import pytest
+from tests.model.rig import BASE, Rig, names, only
+from tests.model.test_rows import DYING, HEAD
 
 from gmemsim.actors.release import RELEASES
 from gmemsim.audit.kvm_events import ArchInvalidateRange, SlotFree, SlotPublish, Zap
@@ -13,9 +15,6 @@ from gmemsim.patches.baseline import Baseline
 from gmemsim.patches.mainline_7_3 import Mainline73
 from gmemsim.patches.v3 import V3
 from gmemsim.scenarios.scenario import loads
-
-from .rig import BASE, Rig, names, only
-from .test_rows import DYING, HEAD
 
 
 @pytest.mark.parametrize(("patch", "rules"), [("v3", {"use_after_free"}), ("mainline-7.3", set())])

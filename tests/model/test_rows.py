@@ -8,15 +8,14 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import pytest
+from tests.explore.mutants import TwoSnapshots
+from tests.model.wip_order import WipOrder
 
 from gmemsim.explore.program import ScenarioProgram
 from gmemsim.explore.search import Limits, search
 from gmemsim.explore.strategies import make_strategy
 from gmemsim.scenarios.scenario import loads
 from gmemsim.scenarios.session import build
-
-from ..explore.mutants import TwoSnapshots
-from .wip_order import WipOrder
 
 if TYPE_CHECKING:
     from gmemsim.actors.kernel import Kernel

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from tests.model.rig import BASE, PAGE, Rig, names, only
 
 from gmemsim.actors.errno import EEXIST, EFAULT, EINTR, EINVAL, EIO, ENOMEM
 from gmemsim.actors.gmem_populate import Source
@@ -36,8 +37,6 @@ from gmemsim.audit.kvm_events import (
 )
 from gmemsim.engine.strategy import RandomStrategy
 from gmemsim.patches.registry import PATCHES
-
-from .rig import BASE, PAGE, Rig, names, only
 
 if TYPE_CHECKING:
     from gmemsim.engine.task import Task

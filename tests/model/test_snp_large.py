@@ -5,12 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from tests.model.large_rig import BASE, HUGE, LargeRig
 
 from gmemsim.arch.memory import data
 from gmemsim.audit.kvm_events import HardwareOp, Zap
 from gmemsim.patches.registry import load_patch
-
-from .large_rig import BASE, HUGE, LargeRig
 
 
 def rig(**how: Any) -> LargeRig:

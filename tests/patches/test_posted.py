@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from click.testing import CliRunner
+from tests.model.rig import BASE, Rig, only
 
 from gmemsim.actors.errno import EBUSY
 from gmemsim.actors.release import RELEASES
@@ -13,8 +14,6 @@ from gmemsim.audit.kvm_events import MmuNotifierStart, VmsaReload
 from gmemsim.cli.listing import command
 from gmemsim.patches.posted import CHANGES, SEEDS
 from gmemsim.patches.registry import load_patch
-
-from ..model.rig import BASE, Rig, only
 
 if TYPE_CHECKING:
     from gmemsim.engine.task import Task

@@ -11,7 +11,7 @@ from hypothesis.stateful import run_state_machine_as_test
 from gmemsim.engine.errors import Deadlock
 from gmemsim.engine.op import Op
 from gmemsim.engine.task import Task
-from gmemsim.explore.oracles.violation import Violation
+from gmemsim.oracles.violation import Violation
 from gmemsim.patches.v3 import V3
 from gmemsim.testing import GmemMachine, loads
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from gmemsim.engine.strategy import RandomStrategy
-from gmemsim.explore.oracles import Oracles
+from gmemsim.oracles import Oracles
 from gmemsim.scenarios.catalogue import load_named, names
 from gmemsim.scenarios.scenario import loads
 from gmemsim.scenarios.session import Options, Session, arches, build

@@ -9,7 +9,7 @@ import pytest
 from gmemsim.engine.strategy import RandomStrategy, ReplayStrategy, Strategy
 from gmemsim.engine.tape import Tape
 from gmemsim.engine.task import Task
-from gmemsim.explore.oracles import Oracles
+from gmemsim.oracles import Oracles
 from gmemsim.patches.registry import PATCHES
 from gmemsim.scenarios.catalogue import load_named, names
 from gmemsim.scenarios.scenario import loads

@@ -75,7 +75,7 @@ def _undecided(done: Compared) -> bool:
 def _document(
     program: ScenarioProgram, base: ScenarioProgram, done: Compared, reports: list[Reported]
 ) -> dict[str, Any]:
-    from ..explore.report.json import as_json
+    from ..report.json import as_json
 
     return {
         "verdict": "violation" if done.own else "undecided" if _undecided(done) else "none of its own",
@@ -104,7 +104,7 @@ def _document(
 
 
 def _failure(found: Found) -> dict[str, Any]:
-    from ..explore.oracles.every_rule import EVERY_RULE
+    from ..oracles.every_rule import EVERY_RULE
 
     rule = EVERY_RULE.get(found.failure.rule)
     return {
@@ -125,8 +125,8 @@ def _show(program: ScenarioProgram, base: ScenarioProgram, done: Compared, repor
     import attrs
 
     from ..explore.past_choices import in_words
-    from ..explore.report.text import render_text
     from ..patches.entered import never_ran
+    from ..report.text import render_text
 
     out = console()
     for each in reports:

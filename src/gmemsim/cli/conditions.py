@@ -9,7 +9,7 @@ from .output import console
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from ..explore.litmus import Answer
+    from ..studies.litmus import Answer
 
 __all__ = ["answers_document", "show_answers", "show_outcomes"]
 

@@ -38,7 +38,7 @@ def _tests() -> Iterable[str]:
 
 
 _VERSIONS: Final = _keys("patches.registry", "versions")
-_RULES: Final = _keys("explore.oracles.every_rule", "EVERY_RULE")
+_RULES: Final = _keys("oracles.every_rule", "EVERY_RULE")
 _FINDINGS: Final = _keys("explore.findings.table", "FINDINGS")
 _ARCHES: Final = _keys("arch.registry", "ARCHES")
 

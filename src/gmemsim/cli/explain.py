@@ -11,7 +11,7 @@ from .errors import InputError
 from .output import console, print_json
 
 if TYPE_CHECKING:
-    from ..explore.oracles.rules import Rule
+    from ..oracles.rules import Rule
 
 __all__ = ["command"]
 
@@ -29,7 +29,7 @@ def command(rule: str, as_json: bool) -> None:
 
     `gmemsim list rules` has all of them.
     """
-    from ..explore.oracles.every_rule import UnknownRule, rule_named
+    from ..oracles.every_rule import UnknownRule, rule_named
 
     try:
         found = rule_named(rule)
@@ -61,9 +61,9 @@ def command(rule: str, as_json: bool) -> None:
 
 def _document(rule: Rule) -> dict[str, Any]:
     from ..explore.findings.table import FINDINGS
-    from ..explore.oracles import checks_of
-    from ..explore.oracles.effects import EFFECTS
-    from ..explore.oracles.every_rule import ALWAYS, versions_of
+    from ..oracles import checks_of
+    from ..oracles.effects import EFFECTS
+    from ..oracles.every_rule import ALWAYS, versions_of
 
     void = versions_of(rule)
     return {

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from ..explore.classes import Coverage
     from ..explore.lock_graph import Decided
     from ..explore.program import ScenarioProgram
-    from ..explore.report import FailureReport
+    from ..report import FailureReport
     from .reporting import Budget, Reported
 
 __all__ = ["command"]
@@ -221,8 +221,8 @@ def _document(
     decided: list[Decided],
 ) -> dict[str, Any]:
     from ..arch.registry import projection_note
-    from ..explore.oracles.every_rule import EVERY_RULE
-    from ..explore.report.json import as_json
+    from ..oracles.every_rule import EVERY_RULE
+    from ..report.json import as_json
 
     done = result.search
     violation = None
@@ -279,8 +279,8 @@ def _write(reports: list[Reported], html: Path | None, trace: Path | None) -> No
     """The first of them as files."""
     import msgspec
 
-    from ..explore.report.html import render_html
-    from ..explore.report.trace_events import trace_events
+    from ..report.html import render_html
+    from ..report.trace_events import trace_events
 
     if not reports:
         for path in (html, trace):
@@ -296,8 +296,8 @@ def _write(reports: list[Reported], html: Path | None, trace: Path | None) -> No
 
 def _show(what: str, result: CampaignResult, reports: list[Reported], decided: list[Decided]) -> None:
     from ..explore.past_choices import in_words
-    from ..explore.report.text import render_text
     from ..patches.entered import never_ran
+    from ..report.text import render_text
 
     out = console()
     done = result.search

@@ -11,8 +11,8 @@ from .output import console, print_json, progress
 from .params import SECONDS
 
 if TYPE_CHECKING:
-    from ..explore.hazards import Asked
     from ..patches.hazards.entry import Case, Hazard
+    from ..studies.hazards import Asked
 
 __all__ = ["command"]
 
@@ -45,10 +45,10 @@ def command(
     `holds` is that of the search, not of all schedules. What is violated comes with a token for `gmemsim replay`. Exit
     code 1 if a verdict is not the one that is known.
     """
-    from ..explore.hazards import version_of, versions
     from ..explore.strategies import make_strategy
     from ..patches.hazards.registry import HAZARDS
     from ..patches.registry import PatchError
+    from ..studies.hazards import version_of, versions
     from .running import user_error
 
     for number in numbers:
@@ -83,7 +83,7 @@ def _ask(
     hazards: list[Hazard], strategy: str, schedules: int, seconds: float, *, quiet: bool, base: str = ""
 ) -> tuple[list[Asked], bool]:
     """All answers; each hazard is shown when it is through. Ctrl-C keeps what there is."""
-    from ..explore.hazards import survey
+    from ..studies.hazards import survey
 
     asked: list[Asked] = []
     for hazard in hazards:
@@ -106,7 +106,7 @@ def _ask(
 def _document(
     hazards: list[Hazard], asked: list[Asked], strategy: str, schedules: int
 ) -> list[dict[str, Any]]:
-    from ..explore.hazards import as_dict
+    from ..studies.hazards import as_dict
 
     return [
         {

@@ -80,7 +80,7 @@ def _findings() -> Iterable[Row]:
 
 
 def _rules() -> Iterable[Row]:
-    from ..explore.oracles.every_rule import EVERY_RULE
+    from ..oracles.every_rule import EVERY_RULE
 
     for name, rule in EVERY_RULE.items():
         yield {"name": name, "kind": rule.kind, "says": rule.says, "source": rule.source}
@@ -118,7 +118,7 @@ KINDS: Final[dict[str, tuple[str, Callable[[], Iterable[Row]]]]] = {
     "arches": ("gmemsim.arch.registry", _arches),
     "scenarios": ("gmemsim.scenarios.catalogue", _scenarios),
     "findings": ("gmemsim.explore.findings.table", _findings),
-    "rules": ("gmemsim.explore.oracles.every_rule", _rules),
+    "rules": ("gmemsim.oracles.every_rule", _rules),
     "bugs": ("gmemsim.patches.zoo.registry", _mapping("gmemsim.patches.zoo.registry", "BUGS")),
     "strategies": ("gmemsim.explore.strategies", _mapping("gmemsim.explore.strategies", "STRATEGIES")),
     "locks": ("gmemsim.engine.locks.policies", _locks),

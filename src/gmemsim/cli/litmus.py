@@ -14,7 +14,7 @@ from .scope import nothing_ran
 from .watching import one_interrupt
 
 if TYPE_CHECKING:
-    from ..explore.litmus import Litmus
+    from ..studies.litmus import Litmus
 
 __all__ = ["command"]
 
@@ -53,13 +53,13 @@ def command(
     """
     from ..engine.interrupts import deadline
     from ..explore.campaign import LATE
-    from ..explore.conditions import ConditionError
-    from ..explore.litmus import run_litmus, versions_of
     from ..explore.observables import check_names
     from ..explore.search import Limits
     from ..patches.registry import PatchError
     from ..scenarios.catalogue import LITMUS, find, litmus_names
     from ..scenarios.errors import ScenarioError
+    from ..studies.conditions import ConditionError
+    from ..studies.litmus import run_litmus, versions_of
     from .running import patches_told
 
     wrong = check_names(frozenset(observe))

@@ -9,7 +9,7 @@ from .output import console, print_json, progress
 
 if TYPE_CHECKING:
     from ..explore.findings.finding import Finding
-    from ..explore.mends.table import Row
+    from ..studies.mends.table import Row
 
 __all__ = ["show_mends"]
 
@@ -20,7 +20,7 @@ def show_mends(finding: Finding, version: str | None, *, states: int, seconds: f
     Raises:
         InputError: nothing to search.
     """
-    from ..explore.mends.table import candidates, default_version, rows, shown_on
+    from ..studies.mends.table import candidates, default_version, rows, shown_on
 
     if not candidates(finding):
         raise InputError(f"no candidate mend of {finding.ident}; see `gmemsim list mends`")

@@ -16,8 +16,8 @@ from .watching import one_interrupt, watching
 
 if TYPE_CHECKING:
     from ..explore.campaign import CampaignResult
-    from ..explore.litmus import Answer
     from ..explore.search import SearchResult
+    from ..studies.litmus import Answer
 
 __all__ = ["command"]
 
@@ -69,12 +69,12 @@ def command(
     """
     from ..engine.interrupts import deadline, deaf
     from ..explore.campaign import LATE, Campaign
-    from ..explore.conditions import ConditionError
-    from ..explore.litmus import answers_of, asking, conditions_of, tokens_of
     from ..explore.observables import check_names
     from ..explore.past_choices import run_past_choices
     from ..explore.search import Limits
     from ..explore.strategies import make_strategy
+    from ..studies.conditions import ConditionError
+    from ..studies.litmus import answers_of, asking, conditions_of, tokens_of
 
     try:
         make_strategy(strategy, 0)

@@ -101,7 +101,7 @@ def parse_rules(given: tuple[str, ...]) -> frozenset[str]:
     Raises:
         InputError: no such rule, or it cannot be left out.
     """
-    from ..explore.oracles.every_rule import UnknownRule, left_out
+    from ..oracles.every_rule import UnknownRule, left_out
 
     try:
         return frozenset().union(*map(left_out, given))

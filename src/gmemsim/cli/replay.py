@@ -61,8 +61,8 @@ def command(
     if report is not None and (html is not None or trace is not None):
         import msgspec
 
-        from ..explore.report.html import render_html
-        from ..explore.report.trace_events import trace_events
+        from ..report.html import render_html
+        from ..report.trace_events import trace_events
 
         if html is not None:
             write_whole(html, render_html(report).encode())
@@ -94,8 +94,8 @@ def _text(token: str) -> str:
 def _report(done: Replayed, token: str) -> Any:
     if done.attempt is None or done.failure is None:
         return None
-    from ..explore.report import report_failure
     from ..explore.search import Found
+    from ..report import report_failure
 
     found = Found(done.failure, done.attempt.tape, 1, done.attempt.measure.steps)
     return report_failure(done.program, found, token)
@@ -116,7 +116,7 @@ def _write_log(done: Replayed, path: Path) -> None:
 
 
 def _document(done: Replayed, report: Any) -> dict[str, Any]:
-    from ..explore.report.json import as_json
+    from ..report.json import as_json
 
     return {
         "program": done.program.name,
@@ -129,7 +129,7 @@ def _document(done: Replayed, report: Any) -> dict[str, Any]:
 
 
 def _show(done: Replayed, report: Any) -> None:
-    from ..explore.report.text import render_text
+    from ..report.text import render_text
 
     out = console()
     if report is not None:

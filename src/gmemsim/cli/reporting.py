@@ -11,17 +11,17 @@ from ..engine.interrupts import TimeUp, deadline, deaf
 from ..explore.failure import slow
 from ..explore.findings.table import known
 from ..explore.program import leaving_out
-from ..explore.report import report_failure
-from ..explore.report.nearest import TRIES
 from ..explore.shrink import shrink as make_small
 from ..explore.token import TokenError, encode
+from ..report import report_failure
+from ..report.nearest import TRIES
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from ..explore.program import Program
-    from ..explore.report import FailureReport
     from ..explore.search import Found
+    from ..report import FailureReport
 
 __all__ = ["Budget", "Reported", "report_all"]
 

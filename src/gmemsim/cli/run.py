@@ -61,7 +61,7 @@ def command(
     not happen.
     """
     from ..audit.errors import LogError
-    from ..explore.oracles import Oracles
+    from ..oracles import Oracles
     from ..patches.entered import Entered, watch_overrides
     from ..patches.registry import PatchError
     from ..scenarios.catalogue import find

@@ -26,7 +26,7 @@ def nothing_ran(done: SearchResult) -> bool:
 
 def scope(done: SearchResult) -> str:
     """One line: complete, with how many states or schedules; or how far it came, and why no further."""
-    from ..explore.oracles.exact import in_short
+    from ..oracles.exact import in_short
 
     found = sorted({each.failure.rule for each in done.found})
     clean = in_short(rule for rule in done.rules if rule not in found)

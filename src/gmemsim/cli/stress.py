@@ -299,8 +299,8 @@ def _show(
 
     from rich.table import Table
 
-    from ..explore.oracles.every_rule import is_choice
-    from ..explore.oracles.exact import in_short
+    from ..oracles.every_rule import is_choice
+    from ..oracles.exact import in_short
     from ..patches.entered import never_ran
     from ..patches.registry import named
 

@@ -17,8 +17,8 @@ from .whole import check_writable
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from ..explore.zoo import Hunt, ZooRow
     from ..patches.zoo.entry import Bug
+    from ..studies.zoo import Hunt, ZooRow
 
 __all__ = ["command"]
 
@@ -77,8 +77,8 @@ def command(
     from ..engine.interrupts import deaf
     from ..explore.strategies import make_strategy
     from ..explore.workers import WorkerKilled
-    from ..explore.zoo import Hunt, places, shortfall
     from ..patches.zoo.registry import BUGS
+    from ..studies.zoo import Hunt, places, shortfall
 
     check_writable(ktap, junit)
     unknown = [ident for ident in ids if ident not in BUGS]
@@ -124,7 +124,7 @@ def command(
 
 def _hunts(work: list[tuple[Bug, str, str, Hunt]], jobs: int) -> Iterator[ZooRow]:
     """Rows in the order of `work`, whoever is done first."""
-    from ..explore.zoo import hunt_at
+    from ..studies.zoo import hunt_at
 
     if jobs == 1:
         for item in work:
@@ -148,7 +148,7 @@ def _hunts(work: list[tuple[Bug, str, str, Hunt]], jobs: int) -> Iterator[ZooRow
 
 
 def _verdicts(rows: list[ZooRow]) -> Iterator[Verdict]:
-    from ..explore.zoo import shortfall
+    from ..studies.zoo import shortfall
 
     short = {id(row) for row in shortfall(rows)}
     for row in rows:
@@ -159,7 +159,7 @@ def _verdicts(rows: list[ZooRow]) -> Iterator[Verdict]:
 
 
 def _document(bugs: list[Bug], rows: list[ZooRow]) -> list[dict[str, Any]]:
-    from ..explore.zoo import as_dict
+    from ..studies.zoo import as_dict
 
     found: list[dict[str, Any]] = [as_dict(row) for row in rows]
     found += [

@@ -15,9 +15,9 @@ from ..engine.interrupts import TimeUp, deadline
 from .campaign import LATE
 from .failure import lock_class
 from .findings.table import FINDINGS
+from .judges.deadlock import WaitFor
 from .lenient import LenientReplay
 from .measure import attempt
-from .oracles.deadlock import WaitFor
 from .past_choices import run_past_choices
 from .program import leaving_out
 

@@ -22,8 +22,8 @@ from ..engine.interrupts import TimeUp, deadline
 from ..patches.entered import Entered, watch_overrides
 from .campaign_values import Batch, Campaign, CampaignResult, Progress
 from .classes import ClassCounter, Coverage
+from .judges.livelock import judge
 from .lock_graph import LockGraph
-from .oracles.livelock import judge
 from .program import classes_of
 from .search import Found, Key, Limits, SearchResult, Stopped, search
 from .strategies import AUTO, make_strategy

@@ -10,8 +10,8 @@ import attrs
 from ..engine.blame import Escaped, blame, said
 from ..engine.errors import Deadlock, EngineError, StepLimit
 from ..engine.interrupts import NoStep
-from .oracles.deadlock import wait_for
-from .oracles.violation import Violation
+from ..oracles.violation import Violation
+from .judges.deadlock import wait_for
 
 if TYPE_CHECKING:
     from ..audit.base import Event

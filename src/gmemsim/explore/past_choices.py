@@ -13,10 +13,10 @@ from typing import TYPE_CHECKING, Final
 import attrs
 
 from ..engine.interrupts import TimeUp
+from ..oracles.every_rule import EVERY_RULE, is_choice
+from ..oracles.exact import in_short
 from .campaign import Campaign, CampaignResult, run_campaign
 from .findings.table import sort_of
-from .oracles.every_rule import EVERY_RULE, is_choice
-from .oracles.exact import in_short
 from .program import leaving_out
 
 if TYPE_CHECKING:

@@ -16,16 +16,16 @@ import msgspec
 from ..audit.recorder import fan_out
 from ..engine import bare
 from ..engine.engine import Engine
+from ..oracles import Oracles
+from ..oracles.every_rule import left_out
+from ..oracles.exact import LookedAt
 from ..patches.registry import load_patch
 from ..scenarios.options import Options
 from ..scenarios.session import build
 from .failure import Failure
 from .functions import functions_of
+from .judges.deadlock import Cycles
 from .observables import MOST, Tally, observe
-from .oracles import Oracles
-from .oracles.deadlock import Cycles
-from .oracles.every_rule import left_out
-from .oracles.exact import LookedAt
 
 if TYPE_CHECKING:
     from ..actors.kernel import Kernel
@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from ..scenarios.options import Checker
     from ..scenarios.scenario import Scenario
     from ..scenarios.session import Session
-    from .oracles.linearizability import PageHistories
+    from .judges.linearizability import PageHistories
 
 __all__ = ["Program", "Run", "ScenarioProgram", "TaskProgram", "classes_of", "leaving_out"]
 
@@ -211,9 +211,9 @@ class ScenarioRun:
         if session.engine.exploring:
             Cycles().attach(session.engine)
         if watch:
-            from .oracles.linearizability import PageHistories
-            from .oracles.races import GuardedBy
-            from .oracles.waiting import BoundedWaiting
+            from .judges.linearizability import PageHistories
+            from .judges.races import GuardedBy
+            from .judges.waiting import BoundedWaiting
 
             if "linearizability" not in without:
                 self.histories = PageHistories(session)

@@ -12,14 +12,14 @@ import attrs
 from ..patches.registry import registered_name
 from ..scenarios.thread import CALLS
 from .functions import raised_in
-from .oracles.deadlock import WaitFor, wait_for
+from .judges.deadlock import WaitFor, wait_for
 from .program import ScenarioRun
 
 if TYPE_CHECKING:
     from ..engine.task import Task
     from ..scenarios.thread import Thread
     from .failure import Failure
-    from .oracles.deadlock import WaitEdge
+    from .judges.deadlock import WaitEdge
     from .program import Run
 
 __all__ = ["Party", "Scene", "scene_of", "with_scene"]

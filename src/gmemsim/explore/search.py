@@ -20,7 +20,7 @@ from ..engine.interrupts import TimeUp
 from ..engine.unawaited import forever_kept
 from .failure import Failure, failure_of
 from .findings.table import sort_of
-from .oracles.livelock import trapped
+from .judges.livelock import trapped
 from .scene import with_scene
 from .search_values import Found, Judge, Key, Limits, Observer, SearchResult, Stopped
 from .state.coroutines import NotRestorable, supported
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from ..engine.engine import Engine
     from ..engine.tape import Tape
     from ..engine.task import Task
-    from .oracles.exact import LookedAt
+    from ..oracles.exact import LookedAt
     from .program import Program, Run
     from .strategies.base import SearchStrategy
 

@@ -19,7 +19,7 @@ from ..audit.bounded import clean
 from ..patches.entered import watch_overrides
 from ..scenarios.catalogue import find
 from .classes import ClassCounter
-from .oracles.livelock import judge
+from .judges.livelock import judge
 from .past_choices import broken_choices, merged
 from .program import ScenarioProgram, classes_of, leaving_out
 from .search import Limits, search

@@ -23,10 +23,10 @@ from ..audit.recorder import Recorder
 from ..audit.render import render_lines
 from ..engine.strategy import ReplayStrategy
 from ..engine.tape import Tape
+from ..oracles.every_rule import UnknownRule, left_out
+from ..oracles.rules import RULES
 from ..patches.registry import named
 from .measure import attempt
-from .oracles.every_rule import UnknownRule, left_out
-from .oracles.rules import RULES
 from .program import ScenarioProgram, ScenarioRun
 from .token_columns import Columns, pack, unpack
 from .token_names import TokenError, patch_digest, patch_name, policy_name, release_name

@@ -148,7 +148,7 @@ class TaskTable(_Table, frozen=True, kw_only=True):
 
 
 class ConditionTable(_Table, frozen=True, kw_only=True):
-    """`[[condition]]`: a question about the outcomes, with the answer of each version (see `explore.litmus`).
+    """`[[condition]]`: a question about the outcomes, with the answer of each version (see `studies.litmus`).
 
     Of `test`, `exists` and `forall` a condition has one.
 

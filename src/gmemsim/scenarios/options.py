@@ -31,7 +31,7 @@ class Found(Protocol):
 
 
 class Checker(Protocol):
-    """Something that looks on while a session runs (`explore.oracles.Oracles`)."""
+    """Something that looks on while a session runs (`oracles.Oracles`)."""
 
     @property
     def violations(self) -> Sequence[Found]: ...

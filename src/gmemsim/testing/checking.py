@@ -11,9 +11,8 @@ import attrs
 from ..explore.campaign import Campaign
 from ..explore.classes import Coverage
 from ..explore.findings.table import known
+from ..explore.judges.livelock import judge
 from ..explore.measure import attempt
-from ..explore.oracles.every_rule import left_out
-from ..explore.oracles.livelock import judge
 from ..explore.past_choices import in_words, run_past_choices
 from ..explore.program import ScenarioProgram, leaving_out
 from ..explore.search import Found, Limits
@@ -22,6 +21,7 @@ from ..explore.shrink_calls import calls
 from ..explore.strategies import AUTO
 from ..explore.token import TokenError, encode
 from ..explore.token_names import replay_options
+from ..oracles.every_rule import left_out
 from ..patches.entered import never_ran
 from ..scenarios.catalogue import find
 from ..scenarios.scenario import Scenario

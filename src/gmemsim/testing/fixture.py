@@ -15,13 +15,13 @@ from ..engine.errors import EngineError, TapeMismatch
 from ..engine.strategy import ReplayStrategy
 from ..explore.classes import ClassCounter
 from ..explore.measure import attempt
-from ..explore.oracles.every_rule import UnknownRule, left_out
 from ..explore.program import leaving_out
 from ..explore.search import Found
 from ..explore.strategies import AUTO, make_strategy
 from ..explore.strategies.base import Pruned
 from ..explore.strategies.complete_first import CompleteFirst
 from ..explore.token import TokenError, decode, encode
+from ..oracles.every_rule import UnknownRule, left_out
 from .checking import Checked, check, describe, program
 
 if TYPE_CHECKING:

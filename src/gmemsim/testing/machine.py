@@ -15,7 +15,7 @@ from hypothesis.stateful import RuleBasedStateMachine, precondition, rule
 from ..engine.errors import Deadlock
 from ..engine.op import Op
 from ..engine.strategy import FirstRunnable
-from ..explore.oracles import Oracles
+from ..oracles import Oracles
 from ..scenarios.options import Options
 from ..scenarios.scenario import Scenario, loads
 from ..scenarios.session import build

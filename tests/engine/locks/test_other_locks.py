@@ -6,6 +6,7 @@ from random import Random
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from tests.engine.locks.stage import BLOCKED, Stage
 
 from gmemsim.engine import bare
 from gmemsim.engine.engine import Engine
@@ -15,8 +16,6 @@ from gmemsim.engine.locks.mutex import Mutex
 from gmemsim.engine.locks.spinlock import QueuedRwLock, SpinLock
 from gmemsim.engine.locks.srcu import Srcu
 from gmemsim.engine.strategy import RandomStrategy
-
-from .stage import BLOCKED, Stage
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 import trio
+from tests.engine.locks.lab import World, run
+from tests.engine.locks.stage import BLOCKED, Stage
 
 from gmemsim.engine import bare, trio_runtime
 from gmemsim.engine.engine import Engine
@@ -18,9 +20,6 @@ from gmemsim.engine.locks.rival_srcu import SrcuRwLock
 from gmemsim.engine.locks.rivals import FifoFair, PhaseFair, ReaderPreferring, WriterPreferring
 from gmemsim.engine.locks.stats import LockClass
 from gmemsim.engine.strategy import RandomStrategy
-
-from .lab import World, run
-from .stage import BLOCKED, Stage
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

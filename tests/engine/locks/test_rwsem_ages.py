@@ -8,15 +8,14 @@ from typing import TYPE_CHECKING
 
 import attrs
 import pytest
+from tests.engine.locks.lab import explore, run
+from tests.engine.locks.stage import BLOCKED, Stage
 
 from gmemsim.engine.errors import ModelError
 from gmemsim.engine.locks.rwsem_age import AGES, RwSemAge
 from gmemsim.engine.locks.rwsem_fine import FineRwSem
 from gmemsim.engine.locks.rwsem_rt import RtRwSem
 from gmemsim.engine.strategy import RandomStrategy
-
-from .lab import explore, run
-from .stage import BLOCKED, Stage
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -7,12 +7,11 @@ from itertools import combinations
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from tests.engine.locks.lab import Cut, Dfs, World, drive, snapshot
 
 from gmemsim.engine.engine import Engine
 from gmemsim.engine.errors import Deadlock
 from gmemsim.engine.locks.rwsem import RwSem
-
-from .lab import Cut, Dfs, World, drive, snapshot
 
 if TYPE_CHECKING:
     from gmemsim.engine.task import Task

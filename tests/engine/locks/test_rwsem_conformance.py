@@ -6,11 +6,10 @@ from errno import EINTR
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from tests.engine.locks.lab import GRAINS
+from tests.engine.locks.stage import BLOCKED, Stage
 
 from gmemsim.engine.errors import ModelError
-
-from .lab import GRAINS
-from .stage import BLOCKED, Stage
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -7,14 +7,13 @@ from random import Random
 from typing import TYPE_CHECKING
 
 import pytest
+from tests.engine.locks.lab import GRAINS, Dfs, explore, run
 
 from gmemsim.engine.locks.rwsem import RwSem
 from gmemsim.engine.locks.rwsem_fine import FineRwSem
 
-from .lab import GRAINS, Dfs, explore, run
-
 if TYPE_CHECKING:
-    from .lab import Outcome
+    from tests.engine.locks.lab import Outcome
 
 #: Two tasks with up to three operations each: reads, writes, trylocks, downgrades, nested reads, killable
 #: ones.

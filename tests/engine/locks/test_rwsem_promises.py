@@ -6,6 +6,7 @@ from random import Random
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from tests.engine.locks.lab import GRAINS, World, at_rest, run
 
 from gmemsim.audit.events import Contended, Lock, LockRequest, Unlock
 from gmemsim.engine.locks.rwsem_age import AGES
@@ -13,8 +14,6 @@ from gmemsim.engine.locks.rwsem_fine import FineRwSem
 from gmemsim.engine.locks.rwsem_fine_core import HANDOFF, FineCore
 from gmemsim.engine.locks.rwsem_invariants import violations
 from gmemsim.engine.strategy import RandomStrategy
-
-from .lab import GRAINS, World, at_rest, run
 
 if TYPE_CHECKING:
     from gmemsim.engine.task import Task

@@ -6,6 +6,7 @@ from random import Random
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from tests.engine.locks.lab import GRAINS
 
 from gmemsim.audit.events import Contended
 from gmemsim.engine import bare
@@ -15,8 +16,6 @@ from gmemsim.engine.locks.rwsem_queue import Patience
 from gmemsim.engine.locks.rwsem_spin import POLL, read_phase_limit
 from gmemsim.engine.locks.spinlock import SpinLock
 from gmemsim.engine.op import Op
-
-from .lab import GRAINS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Iterable

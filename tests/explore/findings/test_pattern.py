@@ -7,7 +7,7 @@ import pytest
 
 from gmemsim.explore.failure import Failure
 from gmemsim.explore.findings.table import FINDINGS, known
-from gmemsim.explore.oracles.deadlock import WaitEdge
+from gmemsim.explore.judges.deadlock import WaitEdge
 from gmemsim.explore.scene import Party, Scene
 
 ERROR = Party(

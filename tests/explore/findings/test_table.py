@@ -6,15 +6,14 @@ import runpy
 from pathlib import Path
 
 import pytest
+from tests.explore.findings.search_for import search_for
+from tests.explore.repairs import without_abba
 
 from gmemsim.explore.findings.finding import Finding, Shown
 from gmemsim.explore.findings.groups import ALL_VERSIONS
 from gmemsim.explore.findings.table import FINDINGS, known
-from gmemsim.explore.library import VERSIONS
 from gmemsim.scenarios.catalogue import load_named
-
-from ..repairs import without_abba
-from .search_for import search_for
+from gmemsim.studies.library import VERSIONS
 
 ROOT = Path(__file__).parents[3]
 PAGES = ROOT / "docs" / "findings"

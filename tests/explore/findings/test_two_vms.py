@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import pytest
+from tests.explore.workloads import Machine, Plan
 
 from gmemsim.engine.strategy import RandomStrategy
-from gmemsim.explore.oracles import Violation
+from gmemsim.oracles import Violation
 from gmemsim.patches.registry import load_patch
-
-from ..workloads import Machine, Plan
 
 #: PUNCH_HOLE through one file, while the other file is dying and its slot is deleted.
 PLAN = Plan([("fallocate", 0, 0, 1, True)], [("close", 1)], [("delete", 1, 0)])

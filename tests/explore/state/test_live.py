@@ -7,6 +7,7 @@ from types import coroutine
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from tests.explore.strategies.micro_programs import FLAVOURS, micro_program
 
 import gmemsim.explore.search as searching
 from gmemsim.engine.cell import Cell
@@ -20,8 +21,6 @@ from gmemsim.explore.state import LiveState, StateDigest
 from gmemsim.explore.state.coroutines import Image, chain_of, drop, put_back, supported
 from gmemsim.explore.strategies.stateful import Stateful
 from gmemsim.scenarios.catalogue import load_named
-
-from ..strategies.micro_programs import FLAVOURS, micro_program
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator

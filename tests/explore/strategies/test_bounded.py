@@ -5,6 +5,7 @@ from __future__ import annotations
 from random import Random
 
 import pytest
+from tests.explore.strategies.schedules import PROGRAMS, blocking, preemptions, retrying, schedules, steps
 
 from gmemsim.engine.errors import StepLimit, TapeMismatch
 from gmemsim.explore.program import TaskProgram
@@ -12,8 +13,6 @@ from gmemsim.explore.search import Limits, search
 from gmemsim.explore.strategies.delay_bound import DelayBound
 from gmemsim.explore.strategies.dfs import DepthFirst
 from gmemsim.explore.strategies.preemption_bound import PreemptionBound
-
-from .schedules import PROGRAMS, blocking, preemptions, retrying, schedules, steps
 
 
 def names(program: TaskProgram) -> str:

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import pytest
+from tests.explore.strategies import commute
+from tests.explore.strategies.commute import swap_neighbours
+from tests.explore.strategies.micro_programs import FLAVOURS, micro_program
 
 from gmemsim.engine.locks.policies import LOCK_POLICIES
 from gmemsim.explore.program import ScenarioProgram
@@ -11,10 +14,6 @@ from gmemsim.explore.strategies.dpor import Dpor
 from gmemsim.explore.strategies.dpor_order import Footprint, conflict
 from gmemsim.explore.strategies.stateful import Stateful
 from gmemsim.scenarios.catalogue import load_named
-
-from . import commute
-from .commute import swap_neighbours
-from .micro_programs import FLAVOURS, micro_program
 
 
 def program(scenario: str, patch: str, arch: str | None = None) -> ScenarioProgram:

@@ -12,9 +12,9 @@ from gmemsim.engine.cell import Cell
 from gmemsim.engine.locks.mutex import Mutex
 from gmemsim.engine.locks.rwsem import RwSem
 from gmemsim.explore.campaign import Campaign, run_campaign
-from gmemsim.explore.oracles.livelock import judge
-from gmemsim.explore.oracles.races import Claim, GuardedBy, HappensBefore
-from gmemsim.explore.oracles.waiting import BoundedWaiting
+from gmemsim.explore.judges.livelock import judge
+from gmemsim.explore.judges.races import Claim, GuardedBy, HappensBefore
+from gmemsim.explore.judges.waiting import BoundedWaiting
 from gmemsim.explore.program import ScenarioProgram, TaskProgram
 from gmemsim.explore.search import Limits, search
 from gmemsim.explore.strategies.complete_first import CompleteFirst

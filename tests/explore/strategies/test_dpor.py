@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from tests.explore.strategies.micro_programs import FLAVOURS, micro_program
 
 from gmemsim.engine.cell import Cell
 from gmemsim.engine.errors import ModelError, TapeMismatch
@@ -22,8 +23,6 @@ from gmemsim.explore.strategies.dpor import Dpor
 from gmemsim.explore.strategies.dpor_order import EVERYTHING, Order, conflict
 from gmemsim.explore.strategies.stateful import Stateful
 from gmemsim.scenarios.scenario import load
-
-from .micro_programs import FLAVOURS, micro_program
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable

@@ -6,6 +6,7 @@ from collections import Counter
 from typing import TYPE_CHECKING
 
 import pytest
+from tests.explore.strategies.schedules import PROGRAMS, blocking, preemptions, retrying, schedules, steps
 
 from gmemsim.engine.op import Op
 from gmemsim.explore.program import TaskProgram
@@ -17,8 +18,6 @@ from gmemsim.explore.strategies.portfolio import TURNS, Portfolio
 from gmemsim.explore.strategies.pos import Pos
 from gmemsim.explore.strategies.random_walk import RandomWalk
 from gmemsim.explore.strategies.surw import Surw
-
-from .schedules import PROGRAMS, blocking, preemptions, retrying, schedules, steps
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import pytest
+from tests.explore.strategies.schedules import steps
 
 from gmemsim.explore.search import Limits, search
 from gmemsim.explore.strategies import STRATEGIES, make_strategy
 from gmemsim.explore.strategies.delay_bound import DelayBound
 from gmemsim.explore.strategies.pct import Pct
 from gmemsim.explore.strategies.preemption_bound import PreemptionBound
-
-from .schedules import steps
 
 
 def test_default_comes_first() -> None:

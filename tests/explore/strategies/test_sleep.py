@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+from tests.explore.strategies.micro_programs import FLAVOURS, micro_program
 
 from gmemsim.engine.cell import Cell
 from gmemsim.explore.program import ScenarioProgram, TaskProgram
@@ -14,8 +15,6 @@ from gmemsim.explore.strategies import make_strategy, stateful
 from gmemsim.explore.strategies.sleep import Step
 from gmemsim.explore.strategies.stateful import Stateful
 from gmemsim.scenarios.scenario import load
-
-from .micro_programs import FLAVOURS, micro_program
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -8,9 +8,9 @@ from pathlib import Path
 import attrs
 import pytest
 
-from gmemsim.explore.zoo import Hunt, hunt
 from gmemsim.patches.zoo.entry import Bug, catalogue
 from gmemsim.patches.zoo.registry import BUGS
+from gmemsim.studies.zoo import Hunt, hunt
 
 #: The portfolio with two seeds; some races need the second.
 PLAN = Hunt(repetitions=2, schedules=120, steps=3_000, seconds=None)

@@ -5,8 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-
-from .mutants import judge, mutants
+from tests.scenarios.conform.mutants import judge, mutants
 
 
 @pytest.mark.parametrize("seed", range(4))

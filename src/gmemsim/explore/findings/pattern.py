@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from ...engine.op import Mode
     from ..failure import Failure
-    from ..oracles.deadlock import WaitEdge
+    from ..judges.deadlock import WaitEdge
     from ..scene import Party, Scene
 
 __all__ = ["Pattern", "Waits", "Who"]

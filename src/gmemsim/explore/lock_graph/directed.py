@@ -15,7 +15,7 @@ import attrs
 
 from ...engine.engine import candidate
 from ..failure import lock_class
-from ..oracles.deadlock import WaitFor
+from ..judges.deadlock import WaitFor
 from ..search import Limits, search, watch_events
 from ..strategies.dfs import DepthFirst
 from .book import Book, op_label

@@ -29,6 +29,7 @@ from ...engine.locks.rwsem_core import RwSemCore
 from ...engine.locks.rwsem_fine_core import FineCore
 from ...engine.locks.rwsem_queue import Waiter
 from ...engine.locks.stats import Counter, LockClass
+from ...oracles import Oracles
 from ...scenarios.model import VmTable
 from ...scenarios.results import OpResult, TaskResults
 from ...scenarios.session import Session
@@ -36,7 +37,6 @@ from ...scenarios.steps import Step
 from ...scenarios.tables import File, Map, Slot
 from ...scenarios.thread import Thread
 from ...scenarios.workload import Actor, Workload
-from ..oracles import Oracles
 
 if TYPE_CHECKING:
     from collections.abc import Callable

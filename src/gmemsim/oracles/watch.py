@@ -1,0 +1,89 @@
+"""How a check says when it wants to run.
+
+A subject is a class whose methods are marked with the events that they look at. For one event, all `before`
+checks run first (the ledger is as it was), then all `track` methods (they bring the ledger up to date), then
+all `after` checks. `at_rest` checks run when no operation is in flight.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple, TypeVar
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator
+
+    from ..actors.kernel_base import KernelBase
+    from ..actors.vm import Vm, World
+    from ..audit.base import Event
+    from .ledger import Ledger
+    from .oracles import Oracles
+
+__all__ = ["Subject", "Watch", "after", "at_rest", "before", "track", "watches"]
+
+F = TypeVar("F", bound="Callable[..., Any]")
+Phase = Literal["before", "track", "after", "rest"]
+
+
+class Watch(NamedTuple):
+    """One mark on a method: in which phase, for which rule (empty: bookkeeping), at which events.
+
+    `locks`, if not empty, are the kinds of lock that lock events are wanted of (see `ledger.lock_kind`).
+    """
+
+    phase: Phase
+    rule: str
+    events: tuple[type[Event], ...]
+    locks: frozenset[str] = frozenset()
+
+
+def _mark(watch: Watch) -> Callable[[F], F]:
+    def mark(function: F) -> F:
+        function.__dict__.setdefault("watches", []).append(watch)
+        return function
+
+    return mark
+
+
+def before(rule: str, *events: type[Event], locks: Iterable[str] = ()) -> Callable[[F], F]:
+    """Check `rule` at these events, with the ledger as it was before them."""
+    return _mark(Watch("before", rule, events, frozenset(locks)))
+
+
+def track(*events: type[Event], locks: Iterable[str] = ()) -> Callable[[F], F]:
+    """Bookkeeping at these events, whatever rules are wanted."""
+    return _mark(Watch("track", "", events, frozenset(locks)))
+
+
+def after(rule: str, *events: type[Event]) -> Callable[[F], F]:
+    """Check `rule` at these events, with the ledger including them."""
+    return _mark(Watch("after", rule, events))
+
+
+def at_rest(rule: str) -> Callable[[F], F]:
+    """Check `rule` when nothing is in flight; the method gets `full` (False: only what was touched)."""
+    return _mark(Watch("rest", rule, ()))
+
+
+def watches(cls: type) -> Iterator[tuple[str, Watch]]:
+    """Marks of a subject class, in the order of definition."""
+    for name, member in vars(cls).items():
+        for watch in getattr(member, "watches", ()):
+            yield name, watch
+
+
+class Subject:
+    """Base of the check modules: what they share is the world, the kernel and the ledger."""
+
+    #: Sentence for the reference page.
+    about: ClassVar[str] = ""
+
+    def __init__(self, oracles: Oracles) -> None:
+        self.oracles = oracles
+        self.world: World = oracles.world
+        self.kernel: KernelBase = oracles.kernel
+        self.ledger: Ledger = oracles.ledger
+        self.fail = oracles.fail
+
+    def vm(self, label: str) -> Vm | None:
+        """The VM of that label."""
+        return self.world.vms.get(label)

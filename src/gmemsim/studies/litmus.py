@@ -1,0 +1,182 @@
+"""Litmus tests: every outcome of a small scenario, and for each of its conditions whether all, some or none meet it.
+
+`never` and `always` are said of a complete search only; else it is `not seen` and `no exception seen`. Each answer
+that is not about all outcomes has a witness, the replay token of a run that shows it.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import attrs
+import msgspec
+
+from ..explore.observables import MOST, check_names
+from ..explore.search import Limits, search
+from ..explore.strategies import make_strategy
+from ..explore.token import encode
+from .conditions import Condition, ConditionError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from ..explore.program import ScenarioProgram
+    from ..explore.search import SearchResult
+    from ..scenarios.scenario import Scenario
+
+__all__ = [
+    "Answer", "Conditions", "Litmus", "answers_of", "asking", "conditions_of", "run_litmus", "tokens_of", "versions_of",
+]  # fmt: skip
+
+#: Of a scenario: each as it stands there, and checked.
+Conditions = list[tuple[Any, Condition]]
+
+
+@attrs.frozen
+class Answer:
+    """Of one condition on one version.
+
+    Attributes:
+        name, test: as the scenario has them.
+        verdict: `always`, `sometimes`, `never`; `not seen` and `no exception seen` without a complete search.
+        expected: what the scenario says (also `exists`, `forall`), or empty.
+        meets, breaks: tokens of runs that meet the condition and that do not, or empty; `-`: there is such an outcome,
+            and no run that ends with it.
+    """
+
+    name: str
+    test: str
+    verdict: str
+    expected: str
+    meets: str
+    breaks: str
+
+    @property
+    def as_expected(self) -> bool:
+        """Nothing was expected, or just this."""
+        if self.expected == "exists":
+            return bool(self.meets)
+        return self.verdict == "always" if self.expected == "forall" else self.expected in ("", self.verdict)
+
+    @property
+    def contradicts(self) -> bool:
+        """What was seen rules the expected answer out, however the rest of a search that was cut short would end."""
+        if self.expected == "forall":
+            return bool(self.breaks)
+        if self.verdict in ("not seen", "no exception seen") and self.expected != "exists":
+            possible = {
+                "sometimes",
+                *(("always",) if not self.breaks else ()),
+                *(("never",) if not self.meets else ()),
+            }
+            return bool(self.expected) and self.expected not in possible
+        return not self.as_expected and self.verdict != "not seen"
+
+
+@attrs.frozen
+class Litmus:
+    """A scenario on one version.
+
+    Attributes:
+        outcomes: what was observed, as JSON or the rule of a failure, with the token of a run that comes to it.
+    """
+
+    search: SearchResult
+    answers: tuple[Answer, ...]
+    outcomes: dict[str, str]
+
+
+def conditions_of(program: ScenarioProgram) -> Conditions:
+    """The conditions of the program's scenario, checked.
+
+    Raises:
+        ConditionError: one of them is none, or names what is never observed.
+    """
+    workload = program.scenario.resolve(program.parameters, vcpus=program.vcpus, small=program.small)
+    tasks = frozenset(actor.name for actor in workload.actors)
+    found = []
+    for table in workload.document.condition:
+        condition = Condition(table.text, tasks)
+        wrong = check_names(condition.names - tasks)
+        if wrong:
+            raise ConditionError(f"{program.scenario.name}, condition {table.text!r}: {wrong}")
+        found.append((table, condition))
+    return found
+
+
+def versions_of(scenario: Scenario) -> tuple[str, ...]:
+    """Versions that a test has answers for, in its order."""
+    document = scenario.resolve(small=True).document
+    return tuple(dict.fromkeys(patch for condition in document.condition for patch in condition.expect))
+
+
+def run_litmus(
+    program: ScenarioProgram, limits: Limits, observe: Sequence[str] = (), *, strategy: str = "stateful"
+) -> Litmus:
+    """Find all outcomes, and answer the conditions.
+
+    Args:
+        observe: names to observe beside those of the conditions.
+
+    Raises:
+        ConditionError: see `conditions_of`.
+    """
+    conditions = conditions_of(program)
+    program = attrs.evolve(
+        asking(program, conditions, observe or ("results",) * (not conditions)), rules=frozenset()
+    )
+    result = search(
+        program,
+        make_strategy(strategy, program.seed),
+        limits,
+        keep_going=True,
+        collect_outcomes=True,
+    )
+    tokens = tokens_of(program, result)
+    return Litmus(result, answers_of(program, conditions, result, tokens), tokens)
+
+
+def asking(program: ScenarioProgram, conditions: Conditions, observe: Sequence[str]) -> ScenarioProgram:
+    """The program with outcomes made of `observe` and of what the conditions ask for.
+
+    Counts that are shown go on; those that only conditions ask for stop where it no longer matters.
+    """
+    names = frozenset(observe).union(*(condition.names for _, condition in conditions))
+    count_to = MOST if observe else max((condition.count_to for _, condition in conditions), default=MOST)
+    return attrs.evolve(program, observed=names, count_to=count_to)
+
+
+def tokens_of(program: ScenarioProgram, result: SearchResult) -> dict[str, str]:
+    """For each outcome the replay token of a run that comes to it, if there is one."""
+    return {outcome: encode(program, tape) for outcome, tape in result.witnesses.items()}
+
+
+def answers_of(
+    program: ScenarioProgram, conditions: Conditions, result: SearchResult, tokens: dict[str, str]
+) -> tuple[Answer, ...]:
+    """What the outcomes of a search say to each condition."""
+    known = str(getattr(program.patch, "name", program.patch))
+    return tuple(_answer(table, condition, known, result, tokens) for table, condition in conditions)
+
+
+def _answer(
+    table: Any, condition: Condition, patch: str, result: SearchResult, tokens: dict[str, str]
+) -> Answer:
+    meets, breaks = "", ""
+    for outcome in result.outcomes:
+        # A failure is an outcome of its own, which meets no condition.
+        observed = msgspec.json.decode(outcome) if outcome.startswith("{") else None
+        # A loop that nobody can leave has no token that ends.
+        token = tokens.get(outcome) or "-"
+        if observed is not None and condition.holds(observed):
+            meets = meets or token
+        else:
+            breaks = breaks or token
+    if meets and breaks:
+        verdict = "sometimes"
+    elif meets:
+        verdict = "always" if result.complete else "no exception seen"
+    else:
+        verdict = "never" if result.complete else "not seen"
+    expected = "exists" if table.exists else "forall" if table.forall else table.expect.get(patch, "")
+    return Answer(table.name, table.text, verdict, expected, meets, breaks)

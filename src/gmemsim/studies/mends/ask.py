@@ -1,0 +1,114 @@
+"""One scenario on one version, with or without a mend: failures, the order of its locks, what is left at the end."""
+
+from __future__ import annotations
+
+from time import process_time
+from typing import TYPE_CHECKING, Any
+
+from ...explore.judges.livelock import judge
+from ...explore.lock_graph import LockGraph
+from ...explore.program import ScenarioProgram
+from ...explore.search import Limits, search
+from ...explore.strategies import make_strategy
+from ...scenarios.catalogue import load_named
+
+if TYPE_CHECKING:
+    from ...actors.vm import World
+    from ...explore.failure import Failure
+    from ...explore.program import Run
+
+__all__ = ["LeftMapped", "ask_scenario", "edge_text"]
+
+#: Resumptions of a run at most.
+_STEPS = 6_000
+
+
+class LeftMapped:
+    """An `Observer`: whether a run came to its end, workers included, with a poisoned page mapped in a guest.
+
+    Attributes:
+        found: VMs and gfns, at the end of any run.
+    """
+
+    __kept__ = True
+
+    def __init__(self) -> None:
+        self.found: set[tuple[str, int]] = set()
+
+    def attach(self, run: Run) -> None:
+        """Nothing to do before a run."""
+
+    def done(self, run: Run, failure: Failure | None, *, pruned: bool) -> None:
+        """Look at the tables of every VM."""
+        session = getattr(run, "session", None)
+        if session is None or failure is not None or pruned:
+            return
+        world: World = session.machine.world
+        for vm in world.vms.values():
+            for private in (False, True):
+                for gfn, spte in vm.stage2.root(private).items():
+                    if spte.folio is not None and spte.folio.poisoned:
+                        self.found.add((vm.label, gfn))
+
+
+def edge_text(edge: tuple[str, str, str, str]) -> str:
+    """`folio (w) > invalidate_lock (r)`: held, then asked for."""
+    return f"{edge[0]} ({edge[1]}) > {edge[2]} ({edge[3]})"
+
+
+def ask_scenario(
+    scenario: str,
+    patch: str,
+    vm_type: str,
+    *,
+    release: str | None = None,
+    states: int = 100_000,
+    seconds: float | None = None,
+) -> dict[str, Any]:
+    """Look at every state of a scenario of the catalogue.
+
+    Args:
+        patch: `VERSION` or `VERSION+MEND`.
+        states, seconds: where the search gives up; the answer is not complete then.
+
+    Returns:
+        As a JSON line: `complete`, `states`, `seconds` (CPU), `violations` (rule, kind, summary, and the finding that
+        it is on the version), `left_mapped` (some run ends with a poisoned page mapped), `edges` and `cycles` of the
+        lock order.
+
+    Raises:
+        KeyboardInterrupt: the user's.
+    """
+    began = process_time()
+    program = ScenarioProgram(scenario=load_named(scenario), patch=patch, arch=vm_type, release=release)
+    graph, left = LockGraph(program.name), LeftMapped()
+    result = search(
+        program,
+        make_strategy("stateful", 0),
+        Limits(schedules=None, states=states, seconds=seconds, steps=_STEPS),
+        keep_going=True,
+        judge=judge,
+        observers=(graph, left),
+    )
+    if result.stopped == "interrupted":
+        raise KeyboardInterrupt
+    edges = {
+        (edge.held_class, edge.held_mode, edge.wants_class, edge.wants_mode) for edge in graph.edges.values()
+    }
+    return {
+        "scenario": scenario,
+        "patch": patch,
+        "arch": vm_type,
+        "complete": result.complete,
+        "states": result.states,
+        "schedules": result.schedules,
+        "cpu_seconds": round(process_time() - began, 2),
+        "violations": [
+            {"rule": rule, "kind": kind, "known": finding, "summary": one.failure.summary}
+            for one in result.found
+            for rule, kind, finding in (one.sort,)
+        ],
+        "left_mapped": bool(left.found),
+        "edges": sorted(edge_text(edge) for edge in edges),
+        "cycles": sorted({cycle.text() for cycle in graph.cycles()}),
+    }

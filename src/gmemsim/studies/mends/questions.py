@@ -1,0 +1,225 @@
+"""Everything that is asked of a mend, one question at a time, so that a run of all can be stopped and go on."""
+
+from __future__ import annotations
+
+from functools import partial
+from time import process_time
+from typing import TYPE_CHECKING, Any, Final
+
+import attrs
+
+from ...arch.registry import ARCHES
+from ...contention.point import Point
+from ...contention.storm import run
+from ...contention.storms import STORMS
+from ...explore.findings.table import FINDINGS
+from ...explore.program import ScenarioProgram
+from ...explore.search import Limits, search
+from ...explore.strategies import make_strategy
+from ...explore.strategies.complete_first import CompleteFirst
+from ...patches.hazards.registry import HAZARDS
+from ...patches.mends.registry import MENDS
+from ...patches.registry import load_patch
+from ...scenarios.catalogue import load_named
+from ...scenarios.conform import load_vectors
+from ...scenarios.conform.suite import EMBEDDED, judge
+from ...scenarios.conform.suite import cases as cases_of
+from ..hazards import ask
+from ..matrix import cells, explore_cell
+from ..operations import Cell
+from .ask import ask_scenario
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+__all__ = ["OUTCOMES", "Question", "answer", "questions"]
+
+_FAILURE: Final = "memory failure"
+#: They take the invalidate lock exclusively.
+_WRITERS: Final = frozenset(
+    {"punch", "delete slot", "make slot", "close", "to private", "to shared", "populate"}
+)
+#: They take it shared, or lock the folio without it.
+_READERS: Final = frozenset({"touch", "host write", "allocate"})
+#: Scenarios whose outcomes are compared.
+OUTCOMES: Final = ("zoo-poison_punch", "zoo-poison_allocate", "zoo-poison_later", "zoo-poison_repair")
+#: Vectors with parallel steps: states up to 200 times as many, else so many schedules.
+_SCHEDULES: Final = 2
+#: Of a storm.
+_THREADS: Final = 8
+_FOLIOS: Final = 512
+
+
+@attrs.frozen
+class Question:
+    """One.
+
+    Attributes:
+        part: which kind (`questions`).
+        mend: empty: the version as it is.
+        what: a scenario, operations with " + " between them and the state of the page, a hazard's case, a storm.
+    """
+
+    part: str
+    version: str
+    mend: str
+    arch: str
+    what: str
+
+    @property
+    def patch(self) -> str:
+        """What to load."""
+        return f"{self.version}+{self.mend}" if self.mend else self.version
+
+    @property
+    def key(self) -> tuple[str, ...]:
+        """What an answer is kept under."""
+        return (self.part, self.version, self.mend, self.arch, self.what)
+
+
+def questions(part: str, version: str, mend: str) -> Iterator[Question]:
+    """All of a part for one version and mend (empty: none), as far as they apply.
+
+    Pairs without a mend are recorded elsewhere, and not asked again.
+    """
+    if part == "findings":
+        findings = MENDS[mend].findings if mend else {one for each in MENDS.values() for one in each.findings}
+        seen = set()
+        for finding in (FINDINGS[name] for name in sorted(findings)):
+            for shown in finding.shown:
+                what = (shown.vm_type, shown.scenario)
+                if version in finding.versions and (not shown.versions or version in shown.versions):
+                    if what not in seen:
+                        yield Question(part, version, mend, *what)
+                    seen.add(what)
+        # Known to be the place where a file goes while its page fails.
+        if ("sw-protected", "zoo-poison_close") not in seen:
+            yield Question(part, version, mend, "sw-protected", "zoo-poison_close")
+    elif part in ("pairs", "triples"):
+        if mend or part == "triples":
+            for cell in _cells(version, 2 if part == "pairs" else 3):
+                yield Question(part, version, mend, cell.arch, " + ".join((*cell.names, cell.setup)))
+    elif part == "hazards":
+        for hazard in HAZARDS.values():
+            for number, case in enumerate(hazard.cases):
+                if version in case.versions:
+                    for arch in case.arches:
+                        yield Question(part, version, mend, arch, f"{hazard.number}.{number}")
+    elif part == "outcomes":
+        for scenario in OUTCOMES:
+            types = load_named(scenario).head.vm_types
+            yield Question(part, version, mend, types[0] if types else "sw-protected", scenario)
+    elif part == "costs":
+        for storm in ("first-touch", "punch", "memory-failure"):
+            for background in ("none", "punch"):
+                yield Question(part, version, mend, "sw-protected", f"{storm} / {background}")
+    elif part == "vectors":
+        for arch in ARCHES:
+            yield Question(part, version, mend, arch, "selftests")
+
+
+def _cells(version: str, together: int) -> Iterator[Cell]:
+    cls = load_patch(version)
+    for cell in cells(version, together, in_place=cls.in_place, huge=cls.huge_pages):
+        names = set(cell.names)
+        if _FAILURE not in names:
+            continue
+        # Of three: one of each sort, and the page in use if it can be, else untouched.
+        if together == 3 and not (len(names) == 3 and names & _WRITERS and names & _READERS):
+            continue
+        yield cell
+
+
+def answer(question: Question, states: int) -> dict[str, Any]:
+    """The answer, as a JSON line: `key`, `cpu_seconds`, and what the part has.
+
+    Raises:
+        KeyboardInterrupt: the user's.
+    """
+    began = process_time()
+    found = _ANSWERS[question.part](question, states)
+    return {"key": list(question.key), **found, "cpu_seconds": round(process_time() - began, 2)}
+
+
+def _finding(question: Question, states: int) -> dict[str, Any]:
+    return ask_scenario(question.what, question.patch, question.arch, states=states)
+
+
+def _cell(question: Question, states: int) -> dict[str, Any]:
+    *names, setup = question.what.split(" + ")
+    row = explore_cell(
+        Cell(tuple(names), question.patch, question.arch, setup), states=states, schedules=0, sampled=60
+    )
+    return {name: row[name] for name in ("scope", "states", "sampled", "violations")}
+
+
+def _hazard(question: Question, states: int) -> dict[str, Any]:
+    number, case = question.what.split(".")
+    hazard = HAZARDS[int(number)]
+    asked = ask(
+        hazard,
+        hazard.cases[int(case)],
+        question.patch,
+        question.arch,
+        strategy="portfolio",
+        schedules=100,
+        seconds=60,
+    )
+    return {"verdict": asked.verdict, "rule": asked.rule, "schedules": asked.schedules}
+
+
+def _outcomes(question: Question, states: int) -> dict[str, Any]:
+    program = ScenarioProgram(
+        scenario=load_named(question.what),
+        patch=question.patch,
+        arch=question.arch,
+        rules=frozenset(),
+        observed=frozenset({"results"}),
+    )
+    result = search(
+        program,
+        make_strategy("stateful", 0),
+        Limits(schedules=None, states=states, steps=6_000),
+        keep_going=True,
+        collect_outcomes=True,
+    )
+    if result.stopped == "interrupted":
+        raise KeyboardInterrupt
+    return {"complete": result.complete, "states": result.states, "outcomes": sorted(result.outcomes)}
+
+
+def _vectors(question: Question, states: int) -> dict[str, Any]:
+    results = [
+        judge(case, schedules=_SCHEDULES, search=partial(CompleteFirst, 0, states))
+        for case in cases_of(load_vectors(*EMBEDDED), [load_patch(question.patch)], [question.arch])
+    ]
+    failed = sorted(one.case.vector.id for one in results if one.verdict.result == "failed" and not one.why)
+    return {
+        "passed": sum(one.verdict.result == "passed" for one in results),
+        "explained": sum(one.verdict.result == "failed" and bool(one.why) for one in results),
+        "failed": failed,
+    }
+
+
+def _costs(question: Question, states: int) -> dict[str, Any]:
+    storm, background = question.what.split(" / ")
+    point = Point(
+        patch=question.patch,
+        arch=question.arch,
+        storm=storm,
+        background=background,
+        vcpus=_THREADS,
+        pages=_FOLIOS,
+    )
+    return {"unit": STORMS[storm].unit, "per_ms": round(run(point).faults_per_ms, 2)}
+
+
+_ANSWERS: Final = {
+    "findings": _finding,
+    "pairs": _cell,
+    "triples": _cell,
+    "hazards": _hazard,
+    "outcomes": _outcomes,
+    "vectors": _vectors,
+    "costs": _costs,
+}

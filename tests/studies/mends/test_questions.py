@@ -1,0 +1,41 @@
+"""What is asked of every mend."""
+
+from __future__ import annotations
+
+from gmemsim.studies.mends.questions import Question, answer, questions
+
+PARTS = ("findings", "pairs", "triples", "vectors", "hazards", "costs", "outcomes")
+
+
+def test_each_question_is_asked_once_and_of_a_version_with_the_mend() -> None:
+    for part in PARTS:
+        asked = list(questions(part, "v3", "error-trylock"))
+        assert asked
+        assert len({one.key for one in asked}) == len(asked)
+        assert {one.patch for one in asked} == {"v3+error-trylock"}
+
+
+def test_pairs_and_triples_have_a_memory_failure() -> None:
+    pairs, triples = (
+        [one.what.split(" + ")[:-1] for one in questions(part, "v3", "error-trylock")]
+        for part in ("pairs", "triples")
+    )
+    assert all("memory failure" in names and len(names) == 2 for names in pairs)
+    assert {"punch", "allocate", "memory failure"} in [set(names) for names in triples]
+    # A triple has a writer and a reader of the invalidate lock beside it.
+    assert ["allocate", "memory failure", "touch"] not in [sorted(names) for names in triples]
+
+
+def test_pairs_without_a_mend_are_recorded_and_not_asked_again() -> None:
+    assert not list(questions("pairs", "v3", ""))
+
+
+def test_a_pair_and_a_storm_are_answered() -> None:
+    pair = Question(
+        "pairs", "mainline-7.3", "error-trylock", "sw-protected", "allocate + memory failure + untouched"
+    )
+    row = answer(pair, 5_000)
+    assert row["key"] == list(pair.key)
+    assert row["scope"].startswith("complete:")
+    storm = Question("costs", "mainline-7.3", "", "sw-protected", "punch / none")
+    assert answer(storm, 1)["per_ms"] > 0
