@@ -5,6 +5,8 @@ from __future__ import annotations
 import shlex
 import shutil
 import subprocess
+import sys
+from typing import TYPE_CHECKING
 
 import click
 import pytest
@@ -14,12 +16,14 @@ from gmemsim.cli.examples import EXAMPLES
 from gmemsim.cli.group import cli
 from gmemsim.cli.manual import entries, markdown, roff
 
+if TYPE_CHECKING:
+    from pathlib import Path
+
 ENTRIES = {entry.path.partition(" ")[2]: entry for entry in entries(cli)}
 
 
 def test_every_command_has_an_example() -> None:
-    # Those of a group are examples of its commands.
-    assert {path for path in ENTRIES if " " not in path} <= set(EXAMPLES) <= set(ENTRIES)
+    assert set(EXAMPLES) == set(ENTRIES)
 
 
 @pytest.mark.parametrize("line", [line for examples in EXAMPLES.values() for line, _ in examples])
@@ -36,13 +40,32 @@ def test_every_example_is_one_that_the_command_takes(line: str) -> None:
         words = [*ctx._protected_args, *ctx.args] if isinstance(command, click.Group) else []
 
 
-@pytest.mark.parametrize("name", [path for path in ENTRIES if " " not in path])
-def test_help_shows_the_examples(name: str) -> None:
-    result = CliRunner().invoke(cli, [name, "--help"], terminal_width=200)
+@pytest.mark.parametrize("name", ENTRIES)
+@pytest.mark.parametrize("width", [60, 80])
+def test_help_shows_the_examples(name: str, width: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", str(width))
+    for module in [each for each in sys.modules if each.startswith("gmemsim.cli.")]:
+        # The examples are folded when a command is loaded.
+        monkeypatch.delitem(sys.modules, module)
+    from gmemsim.cli.group import cli as loaded_now
+
+    result = CliRunner().invoke(loaded_now, [*name.split(), "--help"], terminal_width=width - 2)
     assert result.exit_code == 0
-    assert "Examples:" in result.stdout
+    assert max(map(len, result.stdout.splitlines())) <= width
+    unfolded = " ".join(result.stdout.replace("\\\n", " ").split())
+    assert "Examples:" in unfolded
     for line, _ in EXAMPLES[name]:
-        assert f"gmemsim {line}" in result.stdout
+        assert f"gmemsim {line}" in unfolded
+
+
+def test_the_examples_of_sql_are_answered(tmp_path: Path) -> None:
+    run = CliRunner()
+    log = tmp_path / "run.jsonl.zst"
+    assert run.invoke(cli, ["run", "hole", "--log", str(log)]).exit_code == 0
+    for line, _ in EXAMPLES["query"]:
+        name, _, *rest = shlex.split(line)
+        result = run.invoke(cli, [name, str(log), *rest])
+        assert result.exit_code == 0, result.output
 
 
 def test_the_man_page_has_every_option() -> None:

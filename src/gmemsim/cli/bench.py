@@ -88,12 +88,6 @@ def contention(
 
     Options that take several values take them separated by commas. Storms: first-touch, first-touch-same, refault,
     accept, prefault (vCPUs); convert, punch, populate (VMM threads, by the version's own calls).
-
-    \b
-    Examples:
-      gmemsim bench contention --patch v3,inplace --vcpus 1,16,256
-      gmemsim bench contention --patch inplace --arch tdx --storm convert,accept
-      gmemsim bench contention --patch hugepage --folio 2M --storm first-touch
     """
     from ..contention.plot import FORMATS
     from ..contention.point import Point, PointError

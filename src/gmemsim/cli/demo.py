@@ -31,16 +31,17 @@ def command() -> None:
 
     from ..follow.demo import run_demo
     from .first_look import first_look
+    from .tables import FittingConsole
 
     errors = Console(stderr=True)
     if sys.stderr.isatty():
         with errors.status("starting") as status:
-            first_look(Console(), status.update)
+            first_look(FittingConsole(), status.update)
             report = run_demo(status.update)
     else:
-        first_look(Console(), lambda _text: None)
+        first_look(FittingConsole(), lambda _text: None)
         report = run_demo()
-    show(report, Console())
+    show(report, FittingConsole())
     if not all(row.followed.accepted for row in report.rows):
         raise SystemExit(1)
 

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+import shutil
+from collections.abc import Callable, Iterable, Iterator
 from importlib import import_module
+from re import findall
+from textwrap import wrap
 from typing import Any, Final
 
 import click
@@ -11,7 +14,10 @@ from click.shell_completion import CompletionItem
 
 from .examples import EXAMPLES, sentence
 
-__all__ = ["prepare"]
+__all__ = ["WIDEST", "prepare"]
+
+#: Columns that `--help` takes at most.
+WIDEST: Final = 100
 
 
 def _keys(module: str, attribute: str) -> Callable[[], Iterable[str]]:
@@ -87,6 +93,20 @@ class _Name(click.types.StringParamType):
         return names or [CompletionItem(incomplete, type="file")]
 
 
+def _folded(call: str, says: str, width: int) -> Iterator[str]:
+    """An example in lines of at most so many columns; what is typed goes on after a backslash, as in a shell."""
+    yield from wrap(says, width, initial_indent="  ", subsequent_indent="  ")
+    # Not within quotes, where a backslash is one.
+    words = findall(r"(?:'[^']*'|\S)+", f"gmemsim {call}")
+    line = "    " + words[0]
+    for word in words[1:]:
+        if len(line) + len(word) + 3 > width:
+            yield f"{line} \\"
+            line = "     "
+        line += f" {word}"
+    yield line
+
+
 def prepare(command: click.Command, path: str) -> None:
     """Add the examples and the completion of names to a command and those below it; again changes nothing.
 
@@ -95,7 +115,9 @@ def prepare(command: click.Command, path: str) -> None:
     """
     examples = EXAMPLES.get(path, ())
     if examples and command.epilog is None:
-        lines = [line for call, says in examples for line in (f"  {sentence(says)}", f"    gmemsim {call}")]
+        # Two for what click indents it by.
+        width = min(shutil.get_terminal_size().columns, WIDEST) - 2
+        lines = [line for call, says in examples for line in _folded(call, sentence(says), width)]
         command.epilog = "\n".join(["\b", "Examples:", *lines])
     for param in command.params:
         name = param.name or ""

@@ -17,16 +17,21 @@ EXAMPLES: Final[dict[str, tuple[tuple[str, str], ...]]] = {
         ("list scenarios", "names for run, explore, diff, …"),
         ("list patches", "names for --patch"),
     ),
-    "show": (("show v3", "the functions in which a version differs, with file and line"),),
+    "show": (
+        ("show v3", "the functions in which a version differs, with file and line"),
+        ("show inplace --against v3", "two versions that are not next to each other"),
+        ("show mine.py:Mine --source", "your patch, with the text of each function"),
+    ),
     "diff": (
         ("diff baseline v3 --scenario same", "what v3 changed, in the words of its events"),
         ("diff left.jsonl right.jsonl.zst", "two logs, step by step"),
     ),
     "query": (
         (
-            "query run.jsonl.zst 'SELECT type, count(*) FROM events GROUP BY type'",
+            "query run.jsonl.zst 'SELECT event, count(*) FROM events GROUP BY event'",
             "how often each event happened",
         ),
+        ("query run.jsonl.zst waits", "one of the ready-made queries: who waited for whom"),
     ),
     "follow": (
         ("follow my.trace.gz --patch v3", "accepted, or the first kernel event that the model cannot take"),
@@ -67,9 +72,25 @@ EXAMPLES: Final[dict[str, tuple[tuple[str, str], ...]]] = {
         ("bench contention --vcpus 1,16,256", "what a lock costs as vCPUs are added"),
         ("bench contention --patch v3,inplace --arch snp", "two versions side by side"),
     ),
+    "bench contention": (
+        ("bench contention --patch v3,inplace --vcpus 1,16,256", "what a lock costs as vCPUs are added"),
+        ("bench contention --patch inplace --arch tdx --storm convert,accept", "other storms, on a TD"),
+        ("bench contention --patch hugepage --folio 2M --storm first-touch", "large folios"),
+    ),
     "lab": (
         ("lab setup", "what is there and what is missing"),
         ("lab run hole --kernel 7.3.4", "a scenario on a real kernel"),
+        ("lab reproduce memory-failure-against-punch --kernel 7.3.4", "does this kernel hang, too?"),
+    ),
+    "lab setup": (
+        ("lab setup", "what is there and what is missing"),
+        ("lab setup --fetch 7.3.4", "a stock Debian kernel from its archive"),
+    ),
+    "lab run": (("lab run hole --kernel 7.3.4", "a scenario on a real kernel"),),
+    "lab compare": (
+        ("lab compare hole --kernel 7.3.4", "do the kernel's outcomes lie within those of the model?"),
+    ),
+    "lab reproduce": (
         ("lab reproduce memory-failure-against-punch --kernel 7.3.4", "does this kernel hang, too?"),
     ),
     "man": (

@@ -18,7 +18,7 @@ from ..engine.blame import said
 from ..nearest import hint
 from .commands import COMMANDS, available
 from .config import defaults
-from .dress import prepare
+from .dress import WIDEST, prepare
 from .errors import INPUT, INTERRUPTED, Interrupted
 
 if TYPE_CHECKING:
@@ -132,7 +132,7 @@ def fail(where: str, message: str, code: int) -> NoReturn:
     cls=LazyGroup,
     name="gmemsim",
     invoke_without_command=True,
-    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": WIDEST},
 )
 @click.version_option(__version__, message="%(prog)s %(version)s")
 @click.pass_context

@@ -26,17 +26,17 @@ LIMITS = (
     "RCU beyond SRCU, other users of the machine."
 )
 
-#: Tables are cut to the terminal, or to COLUMNS; a file or pipe gets them whole.
+#: Output is as wide as the terminal, or COLUMNS; a file or pipe gets this much.
 _WIDE = 140
 
 
 def console() -> Console:
     """For tables on stdout. Text is text there: brackets in a name are no markup."""
-    from rich.console import Console
+    from .tables import FittingConsole
 
     if sys.stdout.isatty() or os.environ.get("COLUMNS", "").isdigit():
-        return Console(markup=False, emoji=False)
-    return Console(width=_WIDE, highlight=False, markup=False, emoji=False)
+        return FittingConsole(markup=False, emoji=False)
+    return FittingConsole(width=_WIDE, highlight=False, markup=False, emoji=False)
 
 
 def status(text: str) -> Status:

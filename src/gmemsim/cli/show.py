@@ -30,12 +30,6 @@ def command(version: str, against: str | None, everything: bool, source: bool, a
 
     VERSION is a version (`gmemsim list patches`), one with a change (`v3+NAME`), or a patch of your own
     (`mine.py:MyPatch`). Functions that a version inherits and never calls are no part of it.
-
-    \b
-    Examples:
-      gmemsim show v3
-      gmemsim show inplace --against v3
-      gmemsim show mine.py:MyPatch --source
     """
     from ..patches.difference import constants, differences, functions, predecessor
     from ..patches.registry import PatchError, load_patch, versions
