@@ -23,6 +23,7 @@ from .task import Signal, Task
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
 
+    from .cpus import Cpus
     from .op import Op
     from .strategy import Strategy
     from .task import Waitable
@@ -39,10 +40,13 @@ class Engine:
         rec: called as `rec(task, event)` for every audit event; None switches recording off.
         faults: how often each fault point may fire, by label; empty means never.
         max_steps: raise `StepLimit` after this many resumptions.
+        wake_ns: from a wake-up to the sleeper running.
+        cpus: what sharing lines and locks costs in a timed run; None charges nothing of it.
     """
 
     __slots__ = (
         "at_failure",
+        "cpus",
         "current",
         "exploring",
         "faults",
@@ -75,6 +79,7 @@ class Engine:
         faults: dict[str, int] | None = None,
         max_steps: int = 1 << 62,
         wake_ns: int = 0,
+        cpus: Cpus | None = None,
     ) -> None:
         self.exploring = (strategy is not None) if exploring is None else exploring
         self.strategy: Strategy = FirstRunnable() if strategy is None else strategy
@@ -82,6 +87,7 @@ class Engine:
         self.faults = dict(faults or {})
         self.max_steps = max_steps
         self.wake_ns = wake_ns
+        self.cpus = None if self.exploring else cpus
         self.tape = Tape()
         self.now = 0
         self.heap: list[tuple[int, int, Task]] = []

@@ -341,7 +341,7 @@ _FIELDS: dict[type, list[str]] = {}
 
 _STATIC = {
     "age", "cls", "label", "paths", "spinning", "_patience", "_read", "_write", "_since", "_lock", "tasks",
-    "line_free_at", "line_ns", "line_total", "_acquire", "_release",
+    "line_ns", "line_state", "line_total", "_acquire", "_release",
 }  # fmt: skip
 
 

@@ -5,6 +5,9 @@ that share a `FolioLockClass` live in one table that has an entry only while som
 clears the bit and wakes the first waiter, which tries again and may lose to a task that came by. A loser queues
 anew, at the tail; one that has lost `PAGE_LOCK_UNFAIRNESS` times is marked (WQ_FLAG_CUSTOM) and has the bit handed over
 when it is the first again (mm/filemap.c `folio_wait_bit_common`, sysctl page_lock_unfairness = 5).
+
+The bit and the reference count are on one cache line, `struct folio`'s first. With `Engine.cpus` operations on either
+move it (`move_line`); who has it and until when is one number here, because there is a lock for every folio.
 """
 
 from __future__ import annotations
@@ -13,6 +16,7 @@ from collections import deque
 from typing import TYPE_CHECKING, Final
 
 from ...audit.events import Contended, Lock, Unlock
+from ..cpus import Line
 from ..errors import ModelError
 from ..op import Op
 from .kinds import declare
@@ -26,6 +30,8 @@ if TYPE_CHECKING:
 __all__ = ["PAGE_LOCK_UNFAIRNESS", "FolioLock", "FolioLockClass"]
 
 PAGE_LOCK_UNFAIRNESS: Final = 5
+#: More than any CPU's number plus one.
+_CPUS: Final = 1 << 12
 
 
 class FolioLockClass(LockClass):
@@ -50,7 +56,7 @@ class FolioLock:
         obj: label of the mapping; together with `index` it names the lock.
     """
 
-    __slots__ = ("_since", "cls", "index", "obj", "owner")
+    __slots__ = ("_line", "_since", "cls", "index", "obj", "owner")
 
     def __init__(self, obj: str, index: int, cls: FolioLockClass) -> None:
         self.obj = obj
@@ -59,6 +65,8 @@ class FolioLock:
         self.cls = cls
         self.owner: Task | None = None
         self._since = 0
+        #: When the line is free, and below that the number of the CPU that has it, plus one.
+        self._line = 0
 
     @property
     def label(self) -> str:
@@ -82,6 +90,8 @@ class FolioLock:
         """
         if t.traps:
             await t.point(self._op("acquire"))
+        elif (cpus := t.engine.cpus) is not None:
+            await self.move_line(t, cpus.costs.folio_lock // 2)
         if self.owner is None:
             self._take(t)
             return
@@ -106,6 +116,8 @@ class FolioLock:
         """`folio_trylock`: never waits."""
         if t.traps:
             await t.point(self._op("try"))
+        elif (cpus := t.engine.cpus) is not None:
+            await self.move_line(t, cpus.costs.folio_lock // 2)
         if self.owner is not None:
             return False
         self._take(t)
@@ -117,7 +129,20 @@ class FolioLock:
             t.rec(t, Unlock(self.label, "w"))
         if t.traps:
             await t.point(self._op("release"))
+        elif (cpus := t.engine.cpus) is not None:
+            await self.move_line(t, cpus.costs.folio_lock // 2)
         self.release(t)
+
+    async def move_line(self, t: Task, ns: int) -> None:
+        """Own the folio's line and work on it for `ns` (only with `Engine.cpus`)."""
+        cpus = t.engine.cpus
+        assert cpus is not None
+        line = Line()
+        line.free_at, owner = divmod(self._line, _CPUS)
+        line.cpu = owner - 1
+        spent = cpus.reach(t, line, "folio", ns)
+        self._line = line.free_at * _CPUS + t.cpu + 1
+        await t.spend(spent)
 
     def release(self, t: Task) -> None:
         """The step of `unlock` without a trap before it.

@@ -1,5 +1,9 @@
 """A sleeping mutex (`struct mutex`): FIFO waiters, and the lock is free between release and the next owner.
 
+In timed runs a task that finds the owner on a CPU spins (`mutex_optimistic_spin`): spinners queue (`osq`), the first of
+them watches the owner and takes the lock at its release, without a wake-up. When the owner goes to sleep they stop and
+queue. Exploring runs do without, as the outcome is that of a waiter that came at the release.
+
 The kernel's mutex hands off only to a waiter that was overtaken; before that a running task may take the
 lock in the window between the wake-up and the waiter's next attempt. That window is kept: a woken waiter tries
 again, and queues at the head if it lost. After one lost attempt the release hands the lock over.
@@ -11,9 +15,11 @@ from collections import deque
 from typing import TYPE_CHECKING
 
 from ...audit.events import Contended, Lock, Unlock
+from ..cpus import Line
 from ..errors import ModelError
 from ..op import Op
 from .kinds import declare
+from .rwsem_queue import on_cpu
 from .stats import LockClass, LockStatistics
 
 if TYPE_CHECKING:
@@ -24,6 +30,33 @@ if TYPE_CHECKING:
 __all__ = ["Mutex"]
 
 
+class _Osq:
+    """The spinners of one mutex, the first at the left."""
+
+    __slots__ = ("_mutex", "tasks")
+
+    #: Waiting here keeps a CPU busy (see `on_cpu`).
+    spins = True
+
+    def __init__(self, mutex: Mutex) -> None:
+        self._mutex = mutex
+        self.tasks: deque[Task] = deque()
+
+    @property
+    def label(self) -> str:
+        return self._mutex.label
+
+    def holders(self) -> Iterable[str]:
+        return self._mutex.holders()
+
+    def blocked(self, owner: Task) -> None:
+        """`owner` parks: if it sleeps, the first spinner must learn."""
+        if not on_cpu(owner):
+            owner.on_block = tuple(call for call in owner.on_block if call != self.blocked)
+            if self.tasks:
+                owner.engine.wake(self.tasks[0])
+
+
 class Mutex:
     """Exclusive sleeping lock with `lock`, `trylock`, `unlock`."""
 
@@ -32,11 +65,13 @@ class Mutex:
         "_handoff_to",
         "_release",
         "_since",
+        "_spinners",
         "_try",
         "_wait",
         "_waiters",
         "cls",
         "label",
+        "line_state",
         "owner",
     )
 
@@ -48,6 +83,8 @@ class Mutex:
         self._handoff_to: Task | None = None
         self._since = 0
         self._waiters: deque[Task] = deque()
+        self._spinners = _Osq(self)
+        self.line_state = Line()
         self._acquire = Op("acquire", label)
         self._try = Op("try", label)
         self._wait = Op("wait", label)
@@ -64,6 +101,8 @@ class Mutex:
         """
         if t.traps:
             await t.point(self._acquire)
+        elif t.engine.cpus is not None:
+            await self._move_line(t)
         if self.owner is t:
             raise ModelError(f"{t.name} locks {self.label} twice")
         if self.owner is None and self._handoff_to is None:
@@ -72,6 +111,11 @@ class Mutex:
         if t.rec is not None:
             t.rec(t, Contended(self.label, "w"))
         began = t.engine.now
+        if not t.traps and await self._spin(t):
+            self.cls.write.waited(t.engine.now - began)
+            if t.rec is not None:
+                t.rec(t, Lock(self.label, "w"))
+            return
         self._waiters.append(t)
         while True:
             await t.park(self, self._wait)
@@ -89,6 +133,8 @@ class Mutex:
         """`mutex_trylock`: take the lock if it is free, never wait."""
         if t.traps:
             await t.point(self._try)
+        elif t.engine.cpus is not None:
+            await self._move_line(t)
         if self.owner is not None or self._handoff_to is not None:
             return False
         self._take(t)
@@ -102,12 +148,19 @@ class Mutex:
         """
         if t.traps:
             await t.point(self._release)
+        elif t.engine.cpus is not None:
+            await self._move_line(t)
         if self.owner is not t:
             raise ModelError(f"{t.name} unlocks {self.label}, owned by {self.owner}")
         if t.rec is not None:
             t.rec(t, Unlock(self.label, "w"))
         self.cls.write.held(t.engine.now - self._since)
         self.owner = None
+        if self._handoff_to is None and self._spinners.tasks:
+            spinner = self._spinners.tasks[0]
+            self._grant(spinner)
+            cpus = t.engine.cpus
+            t.engine.wake(spinner, delay=0 if cpus is None else cpus.distance(t.cpu, spinner.cpu))
         if self._waiters:
             waiter = self._handoff_to
             if waiter is None:
@@ -116,10 +169,43 @@ class Mutex:
                 self._waiters.remove(waiter)
             t.engine.wake(waiter, delay=t.engine.wake_ns)
 
-    def _take(self, t: Task) -> None:
+    async def _move_line(self, t: Task) -> None:
+        cpus = t.engine.cpus
+        assert cpus is not None
+        await t.spend(cpus.reach(t, self.line_state, self.cls.name, cpus.costs.mutex // 2))
+
+    async def _spin(self, t: Task) -> bool:
+        """`mutex_optimistic_spin`: whether `t` has the lock now."""
+        osq = self._spinners
+        tasks = osq.tasks
+        if self.owner is not None and not on_cpu(self.owner):
+            return False
+        tasks.append(t)
+        while self.owner is not t:
+            if tasks[0] is t:
+                owner = self.owner
+                if owner is None and self._handoff_to is None:
+                    self._grant(t)
+                    break
+                if owner is None or not on_cpu(owner):
+                    # Handed over to a waiter that sleeps still, or the owner went to sleep.
+                    break
+                if osq.blocked not in owner.on_block:
+                    owner.on_block += (osq.blocked,)
+                self.line_state.cpu = t.cpu
+            await t.park(osq, self._wait)
+        tasks.remove(t)
+        if tasks:
+            t.engine.wake(tasks[0])
+        return self.owner is t
+
+    def _grant(self, t: Task) -> None:
         self.owner = t
         self._since = t.engine.now
         self.cls.write.acquisitions += 1
+
+    def _take(self, t: Task) -> None:
+        self._grant(t)
         if t.rec is not None:
             t.rec(t, Lock(self.label, "w"))
 

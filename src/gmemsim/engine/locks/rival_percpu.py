@@ -71,6 +71,9 @@ class PerCpuRwSem(RwLockBase):
             t.rec(t, LockRequest(self.label, "r"))
         if t.traps:
             await t.point(self._acquire_w)
+        elif (cpus := t.engine.cpus) is not None:
+            # Counters of this CPU, as SRCU has them.
+            await t.spend(cpus.costs.srcu // 2)
         if self._block:
             if t.rec is not None:
                 t.rec(t, Contended(self.label, "r"))
@@ -109,6 +112,8 @@ class PerCpuRwSem(RwLockBase):
             t.rec(t, Unlock(self.label, "r"))
         if t.traps:
             await t.point(self._release_w)
+        elif (cpus := t.engine.cpus) is not None:
+            await t.spend(cpus.costs.srcu // 2)
         self._drop_read(t)
         if self._draining is not None and not self._readers:
             t.engine.wake(self._draining, delay=t.engine.wake_ns)

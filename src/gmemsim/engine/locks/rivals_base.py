@@ -158,6 +158,8 @@ class PolicyLock(RwLockBase):
             t.rec(t, Unlock(self.label, "w"))
         if t.traps:
             await t.point(self._release_w)
+        elif t.engine.cpus is not None:
+            await self._move_line(t)
         self._drop_write(t)
         if self._queue:
             self._admit(t, True)
@@ -185,7 +187,7 @@ class PolicyLock(RwLockBase):
             t.rec(t, LockRequest(self.label, mode))
         if t.traps:
             await t.point(self._acquire_w)
-        elif self.line_ns and not write:
+        elif self.line_ns and (not write or t.engine.cpus is not None):
             await self._move_line(t)
         if self._may_write() if write else self._may_read():
             if write:

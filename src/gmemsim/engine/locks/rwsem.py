@@ -193,6 +193,8 @@ class RwSem(RwSemCore):
             rec(t, LockRequest(self.label, "w"))
         if t.traps:
             await t.point(self._acquire_w)
+        elif t.engine.cpus is not None:
+            await self._move_line(t)
         if self._writer is None and not self._readers and not self._queue:  # W1
             self._writer = t
             self._since = t.engine.now
@@ -209,6 +211,8 @@ class RwSem(RwSemCore):
             t.rec(t, LockRequest(self.label, "w"))
         if t.traps:
             await t.point(self._acquire_w)
+        elif t.engine.cpus is not None:
+            await self._move_line(t)
         error = 0
         if self._writer is None and not self._readers and not self._queue:
             self.take_write(t)  # W1
@@ -222,6 +226,8 @@ class RwSem(RwSemCore):
         """Acquire exclusively if nobody holds the lock and nobody is queued."""
         if t.traps:
             await t.point(self._try_w)
+        elif t.engine.cpus is not None:
+            await self._move_line(t)
         if self._writer is not None or self._readers or self._queue:
             return False
         self.take_write(t)
@@ -239,6 +245,8 @@ class RwSem(RwSemCore):
             t.rec(t, Unlock(self.label, "w"))
         if t.traps:
             await t.point(self._release_w)
+        elif t.engine.cpus is not None:
+            await self._move_line(t)
         if self._writer is not t:
             raise self._not_writer(t)
         self._writer = None
@@ -263,6 +271,8 @@ class RwSem(RwSemCore):
         """
         if t.traps:
             await t.point(self._release_w)
+        elif t.engine.cpus is not None:
+            await self._move_line(t)
         self._drop_write(t)
         self._hold_read(t)
         if t.rec is not None:

@@ -5,15 +5,17 @@ fault: attributes of `self` cost one look-up, those of a helper two.
 
 The cache line. Readers of one count never wait for each other's critical sections, yet each acquire and
 release must own the cache line of the count, one CPU after another. That is the scaling limit of read-mostly
-rw-semaphores and the reason for per-CPU ones. It is charged here as a server with one queue: `line_free_at`
-is when the line has served everybody who asked, and a reader spends until it has been served. Not modelled:
-that a CPU which touched the line last has it at hand, and the line traffic of writers and spinners.
+rw-semaphores and the reason for per-CPU ones. It is charged here as a server with one queue: the line is free
+when it has served everybody who asked, and a reader spends until it has been served. With `Engine.cpus` a CPU
+which touched the line last has it at hand, the uncontended operation costs something too, writers move the line
+as readers do, and a spinner that watches it takes it away from the owner. Without, readers alone pay, always.
 """
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, ClassVar
 
+from ..cpus import Line
 from ..errors import ModelError
 from ..op import Op
 from .kinds import declare
@@ -33,7 +35,7 @@ class RwLockBase:
 
     Attributes:
         line_ns: cost of moving the reader count's cache line, in virtual ns.
-        line_free_at: virtual time at which the line is free for the next reader.
+        line_state: who has the line, and when it is free for the next one.
         line_total: virtual ns spent on the line so far.
     """
 
@@ -54,8 +56,8 @@ class RwLockBase:
         "_writer",
         "cls",
         "label",
-        "line_free_at",
         "line_ns",
+        "line_state",
         "line_total",
     )
 
@@ -68,7 +70,7 @@ class RwLockBase:
         self._read = self.cls.read
         self._write = self.cls.write
         self.line_ns = line_ns
-        self.line_free_at = 0
+        self.line_state = Line()
         self.line_total = 0
         #: Task and time of its first shared hold; further ones of the same task are in `_again`.
         self._readers: dict[Task, int] = {}
@@ -168,9 +170,16 @@ class RwLockBase:
     async def _move_line(self, t: Task) -> None:
         """Own the cache line of the reader count once everybody before us has had it (timed runs)."""
         now = t.engine.now
-        start = self.line_free_at
+        line = self.line_state
+        cpus = t.engine.cpus
+        if cpus is not None:
+            costs = cpus.costs
+            # Half of the pair: an acquire or a release.
+            await t.spend(cpus.reach(t, line, self.cls.name, costs.rwsem // 2))
+            return
+        start = line.free_at
         if start < now:
             start = now
-        self.line_free_at = end = start + self.line_ns
+        line.free_at = end = start + self.line_ns
         self.line_total += end - now
         await t.spend(end - now)

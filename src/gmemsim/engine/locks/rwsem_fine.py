@@ -11,7 +11,9 @@ The steps carry the numbers of the specification. Their order within one functio
 
 A spinner that has looked in vain is parked until the lock is free of writers and readers, which stands for
 any number of rounds of its loop; whether it goes on at all is the draw `rwsem.spin`, and whether it gives up
-a read phase because of the time limit is `rwsem.spin_limit`. Timed runs work, without spinning.
+a read phase because of the time limit is `rwsem.spin_limit`. A timed run draws neither: a spinner spins as long as
+the rules let it, and what happens within one call takes no time, so that both grains queue alike
+(`tests/engine/locks/test_rwsem_time.py`).
 
 Not modelled: READFAIL, real-time tasks, weak memory, preemption inside (off in the kernel since 6.3).
 """
@@ -205,6 +207,8 @@ class FineRwSem(FineWaiting):
         """
         if t.rec is not None:
             t.rec(t, Unlock(self.label, "w"))
+        if t.engine.cpus is not None and self.line_ns:
+            await self._move_line(t)
         await self._at(t, self._owner_op)
         if self._writer is not t:
             raise self._not_writer(t)
@@ -247,6 +251,8 @@ class FineRwSem(FineWaiting):
     async def _down_write(self, t: Task, killable: bool) -> int:
         if t.rec is not None:
             t.rec(t, LockRequest(self.label, "w"))
+        if t.engine.cpus is not None and self.line_ns:
+            await self._move_line(t)
         await self._at(t, self._count_op)  # W1
         error = 0
         if not self.count:

@@ -11,6 +11,7 @@ can tell accesses of different words apart. Memory is sequentially consistent.
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections import deque
 from typing import TYPE_CHECKING, Final
 
@@ -81,7 +82,7 @@ class FineCore(RwLockBase):
 
     Args:
         hz: timer frequency, which rounds the 4 ms that a waiter is patient.
-        spinning: writers may spin; they do so in exploring runs only, where it is a choice.
+        spinning: writers may spin; in exploring runs that is a choice.
         age: which release's rules to follow.
 
     Attributes:
@@ -188,10 +189,14 @@ class FineCore(RwLockBase):
         self.count = value
         if self._spinner_watches and not value & (WRITER | HANDOFF) and value < READER:
             self._spinner_watches = False
-            t.engine.wake(self.osq[0])
+            self._spinner_takes(t)
         if value < READER and not value & WRITER and self.queue and self.queue[0].spinning:
             self.queue[0].spinning = False
             t.engine.wake(self.queue[0].task)
+
+    @abstractmethod
+    def _spinner_takes(self, t: Task) -> None:
+        """The count is free, and the first spinner watches it."""
 
     async def _own_read(self, t: Task, reader: Task) -> None:
         """owner := `reader`, shared; NONSPINNABLE stays."""

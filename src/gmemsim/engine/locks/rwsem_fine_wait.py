@@ -14,6 +14,7 @@ from ..errors import ModelError
 from ..task import Signal
 from .rwsem_fine_core import HANDOFF, READER, WAITERS, WRITER, FineCore
 from .rwsem_queue import WakeKind, on_cpu
+from .rwsem_spin import POLL, read_phase_limit
 
 if TYPE_CHECKING:
     from ..task import Task
@@ -29,7 +30,9 @@ class FineWaiting(FineCore):
 
     async def _spin(self, t: Task, killable: bool) -> bool:
         """W2 to W4."""
-        if self.spinning and t.traps:
+        if not t.traps:
+            return await self._watch(t)
+        if self.spinning:
             await self._at(t, self._owner_load)
         if not self.spinning or not self._may_spin() or not t.draw("rwsem.spin", 2):
             self.paths.opt_nospin += 1
@@ -75,6 +78,79 @@ class FineWaiting(FineCore):
             self._spinner_watches = False
             if value is Signal:
                 return False
+
+    async def _watch(self, t: Task) -> bool:
+        """W2 to W4 of a timed run: as `SpinQueue` does at the coarse grain."""
+        began = t.engine.now
+        if not self.spinning or not self._may_spin():
+            self.paths.opt_nospin += 1
+            return False
+        self.osq.append(t)
+        while self.osq[0] is not t:
+            await t.park(self, self._spin_op)
+        won = await self._watch_first(t)
+        self.osq.popleft()
+        if self.osq:
+            t.engine.wake(self.osq[0])
+        self.paths.spin_total += t.engine.now - began
+        if won:
+            self.paths.opt_lock += 1
+        else:
+            self.paths.opt_fail += 1
+        return won
+
+    async def _watch_first(self, t: Task) -> bool:
+        limit = 0
+        reading = False
+        while self._may_spin():
+            if self.count < READER and not self.count & (WRITER | HANDOFF):
+                self._grab(t)
+                return True
+            owner = self.owner
+            if self.count & WRITER and owner is not None:
+                reading = False
+                self._spinner_watches = True
+                call = self._owner_blocks
+                owner.on_block += (call,)
+                self.line_state.cpu = t.cpu
+                await t.park(self, self._spin_op)
+                owner.on_block = tuple(other for other in owner.on_block if other != call)
+                self._spinner_watches = False
+                if self._writer is t:
+                    return True
+                continue
+            if self.count >= READER:
+                if not reading:
+                    reading = True
+                    limit = read_phase_limit(t.engine.now, self.count // READER)
+                elif t.engine.now > limit:
+                    self.nonspinnable = True
+                    return False
+            else:
+                reading = False
+            await t.spend(POLL)
+        return False
+
+    def _grab(self, t: Task) -> None:
+        """The count is free: the first spinner, `t`, has it before anybody else looks (timed runs)."""
+        self.count |= WRITER
+        self._hold_write(t)
+        self.owner = t
+        self.reader_owned = False
+        self.nonspinnable = False
+
+    def _spinner_takes(self, t: Task) -> None:
+        spinner = self.osq[0]
+        if t.traps:
+            t.engine.wake(spinner)
+            return
+        self._grab(spinner)
+        cpus = t.engine.cpus
+        t.engine.wake(spinner, delay=0 if cpus is None else cpus.distance(t.cpu, spinner.cpu))
+
+    def _owner_blocks(self, owner: Task) -> None:
+        if not on_cpu(owner) and self.osq:
+            owner.engine.wake(self.osq[0])
 
     def _may_spin(self) -> bool:
         if self.nonspinnable:
@@ -145,10 +221,18 @@ class FineWaiting(FineCore):
         await self._at(t, self._owner_load)
         if self.owner is not None and (self.reader_owned or not on_cpu(self.owner)):
             return False
-        if self.owner is not None and not t.draw("rwsem.spin", 2):
+        if self.owner is not None and t.traps and not t.draw("rwsem.spin", 2):
             return False
         t.touch(self._count_op)
-        if self.count & WRITER or self.count >= READER:
+        owner = self.owner
+        if owner is not None and not t.traps:
+            # Should the owner go to sleep, so does this one, and the release wakes it.
+            waiter.spinning = waiter.asleep = True
+            owner.on_block += (waiter.owner_blocks,)
+            await t.park(self, self._spin_op)
+            owner.on_block = tuple(call for call in owner.on_block if call != waiter.owner_blocks)
+            waiter.asleep = False
+        elif self.count & WRITER or self.count >= READER:
             # Between the two halves of a release, or on a running owner: the rounds until the count changes.
             waiter.spinning = True
             await t.park(self, self._spin_op)

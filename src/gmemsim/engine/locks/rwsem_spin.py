@@ -97,7 +97,8 @@ class SpinQueue:
             return False
         spinner = self.tasks.popleft()
         lock.take_write(spinner)
-        t.engine.wake(spinner)
+        cpus = t.engine.cpus
+        t.engine.wake(spinner, delay=0 if cpus is None else cpus.distance(t.cpu, spinner.cpu))
         self._next(t)
         return True
 
@@ -162,6 +163,8 @@ class SpinQueue:
                     break
                 self._parked = True
                 owner.on_block += (self._owner_blocks,)
+                # It polls the owner word, so that the owner's release must get the line back.
+                lock.line_state.cpu = t.cpu
                 await t.park(self, lock.spin_op)
                 owner.on_block = tuple(call for call in owner.on_block if call != self._owner_blocks)
                 if lock.writer is t:

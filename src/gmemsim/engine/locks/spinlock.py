@@ -3,7 +3,8 @@
 Both are fair: contenders queue and are granted in order. A waiting reader of the queued rwlock blocks later
 readers that are not in interrupt context as soon as a writer waits before them, as `queued_read_lock` does: the
 reader fast path needs the writer byte (locked or waiting) to be clear. Waiters spin, so a grant costs no wake-up
-latency, and holders must not sleep: `Task.held` lets an oracle check that.
+latency, and holders must not sleep: `Task.held` lets an oracle check that. With `Engine.cpus` a lock operation moves
+the line of the lock word, and a grant takes a hand-over (`Cpus.handover`).
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from collections import deque
 from typing import TYPE_CHECKING
 
 from ...audit.events import Contended, Lock, Unlock
+from ..cpus import Line
 from ..errors import ModelError
 from ..op import Mode, Op
 from .kinds import declare
@@ -28,7 +30,7 @@ __all__ = ["QueuedRwLock", "SpinLock"]
 class QueuedRwLock:
     """`rwlock_t` as queued rwlock: `read_lock`, `read_unlock`, `write_lock`, `write_unlock`."""
 
-    __slots__ = ("_ops", "_queue", "_readers", "_write_since", "_writer", "cls", "label")
+    __slots__ = ("_ops", "_queue", "_readers", "_write_since", "_writer", "cls", "label", "line_state")
 
     def __init__(self, label: str, cls: LockClass | None = None) -> None:
         self.label = label
@@ -38,6 +40,7 @@ class QueuedRwLock:
         self._writer: Task | None = None
         self._write_since = 0
         self._queue: deque[tuple[Task, Mode]] = deque()
+        self.line_state = Line()
         self._ops = {
             "read_lock": Op("acquire", label, mode="r"),
             "read_unlock": Op("release", label, mode="r"),
@@ -65,6 +68,8 @@ class QueuedRwLock:
     async def read_lock(self, t: Task) -> None:
         if t.traps:
             await t.point(self._ops["read_lock"])
+        elif t.engine.cpus is not None:
+            await self._move_line(t)
         if self._writer is None and not self._queue:
             self._grant(t, "r")
             return
@@ -73,6 +78,8 @@ class QueuedRwLock:
     async def write_lock(self, t: Task) -> None:
         if t.traps:
             await t.point(self._ops["write_lock"])
+        elif t.engine.cpus is not None:
+            await self._move_line(t)
         if self._writer is None and not self._queue and not self._readers:
             self._grant(t, "w")
             return
@@ -81,6 +88,8 @@ class QueuedRwLock:
     async def read_unlock(self, t: Task) -> None:
         if t.traps:
             await t.point(self._ops["read_unlock"])
+        elif t.engine.cpus is not None:
+            await self._move_line(t)
         since = self._readers.pop(t, None)
         if since is None:
             raise ModelError(f"{t.name} read-unlocks {self.label} without holding it")
@@ -94,6 +103,8 @@ class QueuedRwLock:
     async def write_unlock(self, t: Task) -> None:
         if t.traps:
             await t.point(self._ops["write_unlock"])
+        elif t.engine.cpus is not None:
+            await self._move_line(t)
         if self._writer is not t:
             raise ModelError(f"{t.name} write-unlocks {self.label}, held by {self._writer}")
         self._writer = None
@@ -102,6 +113,11 @@ class QueuedRwLock:
             t.rec(t, Unlock(self.label, "w"))
         if self._queue:
             self._pass_on(t)
+
+    async def _move_line(self, t: Task) -> None:
+        cpus = t.engine.cpus
+        assert cpus is not None
+        await t.spend(cpus.reach(t, self.line_state, self.cls.name, cpus.costs.spinlock // 2))
 
     async def _spin(self, t: Task, mode: Mode) -> None:
         if self._writer is t or t in self._readers:
@@ -113,8 +129,13 @@ class QueuedRwLock:
         t.touch(self._ops["wait"])
         self._queue.append((t, mode))
         await t.park(self, self._ops["wait"])
-        counter = self.cls.read if mode == "r" else self.cls.write
-        counter.waited(t.engine.now - began)
+        now = t.engine.now
+        if mode == "r":
+            self._readers[t] = now
+            self.cls.read.waited(now - began)
+        else:
+            self._write_since = now
+            self.cls.write.waited(now - began)
         if t.rec is not None:
             t.rec(t, Lock(self.label, mode))
 
@@ -133,18 +154,19 @@ class QueuedRwLock:
 
     def _pass_on(self, t: Task) -> None:
         queue = self._queue
+        cpus = t.engine.cpus
+        cpu, delay = t.cpu, 0
         while queue and self._writer is None:
             task, mode = queue[0]
-            if mode == "w":
-                if self._readers:
-                    return
-                queue.popleft()
-                self._grant(task, "w", record=False)
-                t.engine.wake(task)
+            if mode == "w" and self._readers:
                 return
             queue.popleft()
-            self._grant(task, "r", record=False)
-            t.engine.wake(task)
+            self._grant(task, mode, record=False)
+            if cpus is not None:
+                # Each lets the one behind it in the queue come to the lock word.
+                delay += cpus.handover(cpu, task.cpu)
+                cpu = self.line_state.cpu = task.cpu
+            t.engine.wake(task, delay=delay)
 
     def statistics(self) -> LockStatistics:
         """Frozen counters, holders and queue."""

@@ -45,6 +45,8 @@ class Srcu:
         """Enter a read section; the returned index goes back into `read_unlock`."""
         if t.traps:
             await t.point(self._enter)
+        elif (cpus := t.engine.cpus) is not None:
+            await t.spend(cpus.costs.srcu // 2)
         index = self._index
         bank = self._readers[index]
         bank[t] = bank.get(t, 0) + 1
@@ -59,6 +61,8 @@ class Srcu:
         """
         if t.traps:
             await t.point(self._exit)
+        elif (cpus := t.engine.cpus) is not None:
+            await t.spend(cpus.costs.srcu // 2)
         bank = self._readers[index]
         depth = bank.get(t, 0)
         if not depth:

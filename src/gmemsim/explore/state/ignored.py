@@ -24,10 +24,13 @@ from ...arch.psp import Psp
 from ...arch.rmp import Rmp
 from ...arch.tdx_module import TdxModule
 from ...engine.engine import Engine
+from ...engine.locks.folio_lock import FolioLock
+from ...engine.locks.mutex import Mutex
 from ...engine.locks.rwsem_base import RwLockBase
 from ...engine.locks.rwsem_core import RwSemCore
 from ...engine.locks.rwsem_fine_core import FineCore
 from ...engine.locks.rwsem_queue import Waiter
+from ...engine.locks.spinlock import QueuedRwLock
 from ...engine.locks.stats import Counter, LockClass
 from ...oracles import Oracles
 from ...scenarios.model import VmTable
@@ -64,13 +67,16 @@ ATTRIBUTES: Final[dict[type, frozenset[str]]] = {
     Arch: frozenset({"costs"}),
     Engine: frozenset(
         {
-            "at_failure", "current", "exploring", "heap", "kept", "live", "max_steps", "now", "on_spawn", "on_step",
+            "at_failure", "cpus", "current", "exploring", "heap", "kept", "live", "max_steps", "now", "on_spawn", "on_step",
             "rec", "roots", "runnable", "sequence", "steps", "strategy", "tape", "tasks", "touched", "wake_ns",
         }
     ),
     FineCore: frozenset({"paths"}),
     GuestResult: frozenset({"faults"}),
+    FolioLock: frozenset({"_line"}),
     KernelBase: frozenset({"costs", "release"}),
+    Mutex: frozenset({"_spinners", "line_state"}),
+    QueuedRwLock: frozenset({"line_state"}),
     LockClass: frozenset({"name", "read", "write"}),
     OpResult: frozenset({"began", "ended", "exits"}),
     Oracles: frozenset(
@@ -80,7 +86,7 @@ ATTRIBUTES: Final[dict[type, frozenset[str]]] = {
     Process: frozenset(),
     Psp: frozenset({"_engine", "costs"}),
     Rmp: frozenset({"costs"}),
-    RwLockBase: frozenset({"_read", "_since", "_write", "line_free_at", "line_ns", "line_total"}),
+    RwLockBase: frozenset({"_read", "_since", "_write", "line_ns", "line_state", "line_total"}),
     RwSemCore: frozenset({"paths"}),
     Session: frozenset(
         {
