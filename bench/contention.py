@@ -12,7 +12,7 @@ import argparse
 import sys
 from pathlib import Path
 
-from gmemsim.contention.csv_file import to_csv
+from gmemsim.contention.flat import to_csv
 from gmemsim.contention.plot import to_image
 from gmemsim.contention.point import Point
 from gmemsim.contention.sweep import points, run_all

@@ -10,7 +10,7 @@ from click.testing import CliRunner
 
 from gmemsim.cli.bench import command
 from gmemsim.cli.group import cli
-from gmemsim.contention.csv_file import read_csv
+from gmemsim.contention.flat import read_csv
 
 SMALL = ["contention", "--vcpus", "1,2", "--pages", "8", "--storm", "refault"]
 

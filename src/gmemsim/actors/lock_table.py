@@ -12,13 +12,13 @@ if TYPE_CHECKING:
     from ..engine.locks.stats import LockClass
     from .vm import World
 
-__all__ = ["collect"]
+__all__ = ["collect", "lock_classes"]
 
 
 def collect(world: World) -> list[LockStatistics]:
     """Rows of all lock classes that were ever taken, in order of name."""
     rows: dict[str, LockStatistics] = {}
-    for cls in _classes(world):
+    for cls in lock_classes(world):
         row = cls.statistics()
         old = rows.get(cls.name)
         rows[cls.name] = row if old is None else _sum(old, row)
@@ -26,7 +26,8 @@ def collect(world: World) -> list[LockStatistics]:
     return sorted(used, key=lambda row: row.name)
 
 
-def _classes(world: World) -> Iterator[LockClass]:
+def lock_classes(world: World) -> Iterator[LockClass]:
+    """Of every lock that the world has now."""
     for inode in world.inodes.values():
         yield from (inode.invalidate_lock.cls, inode.i_mmap_rwsem.cls, inode.folio_locks)
     for vm in world.vms.values():

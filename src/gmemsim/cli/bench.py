@@ -8,12 +8,14 @@ from typing import TYPE_CHECKING
 
 import click
 
+from ..nearest import hint
+from .bench_files import Files
+from .bench_show import REPORTS, show, show_sweep
 from .errors import InputError, Interrupted
-from .output import LIMITS, console, print_json
-from .whole import check_writable, write_whole
+from .output import print_json
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Sequence
 
     from ..contention.point import Point
     from ..contention.result import Result
@@ -64,8 +66,18 @@ _LIST = {"show_default": True, "callback": _names}
 )
 @click.option("--other-lines", is_flag=True, help="Charge the cache lines of f_count and mmu_lock too.")
 @click.option("--sweep", is_flag=True, help="Repeat in every corner of the uncertain costs.")
-@click.option("--csv", "csv_path", type=_FILE, help="Write all figures.")
+@click.option(
+    "--report",
+    "reports",
+    default="summary,locks,perf",
+    help=f"What is printed: {', '.join(REPORTS)}.",
+    **_LIST,  # type: ignore[arg-type]
+)
+@click.option("--csv", "csv_path", type=_FILE, help="Write all figures as one table.")
+@click.option("--parquet", "parquet_path", type=_FILE, help="The same table as Parquet (needs duckdb).")
 @click.option("--plot", "plot_path", type=_FILE, help="Draw the picture (.svg, .png, .pdf).")
+@click.option("--html", "html_path", type=_FILE, help="One page with pictures and tables.")
+@click.option("--trace", "trace_path", type=_FILE, help="Waits and holds of one point for ui.perfetto.dev.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON document.")
 def contention(
     vcpus: list[int],
@@ -80,8 +92,12 @@ def contention(
     interval: int,
     other_lines: bool,
     sweep: bool,
+    reports: list[str],
     csv_path: Path | None,
+    parquet_path: Path | None,
     plot_path: Path | None,
+    html_path: Path | None,
+    trace_path: Path | None,
     as_json: bool,
 ) -> None:
     """Storms of N threads on one guest_memfd: throughput, latency, and what each lock cost.
@@ -89,17 +105,18 @@ def contention(
     Options that take several values take them separated by commas. Storms: first-touch, first-touch-same, refault,
     accept, prefault (vCPUs); convert, punch, populate (VMM threads, by the version's own calls).
     """
-    from ..contention.plot import FORMATS
     from ..contention.point import Point, PointError
     from ..contention.sweep import points, run_all, sensitivity
     from ..patches.registry import PatchError
     from .running import patches_told, user_error
 
-    _writable(csv_path, None)
-    _writable(plot_path, FORMATS)
-    check_writable(csv_path, plot_path, inputs=patches)
-    if sweep and (csv_path or plot_path or other_lines):
-        raise InputError("--sweep goes neither with --csv, --plot nor --other-lines")
+    files = Files(csv_path, parquet_path, plot_path, html_path, trace_path)
+    files.check(patches)
+    for name in reports:
+        if name not in REPORTS:
+            raise InputError(f"--report {name}: {hint(name, REPORTS)}")
+    if sweep and (files.wanted or other_lines):
+        raise InputError("--sweep goes neither with an output file nor with --other-lines")
     common = Point(pages=pages, release=release, interval_ns=interval * 1000, other_lines=other_lines)
     refused: list[str] = []
     try:
@@ -116,6 +133,8 @@ def contention(
         )
     except (PointError, PatchError) as error:
         raise InputError(str(error)) from error
+    if trace_path is not None and len(wanted) != 1:
+        raise InputError(f"--trace shows one point, and these are {len(wanted)}: give one value of each")
     for reason in refused:
         click.echo(f"gmemsim: left out: {reason}", err=True)
     found: list[tuple[Corner, list[Result]]] = []
@@ -126,12 +145,12 @@ def contention(
             if sweep:
                 sensitivity(wanted, _progress(), found.append)
             else:
-                run_all(wanted, progress=_progress(), done=results.append)
+                run_all(wanted, progress=_progress(), done=results.append, trace=files.trace)
     except KeyboardInterrupt:
         # What is through is shown; a file with a part of the figures would look like a whole one.
         ended = Interrupted()
     if ended is None and not sweep:
-        _write(results, csv_path, plot_path)
+        files.write(results)
     if as_json:
         print_json(
             [_corner(corner, results) for corner, results in found]
@@ -139,37 +158,11 @@ def contention(
             else [result.document() for result in results]
         )
     elif found:
-        _show_sweep(found)
+        show_sweep(found)
     elif results:
-        _show(results)
+        show(results, reports)
     if ended is not None:
         raise ended
-
-
-def _write(results: Sequence[Result], csv_path: Path | None, plot_path: Path | None) -> None:
-    """The files that were asked for: all of them, or none."""
-    from ..contention.csv_file import to_csv
-    from ..contention.plot import to_image
-
-    outputs: list[tuple[Path, bytes]] = []
-    if csv_path is not None:
-        outputs.append((csv_path, to_csv(results).encode()))
-    if plot_path is not None:
-        try:
-            outputs.append((plot_path, to_image(results, plot_path.suffix[1:])))
-        except ImportError:
-            raise InputError("--plot needs matplotlib: pip install 'gmemsim[plot]'") from None
-    for path, data in outputs:
-        write_whole(path, data)
-
-
-def _writable(path: Path | None, suffixes: Sequence[str] | None) -> None:
-    """Refuse a file name before anything is run."""
-    if path is None:
-        return
-    if suffixes is not None and path.suffix[1:] not in suffixes:
-        raise InputError(f"{path}: expected a name that ends in .{', .'.join(suffixes)}")
-    check_writable(path)
 
 
 def _progress() -> Callable[[int, Point], None] | None:
@@ -192,75 +185,3 @@ def _corner(corner: Corner, results: Sequence[Result]) -> dict[str, object]:
         "other_lines": corner.other_lines,
         "results": [result.document() for result in results],
     }
-
-
-def _groups(results: Sequence[Result]) -> Iterator[tuple[tuple[str, ...], list[Result]]]:
-    for key in dict.fromkeys(r.point.setting for r in results):
-        yield key, [r for r in results if r.point.setting == key]
-
-
-def _show(results: Sequence[Result]) -> None:
-    """A table a storm; the locks of its largest points, in full and as perf shows them."""
-    from rich.table import Table
-
-    from ..audit.lock_table import format_ns, lock_table
-    from ..contention.contended import perf_report
-    from ..contention.storms import STORMS
-
-    if sys.stderr.isatty():
-        sys.stderr.write("\r\x1b[K")
-    out = console()
-    for key, mine in _groups(results):
-        table = Table(title=", ".join(key), title_justify="left")
-        unit = STORMS[mine[0].point.storm].unit
-        headings = ("vCPUs", "patch", f"{unit}/ms", "vs first", "p50", "p99", "max", "retries", "hook calls")
-        for heading in (*headings, "waited for most"):
-            left = heading in ("patch", "waited for most")
-            table.add_column(heading, justify="left" if left else "right", overflow="fold")
-        for result in mine:
-            first = next(r for r in mine if r.point.vcpus == result.point.vcpus)
-            ratio = result.faults_per_ms / first.faults_per_ms if first.faults_per_ms else 0.0
-            times = map(format_ns, (result.p50, result.p99, result.longest))
-            most_waited = result.bottleneck
-            table.add_row(
-                str(result.point.vcpus),
-                result.point.label,
-                f"{result.faults_per_ms:,.1f}",
-                f"{ratio:.3f}",
-                *times,
-                str(result.retries),
-                str(result.prepares),
-                f"{most_waited.name} {most_waited.share:.0%}" if most_waited.name else "-",
-            )
-        out.print(table)
-        most = max(r.point.vcpus for r in mine)
-        for result in (r for r in mine if r.point.vcpus == most):
-            out.print(lock_table(result.lock_rows(), title=f"locks: {result.point.label}, {most} vCPUs"))
-            if result.perf:
-                click.echo("as perf lock contention counts (no folio locks, no writers that spun):")
-                click.echo(perf_report(result.perf))
-    out.print(LIMITS, style="dim", highlight=False)
-
-
-def _show_sweep(found: Sequence[tuple[Corner, list[Result]]]) -> None:
-    """Throughput against the first patch, per corner, at the largest number of vCPUs."""
-    from rich.table import Table
-
-    if sys.stderr.isatty():
-        sys.stderr.write("\r\x1b[K")
-    out = console()
-    first = found[0][1]
-    patches = list(dict.fromkeys(r.point.label for r in first))
-    most = max(r.point.vcpus for r in first)
-    for key, _ in _groups(first):
-        title = f"{', '.join(key)}, {most} vCPUs: throughput against {patches[0]}"
-        table = Table(title=title, title_justify="left")
-        for heading in ("corner", "other lines", "faults/ms", *patches[1:]):
-            table.add_column(heading, justify="left" if heading == "corner" else "right")
-        for corner, results in found:
-            mine = next(group for name, group in _groups(results) if set(key) <= set(name))
-            rates = [r.faults_per_ms for r in mine if r.point.vcpus == most]
-            ratios = [f"{rate / rates[0]:.3f}" for rate in rates[1:]]
-            table.add_row(corner.name, "yes" if corner.other_lines else "", f"{rates[0]:,.1f}", *ratios)
-        out.print(table)
-    out.print(LIMITS, style="dim", highlight=False)

@@ -13,10 +13,9 @@ from typing import TYPE_CHECKING, Any, Final
 import attrs
 
 from ..audit.events import Contended, Lock
+from .lock_book import caller
 
 if TYPE_CHECKING:
-    from types import FrameType
-
     from ..engine.task import Task
 
 __all__ = ["Contention", "ContentionBook", "perf_report"]
@@ -32,7 +31,6 @@ _TYPES: Final = {
     "lock": "mutex",
 }
 _WITH_MODE: Final = frozenset({"rwsem", "rwlock", "pcpu-sem"})
-_NOT_KERNEL: Final = ("gmemsim.engine", "gmemsim.contention", "gmemsim.audit")
 
 
 @attrs.frozen
@@ -68,12 +66,12 @@ class ContentionBook:
             name = self._types.get(event.lock.rpartition(".")[2])
             if name is not None:
                 mode = f":{event.mode.upper()}" if name in _WITH_MODE else ""
-                self._since[t.ident, event.lock] = (t.engine.now, name + mode, _caller(sys._getframe(1)))
+                self._since[t.ident, event.lock] = (t.engine.now, name + mode, caller(sys._getframe(1)))
         elif kind is Lock:
             began = self._since.pop((t.ident, event.lock), None)
             if began is not None:
-                since, name, caller = began
-                sums = self._sums.setdefault((name, caller), [0, 0, 0])
+                since, name, function = began
+                sums = self._sums.setdefault((name, function), [0, 0, 0])
                 waited = t.engine.now - since
                 sums[0] += 1
                 sums[1] += waited
@@ -83,16 +81,6 @@ class ContentionBook:
         """Longest total wait first."""
         rows = [Contention(*key, *sums) for key, sums in self._sums.items()]
         return tuple(sorted(rows, key=lambda row: (-row.total, row.type, row.caller)))
-
-
-def _caller(frame: FrameType | None) -> str:
-    """The kernel function that waits."""
-    while frame is not None:
-        module = frame.f_globals.get("__name__", "")
-        if not module.startswith(_NOT_KERNEL):
-            return frame.f_code.co_name
-        frame = frame.f_back
-    return "?"
 
 
 def perf_report(rows: tuple[Contention, ...]) -> str:

@@ -11,13 +11,12 @@ from typing import TYPE_CHECKING, Any, Final
 from ..actors.gmem_convert import GmemConversion
 from ..actors.gmem_populate import Source
 from ..actors.inode import Process
+from ..actors.lock_table import lock_classes
 from ..actors.release import RELEASES
 from ..actors.stage2 import PG_LEVEL_2M
 from ..actors.vm import Vcpu, Vm, World
 from ..arch.memory import PhysicalMemory
 from ..arch.registry import ARCHES
-from ..audit.events import Contended, Lock
-from ..audit.kvm_events import MakePrivate, Prepare
 from ..engine import bare
 from ..engine.engine import Engine
 from ..engine.locks.policies import LOCK_POLICIES
@@ -25,8 +24,9 @@ from ..engine.locks.spinlock import SpinLock
 from ..patches.registry import check_instance, load_patch
 from .contended import ContentionBook
 from .lines import charge_lines, with_file_line
-from .result import LockFigures, figures
+from .lock_book import LockBooks
 from .storms import STORMS
+from .waste import WasteBook
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from ..arch.costs import CostTable
     from ..engine.task import Task
     from .point import Point
+    from .trace import TraceBook
 
     Phase = Callable[[Task], Coroutine[Any, Any, None]]
 
@@ -54,7 +55,9 @@ class StormMachine:
         now: virtual ns at which the last phase ended.
         slices: first pages of the folios of each vCPU.
         chunk: pages of the background thread, behind all slices.
-        prepares: calls of the arch hook in counted phases.
+        books: waits and holds of all locks, in counted phases.
+        wasted: retries and calls of the arch hook, in counted phases.
+        trace: takes the events of counted phases too, if somebody wants them.
         contended: waits as perf counts them, in counted phases.
         unaccepted_memory_lock: the guest's own, of its `accept_memory`; the host's perf does not see it.
     """
@@ -90,7 +93,9 @@ class StormMachine:
         self.pages = self.chunk.stop
         self.process = Process("vmm")
         self.unaccepted_memory_lock = SpinLock("guest.unaccepted_memory_lock")
-        self.prepares = 0
+        self.books = LockBooks()
+        self.wasted = WasteBook()
+        self.trace: TraceBook | None = None
         percpu = point.policy.startswith("percpu")
         self.contended = ContentionBook({"invalidate_lock": "pcpu-sem"} if percpu else None)
         for number in range(point.vcpus + 1):
@@ -108,18 +113,27 @@ class StormMachine:
         self.now = engine.now
 
     def record(self, t: Task, event: Any) -> None:
-        """Count the calls of the arch hook and who begins to wait, and nothing else."""
-        kind = event.__class__
-        if kind is Prepare or kind is MakePrivate:
-            self.prepares += 1
-        elif kind is Contended or kind is Lock:
+        """Everybody's part of an event of a counted phase."""
+        if event.family == "locks":
+            self.books.event(t, event)
             self.contended.event(t, event)
+        else:
+            self.wasted.event(t, event)
+        if self.trace is not None:
+            self.trace.event(t, event)
 
-    def locks(self) -> dict[str, LockFigures]:
-        """Figures so far by lock class and mode."""
+    def acquisitions(self) -> dict[tuple[str, str], int]:
+        """So far, by lock class and mode; those of folios that are new and locked by who made them included."""
         guest = self.unaccepted_memory_lock.statistics()
-        own = (guest,) if guest.write.acquisitions else ()
-        return figures((*self.world.lock_statistics(), *own))
+        return {
+            (row.name, mode): found.acquisitions
+            for row in (*self.world.lock_statistics(), guest)
+            for mode, found in (("r", row.read), ("w", row.write))
+        }
+
+    def open_books(self) -> None:
+        """From now on, note each wait and hold."""
+        self.books.open((*lock_classes(self.world), self.unaccepted_memory_lock.cls))
 
     @property
     def line_ns(self) -> int:
@@ -134,15 +148,6 @@ class StormMachine:
             name = wait.label.partition("[")[0]
             sums[name] = sums.get(name, 0) + wait.spun_ns
         return sums
-
-    def forget_maxima(self) -> None:
-        """The longest wait and hold of the setup are not those of the storm."""
-        inode, vm = self.file.inode, self.vm
-        rwsems = (inode.invalidate_lock, inode.i_mmap_rwsem)
-        others = (inode.folio_locks, vm.mmu_lock.cls, vm.slots_lock.cls, vm.slots_arch_lock.cls, vm.lock.cls)
-        for cls in (*(lock.cls for lock in rwsems), *others):
-            for counter in (cls.read, cls.write):
-                counter.wait_max = counter.hold_max = 0
 
     # -- calls ---------------------------------------------------------------------------------
 

@@ -7,53 +7,80 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import attrs
 
 from ..audit.lock_table import LockRow
+from .waste import Waste
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
-    from ..engine.locks.stats import LockStatistics
     from .contended import Contention
+    from .lock_book import LockBooks, Site
     from .point import Point
 
-__all__ = ["Bottleneck", "LockFigures", "Result", "figures", "percentile", "since"]
+__all__ = ["Bottleneck", "LockFigures", "Result", "lock_figures", "percentile"]
 
 
 @attrs.frozen
 class LockFigures:
-    """One lock class in one mode; times in virtual ns."""
+    """One lock class in one mode; times in virtual ns, over all its locks.
+
+    Attributes:
+        con_bounces, acq_bounces: as `/proc/lock_stat` counts them (`lock_book`).
+        overtaken: most acquisitions in the other mode while one of this mode waited: of a writer, readers.
+        queue_max, convoy, convoy_ns: of the class, both modes: most waiters at once; waiters served, and time, while
+            the queue of one lock was never empty.
+    """
 
     acquisitions: int = 0
     contentions: int = 0
     wait_total: int = 0
+    wait_min: int = 0
+    wait_p50: int = 0
+    wait_p99: int = 0
     wait_max: int = 0
     hold_total: int = 0
+    hold_min: int = 0
+    hold_p50: int = 0
+    hold_p99: int = 0
     hold_max: int = 0
+    con_bounces: int = 0
+    acq_bounces: int = 0
+    overtaken: int = 0
+    queue_max: int = 0
+    convoy: int = 0
+    convoy_ns: int = 0
 
 
-def figures(rows: Iterable[LockStatistics]) -> dict[str, LockFigures]:
-    """By `class:mode`, modes that were used."""
-    return {
-        f"{row.name}:{mode}": LockFigures(*attrs.astuple(found))
-        for row in rows
-        for mode, found in (("r", row.read), ("w", row.write))
-        if found.acquisitions
-    }
+def _times(values: Iterable[int]) -> tuple[int, int, int, int, int]:
+    """Total, minimum, median, 99th percentile, maximum."""
+    ordered = sorted(values)
+    if not ordered:
+        return 0, 0, 0, 0, 0
+    return sum(ordered), ordered[0], percentile(ordered, 50), percentile(ordered, 99), ordered[-1]
 
 
-def since(before: Mapping[str, LockFigures], after: Mapping[str, LockFigures]) -> dict[str, LockFigures]:
-    """What happened in between; modes that were not used in between are left out."""
+def lock_figures(
+    before: Mapping[tuple[str, str], int], after: Mapping[tuple[str, str], int], books: LockBooks
+) -> dict[str, LockFigures]:
+    """By `class:mode`, what happened between two counts of acquisitions; modes that nobody took are left out."""
     out = {}
-    for name, new in after.items():
-        old = before.get(name, LockFigures())
-        if new.acquisitions > old.acquisitions:
-            out[name] = LockFigures(
-                new.acquisitions - old.acquisitions,
-                new.contentions - old.contentions,
-                new.wait_total - old.wait_total,
-                new.wait_max,
-                new.hold_total - old.hold_total,
-                new.hold_max,
-            )
+    for (name, mode), count in after.items():
+        acquired = count - before.get((name, mode), 0)
+        book = books.modes.get((name, mode))
+        if acquired <= 0 or book is None:
+            continue
+        queueing, convoy = books.queueing(name, mode), books.convoy(name)
+        out[f"{name}:{mode}"] = LockFigures(
+            acquired,
+            len(book.waits),
+            *_times(book.waits),
+            *_times(book.holds),
+            con_bounces=len(book.waits) - queueing.own,
+            acq_bounces=queueing.acq_bounces,
+            overtaken=queueing.overtaken,
+            queue_max=convoy.queue_max,
+            convoy=convoy.length,
+            convoy_ns=convoy.ns,
+        )
     return out
 
 
@@ -90,10 +117,12 @@ class Result:
     Attributes:
         faults: accesses that faulted; `retries`: further attempts that they took.
         virtual_ns: until the last vCPU was through.
-        prepares: calls of the arch hook; `background_operations`: punches or pairs of conversions.
+        background_operations: punches or pairs of conversions.
+        waste: retries of all threads by reason, and calls of the arch hook.
         locks: by `class:mode`, of the measured part, background thread included.
         spins: virtual ns that went into spinning on hardware, by what was spun on (`rmp.spin`).
         line_ns: virtual ns for which the invalidate lock's cache line was waited for or moved.
+        sites: waits and holds by lock, mode and calling function.
         perf: waits as `perf lock contention` counts them.
     """
 
@@ -106,11 +135,12 @@ class Result:
     p99: int
     longest: int
     latency_total: int
-    prepares: int
     background_operations: int
     locks: dict[str, LockFigures]
     spins: dict[str, int] = attrs.field(factory=dict)
     line_ns: int = 0
+    waste: Waste = attrs.field(factory=Waste)
+    sites: tuple[Site, ...] = ()
     perf: tuple[Contention, ...] = ()
 
     @classmethod
@@ -121,11 +151,12 @@ class Result:
         latencies: Sequence[int],
         virtual_ns: int,
         retries: int,
-        prepares: int,
+        waste: Waste,
         background_operations: int,
         locks: dict[str, LockFigures],
         spins: dict[str, int],
         line_ns: int,
+        sites: tuple[Site, ...],
         perf: tuple[Contention, ...],
     ) -> Result:
         """Sum up latencies."""
@@ -139,13 +170,19 @@ class Result:
             *ranks,
             ordered[-1] if ordered else 0,
             sum(ordered),
-            prepares,
             background_operations,
             locks,
             spins,
             line_ns,
+            waste,
+            sites,
             perf,
         )
+
+    @property
+    def prepares(self) -> int:
+        """Calls of the arch hook."""
+        return self.waste.prepares
 
     @property
     def faults_per_ms(self) -> float:
@@ -181,6 +218,8 @@ class Result:
         own["point"] = attrs.asdict(self.point)
         own["locks"] = {name: attrs.asdict(found) for name, found in self.locks.items()}
         own["perf"] = [attrs.asdict(row) for row in self.perf]
+        own["waste"] = attrs.asdict(self.waste)
+        own["sites"] = [attrs.asdict(site) for site in self.sites]
         own["bottleneck"] = attrs.asdict(self.bottleneck)
         own["faults_per_ms"] = round(self.faults_per_ms, 3)
         return own

@@ -12,13 +12,14 @@ from typing import TYPE_CHECKING
 from ..arch.costs import CostTable
 from .machine import StormMachine
 from .point import check
-from .result import Result, since
+from .result import Result, lock_figures
 
 if TYPE_CHECKING:
     from ..actors.vm import Vcpu
     from ..engine.task import Task
     from .machine import Phase
     from .point import Point
+    from .trace import TraceBook
 
 __all__ = ["run"]
 
@@ -72,8 +73,8 @@ class _Storm:
             for vcpu, pages in zip(vcpus, machine.slices, strict=False):
                 machine.phase((vcpu.label, partial(machine.warm, vcpu=vcpu, pages=pages)))
             machine.phase(("setup", partial(storm.before, machine)))
-        machine.forget_maxima()
-        before, spins, line = machine.locks(), machine.spins(), machine.line_ns
+        machine.open_books()
+        before, spins, line = machine.acquisitions(), machine.spins(), machine.line_ns
         start = machine.now
         self.running = point.vcpus
         tasks: list[tuple[str, Phase]] = [
@@ -88,27 +89,30 @@ class _Storm:
             latencies=self.latencies,
             virtual_ns=self.end - start,
             retries=self.attempts - len(self.latencies),
-            prepares=machine.prepares,
+            waste=machine.wasted.waste(),
             background_operations=self.operations,
-            locks=since(before, machine.locks()),
+            locks=lock_figures(before, machine.acquisitions(), machine.books),
             spins={
                 name: ns - spins.get(name, 0)
                 for name, ns in machine.spins().items()
                 if ns > spins.get(name, 0)
             },
             line_ns=machine.line_ns - line,
+            sites=machine.books.sites(),
             perf=machine.contended.rows(),
         )
 
 
-def run(point: Point, costs: CostTable | None = None) -> Result:
-    """Run one point.
+def run(point: Point, costs: CostTable | None = None, trace: TraceBook | None = None) -> Result:
+    """Run one point; `trace` gets the events of its measured part.
 
     Raises:
         PointError, PatchError: as `check`.
     """
     check(point)
-    return measure(StormMachine(point, CostTable.default(point.arch) if costs is None else costs))
+    machine = StormMachine(point, CostTable.default(point.arch) if costs is None else costs)
+    machine.trace = trace
+    return measure(machine)
 
 
 def measure(machine: StormMachine) -> Result:

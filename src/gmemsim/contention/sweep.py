@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
 
     from .result import Result
+    from .trace import TraceBook
 
 __all__ = ["PATCHES", "UNCERTAIN", "VCPUS", "Corner", "corners", "points", "run_all", "sensitivity"]
 
@@ -101,13 +102,17 @@ def run_all(
     costs: CostTable | None = None,
     progress: Callable[[int, Point], None] | None = None,
     done: Callable[[Result], object] | None = None,
+    trace: TraceBook | None = None,
 ) -> list[Result]:
-    """Run them in order; `progress(number, point)` is called before each, `done(result)` after it."""
+    """Run them in order; `progress(number, point)` is called before each, `done(result)` after it.
+
+    `trace` takes the events of all of them, so it makes sense with one.
+    """
     results = []
     for number, point in enumerate(wanted):
         if progress is not None:
             progress(number, point)
-        results.append(run(point, costs))
+        results.append(run(point, costs, trace))
         if done is not None:
             done(results[-1])
     return results

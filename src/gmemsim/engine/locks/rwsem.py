@@ -111,6 +111,8 @@ class RwSem(RwSemCore):
             counter.hold_total += ns
             if ns > counter.hold_max:
                 counter.hold_max = ns
+            if counter.book is not None:
+                counter.book.held(ns)
         if self._queue or self._spinning:
             if t.traps and not self._queue:
                 # A newcomer could still take the fast path, so telling the spinners does not commute with that.
@@ -255,6 +257,8 @@ class RwSem(RwSemCore):
         counter.hold_total += ns
         if ns > counter.hold_max:
             counter.hold_max = ns
+        if counter.book is not None:
+            counter.book.held(ns)
         if self._queue:
             self.paths.contended_release += 1
             self._freed(t)

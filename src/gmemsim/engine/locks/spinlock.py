@@ -191,6 +191,10 @@ class SpinLock:
     def label(self) -> str:
         return self._lock.label
 
+    @property
+    def cls(self) -> LockClass:
+        return self._lock.cls
+
     def holders(self) -> Iterable[str]:
         return self._lock.holders()
 

@@ -6,9 +6,11 @@ own. Times are virtual nanoseconds and stay 0 in an exploring run.
 
 from __future__ import annotations
 
+from typing import Protocol
+
 import attrs
 
-__all__ = ["Counter", "LockClass", "LockStatistics", "ModeStatistics"]
+__all__ = ["Counter", "LockBook", "LockClass", "LockStatistics", "ModeStatistics"]
 
 
 @attrs.frozen
@@ -37,11 +39,19 @@ class LockStatistics:
     waiters: tuple[str, ...] = ()
 
 
+class LockBook(Protocol):
+    """Who wants to know each single wait and hold, in virtual ns; called in the step of the task that it is about."""
+
+    def waited(self, ns: int) -> None: ...
+
+    def held(self, ns: int) -> None: ...
+
+
 class Counter:
     """Mutable counters of one mode. `acquisitions` counts completed acquisitions, `contentions` those that
-    had to wait (a failed trylock is neither)."""
+    had to wait (a failed trylock is neither). `book` is told of each wait and hold."""
 
-    __slots__ = ("acquisitions", "contentions", "hold_max", "hold_total", "wait_max", "wait_total")
+    __slots__ = ("acquisitions", "book", "contentions", "hold_max", "hold_total", "wait_max", "wait_total")
 
     def __init__(self) -> None:
         self.acquisitions = 0
@@ -50,17 +60,22 @@ class Counter:
         self.wait_max = 0
         self.hold_total = 0
         self.hold_max = 0
+        self.book: LockBook | None = None
 
     def waited(self, ns: int) -> None:
         self.contentions += 1
         self.wait_total += ns
         if ns > self.wait_max:
             self.wait_max = ns
+        if self.book is not None:
+            self.book.waited(ns)
 
     def held(self, ns: int) -> None:
         self.hold_total += ns
         if ns > self.hold_max:
             self.hold_max = ns
+        if self.book is not None:
+            self.book.held(ns)
 
     def snapshot(self) -> ModeStatistics:
         return ModeStatistics(

@@ -1,0 +1,193 @@
+"""What `gmemsim bench contention` prints: tables of at most 80 columns; those of the field in their own width."""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING, Any, Final
+
+import click
+
+from .output import LIMITS, console
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Sequence
+
+    from rich.console import Console, JustifyMethod
+    from rich.table import Table
+
+    from ..contention.result import Result
+    from ..contention.sweep import Corner
+
+__all__ = ["REPORTS", "show", "show_sweep"]
+
+#: What can be asked for.
+REPORTS: Final = {
+    "summary": "throughput, latency, what is waited for most, work for nothing",
+    "locks": "waits and holds by lock and mode; longest queue, longest convoy, most readers that overtook one writer",
+    "sites": "waits and holds by lock, mode and calling function",
+    "perf": "as perf lock contention counts",
+    "lock_stat": "in the format of /proc/lock_stat",
+}
+_WIDTH: Final = 80
+_UNITS: Final = ((1_000_000_000, "s"), (1_000_000, "ms"), (1_000, "us"))
+#: Columns that are not folded: the others give way.
+_WHOLE: Final = ("lock", "vCPUs", "version")
+
+
+def show(results: Sequence[Result], reports: Sequence[str]) -> None:
+    """The reports that were asked for, a group of comparable points after another."""
+    if sys.stderr.isatty():
+        sys.stderr.write("\r\x1b[K")
+    out = console()
+    out.width = min(out.width, _WIDTH)
+    for key, mine in groups(results):
+        if "summary" in reports:
+            _summary(out, ", ".join(key), mine)
+        most = max(r.point.vcpus for r in mine)
+        for result in (r for r in mine if r.point.vcpus == most):
+            _point(out, result, reports)
+    out.print(LIMITS, style="dim", highlight=False)
+
+
+def groups(results: Sequence[Result]) -> Iterator[tuple[tuple[str, ...], list[Result]]]:
+    """Points that are compared, with what they have in common."""
+    for key in dict.fromkeys(r.point.setting for r in results):
+        yield key, [r for r in results if r.point.setting == key]
+
+
+def _table(title: str, headings: Sequence[str], rows: Iterable[Sequence[str]], left: Sequence[str]) -> Table:
+    from rich import box
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
+    for heading in headings:
+        justify: JustifyMethod = "left" if heading in left else "right"
+        table.add_column(heading, justify=justify, overflow="fold", no_wrap=heading in _WHOLE)
+    for row in rows:
+        table.add_row(*map(Text, row))
+    return table
+
+
+def _short(ns: int) -> str:
+    """A time in at most seven characters: three digits and the unit."""
+    value, unit = next(((ns / base, unit) for base, unit in _UNITS if ns >= base), (float(ns), "ns"))
+    digits = 0 if unit == "ns" or value >= 100 else 1 if value >= 10 else 2
+    return f"{value:.{digits}f} {unit}"
+
+
+def _summary(out: Console, title: str, mine: Sequence[Result]) -> None:
+    from ..contention.storms import STORMS
+
+    unit = STORMS[mine[0].point.storm].unit
+    rates, times = [], []
+    for r in mine:
+        first = next(other for other in mine if other.point.vcpus == r.point.vcpus)
+        ratio = r.faults_per_ms / first.faults_per_ms if first.faults_per_ms else 0.0
+        most = r.bottleneck
+        who = (str(r.point.vcpus), r.point.label)
+        rates.append(
+            (
+                *who,
+                f"{r.faults_per_ms:,.1f}",
+                f"{ratio:.3f}",
+                f"{most.name} {most.share:.0%}" if most.name else "-",
+            )
+        )
+        waste = r.waste
+        times.append(
+            (
+                *who,
+                *map(_short, (r.p50, r.p90, r.p99, r.longest)),
+                f"{waste.all_retries:,} ({waste.false_retries:,})",
+                f"{waste.prepares:,} ({waste.no_ops:,})",
+            )
+        )
+    left = ("version", "waited for most")
+    out.print(_table(title, ("vCPUs", "version", f"{unit}/ms", "vs first", "waited for most"), rates, left))
+    out.print(
+        _table(
+            f"virtual time of one of the {unit}; work for nothing",
+            ("vCPUs", "version", "p50", "p90", "p99", "max", "retries (false)", "hook (no-op)"),
+            times,
+            left,
+        )
+    )
+
+
+def _point(out: Console, result: Result, reports: Sequence[str]) -> None:
+    from ..contention.contended import perf_report
+    from ..contention.lock_stat import lock_stat
+
+    title = f"{result.point.label}, {result.point.vcpus} vCPUs"
+    if "locks" in reports:
+        _locks(out, title, result)
+    if "sites" in reports:
+        _sites(out, title, result)
+    if "perf" in reports and result.perf:
+        click.echo(f"{title}, as perf lock contention counts (no folio locks, no writers that spun):")
+        click.echo(perf_report(result.perf))
+    if "lock_stat" in reports:
+        click.echo(f"{title}, as /proc/lock_stat shows it:")
+        click.echo(lock_stat(result))
+
+
+def _locks(out: Console, title: str, result: Result) -> None:
+    ordered = sorted(result.locks.items(), key=lambda item: (-item[1].wait_total, item[0]))
+    waits = (
+        (
+            name,
+            f"{found.acquisitions:,}",
+            f"{found.contentions:,}",
+            *map(_short, (found.wait_total, found.wait_p50, found.wait_p99, found.wait_max)),
+        )
+        for name, found in ordered
+    )
+    headings = ("lock", "taken", "waited", "wait total", "p50", "p99", "max")
+    out.print(_table(f"waits: {title}", headings, waits, ("lock",)))
+    holds = (
+        (
+            name,
+            *map(_short, (found.hold_total, found.hold_p50, found.hold_p99, found.hold_max)),
+            *map(str, (found.queue_max, found.convoy, found.overtaken)),
+        )
+        for name, found in ordered
+    )
+    held = ("lock", "held total", "p50", "p99", "max", "queue", "convoy", "passed by")
+    out.print(_table(f"holds, queues: {title}", held, holds, ("lock",)))
+
+
+def _sites(out: Console, title: str, result: Result) -> None:
+    rows = (
+        (
+            f"{site.lock}:{site.mode}",
+            site.caller,
+            f"{site.waits:,}",
+            *map(_short, (site.wait_total, site.wait_max, site.hold_total, site.hold_max)),
+        )
+        for site in result.sites
+    )
+    headings = ("lock", "function", "waits", "total", "max", "held total", "max")
+    out.print(_table(f"who waits, who holds: {title}", headings, rows, ("lock", "function")))
+
+
+def show_sweep(found: Sequence[tuple[Corner, list[Result]]]) -> None:
+    """Throughput against the first patch, per corner, at the largest number of vCPUs."""
+    if sys.stderr.isatty():
+        sys.stderr.write("\r\x1b[K")
+    out = console()
+    out.width = min(out.width, _WIDTH)
+    first = found[0][1]
+    patches = list(dict.fromkeys(r.point.label for r in first))
+    most = max(r.point.vcpus for r in first)
+    for key, _ in groups(first):
+        rows: list[Any] = []
+        for corner, results in found:
+            mine = next(group for name, group in groups(results) if set(key) <= set(name))
+            rates = [r.faults_per_ms for r in mine if r.point.vcpus == most]
+            ratios = [f"{rate / rates[0]:.3f}" for rate in rates[1:]]
+            rows.append((corner.name, "yes" if corner.other_lines else "", f"{rates[0]:,.1f}", *ratios))
+        title = f"{', '.join(key)}, {most} vCPUs: throughput against {patches[0]}"
+        headings = ("corner", "other lines", "faults/ms", *patches[1:])
+        out.print(_table(title, headings, rows, ("corner",)))
+    out.print(LIMITS, style="dim", highlight=False)
