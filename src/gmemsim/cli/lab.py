@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from .errors import INTERRUPTED, VIOLATION, InputError
-from .lab_compare import compare
+from .lab_compare import again, compare
 from .lab_options import (
     about,
     accel_option,
@@ -264,3 +264,4 @@ def reproduce(
 
 
 command.add_command(compare)
+command.add_command(again)

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import click
+import msgspec
 
+from ..lab.errors import LabError
 from .errors import INTERRUPTED, UNDECIDED, VIOLATION, InputError
 from .lab_options import (
-    about,
     accel_option,
     json_option,
     kernel_option,
@@ -21,13 +24,13 @@ from .output import console, print_json
 from .params import SECONDS
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
 
-    from ..lab.compare import Comparison
-    from ..lab.runs import KernelRuns
+    from ..lab.results import Head, Row
     from ..lab.translate import Program
+    from ..scenarios.scenario import Scenario
 
-__all__ = ["compare"]
+__all__ = ["again", "compare"]
 
 
 @click.command("compare")
@@ -49,6 +52,15 @@ __all__ = ["compare"]
 @click.option(
     "--model-seconds", type=SECONDS, default=60, show_default=True, help="For each scenario on the model."
 )
+@click.option(
+    "--results",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="Keep a line a scenario here; what is in it already is not run again.",
+)
+@click.option(
+    "--batch", type=click.IntRange(min=1), default=40, show_default=True, help="Scenarios of one boot."
+)
 @accel_option
 @json_option
 @click.pass_context
@@ -64,19 +76,22 @@ def compare(
     seed: int,
     max_seconds: float | None,
     model_seconds: float,
+    results: Path | None,
+    batch: int,
     accel: str,
     as_json: bool,
 ) -> None:
     """Run SCENARIOS, or drawn ones, on a kernel and on the model: each outcome of the kernel has to be one of its.
 
-    Exit code 1 if one is not, and the model's set is complete; 2 if the model's search was not complete and does not
-    have it, or if nothing could be compared.
+    With --results a campaign goes on where it ended. Exit code 1 if an outcome is not the model's, and the model's set
+    is complete; 2 if the model's search was not complete and does not have it, or if nothing could be compared.
     """
-    from ..lab.batch import compare_all
+    from ..lab.batch import Campaign, compare_all
     from ..lab.compare import check_comparable
     from ..lab.drawn import drawn as draw
     from ..lab.kernels import find_kernel
     from ..lab.refusals import vm_type_of
+    from ..lab.results import Head, keep_row, read_results, write_results
     from ..lab.translate import Steering, translate
     from ..lab.versions import version_of
     from ..scenarios.catalogue import find
@@ -86,72 +101,172 @@ def compare(
     with lab_errors():
         booted = find_kernel(kernel)
         version = patch or version_of(booted)
+        head = Head(kernel=booted.release, patch=version, seed=seed, rounds=rounds, delay=delay)
+        rows: dict[str, Row] = {}
+        if results is not None and results.suffix == ".gz":
+            raise LabError(
+                f"{results}: expected a plain file to add to; gmemsim lab again writes compressed ones"
+            )
+        if results is not None and results.exists():
+            _, rows = read_results(results, head)
         chosen = [draw(seed, number) for number in range(first, first + (drawn or 0))] + [
             find(name) for name in scenarios
         ]
+        wanted = [scenario.head.name for scenario in chosen]
+        chosen = [scenario for scenario in chosen if not _is_known(rows, scenario)]
         programs: list[Program] = []
         for scenario in chosen:
             workload = scenario.resolve(small=True)
             check_comparable(workload)
             programs.append(translate(workload, vm_type_of(scenario), seed=seed))
-        steering = Steering(rounds=rounds, seed=seed, spread_ns=delay * 1000)
-        runs, found = compare_all(
-            booted, version, chosen, programs, steering,
-            machine=machine(accel, max_seconds), model_seconds=model_seconds, say=say,
-        )  # fmt: skip
-    _report(runs, found, version, steering.text(), as_json)
-    if runs.interrupted:
+        steering = Steering(rounds=rounds, seed=seed, spread_ns=delay * 1000, patience=0)
+        if results is not None and not rows:
+            write_results(results, head, ())
+        done = Campaign()
+        if chosen:
+            done = compare_all(
+                booted, version, chosen, programs, steering,
+                machine=machine(accel, max_seconds), model_seconds=model_seconds, say=say, batch=batch,
+                keep=(lambda row: None) if results is None else partial(keep_row, results),
+            )  # fmt: skip
+    rows = {name: row for name, row in {**rows, **done.rows}.items() if name in wanted}
+    _report(rows.values(), head, as_json, {
+        "about": done.about, "boots": done.boots, "boot_seconds": round(done.seconds, 1),
+        "model_seconds": round(done.model_seconds, 1), "steered": steering.text(), "interrupted": done.interrupted,
+        "missing": [name for name in wanted if name not in rows],
+    })  # fmt: skip
+    if done.interrupted:
         ctx.exit(INTERRUPTED)
-    verdicts = {one.verdict for one in found.values()}
+    _exit(ctx, rows.values(), whole=len(rows) == len(set(wanted)))
+
+
+def _is_known(rows: Mapping[str, Row], scenario: Scenario) -> bool:
+    """Whether a file has the scenario, as it is now.
+
+    Raises:
+        LabError: it has another one by this name.
+    """
+    from ..lab.results import digest_of
+
+    row = rows.get(scenario.head.name)
+    if row is not None and row.digest != digest_of(scenario.source.text):
+        raise LabError(
+            f"{scenario.head.name} is another scenario than the one in the results; begin a new file"
+        )
+    return row is not None
+
+
+def _exit(ctx: click.Context, rows: Iterable[Row], *, whole: bool) -> None:
+    verdicts = {row.verdict for row in rows}
     if "differ" in verdicts:
         ctx.exit(VIOLATION)
-    if "undecided" in verdicts or not found or verdicts == {"refused"}:
+    if "undecided" in verdicts or not verdicts or verdicts == {"refused"} or not whole:
         ctx.exit(UNDECIDED)
 
 
-def _report(
-    runs: KernelRuns, found: Mapping[str, Comparison], version: str, steered: str, as_json: bool
+@click.command("again")
+@click.argument("results", type=click.Path(path_type=Path, exists=True, dir_okay=False))
+@click.option("--patch", help="Version of the model; default: the one in the file.")
+@click.option(
+    "--model-seconds", type=SECONDS, default=60, show_default=True, help="For each scenario on the model."
+)
+@click.option("--only", multiple=True, metavar="SCENARIO", help="Only this one; several may be given.")
+@click.option("--differing", is_flag=True, help="Only those that do not agree in the file.")
+@click.option(
+    "--write", type=click.Path(path_type=Path), metavar="FILE", help="Write all results here (.gz: small)."
+)
+@json_option
+@click.pass_context
+def again(
+    ctx: click.Context,
+    results: Path,
+    patch: str | None,
+    model_seconds: float,
+    only: tuple[str, ...],
+    differing: bool,
+    write: Path | None,
+    as_json: bool,
 ) -> None:
-    from collections import Counter
+    """Hold what kernels came to earlier (RESULTS of `lab compare`) against the model as it is now; no kernel is needed.
 
-    from ..lab.compare import document, shares
+    Exit codes as `lab compare`.
+    """
+    from ..lab.batch import ask_again
+    from ..lab.results import read_results, write_results
 
-    verdicts = Counter(one.verdict for one in found.values())
-    seen, every = shares(found)
-    total = sum(one.rounds for one in found.values())
-    distinct = sum(len(one.outcomes) for one in found.values())
+    asked: dict[str, Row] = {}
+    interrupted = False
+    with lab_errors():
+        head, rows = read_results(results)
+        for name in only:
+            if name not in rows:
+                raise LabError(f"{results} has no scenario {name}")
+        version = patch or head.patch
+        for name, row in rows.items():
+            if (only and name not in only) or (differing and row.verdict in ("agree", "refused")):
+                continue
+            scenario = scenario_of(name)
+            _is_known(rows, scenario)
+            try:
+                asked[name] = ask_again(head, row, scenario, version, model_seconds)
+            except KeyboardInterrupt:
+                interrupted = True
+                break
+        head = msgspec.structs.replace(head, patch=version)
+        if write is not None and not interrupted:
+            write_results(write, head, {**rows, **asked}.values())
+    _report(asked.values(), head, as_json, {"interrupted": interrupted})
+    if interrupted:
+        ctx.exit(INTERRUPTED)
+    _exit(ctx, asked.values(), whole=True)
+
+
+def scenario_of(name: str) -> Scenario:
+    """A drawn scenario by the name that it has in results, or one of the library."""
+    from ..lab.drawn import drawn
+    from ..scenarios.catalogue import find
+
+    parts = name.split("-")
+    if len(parts) == 3 and parts[0] == "drawn" and all(part.isdecimal() for part in parts[1:]):
+        return drawn(int(parts[1]), int(parts[2]))
+    return find(name)
+
+
+def _report(rows: Iterable[Row], head: Head, as_json: bool, more: Mapping[str, Any]) -> None:
+    from ..lab.results import totals
+
+    rows = list(rows)
+    sums = totals(rows)
     if as_json:
-        print_json(
-            {
-                **about(runs, steered),
-                "patch": version,
-                "verdicts": dict(verdicts),
-                "rounds": total,
-                "distinct_outcomes": distinct,
-                "seen": seen,
-                "of": every,
-                "scenarios": [document(name, one) for name, one in found.items()],
-            }
-        )
+        print_json({
+            **msgspec.to_builtins(head), **more, **msgspec.to_builtins(sums),
+            "results": [msgspec.to_builtins(row) for row in rows],
+        })  # fmt: skip
         return
     out = console()
-    for name, one in found.items():
-        if one.verdict == "agree":
+    for row in rows:
+        if row.verdict == "agree":
             continue
-        click.echo(f"{one.verdict}: {name}{f' ({one.note})' if one.note else ''}")
-        for text, count in one.alien.items():
+        why = ", ".join(word for word in (row.note, row.died, "hung" if row.hung else "") if word)
+        click.echo(f"{row.verdict}: {row.scenario}{f' ({why})' if why else ''}")
+        for text, count in row.not_of_the_model.items():
             click.echo(f"{count:>7}  {text}")
-        if one.alien:
-            for text in sorted(one.model.outcomes)[:6]:
-                click.echo(f"  model  {text}")
-    words = ", ".join(f"{count} {verdict}" for verdict, count in sorted(verdicts.items()))
+        for text in row.model_has:
+            click.echo(f"  model  {text}")
+    words = ", ".join(f"{count} {verdict}" for verdict, count in sums.verdicts.items())
+    steered = f"; {more['steered']}" if "steered" in more else ""
+    boots = f", {len(more['boots'])} boots" if more.get("boots") else ""
+    hung = f" ({sums.hung} hung, as the model may)" if sums.hung and "differ" not in sums.verdicts else ""
     out.print(
-        f"{runs.kernel.release} against {version}: {len(found)} scenarios ({words or 'none'}), {total:,} rounds, "
-        f"{distinct} distinct outcomes, {len(runs.boots)} boots, {runs.seconds:.0f} s; {steered}",
+        f"{head.kernel} against {head.patch}: {sums.scenarios} scenarios ({words or 'none'}){hung}, "
+        f"{sums.rounds:,} rounds, {sums.distinct} distinct outcomes{boots}{steered}",
         highlight=False,
     )
-    if every:
+    if sums.outcomes:
         out.print(
-            f"Of the {every} outcomes of the scenarios whose set is complete the kernel came to {seen}.",
+            f"Of the {sums.outcomes} outcomes of {sums.complete} scenarios whose set is complete the kernel came to "
+            f"{sums.seen}.",
             highlight=False,
         )
+    if more.get("missing"):
+        out.print(f"Not run: {len(more['missing'])} scenarios.", highlight=False)

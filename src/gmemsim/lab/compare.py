@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Final, Literal
+from typing import TYPE_CHECKING, Final, Literal
 
 import attrs
 
@@ -15,8 +15,6 @@ from .errors import LabError
 from .wire import Page
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
     from ..audit.recorder import Rec
     from ..engine.strategy import Strategy
     from ..scenarios.session import Session
@@ -30,10 +28,9 @@ __all__ = [
     "ModelSet",
     "check_comparable",
     "compare",
-    "document",
+    "held",
     "kernel_outcome",
     "model_set",
-    "shares",
 ]
 
 #: How a run of the model ends that a kernel shows as a hang.
@@ -67,6 +64,8 @@ class Comparison:
             setup or nothing ran.
         alien: outcomes of the kernel's that the model does not have, and how often they came.
         seen: of the model's outcomes, those that the kernel came to.
+        died: how the run on the kernel ended, if badly.
+        note: why it was refused.
     """
 
     verdict: Literal["agree", "differ", "undecided", "refused"]
@@ -76,6 +75,7 @@ class Comparison:
     model: ModelSet
     rounds: int
     hung: bool
+    died: str = ""
     note: str = ""
 
 
@@ -117,9 +117,13 @@ def check_comparable(workload: Workload) -> None:
 
 
 def model_set(
-    program: ScenarioProgram, *, seconds: float | None = None, states: int | None = None
+    program: ScenarioProgram,
+    *,
+    seconds: float | None = None,
+    states: int | None = None,
+    schedules: int = 5_000,
 ) -> ModelSet:
-    """All outcomes of a scenario on a version, as far as the limits reach.
+    """All outcomes of a scenario on a version, as far as the limits reach: every state, then `schedules` at random.
 
     Raises:
         ScenarioError, PatchError: it cannot be built.
@@ -133,7 +137,7 @@ def model_set(
     )
     campaign = Campaign(
         program=observed,
-        limits=Limits(seconds=seconds, states=states, schedules=5_000),
+        limits=Limits(seconds=seconds, states=states, schedules=schedules),
         keep_going=True,
         outcomes=True,
         classes=False,
@@ -148,42 +152,41 @@ def model_set(
 def compare(runs: Runs, model: ModelSet, program: Program) -> Comparison:
     """Hold the one against the other."""
     outcomes: dict[str, int] = {}
-    cannot = False
+    note = runs.refused
     for result, count in runs.results.items():
         text = kernel_outcome(result, program)
-        cannot = cannot or any(call.outcome == "cannot" for task in result.tasks for call in task)
+        if any(call.outcome == "cannot" for task in result.tasks for call in task):
+            note = note or "the kernel has no way to do one of its operations"
         outcomes[text] = outcomes.get(text, 0) + count
-    alien = {text: count for text, count in outcomes.items() if text not in model.outcomes}
-    hung = runs.hung is not None
-    note = runs.refused or runs.died
-    if cannot:
-        return _made("refused", {}, {}, model, runs, "the kernel has no way to do one of its operations")
-    if not outcomes and not hung:
-        return _made("refused", outcomes, {}, model, runs, note or "nothing ran")
-    wrong = bool(alien) or (hung and not model.hangs) or bool(runs.died)
-    verdict: Literal["agree", "differ", "undecided"] = "agree"
-    if wrong:
-        verdict = "differ" if model.complete else "undecided"
-    return _made(verdict, outcomes, alien, model, runs, note)
+    return held(outcomes, model, rounds=runs.rounds, hung=runs.hung is not None, died=runs.died, refused=note)
 
 
-def _made(
-    verdict: Literal["agree", "differ", "undecided", "refused"],
-    outcomes: dict[str, int],
-    alien: dict[str, int],
-    model: ModelSet,
-    runs: Runs,
-    note: str,
+def held(
+    outcomes: dict[str, int], model: ModelSet, *, rounds: int, hung: bool, died: str = "", refused: str = ""
 ) -> Comparison:
+    """Outcomes of a kernel against the model's.
+
+    Args:
+        died: how the run ended, if badly.
+        refused: why it could not be run.
+    """
+    alien = {text: count for text, count in outcomes.items() if text not in model.outcomes}
+    verdict: Literal["agree", "differ", "undecided", "refused"] = "agree"
+    if refused or not (outcomes or hung):
+        verdict, outcomes, alien = "refused", {}, {}
+        refused = refused or died or "nothing ran"
+    elif alien or died or (hung and not model.hangs):
+        verdict = "differ" if model.complete else "undecided"
     return Comparison(
         verdict=verdict,
         outcomes=outcomes,
         alien=alien,
         seen=len(set(outcomes) & model.outcomes),
         model=model,
-        rounds=runs.rounds,
-        hung=runs.hung is not None,
-        note=note,
+        rounds=rounds,
+        hung=hung,
+        died=died,
+        note=refused,
     )
 
 
@@ -229,27 +232,3 @@ def _model_outcome(session: Session) -> str:
             pages.append(Page(index, folio.uptodate if "MMAP" in flags else None, value))
         files.append(_file_text(name, tuple(pages)))
     return " ".join((*tasks, *files))
-
-
-def document(name: str, comparison: Comparison) -> dict[str, Any]:
-    """For JSON."""
-    c = comparison
-    return {
-        "scenario": name,
-        "verdict": c.verdict,
-        "rounds": c.rounds,
-        "kernel_outcomes": dict(sorted(c.outcomes.items(), key=lambda item: -item[1])),
-        "not_of_the_model": c.alien,
-        "model_outcomes": len(c.model.outcomes),
-        "model_complete": c.model.complete,
-        "model_states": c.model.states,
-        "seen": c.seen,
-        "hung": c.hung,
-        "note": c.note or None,
-    }
-
-
-def shares(comparisons: Mapping[str, Comparison]) -> tuple[int, int]:
-    """Of all scenarios that agree with a complete set: outcomes seen, and outcomes of the model."""
-    whole = [c for c in comparisons.values() if c.model.complete and c.verdict == "agree"]
-    return sum(c.seen for c in whole), sum(len(c.model.outcomes) for c in whole)

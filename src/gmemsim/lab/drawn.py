@@ -61,26 +61,42 @@ _ODD: Final[tuple[Callable[[random.Random, int, str], str], ...]] = (
     lambda d, n, v: f'op = "punch", keep_size = false, {_range(d, n)}',
     lambda d, n, v: f'op = "create", file = "gmem0", size = {d.choice((0, 1, 4096, 4097))}',
     lambda d, n, v: f'op = "collapse", {_range(d, n)}',
+    lambda d, n, v: f'op = "mmap", map = "m", shared = {d.choice(("true", "true", "false"))}',
+    lambda d, n, v: f'op = "pin", map = "m", {_range(d, n)}',
+    lambda d, n, v: f'op = "unpin", map = "m", {_range(d, n)}',
+    lambda d, n, v: 'op = "signal", task = "vcpu0"',
+    lambda d, n, v: f'op = "memory_failure", start = {d.randrange(n)}, count = 1',
 )
+
+#: What needs a mapping of the file.
+_MAPPED: Final = frozenset(
+    {"host_read", "host_write", "host_touch", "madvise", "munmap", "collapse", "pin", "unpin"}
+)
+#: Flags of the file; None: all that a default VM has.
+_FLAGS: Final = (None, None, None, None, None, None, '"MMAP"', "")
 
 
 def drawn_text(seed: int, number: int) -> str:
     """The scenario with this number of a seed, as the text of a file."""
     draw = random.Random(f"gmemsim lab {seed} {number}")
     pages = draw.choice((1, 1, 1, 2))
-    tasks: list[tuple[str, list[str]]] = []
+    flags = draw.choice(_FLAGS)
     kinds = draw.choice((("vcpu", "host"), ("vcpu", "host"), ("vcpu", "host"), ("host", "host"), ("vcpu", "vcpu"),
                          ("vcpu", "host", "host")))  # fmt: skip
+    tasks: list[tuple[str, list[str]]] = []
     left = 4 if len(kinds) == 2 else 3
     for position, kind in enumerate(kinds):
         room = left - (len(kinds) - position - 1)
         count = 1 if position and len(kinds) == 3 else draw.randint(1, max(1, min(2, room)))
         left -= count
-        tasks.append((kind, [_draw_op(draw, kind, pages, f"t{position}") for _ in range(count)]))
+        ops = [_draw_op(draw, kind, pages, f"t{position}", flags) for _ in range(count)]
+        if kinds[0] != "vcpu":
+            ops = [op.replace("vcpu0", "host0") for op in ops]
+        tasks.append((kind, ops))
     setup = []
     if draw.random() < 0.4:
         setup.append(f'op = "allocate", {_range(draw, pages)}')
-    if draw.random() < 0.3:
+    if flags is None and draw.random() < 0.3:
         setup.append(f'op = "host_write", value = "first", {_range(draw, pages)}')
     lines = [
         "[scenario]",
@@ -92,12 +108,14 @@ def drawn_text(seed: int, number: int) -> str:
         "[[file]]",
         'id = "gmem0"',
         f"pages = {pages}",
+        *([] if flags is None else [f"flags = [{flags}]"]),
         "[[slot]]",
         'file = "gmem0"',
         "gfn = 0x10000",
         "[[map]]",
         'id = "m"',
         'file = "gmem0"',
+        *([] if flags is None or flags else ["absent = true"]),
     ]
     if setup:
         lines += ["[setup]", f"ops = [{', '.join('{ ' + op + ' }' for op in setup)}]"]
@@ -113,9 +131,13 @@ def drawn_text(seed: int, number: int) -> str:
     return "\n".join((*lines, ""))
 
 
-def _draw_op(draw: random.Random, kind: str, pages: int, value: str) -> str:
-    table = _GUEST if kind == "vcpu" else _ODD if draw.random() < 0.15 else _HOST
-    return draw.choice(table)(draw, pages, value)
+def _draw_op(draw: random.Random, kind: str, pages: int, value: str, flags: str | None) -> str:
+    while True:
+        table = _GUEST if kind == "vcpu" else _ODD if draw.random() < 0.2 else _HOST
+        op = draw.choice(table)(draw, pages, value)
+        # Of a file that nobody can map, a mapping is asked for now and then, and seldom used.
+        if flags != "" or op.split('"')[1] not in _MAPPED or draw.random() < 0.1:
+            return op
 
 
 def drawn(seed: int, number: int) -> Scenario:

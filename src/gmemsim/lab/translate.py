@@ -44,6 +44,7 @@ class Steering:
         each: a line for every round, not for every new outcome.
         stop_after: seconds after which no round begins; 0: no limit.
         still: seconds without a step that mean a hang.
+        patience: seconds for the kernel to say what it thinks of tasks that cannot be killed.
         madvise: memory errors by MADV_HWPOISON on a mapping that is there, which faults the page in first; else by
             frame.
     """
@@ -55,6 +56,7 @@ class Steering:
     each: bool = False
     stop_after: int = 0
     still: int = 20
+    patience: int = 30
     madvise: bool = False
 
     def text(self) -> str:
@@ -85,7 +87,7 @@ class Program:
         s = steering
         head = (
             f"scenario {number} {s.rounds} {s.seed & 0xFFFFFFFF} {s.spread_ns} {int(s.trace)} {int(s.each)} "
-            f"{s.stop_after} {s.still}"
+            f"{s.stop_after} {s.still} {s.patience}"
         )
         return "\n".join((head, *self.lines, "end", ""))
 

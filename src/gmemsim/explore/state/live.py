@@ -264,6 +264,11 @@ class LiveState:
             if known[number] is not None:
                 self._nodes.structure ^= known[number].mark
                 self._nodes.worked.append(number)
+        for number in more:
+            # It stays known, but what it refers to was worked out after a change that is undone.
+            for refer in () if known[number] is None else known[number].refers:
+                if known[refer] is None:
+                    self._nodes.node(refer)
         self._nodes.asked = {
             number: None for number in self._nodes.asked if number < count and known[number] is not None
         }

@@ -200,6 +200,7 @@ static int read_scenario(FILE *program)
 			S->each = numbers[5];
 			S->stop_after = numbers[6];
 			S->still = numbers[7];
+			S->patience = numbers[8];
 		} else if (!strcmp(line, "end")) {
 			return 1;
 		} else if (S && *line) {
@@ -292,7 +293,7 @@ static int watch(pid_t child)
 			return 0;
 		}
 		/* Time for the kernel to say what it thinks of it. */
-		for (int i = 0; i < 30; i++)
+		for (int i = 0; i < S->patience; i++)
 			usleep(1000000);
 		emit("{\"kind\":\"stuck\",\"scenario\":%d}\n", S->id);
 		return 1;
