@@ -53,7 +53,7 @@ def test_hole_is_two_threads_and_three_calls() -> None:
         f"op {OPCODES['punch']} 0 0 4096 1 0 0",
     )
     text = program.text(7, Steering(rounds=5, seed=-1, spread_ns=0, trace=True))
-    assert text.startswith("scenario 7 5 4294967295 0 1 0 0 20\n")
+    assert text.startswith("scenario 7 5 4294967295 0 1 0 0 20 30\n")
     assert text.endswith("\nend\n")
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 import msgspec
@@ -24,13 +24,27 @@ from .output import console, print_json
 from .params import SECONDS
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Callable, Iterable, Mapping
 
     from ..lab.results import Head, Row
     from ..lab.translate import Program
     from ..scenarios.scenario import Scenario
 
 __all__ = ["again", "compare"]
+
+_Command = TypeVar("_Command", bound="Callable[..., Any]")
+
+
+def _model_states(default: int) -> Callable[[_Command], _Command]:
+    return click.option(
+        "--model-states", type=click.IntRange(min=1), default=default, show_default=True,
+        help="States of the model to look at even if all that the kernel came to is known.",
+    )  # fmt: skip
+
+
+_model_seconds = click.option(
+    "--model-seconds", type=SECONDS, default=60, show_default=True, help="For each scenario on the model."
+)
 
 
 @click.command("compare")
@@ -49,9 +63,8 @@ __all__ = ["again", "compare"]
 )
 @seed_option
 @click.option("--max-seconds", type=SECONDS, help="Wall-clock for the kernel, boots and all.")
-@click.option(
-    "--model-seconds", type=SECONDS, default=60, show_default=True, help="For each scenario on the model."
-)
+@_model_states(2_000)
+@_model_seconds
 @click.option(
     "--results",
     type=click.Path(path_type=Path),
@@ -75,6 +88,7 @@ def compare(
     delay: int,
     seed: int,
     max_seconds: float | None,
+    model_states: int,
     model_seconds: float,
     results: Path | None,
     batch: int,
@@ -126,7 +140,8 @@ def compare(
         if chosen:
             done = compare_all(
                 booted, version, chosen, programs, steering,
-                machine=machine(accel, max_seconds), model_seconds=model_seconds, say=say, batch=batch,
+                machine=machine(accel, max_seconds), batch=batch, say=say,
+                model_states=model_states, model_seconds=model_seconds,
                 keep=(lambda row: None) if results is None else partial(keep_row, results),
             )  # fmt: skip
     rows = {name: row for name, row in {**rows, **done.rows}.items() if name in wanted}
@@ -167,9 +182,8 @@ def _exit(ctx: click.Context, rows: Iterable[Row], *, whole: bool) -> None:
 @click.command("again")
 @click.argument("results", type=click.Path(path_type=Path, exists=True, dir_okay=False))
 @click.option("--patch", help="Version of the model; default: the one in the file.")
-@click.option(
-    "--model-seconds", type=SECONDS, default=60, show_default=True, help="For each scenario on the model."
-)
+@_model_states(20_000)
+@_model_seconds
 @click.option("--only", multiple=True, metavar="SCENARIO", help="Only this one; several may be given.")
 @click.option("--differing", is_flag=True, help="Only those that do not agree in the file.")
 @click.option(
@@ -181,6 +195,7 @@ def again(
     ctx: click.Context,
     results: Path,
     patch: str | None,
+    model_states: int,
     model_seconds: float,
     only: tuple[str, ...],
     differing: bool,
@@ -208,7 +223,7 @@ def again(
             scenario = scenario_of(name)
             _is_known(rows, scenario)
             try:
-                asked[name] = ask_again(head, row, scenario, version, model_seconds)
+                asked[name] = ask_again(head, row, scenario, version, model_states, model_seconds)
             except KeyboardInterrupt:
                 interrupted = True
                 break

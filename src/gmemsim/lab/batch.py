@@ -28,12 +28,12 @@ if TYPE_CHECKING:
 
 __all__ = ["BATCH", "Campaign", "ask_again", "compare_all"]
 
-#: States and schedules of the first look at the model: most drawn scenarios have fewer.
-_FIRST_STATES: Final = 600
+#: Schedules at random of the first look at the model, where its states were not all.
 _FIRST_SCHEDULES: Final = 200
-_FIRST_SECONDS: Final = 6.0
 #: Scenarios of one boot.
 BATCH: Final = 40
+#: States of the first look at the model: many drawn scenarios have fewer, and are searched whole.
+STATES: Final = 2_000
 
 
 @attrs.define
@@ -64,6 +64,7 @@ def compare_all(
     steering: Steering,
     *,
     machine: Machine | None = None,
+    model_states: int = STATES,
     model_seconds: float | None = None,
     cache: Path | None = None,
     say: Callable[[str], None] = lambda _text: None,
@@ -74,6 +75,7 @@ def compare_all(
 
     Args:
         machine: its seconds are for everything, the model's part too.
+        model_states, model_seconds: see `ask_again`.
         keep: told of each scenario that was compared, as soon as it was.
 
     Raises:
@@ -102,7 +104,7 @@ def compare_all(
                 if not run.ended and run.hung is None and not run.refused:
                     continue
                 one = _ask(
-                    kernel, version, scenario, steering.seed, model_seconds,
+                    kernel, version, scenario, steering.seed, model_states, model_seconds,
                     partial(compare, run, program=run.program),
                 )  # fmt: skip
                 row = row_of(run.program.name, scenario.source.text, run.seconds, one)
@@ -124,7 +126,7 @@ def _on_kernel(
     cache: Path | None,
     say: Callable[[str], None],
 ) -> KernelRuns:
-    """Where a boot died under a program, once more in one of its own: emulation has accidents, a fault of a kernel stays."""
+    """Where a boot died under a program, once more: emulation has accidents, a fault of a kernel stays."""
     runs = run_programs(kernel, programs, steering, machine=machine, cache=cache, say=say)
     for number, run in enumerate(runs.runs):
         if runs.interrupted or not run.died.startswith("the boot ended"):
@@ -137,8 +139,14 @@ def _on_kernel(
     return runs
 
 
-def ask_again(head: Head, row: Row, scenario: Scenario, version: str, seconds: float | None) -> Row:
+def ask_again(
+    head: Head, row: Row, scenario: Scenario, version: str, states: int, seconds: float | None
+) -> Row:
     """What a kernel came to earlier, against the model as it is now, of whatever version.
+
+    Args:
+        states: of the first look at the model, which gives the share of outcomes seen if these are all.
+        seconds: for the second, if the first does not have all that the kernel came to.
 
     Raises:
         ScenarioError, PatchError: it cannot be built.
@@ -148,7 +156,7 @@ def ask_again(head: Head, row: Row, scenario: Scenario, version: str, seconds: f
         return row
     kernel = Kernel(head.kernel, Path(), None)
     one = _ask(
-        kernel, version, scenario, head.seed, seconds,
+        kernel, version, scenario, head.seed, states, seconds,
         partial(held, row.kernel_outcomes, rounds=row.rounds, hung=row.hung, died=row.died),
     )  # fmt: skip
     return row_of(row.scenario, scenario.source.text, row.seconds, one)
@@ -159,10 +167,11 @@ def _ask(
     version: str,
     scenario: Scenario,
     seed: int,
+    states: int,
     seconds: float | None,
     against: Callable[[ModelSet], Comparison],
 ) -> Comparison:
-    """The model is searched a little; if that does not have all that the kernel came to, for as long as it may."""
+    """The model is searched up to `states`; if that has not all that the kernel came to, for as long as it may."""
     one = ScenarioProgram(
         scenario=scenario,
         patch=version,
@@ -170,7 +179,7 @@ def _ask(
         release=release_of(kernel),
         seed=seed,
     )
-    result = against(model_set(one, states=_FIRST_STATES, schedules=_FIRST_SCHEDULES, seconds=_FIRST_SECONDS))
+    result = against(model_set(one, states=states, schedules=_FIRST_SCHEDULES, seconds=seconds))
     if result.verdict == "undecided" and not result.model.complete:
         result = against(model_set(one, states=1_000_000, seconds=seconds))
     return result

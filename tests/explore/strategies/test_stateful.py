@@ -12,11 +12,13 @@ from gmemsim.engine.engine import Engine
 from gmemsim.engine.locks.mutex import Mutex
 from gmemsim.engine.op import Op
 from gmemsim.engine.strategy import FirstRunnable
+from gmemsim.explore.lock_graph import LockGraph
 from gmemsim.explore.program import ScenarioProgram, TaskProgram
 from gmemsim.explore.search import Limits, search
 from gmemsim.explore.state import StateDigest
 from gmemsim.explore.strategies.stateful import Stateful
 from gmemsim.scenarios.catalogue import load_named
+from gmemsim.scenarios.scenario import loads
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
@@ -177,3 +179,32 @@ def test_what_oracles_remember_is_state_unless_told_otherwise() -> None:
         counts.append((strategy.states, frozenset(result.outcomes)))
     assert counts[0][1] == counts[1][1]
     assert counts[0][0] >= counts[1][0]
+
+
+def test_what_is_known_leads_to_what_is_known_after_going_back() -> None:
+    """A set of held locks that came and changed behind an object which stayed: the digest had lost it."""
+    text = """
+    [scenario]
+    name = "unbind-prefault"
+    summary = "a slot goes while a vCPU writes and pre-faults"
+    vm_types = ["default"]
+    [[vm]]
+    [[file]]
+    id = "gmem0"
+    pages = 1
+    [[slot]]
+    file = "gmem0"
+    gfn = 0x10000
+    [[task]]
+    role = "vcpu"
+    ops = [{ op = "write", value = "new" }, { op = "prefault" }]
+    [[task]]
+    name = "host"
+    ops = [{ op = "unbind", slot = 0 }]
+    """
+    program = ScenarioProgram(
+        scenario=loads(text, "unbind-prefault"), patch="mainline-7.3", rules=frozenset()
+    )
+    found = search(program, Stateful(0), keep_going=True, observers=[LockGraph("unbind-prefault")])
+    assert found.complete
+    assert not found.found

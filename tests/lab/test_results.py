@@ -1,0 +1,114 @@
+"""A campaign's file: it goes on where it ended, with the same campaign only, and is asked again without a kernel."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import msgspec
+import pytest
+from click.testing import CliRunner
+
+from gmemsim.cli.group import cli
+from gmemsim.lab.drawn import drawn_text
+from gmemsim.lab.errors import LabError
+from gmemsim.lab.results import (
+    Head,
+    Row,
+    digest_of,
+    keep_row,
+    read_results,
+    totals,
+    write_results,
+)
+from gmemsim.scenarios.catalogue import load_named
+
+HEAD = Head(kernel="7.3.4+deb13-amd64", patch="mainline-7.3", seed=1, rounds=4, delay=200)
+HOLE = "vcpu0(touch=ok read=ok:data:new) punch(punch=ok) gmem0[]"
+
+
+def row(name: str, outcomes: dict[str, int], **more: object) -> Row:
+    text = load_named(name).source.text if name == "hole" else ""
+    fields = {
+        "scenario": name,
+        "digest": digest_of(text),
+        "verdict": "agree",
+        "rounds": 4,
+        "seconds": 0.5,
+        "kernel_outcomes": outcomes,
+        **more,
+    }
+    return msgspec.convert(fields, Row)
+
+
+@pytest.mark.parametrize("name", ["a.jsonl", "a.jsonl.gz"])
+def test_a_file_reads_as_it_was_written(tmp_path: Path, name: str) -> None:
+    path = tmp_path / name
+    rows = [row("one", {"x": 4}), row("two", {"y": 1, "z": 3}, verdict="differ", not_of_the_model={"z": 3})]
+    write_results(path, HEAD, rows)
+    assert read_results(path, HEAD) == (HEAD, {"one": rows[0], "two": rows[1]})
+
+
+def test_a_line_that_a_kill_cut_off_is_run_again(tmp_path: Path) -> None:
+    path = tmp_path / "a.jsonl"
+    write_results(path, HEAD, [row("one", {"x": 4})])
+    with path.open("ab") as file:
+        file.write(b'{"scenario":"two","dig')
+    assert set(read_results(path)[1]) == {"one"}
+    keep_row(path, row("two", {"y": 4}))
+    keep_row(path, row("one", {"x": 3, "y": 1}))
+    rows = read_results(path)[1]
+    assert list(rows) == ["one", "two"]
+    assert rows["one"].kernel_outcomes == {"x": 3, "y": 1}
+
+
+def test_another_campaign_and_another_file_are_named(tmp_path: Path) -> None:
+    path = tmp_path / "a.jsonl"
+    write_results(path, HEAD, [])
+    with pytest.raises(LabError, match="another campaign: rounds 4, not 5, delay 200, not 7"):
+        read_results(path, msgspec.structs.replace(HEAD, rounds=5, delay=7))
+    path.write_text('{"format":"gmemsim-lab-1"}\n{}\n', encoding="utf-8")
+    with pytest.raises(LabError, match=r"a\.jsonl:1: expected results"):
+        read_results(path)
+    write_results(path, HEAD, [])
+    with path.open("ab") as file:
+        file.write(b"{}\n")
+    with pytest.raises(LabError, match=r"a\.jsonl:2: expected results"):
+        read_results(path)
+
+
+def test_shares_count_complete_sets_that_agree() -> None:
+    rows = [
+        row("one", {"x": 4}, model_complete=True, model_outcomes=3, seen=1),
+        row("two", {"x": 2, "y": 2}, model_outcomes=9, seen=2),
+        row("three", {"x": 4}, verdict="differ", model_complete=True, model_outcomes=1, hung=True),
+    ]
+    sums = totals(rows)
+    assert (sums.rounds, sums.distinct, sums.hung) == (12, 4, 1)
+    assert (sums.complete, sums.seen, sums.outcomes) == (1, 1, 3)
+    assert sums.verdicts == {"agree": 2, "differ": 1}
+
+
+def test_recorded_outcomes_are_held_against_the_model_of_today(tmp_path: Path) -> None:
+    path, other = tmp_path / "a.jsonl", tmp_path / "b.jsonl.gz"
+    write_results(path, HEAD, [row("hole", {HOLE: 4})])
+    done = CliRunner().invoke(cli, ["lab", "again", str(path), "--write", str(other)])
+    assert done.exit_code == 0
+    assert "1 scenarios (1 agree)" in done.output
+    assert (
+        "Of the 3 outcomes of 1 scenarios whose set is complete the kernel came to 1."
+        in done.output.replace("\n", " ")
+    )
+    assert read_results(other)[1]["hole"].model_outcomes == 3
+    write_results(path, HEAD, [row("hole", {HOLE: 3, HOLE.replace("punch=ok", "punch=EINTR"): 1})])
+    done = CliRunner().invoke(cli, ["lab", "again", str(path)])
+    assert done.exit_code == 1
+    assert "punch=EINTR" in done.output
+
+
+def test_a_scenario_that_was_drawn_otherwise_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "a.jsonl"
+    write_results(path, HEAD, [row("drawn-1-2", {"x": 4})])
+    assert digest_of(drawn_text(1, 2)) != digest_of("")
+    done = CliRunner().invoke(cli, ["lab", "again", str(path)])
+    assert done.exit_code == 2
+    assert "drawn-1-2 is another scenario than the one in the results" in done.output
