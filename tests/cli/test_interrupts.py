@@ -22,8 +22,9 @@ from gmemsim.engine.interrupts import TimeUp, deadline
 from gmemsim.explore.program import ScenarioProgram
 from gmemsim.explore.search import Limits, search
 from gmemsim.explore.strategies import make_strategy
-from gmemsim.explore.stress import Plan, StateError, StateFile
-from gmemsim.explore.workers import Workers
+from gmemsim.explore.stress import Plan, open_state
+from gmemsim.jobs.state_file import StateError
+from gmemsim.jobs.workers import Workers
 from gmemsim.scenarios.catalogue import load_named
 
 if TYPE_CHECKING:
@@ -195,12 +196,12 @@ def test_what_was_found_is_told_whatever_is_interrupted(number: signal.Signals, 
 def test_two_campaigns_on_one_state(tmp_path: Path) -> None:
     path = tmp_path / "x.state"
     plan = Plan(schedules=5)
-    with StateFile(path, plan):
+    with open_state(path, plan):
         before = path.read_bytes()
         with pytest.raises(StateError, match="another campaign is writing to it"):
-            StateFile(path, plan)
+            open_state(path, plan)
         assert path.read_bytes() == before
-    with StateFile(path, plan) as again:
+    with open_state(path, plan) as again:
         assert again.results == {}
 
 
@@ -220,12 +221,12 @@ def test_two_campaigns_on_one_state(tmp_path: Path) -> None:
 )
 def test_a_state_of_wrong_shape_is_refused_with_its_line(line: str, says: str, tmp_path: Path) -> None:
     path = tmp_path / "x.state"
-    with StateFile(path, Plan(schedules=5)):
+    with open_state(path, Plan(schedules=5)):
         pass
     text = f"{path.read_text()}{line}\n"
     path.write_text(text)
     with pytest.raises(StateError, match=says) as refused:
-        StateFile(path, Plan(schedules=5))
+        open_state(path, Plan(schedules=5))
     assert "\n" not in str(refused.value)
     assert path.read_text() == text
     result = run("stress", "same", "--state", "/dev/full")

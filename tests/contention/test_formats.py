@@ -27,7 +27,7 @@ def test_lock_stat_rows() -> None:
                         hold_min=10, hold_max=40, con_bounces=2, acq_bounces=4)  # fmt: skip
     site = Site("invalidate_lock", "w", "kvm_gmem_punch_hole", 3, 6004, 3004, 4, 100, 40)
     locks = {"invalidate_lock:w": write, "invalidate_lock:r": LockFigures(acquisitions=1, hold_total=994)}
-    result = Result(Point(), 0, 0, 1, 0, 0, 0, 0, 0, 0, locks, sites=(site,))
+    result = Result(Point(), 0, 0, 1, 0, 0, 0, 0, 0, 1, 0, 0, locks, sites=(site,))
     lines = lock_stat(result).splitlines()
     assert lines[0] == "lock_stat version 0.4"
     assert lines[2].split()[:3] == ["class", "name", "con-bounces"]

@@ -7,7 +7,9 @@ from pathlib import Path
 import pytest
 
 from gmemsim.explore.replay import replay
-from gmemsim.explore.stress import Cell, Plan, StateError, StateFile, run_cell, run_cells
+from gmemsim.explore.stress import Cell, Plan, open_state, run_cell, run_cells
+from gmemsim.jobs.share import Place
+from gmemsim.jobs.state_file import StateError
 
 SCENARIO = """
 [scenario]
@@ -57,25 +59,25 @@ def test_cell_depends_on_its_description_alone(cell: Cell) -> None:
 def test_resumed_campaign_does_what_is_missing(cell: Cell, tmp_path: Path) -> None:
     state = tmp_path / "state.jsonl"
     first = run_cell(cell, PLAN)
-    with StateFile(state, PLAN) as kept:
+    with open_state(state, PLAN) as kept:
         kept.add(first)
-    with StateFile(state, PLAN) as kept:
+    with open_state(state, PLAN) as kept:
         assert kept.results == {cell: first}
         other = Cell("punch", "v3", "sw-protected", 0)
         missing = [each for each in (cell, other) if each not in kept.results]
-        for result in run_cells(missing, PLAN, None):
+        for result in run_cells(missing, PLAN, Place()):
             kept.add(result)
-    with StateFile(state, PLAN) as kept:
+    with open_state(state, PLAN) as kept:
         assert set(kept.results) == {cell, other}
 
 
 def test_torn_line_is_dropped(cell: Cell, tmp_path: Path) -> None:
     state = tmp_path / "state.jsonl"
-    with StateFile(state, PLAN) as kept:
+    with open_state(state, PLAN) as kept:
         kept.add(run_cell(cell, PLAN))
     whole = state.read_bytes()
     state.write_bytes(whole + b'{"scenario": "pun')
-    with StateFile(state, PLAN) as kept:
+    with open_state(state, PLAN) as kept:
         assert set(kept.results) == {cell}
     assert state.read_bytes() == whole
 
@@ -92,12 +94,12 @@ def test_other_files_are_refused_and_kept(tmp_path: Path, text: str, message: st
     state = tmp_path / "state.jsonl"
     state.write_text(text)
     with pytest.raises(StateError, match=message):
-        StateFile(state, PLAN)
+        open_state(state, PLAN)
     assert state.read_text() == text
 
 
 def test_other_plan_is_refused(tmp_path: Path) -> None:
     state = tmp_path / "state.jsonl"
-    StateFile(state, PLAN).close()
+    open_state(state, PLAN).close()
     with pytest.raises(StateError, match="schedules 40, not 50"):
-        StateFile(state, Plan(schedules=50, strategy="random"))
+        open_state(state, Plan(schedules=50, strategy="random"))

@@ -23,7 +23,7 @@ from gmemsim.audit.render import write_log
 from gmemsim.explore.program import ScenarioProgram
 from gmemsim.explore.strategies import make_strategy
 from gmemsim.explore.stress import Cell as StressCell
-from gmemsim.explore.stress import Plan, StateFile, run_cell
+from gmemsim.explore.stress import Plan, open_state, run_cell
 from gmemsim.explore.token import PREFIX, encode
 from gmemsim.scenarios.catalogue import load_named, names, zoo_names
 from gmemsim.scenarios.conform.suite import EMBEDDED
@@ -163,7 +163,7 @@ def _state_text() -> bytes:
     plan = Plan(schedules=2)
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "x.state"
-        with StateFile(path, plan) as state:
+        with open_state(path, plan) as state:
             for seed in range(2):
                 state.add(run_cell(StressCell("same", "v3", "sw-protected", seed), plan))
         return path.read_bytes()

@@ -37,7 +37,7 @@ def explore_against(
     """
     from ..engine.interrupts import deaf
     from ..explore.against import search_against
-    from ..explore.workers import WorkerKilled
+    from ..jobs.workers import WorkerKilled
 
     program: Any = campaign.program
     budget = Budget(campaign.limits.seconds)

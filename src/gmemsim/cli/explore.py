@@ -106,7 +106,7 @@ def command(
     from ..explore.past_choices import run_past_choices
     from ..explore.search import Limits
     from ..explore.strategies import make_strategy
-    from ..explore.workers import WorkerKilled
+    from ..jobs.workers import WorkerKilled
     from .against import explore_against
     from .reporting import Budget, report_all
 

@@ -19,9 +19,10 @@ from .whole import check_writable
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
-    from concurrent.futures import Executor
 
-    from ..explore.stress import Cell
+    from ..explore.stress import Cell, Plan
+    from ..jobs.share import Place
+    from ..jobs.state_file import StateFile
 
 __all__ = ["command"]
 
@@ -80,8 +81,8 @@ def command(
     """
     from ..engine.interrupts import deaf
     from ..explore.strategies import make_strategy
-    from ..explore.stress import CellInterrupted, Plan, StateError, StateFile, run_cells
-    from ..explore.workers import WorkerKilled
+    from ..explore.stress import CellInterrupted, Plan, run_cells
+    from ..jobs.workers import WorkerKilled
 
     check_writable(ktap, junit, inputs=(*scenarios, *patches, str(state or "")))
     try:
@@ -96,20 +97,13 @@ def command(
     interrupted = False
     killed: WorkerKilled | None = None
     with ExitStack() as stack:
-        kept: StateFile | None = None
-        if state is not None:
-            try:
-                kept = stack.enter_context(StateFile(state, plan))
-            except StateError as error:
-                raise InputError(str(error)) from None
+        kept, where = _campaign(stack, state, plan, jobs, cluster)
+        if kept is not None:
             results = {cell: kept.results[cell] for cell in cells if cell in kept.results}
-        executor, width = stack.enter_context(_workers(jobs, cluster)) if jobs > 1 or cluster else (None, 1)
         show = stack.enter_context(_progress(len(cells)))
         show(len(results), results)
         try:
-            for result in run_cells(
-                (cell for cell in cells if cell not in results), plan, executor, width=width
-            ):
+            for result in run_cells((cell for cell in cells if cell not in results), plan, where):
                 if kept is not None:
                     kept.add(result)
                 results[_cell(result)] = result
@@ -131,10 +125,28 @@ def command(
             _show(results, len(cells), interrupted, plan.without)
     if interrupted:
         ctx.exit(INTERRUPTED)
+    lost = f"{killed}; {len(results):,} of {len(cells):,} cells were finished before that" if killed else ""
     if any(result["violations"] for result in results.values()):
+        if lost:
+            click.echo(f"gmemsim: {lost}", err=True)
         ctx.exit(VIOLATION)
-    if killed is not None:
-        raise InputError(f"{killed}; {len(results):,} of {len(cells):,} cells were finished before that")
+    if lost:
+        raise InputError(lost)
+
+
+def _campaign(
+    stack: ExitStack, state: Path | None, plan: Plan, jobs: int, cluster: str | None
+) -> tuple[StateFile[Cell] | None, Place]:
+    """The open state file, and where cells are worked on; both end with the stack."""
+    from ..explore.stress import open_state
+    from ..jobs.share import ClusterError, place
+    from ..jobs.state_file import StateError
+
+    try:
+        kept = stack.enter_context(open_state(state, plan)) if state is not None else None
+        return kept, stack.enter_context(place(jobs, cluster))
+    except (StateError, ClusterError) as error:
+        raise InputError(str(error)) from None
 
 
 def _cells(
@@ -179,33 +191,6 @@ def _cell(result: dict[str, Any]) -> Cell:
     from ..explore.stress import Cell
 
     return Cell(result["scenario"], result["patch"], result["arch"], result["seed"])
-
-
-def _workers(jobs: int, cluster: str | None) -> Any:
-    """A context that gives an executor and how many jobs it works on at once."""
-    from contextlib import contextmanager
-
-    @contextmanager
-    def processes() -> Iterator[tuple[Executor, int]]:
-        from ..explore.workers import Workers
-
-        with Workers(jobs) as workers:
-            yield workers.executor, jobs
-
-    @contextmanager
-    def machines() -> Iterator[tuple[Executor, int]]:
-        try:
-            from distributed import Client
-        except ImportError:
-            raise InputError("--cluster needs dask: install gmemsim[cluster]") from None
-        try:
-            client = Client(cluster, timeout="10s")
-        except (OSError, ValueError) as error:
-            raise InputError(f"--cluster {cluster}: {error}") from None
-        with client:
-            yield client.get_executor(), max(len(client.scheduler_info()["workers"]), 1)
-
-    return machines() if cluster else processes()
 
 
 def _progress(total: int) -> Any:

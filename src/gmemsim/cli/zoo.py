@@ -76,7 +76,7 @@ def command(
     """
     from ..engine.interrupts import deaf
     from ..explore.strategies import make_strategy
-    from ..explore.workers import WorkerKilled
+    from ..jobs.workers import WorkerKilled
     from ..patches.zoo.registry import BUGS
     from ..studies.zoo import Hunt, places, shortfall
 
@@ -132,7 +132,7 @@ def _hunts(work: list[tuple[Bug, str, str, Hunt]], jobs: int) -> Iterator[ZooRow
                 row = hunt_at(*item)
             yield row
         return
-    from ..explore.workers import Workers
+    from ..jobs.workers import Workers
 
     with Workers(jobs) as workers:
         waiting = [workers.submit(hunt_at, *item) for item in work]

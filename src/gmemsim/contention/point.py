@@ -45,6 +45,10 @@ class Point:
         release: the kernel around the patch; empty: the version's own.
         interval_ns: pause of the background thread between two of its operations.
         policy: lock in the place of the invalidate lock.
+        seed: 0: all threads begin at once and in lock-step. Else each begins at a moment of its own within `spread_ns`
+            and pauses before each unit of work, exponentially distributed with mean `jitter_ns`; the pause is not
+            part of a latency. Drawn from the seed and the thread's number, whatever the version.
+        warmup: percent of the storm that is cut (`steady`).
         other_lines: charge the lines of f_count and mmu_lock too (`lines`).
     """
 
@@ -59,6 +63,10 @@ class Point:
     interval_ns: int = 20_000
     policy: str = "rwsem"
     other_lines: bool = False
+    seed: int = 0
+    jitter_ns: int = 200
+    spread_ns: int = 20_000
+    warmup: int = 0
 
     @property
     def label(self) -> str:
@@ -78,6 +86,7 @@ class Point:
                     "" if self.folio == "4K" else f"folios of {self.folio}",
                     f"kernel {self.release}" if self.release else "",
                     "f_count and mmu_lock lines charged" if self.other_lines else "",
+                    f"warm-up {self.warmup}% cut" if self.warmup else "",
                 ),
             )
         )
@@ -120,6 +129,10 @@ def check(point: Point) -> None:
         raise PointError(f"vcpus {point.vcpus}: expected 1 to 1024")
     if point.pages < 1 or point.interval_ns < 1:
         raise PointError("pages and interval must be positive")
+    if not 0 <= point.warmup <= 90:
+        raise PointError(f"warmup {point.warmup}: expected 0 to 90 percent")
+    if point.seed < 0 or point.jitter_ns < 0 or point.spread_ns < 0:
+        raise PointError("seed, jitter and spread must not be negative")
     if point.pages * point.folio_pages > _MOST_PAGES:
         raise PointError(f"pages {point.pages} of {point.folio}: more than 1 TiB")
     _fits(point, patch, ARCHES[point.arch])

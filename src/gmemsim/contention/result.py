@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from .contended import Contention
     from .lock_book import LockBooks, Site
     from .point import Point
+    from .steady import Window
 
 __all__ = ["Bottleneck", "LockFigures", "Result", "lock_figures", "percentile"]
 
@@ -115,11 +116,12 @@ class Result:
     """One row of the table.
 
     Attributes:
-        faults: accesses that faulted; `retries`: further attempts that they took.
-        virtual_ns: until the last vCPU was through.
+        faults: units of work in the window (`steady`); `retries`: further attempts that they took.
+        virtual_ns: of the window; `span_ns`: until the last thread was through.
+        first_half: units in the first half of the window.
         background_operations: punches or pairs of conversions.
         waste: retries of all threads by reason, and calls of the arch hook.
-        locks: by `class:mode`, of the measured part, background thread included.
+        locks: by `class:mode`, of the whole span, background thread included, as all that follows.
         spins: virtual ns that went into spinning on hardware, by what was spun on (`rmp.spin`).
         line_ns: virtual ns for which the invalidate lock's cache line was waited for or moved.
         sites: waits and holds by lock, mode and calling function.
@@ -135,6 +137,8 @@ class Result:
     p99: int
     longest: int
     latency_total: int
+    span_ns: int
+    first_half: int
     background_operations: int
     locks: dict[str, LockFigures]
     spins: dict[str, int] = attrs.field(factory=dict)
@@ -148,9 +152,8 @@ class Result:
         cls,
         point: Point,
         *,
-        latencies: Sequence[int],
-        virtual_ns: int,
-        retries: int,
+        window: Window,
+        span_ns: int,
         waste: Waste,
         background_operations: int,
         locks: dict[str, LockFigures],
@@ -160,16 +163,18 @@ class Result:
         perf: tuple[Contention, ...],
     ) -> Result:
         """Sum up latencies."""
-        ordered = sorted(latencies)
+        ordered = sorted(unit.end - unit.begin for unit in window.units)
         ranks = (percentile(ordered, 50), percentile(ordered, 90), percentile(ordered, 99))
         return cls(
             point,
             len(ordered),
-            retries,
-            virtual_ns,
+            sum(unit.attempts for unit in window.units) - len(ordered),
+            window.ns,
             *ranks,
             ordered[-1] if ordered else 0,
             sum(ordered),
+            span_ns,
+            window.first_half,
             background_operations,
             locks,
             spins,
@@ -190,13 +195,18 @@ class Result:
         return self.faults * 1e6 / self.virtual_ns if self.virtual_ns else 0.0
 
     @property
+    def drift(self) -> float:
+        """Units of the window's second half to those of its first, less 1: near 0 in a steady state."""
+        return (self.faults - self.first_half) / self.first_half - 1 if self.first_half else 0.0
+
+    @property
     def bottleneck(self) -> Bottleneck:
         """What took most of the threads' time by being waited for, lock or not."""
         waits = {name: found.wait_total for name, found in self.locks.items()} | self.spins
         waits["cache line of invalidate_lock"] = self.line_ns
         name = max(waits, key=lambda key: waits[key])
         threads = self.point.vcpus + (self.point.background != "none")
-        share = waits[name] / (threads * self.virtual_ns) if self.virtual_ns else 0.0
+        share = waits[name] / (threads * self.span_ns) if self.span_ns else 0.0
         return Bottleneck(name if share >= Bottleneck.NOTABLE else "", share)
 
     def lock(self, name: str) -> LockFigures:
@@ -221,5 +231,6 @@ class Result:
         own["waste"] = attrs.asdict(self.waste)
         own["sites"] = [attrs.asdict(site) for site in self.sites]
         own["bottleneck"] = attrs.asdict(self.bottleneck)
+        own["drift"] = round(self.drift, 4)
         own["faults_per_ms"] = round(self.faults_per_ms, 3)
         return own

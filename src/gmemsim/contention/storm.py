@@ -7,12 +7,14 @@ and is taken off the lock statistics. Only the patch differs between two points 
 from __future__ import annotations
 
 from functools import partial
+from random import Random
 from typing import TYPE_CHECKING
 
 from ..arch.costs import CostTable
 from .machine import StormMachine
 from .point import check
 from .result import Result, lock_figures
+from .steady import Unit, window
 
 if TYPE_CHECKING:
     from ..actors.vm import Vcpu
@@ -29,23 +31,28 @@ class _Storm:
 
     def __init__(self, machine: StormMachine) -> None:
         self.machine = machine
-        self.latencies: list[int] = []
-        self.attempts = 0
+        self.units: list[Unit] = []
         self.running = 0
         self.operations = 0
+        self.first_done = 0
         self.end = 0
 
     async def thread(self, t: Task, vcpu: Vcpu, pages: range) -> None:
         """Do the work folio by folio, and note how long each took."""
         engine, machine = t.engine, self.machine
-        work = machine.storm.work
+        point, work = machine.point, machine.storm.work
+        draw = Random(f"{point.seed}:{vcpu.label}") if point.seed else None
+        if draw is not None and point.spread_ns:
+            await t.spend(draw.randrange(point.spread_ns))
         for page in pages:
+            if draw is not None and point.jitter_ns:
+                await t.spend(round(draw.expovariate(1 / point.jitter_ns)))
             start = engine.now
             attempts = await work(machine, t, vcpu, page)
             if attempts:
-                self.latencies.append(engine.now - start)
-                self.attempts += attempts
+                self.units.append(Unit(start, engine.now, attempts))
         self.running -= 1
+        self.first_done = self.first_done or engine.now
         self.end = max(self.end, engine.now)
 
     async def background(self, t: Task) -> None:
@@ -86,9 +93,8 @@ class _Storm:
         machine.phase(*tasks, count=True)
         return Result.of(
             point,
-            latencies=self.latencies,
-            virtual_ns=self.end - start,
-            retries=self.attempts - len(self.latencies),
+            window=window(self.units, start, self.first_done, self.end, point.warmup),
+            span_ns=self.end - start,
             waste=machine.wasted.waste(),
             background_operations=self.operations,
             locks=lock_figures(before, machine.acquisitions(), machine.books),

@@ -50,6 +50,7 @@ def points(
     vcpus: Iterable[int] = VCPUS,
     folios: Iterable[str] = ("4K",),
     policies: Iterable[str] = ("rwsem",),
+    seeds: Iterable[int] = (0,),
     common: Point | None = None,
     refused: list[str] | None = None,
 ) -> list[Point]:
@@ -70,8 +71,8 @@ def points(
     if not common.release:
         common = attrs.evolve(common, release=common_release(patches))
     made = []
-    for arch, storm, background, folio, count, patch, policy in product(
-        arches, storms, backgrounds, folios, vcpus, patches, policies
+    for arch, storm, background, folio, count, patch, policy, seed in product(
+        arches, storms, backgrounds, folios, vcpus, patches, policies, seeds
     ):
         point = attrs.evolve(
             common,
@@ -82,6 +83,7 @@ def points(
             vcpus=count,
             folio=folio,
             policy=policy,
+            seed=seed,
         )
         try:
             check(point)

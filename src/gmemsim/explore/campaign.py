@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Final
 import attrs
 
 from ..engine.interrupts import TimeUp, deadline
+from ..jobs.workers import WorkerKilled, Workers, tick
 from ..patches.entered import Entered, watch_overrides
 from .campaign_values import Batch, Campaign, CampaignResult, Progress
 from .classes import ClassCounter, Coverage
@@ -27,7 +28,6 @@ from .lock_graph import LockGraph
 from .program import classes_of
 from .search import Found, Key, Limits, SearchResult, Stopped, search
 from .strategies import AUTO, make_strategy
-from .workers import WorkerKilled, Workers, tick
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Hashable, Iterator

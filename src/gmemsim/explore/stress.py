@@ -7,15 +7,15 @@ result follows from its description alone, so it does not matter which process o
 
 from __future__ import annotations
 
-import fcntl
-from concurrent.futures import FIRST_COMPLETED, BrokenExecutor, Executor, Future, wait
-from pathlib import Path
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 import attrs
 import msgspec
 
-from ..audit.bounded import clean
+from ..jobs.share import share
+from ..jobs.state_file import StateFile
+from ..jobs.workers import tick
 from ..patches.entered import watch_overrides
 from ..scenarios.catalogue import find
 from .classes import ClassCounter
@@ -25,18 +25,17 @@ from .program import ScenarioProgram, classes_of, leaving_out
 from .search import Limits, search
 from .strategies import make_strategy
 from .token import encode
-from .workers import WorkerKilled, Workers, tick
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
+    from pathlib import Path
 
+    from ..jobs.share import Place
     from .search import SearchResult
 
-__all__ = ["Cell", "CellInterrupted", "Plan", "StateError", "StateFile", "run_cell", "run_cells"]
+__all__ = ["Cell", "CellInterrupted", "Plan", "open_state", "run_cell", "run_cells"]
 
 _SCHEMA: Final = 3
-#: Bytes of a line: a cell has a token for each kind of failure.
-_LONGEST_LINE: Final = 16 << 20
 
 
 @attrs.frozen
@@ -77,10 +76,6 @@ class CellInterrupted(KeyboardInterrupt):
     def __init__(self, result: dict[str, Any]) -> None:
         super().__init__()
         self.result = result
-
-
-class StateError(Exception):
-    """A state file that cannot be used; the message is one line."""
 
 
 def run_cell(cell: Cell, plan: Plan) -> dict[str, Any]:
@@ -144,34 +139,13 @@ def _search(program: ScenarioProgram, cell: Cell, plan: Plan, counter: ClassCoun
     )
 
 
-def run_cells(
-    cells: Iterable[Cell], plan: Plan, executor: Executor | None, *, width: int = 1
-) -> Iterator[dict[str, Any]]:
-    """Results as they come: in this process without an executor, else with up to `2 * width` jobs in flight.
+def run_cells(cells: Iterable[Cell], plan: Plan, where: Place) -> Iterator[dict[str, Any]]:
+    """Results as they come.
 
     Raises:
-        WorkerKilled: a process of the executor is gone.
+        WorkerKilled: a process is gone, or all machines of the cluster are.
     """
-    if executor is None:
-        for cell in cells:
-            yield run_cell(cell, plan)
-        return
-    waiting = iter(cells)
-    flying: set[Future[dict[str, Any]]] = set()
-    while True:
-        while len(flying) < 2 * width:
-            following = next(waiting, None)
-            if following is None:
-                break
-            try:
-                flying.add(executor.submit(run_cell, following, plan))
-            except BrokenExecutor:
-                raise WorkerKilled from None
-        if not flying:
-            return
-        done, flying = wait(flying, return_when=FIRST_COMPLETED)
-        for future in done:
-            yield Workers.result(future)
+    return share(partial(run_cell, plan=plan), cells, where)
 
 
 class _Violation(msgspec.Struct):
@@ -199,105 +173,15 @@ class _Result(msgspec.Struct):
     past: list[str] = []
 
 
-class StateFile:
-    """Finished cells on disk: a line with the plan, then one line a cell.
+def _cell(result: _Result) -> Cell:
+    return Cell(result.scenario, result.patch, result.arch, result.seed)
 
-    Attributes:
-        results: what is there, by cell.
+
+def open_state(path: Path, plan: Plan) -> StateFile[Cell]:
+    """The state file of a campaign with this plan.
 
     Raises:
-        StateError: the file is of another plan, or no state file at all.
+        StateError: the file is of another plan, in use, or no state file at all.
     """
-
-    def __init__(self, path: Path, plan: Plan) -> None:
-        self.path = path
-        self.results: dict[Cell, dict[str, Any]] = {}
-        self._header = {
-            "gmemsim": "stress",
-            "schema": _SCHEMA,
-            **attrs.asdict(plan),
-            "without": list(plan.without),
-        }
-        try:
-            if path.exists() and not path.is_file():
-                raise StateError(f"{path}: not a regular file")
-            self._file = path.open("r+b" if path.exists() else "x+b")
-        except OSError as error:
-            raise StateError(f"{path}: {error.strerror}") from None
-        try:
-            # Two campaigns that write to one file would lose each other's cells.
-            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            good = self._read()
-            # What a stop in the middle of a line left behind goes; a whole file stays as it is.
-            self._file.truncate(good)
-            self._file.seek(good)
-        except BlockingIOError:
-            self._file.close()
-            raise StateError(f"{path}: another campaign is writing to it") from None
-        except OSError as error:
-            self._file.close()
-            raise StateError(f"{path}: {error.strerror}") from None
-        except StateError:
-            self._file.close()
-            raise
-        if not good:
-            self._write(self._header)
-
-    def _read(self) -> int:
-        """Take what is there; the number of bytes up to the end of the last whole line."""
-        good = number = 0
-        while line := self._file.readline(_LONGEST_LINE + 1):
-            number += 1
-            if len(line) > _LONGEST_LINE:
-                raise self._wrong(number, f"a line of more than {_LONGEST_LINE >> 20} MiB")
-            if not line.endswith(b"\n"):
-                if number == 1:
-                    raise self._wrong(1, "expected a file of `gmemsim stress`")
-                break
-            if number == 1:
-                self._check_header(line)
-            else:
-                try:
-                    found = msgspec.json.decode(line, type=_Result)
-                except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
-                    raise self._wrong(number, f"expected a finished cell: {clean(str(error), 120)}") from None
-                cell = Cell(found.scenario, found.patch, found.arch, found.seed)
-                self.results[cell] = msgspec.to_builtins(found)
-            good += len(line)
-        return good
-
-    def _check_header(self, line: bytes) -> None:
-        try:
-            found = msgspec.json.decode(line)
-        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
-            raise self._wrong(1, "not JSON; expected a file of `gmemsim stress`") from None
-        if not isinstance(found, dict) or found.get("gmemsim") != "stress":
-            raise self._wrong(1, "expected a file of `gmemsim stress`")
-        other = next((key for key, value in self._header.items() if found.get(key) != value), None)
-        if other is not None:
-            raise StateError(
-                f"{self.path}: was made with {other} {clean(repr(found.get(other)), 60)}, not {self._header[other]!r}; "
-                "give the same options, or another file"
-            )
-
-    def _wrong(self, number: int, text: str) -> StateError:
-        return StateError(f"{self.path}:{number}: {text}")
-
-    def _write(self, document: dict[str, Any]) -> None:
-        self._file.write(msgspec.json.encode(document) + b"\n")
-        self._file.flush()
-
-    def add(self, result: dict[str, Any]) -> None:
-        """A cell is finished."""
-        self.results[Cell(result["scenario"], result["patch"], result["arch"], result["seed"])] = result
-        self._write(result)
-
-    def close(self) -> None:
-        """Nothing more comes."""
-        self._file.close()
-
-    def __enter__(self) -> StateFile:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
+    header = {"schema": _SCHEMA, **attrs.asdict(plan), "without": list(plan.without)}
+    return StateFile(path, "stress", header, _Result, _cell)

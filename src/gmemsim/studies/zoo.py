@@ -11,7 +11,7 @@ from ..explore.judges.livelock import judge
 from ..explore.program import ScenarioProgram
 from ..explore.search import Limits, search
 from ..explore.strategies import make_strategy
-from ..explore.workers import tick
+from ..jobs.workers import tick
 from ..patches.registry import load_patch
 from ..scenarios.catalogue import load_named
 from .lock_lab import lock_lab

@@ -37,10 +37,10 @@ _shared: list[Any] = []
 
 
 class WorkerKilled(Exception):
-    """A process of the campaign was killed, by the system if memory ran out."""
+    """A process of the campaign was killed, by the system if memory ran out; or a cluster lost its machines."""
 
-    def __init__(self) -> None:
-        super().__init__("a worker process was killed (out of memory?)")
+    def __init__(self, text: str = "a worker process was killed (out of memory?)") -> None:
+        super().__init__(text)
 
 
 def _join(stop: Any, count: Any) -> None:
