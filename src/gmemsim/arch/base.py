@@ -60,7 +60,9 @@ class GuestAccess(NamedTuple):
 
 
 class Arch:
-    """Hooks of an ordinary VM (`KVM_X86_DEFAULT_VM`). Subclasses override what their hardware does.
+    """An ordinary VM (`KVM_X86_DEFAULT_VM`): shared memory only, hooks that do nothing.
+
+    Subclasses override what their hardware does.
 
     Attributes:
         name: as on the command line.

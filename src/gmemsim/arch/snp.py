@@ -28,7 +28,7 @@ ORDER_2M: Final = 9
 
 
 class Snp(SnpHost):
-    """Arch actor of an SEV-SNP VM.
+    """An SEV-SNP VM: RMP entries, the firmware, memory keys.
 
     Frames carry the guest's ASID as memory key once the guest or the firmware has written them, so a host
     read of a private page, and a guest read of a page that it never wrote, see ciphertext.

@@ -18,7 +18,7 @@ __all__ = ["SwProtected"]
 
 
 class SwProtected(Arch):
-    """Baseline arch actor: every hook is free, so only locks cost."""
+    """Private memory without hardware (`KVM_X86_SW_PROTECTED_VM`): every hook is free, so only locks cost."""
 
     name: ClassVar[str] = "sw-protected"
     has_private_memory: ClassVar[bool] = True

@@ -25,7 +25,7 @@ EOPNOTSUPP: Final = -95
 
 
 class Tdx(TdxHost):
-    """Arch actor of a TD, 4K and 2M pages.
+    """A TDX guest (TD): S-EPT and the TDX module, pages of 4K and 2M.
 
     Preparing a page does nothing; a private leaf becomes the guest's when it is augmented, which happens
     under mmu_lock held for reading and may be BUSY. Zapping a leaf destroys its content, so a 2M leaf of which

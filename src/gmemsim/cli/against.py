@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from .errors import INTERRUPTED, UNDECIDED, VIOLATION, InputError
-from .output import colored, console, print_json
+from .output import colored, console, print_json, say
 from .program import describe
 from .reporting import Budget, report_all
 from .scope import nothing_ran, scope, scope_document
@@ -136,34 +136,30 @@ def _show(program: ScenarioProgram, base: ScenarioProgram, done: Compared, repor
         click.echo("")
     patch, against = str(program.patch), str(base.patch)
     if done.patch is None:
-        click.echo(
-            f"Not compared: the search of {against} did not come to its end, {patch} was not searched."
-        )
+        say(f"Not compared: the search of {against} did not come to its end, {patch} was not searched.")
         return
     if not done.own and _undecided(done):
-        click.echo("Undecided: of one of the two no run came to its end.")
+        say("Undecided: of one of the two no run came to its end.")
     elif not done.own:
-        click.echo(f"No violation found that {against} does not have.")
+        say(f"No violation found that {against} does not have.")
     for found in done.own:
-        click.echo(f"own: {_line(found)}; {_seen(done.base.search, against)}")
+        say(f"own: {_line(found)}; {_seen(done.base.search, against)}")
     for found in done.mended:
-        click.echo(f"mended: {_line(found)}; {_seen(done.patch.search, patch)}")
+        say(f"mended: {_line(found)}; {_seen(done.patch.search, patch)}")
     for both in done.both:
         alone = {"fails alike": "", "not tried": ""}.get(both.there, ", though not under the same schedule")
-        click.echo(f"in both: {_line(_either(both))}{alone}")
+        say(f"in both: {_line(_either(both))}{alone}")
     if not done.tried:
-        click.echo("Time was up or it was interrupted: what one side found was not tried on the other.")
+        say("Time was up or it was interrupted: what one side found was not tried on the other.")
     # What the base does as well is no harm that comes of the patch's choice.
     for line in in_words(attrs.evolve(done.patch.search, found=done.own)):
-        click.echo(line)
+        say(line)
     for what, search in ((program, done.patch.search), (base, done.base.search)):
-        click.echo(
-            f"{describe(what)}: strategy {search.strategy}, {scope(search)}; {search.schedules:,} runs"
-        )
+        say(f"{describe(what)}: strategy {search.strategy}, {scope(search)}; {search.schedules:,} runs")
     if done.patch.never_ran:
-        click.echo(never_ran(done.patch.never_ran, f"{done.patch.search.schedules:,} runs"))
+        say(never_ran(done.patch.never_ran, f"{done.patch.search.schedules:,} runs"))
     for line in done.patch.errnos:
-        click.echo(line)
+        say(line)
 
 
 def _line(found: Found) -> str:

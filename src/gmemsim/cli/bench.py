@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,9 +12,10 @@ from .bench_files import Files
 from .bench_show import REPORTS, show, show_sweep
 from .errors import InputError, Interrupted
 from .output import print_json
+from .watching import toward
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Sequence
 
     from ..contention.point import Point
     from ..contention.result import Result
@@ -106,7 +106,7 @@ def contention(
     accept, prefault (vCPUs); convert, punch, populate (VMM threads, by the version's own calls).
     """
     from ..contention.point import Point, PointError
-    from ..contention.sweep import points, run_all, sensitivity
+    from ..contention.sweep import corners, points, run_all, sensitivity
     from ..patches.registry import PatchError
     from .running import patches_told, user_error
 
@@ -141,11 +141,20 @@ def contention(
     results: list[Result] = []
     ended: Interrupted | None = None
     try:
-        with user_error(*patches), patches_told(patches, "these storms"):
+        total = len(wanted) * (len(corners()) if sweep else 1)
+        with (
+            toward("bench", total) as show_progress,
+            user_error(*patches),
+            patches_told(patches, "these storms"),
+        ):
+
+            def begins(number: int, point: Point) -> None:
+                show_progress(number, f"{point.storm} {point.background} {point.vcpus} vCPUs {point.patch}")
+
             if sweep:
-                sensitivity(wanted, _progress(), found.append)
+                sensitivity(wanted, begins, found.append)
             else:
-                run_all(wanted, progress=_progress(), done=results.append, trace=files.trace)
+                run_all(wanted, progress=begins, done=results.append, trace=files.trace)
     except KeyboardInterrupt:
         # What is through is shown; a file with a part of the figures would look like a whole one.
         ended = Interrupted()
@@ -163,19 +172,6 @@ def contention(
         show(results, reports)
     if ended is not None:
         raise ended
-
-
-def _progress() -> Callable[[int, Point], None] | None:
-    """Say which point is run, if stderr is a terminal."""
-    if not sys.stderr.isatty():
-        return None
-
-    def say(number: int, point: Point) -> None:
-        text = f"{number}: {point.storm} {point.background} {point.vcpus} vCPUs {point.patch}"
-        sys.stderr.write(f"\r\x1b[K{text}")
-        sys.stderr.flush()
-
-    return say
 
 
 def _corner(corner: Corner, results: Sequence[Result]) -> dict[str, object]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from typing import TYPE_CHECKING, Any, Final
 
 import click
@@ -36,8 +35,6 @@ _WHOLE: Final = ("lock", "vCPUs", "version")
 
 def show(results: Sequence[Result], reports: Sequence[str]) -> None:
     """The reports that were asked for, a group of comparable points after another."""
-    if sys.stderr.isatty():
-        sys.stderr.write("\r\x1b[K")
     out = console()
     out.width = min(out.width, _WIDTH)
     for key, mine in groups(results):
@@ -173,8 +170,6 @@ def _sites(out: Console, title: str, result: Result) -> None:
 
 def show_sweep(found: Sequence[tuple[Corner, list[Result]]]) -> None:
     """Throughput against the first patch, per corner, at the largest number of vCPUs."""
-    if sys.stderr.isatty():
-        sys.stderr.write("\r\x1b[K")
     out = console()
     out.width = min(out.width, _WIDTH)
     first = found[0][1]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from .output import console
+from .output import console, say
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -51,5 +51,5 @@ def show_outcomes(patch: str, tokens: Mapping[str, str], most: int | None = None
     """Each outcome with the token of a run that comes to it."""
     out = console()
     for outcome, token in sorted(tokens.items())[:most]:
-        out.print(f"{patch}: {outcome}", highlight=False, markup=False, soft_wrap=True)
+        say(f"{patch}: {outcome}")
         out.print(f"  {token}", highlight=False, markup=False, soft_wrap=True, style="dim")

@@ -12,8 +12,9 @@ import click
 from ..audit.bounded import clean
 from ..nearest import hint
 from .errors import VIOLATION, InputError, Interrupted
-from .output import console, counting, print_json
+from .output import console, print_json, say
 from .verdicts import Verdict, verdict_options, write_verdicts
+from .watching import toward
 from .whole import check_writable
 
 if TYPE_CHECKING:
@@ -88,12 +89,12 @@ def command(
     entered = Entered(())
     try:
         with (
-            counting("vectors", len(wanted)) as show,
+            toward("conform", len(wanted)) as show,
             user_error(*patches),
             watch_overrides(*versions) as entered,
         ):
             for case in wanted:
-                show(len(results))
+                show(len(results), f"{case.vector.id}, {case.vm_type}")
                 results.append(judge(case, schedules=schedules, seed=seed, search=search))
     except KeyboardInterrupt:
         ended = Interrupted()
@@ -108,11 +109,11 @@ def command(
     elif results:
         _show(results)
         if entered.never:
-            click.echo(never_ran(entered.never, f"{len(results):,} cases"))
+            say(never_ran(entered.never, f"{len(results):,} cases"))
         for line in sorted(entered.errnos):
-            click.echo(line)
+            say(line)
         if len(results) < len(wanted):
-            click.echo(f"{len(results)} of {len(wanted)} cases were judged")
+            say(f"{len(results)} of {len(wanted)} cases were judged")
     if ended is not None:
         raise ended
     if any(result.verdict.result == "failed" and not result.why for result in results):

@@ -10,7 +10,7 @@ import click
 from .errors import INTERRUPTED, VIOLATION, InputError, Interrupted
 from .output import print_json, progress
 from .params import SECONDS
-from .watching import one_interrupt
+from .watching import one_interrupt, toward
 from .whole import check_writable
 
 if TYPE_CHECKING:
@@ -195,8 +195,9 @@ def _versions(left: str, right: str, options: dict[str, Any]) -> tuple[dict[str,
         if options["classes"] is not None:
             sides = []
             for name, program in zip((left, right), programs, strict=True):
-                with progress(f"{name} …"), user_error(name):
-                    sides.append(collect_classes(program, options["classes"], options["max_seconds"], _quiet))
+                with toward(f"diff, {name}", options["classes"]) as show, user_error(name):
+                    show(0)
+                    sides.append(collect_classes(program, options["classes"], options["max_seconds"], show))
                 if sides[-1].stopped == "interrupted":
                     break
         else:
@@ -240,17 +241,15 @@ def _seeds(programs: list[Any], names: tuple[str, str], seeds: range) -> list[Co
 
     sides = [Collected(), Collected()]
     try:
-        for seed in seeds:
-            for name, program, side in zip(names, programs, sides, strict=True):
-                with progress(f"{name}, seed {seed} …"), user_error(name):
-                    side.add_seed(program, seed, lambda session: finish(session, "bare"))
+        with toward("diff", 2 * len(seeds)) as show:
+            for seed in seeds:
+                for name, program, side in zip(names, programs, sides, strict=True):
+                    show(len(sides[0].runs) + len(sides[1].runs), f"{name}, seed {seed}")
+                    with user_error(name):
+                        side.add_seed(program, seed, lambda session: finish(session, "bare"))
     except KeyboardInterrupt:
         sides[1].stopped = "interrupted"
     return sides
-
-
-def _quiet(number: int) -> None:
-    """No progress a run."""
 
 
 def _program(patch: str, release: str | None, options: dict[str, Any]) -> Any:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from .output import LIMITS, console
+from .output import LIMITS, console, say
 
 if TYPE_CHECKING:
     from ..compare.diff import Diff
@@ -35,7 +35,7 @@ def show(document: dict[str, Any], found: Diff, most: int) -> None:
             markup=False,
         )
         for side, step in zip(sides, (at.left, at.right), strict=True):
-            out.print(f"  {side}: {_step(step)}", markup=False, soft_wrap=True)
+            say(f"  {side}: {_step(step)}")
     _events(found, sides)
     if document["locks"]["left"]:
         _locks(document["locks"])

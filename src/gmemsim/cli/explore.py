@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from .errors import INTERRUPTED, UNDECIDED, VIOLATION, InputError
-from .output import colored, console, print_json
+from .output import colored, console, print_json, say
 from .params import SECONDS, max_states, schedule_limit
 from .program import describe, input_errors, make_program, program_options
 from .scope import nothing_ran, scope, scope_document
@@ -330,7 +330,7 @@ def _show(what: str, result: CampaignResult, reports: list[Reported], decided: l
     if done.cut_in:
         lines.append(f"when the time was up, your patch had not come back: {done.cut_in}")
     for line in lines:
-        click.echo(line)
+        say(line)
 
 
 def _coverage(coverage: Coverage, complete: bool) -> str:

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any, Final
 import click
 
 from .errors import INTERRUPTED, VIOLATION, InputError
-from .output import console, print_json, progress
+from .output import console, print_json
+from .watching import toward
 
 if TYPE_CHECKING:
     from ..follow.result import FollowResult
@@ -83,15 +84,16 @@ def command(
     interrupted = False
     try:
         kernel_class = load_patch(patch)
-        for number, path in enumerate(traces, 1):
-            with progress(f"{path.name} ({number} of {len(traces)}) …"):
+        with toward("follow", len(traces)) as show:
+            for number, path in enumerate(traces):
+                show(number, path.name)
                 trace = load_trace(path, metadata)
                 if conversions_from is not None:
                     trace.take_conversions(load_trace(conversions_from))
                 with user_error(patch), patches_told([patch], path.name):
                     results.append(follow(trace, kernel_class, release, Bounds(states, max_seconds)))
-            if results[-1].undecided == CUT_SHORT:
-                raise KeyboardInterrupt
+                if results[-1].undecided == CUT_SHORT:
+                    raise KeyboardInterrupt
     except KeyboardInterrupt:
         if not results:
             raise

@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from .errors import INTERRUPTED, VIOLATION, InputError
-from .output import console, print_json, progress
+from .output import console, print_json
 from .params import SECONDS
+from .watching import toward
 
 if TYPE_CHECKING:
     from ..patches.hazards.entry import Case, Hazard
@@ -53,8 +54,7 @@ def command(
 
     for number in numbers:
         if number not in HAZARDS:
-            known = ", ".join(str(number) for number in HAZARDS)
-            raise InputError(f"no hazard {number}; there are: {known}")
+            raise InputError(f"no hazard {number}; there are 1 to {max(HAZARDS)} (gmemsim list hazards)")
     try:
         make_strategy(strategy, 0)
     except ValueError as error:
@@ -86,20 +86,23 @@ def _ask(
     from ..studies.hazards import survey
 
     asked: list[Asked] = []
-    for hazard in hazards:
-        here: list[Asked] = []
-        try:
-            with progress(f"hazard {hazard.number} …"):
+    with toward("hazards", len(hazards)) as progress:
+        for number, hazard in enumerate(hazards):
+            here: list[Asked] = []
+            progress(number, f"hazard {hazard.number}")
+            try:
                 for each in survey(
                     hazard, strategy=strategy, schedules=schedules, seconds=seconds, base=base
                 ):
-                    here.append(each)  # noqa: PERF402 - what came before an interruption is kept
-        except KeyboardInterrupt:
-            return asked + here, True
-        finally:
-            if not quiet:
-                _show(hazard, here)
-        asked += here
+                    here.append(each)
+                    progress(number, f"hazard {hazard.number}, after {each.patch}")
+            except KeyboardInterrupt:
+                return asked + here, True
+            finally:
+                if not quiet:
+                    with progress.aside():
+                        _show(hazard, here, base)
+            asked += here
     return asked, False
 
 
@@ -123,7 +126,8 @@ def _document(
     ]
 
 
-def _show(hazard: Hazard, asked: list[Asked]) -> None:
+def _show(hazard: Hazard, asked: list[Asked], base: str = "") -> None:
+    """The question and what is known of it, then what was asked just now; tokens, which are long, at the end."""
     from rich.table import Table
 
     out = console()
@@ -132,6 +136,7 @@ def _show(hazard: Hazard, asked: list[Asked]) -> None:
     if hazard.why_not:
         out.print(f"Not expressed: {hazard.why_not}\n", highlight=False)
         return
+    out.print(f"{'Of the versions' if base else 'Answer'}: {hazard.answer}", highlight=False)
     for case in hazard.cases:
         here = [each for each in asked if each.case is case]
         if not here:
@@ -146,11 +151,11 @@ def _show(hazard: Hazard, asked: list[Asked]) -> None:
         for why in dict.fromkeys(each.summary for each in here if not each.arch):
             names = ", ".join(each.patch for each in here if not each.arch and each.summary == why)
             out.print(f"does not apply to {names}: {why}", highlight=False)
-        for each in here:
-            if each.replay:
-                # Not through rich, which would wrap it.
-                click.echo(f"{each.case.patch(each.patch)}, {each.arch}: gmemsim replay {each.replay}")
-    out.print(f"{hazard.answer}\n", highlight=False)
+    for each in asked:
+        if each.replay:
+            # Not through rich, which would wrap it.
+            click.echo(f"{each.case.patch(each.patch)}, {each.arch}: gmemsim replay {each.replay}")
+    click.echo("")
 
 
 def _title(case: Case) -> str:

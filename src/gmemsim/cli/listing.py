@@ -79,6 +79,13 @@ def _findings() -> Iterable[Row]:
         yield {"name": name, "state": one.state, "summary": one.title}
 
 
+def _hazards() -> Iterable[Row]:
+    from ..patches.hazards.registry import HAZARDS
+
+    for number, hazard in HAZARDS.items():
+        yield {"name": str(number), "title": hazard.title, "question": hazard.question}
+
+
 def _rules() -> Iterable[Row]:
     from ..oracles.every_rule import EVERY_RULE
 
@@ -119,6 +126,7 @@ KINDS: Final[dict[str, tuple[str, Callable[[], Iterable[Row]]]]] = {
     "scenarios": ("gmemsim.scenarios.catalogue", _scenarios),
     "findings": ("gmemsim.explore.findings.table", _findings),
     "rules": ("gmemsim.oracles.every_rule", _rules),
+    "hazards": ("gmemsim.patches.hazards.registry", _hazards),
     "bugs": ("gmemsim.patches.zoo.registry", _mapping("gmemsim.patches.zoo.registry", "BUGS")),
     "strategies": ("gmemsim.explore.strategies", _mapping("gmemsim.explore.strategies", "STRATEGIES")),
     "locks": ("gmemsim.engine.locks.policies", _locks),

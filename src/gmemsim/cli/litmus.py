@@ -8,10 +8,10 @@ import click
 
 from .conditions import answers_document, show_answers, show_outcomes
 from .errors import INTERRUPTED, UNDECIDED, VIOLATION, InputError
-from .output import console, print_json, progress
+from .output import console, print_json
 from .params import SECONDS
 from .scope import nothing_ran
-from .watching import one_interrupt
+from .watching import one_interrupt, toward
 
 if TYPE_CHECKING:
     from ..studies.litmus import Litmus
@@ -70,22 +70,25 @@ def command(
     interrupted = False
     ctx.with_resource(one_interrupt())
     try:
-        for name in tests or litmus_names():
-            known = LITMUS + name in litmus_names()
-            scenario = find(LITMUS + name if known else name)
-            versions = patches or versions_of(scenario)
-            if not versions:
-                raise InputError(f"{name}: has no answers of its own; give --patch")
-            found[scenario.name] = {}
-            for patch in versions:
-                with (
-                    progress(f"{scenario.name}, {patch} …"),
-                    deadline(max_seconds + LATE),
-                    patches_told([patch], scenario.name),
-                ):
-                    found[scenario.name][patch] = run_litmus(_program(scenario, patch, arch), limits, observe)
-                if found[scenario.name][patch].search.stopped == "interrupted":
-                    raise KeyboardInterrupt
+        with toward("litmus", len(tests or litmus_names())) as show:
+            for done, name in enumerate(tests or litmus_names()):
+                known = LITMUS + name in litmus_names()
+                scenario = find(LITMUS + name if known else name)
+                versions = patches or versions_of(scenario)
+                if not versions:
+                    raise InputError(f"{name}: has no answers of its own; give --patch")
+                found[scenario.name] = {}
+                for patch in versions:
+                    show(done, f"{scenario.name}, {patch}")
+                    with (
+                        deadline(max_seconds + LATE),
+                        patches_told([patch], scenario.name),
+                    ):
+                        found[scenario.name][patch] = run_litmus(
+                            _program(scenario, patch, arch), limits, observe
+                        )
+                    if found[scenario.name][patch].search.stopped == "interrupted":
+                        raise KeyboardInterrupt
     except KeyboardInterrupt:
         interrupted = True
     except (ConditionError, PatchError, ScenarioError) as error:

@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from .errors import InputError
-from .output import console, print_json, progress
+from .output import console, print_json
+from .watching import toward
 
 if TYPE_CHECKING:
     from ..explore.findings.finding import Finding
@@ -33,9 +34,12 @@ def show_mends(finding: Finding, version: str | None, *, states: int, seconds: f
     done: list[Row] = []
     ended = True
     try:
-        with progress(f"{finding.ident} on {version} …"):
+        total = len(shown_on(finding, version)) * (1 + len(candidates(finding)))
+        with toward(f"{finding.ident} on {version}", total) as show:
+            show(0)
             for row in rows(finding, version, states=states, seconds=seconds):
-                done.append(row)  # noqa: PERF402 - what came before an interruption is kept
+                done.append(row)
+                show(len(done))
     except KeyboardInterrupt:
         ended = False
     if as_json:

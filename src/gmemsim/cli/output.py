@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+import shutil
 import sys
 from contextlib import contextmanager
+from textwrap import wrap
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -13,12 +15,12 @@ from ..audit.bounded import clean
 from ..engine.interrupts import deaf
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Iterator
 
     from rich.console import Console
     from rich.status import Status
 
-__all__ = ["LIMITS", "colored", "console", "counting", "print_json", "progress", "status"]
+__all__ = ["LIMITS", "colored", "console", "print_json", "progress", "say", "status", "watched"]
 
 #: What every report ends with.
 LIMITS = (
@@ -37,6 +39,29 @@ def console() -> Console:
     if sys.stdout.isatty() or os.environ.get("COLUMNS", "").isdigit():
         return FittingConsole(markup=False, emoji=False)
     return FittingConsole(width=_WIDE, highlight=False, markup=False, emoji=False)
+
+
+def say(text: str) -> None:
+    """A line of prose on stdout: wrapped between words for a reader, whole for a file or pipe."""
+    if (sys.stdout.isatty() or os.environ.get("COLUMNS", "").isdigit()) and text:
+        start = text[: len(text) - len(text.lstrip())]
+        wide = max(shutil.get_terminal_size().columns, 20)
+        text = "\n".join(
+            wrap(
+                text.lstrip(),
+                wide,
+                initial_indent=start,
+                subsequent_indent=f"{start}  ",
+                break_long_words=False,
+                break_on_hyphens=False,
+            )
+        )
+    click.echo(text)
+
+
+def watched() -> bool:
+    """Whether stderr can show a line that changes."""
+    return sys.stderr.isatty() and os.environ.get("TERM", "") not in ("dumb", "unknown")
 
 
 def status(text: str) -> Status:
@@ -76,18 +101,8 @@ def _readable(value: Any) -> Any:
 @contextmanager
 def progress(text: str) -> Iterator[None]:
     """Say what is going on while it goes on, if stderr is a terminal."""
-    if not sys.stderr.isatty():
+    if not watched():
         yield
         return
     with status(text):
         yield
-
-
-@contextmanager
-def counting(what: str, total: int) -> Iterator[Callable[[int], None]]:
-    """Gives what is to be called with how many are done; shown with how many there are, if stderr is a terminal."""
-    if not sys.stderr.isatty():
-        yield lambda done: None
-        return
-    with status(f"{what} …") as line:
-        yield lambda done: line.update(f"{what}: {done:,} of {total:,}")

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from .errors import InputError
-from .output import print_json
+from .output import print_json, say
 
 if TYPE_CHECKING:
     from ..actors.kernel import Kernel
@@ -56,7 +56,7 @@ def command(version: str, against: str | None, everything: bool, source: bool, a
             }
         print_json(document)
         return
-    click.echo(head)
+    say(head)
     if everything or other is None:
         _by_file(rows)
         return
@@ -65,7 +65,7 @@ def command(version: str, against: str | None, everything: bool, source: bool, a
     if values:
         click.echo("\nvalues")
     for name, (before, after) in values.items():
-        click.echo(f"  {name}: {before!r} -> {after!r}")
+        say(f"  {name}: {before!r} -> {after!r}")
 
 
 def _name(cls: type[Kernel]) -> str:
@@ -85,15 +85,14 @@ def _head(version: str, against: str, rows: list[Difference], values: int) -> st
 
 def _print(row: Difference, source: bool) -> None:
     part = ", ".join(row.kernel[:3]) + (", ..." if len(row.kernel) > 3 else "")
-    click.echo(
-        f"\n{row.kind} {row.name}" + (f"  (part of {part})" if part and row.name not in row.kernel else "")
-    )
+    say("")
+    say(f"{row.kind} {row.name}" + (f"  (part of {part})" if part and row.name not in row.kernel else ""))
     says = (row.after or row.before)[0].says
     if says:
-        click.echo(f"  {says}")
+        say(f"  {says}")
     for sign, found in (("-", row.before), ("+", row.after)):
         if found:
-            click.echo(f"  {sign} {', then '.join(_place(one) for one in found)}")
+            say(f"  {sign} {', then '.join(_place(one) for one in found)}")
     if source:
         for line in unified_diff(_text(row.before), _text(row.after), lineterm="", n=1000):
             if not line.startswith(("---", "+++", "@@")):
@@ -120,7 +119,7 @@ def _by_file(rows: list[Difference]) -> None:
     for name, found in sorted(files.items()):
         click.echo(f"\n{name}")
         for one in sorted(found, key=lambda one: one.line):
-            click.echo(f"  {one.line:4} {one.qualname}" + (f": {one.says}" if one.says else ""))
+            say(f"  {one.line:4} {one.qualname}" + (f": {one.says}" if one.says else ""))
 
 
 def _document(row: Difference) -> dict[str, Any]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from contextlib import ExitStack
 from itertools import starmap
 from pathlib import Path
@@ -12,14 +11,13 @@ import click
 
 from ..nearest import hint
 from .errors import INTERRUPTED, VIOLATION, InputError
-from .output import console, print_json, status
+from .output import console, print_json, say
 from .program import parse_rules
 from .verdicts import Verdict, verdict_options, write_verdicts
+from .watching import toward
 from .whole import check_writable
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
-
     from ..explore.stress import Cell, Plan
     from ..jobs.share import Place
     from ..jobs.state_file import StateFile
@@ -100,14 +98,14 @@ def command(
         kept, where = _campaign(stack, state, plan, jobs, cluster)
         if kept is not None:
             results = {cell: kept.results[cell] for cell in cells if cell in kept.results}
-        show = stack.enter_context(_progress(len(cells)))
-        show(len(results), results)
+        show = stack.enter_context(toward("stress", len(cells)))
+        show(len(results))
         try:
             for result in run_cells((cell for cell in cells if cell not in results), plan, where):
                 if kept is not None:
                     kept.add(result)
                 results[_cell(result)] = result
-                show(len(results), results)
+                show(len(results), f"{sum(len(r['violations']) for r in results.values()):,} violations")
         except KeyboardInterrupt as stop:
             interrupted = True
             if isinstance(stop, CellInterrupted) and stop.result["violations"]:
@@ -193,26 +191,6 @@ def _cell(result: dict[str, Any]) -> Cell:
     return Cell(result["scenario"], result["patch"], result["arch"], result["seed"])
 
 
-def _progress(total: int) -> Any:
-    from contextlib import contextmanager
-
-    @contextmanager
-    def quiet() -> Iterator[Callable[[int, Any], None]]:
-        yield lambda _done, _results: None
-
-    @contextmanager
-    def shown() -> Iterator[Callable[[int, Any], None]]:
-        with status("stress …") as line:
-
-            def show(done: int, results: dict[Any, dict[str, Any]]) -> None:
-                found = sum(len(result["violations"]) for result in results.values())
-                line.update(f"stress: {done:,} of {total:,} cells, {found:,} violations")
-
-            yield show
-
-    return shown() if sys.stderr.isatty() else quiet()
-
-
 def _document(results: dict[Cell, dict[str, Any]], total: int, interrupted: bool) -> dict[str, Any]:
     return {
         "cells": total,
@@ -292,14 +270,14 @@ def _show(
     out = console()
     violations = _violations(results)
     for each in violations:
-        click.echo(
+        say(
             f"{each['rule']}: {each['scenario']} on {each['patch']}, {each['arch']}: {each['summary']} "
             f"({each['seeds']} seeds, first {each['first_seed']})"
         )
         if is_choice(each["rule"]):
-            click.echo("  restates a choice of lock or order: the search went on past it and looked for harm")
+            say("  restates a choice of lock or order: the search went on past it and looked for harm")
         if each["known"]:
-            click.echo(f"  known: gmemsim findings {each['known']}")
+            say(f"  known: gmemsim findings {each['known']}")
         with_patch = "" if named(each["patch"]) else f" --patch {quote(each['patch'])}"
         click.echo(f"  gmemsim replay {each['replay']}{with_patch}")
     table = Table(title="stress", title_justify="left")
@@ -322,14 +300,14 @@ def _show(
         text = never_ran(
             tuple(names), f"{sum(r['schedules'] for c, r in results.items() if c.patch == patch):,} schedules"
         )
-        click.echo(f"{patch}: {text}")
+        say(f"{patch}: {text}")
     for patch, lines in _errnos(results).items():
         for line in lines:
-            click.echo(f"{patch}: {line}")
+            say(f"{patch}: {line}")
     if without:
-        click.echo(f"Not looked after, as --without asks: {in_short(without)}.")
+        say(f"Not looked after, as --without asks: {in_short(without)}.")
     state = "interrupted" if interrupted else "finished"
-    click.echo(
+    say(
         f"{state}: {len(results):,} of {total:,} cells. A class counts once in each cell. No violation found in a "
         "cell says nothing of the schedules that were not run."
     )

@@ -1,9 +1,8 @@
-"""Progress of a search, for people: on stderr, a line that changes on a terminal, else one now and then."""
+"""Progress, for people: on stderr, a line that changes on a terminal, else one now and then."""
 
 from __future__ import annotations
 
 import signal
-import sys
 import threading
 from contextlib import ExitStack, contextmanager
 from time import monotonic
@@ -11,7 +10,8 @@ from typing import TYPE_CHECKING, Final
 
 import click
 
-from .output import status
+from ..audit.bounded import clean
+from .output import status, watched
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -21,27 +21,81 @@ if TYPE_CHECKING:
     from ..explore.campaign import Progress
     from ..explore.search import Limits
 
-__all__ = ["Watcher", "one_interrupt", "watching"]
+__all__ = ["Goal", "Watcher", "one_interrupt", "toward", "watching"]
 
 #: Seconds between two updates of the line on a terminal, and between two lines elsewhere.
 _EVERY: Final = 0.1
 _SELDOM: Final = 30.0
 
 
-class Watcher:
-    """What a campaign calls with its progress; `say` is for what comes after the search."""
+class _Line:
+    """Where it is said, and how often."""
 
-    def __init__(self, title: str, limits: Limits | None, line: Status | None) -> None:
+    def __init__(self, title: str, line: Status | None) -> None:
         self._title = title
-        self._limits = limits
         self._line = line
         self._every = _SELDOM if line is None else _EVERY
         self._shown = monotonic() if line is None else 0.0
 
+    def due(self) -> bool:
+        return monotonic() - self._shown >= self._every
+
+    def tell(self, text: str) -> None:
+        self._shown = monotonic()
+        if self._line is None:
+            click.echo(f"{self._title}: {text}", err=True)
+        else:
+            self._line.update(clean(f"{self._title}: {text}", 300))
+
+
+class Goal(_Line):
+    """What a command of many pieces calls before each: how many are done, and which one comes now."""
+
+    def __init__(self, title: str, total: int, line: Status | None) -> None:
+        super().__init__(title, line)
+        self._total = total
+        self._began = monotonic()
+        self._from: int | None = None
+
+    def __call__(self, done: int, doing: str = "") -> None:
+        # What a stopped campaign had done before says nothing of how long the rest takes.
+        self._from = done if self._from is None else self._from
+        if self._line is None and not self.due():
+            return
+        seconds = monotonic() - self._began
+        mine = done - self._from
+        left = f", about {_span(seconds / mine * (self._total - done))} left" if mine else ""
+        self.tell(f"{done:,} of {self._total:,} in {_span(seconds)}{left}{f'; {doing}' if doing else ''}")
+
+    @contextmanager
+    def aside(self) -> Iterator[None]:
+        """The line is away while the block prints something else."""
+        if self._line is not None:
+            self._line.stop()
+        try:
+            yield
+        finally:
+            if self._line is not None:
+                self._line.start()
+
+
+def _span(seconds: float) -> str:
+    """A time as one says it."""
+    if seconds < 100:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 6000 else f"{seconds / 3600:.1f} h"
+
+
+class Watcher(_Line):
+    """What a campaign calls with its progress; `say` is for what comes after the search."""
+
+    def __init__(self, title: str, limits: Limits | None, line: Status | None) -> None:
+        super().__init__(title, line)
+        self._limits = limits
+
     def __call__(self, progress: Progress) -> None:
         """How far the search is, of how much."""
-        now = monotonic()
-        if now - self._shown < self._every and not (progress.phase and self._line):
+        if not self.due() and not (progress.phase and self._line):
             return
         limits = self._limits
         many = f" of {limits.schedules:,}" if limits and limits.schedules is not None else ""
@@ -53,30 +107,43 @@ class Watcher:
         if progress.states:
             budget = f" of {limits.states:,}" if limits and limits.states is not None else ""
             what, many = f"{progress.states:,}{budget} states", ""
-        phase = f"; {progress.phase}" if progress.phase else ""
-        self._tell(
+        phase = f"; {progress.phase}" if progress.phase else self._left(progress)
+        self.tell(
             f"{progress.schedules:,}{many} runs in {time}, {what}, {rate:,.0f}/s, depth {progress.depth:,}{phase}"
         )
 
+    def _left(self, progress: Progress) -> str:
+        """How long until the first limit is met, at this rate; a search that is complete before ends before."""
+        limits = self._limits
+        if limits is None or progress.seconds < 1:
+            return ""
+        done = progress.seconds
+        left = [] if limits.seconds is None else [limits.seconds - done]
+        for budget, spent in ((limits.schedules, progress.schedules), (limits.states, progress.states)):
+            if budget is not None and spent:
+                left.append((budget - spent) * done / spent)
+        return f"; at most {_span(max(min(left), 0.0))} left" if left else ""
+
     def say(self, text: str) -> None:
         """What goes on after the search."""
-        if self._line is not None or monotonic() - self._shown >= self._every:
-            self._tell(text)
-
-    def _tell(self, text: str) -> None:
-        self._shown = monotonic()
-        if self._line is None:
-            click.echo(f"{self._title}: {text}", err=True)
-        else:
-            self._line.update(f"{self._title}: {text}")
+        if self._line is not None or self.due():
+            self.tell(text)
 
 
 @contextmanager
 def watching(title: str, limits: Limits | None = None) -> Iterator[Watcher]:
     """Show progress towards `limits` while the block runs."""
     with ExitStack() as stack:
-        line = stack.enter_context(status(f"{title} …")) if sys.stderr.isatty() else None
+        line = stack.enter_context(status(f"{title} …")) if watched() else None
         yield Watcher(title, limits, line)
+
+
+@contextmanager
+def toward(title: str, total: int) -> Iterator[Goal]:
+    """Show how many of `total` pieces are done while the block runs, and how long the others may take."""
+    with ExitStack() as stack:
+        line = stack.enter_context(status(f"{title} …")) if watched() else None
+        yield Goal(title, total, line)
 
 
 @contextmanager

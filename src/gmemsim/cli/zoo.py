@@ -9,9 +9,10 @@ import click
 
 from ..nearest import hint
 from .errors import INTERRUPTED, VIOLATION, InputError
-from .output import console, print_json, progress
+from .output import console, print_json, say
 from .params import SECONDS
 from .verdicts import Verdict, verdict_options, write_verdicts
+from .watching import toward
 from .whole import check_writable
 
 if TYPE_CHECKING:
@@ -127,19 +128,19 @@ def _hunts(work: list[tuple[Bug, str, str, Hunt]], jobs: int) -> Iterator[ZooRow
     from ..studies.zoo import hunt_at
 
     if jobs == 1:
-        for item in work:
-            with progress(f"{item[0].id} …"):
-                row = hunt_at(*item)
-            yield row
+        with toward("zoo", len(work)) as show:
+            for done, item in enumerate(work):
+                show(done, item[0].id)
+                yield hunt_at(*item)
         return
     from ..jobs.workers import Workers
 
-    with Workers(jobs) as workers:
+    with Workers(jobs) as workers, toward("zoo", len(work)) as show:
         waiting = [workers.submit(hunt_at, *item) for item in work]
         try:
-            for item in work:
-                with progress(f"{item[0].id} …"):
-                    row = workers.result(waiting[0])
+            for done, item in enumerate(work):
+                show(done, item[0].id)
+                row = workers.result(waiting[0])
                 del waiting[0]
                 yield row
         except KeyboardInterrupt:
@@ -230,11 +231,11 @@ def _show(bugs: list[Bug], rows: list[ZooRow], strategies: list[str]) -> None:
             out.print(f"{len(hit)} of {len(wanted)} bugs found.\n", highlight=False)
     hidden = {row.bug.id: row.bug.unfound for row in rows if row.bug.unfound}
     for ident, why in hidden.items():
-        click.echo(f"not found: {ident}: {why}")
+        say(f"not found: {ident}: {why}")
     for bug in bugs:
         if not bug.expressible:
-            click.echo(f"not expressed: {bug.id} ({bug.origin}): {bug.why_not}")
-    click.echo(
+            say(f"not expressed: {bug.id} ({bug.origin}): {bug.why_not}")
+    say(
         f"Strategy {', '.join(strategies)}. Schedules: median and 90th percentile over the searches that found it. "
         "A version is clean if the same search finds nothing without the bug."
     )

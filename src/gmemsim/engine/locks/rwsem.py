@@ -41,7 +41,10 @@ __all__ = ["RwSem"]
 
 
 class RwSem(RwSemCore):
-    """`struct rw_semaphore` (see `RwSemCore` for arguments and attributes)."""
+    """The kernel's `struct rw_semaphore`, each operation one step.
+
+    Arguments and attributes: `RwSemCore`.
+    """
 
     __slots__ = ()
 

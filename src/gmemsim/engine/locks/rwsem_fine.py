@@ -36,7 +36,10 @@ __all__ = ["FineRwSem"]
 
 
 class FineRwSem(FineWaiting):
-    """`struct rw_semaphore`, step by step (see `FineCore` for arguments and attributes)."""
+    """The kernel's `struct rw_semaphore`, each access to its count and queue a step.
+
+    Arguments and attributes: `FineCore`.
+    """
 
     __slots__ = ()
 

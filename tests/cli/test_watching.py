@@ -1,0 +1,86 @@
+"""Progress says how much of how much, and how long the rest may take."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from gmemsim.cli import watching
+from gmemsim.cli.watching import Goal, Watcher, toward
+from gmemsim.explore.campaign import Progress
+from gmemsim.explore.search import Limits
+
+if TYPE_CHECKING:
+    from rich.status import Status
+
+
+class Clock:
+    """Time as a test sets it."""
+
+    now = 0.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+class Screen:
+    """The line on a terminal."""
+
+    def __init__(self) -> None:
+        self.text = ""
+
+    def update(self, text: str) -> None:
+        self.text = text
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    clock = Clock()
+    monkeypatch.setattr(watching, "monotonic", clock)
+    return clock
+
+
+def screen() -> Status:
+    return Screen()  # type: ignore[return-value]
+
+
+def test_time_left_is_that_of_the_pieces_that_were_done_here(clock: Clock) -> None:
+    line = screen()
+    goal = Goal("stress", 100, line)
+    goal(40)  # a campaign that goes on
+    assert line.text == "stress: 40 of 100 in 0 s"  # type: ignore[attr-defined]
+    clock.now = 30.0
+    goal(50, "3 violations")
+    assert line.text == "stress: 50 of 100 in 30 s, about 2 min left; 3 violations"  # type: ignore[attr-defined]
+
+
+def test_piped_it_is_said_now_and_then(clock: Clock, capsys: pytest.CaptureFixture[str]) -> None:
+    with toward("conform", 10) as goal:
+        for done in range(10):
+            clock.now += 10.0
+            goal(done)
+    said = capsys.readouterr().err.splitlines()
+    assert said == [
+        "conform: 2 of 10 in 30 s, about 2 min left",
+        "conform: 5 of 10 in 60 s, about 60 s left",
+        "conform: 8 of 10 in 90 s, about 22 s left",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("limits", "left"),
+    [
+        (Limits(schedules=None, seconds=None, states=None), ""),
+        (Limits(schedules=1_000, seconds=None, states=None), "; at most 90 s left"),
+        (Limits(schedules=1_000, seconds=60.0, states=None), "; at most 50 s left"),
+        (Limits(schedules=None, seconds=60.0, states=2_000), "; at most 30 s left"),
+    ],
+)
+def test_a_search_ends_at_the_nearest_of_its_limits(clock: Clock, limits: Limits, left: str) -> None:
+    line = screen()
+    clock.now = 10.0
+    Watcher("punch", limits, line)(
+        Progress(schedules=100, classes=7, seconds=10.0, depth=3, states=500, phase="")
+    )
+    assert line.text.endswith(f"depth 3{left}")  # type: ignore[attr-defined]
