@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from .explore.program import ScenarioProgram
     from .explore.search import Found
     from .follow.result import FollowResult
+    from .oracles.own import Oracle
     from .scenarios.conform.suite import CaseResult
     from .scenarios.scenario import Scenario
     from .scenarios.session import Session
@@ -116,6 +117,7 @@ def run(
     *,
     seed: int = 0,
     log: bool = False,
+    oracles: Sequence[str | type[Oracle]] = (),
     **options: Any,
 ) -> Ran:
     """One timed run, the oracles looking on.
@@ -126,15 +128,18 @@ def run(
         arch: VM type; default: the first that the scenario is for.
         seed: of chunks, times and draws.
         log: keep every event.
+        oracles: rules of your own that look on as well (`gmemsim.extend.Oracle`).
         options: `vcpus`, `release`, `costs`, `parameters`, `small`; as `scenarios.session.build`.
 
     Raises:
         ScenarioError, PatchError: it cannot be run.
     """
     from .oracles import Oracles
+    from .oracles.own import adopted
     from .scenarios.options import Options
     from .scenarios.session import build, finish
 
+    own = adopted(oracles)
     entries: list[tuple[str, Event]] = []
     session = build(
         scenario if not isinstance(scenario, str | Path) else load(scenario),
@@ -143,7 +148,7 @@ def run(
         seed=seed,
         options=Options(
             rec=(lambda task, event: entries.append((task.name, event))) if log else None,
-            checker=lambda world, kernel: Oracles(world, kernel, collect=True),
+            checker=lambda world, kernel: Oracles(world, kernel, collect=True, own=own),
             max_virtual_ns=_LIMIT_NS,
         ),
         **options,

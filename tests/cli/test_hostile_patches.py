@@ -11,7 +11,7 @@ from click.testing import CliRunner
 from gmemsim.cli.group import cli
 from gmemsim.engine import interrupts
 from gmemsim.engine.unawaited import forever_kept
-from gmemsim.patches import registry
+from gmemsim.patches import user_file
 from gmemsim.patches.fitting import errnos_of
 from gmemsim.patches.registry import PatchError, load_patch
 
@@ -117,7 +117,7 @@ def test_an_errno_that_no_version_returns_is_said(tmp_path: Path) -> None:
 
 
 def test_a_file_whose_code_has_no_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(registry, "_READING", 0.2)
+    monkeypatch.setattr(user_file, "_READING", 0.2)
     (tmp_path / "mine.py").write_text(HEAD + "    pass\n\n\nwhile True:\n    pass\n")
     result = run("explore", "same", "--patch", "mine.py:Mine")
     assert (result.exit_code, result.stderr.count("\n")) == (2, 1)

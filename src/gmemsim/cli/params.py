@@ -37,3 +37,19 @@ def schedule_limit(ctx: click.Context, strategy: str, schedules: int) -> int | N
     """`--max-schedules`; for a search of states it is no limit unless somebody gave it."""
     given = ctx.get_parameter_source("max_schedules") is not click.core.ParameterSource.DEFAULT
     return schedules if given or strategy.partition(":")[0] != "stateful" else None
+
+
+own_oracles = click.option(
+    "--oracle",
+    "oracles",
+    multiple=True,
+    metavar="FILE:CLASS",
+    help="Rules of your own, looked after as well (gmemsim.extend.Oracle).",
+)
+own_operations = click.option(
+    "--operation",
+    "operations",
+    multiple=True,
+    metavar="FILE:CLASS",
+    help="A file whose operations the scenario uses; those of --patch and --oracle are known.",
+)

@@ -11,6 +11,7 @@ import click
 
 from ..engine.blame import shown
 from .errors import InputError
+from .params import own_operations, own_oracles
 from .run import parse_settings
 
 if TYPE_CHECKING:
@@ -38,6 +39,8 @@ _OPTIONS: tuple[Callable[[Any], Any], ...] = (
         metavar="RULE[,RULE]",
         help="Rules not to look after; see `gmemsim list rules`.",
     ),
+    own_oracles,
+    own_operations,
     click.option(
         "--rounds", type=click.IntRange(min=1), help="Rounds of loops that wait for others.  [default: 2]"
     ),
@@ -64,6 +67,8 @@ def make_program(
     policy: str | None,
     rounds: int | None,
     without: tuple[str, ...] = (),
+    oracles: tuple[str, ...] = (),
+    operations: tuple[str, ...] = (),
 ) -> ScenarioProgram:
     """The program that the options ask for, built once to see whether it can be.
 
@@ -73,9 +78,10 @@ def make_program(
     import attrs
 
     from ..engine.strategy import FirstRunnable
-    from ..explore.program import ScenarioProgram
+    from ..explore.program import ScenarioProgram, read_files
     from ..scenarios.catalogue import find
 
+    read_files(patch, oracles, operations)
     found = find(scenario)
     program = ScenarioProgram(
         scenario=found,
@@ -88,6 +94,8 @@ def make_program(
         small=not full,
         policy=policy,
         until_rounds=rounds,
+        oracles=oracles,
+        operations=operations,
         without=parse_rules(without),
     )
     run = program.build(FirstRunnable())

@@ -9,6 +9,7 @@ import click
 
 from .errors import VIOLATION, InputError
 from .output import colored, console, print_json
+from .params import own_operations, own_oracles
 from .program import input_errors
 from .whole import check_writable, write_whole
 
@@ -21,6 +22,8 @@ __all__ = ["command"]
 @click.command("replay")
 @click.argument("token")
 @click.option("--patch", help="Run this version, or path/to/file.py:Class, in place of the recorded one.")
+@own_oracles
+@own_operations
 @click.option("--follow", is_flag=True, help="Go on where the run leaves the recorded choices.")
 @click.option(
     "--log", type=click.Path(dir_okay=False, path_type=Path), help="Write the audit log (.jsonl[.zst])."
@@ -35,6 +38,8 @@ def command(
     ctx: click.Context,
     token: str,
     patch: str | None,
+    oracles: tuple[str, ...],
+    operations: tuple[str, ...],
     follow: bool,
     log: Path | None,
     html: Path | None,
@@ -48,11 +53,11 @@ def command(
     from ..explore.replay import replay
     from ..explore.token import TokenError
 
-    check_writable(log, html, trace, inputs=(token, patch or ""))
+    check_writable(log, html, trace, inputs=(token, patch or "", *oracles, *operations))
     text = _text(token)
     with input_errors():
         try:
-            done = replay(text, patch=patch, follow=follow)
+            done = replay(text, patch=patch, oracles=oracles, operations=operations, follow=follow)
         except TokenError as error:
             raise InputError(str(error)) from None
         report = _report(done, text)

@@ -10,6 +10,7 @@ import click
 
 from .errors import INTERRUPTED, VIOLATION, InputError
 from .output import print_json, progress
+from .params import own_operations, own_oracles
 from .whole import check_writable
 
 if TYPE_CHECKING:
@@ -35,6 +36,8 @@ __all__ = ["command"]
     "--log", type=click.Path(dir_okay=False, path_type=Path), help="Write the audit log (.jsonl[.zst])."
 )
 @click.option("--check/--no-check", default=True, help="Let the oracles look on.  [default: check]")
+@own_oracles
+@own_operations
 @click.option("--limit", default="10s", show_default=True, help="Give up after so much virtual time.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON document.")
 @click.pass_context
@@ -52,6 +55,8 @@ def command(
     policy: str | None,
     log: Path | None,
     check: bool,
+    oracles: tuple[str, ...],
+    operations: tuple[str, ...],
     limit: str,
     as_json: bool,
 ) -> None:
@@ -61,7 +66,9 @@ def command(
     not happen.
     """
     from ..audit.errors import LogError
+    from ..explore.program import read_files
     from ..oracles import Oracles
+    from ..oracles.own import adopted, checks_by_name
     from ..patches.entered import Entered, watch_overrides
     from ..patches.registry import PatchError
     from ..scenarios.catalogue import find
@@ -79,12 +86,16 @@ def command(
     session: Session | None = None
     entered = Entered(())
     try:
-        check_writable(log, inputs=(scenario, patch))
+        check_writable(log, inputs=(scenario, patch, *oracles, *operations))
+        if oracles and not check:
+            raise InputError("--oracle looks on, and --no-check has nobody look on: give one of them")
+        read_files(patch, oracles, operations)
+        own = adopted(oracles)
         found = find(scenario)
         log_to = None if log is None else Log(log)
         options = Options(
             rec=None if log_to is None else log_to.rec,
-            checker=(lambda world, kernel: Oracles(world, kernel, collect=True)) if check else None,
+            checker=(lambda world, kernel: Oracles(world, kernel, collect=True, own=own)) if check else None,
             policy=policy,
             keep_results=False,
             max_virtual_ns=ceiling,
@@ -104,7 +115,9 @@ def command(
             )
             if log_to is not None:
                 stack.enter_context(log_to.of(session))
-            entered = stack.enter_context(watch_overrides(session.patch))
+            entered = stack.enter_context(
+                watch_overrides(session.patch, also=checks_by_name(own), beside=own)
+            )
             finish(session, "trio" if runtime == "trio" else "bare")
     except KeyboardInterrupt:
         if session is None:

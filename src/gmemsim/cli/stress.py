@@ -12,7 +12,8 @@ import click
 from ..nearest import hint
 from .errors import INTERRUPTED, VIOLATION, InputError
 from .output import console, print_json, say
-from .program import parse_rules
+from .params import own_operations, own_oracles
+from .program import input_errors, parse_rules
 from .verdicts import Verdict, verdict_options, write_verdicts
 from .watching import toward
 from .whole import check_writable
@@ -51,6 +52,8 @@ __all__ = ["command"]
     metavar="RULE[,RULE]",
     help="Rules not to look after; see `gmemsim list rules`.",
 )
+@own_oracles
+@own_operations
 @verdict_options
 @click.option("--json", "as_json", is_flag=True, help="One JSON document.")
 @click.pass_context
@@ -69,6 +72,8 @@ def command(
     cluster: str | None,
     state: Path | None,
     without: tuple[str, ...],
+    oracles: tuple[str, ...],
+    operations: tuple[str, ...],
     ktap: Path | None,
     junit: Path | None,
     as_json: bool,
@@ -78,23 +83,33 @@ def command(
     With --state a campaign that was stopped goes on where it was. Exit code 1 if a violation was found.
     """
     from ..engine.interrupts import deaf
-    from ..explore.strategies import make_strategy
     from ..explore.stress import CellInterrupted, Plan, run_cells
     from ..jobs.workers import WorkerKilled
 
     check_writable(ktap, junit, inputs=(*scenarios, *patches, str(state or "")))
-    try:
-        make_strategy(strategy, 0)
-    except ValueError as error:
-        raise click.BadParameter(str(error), param_hint="--strategy") from None
-    cells = _cells(scenarios, patches or ("v3",), vm_types, range(first_seed, first_seed + seeds))
+    _check_strategy(strategy)
+    with input_errors():
+        cells = _cells(
+            scenarios,
+            patches or ("v3",),
+            vm_types,
+            range(first_seed, first_seed + seeds),
+            oracles,
+            operations,
+        )
     plan = Plan(
-        strategy=strategy, schedules=schedules, small=not full, without=tuple(sorted(parse_rules(without)))
+        strategy=strategy,
+        schedules=schedules,
+        small=not full,
+        without=tuple(sorted(parse_rules(without))),
+        oracles=oracles,
+        operations=operations,
     )
     results: dict[Cell, dict[str, Any]] = {}
     interrupted = False
     killed: WorkerKilled | None = None
     with ExitStack() as stack:
+        stack.enter_context(input_errors())
         kept, where = _campaign(stack, state, plan, jobs, cluster)
         if kept is not None:
             results = {cell: kept.results[cell] for cell in cells if cell in kept.results}
@@ -120,7 +135,7 @@ def command(
         if as_json:
             print_json({**_document(results, len(cells), interrupted), "without": list(plan.without)})
         else:
-            _show(results, len(cells), interrupted, plan.without)
+            _show(results, len(cells), interrupted, plan)
     if interrupted:
         ctx.exit(INTERRUPTED)
     lost = f"{killed}; {len(results):,} of {len(cells):,} cells were finished before that" if killed else ""
@@ -147,29 +162,39 @@ def _campaign(
         raise InputError(str(error)) from None
 
 
+def _check_strategy(name: str) -> None:
+    from ..explore.strategies import make_strategy
+
+    try:
+        make_strategy(name, 0)
+    except ValueError as error:
+        raise click.BadParameter(str(error), param_hint="--strategy") from None
+
+
 def _cells(
-    scenarios: tuple[str, ...], patches: tuple[str, ...], vm_types: tuple[str, ...], seeds: range
+    scenarios: tuple[str, ...],
+    patches: tuple[str, ...],
+    vm_types: tuple[str, ...],
+    seeds: range,
+    oracles: tuple[str, ...],
+    operations: tuple[str, ...],
 ) -> list[Cell]:
     from ..arch.registry import ARCHES
+    from ..explore.program import read_files
     from ..explore.stress import Cell
-    from ..patches.registry import PatchError, load_patch
     from ..scenarios.catalogue import find, names
-    from ..scenarios.errors import ScenarioError
 
     for kind in vm_types:
         if kind not in ARCHES:
             raise InputError(f"--arch {kind}: {hint(kind, ARCHES)}")
+    for patch in patches:
+        read_files(patch, oracles, operations)
     cells = []
-    try:
-        for patch in patches:
-            load_patch(patch)
-        for name in scenarios or names():
-            kinds = [kind for kind in find(name).head.vm_types or ARCHES if kind in ARCHES]
-            for kind in kinds:
-                if not vm_types or kind in vm_types:
-                    cells += [Cell(name, patch, kind, seed) for patch in patches for seed in seeds]
-    except (PatchError, ScenarioError) as error:
-        raise InputError(str(error)) from None
+    for name in scenarios or names():
+        kinds = [kind for kind in find(name).head.vm_types or ARCHES if kind in ARCHES]
+        for kind in kinds:
+            if not vm_types or kind in vm_types:
+                cells += [Cell(name, patch, kind, seed) for patch in patches for seed in seeds]
     if not cells:
         raise InputError("nothing to do: no scenario is for these VM types")
     return cells
@@ -255,9 +280,7 @@ def _errnos(results: dict[Cell, dict[str, Any]]) -> dict[str, list[str]]:
     return {patch: sorted(lines) for patch, lines in sorted(found.items()) if lines}
 
 
-def _show(
-    results: dict[Cell, dict[str, Any]], total: int, interrupted: bool, without: tuple[str, ...]
-) -> None:
+def _show(results: dict[Cell, dict[str, Any]], total: int, interrupted: bool, plan: Plan) -> None:
     from shlex import quote
 
     from rich.table import Table
@@ -269,6 +292,8 @@ def _show(
 
     out = console()
     violations = _violations(results)
+    own = "".join(f" --oracle {quote(each)}" for each in plan.oracles)
+    own += "".join(f" --operation {quote(each)}" for each in plan.operations)
     for each in violations:
         say(
             f"{each['rule']}: {each['scenario']} on {each['patch']}, {each['arch']}: {each['summary']} "
@@ -279,7 +304,7 @@ def _show(
         if each["known"]:
             say(f"  known: gmemsim findings {each['known']}")
         with_patch = "" if named(each["patch"]) else f" --patch {quote(each['patch'])}"
-        click.echo(f"  gmemsim replay {each['replay']}{with_patch}")
+        click.echo(f"  gmemsim replay {each['replay']}{with_patch}{own}")
     table = Table(title="stress", title_justify="left")
     for name in ("patch", "VM type", "cells", "schedules", "classes", "with a violation"):
         table.add_column(name, justify="left" if name in ("patch", "VM type") else "right")
@@ -304,8 +329,8 @@ def _show(
     for patch, lines in _errnos(results).items():
         for line in lines:
             say(f"{patch}: {line}")
-    if without:
-        say(f"Not looked after, as --without asks: {in_short(without)}.")
+    if plan.without:
+        say(f"Not looked after, as --without asks: {in_short(plan.without)}.")
     state = "interrupted" if interrupted else "finished"
     say(
         f"{state}: {len(results):,} of {total:,} cells. A class counts once in each cell. No violation found in a "

@@ -20,12 +20,12 @@ import attrs
 
 from ..engine.interrupts import TimeUp, deadline
 from ..jobs.workers import WorkerKilled, Workers, tick
-from ..patches.entered import Entered, watch_overrides
+from ..patches.entered import Entered
 from .campaign_values import Batch, Campaign, CampaignResult, Progress
 from .classes import ClassCounter, Coverage
 from .judges.livelock import judge
 from .lock_graph import LockGraph
-from .program import classes_of
+from .program import watched
 from .search import Found, Key, Limits, SearchResult, Stopped, search
 from .strategies import AUTO, make_strategy
 
@@ -180,7 +180,7 @@ def _run(
             phase("judging a run that met its step limit")
         return judge(program, failure, tape, steps)
 
-    with watch_overrides(*classes_of(campaign.program)) as entered:
+    with watched(campaign.program) as entered:
         result = search(
             campaign.program,
             make_strategy(campaign.strategy, campaign.seed + number * 0x9E3779B97F4A7C15),

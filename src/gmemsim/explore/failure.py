@@ -10,6 +10,7 @@ import attrs
 from ..engine.blame import Escaped, blame, said
 from ..engine.errors import Deadlock, EngineError, StepLimit
 from ..engine.interrupts import NoStep
+from ..oracles.own import OracleError
 from ..oracles.violation import Violation
 from .judges.deadlock import wait_for
 
@@ -73,7 +74,13 @@ def lock_class(label: str) -> str:
 
 
 def failure_of(error: Exception) -> Failure:
-    """Name what an exception that ended a run stands for."""
+    """Name what an exception that ended a run stands for.
+
+    Raises:
+        OracleError: it was that, which says nothing of the run.
+    """
+    if isinstance(error, OracleError):
+        raise error
     if isinstance(error, Violation):
         rule, kind = error.signature
         return Failure(

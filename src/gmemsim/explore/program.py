@@ -6,9 +6,9 @@ one that users meet; tests search programs of a few lines with `TaskProgram`.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from functools import partial
-from typing import TYPE_CHECKING, Any, Final, Protocol, TypeVar, cast
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar, cast
 
 import attrs
 import msgspec
@@ -19,8 +19,11 @@ from ..engine.engine import Engine
 from ..oracles import Oracles
 from ..oracles.every_rule import left_out
 from ..oracles.exact import LookedAt
+from ..oracles.own import adopted, checks_by_name
+from ..patches.entered import watch_overrides
 from ..patches.registry import load_patch
 from ..scenarios.options import Options
+from ..scenarios.own import load_operations
 from ..scenarios.session import build
 from .failure import Failure
 from .functions import functions_of
@@ -28,17 +31,30 @@ from .judges.deadlock import Cycles
 from .observables import MOST, Tally, observe
 
 if TYPE_CHECKING:
+    from contextlib import AbstractContextManager
+
     from ..actors.kernel import Kernel
     from ..actors.release import Release
     from ..audit.recorder import Rec
     from ..engine.strategy import Strategy
+    from ..oracles.own import Oracle
+    from ..patches.entered import Entered
     from ..scenarios.model import Scalar
     from ..scenarios.options import Checker
     from ..scenarios.scenario import Scenario
     from ..scenarios.session import Session
     from .judges.linearizability import PageHistories
 
-__all__ = ["Program", "Run", "ScenarioProgram", "TaskProgram", "classes_of", "leaving_out"]
+__all__ = [
+    "Program",
+    "Run",
+    "ScenarioProgram",
+    "TaskProgram",
+    "classes_of",
+    "leaving_out",
+    "read_files",
+    "watched",
+]
 
 
 class Run(Protocol):
@@ -75,6 +91,27 @@ class Program(Protocol):
         """A fresh run."""
 
 
+def read_files(
+    patch: str | type[Kernel], oracles: Iterable[str | type[Oracle]], operations: Iterable[str]
+) -> None:
+    """Read the users' files that are named, so that a scenario may use the operations in them.
+
+    Raises:
+        PatchError: one is not there, or not as it should be.
+    """
+    if isinstance(patch, str):
+        load_patch(patch)
+    adopted(oracles)
+    load_operations(operations)
+
+
+def _known(given: str | type[Oracle] | Iterable[str | type[Oracle]]) -> tuple[str | type[Oracle], ...]:
+    """As given, so that another process finds them by name; that they are there is seen now, before `without` is."""
+    names = (given,) if isinstance(given, str | type) else tuple(given)
+    adopted(names)
+    return names
+
+
 @attrs.frozen(kw_only=True)
 class ScenarioProgram:
     """A scenario on one patch version and VM type, with the oracles looking on.
@@ -83,6 +120,9 @@ class ScenarioProgram:
         patch: a version's name, `path/to/file.py:Class`, or the class itself.
         rules: ids of the invariants to check; None: all that apply, and what `ScenarioRun` watches beside them;
             empty: none.
+        oracles: rules of the user's that are looked after as well (`oracles.own`): classes, or `path/to/file.py:Class`.
+        operations: of users' files that the scenario uses (`scenarios.own`), each as `path/to/file.py:Class`; those of
+            the patch's and of an oracle's file are known without.
         without: ids of rules that nobody is to look after (`oracles.every_rule.left_out`).
         observed: what the outcome is made of, in place of results and page cache; see `observables`.
         count_to: where counts of what is observed stop.
@@ -100,6 +140,8 @@ class ScenarioProgram:
     policy: Any = None
     rules: frozenset[str] | None = None
     until_rounds: int | None = None
+    oracles: tuple[str | type[Oracle], ...] = attrs.field(default=(), converter=_known)
+    operations: tuple[str, ...] = ()
     without: frozenset[str] = attrs.field(default=frozenset(), converter=left_out)
     observed: frozenset[str] = frozenset()
     count_to: int = MOST
@@ -142,10 +184,10 @@ class ScenarioProgram:
         )
 
     def _checker(self) -> Callable[[Any, Any], Checker] | None:
-        rules = self.rules
-        if rules is not None and not rules:
+        rules, own = self.rules, adopted(self.oracles)
+        if rules is not None and not rules and not own:
             return None
-        return partial(Oracles, rules=rules, without=self.without)
+        return partial(Oracles, rules=rules, without=self.without, own=own)
 
 
 _Any = TypeVar("_Any", bound=Program)
@@ -166,8 +208,10 @@ def classes_of(program: Program) -> list[type[Kernel]]:
     return [load_patch(patch) if isinstance(patch, str) else patch]
 
 
-#: Accesses that hardware punishes, whatever invariants are looked after.
-_HARDWARE: Final = ("arch",)
+def watched(program: Program) -> AbstractContextManager[Entered]:
+    """Around runs of a program: what of the user's patch and rules runs (`patches.entered`)."""
+    own = adopted(getattr(program, "oracles", ()))
+    return watch_overrides(*classes_of(program), also=checks_by_name(own), beside=own)
 
 
 class ScenarioRun:
@@ -207,7 +251,7 @@ class ScenarioRun:
         self.looked_at: list[LookedAt] = []
         checker = session.checker
         if isinstance(checker, Oracles):
-            self.looked_at.append(LookedAt((*checker.rules, *_HARDWARE), checker.exact))
+            self.looked_at += checker.looked_at()
         if session.engine.exploring:
             Cycles().attach(session.engine)
         if watch:

@@ -15,11 +15,14 @@ from .lenient import LenientReplay
 from .measure import Attempt, attempt
 from .program import ScenarioProgram
 from .token import Token, decode, log_digest
-from .token_names import patch_digest
+from .token_names import oracle_digest, oracle_names, patch_digest
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from ..actors.kernel import Kernel
     from ..engine.engine import Engine
+    from ..oracles.own import Oracle
     from .failure import Failure
     from .program import Program
 
@@ -58,6 +61,8 @@ def replay(
     token: str | Token,
     *,
     patch: str | type[Kernel] | None = None,
+    oracles: Sequence[str | type[Oracle]] = (),
+    operations: Sequence[str] = (),
     program: Program | None = None,
     follow: bool = False,
 ) -> Replayed:
@@ -65,6 +70,7 @@ def replay(
 
     Args:
         patch: in place of the recorded one.
+        oracles, operations: of users' files; those that were on have to be named again.
         program: in place of all that the token says was run; needed for a program in Python.
         follow: go on where the program draws what the tape does not have: such a draw gets the dull answer.
 
@@ -73,7 +79,7 @@ def replay(
         ScenarioError, PatchError: what it says cannot be run.
     """
     token = decode(token) if isinstance(token, str) else token
-    program = token.program(patch) if program is None else program
+    program = token.program(patch, oracles, operations) if program is None else program
     # Before anything of it runs.
     notes = _notes(token, program)
     recorder = Recorder()
@@ -107,10 +113,19 @@ def _notes(token: Token, program: Program) -> tuple[str, ...]:
     from ..patches.registry import load_patch
 
     patch = load_patch(program.patch) if isinstance(program.patch, str) else program.patch
+    notes = []
     digest = patch_digest(patch)
-    if digest == target.patch_digest:
-        return ()
-    return (
-        f"patch {target.patch}: its sources, or the model's, are others than when the token was made "
-        f"(digest {digest.hex()}, the token has {target.patch_digest.hex()})",
-    )
+    if digest != target.patch_digest:
+        notes.append(
+            f"patch {target.patch}: its sources, or the model's, are others than when the token was made "
+            f"(digest {digest.hex()}, the token has {target.patch_digest.hex()})"
+        )
+    names = oracle_names(program.oracles)
+    digest = oracle_digest(program.oracles)
+    if digest != target.oracle_digest:
+        then = ", ".join(target.oracles) or "none"
+        notes.append(
+            f"rules of users' files: {', '.join(names) or 'none'} now, {then} when the token was made, and the "
+            f"files are others (digest {digest.hex() or 'none'}, the token has {target.oracle_digest.hex() or 'none'})"
+        )
+    return tuple(notes)

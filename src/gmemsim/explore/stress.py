@@ -16,12 +16,11 @@ import msgspec
 from ..jobs.share import share
 from ..jobs.state_file import StateFile
 from ..jobs.workers import tick
-from ..patches.entered import watch_overrides
 from ..scenarios.catalogue import find
 from .classes import ClassCounter
 from .judges.livelock import judge
 from .past_choices import broken_choices, merged
-from .program import ScenarioProgram, classes_of, leaving_out
+from .program import ScenarioProgram, leaving_out, read_files, watched
 from .search import Limits, search
 from .strategies import make_strategy
 from .token import encode
@@ -57,6 +56,7 @@ class Plan:
         steps: limit within one run.
         small: start from the scenarios' [small] values.
         without: rules that nobody looks after.
+        oracles, operations: of users' files, as in `ScenarioProgram`.
     """
 
     strategy: str = "portfolio"
@@ -64,6 +64,8 @@ class Plan:
     steps: int = 20_000
     small: bool = True
     without: tuple[str, ...] = ()
+    oracles: tuple[str, ...] = ()
+    operations: tuple[str, ...] = ()
 
 
 class CellInterrupted(KeyboardInterrupt):
@@ -80,17 +82,20 @@ class CellInterrupted(KeyboardInterrupt):
 
 def run_cell(cell: Cell, plan: Plan) -> dict[str, Any]:
     """Search one cell; the result as it stands in the state file. Every signature is reported once, with a token."""
+    read_files(cell.patch, plan.oracles, plan.operations)
     program = ScenarioProgram(
         scenario=find(cell.scenario),
         patch=cell.patch,
         arch=cell.arch,
         seed=cell.seed,
         small=plan.small,
+        oracles=plan.oracles,
+        operations=plan.operations,
         without=frozenset(plan.without),
     )
     counter = ClassCounter()
     past: frozenset[str] = frozenset()
-    with watch_overrides(*classes_of(program)) as entered:
+    with watched(program) as entered:
         result = _search(program, cell, plan, counter)
         schedules, steps = result.schedules, result.steps
         while (
@@ -183,5 +188,6 @@ def open_state(path: Path, plan: Plan) -> StateFile[Cell]:
     Raises:
         StateError: the file is of another plan, in use, or no state file at all.
     """
-    header = {"schema": _SCHEMA, **attrs.asdict(plan), "without": list(plan.without)}
+    lists = {key: list(value) for key, value in attrs.asdict(plan).items() if isinstance(value, tuple)}
+    header = {"schema": _SCHEMA, **attrs.asdict(plan), **lists}
     return StateFile(path, "stress", header, _Result, _cell)

@@ -27,15 +27,24 @@ from ..oracles.every_rule import UnknownRule, left_out
 from ..oracles.rules import RULES
 from ..patches.registry import named
 from .measure import attempt
-from .program import ScenarioProgram, ScenarioRun
+from .program import ScenarioProgram, ScenarioRun, read_files
 from .token_columns import Columns, pack, unpack
-from .token_names import TokenError, patch_digest, patch_name, policy_name, release_name
+from .token_names import (
+    TokenError,
+    oracle_digest,
+    oracle_names,
+    patch_digest,
+    patch_name,
+    policy_name,
+    release_name,
+)
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Sequence
 
     from ..actors.kernel import Kernel
     from ..audit.recorder import Entry
+    from ..oracles.own import Oracle
     from ..scenarios.scenario import Scenario
     from .program import Program
 
@@ -69,6 +78,9 @@ class Target(msgspec.Struct, array_like=True, frozen=True):
     rules: list[str] | None
     until_rounds: int | None
     without: list[str] = []
+    oracles: list[str] = []
+    oracle_digest: bytes = b""
+    operations: list[str] = []
 
 
 class Token(msgspec.Struct, array_like=True, frozen=True):
@@ -103,15 +115,22 @@ class Token(msgspec.Struct, array_like=True, frozen=True):
         """
         return unpack(self.columns)
 
-    def program(self, patch: str | type[Kernel] | None = None) -> ScenarioProgram:
+    def program(
+        self,
+        patch: str | type[Kernel] | None = None,
+        oracles: Sequence[str | type[Oracle]] = (),
+        operations: Sequence[str] = (),
+    ) -> ScenarioProgram:
         """What was run.
 
         Args:
             patch: in place of the recorded one, for instance a fixed version or a file that has moved.
+            oracles, operations: of users' files, which look on and are known.
 
         Raises:
-            TokenError: it was a program in Python, the library's scenario is another by now, or the patch is in a file
-            that `patch` does not name: a token from somebody else runs no code of a file by itself.
+            TokenError: it was a program in Python, the library's scenario is another by now, or something of it is in a
+            file that the arguments do not name: a token from somebody else runs no code of a file by itself.
+            PatchError: what they name is not there.
         """
         target = self.target
         if target is None:
@@ -123,6 +142,9 @@ class Token(msgspec.Struct, array_like=True, frozen=True):
             raise TokenError(
                 f"the token is of a patch in a file, which runs only if you name it: --patch {clean(target.patch, 200)}"
             )
+        _need("a rule", "--oracle", target.oracles, oracles)
+        _need("an operation", "--operation", target.operations, operations)
+        read_files(target.patch if patch is None else patch, oracles, operations)
         try:
             without = left_out(target.without)
         except UnknownRule as error:
@@ -139,8 +161,25 @@ class Token(msgspec.Struct, array_like=True, frozen=True):
             policy=target.policy,
             rules=None if target.rules is None else frozenset(target.rules),
             until_rounds=target.until_rounds,
+            oracles=tuple(oracles),
+            operations=tuple(operations),
             without=without,
         )
+
+
+def _need(what: str, option: str, recorded: list[str], given: Sequence[str | type[Oracle]]) -> None:
+    """Every class of a user's file that was on has to be named again; the file may have moved.
+
+    Raises:
+        TokenError: one is not.
+    """
+    classes = {each.rpartition(":")[2] if isinstance(each, str) else each.__qualname__ for each in given}
+    for name in recorded:
+        if name.rpartition(":")[2] not in classes:
+            raise TokenError(
+                f"the token is of a run with {what} of a user's file, which is read only if you name it: "
+                f"{option} {clean(name, 200)}"
+            )
 
 
 def log_digest(entries: Iterable[Entry]) -> bytes:
@@ -253,6 +292,9 @@ def _target(program: ScenarioProgram, run: ScenarioRun) -> Target:
         None if program.rules is None else sorted(program.rules),
         program.until_rounds,
         sorted(program.without),
+        oracle_names(program.oracles),
+        oracle_digest(program.oracles),
+        list(program.operations),
     )
 
 

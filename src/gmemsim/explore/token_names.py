@@ -11,13 +11,21 @@ from typing import TYPE_CHECKING, Any
 from ..actors.kernel_base import KernelBase
 from ..actors.release import RELEASES
 from ..engine.locks.policies import LOCK_POLICIES
+from ..oracles.own import adopted
+from ..patches.call_graph import ours
 from ..patches.registry import versions
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from ..actors.kernel import Kernel
     from ..actors.release import Release
+    from ..oracles.own import Oracle
 
-__all__ = ["TokenError", "patch_digest", "patch_name", "policy_name", "release_name", "replay_options"]
+__all__ = [
+    "TokenError", "oracle_digest", "oracle_names", "patch_digest", "patch_name", "policy_name", "release_name",
+    "replay_options",
+]  # fmt: skip
 
 
 class TokenError(ValueError):
@@ -31,6 +39,10 @@ def patch_name(given: str | type[Kernel], cls: type[Kernel]) -> str:
     for name, known in versions().items():
         if known is cls:
             return name
+    return _named_by_file(cls)
+
+
+def _named_by_file(cls: type) -> str:
     path = getattr(sys.modules.get(cls.__module__), "__file__", None)
     if path is not None and "." not in cls.__qualname__:
         file = Path(path)
@@ -39,19 +51,41 @@ def patch_name(given: str | type[Kernel], cls: type[Kernel]) -> str:
     return f"{cls.__module__}.{cls.__qualname__}"
 
 
+def oracle_names(oracles: Iterable[str | type[Oracle]]) -> list[str]:
+    """By their files."""
+    return [each if isinstance(each, str) else _named_by_file(each) for each in oracles]
+
+
+def oracle_digest(oracles: Iterable[str | type[Oracle]]) -> bytes:
+    """Of the files that users' rules are in; empty if there are none."""
+    modules = dict.fromkeys(
+        owner.__module__ for cls in adopted(oracles) for owner in cls.__mro__ if not ours(owner)
+    )
+    return _digest(name for name in modules if name != "builtins") if modules else b""
+
+
 def replay_options(program: object) -> str:
     """What `gmemsim replay` needs beside the token: a user's file is run only if the command line names it."""
     patch: Any = getattr(program, "patch", None)
     if patch is None:
         return ""
     name = patch if isinstance(patch, str) else patch_name(patch, patch)
-    return f" --patch {quote(name)}" if ".py:" in name else ""
+    named = [("--patch", name)] if ".py:" in name else []
+    named += [("--oracle", each) for each in oracle_names(getattr(program, "oracles", ()))]
+    named += [("--operation", each) for each in getattr(program, "operations", ())]
+    return "".join(f" {option} {quote(each)}" for option, each in named)
 
 
 def patch_digest(cls: type[Kernel]) -> bytes:
     """Digest of the source files that the class and its parents are in, the model of the kernel included."""
+    return _digest(
+        dict.fromkeys(parent.__module__ for parent in cls.__mro__ if issubclass(parent, KernelBase))
+    )
+
+
+def _digest(modules: Iterable[str]) -> bytes:
     digest = blake2b(digest_size=8)
-    for name in dict.fromkeys(parent.__module__ for parent in cls.__mro__ if issubclass(parent, KernelBase)):
+    for name in modules:
         path = getattr(sys.modules.get(name), "__file__", None)
         if path is not None and Path(path).suffix == ".py" and Path(path).is_file():
             # Line ends as Python sees them: the same checkout on another system has the same digest.

@@ -110,7 +110,12 @@ class StateFile(Generic[_K]):
             raise self._wrong(1, f"not JSON; expected a file of `gmemsim {self._kind}`") from None
         if not isinstance(found, dict) or found.get("gmemsim") != self._kind:
             raise self._wrong(1, f"expected a file of `gmemsim {self._kind}`")
-        other = next((key for key, value in self._header.items() if found.get(key) != value), None)
+        # Lists that files did not always have are empty there.
+        has = {
+            key: found.get(key, [] if isinstance(value, list) else None)
+            for key, value in self._header.items()
+        }
+        other = next((key for key, value in self._header.items() if has[key] != value), None)
         if other is not None:
             raise StateError(
                 f"{self.path}: was made with {other} {clean(repr(found.get(other)), 60)}, not {self._header[other]!r}; "

@@ -15,12 +15,14 @@ from __future__ import annotations
 from functools import cache
 from typing import TYPE_CHECKING, Any, ClassVar, cast
 
+from ..engine.blame import blame, said
 from ..engine.locks.kinds import sleeps
+from ..patches.entered import note_entered
 from .attributes import Attributes
 from .bindings import Bindings
 from .dirty import DirtyPages
 from .eagain import Causes
-from .exact import Exact
+from .exact import Exact, LookedAt
 from .filemap import Filemap
 from .hardware import Hardware
 from .huge import HugePages
@@ -28,6 +30,7 @@ from .invalidation import Invalidations
 from .ledger import SLEEPING, Ledger, lock_kind
 from .levels import Levels
 from .locks import Locks
+from .own import Oracle, OracleError, guarded, rules_of
 from .poison import Poison
 from .populate import Populating
 from .preparation import Preparation
@@ -95,10 +98,10 @@ class _Plan:
 
     __slots__ = ("_by_kind", "by_event", "rest")
 
-    def __init__(self, rules: frozenset[str]) -> None:
+    def __init__(self, rules: frozenset[str], subjects: tuple[type[Subject], ...]) -> None:
         marked: dict[str, list[tuple[Watch, int, str]]] = {"before": [], "track": [], "after": []}
         self.rest: list[tuple[int, str]] = []
-        for number, cls in enumerate(SUBJECTS):
+        for number, cls in enumerate(subjects):
             for name, watch in watches(cls):
                 if watch.rule and watch.rule not in rules and not watch.rule.startswith("arch:"):
                     continue
@@ -132,6 +135,20 @@ class _Plan:
 _plan = cache(_Plan)
 
 
+def _made(cls: type[Subject], oracles: Oracles) -> Subject:
+    try:
+        return cls(oracles)
+    except Exception as error:
+        if not issubclass(cls, Oracle):
+            raise
+        raise OracleError(f"{blame(error) or cls.__name__}: {said(error)} (making {cls.__name__})") from error
+
+
+def _bound(subject: Subject, name: str) -> Callable[..., None]:
+    check: Callable[..., None] = getattr(subject, name)
+    return guarded(check, note_entered) if isinstance(subject, Oracle) else check
+
+
 class _ByLock(dict[str, "Checks"]):
     """Checks of a lock event by the lock's label, for those that want only some kinds of lock."""
 
@@ -163,8 +180,7 @@ class _Table(dict[type["Event"], "Checks | None"]):
 
     def bind(self, checks: Iterable[tuple[int, str]]) -> Checks:
         """Methods of this run's subjects."""
-        subjects = self._subjects
-        return tuple(getattr(subjects[number], name) for number, name in checks)
+        return tuple(_bound(self._subjects[number], name) for number, name in checks)
 
     def __missing__(self, event: type[Event]) -> Checks | None:
         plan = self.plan
@@ -188,6 +204,7 @@ class Oracles:
         rules: ids to check; default: all. Those that do not apply to the patch version are left out.
         without: ids not to check, flags of hardware (`arch:…`) included.
         then: a recorder that gets every event first, so that the log ends with the one that broke a rule.
+        own: classes of the user's (`own`), whose rules are looked after as well.
 
     Attributes:
         violations: what was found, in order; with `collect` False at most one.
@@ -210,6 +227,7 @@ class Oracles:
         rules: Iterable[str] | None = None,
         without: frozenset[str] = frozenset(),
         then: Callable[[Task, Any], None] | None = None,
+        own: tuple[type[Oracle], ...] = (),
     ) -> None:
         self.world = world
         self.kernel = kernel
@@ -222,17 +240,20 @@ class Oracles:
         if wanted - set(RULES):
             raise ValueError(f"no such rule: {', '.join(sorted(wanted - set(RULES)))}")
         self.without = without
-        self.rules = frozenset(wanted - set(self.skipped) - without)
+        mine = {rule.ident: rule for cls in own for rule in cls.rules}
+        self.skipped |= {ident: why for ident, rule in mine.items() if (why := rule.void(kernel))}
+        self.rules = frozenset((wanted | mine.keys()) - set(self.skipped) - without)
+        self.own = own
         self.ledger = Ledger(world, kernel)
         self.events = 0
         self._seen: set[tuple[str, str]] = set()
         self._in_flight = 0
         #: The parts, each with its own memory of the run.
-        self.subjects = tuple(cls(self) for cls in SUBJECTS)
-        plan = _plan(self.rules)
+        self.subjects = tuple(_made(cls, self) for cls in (*SUBJECTS, *own))
+        plan = _plan(self.rules, (*SUBJECTS, *own))
         self._table = _Table(plan, self.subjects)
         self._rest: Sequence[Callable[[bool], None]] = [
-            getattr(self.subjects[number], name) for number, name in plan.rest
+            _bound(self.subjects[number], name) for number, name in plan.rest
         ]
 
     def __call__(self, task: Task, event: Event) -> None:
@@ -249,6 +270,15 @@ class Oracles:
             checks = self._table.by_lock[event.__class__][cast("Lock", event).lock]
         for check in checks:
             check(task, event)
+
+    def looked_at(self) -> list[LookedAt]:
+        """Who looks after which rules, the hardware's flags with the invariants."""
+        mine = [(cls, sorted(rules_of(cls) & self.rules)) for cls in self.own]
+        ours = self.rules.difference(*(rules for _, rules in mine))
+        return [
+            LookedAt((*ours, "arch"), self.exact),
+            *(LookedAt(tuple(rules), cls.exact) for cls, rules in mine if rules),
+        ]
 
     def might_sleep(self, task: Task, what: str) -> None:
         """For `Engine.on_might_sleep`."""

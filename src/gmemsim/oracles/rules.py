@@ -48,9 +48,9 @@ class Rule:
 
     def void(self, kernel: KernelBase | type[KernelBase]) -> str:
         """Why the invariant does not apply to this version; empty if it does."""
-        if self.needs and not getattr(kernel, self.needs):
+        if self.needs and not getattr(kernel, self.needs, False):
             return self.why or f"speaks of versions that have {self.needs}"
-        if self.unless and getattr(kernel, self.unless):
+        if self.unless and getattr(kernel, self.unless, False):
             return self.why
         return ""
 

@@ -65,10 +65,12 @@ def at_rest(rule: str) -> Callable[[F], F]:
 
 
 def watches(cls: type) -> Iterator[tuple[str, Watch]]:
-    """Marks of a subject class, in the order of definition."""
-    for name, member in vars(cls).items():
-        for watch in getattr(member, "watches", ()):
-            yield name, watch
+    """Marks of a subject class, in the order of definition; a function that is defined again has its last marks."""
+    for owner in reversed(cls.__mro__):
+        for name, member in vars(owner).items():
+            if getattr(cls, name, None) is member:
+                for watch in getattr(member, "watches", ()):
+                    yield name, watch
 
 
 class Subject:

@@ -15,6 +15,7 @@ import attrs
 
 from .call_graph import own_functions
 from .outlives import changed_since, variables
+from .user_file import PatchError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
 
     from ..actors.kernel import Kernel
 
-__all__ = ["Entered", "PatchError", "never_ran", "note_errno", "watch_overrides"]
+__all__ = ["Entered", "PatchError", "never_ran", "note_entered", "note_errno", "watch_overrides"]
 
 
 @attrs.frozen
@@ -63,27 +64,31 @@ class Entered:
         return Entered(self.functions, self.ran | other.ran, self.errnos | other.errnos)
 
 
-class PatchError(Exception):
-    """No such patch, or a file that does not hold one; the message is one line for the user."""
-
-
 _watching: list[Entered] = []
 
 
 @contextmanager
-def watch_overrides(*classes: type[Kernel]) -> Iterator[Entered]:
-    """Note which functions of the classes are entered in the block; of a version of ours there are none."""
+def watch_overrides(
+    *classes: type[Kernel], also: tuple[str, ...] = (), beside: tuple[type, ...] = ()
+) -> Iterator[Entered]:
+    """Note which functions of the classes are entered in the block; of a version of ours there are none.
+
+    Args:
+        also: names that `note_entered` is told of: checks of a user's rules.
+        beside: classes of the user's whose variables are looked at as well.
+    """
     own = [each for cls in classes for each in own_functions(cls)]
-    entered = Entered(tuple(dict.fromkeys(name for _, name, _ in own)))
+    entered = Entered((*dict.fromkeys(name for _, name, _ in own), *also))
     for owner, name, function in own:
         _arm(owner, name, function)
     _watching.append(entered)
-    before = variables(*classes)
+    held = (*classes, *beside)
+    before = variables(*held)
     try:
         yield entered
     finally:
         _watching.remove(entered)
-        if name := changed_since(before, *classes):
+        if name := changed_since(before, *held):
             entered.outlived.append(name)
 
 
@@ -107,6 +112,12 @@ def _arm(owner: type, name: str, function: FunctionType) -> None:
     elif isinstance(value, (staticmethod, classmethod)):
         stand_in = type(value)(first)
     setattr(owner, name, stand_in)
+
+
+def note_entered(name: str) -> None:
+    """A function that nothing stands in for ran, of those in `also`."""
+    for entered in _watching:
+        entered.ran.add(name)
 
 
 def _name(number: int) -> str:

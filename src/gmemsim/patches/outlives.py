@@ -12,11 +12,10 @@ from typing import TYPE_CHECKING, Any, Final
 
 from ..engine.blame import shown
 from .call_graph import function_of, ours
+from .user_file import is_users
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-
-    from ..actors.kernel import Kernel
 
 __all__ = ["changed_since", "variables"]
 
@@ -26,12 +25,12 @@ _MOST: Final = 1_000
 _NO_STATE: Final = (FunctionType, BuiltinFunctionType, ModuleType, type, classmethod, staticmethod, property)
 
 
-def variables(*classes: type[Kernel]) -> dict[str, Any]:
+def variables(*classes: type) -> dict[str, Any]:
     """What the modules and classes of users' patches hold now, by file and name; comparable."""
     return {name: _frozen(value, _DEPTH) for cls in classes for name, value in _held(cls)}
 
 
-def changed_since(before: dict[str, Any], *classes: type[Kernel]) -> str:
+def changed_since(before: dict[str, Any], *classes: type) -> str:
     """The first name whose value is another one now; empty: none."""
     now = variables(*classes)
     return next(
@@ -39,7 +38,7 @@ def changed_since(before: dict[str, Any], *classes: type[Kernel]) -> str:
     )
 
 
-def _held(cls: type[Kernel]) -> Iterator[tuple[str, Any]]:
+def _held(cls: type) -> Iterator[tuple[str, Any]]:
     for owner in cls.__mro__:
         if owner is object or ours(owner):
             continue
@@ -48,7 +47,7 @@ def _held(cls: type[Kernel]) -> Iterator[tuple[str, Any]]:
         for name, value in list(vars(owner).items()):
             if not name.startswith("__") and name != "_abc_impl" and function_of(value) is None:
                 yield f"{path}: {owner.__name__}.{name}", value
-        if path.endswith(".py") and owner.__module__.startswith("gmemsim_user_patch_"):
+        if path.endswith(".py") and is_users(owner.__module__):
             for name, value in list(vars(module).items()):
                 if not name.startswith("__"):
                     yield f"{path}: {name}", value
@@ -66,7 +65,7 @@ def _frozen(value: Any, depth: int) -> Any:
             return type(value).__name__, len(value), *(_frozen(each, depth - 1) for each in value[:_MOST])
         if isinstance(value, (set, frozenset)):
             return "set", len(value), frozenset(map(id, value))
-        if type(value).__module__.startswith("gmemsim_user_patch_") and hasattr(value, "__dict__"):
+        if is_users(type(value).__module__) and hasattr(value, "__dict__"):
             return id(value), _frozen(vars(value), depth - 1)
     if hasattr(value, "__len__"):
         return id(value), len(value)

@@ -2,15 +2,9 @@
 
 from __future__ import annotations
 
-import importlib.util
-import sys
-from difflib import get_close_matches
 from functools import cache
-from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any
 
-from ..engine.blame import interrupted
-from ..engine.interrupts import TimeUp, deadline
 from ..nearest import hint
 from .baseline import Baseline
 from .hugepage import Hugepage
@@ -22,6 +16,7 @@ from .inplace_v8 import InplaceV8
 from .mainline_7_3 import Mainline73
 from .overrides import PatchError, check_instance, check_overrides
 from .tracked import Tracked, TrackedShared
+from .user_file import class_in
 from .v1 import V1
 from .v2 import V2
 from .v3 import V3
@@ -63,10 +58,6 @@ HUGE_VARIANTS: dict[str, type[Kernel]] = {
 }
 
 
-#: Seconds that the code of a user's file may take when it is read.
-_READING: Final = 10.0
-
-
 def versions() -> dict[str, type[Kernel]]:
     """Every version and variant, by name."""
     return PATCHES | IN_PLACE | VARIANTS | HUGE | HUGE_VARIANTS
@@ -106,15 +97,12 @@ def load_patch(name: str) -> type[Kernel]:
         return _seeded(name)
     if not colon or not path.endswith(".py"):
         raise PatchError(f"patch {name!r}: {hint(name, known)} (or path/to/file.py:ClassName)")
-    file = Path(path)
-    try:
-        stat = file.stat()
-        if not file.is_file():
-            raise PatchError(f"{path}: not a regular file")
-    except (OSError, ValueError) as error:
-        said = "no such file" if isinstance(error, FileNotFoundError) else getattr(error, "strerror", error)
-        raise PatchError(f"{path}: {said}") from None
-    return _from_file(file.resolve(), class_name, path, stat.st_mtime_ns, stat.st_size)
+    from ..actors.kernel import Kernel
+
+    kernel: Any = Kernel
+    cls, shown = class_in(name, kernel, "no patch", "derive it from one, e.g. gmemsim.patches.v3.V3")
+    found: Any = cls
+    return _from_file(found, shown)
 
 
 def registered_name(cls: type[Kernel]) -> str:
@@ -145,66 +133,21 @@ def _seeded(name: str) -> type[Kernel]:
 
 
 @cache
-def _from_file(path: Path, class_name: str, shown: str, _time: int, _size: int) -> type[Kernel]:
-    """One class a file as it is: its code runs once a process, however many runs are made of it."""
-    from ..actors.kernel import Kernel
-
-    module_name = f"gmemsim_user_patch_{path.stem}"
-    spec = importlib.util.spec_from_file_location(module_name, path)
-    if spec is None or spec.loader is None:
-        raise PatchError(f"{shown}: not a Python file")
-    module = importlib.util.module_from_spec(spec)
-    # Registered so that dataclasses, pickling and tracebacks of the user's classes work.
-    sys.modules[module_name] = module
-    try:
-        with deadline(_READING):
-            spec.loader.exec_module(module)
-    except BaseException as error:
-        if isinstance(error, TimeUp) and error.seconds == _READING:
-            where = f"{shown}:{_line_of(error, path)}"
-            raise PatchError(
-                f"{where}: the file was not read in {_READING:g} s: what it does there has no end"
-            ) from None
-        if interrupted(error):
-            raise
-        line = getattr(error, "lineno", None) or _line_of(error, path)
-        said = error.msg if isinstance(error, SyntaxError) else error
-        raise PatchError(f"{shown}:{line}: {type(error).__name__}: {said}") from error
-    found = vars(module).get(class_name)
-    if not isinstance(found, type):
-        classes = [each for each, value in vars(module).items() if _is_patch(value, module_name)]
-        near = get_close_matches(class_name, classes, 1)
-        hint = f"; did you mean {near[0]}?" if near else f"; there are: {', '.join(classes) or 'none'}"
-        raise PatchError(f"{shown}: no class {class_name}{hint}")
-    if not issubclass(found, Kernel):
-        raise PatchError(f"{shown}: {class_name} is no patch; derive it from one, e.g. gmemsim.patches.v3.V3")
-    missing = sorted(getattr(found, "__abstractmethods__", ()))
+def _from_file(cls: Any, shown: str) -> type[Kernel]:
+    """One class a file as it is, looked through once."""
+    missing = sorted(getattr(cls, "__abstractmethods__", ()))
     if missing:
-        raise PatchError(f"{shown}: {class_name} lacks {', '.join(missing)}; derive it from a patch version")
-    if "name" not in vars(found):
-        found.name = class_name
-    elif not _is_name(found.name):
-        said = f"expected a string of printable characters, got {found.name!r:.60}"
-        raise PatchError(f"{shown}: {class_name}.name: {said}")
-    return checked(found)
+        raise PatchError(
+            f"{shown}: {cls.__name__} lacks {', '.join(missing)}; derive it from a patch version"
+        )
+    if "name" not in vars(cls):
+        cls.name = cls.__name__
+    elif not _is_name(cls.name):
+        said = f"expected a string of printable characters, got {cls.name!r:.60}"
+        raise PatchError(f"{shown}: {cls.__name__}.name: {said}")
+    found: type[Kernel] = checked(cls)
+    return found
 
 
 def _is_name(value: object) -> bool:
     return isinstance(value, str) and bool(value) and value.isprintable()
-
-
-def _is_patch(value: object, module: str) -> bool:
-    from ..actors.kernel import Kernel
-
-    return isinstance(value, type) and issubclass(value, Kernel) and value.__module__ == module
-
-
-def _line_of(error: BaseException, path: Path) -> int:
-    """Line of the user's file in which an import-time error arose."""
-    line = 0
-    trace = error.__traceback__
-    while trace is not None:
-        if Path(trace.tb_frame.f_code.co_filename).resolve() == path.resolve():
-            line = trace.tb_lineno
-        trace = trace.tb_next
-    return line

@@ -23,6 +23,7 @@ from .model import (
     VmTable,
 )
 from .ops import ALIASES, OPS, canonical
+from .own import document_type
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -135,7 +136,7 @@ def decode(source: Source, values: dict[str, Any]) -> Document:
         if isinstance(values.get(key), dict):
             raise source.error((key,), f"expected [[{key}]], an array of tables, not [{key}]")
     try:
-        return msgspec.convert(values, Document)
+        return msgspec.convert(values, document_type())
     except msgspec.ValidationError as error:
         raise _translate(source, values, str(error)) from None
 

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from ..audit.bounded import TooLarge, read_bounded
 from .decode import Source, decode, substitute
 from .errors import ScenarioError
+from .own import files_of, load_operations
 from .workload import Workload, make_workload
 
 if TYPE_CHECKING:
@@ -102,6 +103,15 @@ class Scenario:
 
     def __repr__(self) -> str:
         return f"<Scenario {self.name}>"
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Another process reads it anew, with the operations of the user's files that it uses."""
+        return _again, (self.source.name, self.source.text, files_of(self.source.raw))
+
+
+def _again(name: str, text: str, operations: tuple[str, ...]) -> Scenario:
+    load_operations(operations)
+    return loads(text, name)
 
 
 def loads(text: str, name: str = "<scenario>") -> Scenario:

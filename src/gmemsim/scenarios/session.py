@@ -25,6 +25,7 @@ from .counting import EventCounter, subtract
 from .draws import SeededDraws
 from .errors import ScenarioError
 from .options import Options, Runtime
+from .own import is_own
 from .rendezvous import Rendezvous
 from .setup import bring_about
 from .summary import Summary, Violation, make_summary
@@ -125,6 +126,12 @@ class Session:
         """The workload's threads, in the order of their tasks."""
         return tuple(self._threads)
 
+    @property
+    def _of_users(self) -> bool:
+        """Whether rules or operations are a user's."""
+        steps = (step for thread in self._threads for step in thread.actor.steps)
+        return bool(getattr(self.checker, "own", ())) or any(is_own(step.op) for step in steps)
+
     # -- run -----------------------------------------------------------------------------------
 
     def start(self) -> Engine:
@@ -146,7 +153,7 @@ class Session:
         """
         if runtime == "bare":
             try:
-                with _watched(self.patch, self.engine):
+                with _watched(self.patch, self.engine, self._of_users):
                     bare.run(self.start())
                 self._finish()
             finally:
@@ -163,7 +170,7 @@ class Session:
         from ..engine import trio_runtime
 
         try:
-            with _watched(self.patch, self.engine):
+            with _watched(self.patch, self.engine, self._of_users):
                 await trio_runtime.run(self.start())
             self._finish()
         finally:
@@ -222,15 +229,16 @@ def arches() -> dict[str, type[Arch]]:
 
 
 @contextmanager
-def _watched(patch: type[Kernel], engine: Engine | None = None) -> Iterator[None]:
+def _watched(patch: type[Kernel], engine: Engine | None = None, others: bool = False) -> Iterator[None]:
     """Around code of a patch: an exit is an error; in a user's patch so is a coroutine that nobody awaits.
 
     Args:
-        engine: of a run, in which a user's patch has to come back.
+        engine: of a run, in which a user's code has to come back.
+        others: rules or operations of the run are a user's.
     """
     with ExitStack() as stack:
         stack.enter_context(model_code())
-        if not all(ours(cls) for cls in patch.__mro__[:-1]):
+        if others or not all(ours(cls) for cls in patch.__mro__[:-1]):
             stack.enter_context(all_awaited(goes_back=engine is not None and engine.kept))
             if engine is not None:
                 stack.enter_context(steps_end(engine))

@@ -97,7 +97,8 @@ def program(
         patch: a version's name, `path/to/file.py:Class`, or the class itself.
         arch: VM type; default: the first that the scenario is for.
         options: `vcpus`, `seed`, `release`, `parameters`, `small` (default True), `policy`, `rules`, `until_rounds`,
-            `without` (rules that nobody looks after: `"I33,I36"`, or a set).
+            `without` (rules that nobody looks after: `"I33,I36"`, or a set), `oracles` (rules of your own,
+            `gmemsim.extend.Oracle`: a list of classes).
 
     Raises:
         ScenarioError: no such scenario, or it is wrong.

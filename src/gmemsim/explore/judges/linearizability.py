@@ -39,6 +39,7 @@ from ...arch.memory import CIPHER, ZERO
 from ...oracles.exact import Exact
 from ...patches.inplace_v8 import InplaceV8
 from ...scenarios import ops
+from ...scenarios.own import is_own
 from ...scenarios.results import FAILURES
 from ..failure import Failure
 from .linearize import Interval, frontier, linearizable, overlap
@@ -154,7 +155,7 @@ class PageHistories:
 
     def _find(self) -> Iterator[_Place]:
         steps = [step for thread in self.session.threads for step in thread.actor.steps]
-        beyond = sorted({step.op.name for step in steps if isinstance(step.op, _BEYOND)})
+        beyond = sorted({step.op.name for step in steps if isinstance(step.op, _BEYOND) or is_own(step.op)})
         kernel: object = self.session.machine.kernel
         for inode in self._files.values():
             places = [

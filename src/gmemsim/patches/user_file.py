@@ -1,0 +1,135 @@
+"""Classes in files of the user's, each named as `path/to/file.py:Class`: patches, and what `gmemsim.extend` is for.
+
+A file is read once a process as long as it stays as it is, however many of its classes are asked for: a patch, the
+events that it emits and the rule that looks at them are then of one module.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import sys
+from difflib import get_close_matches
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final, TypeVar
+
+from ..engine.blame import interrupted
+from ..engine.interrupts import TimeUp, deadline
+
+if TYPE_CHECKING:
+    from types import ModuleType
+
+__all__ = ["PatchError", "class_in", "file_of", "is_users", "module_of"]
+
+#: Seconds that the code of a user's file may take when it is read.
+_READING: Final = 10.0
+#: Modules of users' files are called so, with the file's own name after it.
+_PREFIX: Final = "gmemsim_user_patch_"
+
+_T = TypeVar("_T")
+
+
+class PatchError(Exception):
+    """No such patch, or a file that does not hold what it should; the message is one line for the user."""
+
+
+def is_users(module: str) -> bool:
+    """Whether a module is that of a file which was named as `path/to/file.py:Class`."""
+    return module.startswith(_PREFIX)
+
+
+def file_of(cls: type) -> str:
+    """`path:Class` of a class that was read from such a file, by its full path; empty for any other."""
+    if not is_users(cls.__module__):
+        return ""
+    return f"{sys.modules[cls.__module__].__file__}:{cls.__qualname__}"
+
+
+def class_in(name: str, base: type[_T], kind: str, hint: str) -> tuple[type[_T], str]:
+    """The class that `path/to/file.py:Class` names, and the path as given.
+
+    Args:
+        base: what it has to be derived from.
+        kind: what it is to be, for messages (`no patch`).
+        hint: what to derive it from.
+
+    Raises:
+        PatchError: no such file or class, or one that cannot be read.
+    """
+    path, colon, class_name = name.rpartition(":")
+    if not colon or not path.endswith(".py"):
+        raise PatchError(f"{name[:200]!r}: expected path/to/file.py:ClassName")
+    module = module_of(path)
+    found: Any = vars(module).get(class_name)
+    if not isinstance(found, type):
+        classes = [each for each, value in vars(module).items() if _is_own(value, base, module.__name__)]
+        near = get_close_matches(class_name, classes, 1)
+        guess = f"; did you mean {near[0]}?" if near else f"; there are: {', '.join(classes) or 'none'}"
+        raise PatchError(f"{path}: no class {class_name}{guess}")
+    if not issubclass(found, base):
+        raise PatchError(f"{path}: {class_name} is {kind}; {hint}")
+    return found, path
+
+
+def module_of(path: str) -> ModuleType:
+    """The module that a file is, read now if it was not or has changed since.
+
+    Raises:
+        PatchError: no such file, or its code fails.
+    """
+    file = Path(path)
+    try:
+        stat = file.stat()
+        if not file.is_file():
+            raise PatchError(f"{path}: not a regular file")
+    except (OSError, ValueError) as error:
+        said = "no such file" if isinstance(error, FileNotFoundError) else getattr(error, "strerror", error)
+        raise PatchError(f"{path}: {said}") from None
+    return _read(file.resolve(), path, stat.st_mtime_ns, stat.st_size)
+
+
+@cache
+def _read(path: Path, shown: str, _time: int, _size: int) -> ModuleType:
+    name = f"{_PREFIX}{path.stem}"
+    number = 1
+    # Two files of one name are two modules.
+    while name in sys.modules and sys.modules[name].__file__ != str(path):
+        number += 1
+        name = f"{_PREFIX}{path.stem}_{number}"
+    spec = importlib.util.spec_from_file_location(name, path)
+    if spec is None or spec.loader is None:
+        raise PatchError(f"{shown}: not a Python file")
+    module = importlib.util.module_from_spec(spec)
+    # Registered so that dataclasses, pickling and tracebacks of the user's classes work.
+    sys.modules[name] = module
+    try:
+        with deadline(_READING):
+            spec.loader.exec_module(module)
+    except BaseException as error:
+        if isinstance(error, TimeUp) and error.seconds == _READING:
+            where = f"{shown}:{_line_of(error, path)}"
+            raise PatchError(
+                f"{where}: the file was not read in {_READING:g} s: what it does there has no end"
+            ) from None
+        if interrupted(error):
+            raise
+        line = getattr(error, "lineno", None) or _line_of(error, path)
+        said = error.msg if isinstance(error, SyntaxError) else error
+        kind = "" if isinstance(error, PatchError) else f"{type(error).__name__}: "
+        raise PatchError(f"{shown}:{line}: {kind}{said}") from error
+    return module
+
+
+def _is_own(value: object, base: type, module: str) -> bool:
+    return isinstance(value, type) and issubclass(value, base) and value.__module__ == module
+
+
+def _line_of(error: BaseException, path: Path) -> int:
+    """Line of the user's file in which an import-time error arose."""
+    line = 0
+    trace = error.__traceback__
+    while trace is not None:
+        if Path(trace.tb_frame.f_code.co_filename).resolve() == path.resolve():
+            line = trace.tb_lineno
+        trace = trace.tb_next
+    return line
