@@ -117,7 +117,7 @@ def run(
     *,
     seed: int = 0,
     log: bool = False,
-    oracles: Sequence[str | type[Oracle]] = (),
+    oracles: str | type[Oracle] | Iterable[str | type[Oracle]] = (),
     **options: Any,
 ) -> Ran:
     """One timed run, the oracles looking on.

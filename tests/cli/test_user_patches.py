@@ -151,9 +151,9 @@ def test_what_a_file_raises_when_it_is_read(command: str, text: str, tmp_path: P
 def test_the_report_shows_where_and_how_to_replay(tmp_path: Path) -> None:
     (tmp_path / "mine.py").write_text(RAISES.format(what="ValueError('boom')"))
     text = run(*COMMANDS["explore"][0]).stdout
-    assert "Raised by the patch" in text
+    assert "Raised in your file" in text
     assert "raise ValueError('boom')" in text
-    assert "The patch raised an exception at mine.py:6, kvm_gmem_get_pfn" in " ".join(text.split())
+    assert "Your code raised an exception at mine.py:6, kvm_gmem_get_pfn" in " ".join(text.split())
     assert "--patch mine.py:Mine" in text
     document = json.loads(run(*COMMANDS["explore"][0], "--json").stdout)
     report = document["violation"]["report"]

@@ -9,7 +9,7 @@ import click
 
 from .errors import INTERRUPTED, VIOLATION, InputError, Interrupted
 from .output import print_json, progress
-from .params import SECONDS
+from .params import SECONDS, own_events, read_events
 from .watching import one_interrupt, toward
 from .whole import check_writable
 
@@ -49,6 +49,7 @@ _FREE = ("patch", "seed", "release", "version")
 @click.option(
     "--html", type=click.Path(dir_okay=False, path_type=Path), help="Write the comparison as one page, too."
 )
+@own_events
 @click.option("--json", "as_json", is_flag=True, help="One JSON document.")
 @click.pass_context
 def command(ctx: click.Context, /, left: str, right: str, most: int, as_json: bool, **options: Any) -> None:
@@ -67,6 +68,7 @@ def command(ctx: click.Context, /, left: str, right: str, most: int, as_json: bo
 
     ctx.with_resource(one_interrupt())
     check_writable(options["html"], inputs=(left, right, options["scenario"] or ""))
+    read_events(options.pop("events"))
     try:
         if options["scenario"] is None:
             document, found = _files(left, right, options)

@@ -7,7 +7,17 @@ from typing import Any
 
 import click
 
-__all__ = ["SECONDS", "max_states", "schedule_limit"]
+from .errors import InputError
+
+__all__ = [
+    "SECONDS",
+    "max_states",
+    "own_events",
+    "own_operations",
+    "own_oracles",
+    "read_events",
+    "schedule_limit",
+]
 
 
 class _Seconds(click.FloatRange):
@@ -24,6 +34,32 @@ class _Seconds(click.FloatRange):
 
 #: Wall-clock time.
 SECONDS = _Seconds(min=0)
+
+
+def read_events(names: tuple[str, ...]) -> None:
+    """Have logs read that hold events of users' files.
+
+    Raises:
+        InputError: no such file or class.
+    """
+    from ..audit.base import Event
+    from ..patches.user_file import PatchError, class_in
+
+    try:
+        for name in names:
+            class_in(name, Event, "no event", "derive it from gmemsim.extend.Event")
+    except PatchError as error:
+        raise InputError(str(error)) from None
+
+
+#: The option of commands that read logs.
+own_events = click.option(
+    "--event",
+    "events",
+    multiple=True,
+    metavar="FILE:CLASS",
+    help="A file of yours whose events the log holds (gmemsim.extend.Event).",
+)
 
 #: The option of commands that search states.
 max_states = click.option(

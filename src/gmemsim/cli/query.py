@@ -8,6 +8,7 @@ import click
 
 from .errors import InputError
 from .output import console, print_json, progress
+from .params import own_events, read_events
 from .whole import check_writable
 
 __all__ = ["command"]
@@ -22,6 +23,7 @@ __all__ = ["command"]
 )
 @click.option("--salvage", is_flag=True, help="Take a log that breaks off up to its last whole line.")
 @click.option("--most", type=click.IntRange(min=1), default=40, show_default=True, help="Rows to show.")
+@own_events
 @click.option("--json", "as_json", is_flag=True, help="One JSON document: a list of objects.")
 def command(
     log: Path | None,
@@ -30,6 +32,7 @@ def command(
     parquet: Path | None,
     salvage: bool,
     most: int,
+    events: tuple[str, ...],
     as_json: bool,
 ) -> None:
     """Ask LOG with SQL, a statement or the name of a ready-made query (`--list`).
@@ -44,7 +47,8 @@ def command(
         return
     if log is None or sql is None:
         raise InputError("expected a LOG and SQL, or --list")
-    check_writable(parquet)
+    check_writable(parquet, inputs=(str(log), *events))
+    read_events(events)
     try:
         with progress(f"{log} …"):
             answer = query.ask(log, sql, parquet=parquet, partial=salvage)

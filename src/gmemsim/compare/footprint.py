@@ -37,6 +37,9 @@ __all__ = ["MESSAGES", "Footprints", "frames_of", "is_read"]
 
 #: Objects of operations, beside those that the explorer has, too.
 MESSAGES: Final = "messages"
+#: What the events of users' files are about, beside the pages that they name: nobody knows, so their order counts.
+_OWN: Final = "events of users' files"
+_OURS: Final = f"{__name__.partition('.')[0]}."
 _INDEX: Final = "index"
 _GUEST: Final = "gfn"
 _BEHIND: Final = "index behind a gfn"
@@ -157,6 +160,8 @@ class Footprints:
             found.append(Op("step", FRAMES, frames[0], frames[0] + frames[1], "r" if reads else "w"))
         found += self._locks(event)
         found += self._vm_state(actor, event)
+        if not event.__class__.__module__.startswith(_OURS):
+            found.append(Op("step", _OWN))
         if actor in self._targets:
             found.append(Op("step", f"signal {actor}", mode="r"))
         return tuple(dict.fromkeys(found))

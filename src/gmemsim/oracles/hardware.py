@@ -66,6 +66,8 @@ class Hardware(Subject):
         self.note = oracles.note
         #: What was in the range when a PUNCH_HOLE got the invalidate lock, and has not left the page cache since.
         self.holes: dict[Task, list[Life]] = {}
+        #: What of that was still there when it gave the lock back.
+        self.left: dict[Task, list[Life]] = {}
 
     @before("arch:flags", IllegalAccess)
     def punished(self, t: Task, event: IllegalAccess) -> None:
@@ -123,11 +125,18 @@ class Hardware(Subject):
             if any(life.pfn == event.pfn for life in lives):
                 self.holes[task] = [life for life in lives if life.pfn != event.pfn]
 
-    @before("I53", Unlock, locks=["invalidate_lock"])
-    def hole_took_all(self, t: Task, event: Unlock) -> None:
-        """Truncation waits for whoever has a page locked; it never leaves one out."""
-        for life in self.holes.pop(t, ()):
-            if life.cached and self.ledger.of(t).punch is not None:
+    @track(Unlock, locks=["invalidate_lock"])
+    def hole_leaves(self, t: Task, event: Unlock) -> None:
+        """What comes after the lock is another matter."""
+        left = [life for life in self.holes.pop(t, ()) if life.cached]
+        if left and self.ledger.of(t).punch is not None:
+            self.left[t] = left
+
+    @before("I53", FallocateRet)
+    def hole_took_all(self, t: Task, event: FallocateRet) -> None:
+        """Truncation waits for whoever has a page locked; it never leaves one out. A hole that is refused may."""
+        for life in self.left.pop(t, ()):
+            if not event.ret:
                 self.fail(
                     "I53",
                     f"PUNCH_HOLE leaves the page at index {life.index}, which was there when it began",

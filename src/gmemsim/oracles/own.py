@@ -133,7 +133,12 @@ def _wrong(cls: Any) -> str:
     if len(names) < len(rules):
         return ".rules: two of them have one name"
     looked: set[str] = set()
-    marked = {name for owner in cls.__mro__ for name, each in vars(owner).items() if hasattr(each, "watches")}
+    marked = {
+        name
+        for owner in cls.__mro__
+        for name, each in vars(owner).items()
+        if hasattr(getattr(each, "__func__", each), "watches")
+    }
     for name in sorted(marked - {name for name, _ in watches(cls)}):
         return f".{name}: marked, and would not run: a function of the class, neither static nor put aside, is called"
     for name, watch in watches(cls):

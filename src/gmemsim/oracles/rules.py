@@ -325,7 +325,7 @@ RULES: Final[dict[str, Rule]] = {
         ),
         _rule(
             "I53",
-            "PUNCH_HOLE removes every page that was there when it got the invalidate lock",
+            "a PUNCH_HOLE that succeeds removes every page that was there when it got the invalidate lock",
             "truncate_inode_pages_range: pass 2 waits for locked folios",
         ),
         # Which lock. What comes of it: I19, I31.

@@ -375,6 +375,18 @@ def _stored(cls: Any) -> frozenset[str]:
     )
 
 
+def _called(node: ast.expr) -> str:
+    """The last name of a decorator."""
+    return node.attr if isinstance(node, ast.Attribute) else node.id if isinstance(node, ast.Name) else ""
+
+
+def _on_kernels(operation: ast.ClassDef) -> Iterator[str]:
+    """What an operation of a user's own (`scenarios.own`) calls on the kernel: `thread.kernel.NAME`."""
+    for node in ast.walk(operation):
+        if isinstance(node, ast.Attribute) and _called(node.value) == "kernel":
+            yield node.attr
+
+
 def _outside(cls: type) -> Iterator[str]:
     """What a user's module looks up outside its classes' own methods: helpers may be called from there."""
     path = getattr(sys.modules.get(cls.__module__), "__file__", None)
@@ -399,6 +411,8 @@ def _outside(cls: type) -> Iterator[str]:
                 *plain,
                 *(each for each in node.body if isinstance(each, ast.ClassDef)),
             ]
+            if any(_called(each) == "operation" for each in node.decorator_list):
+                yield from _on_kernels(node)
             continue
         if isinstance(node, ast.Attribute) and isinstance(node.ctx, ast.Load):
             yield node.attr

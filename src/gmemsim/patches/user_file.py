@@ -9,7 +9,6 @@ from __future__ import annotations
 import importlib.util
 import sys
 from difflib import get_close_matches
-from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
@@ -25,6 +24,8 @@ __all__ = ["PatchError", "class_in", "file_of", "is_users", "module_of"]
 _READING: Final = 10.0
 #: Modules of users' files are called so, with the file's own name after it.
 _PREFIX: Final = "gmemsim_user_patch_"
+
+_modules: dict[tuple[Path, int, int], ModuleType] = {}
 
 _T = TypeVar("_T")
 
@@ -85,11 +86,15 @@ def module_of(path: str) -> ModuleType:
     except (OSError, ValueError) as error:
         said = "no such file" if isinstance(error, FileNotFoundError) else getattr(error, "strerror", error)
         raise PatchError(f"{path}: {said}") from None
-    return _read(file.resolve(), path, stat.st_mtime_ns, stat.st_size)
+    # However its path is written.
+    key = (file.resolve(), stat.st_mtime_ns, stat.st_size)
+    module = _modules.get(key)
+    if module is None:
+        module = _modules[key] = _read(key[0], path)
+    return module
 
 
-@cache
-def _read(path: Path, shown: str, _time: int, _size: int) -> ModuleType:
+def _read(path: Path, shown: str) -> ModuleType:
     name = f"{_PREFIX}{path.stem}"
     number = 1
     # Two files of one name are two modules.

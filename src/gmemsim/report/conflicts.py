@@ -107,5 +107,7 @@ def access_of(step: Step) -> Access:
     # A lock event stands for whichever function took the lock; the function and the primitive say it better.
     events = (happening.event for happening in step.happenings)
     told = [event for event in events if not is_message(event) and event.family != "locks"]
-    mirrors = tuple(dict.fromkeys(f"{name_of(type(event))}: {event.mirrors}" for event in told))
+    mirrors = tuple(
+        dict.fromkeys(f"{name_of(type(event))}: {event.mirrors}" for event in told if event.mirrors)
+    )
     return Access(step.number, step.task, step.call, op_text(step.op, step.primitive), step.function, mirrors)

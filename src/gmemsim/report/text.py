@@ -65,7 +65,7 @@ def _lines(report: FailureReport, width: int, paint: Callable[[str, str], str]) 
     if context:
         yield from wrap(f"run: {context}", width, subsequent_indent="  ")
     if report.traceback:
-        yield from title("Raised by the patch")
+        yield from title("Raised in your file")
         for line in report.traceback:
             indent = "  " + " " * (len(line) - len(line.lstrip()))
             yield from wrap(line, width, initial_indent=indent, subsequent_indent=f"{indent}  ")

@@ -125,7 +125,7 @@ def _opening(failure: Failure, subject: Subject) -> str:
     if failure.rule == CRASH:
         function = f" in {moment.function}" if moment.function else ""
         if "at" in failure.details:
-            return f"The patch raised an exception at {failure.details['at']}."
+            return f"Your code raised an exception at {failure.details['at']}."
         return f"The model or the patch raised an exception{function}."
     return ""
 
