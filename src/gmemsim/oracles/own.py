@@ -133,14 +133,10 @@ def _wrong(cls: Any) -> str:
     if len(names) < len(rules):
         return ".rules: two of them have one name"
     looked: set[str] = set()
-    marked = {
-        name
-        for owner in cls.__mro__
-        for name, each in vars(owner).items()
-        if hasattr(getattr(each, "__func__", each), "watches")
-    }
+    defined = [(name, each) for owner in cls.__mro__ for name, each in vars(owner).items()]
+    marked = {name for name, each in defined if hasattr(getattr(each, "__func__", each), "watches")}
     for name in sorted(marked - {name for name, _ in watches(cls)}):
-        return f".{name}: marked, and would not run: a function of the class, neither static nor put aside, is called"
+        return f".{name}: marked, and would not run: a function of the class, neither static nor overridden, is called"
     for name, watch in watches(cls):
         member: Any = getattr(cls, name)
         if iscoroutinefunction(member) or isgeneratorfunction(member):
