@@ -260,7 +260,7 @@ def start(fine: str, folder: Path, *more: str) -> subprocess.Popen[bytes]:
 def test_interrupt_reports_what_there_is(fine: str, tmp_path: Path) -> None:
     with start(fine, tmp_path) as child:
         child.send_signal(signal.SIGINT)
-        out, err = child.communicate(timeout=60)
+        out, err = child.communicate(timeout=100)
     assert child.returncode == 130, err
     found = json.loads(out)
     assert found["stopped"] == "interrupted"
@@ -274,8 +274,8 @@ def test_interrupt_with_processes_keeps_what_was_done(fine: str, signals: int, t
     with start(fine, tmp_path, "--jobs", "2") as child:
         for _ in range(signals):
             os.killpg(child.pid, signal.SIGINT)
-            time.sleep(0.05)
-        out, err = child.communicate(timeout=60)
+            time.sleep(0.01)
+        out, err = child.communicate(timeout=100)
     assert child.returncode == 130, err
     assert not err
     found = json.loads(out)

@@ -233,12 +233,16 @@ def test_ctrl_c_ends_it_cleanly(tmp_path: Path, runtime: str) -> None:
     command = [sys.executable, "-m", "gmemsim", "run", "punch", "--set", "rounds=1000000", "--limit", "9999s"]
     command += ["--log", str(tmp_path / "x.jsonl"), "--runtime", runtime]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-    deadline = time.monotonic() + 30
-    while not any(tmp_path.iterdir()) and time.monotonic() < deadline:
-        time.sleep(0.05)
-    time.sleep(0.3)
-    process.send_signal(signal.SIGINT)
-    stdout, stderr = process.communicate(timeout=30)
+    deadline = time.monotonic() + 100
+    try:
+        # Once events are written the run is under way.
+        while process.poll() is None and not any(path.stat().st_size for path in tmp_path.iterdir()):
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
+        process.send_signal(signal.SIGINT)
+        stdout, stderr = process.communicate(timeout=100)
+    finally:
+        process.kill()
     assert process.returncode == 130
     assert "interrupted: this is what the run came to so far" in stdout
     assert stderr == "gmemsim: interrupted\n"

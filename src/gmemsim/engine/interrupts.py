@@ -147,9 +147,9 @@ def deadline(seconds: float | None, *, again: bool = True) -> Iterator[None]:
         return
     mine = _Deadline(seconds, again)
     before = signal.signal(signal.SIGALRM, _time_up)
-    _deadlines.append(mine)
-    _arm()
-    try:
+    try:  # the time may be up as soon as the timer is set
+        _deadlines.append(mine)
+        _arm()
         yield
     finally:
         _deadlines.remove(mine)
