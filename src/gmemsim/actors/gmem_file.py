@@ -97,9 +97,19 @@ class GmemFiles(GmemInvalidation, Truncation):
 
     async def get_file_active(self, t: Task, file: GmemFile | None) -> GmemFile | None:
         """`get_file_active`: a counted reference, or None when there is no file or it is dying."""
-        if file is None or not await file.count.inc_not_zero(t):
+        if file is None:
+            return None
+        if t.engine.cpus is not None:
+            await self.move_f_count(t, file)
+        if not await file.count.inc_not_zero(t):
             return None
         return file
+
+    async def move_f_count(self, t: Task, file: GmemFile) -> None:
+        """The line of the file's reference count, which every fault of every vCPU moves twice (timed runs)."""
+        cpus = t.engine.cpus
+        assert cpus is not None
+        await t.spend(cpus.reach(t, file.line_state, "f_count", cpus.costs.atomic))
 
     def fdget(self, t: Task, file: GmemFile) -> bool:
         """`fdget`: a system call keeps the file that it works on; False (-EBADF) if it is closed.
@@ -122,6 +132,8 @@ class GmemFiles(GmemInvalidation, Truncation):
 
         Release takes slots_lock, which the caller may hold, or whose holder may wait for the caller's SRCU section.
         """
+        if t.engine.cpus is not None:
+            await self.move_f_count(t, file)
         if await file.count.dec_and_test(t):
             self.task_works.setdefault(t, []).append(file)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from ..engine.cell import RefCount
+from ..engine.cpus import Line
 from ..engine.locks.folio_lock import FolioLockClass
 from ..engine.locks.rwsem import RwSem
 from ..engine.locks.stats import LockClass
@@ -93,13 +94,14 @@ class GmemFile:
         released: `kvm_gmem_release` has run.
     """
 
-    __slots__ = ("bindings", "count", "inode", "label", "released", "vm")
+    __slots__ = ("bindings", "count", "inode", "label", "line_state", "released", "vm")
 
     def __init__(self, label: str, inode: GmemInode, vm: Vm) -> None:
         self.label = label
         self.inode = inode
         self.vm = vm
         self.count = RefCount(f"{label}.f_count")
+        self.line_state = Line()
         self.bindings: dict[int, Memslot] = {}
         self.released = False
 

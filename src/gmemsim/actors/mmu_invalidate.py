@@ -119,6 +119,8 @@ class MmuInvalidation(KernelBase):
                 if spte is None:
                     continue
                 await t.spend(self.costs.zap_4k)
+                if t.engine.cpus is not None:
+                    await self.move_spte_line(t, vm, gfn, spte.level)
                 if vm.stage2.mirrored and spte.private:
                     if spte.level > 1:
                         await vm.arch.remove_sptes(t, vm, [(gfn, spte.pfn)], spte.level)
@@ -141,6 +143,15 @@ class MmuInvalidation(KernelBase):
             await self.kvm_flush_remote_tlbs(t, vm)
         await self.kvm_mmu_invalidate_end(t, vm)
         await vm.mmu_lock.write_unlock(t)
+
+    async def move_spte_line(self, t: Task, vm: Vm, gfn: int, level: int) -> None:
+        """The line of 8 entries that the leaf stands in (timed runs)."""
+        cpus = t.engine.cpus
+        assert cpus is not None
+        lines = vm.stage2.line_cpus
+        line = gfn >> 9 * (level - 1) + 3 << 2 | level
+        last, lines[line] = lines.get(line, -1), t.cpu
+        await t.spend(cpus.book("SPTE", cpus.distance(last, t.cpu)))
 
     @staticmethod
     def leaves_of(vm: Vm, root: dict[int, Spte], start: int, end: int) -> list[int]:
@@ -170,7 +181,13 @@ class MmuInvalidation(KernelBase):
             t.rec(t, TlbFlush(vm.label))
         if t.traps:
             await t.point(Op("rmw", vm.tlb_label))
-        await t.spend(self.costs.tlb_shootdown(len(vm.vcpus)))
+        reached = len(vm.vcpus)
+        cpus = t.engine.cpus
+        if cpus is not None:
+            # kvm_make_all_cpus_request: who is not in the guest flushes on its way in.
+            guests = range(len(vm.vcpus)) if cpus.guests is None else cpus.guests
+            reached = cpus.interrupt(t, guests, self.costs.exit_entry)
+        await t.spend(self.costs.tlb_shootdown(reached))
         vm.flush_tlbs()
 
     async def mmu_notifier_invalidate_start(

@@ -21,6 +21,7 @@ from ..engine.op import Op
 from .errno import EEXIST, ENOENT, ENOMEM
 from .folio import Folio
 from .kernel_base import KernelBase
+from .mm_locks import allocated, inserted
 
 if TYPE_CHECKING:
     from ..engine.task import Task
@@ -59,6 +60,8 @@ class PageCache(KernelBase):
             # filemap_get_entry takes the reference and rechecks the slot: one step here.
             if t.traps:
                 t.touch(folio.ref_op)
+            elif t.engine.cpus is not None:
+                await self.move_folio_line(t, folio)
             folio.ref += 1
             await folio.lock.lock(t)
             if folio.mapping is inode:
@@ -86,6 +89,9 @@ class PageCache(KernelBase):
         rec = t.rec
         if rec is not None:
             rec(t, FilemapAdd(index, pfn))
+        if t.engine.cpus is not None:
+            await allocated(t)
+            await inserted(t, inode)
         if t.traps:
             await t.point(Op("rmw", inode.label, index, index + 1))
         if index in inode.folios:
@@ -114,7 +120,15 @@ class PageCache(KernelBase):
         """
         if t.traps:
             await t.point(Op("rmw", inode.ref_label, folio.index, folio.index + 1))
+        elif t.engine.cpus is not None:
+            await self.move_folio_line(t, folio)
         self.folio_drop(t, folio, count)
+
+    async def move_folio_line(self, t: Task, folio: Folio) -> None:
+        """The line of the folio's reference count, and of its lock (timed runs)."""
+        cpus = t.engine.cpus
+        assert cpus is not None
+        await folio.lock.move_line(t, cpus.costs.atomic)
 
     def folio_drop(self, t: Task, folio: Folio, count: int = 1) -> None:
         """What `folio_put` does within one step.

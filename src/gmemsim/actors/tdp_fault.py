@@ -27,7 +27,8 @@ from .attributes import VmAttributes
 from .errno import EAGAIN, EBUSY, EFAULT, EINTR, EIO, ENOENT, ENOMEM
 from .gmem_folio import GmemFolios
 from .kernel_base import RetPf
-from .stage2 import Spte
+from .mm_locks import allocated
+from .stage2 import PG_LEVEL_4K, Spte
 from .tdp_large import LargeLeaves
 
 if TYPE_CHECKING:
@@ -88,7 +89,8 @@ class TdpFaults(LargeLeaves, GmemFolios, VmAttributes):
         rec = t.rec
         if rec is not None and not prefetch:
             rec(t, PageFault(gfn, bool(private)))
-        await t.spend(self.costs.fault_entry)
+        cpus = t.engine.cpus
+        await t.spend(self.costs.fault_entry if cpus is None else self.costs.fault_entry + cpus.stolen(t.cpu))
         if private is None:
             # In kvm_mmu_page_fault, before the slot is looked up.
             private = await self.kvm_mem_is_private(t, vm, gfn)
@@ -356,6 +358,7 @@ class TdpFaults(LargeLeaves, GmemFolios, VmAttributes):
             if key in tables:
                 continue
             await t.spend(self.costs.alloc_4k)
+            await allocated(t)
             if t.traps:
                 await t.point(Op("rmw", vm.table_label, low, high))
             if key in tables:
@@ -372,6 +375,8 @@ class TdpFaults(LargeLeaves, GmemFolios, VmAttributes):
         await t.spend(self.costs.spte_install)
         if t.traps:
             await t.point(Op("rmw", vm.spte_label, gfn, gfn + 1))
+        elif t.engine.cpus is not None:
+            await self.move_spte_line(t, vm, gfn, PG_LEVEL_4K)
         if root.get(gfn) is not old:
             return self.retry(t, fault, "spte")
         if vm.stage2.mirrored and fault.private:

@@ -173,6 +173,8 @@ class LargeLeaves(SplitLeafs):
         await t.spend(self.costs.spte_install)
         if t.traps:
             await t.point(Op("rmw", vm.spte_label, low, high))
+        elif t.engine.cpus is not None:
+            await self.move_spte_line(t, vm, low, level)
             t.saw(vm.table_label, low, high)
         if (level + 1, fault.gfn >> 9 * level) not in tables or (key in tables) != table:
             # The table that holds the entry was taken out (its entries are frozen then), or the entry got a table.

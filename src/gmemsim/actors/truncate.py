@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Final
 
 from ..audit.kvm_events import ArchInvalidate, EvictFolio, PageCacheDelete, Truncate, TruncateRet
 from ..engine.op import Op
+from .mm_locks import delete_from_page_cache_batch
 from .page_cache import PageCache
 
 if TYPE_CHECKING:
@@ -137,6 +138,7 @@ class Truncation(PageCache):
         """Remove the whole batch in one go, then run the free hook for each and drop the cache's references."""
         if t.traps:
             await t.point(Op("rmw", inode.label, batch[0].index, batch[-1].index + 1))
+        await delete_from_page_cache_batch(t, inode, len(batch))
         for folio in batch:
             self._remove(t, inode, folio)
         for folio in batch:
@@ -148,6 +150,7 @@ class Truncation(PageCache):
             await self.unmap_mapping_folio(t, inode, folio)
         if t.traps:
             await t.point(Op("rmw", inode.label, folio.index, folio.index + 1))
+        await delete_from_page_cache_batch(t, inode, 1)
         self._remove(t, inode, folio)
         await self.filemap_free_folio(t, inode, folio)
 

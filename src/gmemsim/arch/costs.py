@@ -12,14 +12,14 @@ measured.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, Self
 
 import attrs
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-__all__ = ["ARCH_COSTS", "SWEEPS", "CostTable", "Evidence"]
+__all__ = ["ARCH_COSTS", "SWEEPS", "CostTable", "Evidence", "ns"]
 
 
 @attrs.frozen
@@ -39,7 +39,8 @@ class Evidence:
     confidence: str
 
 
-def _ns(default: int, low: int, high: int, source: str, confidence: str) -> int:
+def ns(default: int, low: int, high: int, source: str, confidence: str) -> int:
+    """A field of a cost table."""
     # attrs types a field as its value; the evidence travels in the metadata.
     evidence = Evidence(low, high, source, confidence)
     field: int = attrs.field(default=default, metadata={"evidence": evidence})
@@ -52,121 +53,115 @@ class CostTable:
 
     # -- common code: exits, system calls, look-ups ------------------------------------------------
     #: System call entry and exit.
-    syscall: int = _ns(170, 145, 190, "arch.md 6.4 (generic), measured", "C")
+    syscall: int = ns(170, 145, 190, "arch.md 6.4 (generic), measured", "C")
     #: Exit + entry of a plain VM, as a hypercall does it.
-    exit_entry: int = _ns(1255, 1230, 1635, "arch.md 6.2 (SNP): TUM", "A")
+    exit_entry: int = ns(1255, 1230, 1635, "arch.md 6.2 (SNP): TUM", "A")
     #: Stage-2 fault without the page's own cost: exit + entry + KVM's fault path.
-    fault_entry: int = _ns(1700, 1600, 2400, "arch.md 6.2 (SNP): TUM, and arch.md 6.3 (TDX) split", "E")
+    fault_entry: int = ns(1700, 1600, 2400, "arch.md 6.2 (SNP): TUM, and arch.md 6.3 (TDX) split", "E")
     #: Host page fault without alloc and clear.
-    host_fault: int = _ns(
+    host_fault: int = ns(
         1000, 700, 1700, "arch.md 6.1 (memory): anon fault, measured, less alloc, clear", "C"
     )
     #: One warm look-up in a page cache xarray or an attribute maple tree.
-    xarray_lookup: int = _ns(40, 20, 130, "arch.md 6.4 (generic)", "E")
+    xarray_lookup: int = ns(40, 20, 130, "arch.md 6.4 (generic)", "E")
     #: get_user_pages_fast on a present page.
-    gup: int = _ns(200, 100, 500, "no source; two look-ups and an atomic", "E")
+    gup: int = ns(200, 100, 500, "no source; two look-ups and an atomic", "E")
     #: Removing one 4K SPTE.
-    zap_4k: int = _ns(50, 20, 150, "no source; one contended atomic", "E")
+    zap_4k: int = ns(50, 20, 150, "no source; one contended atomic", "E")
     #: Installing one 4K SPTE.
-    spte_install: int = _ns(50, 20, 150, "no source; one contended atomic", "E")
+    spte_install: int = ns(50, 20, 150, "no source; one contended atomic", "E")
     #: Exit to userspace for a memory fault, attribute ioctl, re-entry; without zap and flush.
-    memory_fault_exit: int = _ns(6000, 3000, 10_000, "arch.md 6.4 (generic)", "E")
+    memory_fault_exit: int = ns(6000, 3000, 10_000, "arch.md 6.4 (generic)", "E")
 
     # -- memory ------------------------------------------------------------------------------------
     #: Order-0 page alloc + free.
-    alloc_4k: int = _ns(60, 40, 120, "arch.md 6.1 (memory)", "A")
+    alloc_4k: int = ns(60, 40, 120, "arch.md 6.1 (memory)", "A")
     #: Order-9 page from a free list.
-    alloc_2m: int = _ns(600, 300, 1000, "arch.md 6.1 (memory)", "E")
+    alloc_2m: int = ns(600, 300, 1000, "arch.md 6.1 (memory)", "E")
     #: Clearing 4K, cold.
-    clear_4k: int = _ns(310, 180, 520, "arch.md 6.1 (memory): Arora, Milan 2M/512", "B")
+    clear_4k: int = ns(310, 180, 520, "arch.md 6.1 (memory): Arora, Milan 2M/512", "B")
     #: Clearing 2M page by page.
-    clear_2m: int = _ns(162_000, 77_000, 264_000, "arch.md 6.1 (memory): Arora", "A")
+    clear_2m: int = ns(162_000, 77_000, 264_000, "arch.md 6.1 (memory): Arora", "A")
     #: CLFLUSH of 4K, dirty.
-    clflush_4k: int = _ns(2000, 1000, 3000, "arch.md 6.1 (memory)", "E")
+    clflush_4k: int = ns(2000, 1000, 3000, "arch.md 6.1 (memory)", "E")
 
     # -- locks and other CPUs ----------------------------------------------------------------------
     #: Moving one contended cache line to this CPU: what a read-side rwsem acquire pays under load.
-    line: int = _ns(80, 20, 250, "arch.md 6.4 (generic)", "E")
-    #: Lock + unlock of an uncontended rwsem.
-    rwsem: int = _ns(15, 10, 20, "arch.md 6.4 (generic), measured", "C")
-    #: Lock + unlock of an uncontended folio lock.
-    folio_lock: int = _ns(15, 10, 20, "arch.md 6.4 (generic)", "E")
-    #: srcu_read_lock + unlock: per-CPU, no line moves.
-    srcu: int = _ns(10, 5, 15, "arch.md 6.4 (generic)", "E")
+    line: int = ns(80, 20, 250, "arch.md 6.4 (generic)", "E")
     #: From a wake-up to the sleeper running.
-    wake: int = _ns(2000, 2000, 5000, "arch.md 6.4 (generic): folio lock row", "E")
+    wake: int = ns(2000, 2000, 5000, "arch.md 6.4 (generic): folio lock row", "E")
     #: TLB shootdown, part that does not grow.
-    shootdown_base: int = _ns(1000, 0, 1000, "arch.md 6.4 (generic): unseel.com / onedfrk", "C")
+    shootdown_base: int = ns(1000, 0, 1000, "arch.md 6.4 (generic): unseel.com / onedfrk", "C")
     #: TLB shootdown, per CPU that is interrupted.
-    shootdown_per_cpu: int = _ns(200, 200, 1500, "arch.md 6.4 (generic): unseel.com / onedfrk", "C")
+    shootdown_per_cpu: int = ns(200, 200, 1500, "arch.md 6.4 (generic): unseel.com / onedfrk", "C")
 
     # -- SEV-SNP -----------------------------------------------------------------------------------
     #: RMP look-up: two cached reads.
-    rmp_lookup: int = _ns(6, 4, 20, "arch.md 6.2 (SNP): scan of 512 / 512", "E")
+    rmp_lookup: int = ns(6, 4, 20, "arch.md 6.2 (SNP): scan of 512 / 512", "E")
     #: RMPUPDATE, 4K or 2M.
-    rmpupdate: int = _ns(1000, 500, 1500, "arch.md 6.2 (SNP)", "E")
+    rmpupdate: int = ns(1000, 500, 1500, "arch.md 6.2 (SNP)", "E")
     #: PSMASH of one 2M entry.
-    psmash: int = _ns(2500, 1000, 5000, "arch.md 6.2 (SNP)", "E")
+    psmash: int = ns(2500, 1000, 5000, "arch.md 6.2 (SNP)", "E")
     #: PVALIDATE of 4K, by the guest.
-    pvalidate: int = _ns(300, 100, 500, "arch.md 6.2 (SNP)", "E")
+    pvalidate: int = ns(300, 100, 500, "arch.md 6.2 (SNP)", "E")
     #: PVALIDATE of 2M, by the guest.
-    pvalidate_2m: int = _ns(1500, 1000, 2000, "arch.md 6.2 (SNP)", "E")
+    pvalidate_2m: int = ns(1500, 1000, 2000, "arch.md 6.2 (SNP)", "E")
     #: First 4K RMPUPDATE of a 2M region: splitting the host's direct map, without the flush.
-    direct_map_split: int = _ns(3000, 1000, 5000, "arch.md 6.2 (SNP): +3 to 20 µs with flush", "E")
+    direct_map_split: int = ns(3000, 1000, 5000, "arch.md 6.2 (SNP): +3 to 20 µs with flush", "E")
     #: SNP_LAUNCH_UPDATE of one page in the security processor. Only a bound is published: a launch phase of 3.18 s, so
     #: 3.1 ms a page with all VMM work in it, if the image has 1,024 pages, which was not checked. A third of that is
     #: the low end; the default is their geometric mean. No figure of a single page was found.
-    psp_launch_update: int = _ns(
+    psp_launch_update: int = ns(
         1_800_000, 1_030_000, 3_100_000, "arch.md 6.2 (SNP): TUM boottime, upper bound", "E"
     )
     #: Any other security processor command.
-    psp_command: int = _ns(100_000, 30_000, 1_000_000, "no source; mailbox round trip", "E")
+    psp_command: int = ns(100_000, 30_000, 1_000_000, "no source; mailbox round trip", "E")
     #: #VC in the guest, without an exit.
-    snp_vc: int = _ns(650, 600, 700, "arch.md 6.2 (SNP): TUM", "A")
+    snp_vc: int = ns(650, 600, 700, "arch.md 6.2 (SNP): TUM", "A")
     #: VMGEXIT-based exit + entry of an SNP guest, on top of the #VC that led to it.
-    snp_vmgexit: int = _ns(2900, 2700, 3250, "arch.md 6.2 (SNP): TUM, hypercall 3.55 less #VC", "B")
+    snp_vmgexit: int = ns(2900, 2700, 3250, "arch.md 6.2 (SNP): TUM, hypercall 3.55 less #VC", "B")
     #: Nested-fault exit + entry of an SNP guest (no #VC).
-    snp_npf_exit: int = _ns(1650, 1300, 2000, "arch.md 6.2 (SNP)", "E")
+    snp_npf_exit: int = ns(1650, 1300, 2000, "arch.md 6.2 (SNP)", "E")
 
     # -- TDX ---------------------------------------------------------------------------------------
     #: Exit + entry of a TD.
-    td_exit_entry: int = _ns(1200, 1000, 2500, "arch.md 6.3 (TDX): split of 2.54 µs", "E")
+    td_exit_entry: int = ns(1200, 1000, 2500, "arch.md 6.3 (TDX): split of 2.54 µs", "E")
     #: The part of a TD's entry in which VP.ENTER holds the epoch lock, so that TRACK is BUSY.
-    vp_enter: int = _ns(300, 100, 1000, "no source; a share of the entry of arch.md 6.3", "E")
+    vp_enter: int = ns(300, 100, 1000, "no source; a share of the entry of arch.md 6.3", "E")
     #: TDH.MEM.SEPT.ADD: one table page.
-    sept_add: int = _ns(700, 500, 1000, "no source; as BLOCK/REMOVE", "E")
+    sept_add: int = ns(700, 500, 1000, "no source; as BLOCK/REMOVE", "E")
     #: TDH.MEM.PAGE.AUG of 4K.
-    aug: int = _ns(500, 400, 6000, "arch.md 6.3 (TDX): split of 2.54 µs; high: dstack", "E")
+    aug: int = ns(500, 400, 6000, "arch.md 6.3 (TDX): split of 2.54 µs; high: dstack", "E")
     #: TDG.MEM.PAGE.ACCEPT of 4K, zeroing included.
-    accept: int = _ns(400, 300, 1000, "arch.md 6.3 (TDX): split of 2.54 µs", "E")
+    accept: int = ns(400, 300, 1000, "arch.md 6.3 (TDX): split of 2.54 µs", "E")
     #: TDH.MEM.PAGE.ADD of 4K.
-    page_add: int = _ns(1500, 1000, 2000, "arch.md 6.3 (TDX)", "E")
+    page_add: int = ns(1500, 1000, 2000, "arch.md 6.3 (TDX)", "E")
     #: TDH.MR.EXTEND over one 4K page (16 chunks).
-    mr_extend: int = _ns(32_000, 16_000, 48_000, "arch.md 6.3 (TDX)", "E")
+    mr_extend: int = ns(32_000, 16_000, 48_000, "arch.md 6.3 (TDX)", "E")
     #: TDH.MEM.RANGE.BLOCK.
-    block: int = _ns(700, 500, 1000, "arch.md 6.3 (TDX)", "E")
+    block: int = ns(700, 500, 1000, "arch.md 6.3 (TDX)", "E")
     #: TDH.MEM.TRACK, without the kick.
-    track: int = _ns(700, 500, 1000, "arch.md 6.3 (TDX)", "E")
+    track: int = ns(700, 500, 1000, "arch.md 6.3 (TDX)", "E")
     #: TDH.MEM.PAGE.REMOVE.
-    remove: int = _ns(700, 500, 1000, "arch.md 6.3 (TDX)", "E")
+    remove: int = ns(700, 500, 1000, "arch.md 6.3 (TDX)", "E")
     #: TDH.MEM.PAGE.DEMOTE of 2M.
-    demote: int = _ns(10_000, 5_000, 20_000, "arch.md 6.3 (TDX): 2M", "E")
+    demote: int = ns(10_000, 5_000, 20_000, "arch.md 6.3 (TDX): 2M", "E")
     #: TDG.MEM.PAGE.ACCEPT of 2M, for each 4K of it.
-    accept_2m_4k: int = _ns(300, 250, 400, "arch.md 6.3 (TDX): per 4K of a 2M accept", "E")
+    accept_2m_4k: int = ns(300, 250, 400, "arch.md 6.3 (TDX): per 4K of a 2M accept", "E")
     #: TDH.MEM.PAGE.AUG of 2M.
-    aug_2m: int = _ns(700, 500, 1000, "arch.md 6.3 (TDX)", "E")
+    aug_2m: int = ns(700, 500, 1000, "arch.md 6.3 (TDX)", "E")
     #: TDH.PHYMEM.PAGE.WBINVD of 4K.
-    wbinvd: int = _ns(2000, 1000, 3000, "arch.md 6.3 (TDX)", "E")
+    wbinvd: int = ns(2000, 1000, 3000, "arch.md 6.3 (TDX)", "E")
     #: Resetting 4K with 64-byte direct stores.
-    reset_4k: int = _ns(600, 400, 800, "arch.md 6.1 (memory)", "E")
+    reset_4k: int = ns(600, 400, 800, "arch.md 6.1 (memory)", "E")
     #: One more try after OPERAND_BUSY.
-    busy_retry: int = _ns(500, 300, 1000, "arch.md 6.3 (TDX)", "E")
+    busy_retry: int = ns(500, 300, 1000, "arch.md 6.3 (TDX)", "E")
 
     def tlb_shootdown(self, cpus: int) -> int:
         """Flushing the TLBs of `cpus` other CPUs, in ns; nobody to interrupt costs nothing."""
         return self.shootdown_base + self.shootdown_per_cpu * cpus if cpus else 0
 
-    def replace(self, **changes: int) -> CostTable:
+    def replace(self, **changes: int) -> Self:
         """A copy with some entries changed.
 
         Raises:

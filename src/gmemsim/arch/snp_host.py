@@ -158,7 +158,9 @@ class SnpHost(Arch):
         if t.fault("direct_map_split"):
             return False
         self.split.add(region)
-        await t.spend(self.costs.direct_map_split + self.costs.tlb_shootdown(self.cpus))
+        cpus = t.engine.cpus
+        reached = self.cpus if cpus is None else cpus.interrupt(t, range(cpus.count))
+        await t.spend(self.costs.direct_map_split + self.costs.tlb_shootdown(reached))
         return True
 
     # -- the other instructions ----------------------------------------------------------------

@@ -108,6 +108,9 @@ class TdxHost(Arch):
         if t.traps:
             await t.point(Op("rmw", td.epochs.lock.label))
         vcpus = td.epochs.vcpus
+        cpus = t.engine.cpus
+        if cpus is not None:
+            cpus.interrupt(t, [task.cpu for task in vcpus], self.costs.td_exit_entry)
         await t.spend(self.costs.tlb_shootdown(len(vcpus)))
         for vcpu in list(vcpus.values()):
             vcpu.kicked = True

@@ -10,6 +10,7 @@ import click
 from ..nearest import hint
 from .bench_files import Files
 from .bench_show import REPORTS, show, show_sweep
+from .costs import TABLES, costs
 from .errors import InputError, Interrupted
 from .output import print_json
 from .watching import toward
@@ -29,7 +30,10 @@ __all__ = ["command", "contention"]
 def command(ctx: click.Context, /) -> None:
     """Figures in virtual time."""
     if ctx.invoked_subcommand is None:
-        raise click.UsageError("no command; expected contention", ctx)
+        raise click.UsageError("no command; expected contention or costs", ctx)
+
+
+command.add_command(costs)
 
 
 def _numbers(ctx: click.Context, param: click.Parameter, value: str) -> list[int]:
@@ -64,6 +68,10 @@ _LIST = {"show_default": True, "callback": _names}
 @click.option(
     "--interval", type=click.IntRange(min=1), default=20, show_default=True, help="Of the background, µs."
 )
+@click.option("--costs", "tables", default="generic", help=f"Cost tables: {TABLES}.", **_LIST)  # type: ignore[arg-type]
+@click.option(
+    "--sockets", default="1", show_default=True, callback=_numbers, help="That the CPUs are spread over."
+)
 @click.option("--other-lines", is_flag=True, help="Charge the cache lines of f_count and mmu_lock too.")
 @click.option("--sweep", is_flag=True, help="Repeat in every corner of the uncertain costs.")
 @click.option(
@@ -90,6 +98,8 @@ def contention(
     policies: list[str],
     pages: int,
     interval: int,
+    tables: list[str],
+    sockets: list[int],
     other_lines: bool,
     sweep: bool,
     reports: list[str],
@@ -128,11 +138,15 @@ def contention(
             vcpus=vcpus,
             folios=folios,
             policies=policies,
+            tables=tables,
+            sockets=sockets,
             common=common,
             refused=refused,
         )
     except (PointError, PatchError) as error:
         raise InputError(str(error)) from error
+    if sweep and len(tables) > 1:
+        raise InputError("--sweep goes with one cost table")
     if trace_path is not None and len(wanted) != 1:
         raise InputError(f"--trace shows one point, and these are {len(wanted)}: give one value of each")
     for reason in refused:

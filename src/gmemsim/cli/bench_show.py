@@ -43,7 +43,7 @@ def show(results: Sequence[Result], reports: Sequence[str]) -> None:
         most = max(r.point.vcpus for r in mine)
         for result in (r for r in mine if r.point.vcpus == most):
             _point(out, result, reports)
-    out.print(LIMITS, style="dim", highlight=False)
+    _limits(out, results)
 
 
 def groups(results: Sequence[Result]) -> Iterator[tuple[tuple[str, ...], list[Result]]]:
@@ -185,4 +185,18 @@ def show_sweep(found: Sequence[tuple[Corner, list[Result]]]) -> None:
         title = f"{', '.join(key)}, {most} vCPUs: throughput against {patches[0]}"
         headings = ("corner", "other lines", "faults/ms", *patches[1:])
         out.print(_table(title, headings, rows, ("corner",)))
+    _limits(out, first)
+
+
+def _limits(out: Console, results: Sequence[Result]) -> None:
+    """Which costs the figures are made of, and what none of them charges."""
+    from ..arch.cost_file import load_costs
+    from ..arch.platform_costs import uncharged
+
+    for name in dict.fromkeys(r.point.costs for r in results):
+        table = load_costs(name)
+        text = f"costs {name} ({table.title}); not charged: {'; '.join(uncharged(table.table('default')))}."
+        if not table.full:
+            text += " `--costs milan` and other full tables charge more; `gmemsim bench costs` shows a table."
+        out.print(text, style="dim", highlight=False)
     out.print(LIMITS, style="dim", highlight=False)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from .costs import TABLES, costs_of
 from .errors import INTERRUPTED, VIOLATION, InputError
 from .output import print_json, progress
 from .params import own_operations, own_oracles
@@ -32,6 +33,7 @@ __all__ = ["command"]
 @click.option("--small", is_flag=True, help="Start from the scenario's [small] values.")
 @click.option("--runtime", type=click.Choice(["trio", "bare"]), default="bare", show_default=True)
 @click.option("--lock", "policy", help="Lock policy in place of the invalidate lock.")
+@click.option("--costs", help=f"Cost table: {TABLES}.  [default: generic, of a plain VM]")
 @click.option(
     "--log", type=click.Path(dir_okay=False, path_type=Path), help="Write the audit log (.jsonl[.zst])."
 )
@@ -53,6 +55,7 @@ def command(
     small: bool,
     runtime: str,
     policy: str | None,
+    costs: str | None,
     log: Path | None,
     check: bool,
     oracles: tuple[str, ...],
@@ -82,6 +85,7 @@ def command(
         ceiling = duration(limit).high
     except ValueError as error:
         raise click.BadParameter(str(error), param_hint="--limit") from None
+    table = None if costs is None else costs_of(costs)
     interrupted = False
     session: Session | None = None
     entered = Entered(())
@@ -109,6 +113,7 @@ def command(
                 vcpus=vcpus,
                 seed=seed,
                 release=release,
+                costs=table,
                 parameters=parse_settings(found, settings),
                 small=small,
                 options=options,

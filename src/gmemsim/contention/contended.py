@@ -16,6 +16,7 @@ from ..audit.events import Contended, Lock
 from .lock_book import caller
 
 if TYPE_CHECKING:
+    from ..engine.locks.stats import LockClass
     from ..engine.task import Task
 
 __all__ = ["Contention", "ContentionBook", "perf_report"]
@@ -76,6 +77,13 @@ class ContentionBook:
                 sums[0] += 1
                 sums[1] += waited
                 sums[2] = max(sums[2], waited)
+
+    def short(self, cls: LockClass, ns: int) -> None:
+        """Take note of a wait for a short spinlock (`engine/cpus.py`), within the call."""
+        sums = self._sums.setdefault(("spinlock", caller(sys._getframe(2))), [0, 0, 0])
+        sums[0] += 1
+        sums[1] += ns
+        sums[2] = max(sums[2], ns)
 
     def rows(self) -> tuple[Contention, ...]:
         """Longest total wait first."""

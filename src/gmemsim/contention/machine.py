@@ -12,10 +12,12 @@ from ..actors.gmem_convert import GmemConversion
 from ..actors.gmem_populate import Source
 from ..actors.inode import Process
 from ..actors.lock_table import lock_classes
+from ..actors.mm_locks import SHORT_LOCKS
 from ..actors.release import RELEASES
 from ..actors.stage2 import PG_LEVEL_2M
 from ..actors.vm import Vcpu, Vm, World
 from ..arch.memory import PhysicalMemory
+from ..arch.platform_costs import cpus_of
 from ..arch.registry import ARCHES
 from ..engine import bare
 from ..engine.engine import Engine
@@ -32,6 +34,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
 
     from ..arch.costs import CostTable
+    from ..engine.locks.stats import LockClass
     from ..engine.task import Task
     from .point import Point
     from .trace import TraceBook
@@ -53,6 +56,8 @@ class StormMachine:
 
     Attributes:
         now: virtual ns at which the last phase ended.
+        cpus: the CPUs, if the cost table charges what they share.
+        cpu_of: number of the CPU of a vCPU's thread.
         slices: first pages of the folios of each vCPU.
         chunk: pages of the background thread, behind all slices.
         books: waits and holds of all locks, in counted phases.
@@ -66,6 +71,7 @@ class StormMachine:
         self.point = point
         self.costs = costs
         self.now = 0
+        self.cpus = cpus_of(costs, point.vcpus + 1, point.sockets)
         self.world = World()
         self.storm = STORMS[point.storm]
         memory = PhysicalMemory()
@@ -100,15 +106,20 @@ class StormMachine:
         self.contended = ContentionBook({"invalidate_lock": "pcpu-sem"} if percpu else None)
         for number in range(point.vcpus + 1):
             vm.vcpus.append(Vcpu(vm, number, f"vcpu{number}"))
+        self.cpu_of = {vcpu.label: number for number, vcpu in enumerate(vm.vcpus[:-1])}
+        if self.cpus is not None:
+            self.cpus.guests = set()
+            self.cpus.contended = self.contended.short
 
     # -- phases --------------------------------------------------------------------------------
 
     def phase(self, *tasks: tuple[str, Phase], count: bool = False) -> None:
         """Run tasks to their end, starting where the last phase stopped."""
-        engine = Engine(rec=self.record if count else None, wake_ns=self.costs.wake)
+        engine = Engine(rec=self.record if count else None, wake_ns=self.costs.wake, cpus=self.cpus)
         engine.now = self.now
         for name, function in tasks:
-            engine.spawn(name, function)
+            # A vCPU thread stays on its CPU; all others share one.
+            engine.spawn(name, function).cpu = self.cpu_of.get(name, self.point.vcpus)
         bare.run(engine)
         self.now = engine.now
 
@@ -127,26 +138,37 @@ class StormMachine:
         guest = self.unaccepted_memory_lock.statistics()
         return {
             (row.name, mode): found.acquisitions
-            for row in (*self.world.lock_statistics(), guest)
+            for row in (
+                *self.world.lock_statistics(),
+                guest,
+                *(cls.statistics() for cls in self.short_locks()),
+            )
             for mode, found in (("r", row.read), ("w", row.write))
         }
 
     def open_books(self) -> None:
         """From now on, note each wait and hold."""
-        self.books.open((*lock_classes(self.world), self.unaccepted_memory_lock.cls))
+        self.books.open((*lock_classes(self.world), self.unaccepted_memory_lock.cls, *self.short_locks()))
+
+    def short_locks(self) -> list[LockClass]:
+        """Classes of the spinlocks of mm (`actors/mm_locks.py`), if the cost table charges them."""
+        cpus = self.cpus
+        return [] if cpus is None else [cpus.lock_class(name) for name in SHORT_LOCKS]
 
     @property
     def line_ns(self) -> int:
         """Virtual ns that went into the cache line of the invalidate lock so far; 0 for a policy without one."""
         found: int = getattr(self.file.inode.invalidate_lock, "line_total", 0)
-        return found
+        return 0 if self.cpus is not None else found
 
     def spins(self) -> dict[str, int]:
-        """Virtual ns of spinning so far, by what is spun on; regions of the RMP as one."""
+        """Virtual ns of waiting so far for what is no lock: hardware (regions of the RMP as one), lines."""
         sums: dict[str, int] = {}
         for wait in (self.vm.mn_wait, *self.vm.arch.spin_waits()):
             name = wait.label.partition("[")[0]
             sums[name] = sums.get(name, 0) + wait.spun_ns
+        if self.cpus is not None:
+            sums |= {f"cache line of {name}": ns for name, ns in self.cpus.spent.items()}
         return sums
 
     # -- calls ---------------------------------------------------------------------------------

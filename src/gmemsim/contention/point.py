@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Final
 import attrs
 
 from ..actors.release import RELEASES
+from ..arch.cost_file import CostFileError, load_costs
 from ..arch.registry import ARCHES
 from ..engine.locks.policies import LOCK_POLICIES
 from ..patches.registry import load_patch
@@ -50,6 +51,8 @@ class Point:
             part of a latency. Drawn from the seed and the thread's number, whatever the version.
         warmup: percent of the storm that is cut (`steady`).
         other_lines: charge the lines of f_count and mmu_lock too (`lines`).
+        costs: the cost table: `generic`, `full`, a machine, or a file (`arch/cost_file.py`).
+        sockets: of the machine that the vCPUs are spread over in blocks; only a full cost table knows the distance.
     """
 
     patch: str = "v3"
@@ -67,6 +70,8 @@ class Point:
     jitter_ns: int = 200
     spread_ns: int = 20_000
     warmup: int = 0
+    costs: str = "generic"
+    sockets: int = 1
 
     @property
     def label(self) -> str:
@@ -87,6 +92,8 @@ class Point:
                     f"kernel {self.release}" if self.release else "",
                     "f_count and mmu_lock lines charged" if self.other_lines else "",
                     f"warm-up {self.warmup}% cut" if self.warmup else "",
+                    f"costs {self.costs}" if self.costs != "generic" else "",
+                    f"{self.sockets} sockets" if self.sockets > 1 else "",
                 ),
             )
         )
@@ -127,6 +134,18 @@ def check(point: Point) -> None:
             raise PointError(f"{what} {value!r}: expected one of {', '.join(known)}")
     if not 1 <= point.vcpus <= 1024:
         raise PointError(f"vcpus {point.vcpus}: expected 1 to 1024")
+    try:
+        full = load_costs(point.costs).full
+    except CostFileError as error:
+        raise PointError(str(error)) from None
+    if not 1 <= point.sockets <= 8:
+        raise PointError(f"sockets {point.sockets}: expected 1 to 8")
+    if point.sockets > 1 and not full:
+        raise PointError(
+            f"costs {point.costs} know no distance of sockets; expected full, or a machine as milan"
+        )
+    if point.other_lines and full:
+        raise PointError(f"other lines: costs {point.costs} charges them already")
     if point.pages < 1 or point.interval_ns < 1:
         raise PointError("pages and interval must be positive")
     if not 0 <= point.warmup <= 90:

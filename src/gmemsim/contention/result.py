@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, Final
 
 import attrs
 
@@ -88,6 +88,9 @@ def lock_figures(
 def percentile(ordered: Sequence[int], percent: int) -> int:
     """Nearest rank: the smallest value that `percent` of all do not exceed."""
     return ordered[max(0, -(-len(ordered) * percent // 100) - 1)] if ordered else 0
+
+
+_LINE: Final = "cache line of invalidate_lock"
 
 
 @attrs.frozen
@@ -203,7 +206,7 @@ class Result:
     def bottleneck(self) -> Bottleneck:
         """What took most of the threads' time by being waited for, lock or not."""
         waits = {name: found.wait_total for name, found in self.locks.items()} | self.spins
-        waits["cache line of invalidate_lock"] = self.line_ns
+        waits[_LINE] = waits.get(_LINE, 0) + self.line_ns
         name = max(waits, key=lambda key: waits[key])
         threads = self.point.vcpus + (self.point.background != "none")
         share = waits[name] / (threads * self.span_ns) if self.span_ns else 0.0

@@ -10,7 +10,7 @@ from functools import partial
 from random import Random
 from typing import TYPE_CHECKING
 
-from ..arch.costs import CostTable
+from ..arch.cost_file import load_costs
 from .machine import StormMachine
 from .point import check
 from .result import Result, lock_figures
@@ -18,6 +18,7 @@ from .steady import Unit, window
 
 if TYPE_CHECKING:
     from ..actors.vm import Vcpu
+    from ..arch.costs import CostTable
     from ..engine.task import Task
     from .machine import Phase
     from .point import Point
@@ -110,13 +111,13 @@ class _Storm:
 
 
 def run(point: Point, costs: CostTable | None = None, trace: TraceBook | None = None) -> Result:
-    """Run one point; `trace` gets the events of its measured part.
+    """Run one point, with its own cost table unless another is given; `trace` gets the events of its measured part.
 
     Raises:
         PointError, PatchError: as `check`.
     """
     check(point)
-    machine = StormMachine(point, CostTable.default(point.arch) if costs is None else costs)
+    machine = StormMachine(point, load_costs(point.costs).table(point.arch) if costs is None else costs)
     machine.trace = trace
     return measure(machine)
 

@@ -7,7 +7,9 @@ from typing import TYPE_CHECKING, Final
 
 import attrs
 
+from ..arch.cost_file import GENERIC, Costs, load_costs
 from ..arch.costs import SWEEPS, CostTable
+from ..arch.platform_costs import changed
 from .point import CannotError, Point, PointError, check, common_release
 from .storm import run
 from .storms import BACKGROUNDS, FAULT_STORMS
@@ -51,6 +53,8 @@ def points(
     folios: Iterable[str] = ("4K",),
     policies: Iterable[str] = ("rwsem",),
     seeds: Iterable[int] = (0,),
+    tables: Iterable[str] = ("generic",),
+    sockets: Iterable[int] = (1,),
     common: Point | None = None,
     refused: list[str] | None = None,
 ) -> list[Point]:
@@ -71,8 +75,8 @@ def points(
     if not common.release:
         common = attrs.evolve(common, release=common_release(patches))
     made = []
-    for arch, storm, background, folio, count, patch, policy, seed in product(
-        arches, storms, backgrounds, folios, vcpus, patches, policies, seeds
+    for table, socket, arch, storm, background, folio, count, patch, policy, seed in product(
+        tables, sockets, arches, storms, backgrounds, folios, vcpus, patches, policies, seeds
     ):
         point = attrs.evolve(
             common,
@@ -84,6 +88,8 @@ def points(
             folio=folio,
             policy=policy,
             seed=seed,
+            costs=table,
+            sockets=socket,
         )
         try:
             check(point)
@@ -129,20 +135,33 @@ class Corner:
     other_lines: bool = False
 
 
-def corners() -> list[Corner]:
-    """The default, every alternative by itself, and all low and all high; each with and without the other lines."""
+def corners(costs: Costs = GENERIC) -> list[Corner]:
+    """The default, every alternative by itself, and all low and all high.
+
+    With the generic table each with and without the other lines; a full one charges them, and its own entries are
+    uncertain too, between their lowest and highest values.
+    """
+    uncertain = dict(UNCERTAIN)
+    if costs.full:
+        known = CostTable.names()
+        for name, value, why in costs.rows("default"):
+            if name not in known or name in costs.evidence:
+                uncertain[name] = tuple({name: end} for end in (why.low, why.high) if end != value)
     single = [
         Corner(" ".join(f"{key}={value}" for key, value in change.items()), dict(change))
-        for changes in UNCERTAIN.values()
+        for changes in uncertain.values()
         for change in changes
     ]
     low: dict[str, int] = {}
     high: dict[str, int] = {}
-    for changes in UNCERTAIN.values():
-        low.update(changes[0])
-        high.update(changes[-1])
+    for changes in uncertain.values():
+        if changes:
+            low.update(changes[0])
+            high.update(changes[-1])
     all_low, all_high = Corner("all first", low), Corner("all last", high)
     once = [Corner("default", {}), *single, all_low, all_high]
+    if costs.full:
+        return once
     return [*once, *(attrs.evolve(corner, other_lines=True) for corner in once)]
 
 
@@ -154,13 +173,13 @@ def sensitivity(
     """Run all points in every corner; `progress(number, point)` is called before each, `done` after a corner."""
     found = []
     number = 0
-    for corner in corners():
+    for corner in corners(load_costs(wanted[0].costs)):
         results = []
         for point in wanted:
             if progress is not None:
                 progress(number, point)
             number += 1
-            costs = CostTable.default(point.arch).replace(**corner.changes)
+            costs = changed(load_costs(point.costs).table(point.arch), corner.changes)
             results.append(run(attrs.evolve(point, other_lines=corner.other_lines), costs))
         found.append((corner, results))
         if done is not None:

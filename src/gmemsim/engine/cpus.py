@@ -17,9 +17,8 @@ from typing import TYPE_CHECKING, Final, Protocol
 from .locks.stats import LockClass
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
 
-    from .locks.stats import LockStatistics
     from .task import Task
 
 __all__ = ["HANDOVER_LINES", "Cpus", "Line", "Section", "SharingCosts"]
@@ -70,11 +69,24 @@ class Cpus:
         count: how many CPUs there are; a task with a higher number is on the last socket.
         sockets: into how many blocks they are divided.
         spent: virtual ns that CPUs waited for lines or moved them, by what was on the line.
-        sections: short spinlocks by label, in the order of their first use.
-        contended: called as `contended(type, caller, ns)` when a CPU waited for a `Section`.
+        sections: short spinlocks by label; `classes` their classes by name.
+        contended: called as `contended(cls, ns)` when a CPU waited for a `Section`, from within the call.
+        guests: CPUs that run guest code now, the only ones that a kick interrupts; None: nobody keeps track.
     """
 
-    __slots__ = ("_stolen", "contended", "costs", "count", "sections", "sockets", "spent")
+    __slots__ = (
+        "_lines",
+        "_stocks",
+        "_stolen",
+        "classes",
+        "contended",
+        "costs",
+        "count",
+        "guests",
+        "sections",
+        "sockets",
+        "spent",
+    )
 
     def __init__(self, costs: SharingCosts, count: int, sockets: int = 1) -> None:
         self.costs = costs
@@ -82,8 +94,12 @@ class Cpus:
         self.sockets = sockets
         self.spent: dict[str, int] = {}
         self.sections: dict[str, Section] = {}
-        self.contended: Callable[[str, str, int], object] | None = None
+        self.classes: dict[str, LockClass] = {}
+        self.contended: Callable[[LockClass, int], object] | None = None
+        self.guests: set[int] | None = None
         self._stolen: dict[int, int] = {}
+        self._stocks: dict[tuple[str, int], int] = {}
+        self._lines: dict[str, Line] = {}
 
     def socket(self, cpu: int) -> int:
         """The socket of a CPU."""
@@ -123,12 +139,36 @@ class Cpus:
         """Virtual ns from one CPU's release of a queued spinlock to the other's running on with it."""
         return HANDOVER_LINES * self.distance(one, other)
 
-    def interrupt_others(self, t: Task) -> None:
-        """An IPI to every other CPU: it costs each of them `ipi_receive`, when it looks at `stolen` next."""
-        stolen, ns = self._stolen, self.costs.ipi_receive
-        for cpu in range(self.count):
+    def line(self, name: str) -> Line:
+        """The cache line with this name."""
+        found = self._lines.get(name)
+        if found is None:
+            found = self._lines[name] = Line()
+        return found
+
+    def empty(self, name: str, cpu: int, batch: int) -> bool:
+        """Take one out of a CPU's stock, which is filled `batch` at a time: whether it had to be filled for that.
+
+        At first the stocks of different CPUs are not alike, so that CPUs in step do not run out of theirs together.
+        """
+        left = self._stocks.get((name, cpu))
+        if left is None:
+            left = cpu * 37 % batch
+        self._stocks[name, cpu] = (left or batch) - 1
+        return not left
+
+    def interrupt(self, t: Task, cpus: Iterable[int], more: int = 0) -> int:
+        """An IPI to these CPUs but the caller's, and how many that are.
+
+        It costs each `ipi_receive` and `more`, when it looks at `stolen` next.
+        """
+        stolen, ns = self._stolen, self.costs.ipi_receive + more
+        reached = 0
+        for cpu in cpus:
             if cpu != t.cpu:
                 stolen[cpu] = stolen.get(cpu, 0) + ns
+                reached += 1
+        return reached
 
     def stolen(self, cpu: int) -> int:
         """Virtual ns that interrupts took from a CPU since the last time it asked."""
@@ -138,12 +178,15 @@ class Cpus:
         """The short spinlock with this label; `name` is its class."""
         found = self.sections.get(label)
         if found is None:
-            found = self.sections[label] = Section(self, name)
+            found = self.sections[label] = Section(self, self.lock_class(name))
         return found
 
-    def statistics(self) -> list[LockStatistics]:
-        """Frozen counters of the short spinlocks, by class."""
-        return [section.cls.statistics() for section in self.sections.values()]
+    def lock_class(self, name: str) -> LockClass:
+        """The class of short spinlocks with this name."""
+        found = self.classes.get(name)
+        if found is None:
+            found = self.classes[name] = LockClass(name)
+        return found
 
 
 class Section:
@@ -151,14 +194,14 @@ class Section:
 
     __slots__ = ("_cpus", "_free_at", "_line", "cls")
 
-    def __init__(self, cpus: Cpus, name: str) -> None:
+    def __init__(self, cpus: Cpus, cls: LockClass) -> None:
         self._cpus = cpus
         self._free_at = 0
         self._line = -1
-        self.cls = LockClass(name)
+        self.cls = cls
 
-    async def run(self, t: Task, ns: int, caller: str) -> None:
-        """Take the lock, work for `ns`, release it; `caller` is the kernel function, for perf's table."""
+    async def run(self, t: Task, ns: int) -> None:
+        """Take the lock, work for `ns`, release it."""
         cpus = self._cpus
         now, cpu = t.engine.now, t.cpu
         counter = self.cls.write
@@ -167,9 +210,9 @@ class Section:
             begin = self._free_at + cpus.handover(self._line, cpu)
             counter.waited(begin - now)
             if cpus.contended is not None:
-                cpus.contended("spinlock", caller, begin - now)
+                cpus.contended(self.cls, begin - now)
         else:
-            begin = now + cpus.book(f"{self.cls.name}", cpus.distance(self._line, cpu))
+            begin = now + cpus.book(self.cls.name, cpus.distance(self._line, cpu))
         self._line = cpu
         self._free_at = end = begin + cpus.costs.spinlock + ns
         counter.held(end - begin)

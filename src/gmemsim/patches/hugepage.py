@@ -16,6 +16,7 @@ from ..actors.gmem_folio import GmemFolios
 from ..actors.huge_cache import Gap, HugeCache
 from ..actors.huge_convert import HugeConversion
 from ..actors.huge_pool import ORDER_1G, ORDER_2M, Subpool, order_of
+from ..actors.mm_locks import inserted
 from ..arch.memory import FREE_LIST
 from ..audit.kvm_events import Create, FilemapAdd, FilemapAddRet, PageCacheAdd
 from ..engine.op import Op
@@ -104,6 +105,7 @@ class Hugepage(HugeConversion, Inplace):
         folio.lock.take_new(t)
         if rec is not None:
             rec(t, FilemapAdd(base, pfn))
+        await inserted(t, inode, hugetlb=True)
         if t.traps:
             await t.point(Op("rmw", inode.label, base, end))
         if cache.next_piece(base, end) is not None:

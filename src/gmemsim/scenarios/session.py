@@ -8,7 +8,9 @@ from typing import TYPE_CHECKING, cast
 from ..actors.lock_table import collect
 from ..actors.release import RELEASES, Release
 from ..actors.vm import World
+from ..arch.cost_file import Costs
 from ..arch.costs import CostTable
+from ..arch.platform_costs import cpus_of
 from ..arch.registry import ARCHES, PROJECTIONS
 from ..audit.recorder import fan_out
 from ..engine import bare
@@ -115,6 +117,7 @@ class Session:
             faults=workload.faults,
             max_steps=options.max_steps,
             wake_ns=costs.wake,
+            cpus=None if exploring else cpus_of(costs, max(1, len(workload.actors))),
         )
         self.engine.on_might_sleep = getattr(self.checker, "might_sleep", None)
         self._threads = [Thread(self, actor) for actor in workload.actors]
@@ -216,7 +219,11 @@ class Session:
 
     def locks(self) -> list[LockStatistics]:
         """Statistics of every lock class since the setup, by name."""
-        return subtract(self._lock_rows(), self._locks_before)
+        rows = subtract(self._lock_rows(), self._locks_before)
+        if self.engine.cpus is not None:
+            rows += [cls.statistics() for cls in self.engine.cpus.classes.values()]
+            rows.sort(key=lambda row: row.name)
+        return rows
 
     def summary(self) -> Summary:
         """Counts, lock table and results as they are now."""
@@ -271,7 +278,7 @@ def build(
     vcpus: int | None = None,
     seed: int = 0,
     release: str | Release | None = None,
-    costs: CostTable | None = None,
+    costs: CostTable | Costs | None = None,
     parameters: Mapping[str, Scalar] | None = None,
     small: bool = False,
     options: Options | None = None,
@@ -285,7 +292,7 @@ def build(
         vcpus: short for `parameters={"vcpus": …}`.
         seed: of chunks, times and, in a timed run, of every draw.
         release: kernel release around the patch; default: the version's own.
-        costs: virtual ns per operation; default: the cost table's defaults.
+        costs: virtual ns per operation, a table or one for every VM type; default: the cost table's defaults.
         parameters: in place of the scenario's defaults.
         small: start from its `[small]` values.
         options: strategy, recorder and the like.
@@ -319,6 +326,8 @@ def build(
                 scenario.source.name, 0, "", f"no release {name!r}; expected one of: {', '.join(RELEASES)}"
             )
         release = RELEASES[name]
+    if isinstance(costs, Costs):
+        costs = costs.table(vm_type)
     with _watched(cls):
         return Session(workload, cls, vm_type, release, seed, costs or CostTable.default(), options)
 
