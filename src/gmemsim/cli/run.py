@@ -85,7 +85,6 @@ def command(
         ceiling = duration(limit).high
     except ValueError as error:
         raise click.BadParameter(str(error), param_hint="--limit") from None
-    table = None if costs is None else costs_of(costs)
     interrupted = False
     session: Session | None = None
     entered = Entered(())
@@ -113,7 +112,7 @@ def command(
                 vcpus=vcpus,
                 seed=seed,
                 release=release,
-                costs=table,
+                costs=None if costs is None else costs_of(costs),
                 parameters=parse_settings(found, settings),
                 small=small,
                 options=options,
