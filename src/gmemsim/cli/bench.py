@@ -9,16 +9,15 @@ import click
 
 from ..nearest import hint
 from .bench_files import Files
+from .bench_run import Ways, campaign_options, run_cells
 from .bench_show import REPORTS, show, show_sweep
 from .costs import TABLES, costs
-from .errors import InputError, Interrupted
+from .errors import InputError
 from .output import print_json
-from .watching import toward
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from ..contention.point import Point
     from ..contention.result import Result
     from ..contention.sweep import Corner
 
@@ -73,6 +72,18 @@ _LIST = {"show_default": True, "callback": _names}
     "--sockets", default="1", show_default=True, callback=_numbers, help="That the CPUs are spread over."
 )
 @click.option("--other-lines", is_flag=True, help="Charge the cache lines of f_count and mmu_lock too.")
+@click.option(
+    "--seeds",
+    type=click.IntRange(min=1, max=1000),
+    help="Repeat each point with so many seeds: 95% intervals.  [default: once, in lock-step]",
+)
+@click.option(
+    "--warmup",
+    type=click.IntRange(0, 90),
+    default=0,
+    show_default=True,
+    help="Percent that is cut, see below.",
+)
 @click.option("--sweep", is_flag=True, help="Repeat in every corner of the uncertain costs.")
 @click.option(
     "--report",
@@ -86,6 +97,7 @@ _LIST = {"show_default": True, "callback": _names}
 @click.option("--plot", "plot_path", type=_FILE, help="Draw the picture (.svg, .png, .pdf).")
 @click.option("--html", "html_path", type=_FILE, help="One page with pictures and tables.")
 @click.option("--trace", "trace_path", type=_FILE, help="Waits and holds of one point for ui.perfetto.dev.")
+@campaign_options
 @click.option("--json", "as_json", is_flag=True, help="One JSON document.")
 def contention(
     vcpus: list[int],
@@ -101,6 +113,8 @@ def contention(
     tables: list[str],
     sockets: list[int],
     other_lines: bool,
+    seeds: int | None,
+    warmup: int,
     sweep: bool,
     reports: list[str],
     csv_path: Path | None,
@@ -108,17 +122,23 @@ def contention(
     plot_path: Path | None,
     html_path: Path | None,
     trace_path: Path | None,
+    state: Path | None,
+    jobs: int,
+    cluster: str | None,
     as_json: bool,
 ) -> None:
     """Storms of N threads on one guest_memfd: throughput, latency, and what each lock cost.
 
     Options that take several values take them separated by commas. Storms: first-touch, first-touch-same, refault,
     accept, prefault (vCPUs); convert, punch, populate (VMM threads, by the version's own calls).
+
+    With --seeds the threads begin and pause at moments of their own. With --warmup throughput and latency are those of
+    the time between the cut and the end of the first thread. A sweep that was stopped goes on with --state.
     """
+    from ..arch.cost_file import load_costs
     from ..contention.point import Point, PointError
-    from ..contention.sweep import corners, points, run_all, sensitivity
+    from ..contention.sweep import Corner, corners, points
     from ..patches.registry import PatchError
-    from .running import patches_told, user_error
 
     files = Files(csv_path, parquet_path, plot_path, html_path, trace_path)
     files.check(patches)
@@ -127,7 +147,9 @@ def contention(
             raise InputError(f"--report {name}: {hint(name, REPORTS)}")
     if sweep and (files.wanted or other_lines):
         raise InputError("--sweep goes neither with an output file nor with --other-lines")
-    common = Point(pages=pages, release=release, interval_ns=interval * 1000, other_lines=other_lines)
+    common = Point(
+        pages=pages, release=release, interval_ns=interval * 1000, other_lines=other_lines, warmup=warmup
+    )
     refused: list[str] = []
     try:
         wanted = points(
@@ -140,6 +162,7 @@ def contention(
             policies=policies,
             tables=tables,
             sockets=sockets,
+            seeds=range(1, seeds + 1) if seeds else (0,),
             common=common,
             refused=refused,
         )
@@ -151,39 +174,26 @@ def contention(
         raise InputError(f"--trace shows one point, and these are {len(wanted)}: give one value of each")
     for reason in refused:
         click.echo(f"gmemsim: left out: {reason}", err=True)
-    found: list[tuple[Corner, list[Result]]] = []
-    results: list[Result] = []
-    ended: Interrupted | None = None
-    try:
-        total = len(wanted) * (len(corners()) if sweep else 1)
-        with (
-            toward("bench", total) as show_progress,
-            user_error(*patches),
-            patches_told(patches, "these storms"),
-        ):
-
-            def begins(number: int, point: Point) -> None:
-                show_progress(number, f"{point.storm} {point.background} {point.vcpus} vCPUs {point.patch}")
-
-            if sweep:
-                sensitivity(wanted, begins, found.append)
-            else:
-                run_all(wanted, progress=begins, done=results.append, trace=files.trace)
-    except KeyboardInterrupt:
-        # What is through is shown; a file with a part of the figures would look like a whole one.
-        ended = Interrupted()
+    if trace_path is not None and (state or cluster or jobs > 1):
+        raise InputError("--trace is written where the point runs: not with --state, --jobs or --cluster")
+    around = corners(load_costs(tables[0])) if sweep else [Corner("", {}, other_lines)]
+    cells = [cell for corner in around for cell in corner.cells(wanted)]
+    done, ended = run_cells(cells, Ways(state, jobs, cluster), files.trace)
     if ended is None and not sweep:
-        files.write(results)
-    if as_json:
-        print_json(
-            [_corner(corner, results) for corner, results in found]
-            if sweep
-            else [result.document() for result in results]
-        )
-    elif found:
-        show_sweep(found)
-    elif results:
-        show(results, reports)
+        # After a stop, what is through is shown; a file with a part of the figures would look like a whole one.
+        files.write([each.result for each in done])
+    by_cell = {each.cell: each.result for each in done}
+    found = [(corner, [by_cell[c] for c in corner.cells(wanted) if c in by_cell]) for corner in around]
+    if sweep:
+        whole = [(corner, results) for corner, results in found if len(results) == len(wanted)]
+        if as_json:
+            print_json([_corner(corner, results) for corner, results in whole])
+        elif whole:
+            show_sweep(whole)
+    elif as_json:
+        print_json([result.document() for result in found[0][1]])
+    elif found[0][1]:
+        show(found[0][1], reports)
     if ended is not None:
         raise ended
 

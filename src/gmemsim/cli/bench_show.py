@@ -9,7 +9,7 @@ import click
 from .output import LIMITS, console
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
     from rich.console import Console, JustifyMethod
     from rich.table import Table
@@ -28,6 +28,14 @@ REPORTS: Final = {
     "lock_stat": "in the format of /proc/lock_stat",
 }
 _WIDTH: Final = 80
+_LATENCIES: Final[tuple[Callable[[Result], int], ...]] = (
+    lambda r: r.p50,
+    lambda r: r.p90,
+    lambda r: r.p99,
+    lambda r: r.longest,
+)
+#: Difference between the halves of a window from which a run is not called steady.
+_STEADY: Final = 0.1
 _UNITS: Final = ((1_000_000_000, "s"), (1_000_000, "ms"), (1_000, "us"))
 #: Columns that are not folded: the others give way.
 _WHOLE: Final = ("lock", "vCPUs", "version")
@@ -41,7 +49,8 @@ def show(results: Sequence[Result], reports: Sequence[str]) -> None:
         if "summary" in reports:
             _summary(out, ", ".join(key), mine)
         most = max(r.point.vcpus for r in mine)
-        for result in (r for r in mine if r.point.vcpus == most):
+        seed = min(r.point.seed for r in mine)
+        for result in (r for r in mine if (r.point.vcpus, r.point.seed) == (most, seed)):
             _point(out, result, reports)
     _limits(out, results)
 
@@ -73,35 +82,50 @@ def _short(ns: int) -> str:
     return f"{value:.{digits}f} {unit}"
 
 
+def _mean(values: Iterable[int]) -> str:
+    listed = list(values)
+    return f"{sum(listed) / len(listed):,.0f}"
+
+
 def _summary(out: Console, title: str, mine: Sequence[Result]) -> None:
+    from ..contention.intervals import by_point, interval, ratio
     from ..contention.storms import STORMS
 
     unit = STORMS[mine[0].point.storm].unit
     rates, times = [], []
-    for r in mine:
-        first = next(other for other in mine if other.point.vcpus == r.point.vcpus)
-        ratio = r.faults_per_ms / first.faults_per_ms if first.faults_per_ms else 0.0
-        most = r.bottleneck
-        who = (str(r.point.vcpus), r.point.label)
+    points = by_point(mine)
+    for point, runs in points.items():
+        first = next(others for other, others in points.items() if other.vcpus == point.vcpus)
+        most = runs[0].bottleneck
+        who = (str(point.vcpus), point.label)
         rates.append(
             (
                 *who,
-                f"{r.faults_per_ms:,.1f}",
-                f"{ratio:.3f}",
+                f"{interval([r.faults_per_ms for r in runs]):,.1f}",
+                f"{ratio(runs, first, lambda r: r.faults_per_ms):.3f}",
                 f"{most.name} {most.share:.0%}" if most.name else "-",
             )
         )
-        waste = r.waste
         times.append(
             (
                 *who,
-                *map(_short, (r.p50, r.p90, r.p99, r.longest)),
-                f"{waste.all_retries:,} ({waste.false_retries:,})",
-                f"{waste.prepares:,} ({waste.no_ops:,})",
+                *(_short(round(interval([value(r) for r in runs]).mean)) for value in _LATENCIES),
+                f"{_mean(r.waste.all_retries for r in runs)} ({_mean(r.waste.false_retries for r in runs)})",
+                f"{_mean(r.waste.prepares for r in runs)} ({_mean(r.waste.no_ops for r in runs)})",
             )
         )
+    unsteady = [r for r in mine if r.point.warmup and abs(r.drift) > _STEADY]
     left = ("version", "waited for most")
+    seeds = max(map(len, points.values()))
+    if seeds > 1:
+        title += f"; means of {seeds} seeds with 95% intervals"
     out.print(_table(title, ("vCPUs", "version", f"{unit}/ms", "vs first", "waited for most"), rates, left))
+    if unsteady:
+        out.print(
+            f"Not steady: in {len(unsteady)} of {len(mine)} runs the second half of the window has over "
+            f"{_STEADY:.0%} more or fewer {unit} than the first.",
+            highlight=False,
+        )
     out.print(
         _table(
             f"virtual time of one of the {unit}; work for nothing",

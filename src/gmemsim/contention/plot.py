@@ -5,6 +5,8 @@ from __future__ import annotations
 import io
 from typing import TYPE_CHECKING, Any
 
+from .intervals import by_point, interval
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
@@ -44,14 +46,18 @@ def to_image(results: Sequence[Result], kind: str) -> bytes:
 
 def _panel(axes: Any, results: Sequence[Result], axis: str, value: Any) -> None:
     for label in dict.fromkeys(r.point.label for r in results):
-        mine = [r for r in results if r.point.label == label]
-        axes.plot(
-            [r.point.vcpus for r in mine],
-            [value(r) for r in mine],
-            _STYLES.get(label, "d-"),
+        mine = by_point(r for r in results if r.point.label == label)
+        found = [interval([value(r) for r in runs]) for runs in mine.values()]
+        bars = [each.half or 0.0 for each in found] if any(each.half is not None for each in found) else None
+        axes.errorbar(
+            [point.vcpus for point in mine],
+            [each.mean for each in found],
+            yerr=bars,
+            fmt=_STYLES.get(label, "d-"),
             label=label,
             markersize=3,
             linewidth=1,
+            capsize=2,
         )
     axes.set_xscale("log", base=2)
     axes.set_yscale("log")

@@ -7,14 +7,15 @@ from typing import TYPE_CHECKING, Any, ClassVar, Final
 import attrs
 
 from ..audit.lock_table import LockRow
+from .contended import Contention
+from .lock_book import Site
+from .point import Point
 from .waste import Waste
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
-    from .contended import Contention
-    from .lock_book import LockBooks, Site
-    from .point import Point
+    from .lock_book import LockBooks
     from .steady import Window
 
 __all__ = ["Bottleneck", "LockFigures", "Result", "lock_figures", "percentile"]
@@ -232,8 +233,8 @@ class Result:
         own["locks"] = {name: attrs.asdict(found) for name, found in self.locks.items()}
         own["perf"] = [attrs.asdict(row) for row in self.perf]
         own["waste"] = attrs.asdict(self.waste)
+        own["drift"] = round(self.drift, 4)
         own["sites"] = [attrs.asdict(site) for site in self.sites]
         own["bottleneck"] = attrs.asdict(self.bottleneck)
-        own["drift"] = round(self.drift, 4)
         own["faults_per_ms"] = round(self.faults_per_ms, 3)
         return own

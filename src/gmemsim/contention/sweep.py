@@ -9,7 +9,7 @@ import attrs
 
 from ..arch.cost_file import GENERIC, Costs, load_costs
 from ..arch.costs import SWEEPS, CostTable
-from ..arch.platform_costs import changed
+from .campaign import Cell, run_cell
 from .point import CannotError, Point, PointError, check, common_release
 from .storm import run
 from .storms import BACKGROUNDS, FAULT_STORMS
@@ -134,6 +134,11 @@ class Corner:
     changes: dict[str, int]
     other_lines: bool = False
 
+    def cells(self, wanted: Iterable[Point]) -> list[Cell]:
+        """These points in this corner."""
+        changes = tuple(sorted(self.changes.items()))
+        return [Cell(attrs.evolve(point, other_lines=self.other_lines), changes) for point in wanted]
+
 
 def corners(costs: Costs = GENERIC) -> list[Corner]:
     """The default, every alternative by itself, and all low and all high.
@@ -165,23 +170,10 @@ def corners(costs: Costs = GENERIC) -> list[Corner]:
     return [*once, *(attrs.evolve(corner, other_lines=True) for corner in once)]
 
 
-def sensitivity(
-    wanted: Sequence[Point],
-    progress: Callable[[int, Point], None] | None = None,
-    done: Callable[[tuple[Corner, list[Result]]], object] | None = None,
-) -> list[tuple[Corner, list[Result]]]:
-    """Run all points in every corner; `progress(number, point)` is called before each, `done` after a corner."""
+def sensitivity(wanted: Sequence[Point]) -> list[tuple[Corner, list[Result]]]:
+    """Run all points in every corner."""
     found = []
-    number = 0
     for corner in corners(load_costs(wanted[0].costs)):
-        results = []
-        for point in wanted:
-            if progress is not None:
-                progress(number, point)
-            number += 1
-            costs = changed(load_costs(point.costs).table(point.arch), corner.changes)
-            results.append(run(attrs.evolve(point, other_lines=corner.other_lines), costs))
+        results = [run_cell(cell).result for cell in corner.cells(wanted)]
         found.append((corner, results))
-        if done is not None:
-            done(found[-1])
     return found
