@@ -40,7 +40,7 @@ class VmAttributes(SplitLeafs):
     ) -> int:
         """The ioctl, address and size in bytes: 0, -EINVAL, -EIO (the VM is dead), or -ENOMEM with nothing changed."""
         await t.spend(self.costs.syscall)
-        if self.vm_is_dead(t, vm):
+        if vm.dead:
             return EIO
         bad = flags or size <= 0 or address < 0 or address % 4096 or size % 4096 or address + size >= 1 << 64
         if bad or (private and not vm.arch.has_private_memory):

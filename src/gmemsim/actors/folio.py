@@ -5,14 +5,28 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from ..engine.locks.folio_lock import FolioLock
-from ..engine.op import Op
+from ..engine.observed import announces
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from .inode import GmemInode
 
 __all__ = ["Folio"]
 
 
+def _pages_of(label: str) -> Callable[[Folio], tuple[str, int, int]]:
+    """The folio's range of the object that its property `label` names."""
+    return lambda folio: (getattr(folio, label), folio.index, folio.index + folio.pages)
+
+
+@announces(
+    uptodate=_pages_of("uptodate_label"),
+    dirty=_pages_of("dirty_label"),
+    poisoned=_pages_of("poison_label"),
+    ref=_pages_of("ref_label"),
+    mapcount=_pages_of("mapcount_label"),
+)
 class Folio:
     """State of one folio.
 
@@ -65,10 +79,15 @@ class Folio:
         self.merged: Folio | None = None
 
     @property
-    def ref_op(self) -> Op:
-        """The step on its reference count."""
+    def ref_label(self) -> str:
+        """Object of the steps that look at or change `ref`."""
         # The folio knows its inode's label by its lock: `mapping` is None once it was removed.
-        return Op("rmw", f"{self.lock.obj.removesuffix('.folio')}.ref", self.index, self.index + self.pages)
+        return f"{self.lock.obj.removesuffix('.folio')}.ref"
+
+    @property
+    def mapcount_label(self) -> str:
+        """Object of the steps that look at or change `mapcount`."""
+        return f"{self.lock.obj.removesuffix('.folio')}.mapcount"
 
     @property
     def poison_label(self) -> str:

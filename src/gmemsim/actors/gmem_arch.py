@@ -49,6 +49,4 @@ class ReclaimHook(GmemFiles):
             return
         if t.rec is not None:
             t.rec(t, ArchReclaim(folio.pfn, folio.pages))
-        if t.traps:
-            t.saw(inode.users_label)
         await self.inode_vm(inode).arch.reclaim(t, folio.pfn, folio.pages)

@@ -72,12 +72,9 @@ class GmemAttributes(GmemPopulate):
             return await super().kvm_mem_is_private(t, vm, gfn)
         if not vm.arch.has_private_memory:
             return False
-        t.touch(vm.load_slots)
         slot = vm.slot_of(gfn)
         if slot is None or not slot.gmem or slot.invalid:
             return False
-        if t.traps:
-            t.saw(slot.file_label)
         file = slot.gmem_file
         if file is None:
             return False
@@ -101,7 +98,6 @@ class GmemAttributes(GmemPopulate):
         """One range in one step, from preallocated nodes: it cannot fail."""
         if t.traps:
             await t.point(Op("store", self.gmem_attr_label(inode), start, end))
-            t.saw(inode.users_label)
         for file in inode.files:
             # Who looks a gfn up without a step of its own declares the VM's label.
             for slot in file.slots_in(start, end):
@@ -121,7 +117,7 @@ class GmemAttributes(GmemPopulate):
         if not self.in_place:
             return await super().kvm_vm_ioctl_set_mem_attributes(t, vm, address, size, private, flags)
         await t.spend(self.costs.syscall)
-        if self.vm_is_dead(t, vm):
+        if vm.dead:
             return EIO
         bad = flags or size <= 0 or address < 0 or address % 4096 or size % 4096 or address + size >= 1 << 64
         return EINVAL if bad or private else 0

@@ -44,8 +44,6 @@ class TwoPhaseBind(Memslots):
         if ret:
             await self.fput_later(t, file)
             return ret
-        if t.traps:
-            t.changed(slot.file_label)
         slot.gmem_file = file
         slot.pgoff = start
         slot.gmem_only = "MMAP" in file.inode.flags
@@ -86,8 +84,6 @@ class TwoPhaseBind(Memslots):
 
     async def kvm_gmem_unbind(self, t: Task, slot: Memslot) -> None:
         """Always under the lock, whether or not the file is dying: slots_lock, which is held, keeps its release out."""
-        if t.traps:
-            t.saw(slot.file_label)
         file = slot.gmem_file
         if file is None:
             return

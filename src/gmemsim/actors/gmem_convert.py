@@ -128,8 +128,6 @@ class GmemConversion(GmemAttributes, LruBatches):
         await inode.i_mmap_rwsem.down_read(t)
         if t.rec is not None:
             t.rec(t, UnmapHost(start, end))
-        if t.traps:
-            t.saw(inode.users_label)
         for mapping in list(inode.mappings):
             low, high = max(start, mapping.start), min(end, mapping.start + mapping.pages)
             if low >= high:
@@ -139,8 +137,6 @@ class GmemConversion(GmemAttributes, LruBatches):
                 await t.point(Op("rmw", mapping.label, low, high))
             for index in self.mapped_in(mapping, low, high):
                 folio = mapping.mapped.pop(index)
-                if t.traps:
-                    t.changed(inode.mapcount_label, index, index + 1)
                 folio.mapcount -= 1
                 await self.folio_put(t, inode, folio)
             await self.mmu_notifier_invalidate_end(t, mapping, low, high, told)
@@ -191,7 +187,6 @@ class GmemConversion(GmemAttributes, LruBatches):
         """Why the folio cannot become private (`pinned`, `mapped`, `references`), or nothing; we hold one."""
         if t.traps:
             await t.point(Op("load", inode.ref_label, folio.index, folio.index + folio.pages, "r"))
-            t.saw(inode.mapcount_label, folio.index, folio.index + folio.pages)
             t.saw(LRU)
         why = "pinned" if folio.pins else "mapped" if folio.mapcount else ""
         if not why and folio.ref != folio.pages + 1:
@@ -241,6 +236,4 @@ class GmemConversion(GmemAttributes, LruBatches):
 
     async def kvm_gmem_arch_make_shared(self, t: Task, inode: GmemInode, pfn: int, pages: int) -> None:
         """`kvm_arch_gmem_make_shared`."""
-        if t.traps:
-            t.saw(inode.users_label)
         await self.inode_vm(inode).arch.make_shared(t, pfn, pages)

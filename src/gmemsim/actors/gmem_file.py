@@ -67,7 +67,7 @@ class GmemFiles(GmemInvalidation, Truncation):
         """`kvm_gmem_create` with `size` in bytes: the open file, or -EINVAL, -EMFILE, -ENOMEM, -EIO (a dead VM)."""
         self.tell_arch(vm)
         ret = 0
-        if self.vm_is_dead(t, vm):
+        if vm.dead:
             ret = EIO
         elif flags - self.gmem_known_flags(vm) or size <= 0 or size % 4096:
             ret = EINVAL
@@ -174,8 +174,6 @@ class GmemFiles(GmemInvalidation, Truncation):
         if file.slots_in(start, end):
             await lock.up_write(t)
             return self.release.bind_overlap
-        if t.traps:
-            t.changed(slot.file_label)
         slot.gmem_file = file
         slot.pgoff = start
         slot.gmem_only = "MMAP" in inode.flags
@@ -201,8 +199,6 @@ class GmemFiles(GmemInvalidation, Truncation):
 
     async def kvm_gmem_unbind(self, t: Task, slot: Memslot) -> None:
         """`kvm_gmem_unbind`: slots_lock held, no vCPU can see the slot any more. Does not zap."""
-        if t.traps:
-            t.saw(slot.file_label)
         pointer = slot.gmem_file
         if pointer is None:
             return
@@ -222,8 +218,6 @@ class GmemFiles(GmemInvalidation, Truncation):
     async def kvm_gmem_clear_binding(self, t: Task, file: GmemFile, slot: Memslot) -> None:
         """Forget the range and the pointer."""
         await self.kvm_gmem_erase_binding(t, file, slot)
-        if t.traps:
-            t.changed(slot.file_label)
         slot.gmem_file = None
 
     async def kvm_gmem_erase_binding(self, t: Task, file: GmemFile, slot: Memslot) -> None:
@@ -244,8 +238,6 @@ class GmemFiles(GmemInvalidation, Truncation):
             if t.traps:
                 await t.point(Op("store", f"{file.label}.bindings", slot.bound_start, slot.bound_end))
             self.use_memslot(t, slot)
-            if t.traps:
-                t.changed(slot.file_label)
             slot.gmem_file = None
         kinds = self.release_filter(inode)
         await self.kvm_gmem_file_invalidate_start(t, file, 0, inode.pages, kinds)
@@ -256,8 +248,6 @@ class GmemFiles(GmemInvalidation, Truncation):
         if t.traps:
             t.changed(f"{file.label}.bindings")
         t.changed(FILES)
-        if t.traps:
-            t.saw(inode.users_label)
         file.bindings.clear()
         file.released = True
         vm.files.pop(inode.label, None)

@@ -57,8 +57,6 @@ class GmemFolios(GmemFiles):
         folio = await self.kvm_gmem_get_folio(t, file.inode, index)
         if isinstance(folio, int):
             return folio
-        if t.traps:
-            t.saw(folio.poison_label, index, index + 1)
         if folio.poisoned:
             await self.folio_unlock(t, folio)
             await self.folio_put(t, file.inode, folio)
@@ -72,8 +70,6 @@ class GmemFolios(GmemFiles):
         if t.traps:
             await t.point(Op("rmw", f"{inode.label}.content", folio.index, folio.index + pages))
         await t.spend(self.costs.clear_4k * pages)
-        if t.traps:
-            t.saw(inode.users_label)
         arch = self.inode_vm(inode).arch
         for pfn in range(folio.pfn, folio.pfn + pages):
             if arch.host_stage2:

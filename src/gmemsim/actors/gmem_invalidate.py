@@ -50,8 +50,6 @@ class GmemInvalidation(VmsaRequests):
         self, t: Task, inode: GmemInode, start: int, end: int, kinds: str
     ) -> None:
         """Zap [start, end) in every VM, each under its own mmu_lock; the caller holds the invalidate lock."""
-        if t.traps:
-            t.saw(inode.users_label)
         for file in list(inode.files):
             await self.kvm_gmem_file_invalidate_start(t, file, start, end, kinds)
 
@@ -98,8 +96,6 @@ class GmemInvalidation(VmsaRequests):
 
     async def kvm_gmem_invalidate_end(self, t: Task, inode: GmemInode, start: int, end: int) -> None:
         """The end for every file; bindings are the same as at the start, since the invalidate lock was held."""
-        if t.traps:
-            t.saw(inode.users_label)
         for file in list(inode.files):
             await self.kvm_gmem_file_invalidate_end(t, file, start, end)
 

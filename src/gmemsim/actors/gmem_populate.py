@@ -64,16 +64,12 @@ class GmemPopulate(TdpFaults):
     async def _checked_populate(self, t: Task, vm: Vm, gfn: int, pages: int, source: Source | None) -> int:
         if pages <= 0 or self.populate_rejects(vm, source):
             return EINVAL
-        t.saw(vm.finalized_label)
         if vm.finalized and vm.arch.populate_maps:
             # KVM_TDX_INIT_MEM_REGION: the initial memory of a finalized TD is fixed. SNP leaves that to the firmware.
             return EINVAL
-        t.touch(vm.load_slots)
         slot = vm.slot_of(gfn)
         if slot is None or not slot.gmem:
             return EINVAL
-        if t.traps:
-            t.saw(slot.file_label)
         file = await self.get_file_active(t, slot.gmem_file)
         if file is None:
             return EFAULT
@@ -146,7 +142,6 @@ class GmemPopulate(TdpFaults):
         while True:
             if t.signalled():
                 return EINTR
-            t.saw(vm.dead_label)
             if vm.dead:
                 return EIO
             await vm.mmu_lock.read_lock(t)

@@ -65,8 +65,6 @@ class GmemUserFault(GmemFolios):
         """Remove the mapping; its entries go first."""
         inode = mapping.inode
         await mapping.process.mmap_lock.down_write(t)
-        if t.traps:
-            t.saw(inode.users_label)
         if mapping not in inode.mappings:
             # Another thread was faster: nothing is mapped there, which is no error.
             await mapping.process.mmap_lock.up_write(t)
@@ -80,8 +78,6 @@ class GmemUserFault(GmemFolios):
         t.changed(MAPPINGS)
         self.world.mappings.pop(mapping.label, None)
         await mapping.process.mmap_lock.up_write(t)
-        if t.traps:
-            t.saw(inode.users_label)
         if mapping.file is not None:
             await self.fput(t, mapping.file)
         elif not inode.files and not inode.mappings:
@@ -105,8 +101,6 @@ class GmemUserFault(GmemFolios):
             mapping.hwpoison.discard(index)
             folio = mapping.mapped.pop(index, None)
             if folio is not None:
-                if t.traps:
-                    t.changed(mapping.inode.mapcount_label, index, index + 1)
                 folio.mapcount -= 1
                 await self.folio_put(t, mapping.inode, folio)
         await self.mmu_notifier_invalidate_end(t, mapping, start, end, told)
@@ -124,8 +118,6 @@ class GmemUserFault(GmemFolios):
                 )
             folio = mapping.mapped.get(index)
             if folio is not None:
-                if t.traps:
-                    t.saw(inode.users_label)
                 arch = self.inode_vm(inode).arch
                 if arch.host_stage2 and (signal := arch.user_abort(t, folio.pfn)):
                     return signal
@@ -153,8 +145,6 @@ class GmemUserFault(GmemFolios):
         lock = mapping.process.mmap_lock
         await t.spend(self.costs.host_fault)
         await lock.down_read(t)
-        if t.traps:
-            t.saw(inode.users_label)
         if mapping not in inode.mappings:
             await lock.up_read(t)
             return SEGV
@@ -167,8 +157,6 @@ class GmemUserFault(GmemFolios):
         if isinstance(folio, str):
             await lock.up_read(t)
             return None if folio == "retry" else folio
-        if t.traps:
-            t.saw(folio.poison_label, index, index + 1)
         if folio.poisoned:
             outcome = await self.host_fault_poisoned(t, inode, folio, index)
             await lock.up_read(t)
@@ -181,8 +169,6 @@ class GmemUserFault(GmemFolios):
             await self.folio_put(t, inode, folio)
         else:
             mapping.mapped[index] = folio
-            if t.traps:
-                t.changed(inode.mapcount_label, index, index + 1)
             folio.mapcount += 1
             await self.folio_unlock(t, folio)
         await lock.up_read(t)
@@ -190,8 +176,6 @@ class GmemUserFault(GmemFolios):
 
     async def host_fault_poisoned(self, t: Task, inode: GmemInode, folio: Folio, index: int) -> str | None:
         """The core met a poisoned page: evict it and repeat the access, or SIGBUS (`__do_fault`)."""
-        if t.traps:
-            t.saw(inode.mapcount_label, index, index + 1)
         if folio.mapcount:
             await self.unmap_mapping_folio(t, inode, folio)
         evicted = await self.mapping_evict_folio(t, inode, folio)
@@ -218,8 +202,6 @@ class GmemUserFault(GmemFolios):
             await self.folio_unlock(t, folio)
             await self.folio_put(t, inode, folio)
             return SIGBUS
-        if t.traps:
-            t.saw(folio.uptodate_label, index, index + 1)
         if not folio.uptodate:
             await self.kvm_gmem_clear_folio(t, inode, folio, 1)
             await self.kvm_gmem_mark_uptodate(t, inode, folio)
@@ -241,8 +223,6 @@ class GmemUserFault(GmemFolios):
                 await t.point(Op("rmw", mapping.label, index, index + 1))
             folio = mapping.mapped.get(index)
             if folio is not None:
-                if t.traps:
-                    t.touch(folio.ref_op)
                 folio.ref += 1
                 folio.pins += 1
                 if t.rec is not None:

@@ -82,8 +82,6 @@ class HugeConversion(HugeWalks):
         self, t: Task, inode: GmemInode, start: int, end: int
     ) -> None:
         """From here on faults in the huge pages around the range retry; nothing is zapped yet."""
-        if t.traps:
-            t.saw(inode.users_label)
         for file in list(inode.files):
             if t.rec is not None:
                 t.rec(t, InvStart(start, end))
@@ -126,8 +124,6 @@ class HugeConversion(HugeWalks):
 
     async def kvm_gmem_unmap(self, t: Task, inode: GmemInode, start: int, end: int, kinds: str) -> None:
         """`kvm_gmem_unmap_private`: zap exactly the range, in every VM, inside the invalidation under way."""
-        if t.traps:
-            t.saw(inode.users_label)
         for file in list(inode.files):
             vm = file.vm
             if t.traps:

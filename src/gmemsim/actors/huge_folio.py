@@ -236,6 +236,4 @@ class HugeFolios(HugePuts):
         if t.traps:
             await t.point(Op("rmw", f"{inode.label}.content", index, index + pages))
         await t.spend(self.costs.clear_4k * pages)
-        if t.traps:
-            t.saw(inode.users_label)
         self.inode_vm(inode).arch.clear_range(t, pfn, pages)

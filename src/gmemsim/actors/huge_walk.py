@@ -136,8 +136,6 @@ class HugeWalks(HugeFolios, GmemConversion):
         if self.gmem_prepare:
             if rec is not None:
                 rec(t, ArchReclaim(gap.pfn, gap.pages))
-            if t.traps:
-                t.saw(inode.users_label)
             await self.inode_vm(inode).arch.reclaim(t, gap.pfn, gap.pages)
         if t.traps:
             await t.point(Op("rmw", inode.ref_label, gap.start, gap.end))
@@ -155,6 +153,4 @@ class HugeWalks(HugeFolios, GmemConversion):
             if t.traps:
                 await t.point(Op("rmw", f"{inode.label}.content", low, high))
             await t.spend(self.costs.clear_4k * (high - low))
-            if t.traps:
-                t.saw(inode.users_label)
             self.inode_vm(inode).arch.clear_range(t, piece.pfn + low - first, high - low)

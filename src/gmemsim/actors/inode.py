@@ -9,6 +9,8 @@ from ..engine.cpus import Line
 from ..engine.locks.folio_lock import FolioLockClass
 from ..engine.locks.rwsem import RwSem
 from ..engine.locks.stats import LockClass
+from ..engine.observed import announces
+from ..engine.op import ALL
 
 if TYPE_CHECKING:
     from .attribute_map import AttributeMap
@@ -23,6 +25,10 @@ FILES: Final = "world.files"
 MAPPINGS: Final = "world.mappings"
 
 
+@announces(
+    files=lambda inode: (inode.users_label, 0, ALL),
+    mappings=lambda inode: (inode.users_label, 0, ALL),
+)
 class GmemInode:
     """The filemap actor's state: page cache, invalidate lock, list of files.
 
@@ -118,6 +124,7 @@ class GmemFile:
         return sorted(found, key=lambda slot: slot.bound_start)
 
 
+@announces(vms=lambda mapping: (mapping.vms_label, 0, ALL))
 class HostMapping:
     """A MAP_SHARED mapping of [start, start + pages) by one process.
 

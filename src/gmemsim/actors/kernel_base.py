@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from .folio import Folio
     from .inode import GmemFile, GmemInode
     from .memslot import Memslot
-    from .vm import Vm, World
+    from .vm import World
 
 __all__ = ["KernelBase", "RetPf"]
 
@@ -97,15 +97,8 @@ class KernelBase:
         """Folios that such batches hold, with the task on whose CPU the batch is."""
         return []
 
-    def vm_is_dead(self, t: Task, vm: Vm) -> bool:
-        """What every ioctl of a VM or vCPU looks at first: -EIO if KVM gave the VM up (`vm_dead`)."""
-        t.saw(vm.dead_label)
-        return vm.dead
-
     def use_memslot(self, t: Task, slot: Memslot) -> None:
         """The present step reads or writes the slot: a use after free if `kvm_free_memslot` has run."""
-        if t.traps:
-            t.saw(slot.life_label)
         if slot.freed and t.rec is not None:
             t.rec(t, UseAfterFree("memslot", slot.ident))
 

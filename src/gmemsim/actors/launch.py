@@ -33,7 +33,6 @@ class Launch(GmemPopulate):
 
         Only a launch takes the mutexes of other tasks' vCPUs here, so when it is over they are left out.
         """
-        t.saw(vcpu.vm.finalized_label)
         if vcpu.vm.finalized:
             return False
         await vcpu.mutex.lock(t)
@@ -41,7 +40,7 @@ class Launch(GmemPopulate):
 
     async def launch_update_lock(self, t: Task, vm: Vm) -> int:
         """What SNP_LAUNCH_UPDATE or KVM_TDX_INIT_MEM_REGION hold around populate: 0, or -EIO (the VM is dead)."""
-        if self.vm_is_dead(t, vm):
+        if vm.dead:
             return EIO
         await vm.lock.lock(t)
         if vm.arch.populate_maps:
@@ -64,11 +63,10 @@ class Launch(GmemPopulate):
         0; -EINVAL (TDX: finalized already; SNP: a vCPU's state is encrypted already); -EIO (firmware, or a dead VM).
         """
         ret = EIO
-        if not self.vm_is_dead(t, vm):
+        if not vm.dead:
             await vm.lock.lock(t)
             ret = await self._launch_finish(t, vm)
             if ret == 0:
-                t.changed(vm.finalized_label)
                 vm.finalized = True
             await vm.lock.unlock(t)
         if t.rec is not None:
@@ -78,7 +76,6 @@ class Launch(GmemPopulate):
     async def _launch_finish(self, t: Task, vm: Vm) -> int:
         if vm.arch.encrypted_state:
             return await self.snp_launch_update_vmsa(t, vm) or await vm.arch.launch_finish(t, vm)
-        t.saw(vm.finalized_label)
         if vm.finalized:
             return EINVAL
         if not vm.arch.populate_maps:

@@ -83,7 +83,6 @@ class LruBatches(MemoryFailures):
     async def folio_add_lru(self, t: Task, inode: GmemInode, folio: Folio) -> None:
         """One more reference, until this CPU's batch is full or drained."""
         if t.traps:
-            t.touch(folio.ref_op)
             t.changed(LRU)
         folio.ref += 1
         batch = self.lru_batches().setdefault(t, [])

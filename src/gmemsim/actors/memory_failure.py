@@ -92,8 +92,6 @@ class MemoryFailures(GmemFolios):
             # Removed meanwhile: the frame is poisoned, the file is not concerned. The reference stays.
             await self.folio_unlock(t, folio)
             return EBUSY
-        if t.traps:
-            t.saw(inode.mapcount_label, folio.index, folio.index + 1)
         if folio.mapcount:
             await self.unmap_poisoned_folio(t, inode, folio)
         await self.kvm_gmem_error_folio(t, inode, folio)

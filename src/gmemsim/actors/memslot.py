@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from ..engine.observed import announces
+from ..engine.op import ALL
+
 if TYPE_CHECKING:
     from .inode import GmemFile, HostMapping
 
@@ -23,6 +26,10 @@ class UserMemory:
         self.frames: dict[int, int] = {}
 
 
+@announces(
+    gmem_file=lambda slot: (slot.file_label, 0, ALL),
+    freed=lambda slot: (slot.life_label, 0, ALL),
+)
 class Memslot:
     """`struct kvm_memory_slot`.
 

@@ -49,7 +49,7 @@ class Memslots(GmemFiles):
         guest_memfd that the slot's userspace address lies in. Returns 0, -EINVAL, -EEXIST
         (guest frames overlap), -ENOMEM, -EIO (the VM is dead), or an error of the bind.
         """
-        if self.vm_is_dead(t, vm):
+        if vm.dead:
             return EIO
         await vm.slots_lock.lock(t)
         ret = await self._set_region(
@@ -145,8 +145,6 @@ class Memslots(GmemFiles):
 
     def kvm_free_memslot(self, t: Task, slot: Memslot) -> None:
         """`kfree(slot)`, in the present step: nobody may use it any more (`use_memslot`)."""
-        if t.traps:
-            t.changed(slot.life_label)
         slot.freed = True
         if t.rec is not None:
             t.rec(t, SlotFree(slot.ident))
@@ -164,7 +162,6 @@ class Memslots(GmemFiles):
             t.saw(vm.mn_active_op.obj)
         while vm.mn_active:
             await vm.mn_wait.turn(t, self.costs.wake)
-            t.changed(vm.store_slots.obj)
         vm.slots = slots
         if t.rec is not None:
             t.rec(t, SlotPublish(slot.ident, state))
@@ -180,8 +177,6 @@ class Memslots(GmemFiles):
         goes. The other types zap the leaves of this slot, of both kinds.
         """
         await vm.mmu_lock.write_lock(t)
-        if t.traps:
-            t.saw(slot.file_label)
         if slot.gmem_file is not None:
             await self.kvm_arch_gmem_invalidate_range(t, vm, slot.base_gfn, slot.base_gfn + slot.pages)
         if vm.arch.has_private_memory:

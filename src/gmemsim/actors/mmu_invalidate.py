@@ -198,13 +198,10 @@ class MmuInvalidation(KernelBase):
         Concerns every slot whose userspace address lies in the mapping, whether or not an entry is present. Returns
         the VMs that were told, for the end; none of them publishes another slot array before it.
         """
-        if t.traps:
-            t.saw(mapping.vms_label)
         vms = list(mapping.vms)
         for vm in vms:
             if t.traps:
                 await t.point(vm.mn_active_op)
-                t.saw(vm.load_slots.obj)
             vm.mn_active.append(t)
             flush = locked = False
             for first, last in self.hva_ranges(vm, mapping, start, end):
@@ -225,7 +222,6 @@ class MmuInvalidation(KernelBase):
     ) -> None:
         """`kvm_mmu_notifier_invalidate_range_end` for the VMs that were told of the start."""
         for vm in vms:
-            t.saw(vm.load_slots.obj)
             if self.hva_ranges(vm, mapping, start, end):
                 await vm.mmu_lock.write_lock(t)
                 await self.kvm_mmu_invalidate_end(t, vm)

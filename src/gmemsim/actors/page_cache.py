@@ -58,9 +58,7 @@ class PageCache(KernelBase):
                     continue
                 break
             # filemap_get_entry takes the reference and rechecks the slot: one step here.
-            if t.traps:
-                t.touch(folio.ref_op)
-            elif t.engine.cpus is not None:
+            if t.engine.cpus is not None:
                 await self.move_folio_line(t, folio)
             folio.ref += 1
             await folio.lock.lock(t)
@@ -146,8 +144,6 @@ class PageCache(KernelBase):
         """Give the frame back to the allocator, which withholds it for good if it is poisoned."""
         t.changed(FREE_LIST)
         t.changed(FRAMES, folio.pfn, folio.pfn + folio.pages)
-        if t.traps:
-            t.saw(folio.poison_label, folio.index, folio.index + 1)
         for vm in self.world.vms.values():
             flag = vm.arch.page_freed(t, folio.pfn)
             if flag is not None:
@@ -161,8 +157,6 @@ class PageCache(KernelBase):
 
     def folio_mark_dirty(self, t: Task, folio: Folio) -> None:
         """`folio_mark_dirty`: from now on `mapping_evict_folio` refuses the folio."""
-        if t.traps:
-            t.changed(folio.dirty_label, folio.index, folio.index + folio.pages)
         folio.dirty = True
 
     async def unmap_mapping_folio(self, t: Task, inode: GmemInode, folio: Folio) -> None:
@@ -181,8 +175,6 @@ class PageCache(KernelBase):
         index = folio.index
         if t.rec is not None:
             t.rec(t, UnmapHost(index, index + 1))
-        if t.traps:
-            t.saw(inode.users_label)
         for mapping in list(inode.mappings):
             if not mapping.covers(index):
                 continue
@@ -196,8 +188,6 @@ class PageCache(KernelBase):
                     mapping.hwpoison.add(index)
                     if t.rec is not None:
                         t.rec(t, PoisonEntry(mapping.label, index))
-                if t.traps:
-                    t.changed(inode.mapcount_label, index, index + 1)
                 folio.mapcount -= 1
                 await self.folio_put(t, inode, folio)
             await self.mmu_notifier_invalidate_end(t, mapping, index, index + 1, told)

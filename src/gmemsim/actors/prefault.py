@@ -38,11 +38,10 @@ class PreFaults(Launch):
 
     async def _pre_fault(self, t: Task, vcpu: Vcpu, gpa: int, size: int, flags: int) -> tuple[int, int, int]:
         vm = vcpu.vm
-        if self.vm_is_dead(t, vm):
+        if vm.dead:
             return EIO, gpa, size
         if flags or gpa % PAGE or size % PAGE or size <= 0 or gpa + size >= 1 << 64:
             return EINVAL, gpa, size
-        t.saw(vm.finalized_label)
         if not vm.finalized or not self.release.prefault:
             return EOPNOTSUPP, gpa, size
         section = await vm.srcu.read_lock(t)

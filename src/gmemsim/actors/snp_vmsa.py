@@ -137,7 +137,6 @@ class SnpVmsa(TdpFaults):
         await vm.mmu_lock.read_lock(t)
         if t.traps:
             await t.point(vmsa.op)
-            t.saw(vm.load_seq.obj)
         vmsa.gfn = gfn
         retry = self.mmu_invalidate_retry_gfn(vm, seq, gfn)
         if retry:

@@ -116,7 +116,6 @@ class TdpFaults(LargeLeaves, GmemFolios, VmAttributes):
             ret = await self.kvm_mmu_do_page_fault(t, vcpu, gfn, private, prefetch=True)
             if ret != RetPf.RETRY:
                 break
-            t.saw(vcpu.vm.dead_label)
             if vcpu.vm.dead:
                 return EIO
         if ret == RetPf.EMULATE:
@@ -181,14 +180,10 @@ class TdpFaults(LargeLeaves, GmemFolios, VmAttributes):
         """Drop the reference that get_pfn handed out, if there is one."""
         if fault.folio is None:
             return
-        if fault.slot is not None and t.traps:
-            t.saw(fault.slot.file_label)
         if fault.slot is not None and fault.slot.gmem_file is not None:
             await self.folio_put(t, fault.slot.gmem_file.inode, fault.folio)
         else:
             # The file went away meanwhile; the reference counts all the same.
-            if t.traps:
-                t.touch(fault.folio.ref_op)
             fault.folio.ref -= 1
             if not fault.folio.ref:
                 self.free_page(t, fault.folio)

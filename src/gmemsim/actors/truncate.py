@@ -112,8 +112,6 @@ class Truncation(PageCache):
                 break
             folio = inode.folios[found]
             index = found + folio.pages
-            if t.traps:
-                t.touch(folio.ref_op)
             folio.ref += 1
             if await folio.lock.trylock(t):
                 if folio.mapping is inode:
@@ -129,8 +127,6 @@ class Truncation(PageCache):
             await t.point(Op("load", inode.label, start, end, "r"))
         batch = [inode.folios[index] for index in self.indices(inode, start, end)[:FOLIO_BATCH]]
         for folio in batch:
-            if t.traps:
-                t.touch(folio.ref_op)
             folio.ref += 1
         return batch
 
@@ -170,8 +166,6 @@ class Truncation(PageCache):
             return False
         if t.traps:
             await t.point(Op("rmw", inode.label, folio.index, folio.index + folio.pages))
-            t.saw(folio.dirty_label, folio.index, folio.index + folio.pages)
-            t.touch(folio.ref_op)
         if not self._still_evictable(folio):
             return False
         if t.rec is not None:
@@ -206,8 +200,6 @@ class Truncation(PageCache):
         rec = t.rec
         if rec is not None:
             rec(t, ArchInvalidate(folio.pfn, folio.pfn + folio.pages))
-        if t.traps:
-            t.saw(inode.users_label)
         await self.inode_vm(inode).arch.invalidate(t, folio.pfn, folio.pfn + folio.pages)
 
     def inode_vm(self, inode: GmemInode) -> Vm:

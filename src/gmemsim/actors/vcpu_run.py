@@ -67,7 +67,6 @@ class VcpuRun(RmpFaults, SnpVmsa):
         vm = vcpu.vm
         faults = 0
         while True:
-            t.saw(vm.dead_label)
             if vm.dead:
                 return GuestResult("dead", errno=EIO, faults=faults)
             vmsa = vcpu.vmsa
@@ -125,7 +124,6 @@ class VcpuRun(RmpFaults, SnpVmsa):
             if result.kind == "ok" and t.rec is not None:
                 t.rec(t, GuestTouch(vm.label, gfn, kind, spte.pfn, write is not None, result.value))
             if result.kind == "dead":
-                t.changed(vm.dead_label)
                 vm.killed = True
             errno = EFAULT if result.kind == "error" else 0
             return GuestResult(result.kind, result.value, errno, faults=faults)
@@ -144,8 +142,6 @@ class VcpuRun(RmpFaults, SnpVmsa):
             ret = await self.kvm_mmu_do_page_fault(t, vcpu, gfn, private)
             if ret != RetPf.RETRY or not (vm.stage2.mirrored and private):
                 break
-            t.touch(vm.load_slots)
-            t.saw(vm.dead_label)
             t.touch_task("r")
             slot = vm.slot_of(gfn)
             if t.signal_pending or vm.dead or slot is None or slot.invalid:
@@ -183,7 +179,7 @@ class VcpuRun(RmpFaults, SnpVmsa):
             return GuestResult("error", errno=EOPNOTSUPP)
         faults = 0
         while True:
-            if self.vm_is_dead(t, vm):
+            if vm.dead:
                 return GuestResult("dead", errno=EIO, faults=faults)
             if t.traps:
                 await t.point(Op("load", vm.spte_label, gfn, gfn + level_pages(level), "r"))

@@ -9,7 +9,8 @@ from ..engine.locks.mutex import Mutex
 from ..engine.locks.spinlock import QueuedRwLock
 from ..engine.locks.srcu import Srcu
 from ..engine.locks.stats import LockClass
-from ..engine.op import Op
+from ..engine.observed import announces
+from ..engine.op import ALL, Op
 from .stage2 import Spte, Stage2
 
 if TYPE_CHECKING:
@@ -26,6 +27,15 @@ __all__ = ["INVALID_GFN", "Vcpu", "Vm", "World"]
 INVALID_GFN = -1
 
 
+@announces(
+    slots=lambda vm: (vm.load_slots.obj, 0, ALL),
+    in_progress=lambda vm: (vm.load_seq.obj, 0, ALL),
+    seq=lambda vm: (vm.load_seq.obj, 0, ALL),
+    range_start=lambda vm: (vm.load_seq.obj, 0, ALL),
+    range_end=lambda vm: (vm.load_seq.obj, 0, ALL),
+    finalized=lambda vm: (vm.finalized_label, 0, ALL),
+    killed=lambda vm: (vm.dead_label, 0, ALL),
+)
 class Vm:
     """State of one VM.
 

@@ -85,10 +85,8 @@ class Tdx(TdxHost):
             if ret == 0 and self.choices.measure:
                 await t.spend(self.costs.mr_extend)
             return ret
-        t.changed(td.page_add_label)
         td.page_add_src = self.memory.read(pfn) if source is None else source
         ret = await map_private_pfn()
-        t.changed(td.page_add_label)
         td.page_add_src = None
         if ret == 0 and self.choices.measure:
             await t.spend(self.costs.mr_extend)
@@ -104,20 +102,16 @@ class Tdx(TdxHost):
         code = await self.module.page_add(t, td, gfn, pfn, source)
         if code:
             return EBUSY if code == TdxStatus.OPERAND_BUSY else EIO
-        t.changed(td.page_add_label)
         td.premapped -= 1
         return 0
 
     async def launch_finish(self, t: Task, vm: VmIdentity) -> int:
         """`tdx_td_finalize`: 0, or -EINVAL (finalized already; with `premap` also a page that was not added)."""
         td = self.td(vm)
-        t.saw(td.runnable_label)
-        t.saw(td.page_add_label)
         if td.runnable or td.premapped:
             return EINVAL
         if t.traps:
             await t.point(Op("rmw", td.sept.label))
-        t.changed(td.runnable_label)
         td.runnable = True
         return 0
 
@@ -134,17 +128,14 @@ class Tdx(TdxHost):
         if not private:
             return 0
         td = self.td(vm)
-        t.saw(td.dead_label)
         if td.dead:
             return EIO
         ret = await self._link_table(t, td, gfn) if level == 1 else 0
         if ret:
             return ret
-        t.saw(td.runnable_label)
         if td.runnable:
             code = await self.module.page_aug(t, td, gfn, pfn, level)
         else:
-            t.touch(Op("rmw", td.page_add_label))
             if self.choices.premap:
                 td.premapped += 1
                 return 0
@@ -190,7 +181,6 @@ class Tdx(TdxHost):
     async def split_spte(self, t: Task, vm: VmIdentity, gfn: int, pfn: int, level: int) -> int:
         """A 2M leaf becomes 512 of 4K, with their content (`split_leaf`)."""
         td = self.td(vm)
-        t.saw(td.dead_label)
         return EIO if td.dead else await self.split_leaf(t, td, gfn, pfn)
 
     def max_level(self, pfn: int, private: bool) -> int:
@@ -205,7 +195,6 @@ class Tdx(TdxHost):
             return 0
         td = self.td(vm)
         rule = self.choices.level_rule
-        t.saw(td.runnable_label)
         t.touch(td.sept.op("load", gfn, 2, "r"))
         if rule == "4k" or not td.runnable or prefetch or td.sept.state(gfn, 2) == SeptState.NL_MAPPED:
             return 1
@@ -246,7 +235,6 @@ class Tdx(TdxHost):
         vcpu = td.epochs.vcpu(t)
         while True:
             await self.enter_guest(t, td, vcpu)
-            t.saw(td.dead_label)
             if td.dead:
                 return GuestAccess("dead")
             frame = vcpu.tlb.get(gfn)
@@ -259,7 +247,6 @@ class Tdx(TdxHost):
                     await self.exit_guest(t, td, vcpu)
                     return GuestAccess("npf")
                 if entry.state == SeptState.PENDING:
-                    t.changed(td.dead_label)
                     return self._pending(td, gfn)
                 vcpu.tlb[gfn] = frame = td.sept.frame(gfn, entry)
             if t.traps:
@@ -269,7 +256,6 @@ class Tdx(TdxHost):
             if vcpu.epoch is None:
                 continue
             vcpu.faults = 0
-            t.changed(td.dead_label)
             return self._private_access(td, gfn, frame, write)
 
     def _pending(self, td: Td, gfn: int) -> GuestAccess:

@@ -75,8 +75,6 @@ class TdxHost(Arch):
         """KVM_RUN's loop: try to enter until the vCPU is inside the guest (or the VM is dead)."""
         while True:
             t.saw(td.epochs.lock.label)
-            t.saw(td.dead_label)
-            t.saw(td.no_vcpus_label)
             if vcpu.epoch is not None or td.dead:
                 return
             # Tested in the step in which the vCPU counts as inside the module, so that no kick is lost.
@@ -131,18 +129,15 @@ class TdxHost(Arch):
         code = await call()
         if code != TdxStatus.OPERAND_BUSY:
             return code
-        t.changed(td.no_vcpus_label)
         td.no_vcpus = True
         await self.kick_vcpus(t, td)
         code = await call()
-        t.changed(td.no_vcpus_label)
         td.no_vcpus = False
         td.gate.changed(t)
         return code
 
     def tdx_bug(self, t: Task, td: Td, pfn: int, flag: str = "KVM_BUG") -> int:
         """`TDX_BUG_ON`: the VM is dead; `flag` says what the module objected to. Returns -EIO."""
-        t.changed(td.dead_label)
         td.dead = True
         td.gate.changed(t)
         self.flag(t, flag, pfn)
@@ -169,7 +164,6 @@ class TdxHost(Arch):
         module = self.module
         if await self.do_no_vcpus(t, td, lambda: module.range_block(t, td, gfn, level)):
             return self.tdx_bug(t, td, pfn)
-        t.saw(td.runnable_label)
         if td.runnable and await self.track(t, td):
             return self.tdx_bug(t, td, pfn)
         if t.fault("tdx_page_remove"):
@@ -194,7 +188,6 @@ class TdxHost(Arch):
         if t.fault("tdx_pamt_cache"):
             return ENOMEM
         module = self.module
-        t.saw(td.runnable_label)
         if td.runnable:
             if await self.do_no_vcpus(t, td, lambda: module.range_block(t, td, gfn, 2)):
                 return self.tdx_bug(t, td, pfn)

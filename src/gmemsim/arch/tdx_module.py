@@ -82,7 +82,6 @@ class TdxModule(TdxAccept):
     async def page_aug(self, t: Task, td: Td, gfn: int, pfn: int, level: int = 1) -> int:
         """TDH.MEM.PAGE.AUG of 4K or 2M: FREE to PENDING; the page becomes the TD's, its content is not touched."""
         code: int = TdxStatus.OP_STATE_INCORRECT
-        t.saw(td.runnable_label)
         if td.runnable:
             ns = self.costs.aug if level == 1 else self.costs.aug_2m
             code = await self._insert(t, td, gfn, pfn, "AUG", ns, SeptState.PENDING, None, level)
@@ -91,7 +90,6 @@ class TdxModule(TdxAccept):
     async def page_add(self, t: Task, td: Td, gfn: int, pfn: int, content: str) -> int:
         """TDH.MEM.PAGE.ADD: FREE to MAPPED before finalize, with `content` copied in and encrypted."""
         code: int = TdxStatus.OP_STATE_INCORRECT
-        t.saw(td.runnable_label)
         if not td.runnable:
             code = await self._insert(t, td, gfn, pfn, "ADD", self.costs.page_add, SeptState.MAPPED, content)
         return self._done(t, "TDH.MEM.PAGE.ADD", pfn, code)
@@ -189,7 +187,6 @@ class TdxModule(TdxAccept):
         def test(entry: SeptEntry) -> int:
             return tracked(entry) if entry.leaf else TdxStatus.ENTRY_STATE_INCORRECT
 
-        t.saw(td.runnable_label)
         must_track = td.runnable and self.choices.module_checks_tracking
         before = (op, test) if must_track else None
         code = await self._on_entry(t, td, gfn, level, "REMOVE", self.costs.remove, change, before)
@@ -222,7 +219,6 @@ class TdxModule(TdxAccept):
             return TdxStatus.SUCCESS
 
         op, tracked = self._tracked_step(td)
-        t.saw(td.runnable_label)
         must_track = td.runnable and self.choices.module_checks_tracking
 
         def test(entry: SeptEntry) -> int:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final, NamedTuple
 
+from ..engine.observed import announces
+from ..engine.op import ALL
 from .sept import Sept
 from .spin import SpinWait, TryLock
 from .tdx_epoch import Epochs
@@ -48,6 +50,13 @@ class Pamt(NamedTuple):
     level: int = 1
 
 
+@announces(
+    runnable=lambda td: (td.runnable_label, 0, ALL),
+    no_vcpus=lambda td: (td.no_vcpus_label, 0, ALL),
+    page_add_src=lambda td: (td.page_add_label, 0, ALL),
+    premapped=lambda td: (td.page_add_label, 0, ALL),
+    dead=lambda td: (td.dead_label, 0, ALL),
+)
 class Td:
     """One trust domain.
 

@@ -10,6 +10,7 @@ from heapq import heappop, heappushpop
 from typing import TYPE_CHECKING
 
 from .errors import Deadlock, StepLimit
+from .observed import STEP
 
 if TYPE_CHECKING:
     from .engine import Engine
@@ -111,8 +112,11 @@ def _watched(engine: Engine) -> None:
     """As `_explore`, with somebody looking at every step."""
     task = engine.next_task()
     while task is not None:
+        STEP.touched = engine.touched
         try:
             task.send(None)
         except StopIteration as stop:
             engine.finish(task, stop.value)
+        finally:
+            STEP.touched = None
         task = engine.next_task()

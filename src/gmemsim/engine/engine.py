@@ -16,6 +16,7 @@ from heapq import heappop, heappush
 from typing import TYPE_CHECKING, Any
 
 from .errors import Deadlock, StepLimit
+from .observed import STEP, install
 from .strategy import FirstRunnable
 from .tape import Tape
 from .task import Signal, Task
@@ -191,6 +192,26 @@ class Engine:
             call(task)
 
         self.on_step = both
+
+    def ask_touched(self, touched: list[Op]) -> None:
+        """Have each step put into `touched` what it touches beside the op that it announces.
+
+        Set it before the run starts, after those that record: what they look at is not the step's doing.
+        """
+        install()
+        self.touched = touched
+        record = self.rec
+        if record is None:
+            return
+
+        def apart(task: Task, event: Any) -> None:
+            asked, STEP.touched = STEP.touched, None
+            try:
+                record(task, event)
+            finally:
+                STEP.touched = asked
+
+        self.rec = apart
 
     # -- time and choice -----------------------------------------------------------------------
 

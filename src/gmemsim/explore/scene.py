@@ -51,7 +51,7 @@ class Scene:
         version: the version that ran, or the one that a user's patch or a seeded version is made of; empty: none.
         release, vm_types: of the run.
         parties: all tasks, in the order in which they were spawned.
-        waits: why those that are asleep do not go on (`oracles.deadlock`): lock, mode, and who stands in the way.
+        waits: why those that are asleep do not go on (`judges.deadlock`): lock, mode, and who stands in the way.
     """
 
     version: str = ""

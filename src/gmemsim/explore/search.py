@@ -170,7 +170,7 @@ def search(  # noqa: PLR0915 # one loop, and what ends it
         progress: called after every run.
         keep_going: go on after a failure; the first run with each `key` of its failure is kept.
         collect_outcomes: count final outcomes of runs that ended well, and signatures of those that did not.
-        judge: has the last word on a failure (`oracles.livelock.judge`); None from it: it is none.
+        judge: has the last word on a failure (`judges.livelock.judge`); None from it: it is none.
 
     Raises:
         Exception: what building a run raises (`ScenarioError`, …), and `TapeMismatch` if the program is not

@@ -45,8 +45,6 @@ class Baseline(Kernel):
         self, t: Task, vm: Vm, slot: Memslot, gfn: int, index: int
     ) -> tuple[int, Folio | None]:
         """The body, with the file referenced."""
-        if t.traps:
-            t.saw(slot.file_label)
         file = await self.get_file_active(t, slot.gmem_file)
         if file is None:
             return EFAULT, None
@@ -63,8 +61,6 @@ class Baseline(Kernel):
 
     async def kvm_gmem_make_ready(self, t: Task, vm: Vm, inode: GmemInode, folio: Folio, gfn: int) -> int:
         """`kvm_gmem_prepare_folio`: clear, prepare, and only then mark uptodate; a failure leaves it unmarked."""
-        if t.traps:
-            t.saw(folio.uptodate_label, folio.index, folio.index + 1)
         if folio.uptodate:
             return 0
         await self.kvm_gmem_clear_folio(t, inode, folio, folio.pages)
@@ -114,8 +110,6 @@ class Baseline(Kernel):
         folio = await self.kvm_gmem_get_checked_folio(t, file, slot, slot.index_of(gfn))
         if isinstance(folio, int):
             return folio
-        if t.traps:
-            t.saw(folio.uptodate_label, folio.index, folio.index + 1)
         if folio.uptodate:
             await self.folio_unlock(t, folio)
             await self.folio_put(t, inode, folio)

@@ -178,8 +178,6 @@ class Hugepage(HugeConversion, Inplace):
         self, t: Task, vm: Vm, inode: GmemInode, folio: Folio, gfn: int, index: int
     ) -> int:
         """Zero all of it, prepare, and only then uptodate: a folio whose preparation failed is zeroed again."""
-        if t.traps:
-            t.saw(folio.uptodate_label, folio.index, folio.index + 1)
         if folio.uptodate:
             return await self.kvm_gmem_prepare_again(t, vm, inode, folio, gfn, index)
         await self.kvm_gmem_clear_folio(t, inode, folio, self.pages_to_clear(folio))
@@ -224,8 +222,6 @@ class Hugepage(HugeConversion, Inplace):
         folio = await self.kvm_gmem_get_checked_folio(t, file, slot, index)
         if isinstance(folio, int):
             return folio
-        if t.traps:
-            t.saw(folio.uptodate_label, folio.index, folio.index + 1)
         if not folio.uptodate:
             await self.kvm_gmem_clear_folio(t, inode, folio, self.pages_to_clear(folio))
             await self.kvm_gmem_mark_uptodate(t, inode, folio)

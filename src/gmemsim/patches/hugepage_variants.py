@@ -95,8 +95,6 @@ class HugepagePopulate(Hugepage):
             if isinstance(folio, int):
                 ret = folio
                 break
-            if t.traps:
-                t.saw(folio.uptodate_label, folio.index, folio.index + 1)
             filled = folio.uptodate and not vm.arch.populate_maps
             await self.folio_unlock(t, folio)
             chunk = self.populate_chunk(

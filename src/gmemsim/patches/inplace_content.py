@@ -72,8 +72,6 @@ class InplaceContent(Inplace):
             folio = await self.kvm_gmem_get_folio(t, inode, index)
             if isinstance(folio, int):
                 continue
-            if t.traps:
-                t.saw(folio.poison_label, index, index + 1)
             if not folio.poisoned:
                 if t.rec is not None:
                     t.rec(t, ContentMode(index, "zero" if flags & ZERO else "unspecified"))

@@ -38,8 +38,6 @@ class InplaceV8(GmemConversion, MakePrivateHook, V3):
         self, t: Task, vm: Vm, slot: Memslot, gfn: int, index: int
     ) -> tuple[int, Folio | None]:
         """All of get_pfn under the shared lock, so that no conversion comes between look-up and make_private."""
-        if t.traps:
-            t.saw(slot.file_label)
         file = await self.get_file_active(t, slot.gmem_file)
         if file is None:
             return EFAULT, None
@@ -150,6 +148,4 @@ class InplaceV8(GmemConversion, MakePrivateHook, V3):
 
     async def kvm_gmem_arch_make_shared(self, t: Task, inode: GmemInode, pfn: int, pages: int) -> None:
         """The hook of the free path serves."""
-        if t.traps:
-            t.saw(inode.users_label)
         await self.inode_vm(inode).arch.invalidate(t, pfn, pfn + pages)

@@ -46,8 +46,6 @@ class Tracked(V3):
         self, t: Task, vm: Vm, slot: Memslot, gfn: int, index: int
     ) -> tuple[int, Folio | None]:
         """The body of get_pfn, with the file referenced."""
-        if t.traps:
-            t.saw(slot.file_label)
         file = await self.get_file_active(t, slot.gmem_file)
         if file is None:
             return EFAULT, None
@@ -89,8 +87,6 @@ class Tracked(V3):
 
         The bit is tested again: another fault may have set it since we looked.
         """
-        if t.traps:
-            t.saw(folio.uptodate_label, folio.index, folio.index + 1)
         if not folio.uptodate:
             await self.kvm_gmem_clear_folio(t, inode, folio, self.pages_to_clear(folio))
             await self.kvm_gmem_mark_uptodate(t, inode, folio)

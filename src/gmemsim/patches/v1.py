@@ -40,8 +40,6 @@ class V1(Baseline):
 
     async def kvm_gmem_clear_once(self, t: Task, inode: GmemInode, folio: Folio) -> None:
         """Clear a locked folio that was never cleared, and mark it uptodate."""
-        if t.traps:
-            t.saw(folio.uptodate_label, folio.index, folio.index + 1)
         if not folio.uptodate:
             await self.kvm_gmem_clear_folio(t, inode, folio, self.pages_to_clear(folio))
             await self.kvm_gmem_mark_uptodate(t, inode, folio)

@@ -44,13 +44,11 @@ async def convert_files(
 
     The VMM goes by its own record of slots, which is what is published at the moment. -EINVAL if there is none.
     """
-    t.touch(vm.load_slots)
     ret = EINVAL
     for slot in sorted(vm.slots, key=lambda slot: slot.base_gfn):
         low, high = max(start, slot.base_gfn), min(end, slot.base_gfn + slot.pages)
         if low >= high:
             continue
-        t.saw(slot.file_label)
         if slot.gmem_file is None:
             continue
         offset, size = slot.index_of(low) * PAGE, (high - low) * PAGE

@@ -78,7 +78,7 @@ class Walk:
 
     def begin(self, engine: Engine) -> bool:
         self.engine = engine
-        engine.touched = []
+        engine.ask_touched([])
         engine.watch_steps(self.look)
         return True
 

@@ -129,7 +129,7 @@ class Dpor:
         self._steps = 0
         self._cut = False
         self._alone.clear()
-        engine.touched = []
+        engine.ask_touched([])
         engine.watch_steps(self._before_step)
         return True
 

@@ -90,7 +90,7 @@ class StepWatch:
         self.choice: Choice | None = None
         self._op: Op | None = None
         self._events = self._before = 0
-        engine.touched = []
+        engine.ask_touched([])
         first = engine.rec
 
         def rec(task: Task, event: object) -> None:

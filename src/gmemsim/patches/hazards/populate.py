@@ -65,7 +65,7 @@ def no_slots_lock(parent: type[Kernel]) -> type[Kernel]:
     class NoSlotsLock(parent):
         async def launch_update_lock(self, t: Task, vm: Vm) -> int:
             # Nor the others: kvm->lock would order two of them as well.
-            return EIO if self.vm_is_dead(t, vm) else 0
+            return EIO if vm.dead else 0
 
         async def launch_update_unlock(self, t: Task, vm: Vm) -> None:
             await self.task_work_run(t)

@@ -53,8 +53,6 @@ def write_populates(parent: type[Kernel]) -> type[Kernel]:
             folio = await self.kvm_gmem_get_folio(t, inode, index)
             if isinstance(folio, int):
                 return folio
-            if t.traps:
-                t.saw(folio.uptodate_label, index, index + 1)
             ret = ENOSPC if (folio.uptodate if early is None else early) else 0
             if ret == 0:
                 if t.traps:

@@ -96,10 +96,8 @@ def _with_tdr_lock(parent: type[Kernel], *, all_locks: bool) -> type[Kernel]:
 
         async def launch_finish(self, t: Task, vm: Vm) -> int:
             await vm.lock.lock(t)
-            t.saw(vm.finalized_label)
             ret = EINVAL if vm.finalized else await self._finalize(t, vm)
             if ret == 0:
-                t.changed(vm.finalized_label)
                 vm.finalized = True
             await vm.lock.unlock(t)
             return ret

@@ -58,8 +58,6 @@ def punch_no_lock_vs_fault(parent: type[Kernel]) -> type[Kernel]:
         async def kvm_gmem_get_file_pfn(
             self, t: Task, vm: Vm, slot: Memslot, gfn: int, index: int
         ) -> tuple[int, Folio | None]:
-            if t.traps:
-                t.saw(slot.file_label)
             file = await self.get_file_active(t, slot.gmem_file)
             if file is None:
                 return EFAULT, None
