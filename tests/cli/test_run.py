@@ -175,7 +175,7 @@ BAD = [
     (["run", "same", "--set", "pages=many"], "expected a number"),
     (["run", "same", "--set", "pages=0"], "file[0].pages: expected int >= 1, got 0"),
     (["run", "same", "--set", "page=1"], "has no parameter page"),
-    (["run", "same", "--runtime", "asyncio"], "'trio', 'bare'"),
+    (["run", "same", "--runtime", "asyncio"], "--runtime asyncio: expected one of: trio, bare"),
     (["run", "same", "--lock", "fair"], "no lock policy 'fair'"),
     (["run", "same", "--limit", "soon"], "expected a time"),
     (["run", "same", "--log", "x.txt"], "ends in .jsonl"),
@@ -187,7 +187,7 @@ BAD = [
     (["rnu"], "did you mean run?"),
     (["--verbose"], "--verbose"),
     (["list"], "Missing argument"),
-    (["list", "kernels"], "'patches'"),
+    (["list", "kernels"], "expected one of: patches, "),
 ]
 
 

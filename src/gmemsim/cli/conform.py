@@ -76,9 +76,9 @@ def command(
         found = load_vectors(*([vectors] if vectors else EMBEDDED))
     except (PatchError, VectorError) as error:
         raise InputError(str(error)) from None
-    unknown = set(ids) - {vector.id for vector in found}
-    if unknown:
-        raise InputError(f"--id {min(unknown)}: no such vector in {vectors or 'the embedded set'}")
+    if unknown := set(ids) - {vector.id for vector in found}:
+        where = f"no such vector in {vectors or 'the embedded set'}"
+        raise InputError(f"--id {min(unknown)}: {where}; {hint(min(unknown), [v.id for v in found])}")
     chosen = [vector for vector in found if not ids or vector.id in ids]
     wanted = list(cases(chosen, versions, vm_types or None, None if release is None else RELEASES[release]))
     if not wanted:

@@ -12,6 +12,7 @@ from typing import Any, Final
 import click
 from click.shell_completion import CompletionItem
 
+from ..nearest import hint
 from .examples import EXAMPLES, sentence
 
 __all__ = ["WIDEST", "prepare"]
@@ -93,6 +94,19 @@ class _Name(click.types.StringParamType):
         return names or [CompletionItem(incomplete, type="file")]
 
 
+class _OneOf(click.Choice[Any]):
+    """A choice that says which one may have been meant."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        try:
+            return super().convert(value, param, ctx)
+        except click.BadParameter:
+            what = "" if param is None else param.opts[0]
+            raise click.UsageError(
+                f"{what} {value}: {hint(str(value), map(str, self.choices))}", ctx
+            ) from None
+
+
 def _folded(call: str, says: str, width: int) -> Iterator[str]:
     """An example in lines of at most so many columns; what is typed goes on after a backslash, as in a shell."""
     yield from wrap(says, width, initial_indent="  ", subsequent_indent="  ")
@@ -124,6 +138,8 @@ def prepare(command: click.Command, path: str) -> None:
         names = _NAMES.get(f"{path}.{name}") or _NAMES.get(name)
         if names is not None and param.type is click.STRING:
             param.type = _Name(names)
+        elif type(param.type) is click.Choice:
+            param.type = _OneOf(param.type.choices, param.type.case_sensitive)
     if isinstance(command, click.Group):
         for name, inner in command.commands.items():
             prepare(inner, f"{path} {name}")

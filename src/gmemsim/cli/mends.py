@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from ..nearest import hint
 from .errors import InputError
 from .output import console, print_json
 from .watching import toward
@@ -28,7 +29,7 @@ def show_mends(finding: Finding, version: str | None, *, states: int, seconds: f
     if version is None:
         version = default_version(finding)
     elif version not in finding.versions:
-        raise InputError(f"--patch {version}: expected one of {', '.join(finding.versions)}")
+        raise InputError(f"--patch {version}: {hint(version, finding.versions)}")
     if not shown_on(finding, version):
         raise InputError(f"no scenario shows {finding.ident} on {version}")
     done: list[Row] = []

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import click
 
+from ..nearest import hint
 from .errors import InputError
 from .output import console, print_json, progress
 from .params import own_events, read_events
@@ -47,6 +48,8 @@ def command(
         return
     if log is None or sql is None:
         raise InputError("expected a LOG and SQL, or --list")
+    if sql.isidentifier() and sql not in query.READY:
+        raise InputError(f"no ready-made query {sql!r}; {hint(sql, query.READY)}")
     check_writable(parquet, inputs=(str(log), *events))
     read_events(events)
     try:

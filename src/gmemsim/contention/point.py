@@ -13,6 +13,7 @@ from ..actors.release import RELEASES
 from ..arch.cost_file import CostFileError, load_costs
 from ..arch.registry import ARCHES
 from ..engine.locks.policies import LOCK_POLICIES
+from ..nearest import hint
 from ..patches.registry import load_patch
 from .storms import BACKGROUNDS, STORMS
 
@@ -131,7 +132,7 @@ def check(point: Point) -> None:
         ("release", point.release or "7.2", RELEASES),
     ):
         if value not in known:
-            raise PointError(f"{what} {value!r}: expected one of {', '.join(known)}")
+            raise PointError(f"{what} {value!r}: {hint(value, known)}")
     if not 1 <= point.vcpus <= 1024:
         raise PointError(f"vcpus {point.vcpus}: expected 1 to 1024")
     try:

@@ -28,6 +28,7 @@ from ..actors.errno import errno_name
 from ..audit.events import Lock
 from ..audit.kvm_events import Clear
 from ..audit.vocabulary import name_of, vocabulary
+from ..nearest import nearest
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -198,5 +199,9 @@ def check_names(names: frozenset[str]) -> str:
             for event, cls in known.items()
         ):
             continue
-        return f"nothing is called {name!r}: expected the name of an event, cleared, {', '.join(_LISTS)}"
+        close = nearest(name, [*_LISTS, "cleared", "prepare_did", "prepare_noop", *known])
+        meant = f"did you mean {' or '.join(close)}? Else " if close else ""
+        return (
+            f"nothing is called {name!r}: {meant}expected the name of an event, cleared, {', '.join(_LISTS)}"
+        )
     return ""

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal
 import attrs
 
 from ..explore.findings.table import FINDINGS
+from ..nearest import hint
 from ..scenarios.scenario import Scenario, loads
 from .errors import LabError
 from .runs import run_programs
@@ -66,7 +67,7 @@ def scene_of(finding: str) -> Scene:
         LabError: no such finding, or it has no scene.
     """
     if finding not in FINDINGS:
-        raise LabError(f"no finding {finding!r}; gmemsim findings lists them")
+        raise LabError(f"no finding {finding!r}; {hint(finding, FINDINGS)}")
     if finding not in SCENES:
         raise LabError(f"{finding} has no scene for a kernel; those that have one: {', '.join(SCENES)}")
     return SCENES[finding]

@@ -16,7 +16,7 @@ from .inplace_v8 import InplaceV8
 from .mainline_7_3 import Mainline73
 from .overrides import PatchError, check_instance, check_overrides
 from .tracked import Tracked, TrackedShared
-from .user_file import class_in
+from .user_file import class_in, which_class
 from .v1 import V1
 from .v2 import V2
 from .v3 import V3
@@ -96,7 +96,8 @@ def load_patch(name: str) -> type[Kernel]:
     if "+" in class_name:
         return _seeded(name)
     if not colon or not path.endswith(".py"):
-        raise PatchError(f"patch {name!r}: {hint(name, known)} (or path/to/file.py:ClassName)")
+        meant = which_class(name) or f"{hint(name, known)} (or path/to/file.py:ClassName)"
+        raise PatchError(f"patch {name!r}: {meant}")
     from ..actors.kernel import Kernel
 
     kernel: Any = Kernel
@@ -124,8 +125,8 @@ def _seeded(name: str) -> type[Kernel]:
     for change in changes:
         if change not in known:
             raise PatchError(
-                f"patch {name!r}: no seed {change!r}; see `gmemsim list bugs`, `list changes`, `list mends` "
-                "and `hazards`"
+                f"patch {name!r}: no change {change!r}; "
+                + hint(change, known, "see `gmemsim list bugs`, `list changes`, `list mends` and `hazards`")
             )
         cls = known[change](cls)
     # A class of its own, since a seed may be the version as it is.

@@ -6,6 +6,7 @@ events that it emits and the rule that looks at them are then of one module.
 
 from __future__ import annotations
 
+import ast
 import importlib.util
 import sys
 from difflib import get_close_matches
@@ -18,7 +19,7 @@ from ..engine.interrupts import TimeUp, deadline
 if TYPE_CHECKING:
     from types import ModuleType
 
-__all__ = ["PatchError", "class_in", "file_of", "is_users", "module_of"]
+__all__ = ["PatchError", "class_in", "file_of", "is_users", "module_of", "which_class"]
 
 #: Seconds that the code of a user's file may take when it is read.
 _READING: Final = 10.0
@@ -46,6 +47,20 @@ def file_of(cls: type) -> str:
     return f"{sys.modules[cls.__module__].__file__}:{cls.__qualname__}"
 
 
+def which_class(path: str) -> str:
+    """Which class of a file may have been meant, if it is one. It is read, and not run."""
+    try:
+        tree = ast.parse(Path(path).read_bytes()) if path.endswith(".py") else None
+    except (OSError, SyntaxError, ValueError):
+        tree = None
+    if tree is None:
+        return ""
+    names = [node.name for node in tree.body if isinstance(node, ast.ClassDef)]
+    if not names:
+        return "it has no class; expected path/to/file.py:ClassName"
+    return f"which class? {' or '.join(f'{path}:{each}' for each in names[:5])}"
+
+
 def class_in(name: str, base: type[_T], kind: str, hint: str) -> tuple[type[_T], str]:
     """The class that `path/to/file.py:Class` names, and the path as given.
 
@@ -59,7 +74,7 @@ def class_in(name: str, base: type[_T], kind: str, hint: str) -> tuple[type[_T],
     """
     path, colon, class_name = name.rpartition(":")
     if not colon or not path.endswith(".py"):
-        raise PatchError(f"{name[:200]!r}: expected path/to/file.py:ClassName")
+        raise PatchError(f"{name[:200]!r}: {which_class(name) or 'expected path/to/file.py:ClassName'}")
     module = module_of(path)
     found: Any = vars(module).get(class_name)
     if not isinstance(found, type):

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import difflib
 from functools import cache
 from pathlib import Path
 from typing import Final
 
+from ..nearest import nearest
 from .errors import ScenarioError
 from .scenario import Scenario, load, loads
 
@@ -54,9 +54,12 @@ def load_named(name: str) -> Scenario:
     else:
         known = names()
     if name not in known:
-        guess = difflib.get_close_matches(name, known, 3)
-        hint = f"did you mean {' or '.join(guess)}?" if guess else f"there are: {', '.join(known)}"
-        raise ScenarioError(name, 0, "", f"no such scenario; {hint}")
+        # Somebody may leave the prefix out.
+        others = [*zoo_names(), *litmus_names()]
+        close = [each for each in (ZOO + name, LITMUS + name) if each in others] or nearest(name, known)
+        close = close or nearest(name, others)
+        meant = f"did you mean {' or '.join(close)}?" if close else f"there are: {', '.join(known)}"
+        raise ScenarioError(name, 0, "", f"no such scenario; {meant}")
     return loads(path.read_text(encoding="utf-8"), f"{name}.toml")
 
 

@@ -314,7 +314,8 @@ def build(
         raise scenario.source.error(("scenario", "vm_types"), message)
     vm_type = kinds[0] if arch is None else arch
     if vm_type not in known and vm_type not in PROJECTIONS:
-        raise ScenarioError(scenario.source.name, 0, "", f"no VM type {arch!r}; {hint(str(arch), known)}")
+        # Not the scenario's fault: its file is not named.
+        raise ScenarioError("", 0, "", f"no VM type {arch!r}; {hint(str(arch), known)}")
     if vm_type not in kinds:
         message = f"makes no sense for VM type {vm_type}; it is for: {', '.join(kinds)}"
         raise scenario.source.error(("scenario", "vm_types"), message)
@@ -322,9 +323,7 @@ def build(
     if not isinstance(release, Release):
         name = cls.default_release if release is None else release
         if name not in RELEASES:
-            raise ScenarioError(
-                scenario.source.name, 0, "", f"no release {name!r}; expected one of: {', '.join(RELEASES)}"
-            )
+            raise ScenarioError("", 0, "", f"no release {name!r}; expected one of: {', '.join(RELEASES)}")
         release = RELEASES[name]
     if isinstance(costs, Costs):
         costs = costs.table(vm_type)

@@ -6,6 +6,8 @@ from collections.abc import Iterator, Mapping
 from importlib import import_module
 from typing import TYPE_CHECKING, Final, cast
 
+from ...nearest import nearest
+
 if TYPE_CHECKING:
     from .base import SearchStrategy
 
@@ -62,7 +64,9 @@ def make_strategy(spec: str, seed: int = 0) -> SearchStrategy:
     """
     name, colon, number = spec.partition(":")
     if name not in _WHERE:
-        raise ValueError(f"no strategy {spec!r}: there are {_names()}")
+        close = nearest(name, _WHERE)
+        meant = f"did you mean {' or '.join(close)}? " if close else ""
+        raise ValueError(f"no strategy {spec!r}: {meant}there are {_names()}")
     _, _, seeded, numbered = _WHERE[name]
     arguments = [seed] if seeded else []
     if colon:
