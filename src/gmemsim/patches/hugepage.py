@@ -120,7 +120,7 @@ class Hugepage(HugeConversion, Inplace):
         if rec is not None:
             rec(t, PageCacheAdd(base, pfn, folio.order))
             rec(t, FilemapAddRet(0))
-        await folio.lock.clear_locked(t)
+        await self.kvm_gmem_unlock_fresh(t, folio)
         await self.folio_put(t, inode, folio)
         if not self.all_private(inode, base, folio.pages):
             ret = await self.split_range(t, inode, base)
@@ -129,6 +129,10 @@ class Hugepage(HugeConversion, Inplace):
                 return ret
         # The page at the index, which is another folio now if it was split.
         return EEXIST
+
+    async def kvm_gmem_unlock_fresh(self, t: Task, folio: Folio) -> None:
+        """`__folio_clear_locked`, as if nobody could have seen the folio."""
+        await folio.lock.clear_locked(t)
 
     async def filemap_remove_unsplit(self, t: Task, inode: GmemInode, cache: HugeCache, folio: Folio) -> None:
         """A shared page must not be part of a huge folio: what cannot be split goes again."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from . import memory_failure, unbind
+from . import conversion, host, huge, memory_failure, slots, snp, tdx, unbind
 
 if TYPE_CHECKING:
     from ..zoo.entry import Make
@@ -12,7 +12,11 @@ if TYPE_CHECKING:
 
 __all__ = ["MENDS", "SEEDS", "mends_of"]
 
-MENDS: Final[dict[str, Mend]] = {one.ident: one for one in (*memory_failure.MENDS, *unbind.MENDS)}
+MENDS: Final[dict[str, Mend]] = {
+    one.ident: one
+    for module in (memory_failure, unbind, host, tdx, snp, slots, huge, conversion)
+    for one in module.MENDS
+}
 
 #: What `VERSION+NAME` can ask for.
 SEEDS: Final[dict[str, Make]] = {one.ident: one.make for one in MENDS.values()}

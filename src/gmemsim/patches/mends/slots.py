@@ -1,0 +1,142 @@
+# mypy: disable-error-code="misc,valid-type,no-any-return"
+"""Mends of faults against the deletion of their slot."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final
+
+import attrs
+
+from ...actors.errno import EAGAIN, EFAULT, EINTR, EIO, ENOENT
+from ...actors.kernel_base import RetPf
+from .entry import Mend
+
+if TYPE_CHECKING:
+    from ...actors.folio import Folio
+    from ...actors.inode import GmemFile
+    from ...actors.kernel import Kernel
+    from ...actors.memslot import Memslot
+    from ...actors.release import Release
+    from ...actors.tdp_fault import Fault
+    from ...actors.vm import Vcpu, Vm
+    from ...engine.task import Task
+
+__all__ = ["MENDS"]
+
+_KIND: Final = ("private-page-mapped-shared-at-slot-deletion",)
+_PREFAULT: Final = ("prefault-against-slot-deletion",)
+
+
+def get_pfn_checks_kind(parent: type[Kernel]) -> type[Kernel]:
+    """get_pfn is told what the fault asked for, and compares it with the attribute, under the invalidate lock."""
+
+    class GetPfnChecksKind(parent):
+        async def kvm_mmu_faultin_pfn_of_kind(self, t: Task, fault: Fault, slot: Memslot) -> int:
+            asked: dict[Task, bool] = self.__dict__.setdefault("_asked", {})
+            asked[t] = fault.private
+            ret: int = await super().kvm_mmu_faultin_pfn_of_kind(t, fault, slot)
+            del asked[t]
+            return ret
+
+        async def kvm_gmem_get_locked_pfn(
+            self, t: Task, vm: Vm, file: GmemFile, slot: Memslot, gfn: int, index: int
+        ) -> tuple[int, Folio | None]:
+            asked = self.__dict__.get("_asked", {}).get(t)
+            if asked is None or not (vm.arch.has_private_memory and self.in_place):
+                return await super().kvm_gmem_get_locked_pfn(t, vm, file, slot, gfn, index)
+            # The lock is held, so that it stays what it is.
+            if await self.kvm_gmem_is_private(t, file.inode, index) != asked:
+                return EFAULT, None
+            return await super().kvm_gmem_get_locked_pfn(t, vm, file, slot, gfn, index)
+
+    return GetPfnChecksKind
+
+
+def kind_of_fault_slot(parent: type[Kernel]) -> type[Kernel]:
+    """`kvm_mmu_faultin_pfn` asks for the kind by the slot that the fault found, and not by the gfn once more."""
+
+    class KindOfFaultSlot(parent):
+        async def _faultin(self, t: Task, fault: Fault) -> int:
+            found: dict[Task, Memslot | None] = self.__dict__.setdefault("_fault_slots", {})
+            found[t] = fault.slot
+            ret: int = await super()._faultin(t, fault)
+            found.pop(t, None)
+            return ret
+
+        async def kvm_mem_is_private(self, t: Task, vm: Vm, gfn: int) -> bool:
+            # The first question of the fault; later ones are of others.
+            slot = self.__dict__.get("_fault_slots", {}).pop(t, None)
+            if slot is None or not slot.gmem or not (self.in_place and vm.arch.has_private_memory):
+                return await super().kvm_mem_is_private(t, vm, gfn)
+            if t.traps:
+                t.saw(slot.file_label)
+            file = slot.gmem_file
+            if file is None:
+                return False
+            t.saw(file.count.label)
+            return bool(file.count.value) and await self.kvm_gmem_is_private(
+                t, file.inode, slot.index_of(gfn)
+            )
+
+    return KindOfFaultSlot
+
+
+def prefault_eagain(parent: type[Kernel]) -> type[Kernel]:
+    """A pre-fault of a slot that is being deleted answers -EAGAIN, as since 6.18."""
+
+    class PrefaultEagain(parent):
+        def __init__(self, *args: Any, **more: Any) -> None:
+            super().__init__(*args, **more)
+            release: Release = self.release
+            self.release = attrs.evolve(release, prefault_invalid_slot_eagain=True)
+
+    return PrefaultEagain
+
+
+def prefault_gives_up(parent: type[Kernel]) -> type[Kernel]:
+    """A pre-fault answers -EAGAIN whenever the fault says RETRY, and leaves the loop to userspace."""
+
+    class PrefaultGivesUp(parent):
+        async def kvm_tdp_map_page(self, t: Task, vcpu: Vcpu, gfn: int, private: bool) -> int:
+            if t.signalled():
+                return EINTR
+            ret: int = await self.kvm_mmu_do_page_fault(t, vcpu, gfn, private, prefetch=True)
+            if ret == RetPf.RETRY:
+                t.saw(vcpu.vm.dead_label)
+                return EIO if vcpu.vm.dead else EAGAIN
+            return ENOENT if ret == RetPf.EMULATE else min(ret, 0)
+
+    return PrefaultGivesUp
+
+
+MENDS: Final = (
+    Mend(
+        ident="get-pfn-checks-kind",
+        title="get_pfn compares the kind that the fault asked for with the attribute, under the invalidate lock",
+        says="it reads the attribute there anyway, to know whether to prepare the page. -EFAULT with a memory-fault "
+        "exit, as where the kinds differ earlier",
+        findings=_KIND,
+        make=get_pfn_checks_kind,
+    ),
+    Mend(
+        ident="kind-of-fault-slot",
+        title="the fault asks for the kind by the slot that it found, not by gfn in the array that is published now",
+        says="one look-up of the slot for all of a fault; a conversion in between is met by the sequence as ever",
+        findings=_KIND,
+        make=kind_of_fault_slot,
+    ),
+    Mend(
+        ident="prefault-eagain",
+        title="a pre-fault of a slot that is being deleted answers -EAGAIN",
+        says="what Linux has since 6.18",
+        findings=_PREFAULT,
+        make=prefault_eagain,
+    ),
+    Mend(
+        ident="prefault-gives-up",
+        title="a pre-fault answers -EAGAIN whenever its fault is to be retried",
+        says="no loop under SRCU at all; every race with an invalidation then shows in userspace",
+        findings=_PREFAULT,
+        make=prefault_gives_up,
+    ),
+)

@@ -1,0 +1,74 @@
+# mypy: disable-error-code="misc,valid-type,no-any-return"
+"""Mends of a TDX page that the module did not give back."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from ...actors.errno import EIO
+from .entry import Mend
+
+if TYPE_CHECKING:
+    from ...actors.inode import GmemInode
+    from ...actors.kernel import Kernel
+    from ...engine.task import Task
+
+__all__ = ["MENDS"]
+
+
+def leak_on_failure(parent: type[Kernel]) -> type[Kernel]:
+    """KVM takes a reference of the page at the moment in which its removal fails, and never drops it."""
+
+    class LeakOnFailure(parent):
+        def arch_choices(self) -> dict[str, object]:
+            return {**super().arch_choices(), "page_references": True}
+
+    return LeakOnFailure
+
+
+def hole_fails(parent: type[Kernel]) -> type[Kernel]:
+    """The invalidation tells guest_memfd, and PUNCH_HOLE leaves the pages where they are: -EIO."""
+
+    class HoleFails(parent):
+        def dead_user(self, t: Task, inode: GmemInode) -> bool:
+            """Whether KVM gave up a VM that the file is bound in."""
+            if t.traps:
+                t.saw(inode.users_label)
+            return any(self.vm_is_dead(t, file.vm) for file in inode.files)
+
+        async def kvm_gmem_punch_hole(self, t: Task, inode: GmemInode, start: int, end: int) -> int:
+            holes: dict[Task, bool] = self.__dict__.setdefault("_holes", {})
+            holes[t] = False
+            ret: int = await super().kvm_gmem_punch_hole(t, inode, start, end)
+            return EIO if holes.pop(t) else ret
+
+        async def truncate_inode_pages_range(self, t: Task, inode: GmemInode, start: int, end: int) -> None:
+            holes: dict[Task, bool] = self.__dict__.get("_holes", {})
+            if t in holes and self.dead_user(t, inode):
+                holes[t] = True
+                return
+            await super().truncate_inode_pages_range(t, inode, start, end)
+
+    return HoleFails
+
+
+MENDS: Final = (
+    Mend(
+        ident="tdx-leak-on-failure",
+        title="KVM takes a reference of a page whose removal failed, and leaks it",
+        says="what the references of every mapped page did to 6.18, paid for only where it is needed. In place a "
+        "conversion of the page answers -EAGAIN from then on",
+        findings=("tdx-removal-failure",),
+        make=leak_on_failure,
+        blind="how the hook of the zap comes by the folio, of which it has the pfn; the model leaks the frame, so "
+        "that the reference is not seen by a conversion",
+    ),
+    Mend(
+        ident="tdx-hole-fails",
+        title="guest_memfd is told that the removal failed, and PUNCH_HOLE leaves the pages in the file (-EIO)",
+        says="an error of the invalidation, which today has none",
+        findings=("tdx-removal-failure",),
+        make=hole_fails,
+        wrong="the last close cannot fail and frees the pages all the same",
+    ),
+)
