@@ -7,14 +7,16 @@
 Parts, each a row a question, with the mend and (where no recording has it) without:
 
     findings   every scenario of the findings of the mend, every state up to --states
-    pairs      cells of the matrix of pairs with memory failure in them, every state; without: docs/pairs.jsonl.zst
+    pairs      cells of the matrix of pairs with an operation that the mend is about, every state; without it:
+               docs/pairs.jsonl.zst, and where that has no such cell the table of findings
     triples    memory failure, one that takes the invalidate lock exclusively and one that takes it shared
     vectors    the kernel's selftests
     hazards    every case of the hazards that applies
     costs      storms in virtual time, with memory failures and without
     outcomes   what a scenario can come to, as userspace sees it
 
-Rows are written to the file without .zst, which goes on from the compressed one; docs/generate_mends.py compresses it.
+What a mend does not apply to is not asked. Rows are written to the file without .zst, which goes on from the compressed
+one; docs/generate_mends.py compresses it.
 """
 
 from __future__ import annotations

@@ -24,7 +24,7 @@ def test_a_table_is_searched_and_shown() -> None:
 def test_what_makes_no_sense_is_one_line() -> None:
     for words, says in (
         (["--mends"], "of which finding"),
-        (["tdx-removal-failure", "--mends"], "no candidate mend"),
+        (["poisoned-mapping-survives-punch", "--mends"], "no oracle calls"),
         (["memory-failure-against-punch", "--mends", "--patch", "v9"], "expected one of"),
         (["memory-failure-against-punch", "--patch", "v3"], "goes with --mends"),
     ):

@@ -10,14 +10,10 @@ from gmemsim.explore.judges.livelock import judge
 from gmemsim.explore.program import ScenarioProgram
 from gmemsim.explore.search import Limits, search
 from gmemsim.explore.strategies import make_strategy
-from gmemsim.patches.hugepage import Hugepage
 from gmemsim.scenarios.catalogue import load_named
 
 if TYPE_CHECKING:
-    from gmemsim.actors.folio import Folio
     from gmemsim.actors.kernel import Kernel
-    from gmemsim.actors.vm import Vcpu
-    from gmemsim.engine.task import Task
 
 
 def searched(scenario: str, patch: str, arch: str, schedules: int = 40) -> set[str]:
@@ -40,28 +36,15 @@ def test_not_where_the_zap_takes_the_page_back_or_such_holes_are_refused(patch: 
     assert not searched("zoo-huge_hole", patch, arch)
 
 
-class SplitUnderTheFolioLock(Hugepage):
-    """A repair: reclaim runs under the folio lock, so that neither can come into the other.
-
-    A kernel would also have to keep the reference of get_pfn until then; here the object stays.
-    """
-
-    async def sev_psmash(self, t: Task, vcpu: Vcpu, folio: Folio, pfn: int) -> int | None:
-        await folio.lock.lock(t)
-        code = None if folio.mapping is None else await super().sev_psmash(t, vcpu, folio, pfn)
-        await self.folio_unlock(t, folio)
-        return code
-
-
 @pytest.mark.parametrize(
     ("scenario", "patch", "schedules", "rules"),
     [
         ("zoo-rmp_fault_hole", "hugepage", 40, {"livelock"}),
         ("zoo-rmp_fault_hole", "hugepage-mutex", 40, {"livelock"}),
         ("zoo-rmp_fault_hole", "hugepage-tracked", 80, {"I31"}),
-        ("zoo-rmp_fault_hole", SplitUnderTheFolioLock, 40, set()),
+        ("zoo-rmp_fault_hole", "hugepage+rmp-fault-locks-folio", 40, set()),
         ("zoo-rmp_fault_reuse", "hugepage", 40, {"I46"}),
-        ("zoo-rmp_fault_reuse", SplitUnderTheFolioLock, 40, set()),
+        ("zoo-rmp_fault_reuse", "hugepage+rmp-fault-locks-folio", 40, set()),
     ],
 )
 def test_an_rmp_fault_meets_a_hole(

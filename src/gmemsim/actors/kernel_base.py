@@ -79,7 +79,7 @@ class KernelBase:
         """
         self.world = world
         self.memory = memory
-        self.release = RELEASES[self.default_release] if release is None else release
+        self.release: Release = RELEASES[self.default_release] if release is None else release
         self.costs = CostTable.zero() if costs is None else costs
         self.gmem_prepare = gmem_prepare
         #: Files whose release each task has put off (`task_struct.task_works`).

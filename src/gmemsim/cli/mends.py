@@ -22,10 +22,12 @@ def show_mends(finding: Finding, version: str | None, *, states: int, seconds: f
     Raises:
         InputError: nothing to search.
     """
-    from ..studies.mends.table import candidates, default_version, rows, shown_on
+    from ..studies.mends.table import default_version, rows, shown_on
 
-    if not candidates(finding):
-        raise InputError(f"no candidate mend of {finding.ident}; see `gmemsim list mends`")
+    if not finding.shown:
+        raise InputError(
+            f"no oracle calls {finding.ident} an error; what its mends change is in {finding.page}"
+        )
     if version is None:
         version = default_version(finding)
     elif version not in finding.versions:

@@ -69,6 +69,7 @@ class Engine:
         "tasks",
         "touched",
         "wake_ns",
+        "workers",
     )
 
     def __init__(
@@ -95,6 +96,8 @@ class Engine:
         self.runnable: list[Task] = []
         self.tasks: list[Task] = []
         self.live = 0
+        #: Workers that are not done (`spawn_worker`).
+        self.workers = 0
         self.steps = 0
         self.current: Task | None = None
         #: Told of steps that may sleep (`Task.might_sleep`).
@@ -134,12 +137,21 @@ class Engine:
             self.on_spawn(task)
         return task
 
+    def spawn_worker(self, name: str, function: Callable[..., Coroutine[Any, Any, Any]], *args: Any) -> Task:
+        """A task for work that the kernel put off, which no operation of the workload waits for."""
+        task = self.spawn(name, function, *args)
+        task.worker = True
+        self.workers += 1
+        return task
+
     def finish(self, task: Task, result: Any) -> None:
         """A runtime saw the coroutine of `task` return."""
         task.done = True
         task.result = result
         if not task.daemon:
             self.live -= 1
+        if task.worker:
+            self.workers -= 1
         if self.exploring:
             self.runnable.remove(task)
             if self.touched is not None:

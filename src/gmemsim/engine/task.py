@@ -65,6 +65,7 @@ class Task:
         "steps",
         "traps",
         "value",
+        "worker",
     )
 
     def __init__(
@@ -74,6 +75,8 @@ class Task:
         self.ident = ident
         self.name = name
         self.daemon = daemon
+        #: Work that the kernel put off: while it is under way nothing is at rest.
+        self.worker = False
         self.send = coro.send
         self.handle: Any = coro
         self.done = False

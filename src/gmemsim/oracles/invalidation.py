@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from ..actors.vm import INVALID_GFN
 from ..audit.events import Unlock
@@ -17,6 +17,10 @@ if TYPE_CHECKING:
     from .oracles import Oracles
 
 __all__ = ["Invalidations"]
+
+#: Kinds of locks under which bindings stay as they are, of which an invalidation needs one from start to end. The
+#: bindings lock is a candidate mend's (`error-bindings-lock`).
+_KEEPS_BINDINGS: Final = frozenset({"invalidate_lock", "bindings_lock", "slots_lock"})
 
 
 class Invalidations(Subject):
@@ -90,11 +94,11 @@ class Invalidations(Subject):
                 self.ledger.in_progress[event.vm].remove(invalidation)
                 return
 
-    @before("I15", Unlock, locks=["invalidate_lock", "slots_lock"])
+    @before("I15", Unlock, locks=sorted(_KEEPS_BINDINGS))
     def ended_under_its_lock(self, t: Task, event: Unlock) -> None:
-        """The lock that keeps bindings stable (invalidate lock, slots_lock) covers start and end."""
+        """The lock that keeps bindings stable covers start and end."""
         doing = self.ledger.of(t)
-        if doing.invalidations and self.ledger.kind(event.lock)[0] in {"invalidate_lock", "slots_lock"}:
+        if doing.invalidations and self.ledger.kind(event.lock)[0] in _KEEPS_BINDINGS:
             mine = [
                 invalidation
                 for invalidation in doing.invalidations
@@ -110,9 +114,9 @@ class Invalidations(Subject):
                 )
 
     def _covered(self, lock: str, vm: str) -> bool:
-        """Whether an invalidation of `vm` depends on `lock`: any invalidate lock, or that VM's slots_lock."""
+        """Whether an invalidation of `vm` depends on `lock`: any file's lock, or that VM's slots_lock."""
         kind, owner = self.ledger.kind(lock)
-        return kind == "invalidate_lock" or owner == vm
+        return kind != "slots_lock" or owner == vm
 
     # -- what the VM's counters say when mmu_lock goes ---------------------------------------------
 

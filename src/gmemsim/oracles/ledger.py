@@ -27,6 +27,7 @@ __all__ = ["SLEEPING", "Doing", "Invalidation", "Ledger", "Life", "lock_kind"]
 _SUFFIXES: Final = (
     ".mmu_lock",
     ".invalidate_lock",
+    ".bindings_lock",
     ".slots_lock",
     ".slots_arch_lock",
     ".mmap_lock",

@@ -318,14 +318,17 @@ class Oracles:
         return self._in_flight <= 1
 
     def end(self, task: Task) -> None:
-        """`task` finished its operation and must hold nothing; if nobody is busy, the world is at rest."""
+        """`task` finished its operation and must hold nothing; if nobody is busy, the world is at rest.
+
+        A kernel worker is busy as long as it is there, and may have a reference of its own in hand.
+        """
         doing = self.ledger.of(task)
         if doing.busy:
             doing.busy = False
             doing.pfn_seq = None
             self._in_flight -= 1
         self._left_behind(task)
-        if not self._in_flight:
+        if not self._in_flight and not task.engine.workers:
             self._look(full=False)
 
     def finish(self) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import pytest
 
 from gmemsim.explore.findings.table import FINDINGS
@@ -10,10 +12,18 @@ from gmemsim.explore.program import ScenarioProgram
 from gmemsim.explore.search import Limits, SearchResult, search
 from gmemsim.explore.strategies import make_strategy
 from gmemsim.patches.mends.registry import MENDS, mends_of
-from gmemsim.patches.registry import load_patch
+from gmemsim.patches.registry import load_patch, versions
 from gmemsim.scenarios.catalogue import load_named
+from gmemsim.scenarios.scenario import loads
 from gmemsim.studies.mends.ask import ask_scenario
+from gmemsim.studies.mends.questions import Question, answer, applies
 from gmemsim.studies.mends.table import judged
+from gmemsim.studies.operations import Cell, scenario_text
+
+if TYPE_CHECKING:
+    from gmemsim.actors.folio import Folio
+    from gmemsim.actors.inode import GmemInode
+    from gmemsim.engine.task import Task
 
 
 def explore(scenario: str, patch: str, strategy: str, schedules: int) -> SearchResult:
@@ -71,4 +81,113 @@ def test_every_mend_is_of_a_finding_and_can_be_asked_for() -> None:
     for mend in MENDS.values():
         assert mend.findings
         assert set(mend.findings) <= set(FINDINGS)
-        assert load_patch(f"v3+{mend.ident}").name == f"v3+{mend.ident}"
+        version = next(name for name in ("mainline-7.3", "v3", "v2", *versions()) if applies(mend, name))
+        assert load_patch(f"{version}+{mend.ident}").name == f"{version}+{mend.ident}"
+
+
+@pytest.mark.parametrize("finding", FINDINGS)
+def test_every_finding_has_two_candidates_and_not_all_are_wrong(finding: str) -> None:
+    mends = mends_of(finding)
+    assert len(mends) >= 2
+    assert not all(mend.wrong for mend in mends)
+
+
+#: Pairs of operations on one page, small enough to be looked at whole: version, VM type, pair; whether the finding, and
+#: which rule beside it, is met with each mend.
+PAIRS = (
+    ("inplace", "default", "host write + memory failure + used", "host-fault-on-poisoned-page",
+     {"": True, "fault-dirties": False, "error-references-first": False, "host-fault-refuses": True}),
+)  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("version", "arch", "pair", "finding", "mend", "met"),
+    [(*one[:4], mend, met) for one in PAIRS for mend, met in one[4].items()],
+)
+def test_a_pair_meets_the_finding_or_not(
+    version: str, arch: str, pair: str, finding: str, mend: str, met: bool
+) -> None:
+    row = answer(Question("pairs", version, mend, arch, pair), 20_000)
+    assert row["scope"].startswith("complete:")
+    assert {one["known"] for one in row["violations"]} == ({finding} if met else set())
+
+
+#: Scenario, version, VM type, strategy, schedules, and what is met with each mend.
+SAMPLED = (
+    ("inplace_competing", "inplace-v8", "sw-protected", "pos", 40,
+     {"get-pfn-puts": set(), "convert-looks-again": {"unexpected_outcome"}, "convert-waits-for-faults": {"deadlock"}}),
+    ("zoo-huge_look_up", "hugepage", "sw-protected", "pos", 100,
+     {"huge-mutex": set(), "huge-look-up-rechecks": set(), "huge-fresh-wakes": {"I41"}}),
+    ("zoo-rmp_fault_reuse", "hugepage", "snp", "preemption:2", 30,
+     {"rmp-fault-checks-invalidation": set(), "rmp-fault-looks-twice": {"I46"}}),
+    ("zoo-poison_repair", "mainline-7.3", "default", "pos", 3,
+     {"hole-unmaps": set(), "hole-unmaps-poison": {"I50"}, "truncation-unmaps-poison": {"I50"}}),
+    ("zoo-vmsa", "v2", "snp", "preemption:2", 60,
+     {"vmsa-reload": set(), "reclaim-leaks": set(), "vmsa-keeps-page": {"I8"}}),
+    ("zoo-tdx_fails", "mainline-7.3", "tdx", "random", 25,
+     {"tdx-leak-on-failure": set(), "tdx-hole-fails": {"I53"}}),
+    ("zoo-slot_delete_kind", "inplace", "snp", "random", 40,
+     {"": {"I28"}, "get-pfn-checks-kind": set(), "kind-of-fault-slot": set()}),
+    ("zoo-huge_poison", "hugepage", "sw-protected", "random", 1,
+     {"huge-split-gives-up": set(), "huge-convert-checks": set()}),
+    ("zoo-huge_hole", "hugepage", "snp", "random", 10,
+     {"huge-hole-whole-pages": set(), "huge-hole-zeroes-shared": set(), "huge-hole-takes-back": set()}),
+    ("zoo-launch_late", "v3", "snp", "pos", 50,
+     {"": {"I35"}, "snp-launch-state": set(), "fault-shares-lock": set()}),
+)  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("scenario", "version", "arch", "strategy", "schedules", "mend", "rules"),
+    [(*one[:5], mend, rules) for one in SAMPLED for mend, rules in one[5].items()],
+)
+def test_what_a_sample_of_schedules_meets(
+    scenario: str, version: str, arch: str, strategy: str, schedules: int, mend: str, rules: set[str]
+) -> None:
+    patch = f"{version}+{mend}" if mend else version
+    program = ScenarioProgram(scenario=load_named(scenario), patch=patch, arch=arch)
+    limits = Limits(schedules=schedules, steps=3_000)
+    result = search(program, make_strategy(strategy, 0), limits, keep_going=True, judge=judge)
+    assert {one.failure.rule for one in result.found} == rules
+
+
+@pytest.mark.parametrize("mend", ["", "prefault-eagain", "prefault-gives-up"])
+def test_a_prefault_ends(mend: str) -> None:
+    patch = f"baseline+{mend}" if mend else "baseline"
+    asked = ask_scenario("zoo-prefault_delete", patch, "sw-protected", release="6.12", states=2_000)
+    assert asked["complete"]
+    assert {one["rule"] for one in asked["violations"]} == (set() if mend else {"livelock"})
+
+
+def test_a_memory_failure_comes_between_the_look_at_references_and_the_split() -> None:
+    cell = Cell(
+        ("split", "memory failure"), "hugepage+huge-convert-checks", "sw-protected", "used", huge=True
+    )
+    program = ScenarioProgram(scenario=loads(scenario_text(cell), "cell"), patch=cell.patch, arch=cell.arch)
+    found = search(program, make_strategy("pos", 0), Limits(schedules=60), judge=judge).found
+    assert [one.sort[2] for one in found] == ["hugepage-split-waits-for-memory-failure"]
+
+
+def test_a_worker_that_is_under_way_is_no_reference_too_many() -> None:
+    question = Question(
+        "pairs", "mainline-7.3", "error-trylock-worker", "sw-protected", "memory failure + close + untouched"
+    )
+    row = answer(question, 5_000)
+    assert row["scope"].startswith("complete:")
+    assert row["violations"] == []
+
+
+def test_the_bindings_lock_covers_the_invalidation() -> None:
+    class Forgets(load_patch("mainline-7.3+error-bindings-lock")):  # type: ignore[misc]
+        async def kvm_gmem_error_folio(self, t: Task, inode: GmemInode, folio: Folio) -> None:
+            start, end = folio.index, folio.index + folio.pages
+            lock = self.bindings_lock(inode)
+            await lock.lock(t)
+            await self.kvm_gmem_invalidate_start(t, inode, start, end, self.release_filter(inode))
+            await lock.unlock(t)
+            await self.kvm_gmem_invalidate_end(t, inode, start, end)
+
+    program = ScenarioProgram(scenario=load_named("zoo-poison_later"), patch=Forgets, arch="sw-protected")
+    found = search(program, make_strategy("pos", 0), Limits(schedules=1), judge=judge).found
+    assert [one.failure.rule for one in found] == ["I15"]
+    assert "bindings_lock" in found[0].failure.summary

@@ -46,7 +46,7 @@ _FOREVER: Final = tuple(CONSTANTS)
 
 #: Of the engine: what changes, and belongs to the run. Its lists and dicts are never replaced, and are objects of
 #: their own (`Heap` takes them in by name).
-_ENGINE: Final = ("current", "live", "now", "sequence", "steps", "touched")
+_ENGINE: Final = ("current", "live", "now", "sequence", "steps", "touched", "workers")
 #: Of a task: what is as it was when the task was made.
 _TASK_KEEPS: Final = frozenset({"daemon", "engine", "handle", "ident", "name", "rec", "send"})
 

@@ -84,6 +84,7 @@ MENDS: Final = (
         says="as in the series as applied: the invalidation protocol alone keeps the frame until it is mapped",
         findings=_KEPT,
         make=get_pfn_puts,
+        meets=("to private",),
     ),
     Mend(
         ident="convert-looks-again",
@@ -94,6 +95,7 @@ MENDS: Final = (
         make=convert_looks_again,
         wrong="a fault between get_pfn and mmu_lock is not waited for, so that -EAGAIN becomes rarer and stays "
         "possible",
+        meets=("to private",),
     ),
     Mend(
         ident="convert-waits-for-faults",
@@ -102,5 +104,6 @@ MENDS: Final = (
         findings=_KEPT,
         make=convert_waits_for_faults,
         wrong="the conversion has the invalidate lock, and a fault that waits for it is in an SRCU section",
+        meets=("to private",),
     ),
 )

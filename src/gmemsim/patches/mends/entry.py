@@ -21,6 +21,9 @@ class Mend:
         make: from a patch version to one with the mend.
         wrong: why it is known to be wrong; empty: it is a proposal.
         blind: what of it the model can't see.
+        meets: operations of the matrix that it changes or is about; it is judged in every pair that has one of them.
+        triples: and with memory failure, a writer and a reader of the invalidate lock at once.
+        arches: VM types that it is for; empty: all.
     """
 
     ident: str
@@ -30,3 +33,6 @@ class Mend:
     make: Make
     wrong: str = ""
     blind: str = ""
+    meets: tuple[str, ...] = ("memory failure",)
+    triples: bool = False
+    arches: tuple[str, ...] = ()

@@ -63,21 +63,25 @@ def look_up_rechecks(parent: type[Kernel]) -> type[Kernel]:
     """The bit is cleared with a wake-up, and a look-up that comes by a huge folio with a shared page tries again."""
 
     class LookUpRechecks(fresh_folio_wakes(parent)):
-        async def kvm_gmem_get_folio(self, t: Task, inode: GmemInode, index: int) -> Folio | int:
+        async def filemap_get_folio(self, t: Task, inode: GmemInode, index: int, create: bool) -> Folio | int:
             while True:
-                folio: Folio | int = await super().kvm_gmem_get_folio(t, inode, index)
+                folio: Folio | int = await super().filemap_get_folio(t, inode, index, create)
                 if isinstance(folio, int) or self.huge_cache(inode) is None or not folio.order:
                     return folio
                 if t.traps:
-                    await t.point(
-                        Op("load", self.gmem_attr_label(inode), folio.index, folio.index + folio.pages, "r")
-                    )
+                    low, high = folio.index, folio.index + folio.pages
+                    await t.point(Op("load", self.gmem_attr_label(inode), low, high, "r"))
                 if self.all_private(inode, folio.index, folio.pages):
                     return folio
                 await self.folio_unlock(t, folio)
                 await self.folio_put(t, inode, folio)
                 # cond_resched until the splitter has come through.
                 await self.unfrozen.turn(t, 100)
+
+        async def split_folio(self, t: Task, inode: GmemInode, folio: Folio, sure: bool = False) -> int:
+            ret: int = await super().split_folio(t, inode, folio, sure)
+            self.unfrozen.changed(t)
+            return ret
 
     return LookUpRechecks
 
@@ -187,6 +191,7 @@ MENDS: Final = (
         findings=_LOOK_UP,
         make=huge_mutex,
         blind="a table of hashed mutexes, in which two huge pages can share one",
+        meets=("split",),
     ),
     Mend(
         ident="huge-look-up-rechecks",
@@ -196,6 +201,7 @@ MENDS: Final = (
         findings=_LOOK_UP,
         make=look_up_rechecks,
         blind="that the splitter gets to run between two rounds of a look-up, which takes a fair scheduler",
+        meets=("split",),
     ),
     Mend(
         ident="huge-fresh-wakes",
@@ -205,15 +211,17 @@ MENDS: Final = (
         make=fresh_folio_wakes,
         wrong="nobody sleeps for good any more, but a look-up before the freeze still gets a huge folio of which a "
         "page is shared",
+        meets=("split",),
     ),
     Mend(
         ident="huge-split-gives-up",
         title="a split that cannot freeze the references fails with -EAGAIN",
         says="a conversion is taken back then and userspace tries again; for a page with a memory error that is for "
         "ever. The split of a fresh folio fails the fault that allocated it",
-        findings=(*_FAILURE, *_LOOK_UP),
+        findings=_FAILURE,
         make=split_gives_up,
         blind="the merge of a conversion that is taken back, which still spins",
+        meets=("split",),
     ),
     Mend(
         ident="huge-convert-checks",
@@ -222,6 +230,7 @@ MENDS: Final = (
         findings=_FAILURE,
         make=convert_checks_references,
         wrong="a memory failure takes no lock before its reference: it can come between the look and the freeze",
+        meets=("split",),
     ),
     Mend(
         ident="huge-hole-whole-pages",
@@ -229,6 +238,8 @@ MENDS: Final = (
         says="what review asked for, and what a later branch does",
         findings=_HOLE,
         make=hole_whole_pages,
+        meets=("punch page",),
+        arches=("snp", "tdx"),
     ),
     Mend(
         ident="huge-hole-zeroes-shared",
@@ -236,6 +247,8 @@ MENDS: Final = (
         says="the guest keeps what it had in private pages of the hole, which userspace is not told",
         findings=_HOLE,
         make=hole_zeroes_shared,
+        meets=("punch page",),
+        arches=("snp", "tdx"),
     ),
     Mend(
         ident="huge-hole-takes-back",
@@ -245,5 +258,7 @@ MENDS: Final = (
         findings=_HOLE,
         make=hole_takes_back,
         blind="what the guest makes of a page whose validation is gone",
+        meets=("punch page",),
+        arches=("snp", "tdx"),
     ),
 )

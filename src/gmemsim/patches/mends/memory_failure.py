@@ -37,9 +37,7 @@ _INVERSION: Final = (
 )
 
 _WORKER_BLIND: Final = (
-    "the allocation of the work in the hook, and the VM, whose last reference may be dropped by the worker. Where the "
-    "table has I8 (a reference too many at rest after the worker's eviction), it was not found out whether that is the "
-    "mend's or that of how it is modelled here"
+    "the allocation of the work in the hook, and the VM, whose last reference may be dropped by the worker"
 )
 
 
@@ -140,7 +138,7 @@ def _with_worker(parent: type[Kernel], *, tries_first: bool) -> type[Kernel]:
             queue.ranges.append((inode, start, end))
             if not queue.running:
                 queue.running = True
-                t.engine.spawn("error_work", self._error_work)
+                t.engine.spawn_worker("error_work", self._error_work)
 
         async def _error_work(self, t: Task) -> None:
             queue = self.error_queue()
@@ -229,6 +227,7 @@ MENDS: Final = (
         blind="xa_store_range allocates with GFP_KERNEL under the mutex while memory_failure may hold a folio lock and "
         "wait for it: reclaim trylocks folios, and these are unevictable, so that no circle is seen by reading; "
         "the model has no reclaim",
+        triples=True,
     ),
     Mend(
         ident="error-trylock",
@@ -238,6 +237,7 @@ MENDS: Final = (
         findings=_INVERSION,
         make=trylock,
         blind="the machine check that a guest gets when it reads the poisoned frame",
+        triples=True,
     ),
     Mend(
         ident="error-trylock-worker",
@@ -247,6 +247,7 @@ MENDS: Final = (
         findings=_INVERSION,
         make=trylock_worker,
         blind=_WORKER_BLIND,
+        triples=True,
     ),
     Mend(
         ident="error-worker",
@@ -255,6 +256,7 @@ MENDS: Final = (
         findings=_INVERSION,
         make=worker,
         blind=_WORKER_BLIND,
+        triples=True,
     ),
     Mend(
         ident="error-drop-folio-lock",
@@ -264,5 +266,6 @@ MENDS: Final = (
         make=drop_folio_lock,
         wrong="nothing keeps the inode: the file can be closed and evicted while the hook waits for a lock in it",
         blind="what me_pagecache_clean does with the folio after the hook",
+        triples=True,
     ),
 )

@@ -9,6 +9,7 @@ import attrs
 
 from ...actors.errno import EAGAIN, EFAULT, EINTR, EIO, ENOENT
 from ...actors.kernel_base import RetPf
+from ...actors.release import RELEASES
 from .entry import Mend
 
 if TYPE_CHECKING:
@@ -18,7 +19,8 @@ if TYPE_CHECKING:
     from ...actors.memslot import Memslot
     from ...actors.release import Release
     from ...actors.tdp_fault import Fault
-    from ...actors.vm import Vcpu, Vm
+    from ...actors.vm import Vcpu, Vm, World
+    from ...arch.memory import PhysicalMemory
     from ...engine.task import Task
 
 __all__ = ["MENDS"]
@@ -85,10 +87,18 @@ def prefault_eagain(parent: type[Kernel]) -> type[Kernel]:
     """A pre-fault of a slot that is being deleted answers -EAGAIN, as since 6.18."""
 
     class PrefaultEagain(parent):
-        def __init__(self, *args: Any, **more: Any) -> None:
-            super().__init__(*args, **more)
-            release: Release = self.release
-            self.release = attrs.evolve(release, prefault_invalid_slot_eagain=True)
+        def __init__(
+            self,
+            world: World,
+            memory: PhysicalMemory,
+            release: Release | None = None,
+            *args: Any,
+            **more: Any,
+        ) -> None:
+            base = RELEASES[self.default_release] if release is None else release
+            super().__init__(
+                world, memory, attrs.evolve(base, prefault_invalid_slot_eagain=True), *args, **more
+            )
 
     return PrefaultEagain
 
@@ -117,6 +127,7 @@ MENDS: Final = (
         "exit, as where the kinds differ earlier",
         findings=_KIND,
         make=get_pfn_checks_kind,
+        meets=("delete slot",),
     ),
     Mend(
         ident="kind-of-fault-slot",
@@ -124,6 +135,7 @@ MENDS: Final = (
         says="one look-up of the slot for all of a fault; a conversion in between is met by the sequence as ever",
         findings=_KIND,
         make=kind_of_fault_slot,
+        meets=("delete slot",),
     ),
     Mend(
         ident="prefault-eagain",
@@ -131,6 +143,8 @@ MENDS: Final = (
         says="what Linux has since 6.18",
         findings=_PREFAULT,
         make=prefault_eagain,
+        meets=("pre-fault",),
+        arches=("sw-protected",),
     ),
     Mend(
         ident="prefault-gives-up",
@@ -138,5 +152,7 @@ MENDS: Final = (
         says="no loop under SRCU at all; every race with an invalidation then shows in userspace",
         findings=_PREFAULT,
         make=prefault_gives_up,
+        meets=("pre-fault",),
+        arches=("sw-protected",),
     ),
 )

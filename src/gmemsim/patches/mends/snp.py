@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 import attrs
 
 from ...actors.errno import EINVAL
+from ...actors.release import RELEASES
 from ...engine.op import Op
 from .entry import Mend
 
@@ -19,8 +20,9 @@ if TYPE_CHECKING:
     from ...actors.memslot import Memslot
     from ...actors.release import Release
     from ...actors.tdp_fault import Fault
-    from ...actors.vm import Vcpu, Vm
+    from ...actors.vm import Vcpu, Vm, World
     from ...actors.vmsa import Vmsa
+    from ...arch.memory import PhysicalMemory
     from ...engine.task import Task
 
 __all__ = ["MENDS"]
@@ -71,10 +73,18 @@ def vmsa_reload(parent: type[Kernel]) -> type[Kernel]:
     """What Linux has since 7.2: each invalidation asks the vCPU to load its save area again, and waits for it."""
 
     class VmsaReload(parent):
-        def __init__(self, *args: Any, **more: Any) -> None:
-            super().__init__(*args, **more)
-            release: Release = self.release
-            self.release = attrs.evolve(release, vmsa_reload=True, invalidate_range_hook=True)
+        def __init__(
+            self,
+            world: World,
+            memory: PhysicalMemory,
+            release: Release | None = None,
+            *args: Any,
+            **more: Any,
+        ) -> None:
+            base = RELEASES[self.default_release] if release is None else release
+            super().__init__(
+                world, memory, attrs.evolve(base, vmsa_reload=True, invalidate_range_hook=True), *args, **more
+            )
 
     return VmsaReload
 
@@ -188,6 +198,8 @@ MENDS: Final = (
         findings=_LAUNCH,
         make=launch_state,
         blind="commands of the firmware besides update and finish",
+        meets=("populate",),
+        arches=("snp",),
     ),
     Mend(
         ident="fault-shares-lock",
@@ -196,6 +208,9 @@ MENDS: Final = (
         "and allocations of the file; a memory failure, a fault and a writer can then wait for each other",
         findings=_LAUNCH,
         make=fault_shares_lock,
+        meets=("touch", "populate"),
+        triples=True,
+        arches=("snp",),
     ),
     Mend(
         ident="vmsa-reload",
@@ -203,14 +218,18 @@ MENDS: Final = (
         says="what Linux has since 7.2 (sev_gmem_invalidate_range, __sev_snp_reload_vmsa)",
         findings=_VMSA,
         make=vmsa_reload,
+        meets=("punch",),
+        arches=("snp",),
     ),
     Mend(
         ident="reclaim-leaks",
         title="the free hook leaks a frame that RMPUPDATE refused to give back (snp_leak_pages)",
         says="the guest goes on with the page, the host loses it for good: a guest can make the host lose memory",
-        findings=(*_VMSA, *_RMP_FAULT),
+        findings=_VMSA,
         make=reclaim_leaks,
         blind="how much memory a guest can so take from the host",
+        meets=("punch",),
+        arches=("snp",),
     ),
     Mend(
         ident="vmsa-keeps-page",
@@ -220,6 +239,8 @@ MENDS: Final = (
         make=vmsa_keeps_page,
         wrong="the hook runs at the removal from the page cache, whatever references there are, and only then: it is "
         "refused, and nobody takes the frame back when the vCPU lets go",
+        meets=("punch",),
+        arches=("snp",),
     ),
     Mend(
         ident="rmp-fault-locks-folio",
@@ -229,6 +250,8 @@ MENDS: Final = (
         make=rmp_fault_locks_folio,
         blind="in place get_pfn hands out no reference; the model keeps the folio's object, a kernel needs the "
         "reference",
+        meets=("touch",),
+        arches=("snp",),
     ),
     Mend(
         ident="rmp-fault-checks-invalidation",
@@ -238,6 +261,8 @@ MENDS: Final = (
         findings=_RMP_FAULT,
         make=rmp_fault_checks_invalidation,
         blind="how long PSMASH takes with mmu_lock held",
+        meets=("touch",),
+        arches=("snp",),
     ),
     Mend(
         ident="rmp-fault-looks-twice",
@@ -246,5 +271,7 @@ MENDS: Final = (
         findings=_RMP_FAULT,
         make=rmp_fault_looks_twice,
         wrong="reclaim can begin between the look and PSMASH",
+        meets=("touch",),
+        arches=("snp",),
     ),
 )

@@ -62,6 +62,8 @@ MENDS: Final = (
         make=leak_on_failure,
         blind="how the hook of the zap comes by the folio, of which it has the pfn; the model leaks the frame, so "
         "that the reference is not seen by a conversion",
+        meets=("punch",),
+        arches=("tdx",),
     ),
     Mend(
         ident="tdx-hole-fails",
@@ -70,5 +72,7 @@ MENDS: Final = (
         findings=("tdx-removal-failure",),
         make=hole_fails,
         wrong="the last close cannot fail and frees the pages all the same",
+        meets=("punch",),
+        arches=("tdx",),
     ),
 )

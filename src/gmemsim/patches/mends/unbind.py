@@ -34,5 +34,6 @@ MENDS: Final = (
         says="no look whether the file lives: slots_lock keeps its release out. Binding stays in one phase",
         findings=("unbind-during-memory-failure",),
         make=unbind_locks,
+        meets=("delete slot",),
     ),
 )

@@ -32,7 +32,9 @@ from .ask import ask_scenario
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-__all__ = ["OUTCOMES", "Question", "answer", "questions"]
+    from ...patches.mends.entry import Mend
+
+__all__ = ["Question", "answer", "applies", "questions"]
 
 _FAILURE: Final = "memory failure"
 #: They take the invalidate lock exclusively.
@@ -41,10 +43,13 @@ _WRITERS: Final = frozenset(
 )
 #: They take it shared, or lock the folio without it.
 _READERS: Final = frozenset({"touch", "host write", "allocate"})
-#: Scenarios whose outcomes are compared.
-OUTCOMES: Final = ("zoo-poison_punch", "zoo-poison_allocate", "zoo-poison_later", "zoo-poison_repair")
+#: Scenarios whose outcomes are compared for mends of memory failures; for others those of their findings are.
+_OUTCOMES: Final = ("zoo-poison_punch", "zoo-poison_allocate", "zoo-poison_later", "zoo-poison_repair")
+#: A finding that no oracle calls an error has no versions in the table; these have it by what was seen and read.
+_UNJUDGED: Final = {"poisoned-mapping-survives-punch": ("v3", "mainline-7.3", "inplace")}
 #: Vectors with parallel steps: states up to 200 times as many, else so many schedules.
 _SCHEDULES: Final = 2
+_STORMS: Final = ("first-touch", "punch", "memory-failure")
 #: Of a storm.
 _THREADS: Final = 8
 _FOLIOS: Final = 512
@@ -77,57 +82,79 @@ class Question:
         return (self.part, self.version, self.mend, self.arch, self.what)
 
 
+def applies(mend: Mend, version: str) -> bool:
+    """Whether the version has a finding that the mend is for."""
+    return any(version in _UNJUDGED.get(one, FINDINGS[one].versions) for one in mend.findings)
+
+
 def questions(part: str, version: str, mend: str) -> Iterator[Question]:
     """All of a part for one version and mend (empty: none), as far as they apply.
 
-    Pairs without a mend are recorded elsewhere, and not asked again.
+    Pairs without a mend are recorded elsewhere, and not asked again; triples neither: what breaks without a mend is a
+    finding.
     """
+    if not mend and part in ("pairs", "triples"):
+        return
+    chosen = [each for each in MENDS.values() if applies(each, version) and mend in ("", each.ident)]
+    seen: set[tuple[str, str]] = set()
+    for each in chosen:
+        for arch, what in _asked(part, version, each):
+            if (arch, what) not in seen and (not each.arches or arch in each.arches or part == "costs"):
+                seen.add((arch, what))
+                yield Question(part, version, mend, arch, what)
+
+
+def _asked(part: str, version: str, mend: Mend) -> Iterator[tuple[str, str]]:
+    """VM types and questions."""
     if part == "findings":
-        findings = MENDS[mend].findings if mend else {one for each in MENDS.values() for one in each.findings}
-        seen = set()
-        for finding in (FINDINGS[name] for name in sorted(findings)):
-            for shown in finding.shown:
-                what = (shown.vm_type, shown.scenario)
-                if version in finding.versions and (not shown.versions or version in shown.versions):
-                    if what not in seen:
-                        yield Question(part, version, mend, *what)
-                    seen.add(what)
-        # Known to be the place where a file goes while its page fails.
-        if ("sw-protected", "zoo-poison_close") not in seen:
-            yield Question(part, version, mend, "sw-protected", "zoo-poison_close")
-    elif part in ("pairs", "triples"):
-        if mend or part == "triples":
-            for cell in _cells(version, 2 if part == "pairs" else 3):
-                yield Question(part, version, mend, cell.arch, " + ".join((*cell.names, cell.setup)))
+        yield from _shown(version, mend)
+        if "memory failure" in mend.meets:
+            # Known to be the place where a file goes while its page fails.
+            yield "sw-protected", "zoo-poison_close"
+    elif part == "pairs" or (part == "triples" and mend.triples):
+        for cell in _cells(version, mend, 2 if part == "pairs" else 3):
+            yield cell.arch, " + ".join((*cell.names, cell.setup))
     elif part == "hazards":
         for hazard in HAZARDS.values():
             for number, case in enumerate(hazard.cases):
                 if version in case.versions:
                     for arch in case.arches:
-                        yield Question(part, version, mend, arch, f"{hazard.number}.{number}")
+                        yield arch, f"{hazard.number}.{number}"
     elif part == "outcomes":
-        for scenario in OUTCOMES:
+        for scenario in _OUTCOMES if "memory failure" in mend.meets else ():
             types = load_named(scenario).head.vm_types
-            yield Question(part, version, mend, types[0] if types else "sw-protected", scenario)
+            yield types[0] if types else "sw-protected", scenario
+        if "memory failure" not in mend.meets:
+            yield from _shown(version, mend)
+        if set(mend.findings) & set(_UNJUDGED):
+            yield "default", "zoo-poison_repair"
     elif part == "costs":
-        for storm in ("first-touch", "punch", "memory-failure"):
+        for storm in _STORMS:
             for background in ("none", "punch"):
-                yield Question(part, version, mend, "sw-protected", f"{storm} / {background}")
+                yield "sw-protected", f"{storm} / {background}"
     elif part == "vectors":
         for arch in ARCHES:
-            yield Question(part, version, mend, arch, "selftests")
+            yield arch, "selftests"
 
 
-def _cells(version: str, together: int) -> Iterator[Cell]:
+def _shown(version: str, mend: Mend) -> Iterator[tuple[str, str]]:
+    """Scenarios that show the mend's findings on the version."""
+    for finding in (FINDINGS[name] for name in sorted(mend.findings)):
+        for shown in finding.shown:
+            if version in finding.versions and (not shown.versions or version in shown.versions):
+                yield shown.vm_type, shown.scenario
+
+
+def _cells(version: str, mend: Mend, together: int) -> Iterator[Cell]:
     cls = load_patch(version)
     for cell in cells(version, together, in_place=cls.in_place, huge=cls.huge_pages):
         names = set(cell.names)
-        if _FAILURE not in names:
-            continue
-        # Of three: one of each sort, and the page in use if it can be, else untouched.
-        if together == 3 and not (len(names) == 3 and names & _WRITERS and names & _READERS):
-            continue
-        yield cell
+        if together == 2:
+            wanted = not names.isdisjoint(mend.meets)
+        else:
+            wanted = len(names) == 3 and _FAILURE in names and bool(names & _WRITERS and names & _READERS)
+        if wanted:
+            yield cell
 
 
 def answer(question: Question, states: int) -> dict[str, Any]:
@@ -142,13 +169,30 @@ def answer(question: Question, states: int) -> dict[str, Any]:
 
 
 def _finding(question: Question, states: int) -> dict[str, Any]:
-    return ask_scenario(question.what, question.patch, question.arch, states=states)
+    return ask_scenario(
+        question.what, question.patch, question.arch, release=_release(question), states=states
+    )
+
+
+def _release(question: Question) -> str | None:
+    """The first release on which the version has the finding of the scenario; None: it does not matter."""
+    shown = (question.what, question.arch)
+    return next(
+        (
+            finding.releases[question.version][0]
+            for finding in FINDINGS.values()
+            if question.version in finding.releases
+            and shown in [(one.scenario, one.vm_type) for one in finding.shown]
+        ),
+        None,
+    )
 
 
 def _cell(question: Question, states: int) -> dict[str, Any]:
     *names, setup = question.what.split(" + ")
+    huge = load_patch(question.version).huge_pages
     row = explore_cell(
-        Cell(tuple(names), question.patch, question.arch, setup), states=states, schedules=0, sampled=60
+        Cell(tuple(names), question.patch, question.arch, setup, huge), states=states, schedules=0, sampled=60
     )
     return {name: row[name] for name in ("scope", "states", "sampled", "violations")}
 
@@ -173,6 +217,7 @@ def _outcomes(question: Question, states: int) -> dict[str, Any]:
         scenario=load_named(question.what),
         patch=question.patch,
         arch=question.arch,
+        release=_release(question),
         rules=frozenset(),
         observed=frozenset({"results"}),
     )

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from ...explore.findings.finding import Finding, Shown
     from ...patches.mends.entry import Mend
 
-__all__ = ["Row", "candidates", "default_version", "rows", "shown_on"]
+__all__ = ["Row", "default_version", "rows", "shown_on"]
 
 
 @attrs.frozen
@@ -26,7 +26,7 @@ class Row:
     Attributes:
         asked: of `ask_scenario`.
         gone: the finding is: not met, in a complete search. None: not met, and the search was cut short.
-        broken: rules that are broken beside it, with what the first failure says.
+        broken: rules that are broken with the mend and not without, with what the first failure says.
         added, removed: edges of the lock order against the version as it is; of `cycles` likewise.
     """
 
@@ -41,14 +41,9 @@ class Row:
     cycles_removed: tuple[str, ...] = ()
 
 
-def candidates(finding: Finding) -> list[Mend]:
-    """The mends to judge, without those that are the version's already."""
-    return mends_of(finding.ident)
-
-
 def default_version(finding: Finding) -> str:
     """The newest released version that has it, else the series in place, else its last."""
-    for name in ("mainline-7.3", "v3", *reversed(IN_PLACE)):
+    for name in ("mainline-7.3", "v3", "inplace", *reversed(IN_PLACE), "hugepage"):
         if name in finding.versions:
             return name
     return finding.versions[-1]
@@ -62,9 +57,11 @@ def shown_on(finding: Finding, version: str) -> list[Shown]:
 def judged(finding: Finding, mend: Mend | None, asked: dict[str, Any], base: dict[str, Any]) -> Row:
     """Hold one answer against that of the version as it is."""
     met = any(each["known"] == finding.ident for each in asked["violations"])
+    there = {each["rule"] for each in base["violations"] if not each["known"]}
     broken: dict[str, str] = {}
     for each in asked["violations"]:
-        if each["known"] != finding.ident:
+        # What is known is the version's, with the mend or without.
+        if not each["known"] and each["rule"] not in there:
             broken.setdefault(each["rule"], each["summary"])
     edges, before = set(asked["edges"]), set(base["edges"])
     cycles, cycles_before = set(asked["cycles"]), set(base["cycles"])
@@ -85,7 +82,7 @@ def rows(finding: Finding, version: str, *, states: int, seconds: float | None) 
     """Every scenario of the finding, first on the version as it is, then with each candidate."""
     for shown in shown_on(finding, version):
         base: dict[str, Any] | None = None
-        for mend in (None, *candidates(finding)):
+        for mend in (None, *mends_of(finding.ident)):
             patch = version if mend is None else f"{version}+{mend.ident}"
             asked = ask_scenario(
                 shown.scenario,
