@@ -113,7 +113,7 @@ def test_a_pair_meets_the_finding_or_not(
 
 
 #: Scenario, version, VM type, strategy, schedules, and what is met with each mend.
-SAMPLED = (
+SAMPLED: tuple[tuple[str, str, str, str, int, dict[str, set[str]]], ...] = (
     ("inplace_competing", "inplace-v8", "sw-protected", "pos", 40,
      {"get-pfn-puts": set(), "convert-looks-again": {"unexpected_outcome"}, "convert-waits-for-faults": {"deadlock"}}),
     ("zoo-huge_look_up", "hugepage", "sw-protected", "pos", 100,
