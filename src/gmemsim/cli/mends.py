@@ -22,6 +22,7 @@ def show_mends(finding: Finding, version: str | None, *, states: int, seconds: f
     Raises:
         InputError: nothing to search.
     """
+    from ..patches.mends.registry import mends_of
     from ..studies.mends.table import default_version, rows, shown_on
 
     if not finding.shown:
@@ -37,7 +38,7 @@ def show_mends(finding: Finding, version: str | None, *, states: int, seconds: f
     done: list[Row] = []
     ended = True
     try:
-        total = len(shown_on(finding, version)) * (1 + len(candidates(finding)))
+        total = len(shown_on(finding, version)) * (1 + len(mends_of(finding.ident)))
         with toward(f"{finding.ident} on {version}", total) as show:
             show(0)
             for row in rows(finding, version, states=states, seconds=seconds):
