@@ -115,6 +115,8 @@ class StormMachine:
 
     def phase(self, *tasks: tuple[str, Phase], count: bool = False) -> None:
         """Run tasks to their end, starting where the last phase stopped."""
+        if self.cpus is not None:
+            self.cpus.idle()
         engine = Engine(rec=self.record if count else None, wake_ns=self.costs.wake, cpus=self.cpus)
         engine.now = self.now
         for name, function in tasks:

@@ -174,6 +174,10 @@ class Cpus:
         """Virtual ns that interrupts took from a CPU since the last time it asked."""
         return self._stolen.pop(cpu, 0) if self._stolen else 0
 
+    def idle(self) -> None:
+        """All CPUs had nothing to do for a while: what interrupts took from them was nobody's."""
+        self._stolen.clear()
+
     def section(self, label: str, name: str) -> Section:
         """The short spinlock with this label; `name` is its class."""
         found = self.sections.get(label)
