@@ -78,7 +78,7 @@ def command(
     else:
         _show(done, report)
     if done.diverged and not follow:
-        raise InputError(f"{done.diverged}; --follow goes on with the dull choice")
+        raise InputError(f"{done.diverged}; --follow goes on with the default choice")
     if done.failure is not None:
         ctx.exit(VIOLATION)
 

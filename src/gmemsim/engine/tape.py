@@ -1,6 +1,6 @@
 """The choice tape: every non-deterministic decision of a run, in order, with its label and bound.
 
-A draw is recorded only if it had more than one possible answer. The value 0 always means "the dull thing":
+A draw is recorded only if it had more than one possible answer. The value 0 always means "the default":
 keep running the current task if it can, else the oldest; no fault; the first waiter. So shrinking a tape
 towards zeros removes preemptions and faults.
 

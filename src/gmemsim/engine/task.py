@@ -175,7 +175,7 @@ class Task:
             touched.append(Op("load" if mode == "r" else "store", self.name, mode=mode))
 
     def draw(self, label: str, bound: int) -> int:
-        """A choice in `range(bound)`; 0 is the dull answer (no fault, no delay)."""
+        """A choice in `range(bound)`; 0 is the default answer (no fault, no delay)."""
         return 0 if bound <= 1 else self.engine.choose(self, label, bound)
 
     def fault(self, label: str) -> bool:

@@ -1,8 +1,8 @@
 """A lenient replay that comes to an end.
 
-Where the tape has nothing to say, the dull answer is "let the current task go on". A task that spins until another one
+Where the tape has nothing to say, the default answer is "let the current task go on". A task that spins until another one
 gets somewhere (a fault that is retried while its page is being invalidated) would then go on for ever, so after some
-patience the others get a turn.
+limit the others get a turn.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 __all__ = ["LenientReplay"]
 
 #: Steps that a task may take in a row before another one is let in. No kernel function of the model has as many.
-PATIENCE: Final = 400
+MAX_ALONE: Final = 400
 
 
 class LenientReplay(ReplayStrategy):
@@ -41,7 +41,7 @@ class LenientReplay(ReplayStrategy):
             self._alone = 0
             return index
         self._alone += 1
-        if self._alone <= PATIENCE:
+        if self._alone <= MAX_ALONE:
             return 0
         self._alone = 0
         self._turn += 1

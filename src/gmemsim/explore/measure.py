@@ -38,7 +38,7 @@ class Measure:
         preemptions: switches away from a task that could have gone on.
         steps: resumptions of tasks.
         switches: steps of another task than the step before.
-        deviations: choices other than the dull one, faults included.
+        deviations: choices other than the default, faults included.
         choices: draws on the tape.
     """
 

@@ -72,7 +72,7 @@ def replay(
         patch: in place of the recorded one.
         oracles, operations: of users' files; those that were on have to be named again.
         program: in place of all that the token says was run; needed for a program in Python.
-        follow: go on where the program draws what the tape does not have: such a draw gets the dull answer.
+        follow: go on where the program draws what the tape does not have: such a draw gets the default answer.
 
     Raises:
         TokenError: no token, or it does not say what to run.

@@ -2,7 +2,7 @@
 
 Three moves, repeated until none helps. *Merging*: a task that was preempted goes on at once, what ran in between comes
 after its next turn, or its turn before comes after them (Jalbert and Sen, FSE 2010, move switches in the same way).
-*Zeroing*: blocks of choices get the dull answer, halves first (Zeller's delta debugging), which removes faults as well.
+*Zeroing*: blocks of choices get the default answer, halves first (Zeller's delta debugging), which removes faults as well.
 *Searching*: short random runs with fewer preemptions than the best so far.
 """
 
@@ -83,15 +83,15 @@ def _merged(order: tuple[str, ...], position: int) -> Iterator[tuple[str, ...]]:
 
 
 def _zero(program: Program, best: Attempt, judge: Judge) -> Attempt:
-    """Give blocks of choices the dull answer."""
+    """Give blocks of choices the default answer."""
     size = best.measure.deviations
     while size and not judge.spent:
         raw = best.tape.raw
         set_ = [position for position, choice in enumerate(raw) if choice[3]]
         for start in range(0, len(set_), size):
-            dull = set(set_[start : start + size])
+            default = set(set_[start : start + size])
             tape = Tape(
-                (*choice[:3], 0, choice[4]) if position in dull else choice
+                (*choice[:3], 0, choice[4]) if position in default else choice
                 for position, choice in enumerate(raw)
             )
             done = judge.run(program, LenientReplay(tape))

@@ -6,7 +6,7 @@ from random import Random
 from typing import TYPE_CHECKING
 
 from ..engine.tape import Replay, Tape
-from .lenient import PATIENCE
+from .lenient import MAX_ALONE
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -44,7 +44,7 @@ class _Fair:
             self._alone = 0
             return answer
         self._alone += 1
-        if self._alone <= PATIENCE:
+        if self._alone <= MAX_ALONE:
             return 0
         self._alone = 0
         self._turn += 1

@@ -173,7 +173,7 @@ class Attempt(Agreeing, Showing):
         return 0
 
     def draw(self, task: Task, label: str, bound: int) -> int:
-        """Answers that only the thread's future knows; everything else is dull."""
+        """Answers that only the thread's future knows; everything else is the default."""
         future = self.by_task[task].future
         if label == "need_resched":
             return int(future.name_is_next("tlb_flush") and not self._flush_is_last(future))

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 __all__ = ["MARKS", "Line", "Sort", "lines_of", "marks_of", "outcome_of"]
 
 #: `call` begin of a call, `end` its outcome, `function` where the next lines happen, `event`, `op` a step without
-#: events, `draw` a choice that was not the dull one, `sleep` the task goes to sleep.
+#: events, `draw` a choice that was not the default, `sleep` the task goes to sleep.
 Sort = Literal["call", "end", "function", "event", "op", "draw", "sleep"]
 
 #: Sign in front of a step, and what it says.

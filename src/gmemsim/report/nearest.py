@@ -1,6 +1,6 @@
 """The nearest passing schedule: change one choice of a failing tape, and see whether that is enough.
 
-First the choices that stopped a task, or let a fault happen, get the dull answer 0, the last one first and time-outs of
+First the choices that stopped a task, or let a fault happen, get the default answer 0, the last one first and time-outs of
 locks last, and everything else stays as it was, as far as it still fits. Then all choices get every other answer, again
 from the end. If none of these runs passes, the tape is cut behind the changed choice, so that from there on nobody is
 stopped. The first run that passes is the one reported.
@@ -31,16 +31,16 @@ TRIES: Final = 256
 BUDGET: Final = 200_000
 
 #: Draws of a lock about time.
-_PATIENCE: Final = ("rwsem.deadline",)
+_TIMEOUTS: Final = ("rwsem.deadline",)
 
 Raw = tuple[str, int, str, int, int]
 
 
 def changes(raw: Sequence[Raw]) -> Iterator[tuple[int, int, bool]]:
     """Position, new answer, and whether the rest is kept, of every change in the order in which they are tried."""
-    # When a waiter's patience ends decides little by itself, and turns much round: a deadlock that needs no time-out
+    # When a waiter times out decides little by itself, and turns much round: a deadlock that needs no time-out
     # is not explained by one. So it comes last.
-    back = sorted(range(len(raw) - 1, -1, -1), key=lambda position: raw[position][2].startswith(_PATIENCE))
+    back = sorted(range(len(raw) - 1, -1, -1), key=lambda position: raw[position][2].startswith(_TIMEOUTS))
     stops = [position for position in back if raw[position][3]]
     others = [
         (position, answer)

@@ -54,7 +54,7 @@ class Interruption:
 
 
 class Interruptions:
-    """A schedule (`engine.strategy.Strategy`): the dull answer, except where it is interrupted.
+    """A schedule (`engine.strategy.Strategy`): the default answer, except where it is interrupted.
 
     A task that has run alone for very long gives way: a fault that is retried while another task holds things up would
     else be retried for ever.

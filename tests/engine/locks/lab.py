@@ -340,7 +340,7 @@ def snapshot(world: World) -> Any:
 _FIELDS: dict[type, list[str]] = {}
 
 _STATIC = {
-    "age", "cls", "label", "paths", "spinning", "_patience", "_read", "_write", "_since", "_lock", "tasks",
+    "age", "cls", "label", "paths", "spinning", "_wait_timeout", "_read", "_write", "_since", "_lock", "tasks",
     "line_ns", "line_state", "line_total", "_acquire", "_release",
 }  # fmt: skip
 
@@ -385,7 +385,7 @@ def _code(value: Any, lock: Any) -> Any:
     if kind is Waiter:
         return (
             value.task.ident, value.write, value.handoff_set, value.granted, value.asleep, value.woken,
-            value.spinning, value in lock.queue, value.number <= lock._patience._expired,
+            value.spinning, value in lock.queue, value.number <= lock._wait_timeout._expired,
         )  # fmt: skip
     if kind in {list, tuple, deque}:
         return tuple([_code(item, lock) for item in value])

@@ -91,7 +91,7 @@ def test_c4_a_spinner_barges_until_the_hand_off(stage: Stage, patient: bool) -> 
     assert stage.do("v", "down_write") is BLOCKED
     assert stage.do("w", "down_write") is BLOCKED
     stage.do("a", "up_write")
-    # The first spinner finds v woken but slow; v then fails, and is out of patience or not.
+    # The first spinner finds v woken but slow; v then fails, and has waited too long or not.
     stage.answers["rwsem.spin"] = 1
     assert stage.do("s", "down_write") is None
     assert paths(stage).opt_lock == 1
@@ -108,7 +108,7 @@ def test_c4_a_spinner_barges_until_the_hand_off(stage: Stage, patient: bool) -> 
     assert stage.go("w") is BLOCKED
 
 
-def test_c4_the_head_out_of_patience_keeps_other_queued_writers_out(stage: Stage) -> None:
+def test_c4_the_head_that_waited_too_long_keeps_other_queued_writers_out(stage: Stage) -> None:
     stage.do("a", "down_read")
     stage.answers["rwsem.deadline"] = 1
     assert stage.do("v", "down_write") is BLOCKED

@@ -81,7 +81,7 @@ def check_books(world: World) -> None:
     paths = statistics.paths
     ended = paths.rlock + paths.rlock_fail + paths.wlock + paths.wlock_fail
     immediate = paths.rlock_fast if isinstance(lock, FineCore) else 0
-    assert ended + immediate == lock._patience._arrivals
+    assert ended + immediate == lock._wait_timeout._arrivals
     reads = sum(entry.endswith(":r") for entry in world.log)
     assert statistics.read.acquisitions == reads
     assert statistics.write.acquisitions == len(world.log) - reads

@@ -12,7 +12,7 @@ from gmemsim.audit.events import Contended
 from gmemsim.engine import bare
 from gmemsim.engine.engine import Engine
 from gmemsim.engine.locks.rwsem import RwSem
-from gmemsim.engine.locks.rwsem_queue import Patience
+from gmemsim.engine.locks.rwsem_queue import WaitTimeout
 from gmemsim.engine.locks.rwsem_spin import POLL, read_phase_limit
 from gmemsim.engine.locks.spinlock import SpinLock
 from gmemsim.engine.op import Op
@@ -116,13 +116,13 @@ def test_c15_a_deadline_passes_strictly_after_its_jiffy(grain: str, hz: int, at:
 
 
 @pytest.mark.parametrize("hz", [100, 250, 300, 1000])
-def test_c15_patience_is_four_milliseconds_and_the_rest_of_a_tick(hz: int) -> None:
+def test_c15_the_time_out_is_four_milliseconds_and_the_rest_of_a_tick(hz: int) -> None:
     tick = 1_000_000_000 // hz
     engine = Engine()
     task = engine.spawn("a", Play().read(None, at=0, hold=0))
     for now in (0, 1, tick - 1, tick, 7 * tick + 5):
         engine.now = now
-        waiter = Patience(hz).enqueue(task, write=True)
+        waiter = WaitTimeout(hz).enqueue(task, write=True)
         assert 4 * MS < waiter.deadline - now <= 4 * MS + 2 * tick
     task.handle.close()
 

@@ -153,7 +153,7 @@ class RwSem(RwSemCore):
             else:
                 self.paths.rlock_fast += 1  # R6
             return 0
-        waiter = self._patience.enqueue(t, write=False)
+        waiter = self._wait_timeout.enqueue(t, write=False)
         self._queue.append(waiter)
         self._cond_wake(t)
         if t.rec is not None:
@@ -296,7 +296,7 @@ class RwSem(RwSemCore):
         if await self._spinners.spin(t, killable):
             self._write.waited(t.engine.now - began)
             return 0
-        waiter = self._patience.enqueue(t, write=True)
+        waiter = self._wait_timeout.enqueue(t, write=True)
         self._queue.append(waiter)  # W5
         if self._queue[0] is not waiter:
             self._cond_wake(t)  # W6

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from ..op import Op
 from .rwsem_base import RwLockBase
-from .rwsem_queue import BATCH, HZ, Patience, Waiter, WakeKind
+from .rwsem_queue import BATCH, HZ, WaitTimeout, Waiter, WakeKind
 from .rwsem_spin import SpinQueue
 from .rwsem_stats import PathCounters, RwSemStatistics
 
@@ -38,7 +38,7 @@ class RwSemCore(RwLockBase):
     """
 
     __slots__ = (
-        "_patience",
+        "_wait_timeout",
         "_queue",
         "_spinners",
         "_spinning",
@@ -64,7 +64,7 @@ class RwSemCore(RwLockBase):
         self.paths = PathCounters()
         self.spinning = spinning
         self.spin_op = Op("wait", label)
-        self._patience = Patience(hz)
+        self._wait_timeout = WaitTimeout(hz)
         self._queue: deque[Waiter] = deque()
         self._spinners = SpinQueue(self)
         self._spinning = self._spinners.tasks
@@ -126,7 +126,7 @@ class RwSemCore(RwLockBase):
         if self.handoff and head.handoff_set and waiter is not head:
             return False
         if self._writer is not None or self._readers:
-            if not self.handoff and self._patience.passed(t, waiter):
+            if not self.handoff and self._wait_timeout.passed(t, waiter):
                 self.handoff = True
                 head.handoff_set = True
                 self.paths.wlock_handoff += 1
@@ -169,7 +169,7 @@ class RwSemCore(RwLockBase):
                 t.engine.wake(head.task, delay=0 if head.spinning else t.engine.wake_ns)
             return
         if kind is not WakeKind.READ_OWNED and self._writer is not None:  # M3: a writer barged
-            if self._patience.passed(t, head):
+            if self._wait_timeout.passed(t, head):
                 if not self.handoff:
                     self.handoff = True
                     self.paths.rlock_handoff += 1

@@ -122,7 +122,7 @@ class FineRwSem(FineWaiting):
             if count < 2 * READER and count & WAITERS:
                 await self._wake_queue(t, WakeKind.READ_OWNED)
             return 0
-        waiter = self._patience.enqueue(t, write=False)
+        waiter = self._wait_timeout.enqueue(t, write=False)
         wakes: list[Waiter] = []
         await self.wait_lock.lock(t)  # R6
         first = not self.queue

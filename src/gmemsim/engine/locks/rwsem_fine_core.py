@@ -19,7 +19,7 @@ from ..errors import ModelError
 from ..op import Op
 from .rwsem_age import RwSemAge
 from .rwsem_base import RwLockBase
-from .rwsem_queue import BATCH, HZ, Patience, Waiter, WakeKind
+from .rwsem_queue import BATCH, HZ, WaitTimeout, Waiter, WakeKind
 from .rwsem_stats import PathCounters, RwSemStatistics
 
 if TYPE_CHECKING:
@@ -98,7 +98,7 @@ class FineCore(RwLockBase):
         "_count_op",
         "_owner_load",
         "_owner_op",
-        "_patience",
+        "_wait_timeout",
         "_sleep_op",
         "_spin_op",
         "_spinner_watches",
@@ -142,7 +142,7 @@ class FineCore(RwLockBase):
         #: Readers counted by a wake-up call under way.
         self._waker_biases = 0
         self._spinner_watches = False
-        self._patience = Patience(hz)
+        self._wait_timeout = WaitTimeout(hz)
         self._count_op = Op("rmw", f"{label}.count")
         self._owner_load = Op("load", f"{label}.owner", mode="r")
         self._owner_op = Op("store", f"{label}.owner")
@@ -263,10 +263,10 @@ class FineCore(RwLockBase):
             wakes.append(waiter)
 
     async def _undo(self, t: Task, head: Waiter) -> None:
-        """M3, a writer barged: take the reader off again; a head out of patience asks for a hand-off."""
+        """M3, a writer barged: take the reader off again; a head whose time is up asks for a hand-off."""
         await self._at(t, self._count_op)
         count = self.count - READER
-        if self._patience.passed(t, head):
+        if self._wait_timeout.passed(t, head):
             if not self.count & HANDOFF:
                 self.paths.rlock_handoff += 1
             count |= HANDOFF

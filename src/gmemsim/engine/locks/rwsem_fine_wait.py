@@ -159,7 +159,7 @@ class FineWaiting(FineCore):
 
     async def _queue_write(self, t: Task, killable: bool) -> int:
         """W5 to W10."""
-        waiter = self._patience.enqueue(t, write=True)
+        waiter = self._wait_timeout.enqueue(t, write=True)
         wakes: list[Waiter] = []
         await self.wait_lock.lock(t)  # W5
         self.queue.append(waiter)
@@ -199,7 +199,7 @@ class FineWaiting(FineCore):
         if promised and waiter is not head and (head.handoff_set or not self.age.orphan_handoff):
             return False
         if count & WRITER or count >= READER:
-            if not promised and self._patience.passed(t, waiter):
+            if not promised and self._wait_timeout.passed(t, waiter):
                 head.handoff_set = True
                 self._set_count(t, count | HANDOFF)
                 self.paths.wlock_handoff += 1

@@ -16,7 +16,7 @@ from .spinlock import QueuedRwLock
 if TYPE_CHECKING:
     from ..task import Task
 
-__all__ = ["BATCH", "HZ", "Patience", "Waiter", "WakeKind", "on_cpu"]
+__all__ = ["BATCH", "HZ", "WaitTimeout", "Waiter", "WakeKind", "on_cpu"]
 
 #: Most readers that one wake-up call takes out of the queue (M4).
 BATCH: Final = 256
@@ -80,7 +80,7 @@ class Waiter:
         return f"<Waiter {self.task.name} {'w' if self.write else 'r'}>"
 
 
-class Patience:
+class WaitTimeout:
     """Deadlines of the waiters of one lock.
 
     Args:

@@ -38,7 +38,7 @@ __all__ = ["Decided", "Steering", "Verdict", "decide", "is_it"]
 Verdict = Literal["witnessed", "potential", "infeasible within the bound"]
 
 #: Choices in a row with a task held back, before one is let go: somebody may spin until it moves.
-_PATIENCE: Final = 300
+_MAX_WAITED: Final = 300
 
 
 @attrs.frozen(kw_only=True)
@@ -100,7 +100,7 @@ class Steering:
         ]
         if len(free) < len(runnable):
             self._waited += 1
-        if not free or self._waited > _PATIENCE:
+        if not free or self._waited > _MAX_WAITED:
             self._waited = 0
             return self._random.randrange(len(runnable))
         return self._random.choice(free)

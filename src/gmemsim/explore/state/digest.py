@@ -263,7 +263,7 @@ class StateDigest:
 
     def _rwsem(self, value: RwSemCore) -> None:
         # While nobody is queued, whose deadline has passed is nobody's concern.
-        self._object(value, _NOTHING if value.queue else frozenset({"_patience"}))
+        self._object(value, _NOTHING if value.queue else frozenset({"_wait_timeout"}))
 
     def _object(self, value: Any, skip: frozenset[str] = _NOTHING) -> None:
         if not self._again(value):

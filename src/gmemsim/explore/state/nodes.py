@@ -43,7 +43,7 @@ _PLAIN: Final = frozenset({type(None), bool, int, str})
 _IN_WORDS: Final = frozenset({Task, Engine})
 _ITERATORS: Final[set[type]] = set()
 _NOTHING: Final[frozenset[str]] = frozenset()
-_PATIENCE: Final = frozenset({"_patience"})
+_WAIT_TIMEOUT: Final = frozenset({"_wait_timeout"})
 #: Marks remembered before all are forgotten.
 _MARKS: Final = 1 << 16
 
@@ -308,7 +308,7 @@ class Nodes:
             self.asked[self._heap.numbers[id(value)]] = None
             self._remembered(value)
         else:
-            skip = _PATIENCE if issubclass(cls, RwSemCore) and not value.queue else _NOTHING
+            skip = _WAIT_TIMEOUT if issubclass(cls, RwSemCore) and not value.queue else _NOTHING
             self._attributes(value, skip)
 
     def _remembered(self, value: Any) -> None:

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, ClassVar, Final
 
 from ...engine.errors import TapeMismatch
 from .answers import index_of
-from .retry import PATIENCE, RetryWatch
+from .retry import MAX_RETRIES, RetryWatch
 
 if TYPE_CHECKING:
     from random import Random
@@ -118,7 +118,9 @@ class Bounded:
     def bound(self) -> str:
         """What is left out."""
         plural = "" if self.limit == 1 else "s"
-        return f"at most {self.limit} {self.unit}{plural}, and no more than {PATIENCE} equal steps in a row"
+        return (
+            f"at most {self.limit} {self.unit}{plural}, and no more than {MAX_RETRIES} equal steps in a row"
+        )
 
     def tariff(self, current: Task | None) -> int:
         """What the choice of another task than the first one costs."""

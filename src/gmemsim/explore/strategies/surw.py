@@ -11,7 +11,7 @@ Deviations:
   a uniform walk. So runs with different paths are weighted by an estimate, and the uniformity is approximate.
 * The interesting steps of a run are those on one object, drawn anew for each run from the objects that at least two
   tasks used and one of them wrote, or (one case more) all steps, which is the unselective form (URW).
-* A chosen task that does not come to its interesting step within `PATIENCE` choices, because it waits for or spins on
+* A chosen task that does not come to its interesting step within `MAX_WAITED` choices, because it waits for or spins on
   a task that is held back, is given up, and another one is drawn.
 * The weight of a task that has used up its estimate is one half, not nothing.
 """
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 __all__ = ["Surw"]
 
 #: Choices that a task may take to come to the step that it was drawn for.
-PATIENCE: Final = 100
+MAX_WAITED: Final = 100
 
 
 class Surw:
@@ -84,7 +84,7 @@ class Surw:
         """Somebody who is not held back."""
         if self.schedules == 1:
             return self._random.randrange(len(runnable))
-        if self._meant not in runnable or self._waited > PATIENCE:
+        if self._meant not in runnable or self._waited > MAX_WAITED:
             self._mean(runnable)
         self._waited += 1
         free = [task for task in runnable if task is self._meant or not self._counts_for(task.pending)]
