@@ -1,7 +1,7 @@
 """A lenient replay that comes to an end.
 
-Where the tape has nothing to say, the default answer is "let the current task go on". A task that spins until another one
-gets somewhere (a fault that is retried while its page is being invalidated) would then go on for ever, so after some
+Where the tape has nothing to say, the default answer is "let the current task go on". A task that spins until another
+one gets somewhere (a fault that is retried while its page is being invalidated) would then go on for ever, so after a
 limit the others get a turn.
 """
 

@@ -2,7 +2,7 @@
 
 Three moves, repeated until none helps. *Merging*: a task that was preempted goes on at once, what ran in between comes
 after its next turn, or its turn before comes after them (Jalbert and Sen, FSE 2010, move switches in the same way).
-*Zeroing*: blocks of choices get the default answer, halves first (Zeller's delta debugging), which removes faults as well.
+*Zeroing*: blocks of choices get the default answer, halves first (Zeller's delta debugging), faults too.
 *Searching*: short random runs with fewer preemptions than the best so far.
 """
 

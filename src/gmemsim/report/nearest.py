@@ -1,6 +1,6 @@
 """The nearest passing schedule: change one choice of a failing tape, and see whether that is enough.
 
-First the choices that stopped a task, or let a fault happen, get the default answer 0, the last one first and time-outs of
+First the choices that stopped a task, or let a fault happen, get the default answer 0, the last first and time-outs of
 locks last, and everything else stays as it was, as far as it still fits. Then all choices get every other answer, again
 from the end. If none of these runs passes, the tape is cut behind the changed choice, so that from there on nobody is
 stopped. The first run that passes is the one reported.

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from ..op import Op
 from .rwsem_base import RwLockBase
-from .rwsem_queue import BATCH, HZ, WaitTimeout, Waiter, WakeKind
+from .rwsem_queue import BATCH, HZ, Waiter, WaitTimeout, WakeKind
 from .rwsem_spin import SpinQueue
 from .rwsem_stats import PathCounters, RwSemStatistics
 
@@ -38,10 +38,10 @@ class RwSemCore(RwLockBase):
     """
 
     __slots__ = (
-        "_wait_timeout",
         "_queue",
         "_spinners",
         "_spinning",
+        "_wait_timeout",
         "handoff",
         "nonspinnable",
         "paths",

@@ -19,7 +19,7 @@ from ..errors import ModelError
 from ..op import Op
 from .rwsem_age import RwSemAge
 from .rwsem_base import RwLockBase
-from .rwsem_queue import BATCH, HZ, WaitTimeout, Waiter, WakeKind
+from .rwsem_queue import BATCH, HZ, Waiter, WaitTimeout, WakeKind
 from .rwsem_stats import PathCounters, RwSemStatistics
 
 if TYPE_CHECKING:
@@ -98,10 +98,10 @@ class FineCore(RwLockBase):
         "_count_op",
         "_owner_load",
         "_owner_op",
-        "_wait_timeout",
         "_sleep_op",
         "_spin_op",
         "_spinner_watches",
+        "_wait_timeout",
         "_wake_op",
         "_waker_biases",
         "age",

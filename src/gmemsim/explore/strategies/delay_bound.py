@@ -1,6 +1,6 @@
 """Delay bounding: all schedules that differ from the default one in few places.
 
-Emmi, Qadeer and Rakamaric, "Delay-bounded scheduling" (POPL 2011). There is a deterministic scheduler, here the plainest
+Emmi, Qadeer and Rakamaric, "Delay-bounded scheduling" (POPL 2011). The deterministic scheduler is here the plainest
 one: keep running the current task, and when it blocks take the oldest. A delay makes it skip the task that it was about
 to run and take the next one; so answer v costs v delays, also where the choice is not about a preemption. For k steps
 there are at most k^d schedules with d delays, however many tasks there are.

@@ -3,7 +3,7 @@
 A vCPU that faults on a page being invalidated tries again until the invalidation has ended. A scheduler that keeps
 running it until it blocks never lets the invalidation end. The loops of the model are no ops of a kind of their own
 (neither are the kernel's), so they are told by what they do: a task that announces the very same op again and again
-while no other task runs gets nowhere. After `MAX_RETRIES` times it is to let another one go. That is a choice: a smaller
+while no other task runs gets nowhere. After `MAX_RETRIES` it is to let another one go. That is a choice: a smaller
 number would take long batches of equal steps for loops, a larger one wastes steps. The same need, with a declared
 yield, is behind the fair scheduler of Musuvathi and Qadeer (PLDI 2008).
 """
