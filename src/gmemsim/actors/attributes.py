@@ -54,7 +54,7 @@ class VmAttributes(SplitLeafs):
             rec(t, SetAttributes(start, end, private))
         await vm.slots_lock.lock(t)
         ret = 0
-        if any((gfn in vm.attributes) != private for gfn in range(start, end)):
+        if not vm.attributes.uniform(start, end, private):
             reserve = private or self.release.reserve_for_clear
             if reserve and t.fault("alloc_attributes"):
                 ret = ENOMEM
@@ -122,6 +122,11 @@ class VmAttributes(SplitLeafs):
         """One gfn at a time: a lock-free reader can see the range half converted."""
         attributes = vm.attributes
         rec = t.rec
+        if not t.traps and rec is None:
+            # Nobody can look in between.
+            (attributes.update if private else attributes.difference_update)(range(start, end))
+            await t.spend(self.costs.xarray_lookup * (end - start))
+            return
         for gfn in range(start, end):
             if t.traps:
                 await t.point(Op("store", vm.attr_label, gfn, gfn + 1))
@@ -164,7 +169,7 @@ def hugepage_set_mixed(vm: Vm, slot: Memslot, level: int, low: int, start: int, 
     if low < slot.base_gfn or slot.base_gfn + slot.pages < high:
         return
     whole = start <= low and high <= end
-    if not whole and len({gfn in vm.attributes for gfn in range(low, high)}) > 1:
+    if not whole and vm.attributes.mixed(low, high):
         slot.disallow_lpage.add((level, low))
     else:
         slot.disallow_lpage.discard((level, low))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from ..arch.range_set import RangeSet
 from ..arch.spin import SpinWait
 from ..engine.locks.mutex import Mutex
 from ..engine.locks.spinlock import QueuedRwLock
@@ -62,7 +63,7 @@ class Vm:
         self.range_start = INVALID_GFN
         self.range_end = INVALID_GFN
         self.slots: tuple[Memslot, ...] = ()
-        self.attributes: set[int] = set()
+        self.attributes = RangeSet()
         self.stage2 = Stage2(f"{label}.stage2", arch.mirror_root)
         self.root_generation = 0
         self.vcpus: list[Vcpu] = []

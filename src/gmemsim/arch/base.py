@@ -284,13 +284,21 @@ class Arch:
 
     def clear_range(self, t: Task, pfn: int, pages: int) -> None:
         """The same for `pages` frames; where nothing judges host accesses they are one range."""
-        judged = ("clear", "host_write", "host_access")
-        if any(getattr(type(self), name) is not getattr(Arch, name) for name in judged):
+        if not self.passes(t, pfn, pages):
             for frame in range(pfn, pfn + pages):
                 self.clear(t, frame)
             return
         t.changed(FRAMES, pfn, pfn + pages)
         self.memory.fill(pfn, pages, ZERO)
+
+    def passes(self, t: Task, pfn: int, pages: int) -> bool:
+        """Whether a host write of each of these frames would be judged alike, and let pass."""
+        return self._plain_host_access(Arch)
+
+    def _plain_host_access(self, cls: type[Arch]) -> bool:
+        """Whether the host's accesses are those of `cls`, and not of a class below it."""
+        names = ("clear", "host_write", "host_access")
+        return all(getattr(type(self), name) is getattr(cls, name) for name in names)
 
     def host_read(self, t: Task, pfn: int) -> str:
         """The host reads a frame."""

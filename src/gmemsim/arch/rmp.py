@@ -7,11 +7,12 @@ somebody else's.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import TYPE_CHECKING, Final
 
 from ..audit.kvm_events import HardwareOp
 from ..engine.op import Op
 from .memory import FRAMES
+from .rmp_entries import RmpEntries, RmpEntry
 from .spin import SpinWait
 
 if TYPE_CHECKING:
@@ -40,28 +41,6 @@ class RmpCode:
     NO_CHANGE: Final = 255  # software's name for "carry flag set"
 
 
-class RmpEntry(NamedTuple):
-    """One entry. `asid` 0 with `assigned`: a page that the firmware keeps. `gfn`: the guest address / 4K."""
-
-    assigned: bool = False
-    asid: int = 0
-    gfn: int = 0
-    level: int = 1
-    immutable: bool = False
-    validated: bool = False
-
-    @property
-    def state(self) -> str:
-        """Row of the table in arch.md 1.1: `hv`, `pre_guest`, `guest_invalid`, `guest_valid` or `firmware`."""
-        if not self.assigned:
-            return "hv"
-        if not self.asid:
-            return "firmware"
-        if self.validated:
-            return "guest_valid"
-        return "pre_guest" if self.immutable else "guest_invalid"
-
-
 #: The entry of a frame that belongs to the host.
 HYPERVISOR: Final = RmpEntry()
 
@@ -85,7 +64,7 @@ class Rmp:
     """The table.
 
     Attributes:
-        entries: by pfn; a frame without an entry belongs to the host.
+        entries: by pfn; a frame without an entry belongs to the host (`rmp_entries.py`: one record for a 2M page).
         assigned: number of assigned entries per region that has any.
         busy: per region, the frames [lo, hi) that an instruction works on now.
         limit: first frame that the table does not cover.
@@ -97,7 +76,7 @@ class Rmp:
         self.choices = choices
         self.costs = costs
         self.limit = limit
-        self.entries: dict[int, RmpEntry] = {}
+        self.entries = RmpEntries()
         self.assigned: dict[int, int] = {}
         self.busy: dict[int, tuple[int, int]] = {}
         self.vmsas: set[int] = set()
@@ -108,7 +87,8 @@ class Rmp:
 
     def entry(self, pfn: int) -> RmpEntry:
         """The entry of a frame as memory holds it; no trap."""
-        return self.entries.get(pfn, HYPERVISOR)
+        found: RmpEntry = self.entries.get(pfn, HYPERVISOR)
+        return found
 
     async def lookup(self, t: Task, pfn: int) -> RmpEntry | None:
         """The host's look-up: the frame's own entry, then the level from the head of the region.
@@ -171,6 +151,17 @@ class Rmp:
         else:
             self.entries[pfn] = entry
 
+    def write_region(self, head: int, entry: RmpEntry) -> None:
+        """Store an entry, and its like at level 1 in the 511 frames behind; no trap."""
+        region = region_of(head)
+        if self.vmsas:
+            self.vmsas.difference_update(range(head, head + REGION_PAGES))
+        if entry.assigned:
+            self.assigned[region] = REGION_PAGES
+        else:
+            self.assigned.pop(region, None)
+        self.entries.set_region(region, None if entry == HYPERVISOR else entry)
+
     async def rmpupdate(self, t: Task, pfn: int, new: RmpEntry, current_asid: int = 0) -> int:
         """RMPUPDATE once: the page at `pfn` (4K or 2M by `new.level`) becomes `new`, `validated` aside.
 
@@ -225,13 +216,11 @@ class Rmp:
         if not new.assigned:
             new = HYPERVISOR
         pages = pages_of(max(new.level, old.level))
-        for offset in range(pages):
-            if offset and new.assigned and not self.choices.replicate_2m:
-                break
+        if pages > 1 and (self.choices.replicate_2m or not new.assigned):
             # Only the head carries the level; arch.md 1.3 step 2 reads it there.
-            self.write(pfn + offset, new._replace(gfn=new.gfn + offset) if new.assigned else new)
-            if not offset:
-                new = new._replace(level=1)
+            self.write_region(pfn, new)
+            return
+        self.write(pfn, new)
 
     async def _release(self, t: Task, region: int) -> None:
         if t.traps:
@@ -271,8 +260,7 @@ class Rmp:
             code = RmpCode.BAD_PAGE
         else:
             code = RmpCode.OK
-            for offset in range(REGION_PAGES):
-                self.write(pfn + offset, old._replace(level=1, gfn=old.gfn + offset))
+            self.write_region(pfn, old._replace(level=1))
         await self._release(t, region)
         return code
 
@@ -311,8 +299,12 @@ class Rmp:
             code = RmpCode.NO_CHANGE
         else:
             code = RmpCode.OK
-            for frame in range(pfn, pfn + pages_of(level)):
-                self.write(frame, self.entry(frame)._replace(validated=validate))
+            whole = self.entries.whole(region_of(pfn)) if level > 1 else None
+            if whole is not None:
+                self.write_region(pfn, whole._replace(validated=validate))
+            else:
+                for frame in range(pfn, pfn + pages_of(level)):
+                    self.write(frame, self.entry(frame)._replace(validated=validate))
         if t.rec is not None:
             t.rec(t, HardwareOp("PVALIDATE", pfn, code))
         return code

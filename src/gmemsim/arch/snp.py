@@ -333,6 +333,14 @@ class Snp(SnpHost):
             return None
         return "HOST_RMP_VIOLATION" if write else "HOST_READ_CIPHERTEXT"
 
+    def passes(self, t: Task, pfn: int, pages: int) -> bool:
+        """Timed runs: no region of the range has an assigned frame."""
+        if t.traps or not self._plain_host_access(Snp):
+            return False
+        return not any(
+            region in self.rmp.assigned for region in range(region_of(pfn), region_of(pfn + pages - 1) + 1)
+        )
+
     def page_freed(self, t: Task, pfn: int) -> str | None:
         """`RMP_LEAK`, unless the kernel leaked the frame knowingly."""
         if self.rmp.entry(pfn).assigned and pfn not in self.memory.leaked:

@@ -345,6 +345,16 @@ class Tdx(TdxHost):
         module.poisoned.add(pfn)
         return "TDX_POISON_WRITE"
 
+    def passes(self, t: Task, pfn: int, pages: int) -> bool:
+        """Timed runs: no frame of the range is a TD's, or remembered as one."""
+        if t.traps or not self._plain_host_access(Tdx):
+            return False
+        module = self.module
+        if module.poisoned or module.unflushed:
+            return False
+        regions = range(pfn >> 9, (pfn + pages - 1 >> 9) + 1)
+        return not any(region in module.small or region << 9 in module.pamt for region in regions)
+
     def host_read(self, t: Task, pfn: int) -> str:
         value = super().host_read(t, pfn)
         return ZERO if self.choices.host_read_value == "zero" and self.module.owner(pfn) else value

@@ -70,9 +70,9 @@ class TdxAccept(TdxFrames):
             await t.spend(self.costs.accept if level == 1 else self.costs.accept_2m_4k * part)
             if t.traps:
                 await t.point(Op("rmw", FRAMES, first, first + part))
-            for pfn in range(first, first + part):
-                self.memory.write(pfn, ZERO, td.key)
-                self.poisoned.discard(pfn)
+            self.memory.fill(first, part, ZERO, td.key)
+            if self.poisoned:
+                self.poisoned.difference_update(range(first, first + part))
             entry.accepted += part
             if vcpu is not None and entry.accepted < pages:
                 t.saw(td.epochs.lock.label)

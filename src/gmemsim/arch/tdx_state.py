@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 from ..engine.observed import announces
 from ..engine.op import ALL
+from .range_set import RangeSet
 from .sept import Sept
 from .spin import SpinWait, TryLock
 from .tdx_epoch import Epochs
@@ -87,7 +88,7 @@ class Td:
         self.page_add_src: str | None = None
         self.premapped = 0
         self.linking: set[int] = set()
-        self.accepted: set[int] = set()
+        self.accepted = RangeSet()
         self.inhibited: set[int] = set()
         self.dead = False
         #: Objects of the steps that look at or change these.
