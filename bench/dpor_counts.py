@@ -30,8 +30,8 @@ Body = Callable[["Task", list[Cell[Any]]], Any]
 
 #: Abdulla, Aronis, Jonsson and Sagonas, "Optimal dynamic partial order reduction": tables 1 and 2.
 POPL: Final = "POPL 2014"
-#: benchmarks/SWSC_experiment/summary.txt in Nidhugg's repository, the column in which the order of all writes counts; its
-#: programs are in the folders beside it.
+#: benchmarks/SWSC_experiment/summary.txt in Nidhugg's repository, the column in which the order of all writes
+#: counts; its programs are in the folders beside it.
 NIDHUGG: Final = "Nidhugg's table"
 #: benchmarks/results/results.txt there.
 RESULTS: Final = "Nidhugg's results"
