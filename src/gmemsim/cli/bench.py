@@ -11,6 +11,7 @@ from ..nearest import hint
 from .bench_files import Files
 from .bench_run import Ways, campaign_options, run_cells
 from .bench_show import REPORTS, show, show_sweep
+from .bench_study import study
 from .costs import TABLES, costs
 from .errors import InputError
 from .output import print_json
@@ -29,10 +30,11 @@ __all__ = ["command", "contention"]
 def command(ctx: click.Context, /) -> None:
     """Figures in virtual time."""
     if ctx.invoked_subcommand is None:
-        raise click.UsageError("no command; expected contention or costs", ctx)
+        raise click.UsageError("no command; expected contention, study or costs", ctx)
 
 
 command.add_command(costs)
+command.add_command(study)
 
 
 def _numbers(ctx: click.Context, param: click.Parameter, value: str) -> list[int]:

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from ..contention.result import Result
     from ..contention.sweep import Corner
 
-__all__ = ["REPORTS", "show", "show_sweep"]
+__all__ = ["REPORTS", "show", "show_sweep", "table"]
 
 #: What can be asked for.
 REPORTS: Final = {
@@ -61,18 +61,30 @@ def groups(results: Sequence[Result]) -> Iterator[tuple[tuple[str, ...], list[Re
         yield key, [r for r in results if r.point.setting == key]
 
 
-def _table(title: str, headings: Sequence[str], rows: Iterable[Sequence[str]], left: Sequence[str]) -> Table:
+def table(
+    title: str, headings: Sequence[str], rows: Iterable[Sequence[str]], left: Sequence[str] | None = None
+) -> Table:
+    """A table of text; without `left`, columns that hold no numbers stand left."""
     from rich import box
     from rich.table import Table
     from rich.text import Text
 
-    table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
+    listed = [tuple(row) for row in rows]
+    if left is None:
+        left = [
+            head for at, head in enumerate(headings) if not all(map(_number, (row[at] for row in listed)))
+        ]
+    made = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
     for heading in headings:
         justify: JustifyMethod = "left" if heading in left else "right"
-        table.add_column(heading, justify=justify, overflow="fold", no_wrap=heading in _WHOLE)
-    for row in rows:
-        table.add_row(*map(Text, row))
-    return table
+        made.add_column(heading, justify=justify, overflow="fold", no_wrap=heading in _WHOLE)
+    for row in listed:
+        made.add_row(*map(Text, row))
+    return made
+
+
+def _number(cell: str) -> bool:
+    return not cell.strip("-±x0123456789,.% ")
 
 
 def _short(ns: int) -> str:
@@ -119,7 +131,7 @@ def _summary(out: Console, title: str, mine: Sequence[Result]) -> None:
     seeds = max(map(len, points.values()))
     if seeds > 1:
         title += f"; means of {seeds} seeds with 95% intervals"
-    out.print(_table(title, ("vCPUs", "version", f"{unit}/ms", "vs first", "waited for most"), rates, left))
+    out.print(table(title, ("vCPUs", "version", f"{unit}/ms", "vs first", "waited for most"), rates, left))
     if unsteady:
         out.print(
             f"Not steady: in {len(unsteady)} of {len(mine)} runs the second half of the window has over "
@@ -127,7 +139,7 @@ def _summary(out: Console, title: str, mine: Sequence[Result]) -> None:
             highlight=False,
         )
     out.print(
-        _table(
+        table(
             f"virtual time of one of the {unit}; work for nothing",
             ("vCPUs", "version", "p50", "p90", "p99", "max", "retries (false)", "hook (no-op)"),
             times,
@@ -165,7 +177,7 @@ def _locks(out: Console, title: str, result: Result) -> None:
         for name, found in ordered
     )
     headings = ("lock", "taken", "waited", "wait total", "p50", "p99", "max")
-    out.print(_table(f"waits: {title}", headings, waits, ("lock",)))
+    out.print(table(f"waits: {title}", headings, waits, ("lock",)))
     holds = (
         (
             name,
@@ -175,7 +187,7 @@ def _locks(out: Console, title: str, result: Result) -> None:
         for name, found in ordered
     )
     held = ("lock", "held total", "p50", "p99", "max", "queue", "convoy", "passed by")
-    out.print(_table(f"holds, queues: {title}", held, holds, ("lock",)))
+    out.print(table(f"holds, queues: {title}", held, holds, ("lock",)))
 
 
 def _sites(out: Console, title: str, result: Result) -> None:
@@ -189,7 +201,7 @@ def _sites(out: Console, title: str, result: Result) -> None:
         for site in result.sites
     )
     headings = ("lock", "function", "waits", "total", "max", "held total", "max")
-    out.print(_table(f"who waits, who holds: {title}", headings, rows, ("lock", "function")))
+    out.print(table(f"who waits, who holds: {title}", headings, rows, ("lock", "function")))
 
 
 def show_sweep(found: Sequence[tuple[Corner, list[Result]]]) -> None:
@@ -208,7 +220,7 @@ def show_sweep(found: Sequence[tuple[Corner, list[Result]]]) -> None:
             rows.append((corner.name, "yes" if corner.other_lines else "", f"{rates[0]:,.1f}", *ratios))
         title = f"{', '.join(key)}, {most} vCPUs: throughput against {patches[0]}"
         headings = ("corner", "other lines", "faults/ms", *patches[1:])
-        out.print(_table(title, headings, rows, ("corner",)))
+        out.print(table(title, headings, rows, ("corner",)))
     _limits(out, first)
 
 
