@@ -1,309 +1,229 @@
-"""Mutants of the package itself: one place of one module changed, and whether the tests of that module notice.
+"""Mutants of the package itself: one place of one function changed, and whether a test of the suite notices.
 
-`python bench/mutants/package.py --count 320 --seed 1 --out build/mutants.jsonl` draws places at random over all modules
-and runs the test files that import the module (directly, else through its folder's name). A line a mutant; `--page`
-writes docs/mutants_package.md from such files. What ran is in the line, so a survivor can be looked at.
+    python bench/mutants/package.py map [TESTS ...]          which test runs which line (Python 3.12 or newer)
+    python bench/mutants/package.py run --count 340 --seed 1
+    python bench/mutants/package.py again [TESTS ...]        the survivors, by these tests or with more --seconds
+    python bench/mutants/package.py page                     docs/package_mutants.md
+
+The tests are collected once. For the map each test file runs in a fork; a test that takes more than CPU_MAP seconds of
+CPU time is left out. For each mutant a fork changes the function in place and runs tests that run the changed line,
+quick ones and those of the same folder first, until one fails. Both files grow line by line and are taken up where they
+ended (--map, --out). Processes that a test starts see the package as it is, so a mutant that only those would notice
+survives here. Why a survivor survives is in survivors.json beside this file, by the key that `run` prints.
 """
 
 from __future__ import annotations
 
 import argparse
-import ast
+import gc
 import json
 import os
-import re
-import signal
 import sys
-import tempfile
 import time
-import traceback
 from collections import Counter
-from functools import cache
-from importlib.machinery import SourceFileLoader
 from pathlib import Path
-from random import Random
-from typing import TYPE_CHECKING, Any, TextIO
+from typing import TYPE_CHECKING, Any
 
-import attrs
-import click
-import hypothesis
-import hypothesis.stateful
-import msgspec
 import pytest
-import rich.console
-import rich.table
-import xdist.plugin
-import zstandard
-from _pytest.assertion.rewrite import AssertionRewritingHook
+from forks import Driver, collect, run_item
+from places import PACKAGE, ROOT, WEIGHTS, Place, draw, loaded, places, swap
+from which_tests import CPU_MAP, Map, make_map, rows_of
 
 if TYPE_CHECKING:
-    from importlib.machinery import ModuleSpec
-    from types import CodeType
+    from collections.abc import Callable
+    from types import FunctionType
 
-_QUIET = ("-W", "ignore::pytest.PytestAssertRewriteWarning")
-#: Imported once, and not again in each process.
-_EVERYWHERE = (
-    attrs,
-    click,
-    hypothesis,
-    hypothesis.stateful,
-    msgspec,
-    rich.console,
-    rich.table,
-    xdist.plugin,
-    zstandard,
-)
-ROOT = Path(__file__).resolve().parents[2]
-SOURCE = ROOT / "src"
-#: Seconds for the tests of one mutant: a hang is a kill, as nobody would miss it.
-LIMIT = 100
-#: Test files for one mutant at most: the ones that import the fewest modules first.
-FILES = 2
-#: Calls that only tell somebody what the code does: events, accesses for the reduction, statistics.
-TELLING = ("rec", "point", "touch", "saw", "changed", "touch_task", "held", "waited")
-SWAPS = {
-    ast.Eq: "!=", ast.NotEq: "==", ast.Lt: "<=", ast.LtE: "<", ast.Gt: ">=", ast.GtE: ">",
-    ast.Is: "is not", ast.IsNot: "is", ast.In: "not in", ast.NotIn: "in",
-}  # fmt: skip
-Place = tuple[int, int, int, int, str, str]
+#: Seconds of CPU time that the tests of one mutant took in the map, at most.
+CPU_MUTANT = 15
+PAGE = ROOT / "docs" / "package_mutants.md"
+HEAD = """# Mutants of the package
+
+{count} places of functions of the package, changed one at a time: a comparison turned round, a call or an event
+left out, a constant off by one. Drawn at random (seed 1), folder by folder, most where verdicts come from. Each
+ran the tests that run the changed line, quick ones and those of the same folder first, until one failed or the
+tests had taken 15 seconds of CPU time in the map. {died} are noticed by a test. Of the rest {same} are
+*equivalent*: nothing that the package says or does differs. {left} are left, with what is known of each.
+*Noticed at first* is before tests were written for survivors. A *listener* mutant takes away the check that
+somebody listens, a *telling* mutant the line that tells: an event, or what the reduction is told of a step.
+
+What this does not say: a test that fails may fail for a small reason; code that runs in processes of its own
+(workers, command lines in tests) runs unchanged there; places at module level (tables, fields of classes) are
+not drawn.
+
+`python bench/mutants/package.py map`, then `run --count 340 --seed 1`, `again`, `page` (it wrote this page;
+reasons are in `bench/mutants/survivors.json`).
+"""
+REASONS = Path(__file__).parent / "survivors.json"
 
 
-def places(text: str) -> list[Place]:
-    """Line, column, end line, end column, new text and kind of every change that one module has room for."""
-    found: list[Place] = []
-
-    def add(node: ast.expr | ast.stmt, new: str, kind: str) -> None:
-        assert node.end_lineno is not None
-        assert node.end_col_offset is not None
-        found.append((node.lineno, node.col_offset, node.end_lineno, node.end_col_offset, new, kind))
-
-    def source(node: ast.AST) -> str:
-        return ast.get_source_segment(text, node) or ""
-
-    for node in ast.walk(ast.parse(text)):
-        if isinstance(node, ast.Compare) and len(node.ops) == 1 and type(node.ops[0]) in SWAPS:
-            right = node.comparators[0]
-            add(node, f"({source(node.left)} {SWAPS[type(node.ops[0])]} {source(right)})", "comparison")
-        elif isinstance(node, ast.BoolOp):
-            word = " and " if isinstance(node.op, ast.Or) else " or "
-            add(node, f"({word.join(f'({source(each)})' for each in node.values)})", "and/or")
-        elif isinstance(node, ast.UnaryOp) and isinstance(node.op, ast.Not):
-            add(node, f"({source(node.operand)})", "not")
-        elif isinstance(node, ast.BinOp) and isinstance(node.op, (ast.Add, ast.Sub)):
-            sign = "-" if isinstance(node.op, ast.Add) else "+"
-            if not isinstance(node.left, (ast.JoinedStr, ast.List, ast.Tuple)):
-                add(node, f"({source(node.left)} {sign} {source(node.right)})", "+/-")
-        elif isinstance(node, ast.Constant) and node.value.__class__ is int and node.value in (0, 1, 2):
-            add(node, str(node.value + 1), "number")
-        elif isinstance(node, ast.Constant) and isinstance(node.value, bool):
-            add(node, str(not node.value), "constant")
-        elif isinstance(node, ast.Expr) and isinstance(node.value, (ast.Call, ast.Await)):
-            call = node.value.value if isinstance(node.value, ast.Await) else node.value
-            if isinstance(call, ast.Call):
-                name = getattr(call.func, "attr", getattr(call.func, "id", ""))
-                add(node, "pass", "telling gone" if name in TELLING else "call gone")
-        elif isinstance(node, ast.Return) and node.value is not None and source(node.value) != "None":
-            add(node, "return None", "return None")
-        elif isinstance(node, ast.AugAssign):
-            add(node, "pass", "assignment gone")
-    return found
+# -- the mutants ----------------------------------------------------------------------------------------------
 
 
-def changed(text: str, place: Place) -> str:
-    """The module with one place changed."""
-    line, column, last, end, new, _ = place
-    lines = text.encode().split(b"\n")
-    lines[line - 1 : last] = [lines[line - 1][:column] + new.encode() + lines[last - 1][end:]]
-    return b"\n".join(lines).decode()
+def run_mutants(
+    drawn: list[Place], plans: dict[str, list[str]] | None, known: Map, out: Path
+) -> Callable[[Driver, list[pytest.Item]], None]:
+    """A line a mutant; without plans every test that was collected runs for each."""
+
+    def work(driver: Driver, items: list[pytest.Item]) -> None:
+        by_name = {item.nodeid: item for item in items}
+        gc.collect()
+        bound = loaded()
+        gc.freeze()
+        with out.open("a") as file:
+            for place in drawn:
+                names = list(by_name) if plans is None else plans[place.key]
+                chosen = [by_name[test] for test in names if test in by_name]
+                row = judge(driver, place, chosen, known, bound)
+                print(json.dumps(row), file=file, flush=True)
+                print(
+                    f"{row['verdict']}: {place.key} ({row['ran']} of {row['covering']} tests) {row['by']}",
+                    flush=True,
+                )
+
+    return work
 
 
-@cache
-def _tests() -> list[tuple[Path, str]]:
-    return [(path, path.read_text()) for path in sorted((ROOT / "tests").rglob("test_*.py"))]
+def judge(
+    driver: Driver,
+    place: Place,
+    chosen: list[pytest.Item],
+    known: Map,
+    bound: dict[tuple[str, str, int], list[FunctionType]],
+) -> dict[str, Any]:
+    """What came of one mutant."""
 
+    def one(write: int) -> None:
+        gc.enable()
+        if trouble := swap(place, bound):
+            os.write(write, json.dumps({"error": trouble}).encode() + b"\n")
+            return
+        driver.failed = ""
+        for at in range(len(chosen)):
+            usual = known.cpu.get(chosen[at].nodeid, CPU_MAP)
+            run_item(chosen, at, 3 + 10 * usual)
+            os.write(write, json.dumps({"failed": driver.failed}).encode() + b"\n")
+            if driver.failed:
+                return
 
-def test_files(module: Path) -> list[str]:
-    """Those that import the module, or else lie in the folder of its name; few imports first."""
-    dotted = ".".join(module.relative_to(SOURCE).with_suffix("").parts)
-    package = dotted.rpartition(".")[0]
-    name = dotted.rpartition(".")[2]
-    direct, near, far = [], [], []
-    for path, text in _tests():
-        if "pytestmark = pytest.mark.long" in text or "reproducers" in path.parts or "fuzz" in path.parts:
-            continue
-        imports = len(re.findall(r"^from gmemsim", text, re.MULTILINE))
-        shown = str(path.relative_to(ROOT))
-        if re.search(
-            rf"(from {re.escape(dotted)} import|from {re.escape(package)} import [^\n]*\b{name}\b)", text
-        ):
-            direct.append((imports, shown))
-        elif name in path.stem or path.stem.removeprefix("test_") in name:
-            near.append((imports, shown))
-        elif f"from {package}" in text or package.split(".")[1:2] == list(
-            path.relative_to(ROOT / "tests").parts[:1]
-        ):
-            far.append((imports, shown))
-    order = [shown for group in (direct, near, far) for _, shown in sorted(group)]
-    return order[:FILES]
-
-
-def start(module: Path, place: Place, files: list[str], said: Path) -> int:
-    """Fork a process that runs the tests with the one place changed; its id.
-
-    Everything but the package is imported already. Processes that a test starts see the package as it is.
-    """
-    child = os.fork()
-    if child:
-        return child
-    code = 3
-    try:
-        os.chdir(ROOT)
-        with said.open("w") as out:
-            os.dup2(out.fileno(), 1)
-            os.dup2(out.fileno(), 2)
-        sys.path.insert(0, str(SOURCE))
-        text = changed(module.read_text(), place)
-        whole = SourceFileLoader.get_code
-
-        def get_code(loader: SourceFileLoader, name: str) -> CodeType | None:
-            if loader.path == str(module):
-                return compile(text, loader.path, "exec", dont_inherit=True)
-            return whole(loader, name)
-
-        SourceFileLoader.get_code = get_code  # type: ignore[method-assign]
-        # A plugin's package would be loaded by pytest, for the sake of its assertions.
-        rewritten = AssertionRewritingHook.find_spec
-
-        def find_spec(hook: AssertionRewritingHook, name: str, *more: Any) -> ModuleSpec | None:
-            return None if name.partition(".")[0] == "gmemsim" else rewritten(hook, name, *more)
-
-        AssertionRewritingHook.find_spec = find_spec  # type: ignore[method-assign]
-        code = int(pytest.main(["-q", "-x", "-p", "no:cacheprovider", "-m", "not long", *_QUIET, *files]))
-    except BaseException:
-        traceback.print_exc()
-    sys.stdout.flush()
-    sys.stderr.flush()
-    os._exit(code)
-
-
-def judge(module: Path, place: Place, files: list[str], code: int | None, said: Path) -> dict[str, object]:
-    """What came of one mutant; a code of None: its tests had no end."""
-    text = said.read_text(errors="replace")
-    line, column, _, _, new, kind = place
-    by = next((each for each in text.splitlines() if each.startswith(("FAILED", "ERROR", "E  "))), "")
-    if code == 0:
-        verdict = "survived"
-    elif code in (3, 5) or "usage:" in text:
-        verdict = "no tests"
-    else:
-        verdict = "killed"
+    began = time.monotonic()
+    said, ended = driver.fork(one) if chosen else ([], "")
+    answers = [json.loads(line) for line in said]
+    by = next((row["failed"] for row in answers if row.get("failed")), "")
+    trouble = next((row["error"] for row in answers if "error" in row), "")
+    ran = sum("failed" in row for row in answers)
+    if ended and not by:
+        by = f"{chosen[min(ran, len(chosen) - 1)].nodeid}: {ended} {trouble[-100:]}".strip()
+    elif trouble:
+        by = trouble
+    verdict = (
+        "no test"
+        if not chosen
+        else "killed"
+        if ended or (by and not trouble)
+        else "not run"
+        if trouble
+        else "survived"
+    )
     return {
-        "module": str(module.relative_to(SOURCE / "gmemsim")), "line": line, "column": column, "kind": kind, "new": new,
-        "old": module.read_text().split("\n")[line - 1].strip(), "verdict": verdict,
-        "by": "no end" if code is None else by[:160], "files": files,
+        "key": place.key, "module": place.module, "function": place.function, "line": place.line, "kind": place.kind,
+        "verdict": verdict, "by": by, "ran": ran, "covering": len(known.tests(place)), "of": len(chosen),
+        "seconds": round(time.monotonic() - began, 1),
     }  # fmt: skip
 
 
-def run_all(drawn: list[tuple[Path, Place]], jobs: int, seconds: float, out: TextIO) -> None:
-    """All of them, `jobs` at a time; none is begun after so many seconds."""
-    began = time.monotonic()
-    running: dict[int, tuple[int, float]] = {}
-    with tempfile.TemporaryDirectory() as folder:
-        waiting = list(range(len(drawn)))
-        plans = [test_files(module) for module, _ in drawn]
-        while running or (waiting and time.monotonic() - began < seconds):
-            while waiting and len(running) < jobs and time.monotonic() - began < seconds:
-                number = waiting.pop(0)
-                said = Path(folder) / str(number)
-                running[start(*drawn[number], plans[number], said)] = number, time.monotonic()
-            done, status = os.waitpid(-1, os.WNOHANG)
-            code: int | None = os.waitstatus_to_exitcode(status) if done else None
-            for child, (_, since) in list(running.items()):
-                if not done and time.monotonic() - since > LIMIT:
-                    os.kill(child, signal.SIGKILL)
-                    os.waitpid(child, 0)
-                    done = child
-            if done:
-                number, _ = running.pop(done)
-                row = judge(*drawn[number], plans[number], code, Path(folder) / str(number))
-                print(json.dumps(row), file=out, flush=True)
-            else:
-                time.sleep(0.05)
+# -- what came of it -------------------------------------------------------------------------------------------
 
 
-def draw(count: int, seed: int) -> list[tuple[Path, Place]]:
-    """Modules in turn, so that each room has its share; a place of each at random. A fifth are lines that only tell."""
-    random = Random(seed)
-    modules = [path for path in sorted((SOURCE / "gmemsim").rglob("*.py")) if path.name != "__init__.py"]
-    random.shuffle(modules)
-    drawn: list[tuple[Path, Place]] = []
-    seen: set[tuple[Path, Place]] = set()
-    while len(drawn) < count:
-        for module in modules:
-            found = places(module.read_text())
-            telling = [place for place in found if place[5] == "telling gone"]
-            pool = telling if telling and random.random() < 0.5 else found
-            if pool and (one := (module, random.choice(pool))) not in seen:
-                seen.add(one)
-                drawn.append(one)
-                if len(drawn) == count:
-                    break
-    return drawn
+def survivors(rows: list[dict[str, Any]]) -> list[Place]:
+    """Where the last word on a mutant is not that a test failed; those whose text is no longer there are left out."""
+    last = {row["key"]: row for row in rows}
+    keys = {key for key, row in last.items() if row["verdict"] != "killed"}
+    here = {str(last[key]["module"]) for key in keys if (PACKAGE / str(last[key]["module"])).exists()}
+    found = [place for module in sorted(here) for place in places(module, (PACKAGE / module).read_text())]
+    return [place for place in found if place.key in keys]
 
 
-def page(rows: list[dict[str, object]], reasons: dict[str, str]) -> str:
-    """docs/mutants_package.md."""
-    rooms = Counter((str(row["module"]).partition("/")[0], row["verdict"]) for row in rows)
-    killed = sum(row["verdict"] == "killed" for row in rows)
-    kinds = Counter((row["kind"], row["verdict"]) for row in rows)
-    lines = [
-        "# Mutants of the package", "",
-        f"{len(rows)} places of the package changed, one at a time, drawn at random over its modules; {killed} are",
-        f"noticed by the at most {FILES} test files that import the module; the first failing test ends the run. The",
-        "rest of the suite was not asked, so a survivor here may well die there.", "",
-        "`python bench/mutants/package.py --count 320 --seed 1 --out FILE`, then `--page FILE` wrote this page.", "",
-        "| folder | killed | survived |", "|---|--:|--:|",
-    ]  # fmt: skip
-    lines += [
-        f"| `{room}` | {rooms[room, 'killed']} | {rooms[room, 'survived'] + rooms[room, 'no tests']} |"
-        for room in sorted({room for room, _ in rooms})
-    ]
-    lines += ["", "| change | killed | survived |", "|---|--:|--:|"]
-    lines += [
-        f"| {kind} | {kinds[kind, 'killed']} | {kinds[kind, 'survived'] + kinds[kind, 'no tests']} |"
-        for kind in sorted({kind for kind, _ in kinds}, key=str)
-    ]
-    lines += ["", "## Survivors", "", "| place | was | change | what it is |", "|---|---|---|---|"]
-    for row in sorted(rows, key=lambda row: (str(row["module"]), str(row["line"]))):
-        if row["verdict"] != "killed":
-            place = f"{row['module']}:{row['line']}"
-            why = reasons.get(f"{place} {row['kind']}", "not looked at")
-            old, new = (str(row[key]).replace("|", "\\|").replace("`", "'")[:70] for key in ("old", "new"))
-            lines.append(f"| `{place}` | `{old}` | {row['kind']}: `{new}` | {why} |")
+def page(rows: list[dict[str, Any]], reasons: dict[str, str]) -> str:
+    """docs/package_mutants.md."""
+    first: dict[str, dict[str, Any]] = {}
+    for row in rows:
+        first.setdefault(row["key"], row)
+    last = {row["key"]: row for row in rows}
+    died = {key for key, row in last.items() if row["verdict"] == "killed"}
+    at_once = {key for key, row in first.items() if row["verdict"] == "killed"}
+    same = {key for key in last.keys() - died if reasons.get(key, "").startswith("equivalent")}
+
+    def counted(title: str, of: Callable[[dict[str, Any]], str], names: list[str]) -> list[str]:
+        lines = [
+            "",
+            f"| {title} | mutants | noticed at first | noticed now | equivalent | left |",
+            "|---|--:|--:|--:|--:|--:|",
+        ]
+        for name in [*names, "all"]:
+            keys = {key for key, row in last.items() if name in {"all", of(row)}}
+            figures = (keys, keys & at_once, keys & died, keys & same, keys - died - same)
+            lines.append(f"| {name} | " + " | ".join(str(len(each)) for each in figures) + " |")
+        return lines
+
+    kinds = Counter(str(row["kind"]) for row in last.values())
+    lines = HEAD.format(
+        count=len(last), died=len(died), same=len(same), left=len(last) - len(died) - len(same)
+    ).splitlines()
+    lines += counted("folder", lambda row: str(row["module"]).partition("/")[0], list(WEIGHTS))
+    lines += counted("change", lambda row: str(row["kind"]), sorted(kinds))
+    for title, chosen in (("Left", last.keys() - died - same), ("Equivalent", same)):
+        lines += ["", f"## {title}", ""]
+        for key in sorted(chosen):
+            module, function, kind, old, new, *_ = key.split(" | ")
+            change = f"`{short(old)}` is `{short(new)}`" if new != "pass" else f"without `{short(old)}`"
+            why = reasons.get(key, "not looked at").removeprefix("equivalent: ")
+            lines.append(f"* `{module}` `{function}` ({kind}), {change}: {why}")
     return "\n".join(lines) + "\n"
 
 
+def short(code: str) -> str:
+    """In a page."""
+    return (code if len(code) < 90 else f"{code[:87]}...").replace("`", "'")
+
+
 def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--count", type=int, default=320)
-    parser.add_argument("--seed", type=int, default=1)
-    parser.add_argument("--jobs", type=int, default=2)
-    parser.add_argument("--seconds", type=float, default=3_600, help="begin no mutant after that")
-    parser.add_argument("--out", type=Path, default=ROOT / "build" / "mutants.jsonl")
-    parser.add_argument(
-        "--page", type=Path, nargs="+", help="write the page from these files, and run nothing"
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
+    parser.add_argument("what", choices=("map", "run", "again", "page"))
+    parser.add_argument(
+        "tests", nargs="*", help="map: files or folders; again: tests that run first (default: of the map)"
+    )
+    parser.add_argument("--count", type=int, default=340)
+    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--only", default="", help="modules whose path begins so")
+    parser.add_argument(
+        "--seconds", type=float, default=CPU_MUTANT, help="CPU time of one mutant's tests in the map"
+    )
+    parser.add_argument("--map", type=Path, default=ROOT / "build" / "mutants-map.jsonl")
+    parser.add_argument("--out", type=Path, default=ROOT / "build" / "mutants.jsonl")
     options = parser.parse_args()
-    if options.page:
-        rows = [json.loads(line) for path in options.page for line in path.read_text().splitlines()]
-        known = Path(__file__).parent / "survivors.json"
-        reasons = json.loads(known.read_text()) if known.exists() else {}
-        (ROOT / "docs" / "mutants_package.md").write_text(page(rows, reasons))
-        return 0
     options.out.parent.mkdir(parents=True, exist_ok=True)
-    with options.out.open("w") as out:
-        run_all(draw(options.count, options.seed), options.jobs, options.seconds, out)
-    return 0
+    if options.what == "map":
+        if sys.version_info < (3, 12):
+            parser.error("the map wants Python 3.12 or newer (sys.monitoring)")
+        return collect(make_map(options.map), options.tests)
+    rows = rows_of(options.out)
+    if options.what == "page":
+        PAGE.write_text(page(rows, json.loads(REASONS.read_text())))
+        return 0
+    known = Map(options.map)
+    if options.what == "again":
+        drawn = survivors(rows)
+    else:
+        done = {row["key"] for row in rows}
+        drawn = [place for place in draw(options.count, options.seed) if place.key not in done]
+    drawn = [place for place in drawn if place.module.startswith(options.only)]
+    if options.what == "again" and options.tests:
+        return collect(run_mutants(drawn, None, known, options.out), options.tests)
+    plans = {place.key: known.plan(place, options.seconds) for place in drawn}
+    wanted = {test.partition("::")[0] for plan in plans.values() for test in plan}
+    return collect(run_mutants(drawn, plans, known, options.out), sorted(wanted))
 
 
 if __name__ == "__main__":
