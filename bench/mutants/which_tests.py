@@ -7,8 +7,10 @@ import json
 import os
 import sys
 from collections import defaultdict
+from functools import partial
 from hashlib import blake2b
 from pathlib import Path
+from random import Random
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -20,8 +22,8 @@ if TYPE_CHECKING:
 
 #: Seconds of CPU time that a test may take while the map is made.
 CPU_MAP = 2
-#: Variants of one parametrised test in the map, spread over all.
-VARIANTS = 6
+#: After so many variants of a parametrised test that run no line that the others do not, the rest are left out.
+VARIANTS = 5
 #: Not asked: they run for long, or run the package in other processes only.
 LEFT_OUT = ("tests/reproducers", "tests/fuzz", "tests/lab", "tests/plugin", "tests/test_pages.py")
 
@@ -56,25 +58,65 @@ class Lines:
         self._at.set_events(self._at.COVERAGE_ID, self._at.events.LINE)
         self._at.restart_events()
 
-    def end(self) -> dict[str, str]:
-        """What ran since then: a bit for each line, in hex."""
+    def end(self) -> dict[str, int]:
+        """What ran since then: a bit for each line."""
         self._at.set_events(self._at.COVERAGE_ID, 0)
-        return {module: f"{bits:x}" for module, bits in self.seen.items()}
+        return dict(self.seen)
 
 
 # -- the map -------------------------------------------------------------------------------------------------
 
 
-def spread(items: list[pytest.Item]) -> list[pytest.Item]:
-    """A few variants of each test."""
+def shuffled(items: list[pytest.Item]) -> list[pytest.Item]:
+    """The variants of each test in another order, in their places, so that neighbours that are alike come apart."""
     groups: dict[str, list[pytest.Item]] = defaultdict(list)
     for item in items:
         groups[item.nodeid.partition("[")[0]].append(item)
-    kept: set[int] = set()
-    for group in groups.values():
-        step = max(1.0, len(group) / VARIANTS)
-        kept |= {id(group[int(each * step)]) for each in range(min(len(group), VARIANTS))}
-    return [item for item in items if id(item) in kept]
+    for name, group in groups.items():
+        Random(name).shuffle(group)
+    return [groups[item.nodeid.partition("[")[0]].pop() for item in items]
+
+
+class Alike:
+    """Variants of a test that run nothing new, one after another."""
+
+    def __init__(self) -> None:
+        self._known: dict[str, dict[str, int]] = defaultdict(lambda: defaultdict(int))
+        self._dry: dict[str, int] = defaultdict(int)
+
+    def enough(self, test: str) -> bool:
+        """Whether another variant is not worth its time."""
+        return self._dry[test.partition("[")[0]] >= VARIANTS
+
+    def add(self, test: str, lines: dict[str, int]) -> None:
+        """What a variant ran."""
+        name = test.partition("[")[0]
+        known = self._known[name]
+        new = any(bits & ~known[module] for module, bits in lines.items())
+        self._dry[name] = 0 if new else self._dry[name] + 1
+        for module, bits in lines.items():
+            known[module] |= bits
+
+
+def watched(driver: Driver, lines: Lines, alike: Alike, items: list[pytest.Item], write: int) -> None:
+    """Run them, and write a line about each."""
+    for at, item in enumerate(items):
+        row: dict[str, object] = {"test": item.nodeid, "cpu": -1, "why": "alike"}
+        if not alike.enough(item.nodeid):
+            driver.failed, driver.skipped = "", False
+            lines.begin()
+            before = cpu()
+            run_item(items, at, CPU_MAP)
+            ran = lines.end()
+            row["why"] = driver.failed or "skipped"
+            if not driver.failed and not driver.skipped:
+                alike.add(item.nodeid, ran)
+                shown = {module: f"{bits:x}" for module, bits in ran.items()}
+                row = {"test": item.nodeid, "cpu": round(cpu() - before, 3), "lines": shown}
+        blob = memoryview(json.dumps(row).encode() + b"\n")
+        while blob:
+            with contextlib.suppress(BlockingIOError):
+                blob = blob[os.write(write, blob) :]
 
 
 def make_map(file: Path) -> Callable[[Driver, list[pytest.Item]], None]:
@@ -84,31 +126,16 @@ def make_map(file: Path) -> Callable[[Driver, list[pytest.Item]], None]:
         lines = Lines()
         done = {row["test"] for row in rows_of(file)}
         files: dict[Path, list[pytest.Item]] = defaultdict(list)
-        for item in spread(items):
+        for item in shuffled(items):
             if item.nodeid not in done and not item.nodeid.startswith(LEFT_OUT):
                 files[item.path].append(item)
         with file.open("a") as out:
             print(json.dumps({"test": "", "digests": {m: digest(m) for m in modules()}}), file=out)
             for path, waiting in files.items():
-                left = waiting
+                left, alike = waiting, Alike()
                 while left:
-
-                    def one(write: int, left: list[pytest.Item] = left) -> None:
-                        for at, item in enumerate(left):
-                            driver.failed, driver.skipped = "", False
-                            lines.begin()
-                            before = cpu()
-                            run_item(left, at, CPU_MAP)
-                            ran = lines.end()
-                            row = {"test": item.nodeid, "cpu": round(cpu() - before, 3), "lines": ran}
-                            if driver.failed or driver.skipped:
-                                row = {"test": item.nodeid, "cpu": -1, "why": driver.failed or "skipped"}
-                            blob = memoryview(json.dumps(row).encode() + b"\n")
-                            while blob:
-                                with contextlib.suppress(BlockingIOError):
-                                    blob = blob[os.write(write, blob) :]
-
-                    said, ended = driver.fork(one)
+                    ran = partial(watched, driver, lines, alike, left)
+                    said, ended = driver.fork(ran)
                     for line in said:
                         print(line, file=out)
                     finished = len(said)
