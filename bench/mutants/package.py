@@ -175,7 +175,11 @@ def page(rows: list[dict[str, Any]], reasons: dict[str, str]) -> str:
         lines += ["", f"## {title}", ""]
         for key in sorted(chosen):
             module, function, kind, old, new, *_ = key.split(" | ")
-            change = f"`{short(old)}` is `{short(new)}`" if new != "pass" else f"without `{short(old)}`"
+            change = (
+                f"`{short(old)}` is `{short(new)}`"
+                if new not in {"pass", "__class__"}
+                else f"without `{short(old)}`"
+            )
             why = reasons.get(key, "not looked at").removeprefix("equivalent: ")
             lines.append(f"* `{module}` `{function}` ({kind}), {change}: {why}")
     return "\n".join(lines) + "\n"

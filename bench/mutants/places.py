@@ -128,9 +128,11 @@ def changes(node: ast.AST, source: Callable[[ast.AST], str]) -> list[tuple[str, 
         call = node.value.value if isinstance(node.value, ast.Await) else node.value
         if isinstance(call, ast.Call):
             name = getattr(call.func, "attr", getattr(call.func, "id", ""))
-            return [("pass", "telling gone" if name in TELLING else "call gone")]
+            # The name keeps the function's cell, without which its code could not be exchanged.
+            new = "__class__" if "super()" in source(node) else "pass"
+            return [(new, "telling gone" if name in TELLING else "call gone")]
     if isinstance(node, ast.Return) and node.value is not None and source(node.value) != "None":
-        return [("return None", "return None")]
+        return [("return __class__ and None" if "super()" in source(node) else "return None", "return None")]
     if isinstance(node, ast.AugAssign):
         return [("pass", "assignment gone")]
     return []
