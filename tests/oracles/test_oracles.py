@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from tests.explore.mutants import MUTANTS
 from tests.explore.workloads import BASE, Machine, Plan
+from tests.oracles.bench import MMU, Bench
 
 from gmemsim.audit.events import Contended, Lock, LockRequest, SrcuSync, Unlock
 from gmemsim.audit.kvm_events import (
@@ -26,7 +27,6 @@ from gmemsim.audit.kvm_events import (
     PopulateRet,
     Unbind,
 )
-from gmemsim.engine.engine import Engine
 from gmemsim.engine.locks.policies import LOCK_POLICIES
 from gmemsim.engine.strategy import RandomStrategy
 from gmemsim.oracles import RULES, Oracles, Violation, checks_of
@@ -36,34 +36,6 @@ from gmemsim.patches.registry import IN_PLACE, PATCHES
 if TYPE_CHECKING:
     from gmemsim.audit.base import Event
     from gmemsim.engine.task import Task
-
-
-class Bench:
-    """Oracles over a machine at rest, and two tasks that do nothing but appear in events."""
-
-    def __init__(self, kind: str = "private", patch: str = "v3", plan: Plan | None = None) -> None:
-        self.machine = Machine(PATCHES[patch], kind, pages=2)
-        if plan is not None:
-            self.machine.run(plan)
-        self.oracles = Oracles(self.machine.world, self.machine.kernel, collect=True)
-        engine = Engine()
-
-        async def nothing(t: Task) -> None:
-            pass
-
-        self.a = engine.spawn("a", nothing)
-        self.b = engine.spawn("b", nothing)
-        for task in (self.a, self.b):
-            task.handle.close()
-
-    def __call__(self, *events: Event, by: Task | None = None) -> set[str]:
-        """Rules broken after these events."""
-        for event in events:
-            self.oracles(by or self.a, event)
-        return {violation.rule for violation in self.oracles.violations}
-
-
-MMU = Lock("vm0.mmu_lock", "w")
 
 
 # -- one rule, by hand -----------------------------------------------------------------------------------

@@ -1,0 +1,141 @@
+"""Checks by hand that no kernel of the other tests would tell apart from a check that looks elsewhere.
+
+Each has the event that breaks the rule, and beside it the event that looks like it and does not.
+"""
+
+from __future__ import annotations
+
+import pytest
+from tests.explore.workloads import BASE, Plan
+from tests.model.inplace_rig import InplaceRig
+from tests.oracles.bench import MMU, Bench
+
+from gmemsim.actors.errno import EAGAIN, ENOMEM
+from gmemsim.audit.events import Lock, Unlock
+from gmemsim.audit.inplace_events import GmemAttrStore, GmemSetAttributes, GmemSetAttributesRet, RefCheck
+from gmemsim.audit.kvm_events import Bind, HostTouch, Map, MapRet, PageCacheDelete, Pin
+from gmemsim.patches.inplace import Inplace
+
+READY = Plan([("prefault", 0, 0, 0, 1)])
+MAPPED = Plan([("access", 0, 0, 0, False)])
+TOUCHED = Plan([("touch", 0, 0, True)])
+
+
+# -- stage-2 mappings ------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("ret", "broken"), [(5, {"I19"}), (1, set())])
+def test_a_fault_maps_a_folio_that_left(ret: int, broken: set[str]) -> None:
+    bench = Bench(plan=READY)
+    bench(MMU)
+    bench.oracles.ledger.of(bench.a).fault = (BASE, bench.folio.pfn)
+    bench.oracles.ledger.lives[bench.folio.pfn].cached = False
+    assert bench(MapRet(ret)) == broken
+
+
+def test_a_folio_leaves_while_a_guest_maps_it() -> None:
+    bench = Bench(plan=MAPPED)
+    assert bench(PageCacheDelete(0, bench.folio.pfn, 0)) == {"I19"}
+
+
+def test_a_folio_leaves_while_the_host_maps_it() -> None:
+    bench = Bench("shared", plan=TOUCHED)
+    assert bench(PageCacheDelete(0, bench.folio.pfn, 0)) == {"I19"}
+
+
+def test_mmu_lock_counts_while_it_is_held() -> None:
+    bench = Bench(plan=READY)
+    bench.oracles.ledger.of(bench.a).fault = (BASE, bench.folio.pfn)
+    assert bench(MMU, Lock("psp.spin", "w"), Unlock("psp.spin", "w"), MapRet(5)) == set()
+    assert bench(Unlock("vm0.mmu_lock", "w"), MapRet(5)) == {"I18"}
+
+
+# -- bindings --------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("ret", "broken"), [(0, {"I12", "I13"}), (-17, set())])
+def test_a_bind_that_stores_another_range(ret: int, broken: set[str]) -> None:
+    bench = Bench()
+    file = bench.machine.files[0]
+    [slot] = file.bindings.values()
+    slot.bound_end += 1
+    assert bench(Bind(file.label, slot.ident, slot.bound_start, slot.bound_end, ret)) == broken
+
+
+# -- references ------------------------------------------------------------------------------------------
+
+
+def test_a_pin_without_a_reference() -> None:
+    bench = Bench("shared", plan=TOUCHED)
+    bench.folio.pins += 1
+    assert bench.rest() == set()  # nobody touched it
+    bench(Pin(0, bench.folio.pfn))
+    assert bench.rest() == {"I8"}
+
+
+@pytest.mark.parametrize(("extra", "broken"), [(0, set()), (1, {"I10"})])
+def test_a_fault_that_maps_a_pinned_page(extra: int, broken: set[str]) -> None:
+    bench = Bench(machine=InplaceRig(Inplace, "private", shared=True), plan=TOUCHED)
+    bench.folio.pins += 1
+    bench.folio.ref += 1 + extra
+    assert bench(Map(BASE, bench.folio.pfn, 1)) == broken
+
+
+# -- dirty pages -----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("write", "broken"), [(True, {"I49"}), (False, set())])
+def test_a_page_that_the_host_wrote_becomes_clean(write: bool, broken: set[str]) -> None:
+    bench = Bench("shared", plan=TOUCHED)
+    bench(HostTouch(0, write, "data:host"))
+    bench.folio.dirty = False
+    assert bench.rest() == broken
+
+
+# -- conversion in place ---------------------------------------------------------------------------------
+
+
+def converting(*, private: bool = False) -> Bench:
+    """A conversion of index 1 has begun, with the invalidate lock held."""
+    bench = Bench(machine=InplaceRig(Inplace, "private", shared=private))
+    label = bench.machine.files[0].label
+    bench(GmemSetAttributes(label, 1, 2, private), Lock("gmem0.invalidate_lock", "w"))
+    return bench
+
+
+@pytest.mark.parametrize(
+    ("store", "broken"),
+    [
+        (GmemAttrStore("gmem0", 1, 2, False), set()),
+        (GmemAttrStore("gmem0", 0, 2, False), {"I27"}),
+        (GmemAttrStore("gmem0", 1, 3, False), {"I27"}),
+        (GmemAttrStore("gmem0", 1, 2, True), {"I27"}),
+    ],
+)
+def test_a_conversion_stores_what_it_was_asked_for(store: GmemAttrStore, broken: set[str]) -> None:
+    assert converting()(store) == broken
+
+
+def test_a_conversion_stores_in_another_file() -> None:
+    bench = converting()
+    assert bench(Lock("gmem1.invalidate_lock", "w"), GmemAttrStore("gmem1", 1, 2, False)) == {"I27"}
+
+
+@pytest.mark.parametrize(("stored", "broken"), [(True, {"I27"}), (False, set())])
+def test_a_conversion_that_fails_has_stored_nothing(stored: bool, broken: set[str]) -> None:
+    bench = converting()
+    bench(*[GmemAttrStore("gmem0", 1, 2, False)] * stored)
+    assert bench(GmemSetAttributesRet(ENOMEM, 0)) == broken
+    assert bench(GmemSetAttributesRet(0, 0)) == broken  # and of no call at all nothing is said
+
+
+def test_somebody_is_to_blame_for_the_last_check_only() -> None:
+    """-EAGAIN after a check that found nobody; not if a later check was content."""
+    bench = converting(private=True)
+    bench.machine.do(lambda t: bench.machine.touch(t, 0, 1, False))
+    folio = bench.machine.inode.folios[1]
+    refused, content = (RefCheck(1, folio.pfn, folio.ref, ok) for ok in (False, True))
+    folio.mapcount, folio.ref = 0, 1
+    assert bench(refused, content, GmemSetAttributesRet(EAGAIN, 1)) == set()
+    label = bench.machine.files[0].label
+    assert bench(GmemSetAttributes(label, 1, 2, True), refused, GmemSetAttributesRet(EAGAIN, 1)) == {"I51"}
