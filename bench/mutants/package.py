@@ -26,12 +26,11 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from forks import Driver, collect, run_item
-from places import PACKAGE, ROOT, WEIGHTS, Place, draw, loaded, places, swap
+from places import PACKAGE, ROOT, WEIGHTS, Bound, Place, draw, loaded, places, swap
 from which_tests import CPU_MAP, Map, make_map, rows_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from types import FunctionType
 
 #: Seconds of CPU time that the tests of one mutant took in the map, at most.
 CPU_MUTANT = 15
@@ -69,66 +68,60 @@ def run_mutants(
         gc.collect()
         bound = loaded()
         gc.freeze()
+        if plans is None:
+            verdict, by, _ = attempt(driver, None, items, known, bound)
+            if verdict != "survived":
+                print(f"nothing is changed, and a test fails: {by}")
+                return
         with out.open("a") as file:
             for place in drawn:
                 names = list(by_name) if plans is None else plans[place.key]
                 chosen = [by_name[test] for test in names if test in by_name]
-                row = judge(driver, place, chosen, known, bound)
+                began = time.monotonic()
+                verdict, by, ran = attempt(driver, place, chosen, known, bound)
+                took = round(time.monotonic() - began, 1)
+                row = {
+                    "key": place.key, "module": place.module, "function": place.function, "line": place.line,
+                    "kind": place.kind, "verdict": verdict, "by": by, "ran": ran, "seconds": took,
+                    "covering": len(known.tests(place)),
+                }  # fmt: skip
                 print(json.dumps(row), file=file, flush=True)
-                print(
-                    f"{row['verdict']}: {place.key} ({row['ran']} of {row['covering']} tests) {row['by']}",
-                    flush=True,
-                )
+                print(f"{verdict}: {place.key} ({ran} of {row['covering']} tests) {by}", flush=True)
 
     return work
 
 
-def judge(
-    driver: Driver,
-    place: Place,
-    chosen: list[pytest.Item],
-    known: Map,
-    bound: dict[tuple[str, str, int], list[FunctionType]],
-) -> dict[str, Any]:
-    """What came of one mutant."""
+def attempt(
+    driver: Driver, place: Place | None, chosen: list[pytest.Item], known: Map, bound: Bound
+) -> tuple[str, str, int]:
+    """Run the tests with the place changed (None: nothing is): verdict, the test that failed, how many ran."""
 
     def one(write: int) -> None:
         gc.enable()
-        if trouble := swap(place, bound):
-            os.write(write, json.dumps({"error": trouble}).encode() + b"\n")
+        if place is not None and (trouble := swap(place, bound)):
+            os.write(write, json.dumps({"trouble": trouble}).encode() + b"\n")
             return
         driver.failed = ""
-        for at in range(len(chosen)):
-            usual = known.cpu.get(chosen[at].nodeid, CPU_MAP)
-            run_item(chosen, at, 3 + 10 * usual)
+        for at, item in enumerate(chosen):
+            run_item(chosen, at, 3 + 10 * known.cpu.get(item.nodeid, CPU_MAP))
             os.write(write, json.dumps({"failed": driver.failed}).encode() + b"\n")
             if driver.failed:
                 return
 
-    began = time.monotonic()
-    said, ended = driver.fork(one) if chosen else ([], "")
+    if not chosen:
+        return "no test", "", 0
+    said, ended = driver.fork(one)
     answers = [json.loads(line) for line in said]
-    by = next((row["failed"] for row in answers if row.get("failed")), "")
-    trouble = next((row["error"] for row in answers if "error" in row), "")
     ran = sum("failed" in row for row in answers)
-    if ended and not by:
-        by = f"{chosen[min(ran, len(chosen) - 1)].nodeid}: {ended} {trouble[-100:]}".strip()
-    elif trouble:
-        by = trouble
-    verdict = (
-        "no test"
-        if not chosen
-        else "killed"
-        if ended or (by and not trouble)
-        else "not run"
-        if trouble
-        else "survived"
-    )
-    return {
-        "key": place.key, "module": place.module, "function": place.function, "line": place.line, "kind": place.kind,
-        "verdict": verdict, "by": by, "ran": ran, "covering": len(known.tests(place)), "of": len(chosen),
-        "seconds": round(time.monotonic() - began, 1),
-    }  # fmt: skip
+    for row in answers:
+        if row.get("failed"):
+            return "killed", row["failed"], ran
+        if "trouble" in row:
+            return "not run", row["trouble"], ran
+    if ended:
+        error = answers[-1].get("error", "")[-100:] if answers else ""
+        return "killed", f"{chosen[min(ran, len(chosen) - 1)].nodeid}: {ended} {error}".strip(), ran
+    return "survived", "", ran
 
 
 # -- what came of it -------------------------------------------------------------------------------------------

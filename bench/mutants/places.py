@@ -26,6 +26,8 @@ SWAPS = {
     ast.Eq: "!=", ast.NotEq: "==", ast.Lt: "<=", ast.LtE: "<", ast.Gt: ">=", ast.GtE: ">",
     ast.Is: "is not", ast.IsNot: "is", ast.In: "not in", ast.NotIn: "in",
 }  # fmt: skip
+#: Functions by where they were written: file, qualified name, line.
+Bound = dict[tuple[str, str, int], list[FunctionType]]
 #: co_flags of a function, which a class body has not.
 OPTIMIZED = 1
 
@@ -176,9 +178,9 @@ def functions(code: CodeType) -> list[CodeType]:
     return found
 
 
-def loaded() -> dict[tuple[str, str, int], list[FunctionType]]:
+def loaded() -> Bound:
     """The package's functions that exist now, by where they come from. What they remember is forgotten."""
-    found: dict[tuple[str, str, int], list[FunctionType]] = {}
+    found: Bound = {}
     for each in gc.get_objects():
         if isinstance(each, FunctionType) and each.__code__.co_filename.startswith(str(PACKAGE)):
             found.setdefault(origin(each.__code__), []).append(each)
@@ -192,7 +194,7 @@ def origin(code: CodeType) -> tuple[str, str, int]:
     return code.co_filename, code.co_qualname, code.co_firstlineno
 
 
-def swap(place: Place, bound: dict[tuple[str, str, int], list[FunctionType]]) -> str:
+def swap(place: Place, bound: Bound) -> str:
     """Change the function in this process, wherever it is bound; why that was not possible, or ''."""
     path = PACKAGE / place.module
     text = path.read_text()
