@@ -21,11 +21,11 @@ from gmemsim.patches.v3 import V3
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from gmemsim.actors.fault import Fault
     from gmemsim.actors.folio import Folio
     from gmemsim.actors.gmem_populate import Source
     from gmemsim.actors.inode import GmemFile, GmemInode
     from gmemsim.actors.memslot import Memslot
-    from gmemsim.actors.tdp_fault import Fault
     from gmemsim.actors.vm import Vm
     from gmemsim.arch.base import Content
     from gmemsim.engine.task import Task

@@ -14,8 +14,9 @@ import attrs
 
 from ..audit.kvm_events import Copy, Gup, Populate, PopulateCallback, PopulateRet
 from .errno import EFAULT, EINTR, EINVAL, EIO, ENOMEM
+from .fault import Fault
 from .kernel_base import RetPf
-from .tdp_fault import Fault, TdpFaults
+from .tdp_fault import TdpFaults
 
 if TYPE_CHECKING:
     from ..arch.base import Content

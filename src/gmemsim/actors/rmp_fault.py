@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from .fault import Fault
 from .kernel_base import RetPf
 from .prefault import PreFaults
 from .stage2 import FROZEN, PG_LEVEL_2M, level_pages
-from .tdp_fault import Fault
 
 if TYPE_CHECKING:
     from ..engine.task import Task

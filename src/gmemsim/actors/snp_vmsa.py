@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING, ClassVar
 
 from ..audit.kvm_events import ApCreation, VmsaReload
 from .errno import EFAULT, EINVAL
-from .tdp_fault import Fault, TdpFaults
+from .fault import Fault
+from .tdp_fault import TdpFaults
 from .vmsa import INVALID_PAGE, Vmsa
 
 if TYPE_CHECKING:

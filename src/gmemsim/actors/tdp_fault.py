@@ -25,6 +25,7 @@ from ..audit.kvm_events import (
 from ..engine.op import Op
 from .attributes import VmAttributes
 from .errno import EAGAIN, EBUSY, EFAULT, EINTR, EIO, ENOENT, ENOMEM
+from .fault import Fault
 from .gmem_folio import GmemFolios
 from .kernel_base import RetPf
 from .mm_locks import allocated
@@ -37,38 +38,7 @@ if TYPE_CHECKING:
     from .memslot import Memslot
     from .vm import Vcpu, Vm
 
-__all__ = ["Fault", "TdpFaults"]
-
-
-class Fault:
-    """`struct kvm_page_fault`.
-
-    Attributes:
-        private: what the access says it is (hardware bit, or KVM's own idea at fault entry).
-        seq: the invalidation sequence in force.
-        generation: root generation at entry; a change makes the fault stale.
-        prefetch: the fault comes from KVM_PRE_FAULT_MEMORY.
-        pfn, folio: what was found; folio is None for memory that is not guest_memfd's.
-        order: the folio's when it was found; it may be split meanwhile.
-        goal_level: of the leaf that maps the gfn when the fault ends well.
-    """
-
-    __slots__ = (
-        "folio", "generation", "gfn", "goal_level", "order", "pfn", "prefetch", "private", "seq", "slot", "vcpu",
-    )  # fmt: skip
-
-    def __init__(self, vcpu: Vcpu, gfn: int, private: bool, prefetch: bool) -> None:
-        self.vcpu = vcpu
-        self.gfn = gfn
-        self.private = private
-        self.prefetch = prefetch
-        self.seq = 0
-        self.generation = vcpu.vm.root_generation
-        self.slot: Memslot | None = None
-        self.pfn = -1
-        self.folio: Folio | None = None
-        self.order = 0
-        self.goal_level = 1
+__all__ = ["TdpFaults"]
 
 
 class TdpFaults(LargeLeaves, GmemFolios, VmAttributes):

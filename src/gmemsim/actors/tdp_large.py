@@ -18,8 +18,8 @@ from .stage2 import FROZEN, PG_LEVEL_1G, PG_LEVEL_2M, PG_LEVEL_4K, Spte, align, 
 
 if TYPE_CHECKING:
     from ..engine.task import Task
+    from .fault import Fault
     from .memslot import Memslot
-    from .tdp_fault import Fault
     from .vm import Vm
 
 __all__ = ["LargeLeaves", "level_of_order"]

@@ -14,11 +14,11 @@ from ..actors.gmem_convert import GmemConversion
 from .inplace_v8 import InplaceV8
 
 if TYPE_CHECKING:
+    from ..actors.fault import Fault
     from ..actors.folio import Folio
     from ..actors.gmem_populate import Source
     from ..actors.inode import GmemFile
     from ..actors.memslot import Memslot
-    from ..actors.tdp_fault import Fault
     from ..actors.vm import Vm
     from ..engine.task import Task
 

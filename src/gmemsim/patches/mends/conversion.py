@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, ClassVar, Final
 from .entry import Mend
 
 if TYPE_CHECKING:
+    from ...actors.fault import Fault
     from ...actors.folio import Folio
     from ...actors.inode import GmemFile, GmemInode
     from ...actors.kernel import Kernel
     from ...actors.memslot import Memslot
-    from ...actors.tdp_fault import Fault
     from ...actors.vm import Vm
     from ...engine.task import Task
 

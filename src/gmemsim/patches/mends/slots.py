@@ -13,12 +13,12 @@ from ...actors.release import RELEASES
 from .entry import Mend
 
 if TYPE_CHECKING:
+    from ...actors.fault import Fault
     from ...actors.folio import Folio
     from ...actors.inode import GmemFile
     from ...actors.kernel import Kernel
     from ...actors.memslot import Memslot
     from ...actors.release import Release
-    from ...actors.tdp_fault import Fault
     from ...actors.vm import Vcpu, Vm, World
     from ...arch.memory import PhysicalMemory
     from ...engine.task import Task

@@ -13,13 +13,13 @@ from ...engine.op import Op
 from .entry import Mend
 
 if TYPE_CHECKING:
+    from ...actors.fault import Fault
     from ...actors.folio import Folio
     from ...actors.gmem_populate import Source
     from ...actors.inode import GmemInode
     from ...actors.kernel import Kernel
     from ...actors.memslot import Memslot
     from ...actors.release import Release
-    from ...actors.tdp_fault import Fault
     from ...actors.vm import Vcpu, Vm, World
     from ...actors.vmsa import Vmsa
     from ...arch.memory import PhysicalMemory

@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Any, cast
 from .entry import bug, missing
 
 if TYPE_CHECKING:
+    from ...actors.fault import Fault
     from ...actors.inode import GmemFile
     from ...actors.kernel import Kernel
     from ...actors.memslot import Memslot
-    from ...actors.tdp_fault import Fault
     from ...actors.vm import Vm
     from ...engine.task import Task
 

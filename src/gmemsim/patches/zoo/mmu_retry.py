@@ -12,9 +12,9 @@ from ...engine.op import Op
 from .entry import bug
 
 if TYPE_CHECKING:
+    from ...actors.fault import Fault
     from ...actors.kernel import Kernel
     from ...actors.memslot import Memslot
-    from ...actors.tdp_fault import Fault
     from ...actors.vm import Vm
     from ...engine.task import Task
 
