@@ -1,0 +1,43 @@
+"""A stage-2 fault under way: what the functions on its path hand on."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from .folio import Folio
+    from .memslot import Memslot
+    from .vm import Vcpu
+
+__all__ = ["Fault"]
+
+
+class Fault:
+    """`struct kvm_page_fault`.
+
+    Attributes:
+        private: what the access says it is (hardware bit, or KVM's own idea at fault entry).
+        seq: the invalidation sequence in force.
+        generation: root generation at entry; a change makes the fault stale.
+        prefetch: the fault comes from KVM_PRE_FAULT_MEMORY.
+        pfn, folio: what was found; folio is None for memory that is not guest_memfd's.
+        order: the folio's when it was found; it may be split meanwhile.
+        goal_level: of the leaf that maps the gfn when the fault ends well.
+    """
+
+    __slots__ = (
+        "folio", "generation", "gfn", "goal_level", "order", "pfn", "prefetch", "private", "seq", "slot", "vcpu",
+    )  # fmt: skip
+
+    def __init__(self, vcpu: Vcpu, gfn: int, private: bool, prefetch: bool) -> None:
+        self.vcpu = vcpu
+        self.gfn = gfn
+        self.private = private
+        self.prefetch = prefetch
+        self.seq = 0
+        self.generation = vcpu.vm.root_generation
+        self.slot: Memslot | None = None
+        self.pfn = -1
+        self.folio: Folio | None = None
+        self.order = 0
+        self.goal_level = 1
