@@ -17,7 +17,7 @@ from gmemsim.contention import campaign
 from gmemsim.contention.campaign import Cell, done_of, open_state, run_cell
 from gmemsim.contention.intervals import by_point, interval, ratio
 from gmemsim.contention.point import Point, PointError, check
-from gmemsim.contention.steady import Unit, window
+from gmemsim.contention.steady import Units, window
 from gmemsim.contention.storm import run
 from gmemsim.jobs.state_file import StateError
 
@@ -37,11 +37,18 @@ SMALL = [
 
 
 def test_window() -> None:
-    units = [Unit(0, 10, 1), Unit(0, 40, 3), Unit(40, 60, 1), Unit(60, 100, 1), Unit(90, 120, 2)]
+    units = Units()
+    for begin, end, attempts in ((0, 10, 1), (0, 40, 3), (40, 60, 1), (60, 100, 1), (90, 120, 2)):
+        units.add(begin, end, attempts)
     whole = window(units, 0, 100, 120, 0)
-    assert (len(whole.units), whole.ns, whole.first_half) == (5, 120, 3)
+    assert (list(whole.latencies), whole.attempts, whole.ns, whole.first_half) == (
+        [10, 40, 20, 40, 30],
+        8,
+        120,
+        3,
+    )
     cut = window(units, 0, 100, 120, 20)
-    assert [unit.end for unit in cut.units] == [40, 60, 100]
+    assert (list(cut.latencies), cut.attempts) == ([40, 20, 40], 5)
     assert (cut.ns, cut.first_half) == (80, 2)
 
 

@@ -11,7 +11,7 @@ import pytest
 from gmemsim.arch.costs import CostTable
 from gmemsim.contention.flat import read_csv, to_csv
 from gmemsim.contention.point import CannotError, Point, PointError, check
-from gmemsim.contention.result import Result, percentile
+from gmemsim.contention.result import Ranks, Result
 from gmemsim.contention.storm import run
 from gmemsim.contention.storms import BACKGROUNDS, FAULT_STORMS, STORMS
 from gmemsim.contention.sweep import PATCHES, corners, points, run_all
@@ -150,9 +150,10 @@ def test_corners_name_known_costs() -> None:
 
 def test_percentiles_are_nearest_rank() -> None:
     values = list(range(1, 101))
-    assert [percentile(values, p) for p in (1, 50, 90, 99, 100)] == [1, 50, 90, 99, 100]
-    assert percentile([7], 99) == 7
-    assert percentile([], 50) == 0
+    assert [Ranks(values).rank(p) for p in (1, 50, 90, 99, 100)] == [1, 50, 90, 99, 100]
+    assert Ranks([7]).rank(99) == 7
+    assert Ranks([]).rank(50) == 0
+    assert Ranks([5, 5, 9]).total == 19
 
 
 VERSIONS = PATCHES_BY_NAME | IN_PLACE | HUGE | VARIANTS

@@ -133,6 +133,7 @@ class Tdx(TdxHost):
         ret = await self._link_table(t, td, gfn) if level == 1 else 0
         if ret:
             return ret
+        began = t.engine.now
         if td.runnable:
             code = await self.module.page_aug(t, td, gfn, pfn, level)
         else:
@@ -143,8 +144,15 @@ class Tdx(TdxHost):
                 return self.tdx_bug(t, td, pfn)
             code = await self.module.page_add(t, td, gfn, pfn, td.page_add_src)
         if code == TdxStatus.OPERAND_BUSY:
+            if not t.traps:
+                td.busy_since.setdefault(t, began)
             await t.spend(self.costs.busy_retry)
             return EBUSY
+        since = td.busy_since.pop(t, None)
+        if since is not None:
+            # The faults that were given up in between count: they are how KVM waits for the module's locks.
+            td.tree.wait.turns += 1
+            td.tree.wait.spun_ns += began - since
         if code == TdxStatus.PAGE_METADATA_INCORRECT:
             return self.tdx_bug(t, td, pfn, "PAMT_DOUBLE_MAP")
         return self.tdx_bug(t, td, pfn) if code else 0

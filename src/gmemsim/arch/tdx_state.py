@@ -12,6 +12,7 @@ from .spin import SpinWait, TryLock
 from .tdx_epoch import Epochs
 
 if TYPE_CHECKING:
+    from ..engine.task import Task
     from .choices import TdxChoices
 
 __all__ = ["Pamt", "Td", "TdxStatus", "pages_of"]
@@ -64,6 +65,7 @@ class Td:
     Attributes:
         key: memory key of its private pages.
         tree: the S-EPT tree resource.
+        busy_since: when a task that maps a page was told OPERAND_BUSY first (timed runs).
         runnable: finalized; before that pages are added, not augmented.
         no_vcpus: KVM lets no vCPU enter (for the retry after BUSY); `gate` is what they spin on.
         page_add_src: content of the page that a launch call is adding (`kvm_tdx->page_add_src`); guarded by slots_lock.
@@ -80,6 +82,7 @@ class Td:
         self.key = ident + 1
         self.sept = Sept(f"{label}.sept", choices)
         self.tree = TryLock(f"{label}.sept_tree")
+        self.busy_since: dict[Task, int] = {}
         self.epochs = Epochs(label)
         self.gate = SpinWait(f"{label}.no_vcpus")
         self.kick = SpinWait(f"{label}.kick")

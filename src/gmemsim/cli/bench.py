@@ -69,6 +69,15 @@ _LIST = {"show_default": True, "callback": _names}
 @click.option(
     "--interval", type=click.IntRange(min=1), default=20, show_default=True, help="Of the background, µs."
 )
+@click.option(
+    "--think", type=click.IntRange(min=0), default=0, help="Guest time between two units of work, ns."
+)
+@click.option(
+    "--load", type=click.IntRange(min=0), default=0, help="Units offered per ms over all threads; 0: closed."
+)
+@click.option(
+    "--tdx-module", default="1.5", show_default=True, help="1.0 or 1.5: who shares the S-EPT tree lock."
+)
 @click.option("--costs", "tables", default="generic", help=f"Cost tables: {TABLES}.", **_LIST)  # type: ignore[arg-type]
 @click.option(
     "--sockets", default="1", show_default=True, callback=_numbers, help="That the CPUs are spread over."
@@ -112,6 +121,9 @@ def contention(
     policies: list[str],
     pages: int,
     interval: int,
+    think: int,
+    load: int,
+    tdx_module: str,
     tables: list[str],
     sockets: list[int],
     other_lines: bool,
@@ -150,7 +162,14 @@ def contention(
     if sweep and (files.wanted or other_lines):
         raise InputError("--sweep goes neither with an output file nor with --other-lines")
     common = Point(
-        pages=pages, release=release, interval_ns=interval * 1000, other_lines=other_lines, warmup=warmup
+        pages=pages,
+        release=release,
+        interval_ns=interval * 1000,
+        other_lines=other_lines,
+        warmup=warmup,
+        think_ns=think,
+        load=load,
+        tdx_module=tdx_module,
     )
     refused: list[str] = []
     try:

@@ -126,12 +126,16 @@ def _summary(out: Console, title: str, mine: Sequence[Result]) -> None:
                 f"{_mean(r.waste.prepares for r in runs)} ({_mean(r.waste.no_ops for r in runs)})",
             )
         )
+    means = {r.bottleneck.name: r.bottleneck.MEANINGS.get(r.bottleneck.name) for r in mine}
     unsteady = [r for r in mine if r.point.warmup and abs(r.drift) > _STEADY]
     left = ("version", "waited for most")
     seeds = max(map(len, points.values()))
     if seeds > 1:
         title += f"; means of {seeds} seeds with 95% intervals"
     out.print(table(title, ("vCPUs", "version", f"{unit}/ms", "vs first", "waited for most"), rates, left))
+    for name, meaning in means.items():
+        if meaning is not None:
+            out.print(f"{name}: {meaning}.", highlight=False)
     if unsteady:
         out.print(
             f"Not steady: in {len(unsteady)} of {len(mine)} runs the second half of the window has over "

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final
 
+import attrs
+
 from ..actors.gmem_convert import GmemConversion
 from ..actors.gmem_populate import Source
 from ..actors.inode import Process
@@ -19,6 +21,7 @@ from ..actors.vm import Vcpu, Vm, World
 from ..arch.memory import PhysicalMemory
 from ..arch.platform_costs import cpus_of
 from ..arch.registry import ARCHES
+from ..arch.tdx import Tdx
 from ..engine import bare
 from ..engine.engine import Engine
 from ..engine.locks.policies import LOCK_POLICIES
@@ -27,6 +30,7 @@ from ..patches.registry import check_instance, load_patch
 from .contended import ContentionBook
 from .lines import charge_lines, with_file_line
 from .lock_book import LockBooks
+from .point import TDX_MODULES
 from .storms import STORMS
 from .waste import WasteBook
 
@@ -76,6 +80,8 @@ class StormMachine:
         self.storm = STORMS[point.storm]
         memory = PhysicalMemory()
         arch = ARCHES[point.arch](memory, costs)
+        if isinstance(arch, Tdx):
+            arch.choices = attrs.evolve(arch.choices, exclusive_tree_ops=TDX_MODULES[point.tdx_module])
         self.vm = vm = Vm("vm0", 0, arch)
         # The launch is not a part of any VM's boot that is looked at here, but where it is the storm.
         vm.finalized = not self.storm.launches and not arch.populate_maps

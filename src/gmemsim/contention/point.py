@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Final
 import attrs
 
 from ..actors.release import RELEASES
+from ..arch.choices import TdxChoices
 from ..arch.cost_file import CostFileError, load_costs
 from ..arch.registry import ARCHES
 from ..engine.locks.policies import LOCK_POLICIES
@@ -21,11 +22,16 @@ if TYPE_CHECKING:
     from ..actors.kernel import Kernel
     from ..arch.base import Arch
 
-__all__ = ["FOLIOS", "CannotError", "Point", "PointError", "check", "common_release"]
+__all__ = ["FOLIOS", "TDX_MODULES", "CannotError", "Point", "PointError", "check", "common_release"]
 
 #: Folio sizes by the name that a user gives them, in 4 KiB pages.
 FOLIOS: Final[dict[str, int]] = {"4K": 1, "2M": 512, "1G": 1 << 18}
 
+#: Operations that take the S-EPT tree lock exclusively, by release of the module (arch.md 2.3).
+TDX_MODULES: Final[dict[str, frozenset[str]]] = {
+    "1.0": frozenset({"BLOCK", "AUG", "REMOVE"}),
+    "1.5": TdxChoices().exclusive_tree_ops,
+}
 _MOST_PAGES: Final = 1 << 28
 
 
@@ -53,6 +59,11 @@ class Point:
         warmup: percent of the storm that is cut (`steady`).
         other_lines: charge the lines of f_count and mmu_lock too (`lines`).
         costs: the cost table: `generic`, `full`, a machine, or a file (`arch/cost_file.py`).
+        think_ns: closed load: time of its own that each thread takes before each unit, so of the guest's between two
+            faults; in lock-step exactly that, else exponentially distributed with that mean.
+        load: open load: units that are offered per virtual ms over all threads, whether or not the ones before are
+            done; a latency begins when its unit was due. Evenly spaced in lock-step, else a Poisson stream. 0: closed.
+        tdx_module: 1.0: AUG, BLOCK and REMOVE take the S-EPT tree lock exclusively; 1.5: shared, but REMOVE's.
         sockets: of the machine that the vCPUs are spread over in blocks; only a full cost table knows the distance.
     """
 
@@ -73,6 +84,9 @@ class Point:
     warmup: int = 0
     costs: str = "generic"
     sockets: int = 1
+    think_ns: int = 0
+    load: int = 0
+    tdx_module: str = "1.5"
 
     @property
     def label(self) -> str:
@@ -95,6 +109,9 @@ class Point:
                     f"warm-up {self.warmup}% cut" if self.warmup else "",
                     f"costs {self.costs}" if self.costs != "generic" else "",
                     f"{self.sockets} sockets" if self.sockets > 1 else "",
+                    f"think time {self.think_ns} ns" if self.think_ns else "",
+                    f"{self.load} offered per ms" if self.load else "",
+                    f"TDX module {self.tdx_module}" if self.tdx_module != "1.5" else "",
                 ),
             )
         )
@@ -139,6 +156,12 @@ def check(point: Point) -> None:
         full = load_costs(point.costs).full
     except CostFileError as error:
         raise PointError(str(error)) from None
+    if point.think_ns < 0 or point.load < 0:
+        raise PointError("think time and load must not be negative")
+    if point.think_ns and point.load:
+        raise PointError("think time is of a closed load: expected it or an offered load, not both")
+    if point.tdx_module not in TDX_MODULES:
+        raise PointError(f"TDX module {point.tdx_module!r}: expected one of {', '.join(TDX_MODULES)}")
     if not 1 <= point.sockets <= 8:
         raise PointError(f"sockets {point.sockets}: expected 1 to 8")
     if point.sockets > 1 and not full:

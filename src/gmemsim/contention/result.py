@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import TYPE_CHECKING, Any, ClassVar, Final
 
 import attrs
@@ -13,12 +14,12 @@ from .point import Point
 from .waste import Waste
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Iterable, Mapping
 
     from .lock_book import LockBooks
     from .steady import Window
 
-__all__ = ["Bottleneck", "LockFigures", "Result", "lock_figures", "percentile"]
+__all__ = ["Bottleneck", "LockFigures", "Ranks", "Result", "lock_figures"]
 
 
 @attrs.frozen
@@ -52,12 +53,28 @@ class LockFigures:
     convoy_ns: int = 0
 
 
+class Ranks:
+    """Values in order, in room for the different ones among them: of millions of waits most are alike."""
+
+    def __init__(self, values: Iterable[int]) -> None:
+        self._counts = sorted(Counter(values).items())
+        self.count = sum(count for _, count in self._counts)
+        self.total = sum(value * count for value, count in self._counts)
+
+    def rank(self, percent: int) -> int:
+        """Nearest rank: the smallest value that `percent` of all do not exceed; 0 if there is none."""
+        wanted = -(-self.count * percent // 100)
+        for value, count in self._counts:
+            wanted -= count
+            if wanted <= 0:
+                return value
+        return 0
+
+
 def _times(values: Iterable[int]) -> tuple[int, int, int, int, int]:
     """Total, minimum, median, 99th percentile, maximum."""
-    ordered = sorted(values)
-    if not ordered:
-        return 0, 0, 0, 0, 0
-    return sum(ordered), ordered[0], percentile(ordered, 50), percentile(ordered, 99), ordered[-1]
+    ranks = Ranks(values)
+    return ranks.total, ranks.rank(0), ranks.rank(50), ranks.rank(99), ranks.rank(100)
 
 
 def lock_figures(
@@ -86,11 +103,6 @@ def lock_figures(
     return out
 
 
-def percentile(ordered: Sequence[int], percent: int) -> int:
-    """Nearest rank: the smallest value that `percent` of all do not exceed."""
-    return ordered[max(0, -(-len(ordered) * percent // 100) - 1)] if ordered else 0
-
-
 _LINE: Final = "cache line of invalidate_lock"
 
 
@@ -105,6 +117,14 @@ class Bottleneck:
 
     name: str
     share: float
+
+    #: What those are that are no locks of the kernel.
+    MEANINGS: ClassVar[dict[str, str]] = {
+        "rmp.spin": "RMPUPDATE is serial in a 2 MiB region: hardware answers FAIL_OVERLAP, and the kernel repeats it",
+        "vm0.sept_tree.retry": "the TDX module answers TDX_OPERAND_BUSY, as another CPU has the S-EPT tree lock, and "
+        "KVM repeats the fault",
+        "vm0.mn_active": "who publishes memslots waits for MMU notifiers",
+    }
 
     #: Below this share of the time, waiting is not what bounds the threads.
     NOTABLE: ClassVar[float] = 0.05
@@ -167,16 +187,17 @@ class Result:
         perf: tuple[Contention, ...],
     ) -> Result:
         """Sum up latencies."""
-        ordered = sorted(unit.end - unit.begin for unit in window.units)
-        ranks = (percentile(ordered, 50), percentile(ordered, 90), percentile(ordered, 99))
+        ranks = Ranks(window.latencies)
         return cls(
             point,
-            len(ordered),
-            sum(unit.attempts for unit in window.units) - len(ordered),
+            ranks.count,
+            window.attempts - ranks.count,
             window.ns,
-            *ranks,
-            ordered[-1] if ordered else 0,
-            sum(ordered),
+            ranks.rank(50),
+            ranks.rank(90),
+            ranks.rank(99),
+            ranks.rank(100),
+            ranks.total,
             span_ns,
             window.first_half,
             background_operations,

@@ -7,6 +7,7 @@ the common start nor the stragglers count; a unit is in the window if it ends th
 
 from __future__ import annotations
 
+from array import array
 from typing import TYPE_CHECKING
 
 import attrs
@@ -14,16 +15,29 @@ import attrs
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-__all__ = ["Unit", "Window", "window"]
+__all__ = ["Units", "Window", "window"]
 
 
-@attrs.frozen
-class Unit:
-    """One unit of work: virtual ns of its begin and end, and the attempts that it took."""
+class Units:
+    """Units of work, in columns, as there can be millions.
 
-    begin: int
-    end: int
-    attempts: int
+    Attributes:
+        begins, ends: virtual ns of each.
+        attempts: that each took.
+    """
+
+    __slots__ = ("attempts", "begins", "ends")
+
+    def __init__(self) -> None:
+        self.begins = array("q")
+        self.ends = array("q")
+        self.attempts = array("q")
+
+    def add(self, begin: int, end: int, attempts: int) -> None:
+        """One more."""
+        self.begins.append(begin)
+        self.ends.append(end)
+        self.attempts.append(attempts)
 
 
 @attrs.frozen
@@ -31,16 +45,19 @@ class Window:
     """The units that count, and the time that they are counted over.
 
     Attributes:
+        latencies: virtual ns of each.
+        attempts: of all of them.
         ns: virtual ns of the window.
         first_half: units that end in its first half: in a steady state about as many as in the second.
     """
 
-    units: tuple[Unit, ...]
+    latencies: Sequence[int]
+    attempts: int
     ns: int
     first_half: int
 
 
-def window(units: Sequence[Unit], start: int, first_done: int, end: int, warmup: int) -> Window:
+def window(units: Units, start: int, first_done: int, end: int, warmup: int) -> Window:
     """The window of a storm from `start` to `end` in which the first thread was through at `first_done`.
 
     Args:
@@ -49,6 +66,12 @@ def window(units: Sequence[Unit], start: int, first_done: int, end: int, warmup:
     low, high = start, end
     if warmup:
         low, high = start + (first_done - start) * warmup // 100, first_done
-        units = [unit for unit in units if low < unit.end <= high]
     middle = low + (high - low) // 2
-    return Window(tuple(units), high - low, sum(unit.end <= middle for unit in units))
+    latencies, attempts, first_half = array("q"), 0, 0
+    for begin, end_, tries in zip(units.begins, units.ends, units.attempts, strict=True):
+        if warmup and not low < end_ <= high:
+            continue
+        latencies.append(end_ - begin)
+        attempts += tries
+        first_half += end_ <= middle
+    return Window(latencies, attempts, high - low, first_half)

@@ -14,7 +14,7 @@ from ..arch.cost_file import load_costs
 from .machine import StormMachine
 from .point import check
 from .result import Result, lock_figures
-from .steady import Unit, window
+from .steady import Units, window
 
 if TYPE_CHECKING:
     from ..actors.vm import Vcpu
@@ -32,7 +32,7 @@ class _Storm:
 
     def __init__(self, machine: StormMachine) -> None:
         self.machine = machine
-        self.units: list[Unit] = []
+        self.units = Units()
         self.running = 0
         self.operations = 0
         self.first_done = 0
@@ -45,16 +45,44 @@ class _Storm:
         draw = Random(f"{point.seed}:{vcpu.label}") if point.seed else None
         if draw is not None and point.spread_ns:
             await t.spend(draw.randrange(point.spread_ns))
+        due = engine.now
         for page in pages:
-            if draw is not None and point.jitter_ns:
-                await t.spend(round(draw.expovariate(1 / point.jitter_ns)))
-            start = engine.now
+            if point.load:
+                # Each thread has its share of what is offered.
+                due += self.drawn(draw, round(1e6 * point.vcpus / point.load))
+                await self.guest(t, due - engine.now)
+            else:
+                pause = self.drawn(draw, point.think_ns) if point.think_ns else 0
+                if draw is not None and point.jitter_ns:
+                    pause += round(draw.expovariate(1 / point.jitter_ns))
+                await self.guest(t, pause)
+                due = engine.now
             attempts = await work(machine, t, vcpu, page)
             if attempts:
-                self.units.append(Unit(start, engine.now, attempts))
+                self.units.add(due, engine.now, attempts)
         self.running -= 1
         self.first_done = self.first_done or engine.now
         self.end = max(self.end, engine.now)
+
+    @staticmethod
+    def drawn(draw: Random | None, mean: int) -> int:
+        """A time with this mean: itself in lock-step, else exponentially distributed."""
+        return mean if draw is None else round(draw.expovariate(1 / mean))
+
+    async def guest(self, t: Task, ns: int) -> None:
+        """The thread's own time between two units of work: of a vCPU, in the guest."""
+        if ns <= 0:
+            return
+        cpus = self.machine.cpus
+        if cpus is None or cpus.guests is None or not self.machine.storm.guest:
+            await t.spend(ns)
+            return
+        cpus.guests.add(t.cpu)
+        await t.spend(ns)
+        cpus.guests.discard(t.cpu)
+        stolen = cpus.stolen(t.cpu)
+        if stolen:
+            await t.spend(stolen)
 
     async def background(self, t: Task) -> None:
         """Work on the chunk as long as somebody storms."""

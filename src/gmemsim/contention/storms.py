@@ -30,6 +30,7 @@ class Storm:
         unit: what is counted.
         same: every thread works on the same folios, in the same order.
         touched: the folios were touched before the storm.
+        guest: between two units the guest runs, which a kick interrupts.
         converts, accepts, launches: the VM type must have private memory, a guest that accepts, a launch by page.
     """
 
@@ -37,6 +38,7 @@ class Storm:
     unit: ClassVar[str] = "faults"
     same: ClassVar[bool] = False
     touched: ClassVar[bool] = False
+    guest: ClassVar[bool] = False
     converts: ClassVar[bool] = False
     accepts: ClassVar[bool] = False
     launches: ClassVar[bool] = False
@@ -51,6 +53,7 @@ class Storm:
 
 class FirstTouch(Storm):
     about = "each vCPU touches its own folios, for the first time"
+    guest = True
 
     async def work(self, m: StormMachine, t: Task, vcpu: Vcpu, page: int) -> int:
         return await m.touch(t, vcpu, page)
@@ -75,6 +78,7 @@ class Refault(FirstTouch):
 class Accept(Storm):
     about = "each vCPU accepts its own folios: PVALIDATE or TDG.MEM.PAGE.ACCEPT, with the fault below it"
     unit = "accepts"
+    guest = True
     accepts = True
 
     async def work(self, m: StormMachine, t: Task, vcpu: Vcpu, page: int) -> int:
