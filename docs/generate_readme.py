@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
-from textwrap import fill
+from tempfile import TemporaryDirectory
+from textwrap import dedent, fill
 
 from gmemsim.explore.findings.table import FINDINGS
 
@@ -35,22 +37,24 @@ def part(lines: list[str], title: str) -> list[str]:
 
 
 def deadlock() -> str:
-    """The head of the report, the locks, and why."""
-    lines = output("explore", "zoo-poison_punch", "--patch", "v3")
+    """The head of the report, the steps, and why."""
+    lines = output("explore", "examples/poison_punch.toml", "--patch", "v3", folder=PAGE.parent)
     replay = next(number for number, line in enumerate(lines) if line.startswith("replay:"))
-    sections = [part(lines, title) for title in ("Locks at the failure", "Why")]
-    return "\n".join([*lines[:replay], "[…]", *sections[0], "", *sections[1], "[…]"])
+    steps = next(line for line in lines if line.startswith("What happened"))
+    return "\n".join([*lines[:replay], "[…]", *part(lines, steps), "[…]", *part(lines, "Why"), "[…]"])
 
 
-def demo() -> str:
-    """What `gmemsim demo` prints of the recordings, up to the laws, and its verdict on them."""
-    lines = output("demo")
-    first = next(number for number, line in enumerate(lines) if line.startswith("guest_memfd before"))
-    laws = next(number for number, line in enumerate(lines) if line.startswith("laws of"))
-    verdict = [
-        line for line in lines if "recordings are runs of the model" in line or line == "(gmemsim follow)."
-    ]
-    return "\n".join([*lines[first:laws], "[…]", *verdict, "[…]"])
+def patch() -> str:
+    """The answer to the class that stands in the README, beside its version."""
+    with TemporaryDirectory() as folder:
+        code = PAGE.read_text().split("wrong on purpose:\n")[1].split("    gmemsim ")[0]
+        (Path(folder) / "mine.py").write_text(dedent(code))
+        lines = output(
+            "explore", "punch", "--patch", "mine.py:ClearTwice", "--against", "v3", folder=Path(folder)
+        )
+    replay = next(number for number, line in enumerate(lines) if line.startswith("replay:"))
+    answer = next(number for number, line in enumerate(lines) if line.startswith("own:"))
+    return "\n".join([*lines[:replay], "[…]", *lines[answer:]])
 
 
 def litmus() -> str:
@@ -60,18 +64,41 @@ def litmus() -> str:
     )
 
 
+def figure(page: str, pattern: str) -> tuple[str, ...]:
+    """What a page says, by a pattern with groups: pages are made from what was measured, this one only repeats them."""
+    found = re.search(pattern, (PAGE.parent / "docs" / page).read_text())
+    if found is None:
+        raise SystemExit(f"docs/{page}: nothing like {pattern}")
+    return found.groups()
+
+
 def facts() -> str:
-    """How many findings there are, and how many seeded bugs are found."""
+    """What was found, how much was searched, and how it was held against kernels."""
     confirmed = sum(any(state.kind == "confirmed" for state in one.states) for one in FINDINGS.values())
     nobody = sum(not one.reported for one in FINDINGS.values())
     searched = [row for row in json.loads((PAGE.parent / "docs" / "zoo.json").read_text()) if row["expected"]]
     found = sum(bool(row["found"]) for row in searched)
+    kernels = len(
+        set(
+            re.findall(
+                r"^\| (linux-[\w.-]+) \|", (PAGE.parent / "docs" / "follow.md").read_text(), re.MULTILINE
+            )
+        )
+    )
+    accepted, traces = figure("follow.md", r"(\d+) of (?:the )?(\d+)(?: recordings)? are\s+accepted")
+    complete, pairs = figure("pairs.md", r"([\d,]+) of ([\d,]+) searches are complete")
     lines = (
+        f"* Recordings of {kernels} real kernels are followed step by step: {accepted} of {traces} are runs of "
+        "the model, and altered ones are rejected (`docs/follow.md`). The others should be accepted, too, and the "
+        "page says where they part.",
         f"* {len(FINDINGS)} findings (`gmemsim findings`, `docs/findings`), {confirmed} of them confirmed on stock "
         f"kernels by the programs in `reproducers/`, and {nobody} that nobody reported as far as we know.",
         f"* Known bugs, seeded: `gmemsim zoo` finds {found} of {len(searched)} variants of shipped, reviewed "
         "and made-up bugs, each in an ordinary scenario in which the version without it is clean; the others are "
         "listed with the reason (`docs/zoo.md`).",
+        "* Every pair of operations on one page, on every version and VM type that has both, from each state of the "
+        f"page: {complete} of {pairs} searches are complete, with nothing but known findings (`docs/pairs.md`). "
+        "Triples are a sample (`docs/triples.md`).",
     )
     return "\n".join(fill(line, 118, subsequent_indent="  ", break_on_hyphens=False) for line in lines)
 
@@ -80,7 +107,7 @@ def main() -> None:
     text = PAGE.read_text()
     head, rest = text.split("<!-- facts -->\n")
     text = f"{head}<!-- facts -->\n\n{facts()}\n\n<!-- /facts -->{rest.split('<!-- /facts -->')[1]}"
-    for name, make in (("deadlock", deadlock), ("litmus", litmus), ("demo", demo)):
+    for name, make in (("deadlock", deadlock), ("patch", patch), ("litmus", litmus)):
         begin, end = f"<!-- {name} -->\n", f"<!-- /{name} -->"
         head, rest = text.split(begin)
         text = f"{head}{begin}\n```text\n{make()}\n```\n\n{end}{rest.split(end)[1]}"

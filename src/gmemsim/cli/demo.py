@@ -68,8 +68,6 @@ def show(report: DemoReport, out: Console) -> None:
             out.print(
                 f"[red]{row.release} {row.workload.recording} rejected at line {at.line}: {at.reason}[/]"
             )
-    out.print()
-    out.print(_locks(report))
     out.print(LIMITS, style="dim")
 
 
@@ -132,25 +130,3 @@ def _laws(report: DemoReport) -> Table:
 
 def _mark(holds: bool | None) -> str:
     return "·" if holds is None else "[green]✓[/]" if holds else "[red]✗[/]"
-
-
-def _locks(report: DemoReport) -> Table:
-    from rich.table import Table
-
-    table = Table(title="locks of the punch workload, virtual time, before / after", title_justify="left")
-    table.add_column("lock")
-    table.add_column("mode")
-    for name in ("taken", "waited", "wait ns", "held ns"):
-        table.add_column(name, justify="right", no_wrap=True)
-    sides = [{row.name: row for row in rows} for rows in report.locks.values()]
-    for name in sorted({name for side in sides for name in side}):
-        for mode in ("read", "write"):
-            found = [getattr(side[name], mode) if name in side else None for side in sides]
-            if not any(stats is not None and stats.acquisitions for stats in found):
-                continue
-            cells = [
-                " / ".join("-" if stats is None else str(getattr(stats, field)) for stats in found)
-                for field in ("acquisitions", "contentions", "wait_total", "hold_total")
-            ]
-            table.add_row(name, "shared" if mode == "read" else "exclusive", *cells)
-    return table

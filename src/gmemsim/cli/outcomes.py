@@ -201,6 +201,9 @@ def _show(results: dict[str, CampaignResult], tokens: dict[str, dict[str, str]],
     for outcome in every[:most]:
         table.add_row(outcome, *(_cell(result.search, outcome) for result in results.values()))
     out.print(table)
+    out.print(
+        "TASK(CALL=RESULT …), then FILE[INDEX] of each page in the page cache, u: uptodate.", style="dim"
+    )
     if len(every) > most:
         out.print(f"… and {len(every) - most} more (--most).")
     for patch in results:

@@ -82,7 +82,8 @@ def command(
     from .running import Log, finish, user_error
 
     try:
-        ceiling = duration(limit).high
+        # A number is ns, as in a scenario.
+        ceiling = duration(int(limit) if limit.isdecimal() else limit).high
     except ValueError as error:
         raise click.BadParameter(str(error), param_hint="--limit") from None
     interrupted = False

@@ -18,8 +18,8 @@ if TYPE_CHECKING:
 
 __all__ = ["FittingConsole"]
 
-#: A row of more lines than this is shown heading by heading.
-_TALL: Final = 5
+#: Rows of more lines than this, on average, are shown heading by heading.
+_TALL: Final = 4
 
 #: Words of a line; what the line is indented by cannot be broken off either.
 _WORDS: Final = regex(r"^\s+\S+|\S+")
@@ -55,7 +55,7 @@ def _fitted(out: Console, table: Table) -> Iterator[RenderableType]:
             for column, number in zip(table.columns, numbers, strict=True)
         ]
         widths = _shared(needed, numbers, out.width - _borders(table))
-        if widths is not None and (not table.show_header or _lines(out, rows, widths) <= _TALL):
+        if widths is not None and (not table.show_header or _lines(out, rows, widths) <= _TALL * len(rows)):
             for column, width in zip(table.columns, widths, strict=True):
                 column.width, column.no_wrap = width, False
             yield table
@@ -157,11 +157,13 @@ def _shared(needed: Sequence[Measurement], first: Sequence[bool], room: int) -> 
 
 
 def _lines(out: Console, rows: Sequence[Sequence[RenderableType]], widths: Sequence[int]) -> int:
-    """Lines of the tallest row."""
-    tallest = 1
+    """Lines of all rows."""
+    total = 0
     for cells in rows:
+        tallest = 1
         for cell, width in zip(cells, widths, strict=True):
             text = _text(out, cell)
             if text.cell_len > width or "\n" in text.plain:
                 tallest = max(tallest, len(text.wrap(out, max(width, 1))))
-    return tallest
+        total += tallest
+    return total

@@ -22,7 +22,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from ..audit.base import Event
-    from ..engine.locks.stats import LockStatistics
     from ..engine.task import Task
     from ..scenarios.session import Session
     from .laws import Tally
@@ -74,30 +73,25 @@ class DemoReport:
         rows: each workload before and after.
         order: per patch, what is done to a fresh page at its first fault.
         populate: per patch, what a second population of the same page came to and who refused it.
-        locks: lock table of the punch workload, per patch.
     """
 
     rows: tuple[Row, ...]
     order: tuple[tuple[str, tuple[str, ...]], ...]
     populate: tuple[tuple[str, str], ...]
-    locks: dict[str, list[LockStatistics]]
 
 
 def run_demo(progress: Callable[[str], None] = lambda text: None) -> DemoReport:
     """Run and follow everything; `progress` hears what is being done."""
     rows = []
-    locks: dict[str, list[LockStatistics]] = {}
     for workload in WORKLOADS:
         for patch, release in SIDES:
             progress(f"{workload.scenario} on {patch} and Linux {release}")
-            log, session = _run(workload.scenario, patch, vcpus=workload.vcpus)
+            log, _ = _run(workload.scenario, patch, vcpus=workload.vcpus)
             trace = load_trace(RECORDED / release / f"{workload.recording}.trace.gz")
             followed = follow(trace, PATCHES[patch])
             rows.append(Row(workload, patch, release, tally(log), tally(events_of(trace)), followed))
-            if workload.scenario == "punch":
-                locks[patch] = session.locks()
     progress("first fault, before and after")
-    return DemoReport(tuple(rows), tuple(_order()), tuple(_populate()), locks)
+    return DemoReport(tuple(rows), tuple(_order()), tuple(_populate()))
 
 
 def _run(

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from ..scenarios.thread import Thread
     from .model import Step
 
-__all__ = ["calls_of", "context_of"]
+__all__ = ["ROUND", "calls_of", "context_of"]
 
 #: The system call, ioctl or kernel function behind an operation, where it is not the operation's own name.
 _KERNEL: Final = {
@@ -42,7 +42,8 @@ _KERNEL: Final = {
     "host_write": "host store",
     "madvise": "madvise DONTNEED",
 }
-_ROUND: Final = 1000
+#: Calls of a task's round n are numbered from n times this on.
+ROUND: Final = 1000
 #: Fields that the text has already, or that say nothing about the call.
 _OMIT: Final = frozenset(
     {"chunk", "count", "expect", "file", "gfn", "id", "map", "offset", "pace", "pick", "private", "reroll", "slice",
@@ -123,10 +124,10 @@ def _of_session(session: Session, steps: tuple[Step, ...] | list[Step]) -> tuple
 def _of_thread(thread: Thread, results: dict[int, OpResult], begun: set[int]) -> list[Call]:
     actor = thread.actor
     found: list[Call] = []
-    rounds = sorted({call // _ROUND for call in (*results, *(call for call in begun if call % _ROUND))} | {0})
+    rounds = sorted({call // ROUND for call in (*results, *(call for call in begun if call % ROUND))} | {0})
     for number in rounds:
         for step in actor.steps:
-            call = number * _ROUND + step.ident
+            call = number * ROUND + step.ident
             result = results.get(call)
             if result is not None:
                 failed = bool(step.expect) and result.outcome not in step.expect

@@ -6,6 +6,7 @@ from collections import Counter
 from typing import TYPE_CHECKING, Final
 
 from ..explore.failure import CRASH
+from .calls import ROUND
 from .conflicts import access_of, conflicts
 from .interest import Interest
 from .model import Access, Edge, Moment, Why
@@ -150,7 +151,9 @@ def _moment(failure: Failure, steps: Sequence[Step], blamed: Call | None) -> Mom
     mine = next((step for step in reversed(steps) if step.task == failure.task), last)
     if failure.task == "-" and failure.kind == "rest":
         return Moment(mine.number, "-", 0, "", "")
-    return Moment(mine.number, mine.task, mine.then, "", mine.function)
+    # Behind a call, before the next: the number of a round.
+    call = mine.then if mine.then % ROUND else mine.call
+    return Moment(mine.number, mine.task, call, "", mine.function)
 
 
 def _unmet(steps: Sequence[Step], call: Call) -> Moment:
