@@ -34,9 +34,8 @@ from matrix import recorded
 
 from gmemsim.explore.findings.table import FINDINGS
 from gmemsim.patches.mends.registry import MENDS
-from gmemsim.studies.mends.questions import Question, answer, questions
+from gmemsim.studies.mends.questions import PARTS, Question, answer, questions
 
-PARTS = ("findings", "pairs", "triples", "vectors", "hazards", "costs", "outcomes")
 OUT = Path(__file__).parents[1] / "docs" / "mends.jsonl"
 
 

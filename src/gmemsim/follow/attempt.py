@@ -157,6 +157,10 @@ class Attempt(Agreeing, Showing):
             await kernel.kvm_gmem_fallocate(t, setup.gmem, start << 12, (end - start) << 12, bool(punch))
         elif kind == "host_fault":
             await kernel.host_fault(t, setup.mapping(thread.name), args[0])
+        elif kind == "memory_failure":
+            index = self.frames.index_of(args[0])
+            assert index is not None  # see _fails_elsewhere
+            await kernel.memory_failure(t, setup.gmem.inode, index)
         elif kind == "discard":
             mapping = setup.mapping(thread.name)
             await kernel.madvise_dontneed(t, mapping, 0, mapping.pages)
@@ -253,6 +257,8 @@ class Attempt(Agreeing, Showing):
         if step.name in HINTS:
             self._heed(thread, step)
             return
+        if self._fails_elsewhere(thread, step):
+            thread.calls.popleft()
         if not self._in_call(thread, step):
             thread.future.cursor = step.number + 1
             self.outside += 1
@@ -273,6 +279,14 @@ class Attempt(Agreeing, Showing):
         thread.future.cursor = step.number + 1
         self.matched += 1
         self._eager(thread)
+
+    def _fails_elsewhere(self, thread: Thread, step: Step) -> bool:
+        """Whether a memory failure begins of a frame that is not in the file: it is none of ours, and left out."""
+        call = thread.calls[0] if thread.call is None and thread.calls else None
+        if step.name != "memory_failure" or call is None or call.first != step.number:
+            return False
+        folios = self.setup.gmem.inode.folios.values()
+        return all(self.frames.real(folio.pfn) != step.observation.a for folio in folios)
 
     @staticmethod
     def _in_call(thread: Thread, step: Step) -> bool:

@@ -17,8 +17,8 @@ class Call:
     """One operation of a thread.
 
     Attributes:
-        kind: fault, prefault, fallocate, host_fault, discard, set_attributes.
-        args: gfn, or (punch, start, end), or index, or (start, end, private); see `calls_of`.
+        kind: fault, prefault, fallocate, host_fault, discard, set_attributes, memory_failure.
+        args: gfn, or (punch, start, end), or index, or (start, end, private), or the trace's pfn; see `calls_of`.
         first, last: numbers of its first and last step within the thread (`last` < `first` for a silent call).
     """
 
@@ -74,6 +74,9 @@ class _State:
             return [Call("fallocate", (_number(obs.a), _number(obs.b), _number(obs.c)), position, last)]
         if name == "user_fault":
             return self._host_fault(steps, position)
+        if name == "memory_failure":
+            last = _until(steps, position, "memory_failure_ret")
+            return [Call("memory_failure", (_number(obs.a),), position, last)]
         if name == "set_attributes":
             return [self._set_attributes(steps, position)]
         if name == "set_attributes_pre":

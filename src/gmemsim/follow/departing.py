@@ -141,7 +141,10 @@ class Departing(Attempt):
 
     def _run(self, thread: Thread, step: Step) -> None:
         self._due = thread
-        if (thread.name, thread.taken) in self._anyway and not thread.task.done:
+        pending = thread.task.pending
+        # A lock that somebody has is not taken, whatever follows from its outcome.
+        free = pending.kind != "acquire" or self.wants.ready(thread, pending)[0]
+        if (thread.name, thread.taken) in self._anyway and free and not thread.task.done:
             self.step(thread)
         else:
             super()._run(thread, step)

@@ -33,6 +33,9 @@ class Observer:
         self.adds: dict[str, list[bool]] = {}
         self.in_fallocate: dict[str, bool] = {}
         self.last_add: dict[str, int] = {}
+        #: Threads in memory_failure before its first section under the folio lock, which does nothing but ask
+        #: hwpoison_filter, and which the model leaves out (mm/memory-failure.c of 6.12.107, 7.2.13, 7.3.4).
+        self.unfiltered: set[str] = set()
 
     def pfn(self, folio: int) -> int:
         """Frame of a `struct page` address, or a negative errno."""
@@ -127,7 +130,11 @@ class Observer:
     def _set_uptodate(self, event: KernelEvent, kind: str) -> Observation:
         return Observation(kind, self.pfn(arguments(event.args)["folio"]))
 
-    _folio_unlock = _set_uptodate
+    def _folio_unlock(self, event: KernelEvent, kind: str) -> Observation | str:
+        if event.thread in self.unfiltered:
+            self.unfiltered.discard(event.thread)
+            return "memory_failure asks hwpoison_filter"
+        return self._set_uptodate(event, kind)
 
     def _prepare(self, event: KernelEvent, kind: str) -> Observation:
         args = arguments(event.args)
@@ -143,6 +150,14 @@ class Observer:
 
     def _arch_reclaim(self, event: KernelEvent, kind: str) -> Observation:
         return Observation(kind, arguments(event.args)["pfn"])
+
+    def _memory_failure(self, event: KernelEvent, kind: str) -> Observation:
+        self.unfiltered.add(event.thread)
+        return self._arch_reclaim(event, kind)
+
+    def _memory_failure_ret(self, event: KernelEvent, kind: str) -> Observation:
+        self.unfiltered.discard(event.thread)
+        return self._ret(event, kind)
 
     def _fallocate(self, event: KernelEvent, kind: str) -> Observation:
         args = arguments(event.args)

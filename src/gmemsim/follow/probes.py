@@ -65,6 +65,8 @@ PROBES: Final[dict[str, str]] = {
     "user_fault": "user_fault",
     "user_fault_ret": "user_fault_ret",
     "prefault_ioctl": "pre_fault",
+    "memory_failure": "memory_failure",
+    "memory_failure_ret": "memory_failure_ret",
     "kvm_vm_set_mem_attributes": "set_attributes",
     "arch_pre_set_attrs": "set_attributes_pre",
     "arch_post_set_attrs": "set_attributes_post",

@@ -64,6 +64,8 @@ def observers(frames: Frames) -> dict[type[Event], Callable[..., Observation | N
         kvm.TruncateRet: lambda e: Observation("truncate_ret"),
         kvm.UserFault: lambda e: Observation("user_fault", e.index),
         kvm.UserFaultRet: lambda e: Observation("user_fault_ret", e.result),
+        kvm.MemoryFailure: lambda e: Observation("memory_failure", real(e.pfn)),
+        kvm.MemoryFailureRet: lambda e: Observation("memory_failure_ret", e.ret),
         kvm.PreFault: lambda e: Observation("pre_fault"),
         kvm.SetAttributes: lambda e: Observation("set_attributes", e.start, e.end, int(e.private)),
         kvm.SetAttributesPre: lambda e: Observation("set_attributes_pre"),

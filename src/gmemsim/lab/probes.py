@@ -32,6 +32,7 @@ PROBES: Final[dict[str, tuple[str, str]]] = {
     "tdp_map": ("kvm_tdp_mmu_map", ""),
     "arch_pre_set_attrs": ("kvm_arch_pre_set_memory_attributes", ""),
     "arch_post_set_attrs": ("kvm_arch_post_set_memory_attributes", ""),
+    "memory_failure": ("memory_failure", "pfn=%di:x64"),
     "prefault_ioctl": ("kvm_arch_vcpu_pre_fault_memory", ""),
     "trunc": ("truncate_inode_pages_range", "mapping=%di:x64 lstart=%si:x64 lend=%dx:x64"),
     "fm_get": ("__filemap_get_folio", "mapping=%di:x64 index=%si:x64 fgp=%dx:x32"),
@@ -47,7 +48,8 @@ RETURNS: Final[dict[str, tuple[str, str]]] = {
     f"{name}_ret": (PROBES[name][0], fetch)
     for name, fetch in (
         ("get_pfn", "ret=$retval:s32"), ("get_folio", "folio=$retval:x64"), ("arch_prepare", "ret=$retval:s32"),
-        ("user_fault", "ret=$retval:x32"), ("fallocate", "ret=$retval:s32"), ("inv_begin", ""), ("inv_begin2", ""),
+        ("user_fault", "ret=$retval:x32"), ("fallocate", "ret=$retval:s32"),
+        ("memory_failure", "ret=$retval:s32"), ("inv_begin", ""), ("inv_begin2", ""),
         ("inv_start", ""), ("inv_start2", ""), ("unmap_gfn2", "flush=$retval:u8"), ("tdp_fault", "ret=$retval:s32"),
         ("faultin", "ret=$retval:s32"), ("tdp_map", "ret=$retval:s32"), ("trunc", ""), ("fm_get", "folio=$retval:x64"),
         ("fm_getm", "folio=$retval:x64"), ("fm_add", "ret=$retval:s32"), ("folio_lock_slow", ""), ("io_sched", ""),

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from gmemsim.studies.mends.questions import Question, answer, questions
-
-PARTS = ("findings", "pairs", "triples", "vectors", "hazards", "costs", "outcomes")
+from gmemsim.studies.mends.questions import PARTS, Question, answer, questions
 
 
 def test_each_question_is_asked_once_and_of_a_version_with_the_mend() -> None:

@@ -34,8 +34,9 @@ if TYPE_CHECKING:
 
     from ...patches.mends.entry import Mend
 
-__all__ = ["Question", "answer", "applies", "questions"]
+__all__ = ["PARTS", "Question", "answer", "applies", "questions"]
 
+PARTS: Final = ("findings", "pairs", "triples", "vectors", "hazards", "costs", "outcomes")
 _FAILURE: Final = "memory failure"
 #: They take the invalidate lock exclusively.
 _WRITERS: Final = frozenset(
