@@ -35,7 +35,7 @@ SOME: Final[dict[str, tuple[str, ...]]] = {
     "fm_get": ("6.12", "6.18"),
     "fm_getm": ("7.2", "7.3"),
     "kvm_vm_set_mem_attributes": ("6.18", "7.2", "7.3"),
-    "memory_failure": ("7.3",),
+    "memory_failure": (),
 }
 
 #: Every user of the function passes through these, so the lab leaves them out.
