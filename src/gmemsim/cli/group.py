@@ -6,7 +6,6 @@ import os
 import sys
 import traceback
 import warnings
-from contextlib import suppress
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, NoReturn
 
@@ -19,6 +18,7 @@ from ..nearest import hint
 from .commands import COMMANDS, available
 from .config import defaults
 from .dress import WIDEST, prepare
+from .encoding import drop_output
 from .errors import INPUT, INTERRUPTED, Interrupted
 
 if TYPE_CHECKING:
@@ -57,15 +57,6 @@ class LazyGroup(click.Group):
     def invoke(self, ctx: click.Context) -> Any:
         try:
             return super().invoke(ctx)
-        except BrokenPipeError:
-            # The reader has gone, which is its right. Here, as click would make an exit of it.
-            _drop_output()
-            ctx.exit(0)
-        except SystemExit as error:
-            if isinstance(error.__context__, BrokenPipeError):
-                # rich makes an exit of it, too.
-                ctx.exit(0)
-            raise
         except KeyboardInterrupt:
             if os.environ.get("GMEMSIM_TRACEBACK"):
                 traceback.print_exc()
@@ -90,7 +81,7 @@ class LazyGroup(click.Group):
         except (click.Abort, KeyboardInterrupt):
             fail("gmemsim", "interrupted", INTERRUPTED)
         except OSError as error:
-            _drop_output()
+            drop_output()
             where = "cannot write the output" if error.filename is None else error.filename
             fail("gmemsim", f"{where}: {error.strerror or error}", INPUT)
         except MemoryError:
@@ -109,12 +100,6 @@ class LazyGroup(click.Group):
             # Neither an exit nor anything else that is no Exception may pass for an answer.
             fail("gmemsim", f"ended by {said(error)}", INPUT)
         sys.exit(code if isinstance(code, int) else 0)
-
-
-def _drop_output() -> None:
-    """So that the interpreter does not complain at exit either."""
-    with suppress(OSError, ValueError):
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _where(error: click.ClickException) -> str:
