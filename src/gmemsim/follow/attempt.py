@@ -18,7 +18,7 @@ So an attempt looks for one placement. It can refuse a possible trace if the rul
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Final
 
 from ..actors.release import RELEASES
 from ..engine.engine import Engine
@@ -37,19 +37,30 @@ from .watch import observers
 from .world import build_world
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Coroutine
+
+    from ..actors.inode import HostMapping
     from ..actors.kernel import Kernel
     from ..engine.task import Task
     from .calls import Call
     from .trace import Step, Trace
 
-__all__ = ["Attempt"]
+__all__ = ["Attempt", "chosen_release"]
 
 #: A thread that takes this many steps without showing an event is stuck in a loop of the model's.
 _SILENT_LIMIT = 20_000
+#: Stands for whoever in the VMM drops page-table entries (MADV_DONTNEED, munmap), which no probe shows.
+DROPPING: Final = "VMM"
 #: Events inside a write section of mmu_lock.
 _WRITE_LOCKED = frozenset(
     {"mmu_inv_start", "mmu_inv_end", "zap", "zap_ret", "set_attributes_pre", "set_attributes_post"}
 )
+
+
+def chosen_release(trace: Trace, kernel_class: type[Kernel], release: str | None) -> str:
+    """The kernel release around the patch: the one asked for, else the trace's, else the version's own."""
+    of_trace = trace.release if trace.release in RELEASES else None
+    return release or of_trace or kernel_class.default_release
 
 
 class Attempt(Agreeing, Showing):
@@ -72,8 +83,7 @@ class Attempt(Agreeing, Showing):
         self.begin_conversions = begin_conversions
         self.turned = turned or {}
         self.suspect: tuple[str, int] | None = None
-        chosen = release or (trace.release if trace.release in RELEASES else None)
-        self.release = RELEASES[chosen] if chosen else RELEASES[kernel_class.default_release]
+        self.release = RELEASES[chosen_release(trace, kernel_class, release)]
         self.frames = Frames()
         self.table = observers(self.frames)
         # A hook that the kernel does not have is shown too, so that a version that calls it is found out.
@@ -126,24 +136,40 @@ class Attempt(Agreeing, Showing):
                 self.setup.vcpu(name)
             if any(call.kind == "host_fault" for call in calls):
                 self.setup.mapping(name)
-            thread.task = self.engine.spawn(name, self._body, thread)
-            # Run up to the first trap, which waits for the first call.
-            thread.task.send(None)
-            self.threads[name] = thread
-            self.by_task[thread.task] = thread
+            self._start(thread, self._body)
+        self.dropping = Thread(DROPPING, Lookahead(self.trace, DROPPING, ends), [])
+        self._start(self.dropping, self._drop_body)
         if skipped:
             self.notes.append(f"{skipped} events before the first call of their thread were passed over")
+
+    def _start(self, thread: Thread, body: Callable[[Task, Thread], Coroutine[Any, Any, None]]) -> None:
+        thread.task = self.engine.spawn(thread.name, body, thread)
+        # Run up to the first trap, which waits for the first call.
+        thread.task.send(None)
+        self.threads[thread.name] = thread
+        self.by_task[thread.task] = thread
 
     # -- the task of a thread ------------------------------------------------------------------
 
     async def _body(self, t: Task, thread: Thread) -> None:
-        while thread.calls:
+        while True:
             await t.point(Op("call", thread.name))
             call = thread.call = thread.calls.popleft()
             t.call += 1
             await self._make_call(t, thread, call)
             thread.call = None
-        await t.point(Op("call", thread.name))
+
+    async def _drop_body(self, t: Task, thread: Thread) -> None:
+        while True:
+            await t.point(Op("call", thread.name))
+            mapping, index = self.dropped
+            await self.kernel.madvise_dontneed(t, mapping, index, index + 1)
+
+    def drop(self, mapping: HostMapping, index: int) -> None:
+        self.dropped = mapping, index
+        self.step(self.dropping)
+        while self.dropping.task.pending.kind != "call":
+            self.step(self.dropping)
 
     async def _make_call(self, t: Task, thread: Thread, call: Call) -> None:
         kernel, setup = self.kernel, self.setup
@@ -161,9 +187,6 @@ class Attempt(Agreeing, Showing):
             index = self.frames.index_of(args[0])
             assert index is not None  # see _fails_elsewhere
             await kernel.memory_failure(t, setup.gmem.inode, index)
-        elif kind == "discard":
-            mapping = setup.mapping(thread.name)
-            await kernel.madvise_dontneed(t, mapping, 0, mapping.pages)
         else:
             start, end, private = args
             await kernel.kvm_vm_set_mem_attributes(t, setup.vm, start, end, bool(private))
@@ -305,7 +328,20 @@ class Attempt(Agreeing, Showing):
         if not self.wants.ready(thread, task.pending)[0]:
             self.pull(thread)
         self._eager(thread)
+        self._reach_folio_lock(thread)
         thread.future.cursor = step.number + 1
+
+    def _reach_folio_lock(self, thread: Thread) -> None:
+        """Take what lies between the thread's last event and the lock it sleeps on: it all came before the sleep."""
+        task, lock = thread.task, self.setup.gmem.inode.lock_label
+        for _ in range(_SILENT_LIMIT):
+            op = task.pending
+            if thread.shown or task.done or op.kind == "call" or (op.kind == "acquire" and op.obj == lock):
+                return
+            if not self.wants.ready(thread, op)[0] and not self.pull(thread):
+                return
+            if task.pending is op:
+                self.step(thread)
 
     def _advance(self, thread: Thread, step: Step) -> None:
         """Run the thread's task until it shows something; other threads give way where it needs them to."""
@@ -321,6 +357,11 @@ class Attempt(Agreeing, Showing):
             raise Rejected(f"the model's {thread.name} has nothing left to do here")
         if task.pending.kind == "call" and not thread.calls:
             raise Rejected(f"no call of {thread.name} that could show {step.observation}")
+        if task.pending.kind == "call" and thread.calls[0].kind == "host_fault":
+            mapping, index = self.setup.mapping(thread.name), thread.calls[0].args[0]
+            if index in mapping.mapped:
+                # What is mapped does not fault: the entry was dropped before.
+                self.drop(mapping, index)
         ready, why = self.wants.ready(thread, task.pending)
         if not ready:
             if self.pull(thread):
@@ -339,6 +380,8 @@ class Attempt(Agreeing, Showing):
             task.send(None)
         except StopIteration as stop:
             self.engine.finish(task, stop.value)
+        if task.pending.kind == "wait":
+            raise Rejected(f"the model's {thread.name} sleeps on {task.pending.obj}")
         if op.mode == "w":
             waiting = self.waiting.pop(op.obj, None)
             if waiting:

@@ -17,9 +17,9 @@ class Call:
     """One operation of a thread.
 
     Attributes:
-        kind: fault, prefault, fallocate, host_fault, discard, set_attributes, memory_failure.
+        kind: fault, prefault, fallocate, host_fault, set_attributes, memory_failure.
         args: gfn, or (punch, start, end), or index, or (start, end, private), or the trace's pfn; see `calls_of`.
-        first, last: numbers of its first and last step within the thread (`last` < `first` for a silent call).
+        first, last: numbers of its first and last step within the thread.
     """
 
     kind: str
@@ -44,9 +44,6 @@ def calls_of(trace: Trace, thread: str) -> tuple[list[Call], int]:
             continue
         calls.extend(call)
         position = max(calls[-1].last + 1, position + 1)
-    if state.touched is not None:
-        # What a host thread mapped last goes too, when it drops the range, unmaps or exits.
-        calls.append(Call("discard", (), len(steps), len(steps) - 1))
     return calls, skipped
 
 
@@ -58,10 +55,9 @@ class _State:
         self.thread = thread
         self.converted = 0
         self.prefault_gfn = trace.data_gfn
-        self.touched: int | None = None
 
     def call_at(self, steps: list[Step], position: int) -> list[Call] | None:
-        """The call that begins at `position` (a silent one may precede it), or None if none does."""
+        """The call that begins at `position`, or None if none does."""
         step = steps[position]
         name = step.name
         obs = step.observation
@@ -73,7 +69,7 @@ class _State:
             last = _until(steps, position, "fallocate_ret")
             return [Call("fallocate", (_number(obs.a), _number(obs.b), _number(obs.c)), position, last)]
         if name == "user_fault":
-            return self._host_fault(steps, position)
+            return [self._host_fault(steps, position)]
         if name == "memory_failure":
             last = _until(steps, position, "memory_failure_ret")
             return [Call("memory_failure", (_number(obs.a),), position, last)]
@@ -85,12 +81,8 @@ class _State:
 
     def _unprobed_conversion(self, steps: list[Step], position: int) -> list[Call] | None:
         """A conversion of which only the inner steps show: its arguments come from elsewhere, in order."""
-        known = self.trace.conversions.get(self.thread.rpartition("-")[0])
-        visible = sum(step.name == "set_attributes_pre" for step in steps)
-        if known is None or len(known) < visible:
-            return None
-        if len(known) > visible:
-            # Some changed nothing and show nothing; which ones is not known.
+        known = self.trace.conversions_of(self.thread)
+        if self.converted == len(known):
             return None
         args = known[self.converted]
         self.converted += 1
@@ -113,7 +105,7 @@ class _State:
         self.prefault_gfn = gfn + 1
         return Call("prefault", (gfn,), position, last)
 
-    def _host_fault(self, steps: list[Step], position: int) -> list[Call]:
+    def _host_fault(self, steps: list[Step], position: int) -> Call:
         index = _number(steps[position].observation.a)
         last = _until(steps, position, "user_fault_ret")
         if steps[last].observation.a == "locked" and "folio_unlock" in self.trace.probed:
@@ -126,11 +118,7 @@ class _State:
                 "up_write",
             }:
                 last = unlock
-        call = Call("host_fault", (index,), position, last)
-        # A thread that comes back to an index it has mapped dropped its page-table entries in between.
-        again = self.touched is not None and index <= self.touched
-        self.touched = index
-        return [Call("discard", (), position, position - 1), call] if again else [call]
+        return Call("host_fault", (index,), position, last)
 
     @staticmethod
     def _set_attributes(steps: list[Step], position: int) -> Call:

@@ -114,8 +114,9 @@ class Departing(Attempt):
                 )[0]:
                     break
                 self.step(other)
-            if thread.taken != key[1]:
-                # It was let go on by what came first.
+            op = thread.task.pending
+            if thread.taken != key[1] or (op.kind == "acquire" and not self.wants.ready(thread, op)[0]):
+                # It was let go on by what came first, or that has the lock now.
                 return
         since = self._shown.get(thread.name, -1)
         early = thread is not self._due
@@ -123,7 +124,7 @@ class Departing(Attempt):
         super().step(thread)
 
     def _begins(self, other: Thread) -> bool:
-        return self._discards_next(other) or (other.call is None and self._converts_unseen(other))
+        return other.call is None and self._converts_unseen(other)
 
     def _eager(self, thread: Thread) -> None:
         key = (thread.name, thread.taken)

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import attrs
 
-from .attempt import Attempt
+from ..actors.release import RELEASES
+from .attempt import Attempt, chosen_release
 from .calls import calls_of
+from .conversions import readings
 from .probes import GUEST_MEMFD
 from .search import Bounds, search
 
@@ -33,21 +35,49 @@ def follow(
     Unobserved steps are placed by rules; where these do not fit, other placements are searched for within `bounds`.
     """
     bounds = bounds or Bounds()
-    result, turned, place = _follow(trace, kernel_class, release, True)
-    begin_conversions = True
-    if not result.accepted and trace.sw_protected:
-        other = _follow(trace, kernel_class, release, False)
-        if other[0].accepted or other[0].matched > result.matched:
-            result, turned, place = other
-            begin_conversions = False
+    known = RELEASES[chosen_release(trace, kernel_class, release)]
+    best: _Followed | None = None
+    for reading in readings(trace, known.zap_filter):
+        for begin_conversions in (True, False) if trace.sw_protected else (True,):
+            followed = _follow(reading, kernel_class, release, begin_conversions)
+            if best is None or followed.result.accepted or followed.result.matched > best.result.matched:
+                best = followed
+            if best.result.accepted:
+                break
+        if best is not None and best.result.accepted:
+            break
+    assert best is not None
+    result = best.result
     if not any(_observed(trace, thread) for thread in trace.threads):
         return attrs.evolve(
             result, accepted=False, rejected_at=None, undecided="nothing of guest_memfd was observed in it"
         )
     if not result.accepted:
-        found = search(trace, kernel_class, release, turned, begin_conversions, bounds, place, result)
-        return attrs.evolve(found, seconds=result.seconds + found.seconds)
+        found = search(
+            best.reading,
+            kernel_class,
+            release,
+            best.turned,
+            best.begin_conversions,
+            bounds,
+            best.place,
+            result,
+        )
+        result = attrs.evolve(found, seconds=result.seconds + found.seconds)
+    if best.reading is not trace:
+        note = "ranges of conversions are not in the trace; they were inferred from what faults saw"
+        result = attrs.evolve(result, notes=(*result.notes, note))
     return result
+
+
+class _Followed(NamedTuple):
+    """What following by rules came to: how the trace was read, what was turned, and where it was refused."""
+
+    result: FollowResult
+    reading: Trace
+    turned: dict[tuple[str, int], int]
+    begin_conversions: bool
+    place: int
 
 
 def _observed(trace: Trace, thread: str) -> bool:
@@ -58,13 +88,13 @@ def _observed(trace: Trace, thread: str) -> bool:
 
 def _follow(
     trace: Trace, kernel_class: type[Kernel], release: str | None, begin_conversions: bool
-) -> tuple[FollowResult, dict[tuple[str, int], int], int]:
-    """By rules alone, with a few faults' look-ups of the kind turned; what was turned, and where it was refused."""
+) -> _Followed:
+    """By rules alone, with a few faults' look-ups of the kind turned."""
     turned: dict[tuple[str, int], int] = {}
     while True:
         attempt = Attempt(trace, kernel_class, release, turned, begin_conversions)
         result = attempt.run()
         suspect = attempt.suspect
         if result.accepted or suspect is None or turned.get(suspect, 0) >= 2 or len(turned) >= _TURNS:
-            return result, turned, attempt.place
+            return _Followed(result, trace, turned, begin_conversions, attempt.place)
         turned[suspect] = turned.get(suspect, 0) + 1

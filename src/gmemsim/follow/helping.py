@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from .thread import next_position
 
 if TYPE_CHECKING:
+    from ..actors.inode import HostMapping
     from ..engine.op import Op
     from .thread import Thread
     from .wants import Wants
@@ -36,6 +37,14 @@ class Helping:
     def step(self, thread: Thread) -> None:
         """Take one step of the thread's task."""
 
+    @abstractmethod
+    def drop(self, mapping: HostMapping, index: int) -> None:
+        """Let the VMM drop its page-table entry of `index`.
+
+        It can at any time, and no probe shows it. An entry that nobody needs gone is left alone, for a later event
+        may need it there.
+        """
+
     def pull(self, thread: Thread) -> bool:
         """Take silent steps of other threads until `thread`'s next step has the outcome it needs."""
         op = thread.task.pending
@@ -46,6 +55,11 @@ class Helping:
             self.lock_wanted = False
 
     def _pull_for(self, thread: Thread, op: Op) -> bool:
+        if op.obj.endswith(".mapcount") and not thread.future.name_is_next("down_read"):
+            mappings = [mapping for mapping in self.setup.mappings.values() if op.lo in mapping.mapped]
+            for mapping in mappings:
+                self.drop(mapping, op.lo)
+            return bool(mappings)
         for _ in range(PULL_LIMIT):
             moved = False
             for other in self._helpers(thread):
@@ -112,13 +126,11 @@ class Helping:
             if pending.obj == op.obj:
                 if pending.lo < op.hi and op.lo < pending.hi:
                     near.append(other)
-            elif pending.kind != "acquire" and (other.call is not None or self._discards_next(other)):
+            elif pending.kind != "acquire" and other.call is not None:
                 far.append(other)
         near.sort(key=next_position)
         if op.obj.endswith(".mapcount"):
-            if thread.future.name_is_next("down_read"):
-                return [other for other in self.threads.values() if self._maps(other, op.lo)]
-            return [other for other in self.threads.values() if other is not thread and self._discards(other)]
+            return [other for other in self.threads.values() if self._maps(other, op.lo)]
         return near + far
 
     @staticmethod
@@ -127,23 +139,10 @@ class Helping:
         call = other.call
         return call is not None and not other.shown and call.kind == "host_fault" and call.args[0] == index
 
-    def _discards(self, other: Thread) -> bool:
-        """Whether the thread is dropping its page-table entries, or may begin to."""
-        if other.shown or other.task.done:
-            return False
-        call = other.call
-        if call is None or other.future.cursor > call.last >= call.first:
-            return self._discards_next(other)
-        return call.kind == "discard"
-
-    @staticmethod
-    def _discards_next(other: Thread) -> bool:
-        return other.started and bool(other.calls) and other.calls[0].kind == "discard"
-
     def _may_move(self, other: Thread) -> bool:
         if other.shown or other.task.done:
             return False
         op = other.task.pending
-        if op.kind == "call" and not self._discards_next(other):
+        if op.kind == "call":
             return False
         return self.wants.ready(other, op)[0]

@@ -64,7 +64,7 @@ class Lookahead:
     __slots__ = ("_ends", "_plan", "_plan_until", "cursor", "probed", "steps")
 
     def __init__(self, trace: Trace, thread: str, ends: list[int]) -> None:
-        self.steps = trace.threads[thread]
+        self.steps = trace.threads.get(thread, [])
         self.probed = trace.probed
         self.cursor = 0
         self._ends = ends

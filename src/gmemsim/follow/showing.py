@@ -13,6 +13,8 @@ from ..audit.kvm_events import (
     MmuNotifierStart,
     TdpFault,
     TdpFaultRet,
+    Truncate,
+    TruncateRet,
     Zap,
     ZapRet,
 )
@@ -59,6 +61,11 @@ class Showing:
             # __filemap_get_folio gives up a folio that was truncated meanwhile; its folio_unlock is inlined, both
             # are in mm/filemap.c, so no probe sees it.
             return
+        elif cls is Truncate:
+            thread.truncating = True
+            thread.waits_for_folios = False
+        elif cls is TruncateRet:
+            thread.truncating = False
         elif cls is Zap:
             thread.zapping = True
         elif cls is ZapRet:
@@ -75,9 +82,6 @@ class Showing:
                 return
         elif found.name in ("mmu_inv_start", "tlb_flush") and self._inlined(thread, found.name):
             return
-        elif found.name == "truncate":
-            thread.truncating = True
-            thread.waits_for_folios = False
         thread.shown.append(found)
 
     @staticmethod

@@ -65,8 +65,8 @@ class Trace:
         absent: arch hooks that the recorded kernel does not have: not to be probed although others were.
         probes_from: `metadata` or `trace` (inferred).
         sw_protected, pages, data_gfn, release: the VM and the kernel.
-        conversions: arguments of conversions whose call was not probed, by thread name without pid, as another
-            recording of the same workload shows them.
+        conversions: arguments of conversions whose call was not probed, by thread (or its name without the pid, where
+            another recording of the same workload shows them).
     """
 
     path: str
@@ -85,6 +85,10 @@ class Trace:
     gmem_prepare: bool = False
     metadata: dict[str, object] = attrs.field(factory=dict)
     conversions: dict[str, list[tuple[int, int, int]]] = attrs.field(factory=dict)
+
+    def conversions_of(self, thread: str) -> list[tuple[int, int, int]]:
+        """What `conversions` says of a thread."""
+        return self.conversions.get(thread) or self.conversions.get(thread.rpartition("-")[0], [])
 
     def take_conversions(self, other: Trace) -> None:
         """Use the conversions of `other`, a recording of the same program with the same seed."""

@@ -1,0 +1,97 @@
+"""Ranges of conversions that no probe shows are inferred, and what is inferred is a run of the model or is rejected."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from gmemsim.follow.conversions import infer, readings
+from gmemsim.follow.follower import follow
+from gmemsim.follow.ftrace import parse_line
+from gmemsim.follow.search import Bounds
+from gmemsim.follow.trace import Trace, load_trace, trace_from_events
+from gmemsim.patches.registry import PATCHES
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+BASE = 0x10000
+START = f"vmm-1 tracing_mark_write: GMEM start name=x vcpus=1 pages=8 ino=5 data_gfn={BASE:#x}"
+CONVERT = (
+    "arch_pre_set_attrs: (x)",
+    "unmap_gfn2: (x)",
+    "unmap_gfn2_ret: (x) flush=1",
+    "mmu_inv_end: (x)",
+    "arch_post_set_attrs: (x)",
+)
+
+
+def trace_of(*lines: str) -> Trace:
+    events = []
+    for number, line in enumerate((START, *lines), 1):
+        thread, _, rest = line.partition(" ")
+        event = parse_line(f"{thread} [000] ..... 1.{number:06}: {rest}", number)
+        assert event is not None
+        events.append(event)
+    return trace_from_events(events, "x.trace", {"uname": "Linux (none) 6.12.107"})
+
+
+def fault(index: int, private: bool, ret: int = 5) -> list[str]:
+    gfn = BASE + index
+    lines = [f"kvm_page_fault: vcpu 0 rip 0x0 address {gfn << 12:#x} error_code 0x4", "tdp_fault: (x)"]
+    if private:
+        lines.append(f"get_pfn: (x) gfn={gfn:#x}")
+    lines += ["tdp_map: (x)", f"tdp_map_ret: (x) ret={ret}", f"tdp_fault_ret: (x) ret={ret}"]
+    return [f"vcpu0-10 {line}" for line in lines]
+
+
+def converted(*between: str) -> list[str]:
+    """A conversion with what happens behind its zap."""
+    lines = [f"conv0-20 {line}" for line in CONVERT]
+    return [*lines[:3], *between, *lines[3:]]
+
+
+def retried(index: int) -> list[str]:
+    gfn = BASE + index
+    return [
+        f"vcpu0-10 kvm_page_fault: vcpu 0 rip 0x0 address {gfn << 12:#x} error_code 0x4",
+        "vcpu0-10 tdp_fault: (x)",
+        "vcpu0-10 tdp_fault_ret: (x) ret=1",
+    ]
+
+
+def test_what_faults_saw_gives_the_range() -> None:
+    before = [line for index in range(8) for line in fault(index, private=True)]
+    after = [line for index in range(8) for line in fault(index, private=not 2 <= index < 6)]
+    trace = trace_of(*before, *converted(*retried(4)), *after)
+    assert infer(trace, zap_filter=False)[0] == {"conv0-20": [(BASE + 2, BASE + 6, 0)]}
+    result = follow(trace, PATCHES["baseline"], bounds=Bounds(states=0))
+    assert result.accepted, result.rejected_at
+    assert any("inferred" in note for note in result.notes)
+
+
+@pytest.mark.parametrize("index", [0, 7])
+def test_no_range_fits_both(index: int) -> None:
+    """A retry outside what changed kind: no one range has it and leaves the gfns between alone."""
+    before = [line for number in range(8) for line in fault(number, private=True)]
+    after = [line for number in range(8) for line in fault(number, private=not 3 <= number < 5)]
+    trace = trace_of(*before, *converted(*retried(index)), *after)
+    assert not follow(trace, PATCHES["baseline"], bounds=Bounds(states=40, seconds=None)).accepted
+
+
+def test_a_trace_that_shows_them_is_read_as_it_is(carried: Path) -> None:
+    trace = load_trace(carried / "7.2.13" / "sh_same_v2.trace.gz")
+    assert readings(trace, zap_filter=True) == [trace]
+
+
+def test_two_at_once_on_6_12(beside: Path) -> None:
+    trace = load_trace(beside / "linux-6.12.107-custom" / "pv_conv2_v4.trace.gz")
+    trace.steps = [step for step in trace.steps if step.line < 16_000]
+    trace.threads = {
+        thread: kept
+        for thread, steps in trace.threads.items()
+        if (kept := [step for step in steps if step.line < 16_000])
+    }
+    result = follow(trace, PATCHES["baseline"], bounds=Bounds(states=0))
+    assert result.accepted, result.rejected_at

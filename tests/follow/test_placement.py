@@ -1,0 +1,77 @@
+"""Where unobserved steps of the page cache and of the host's page tables are placed, on traces of a few lines."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from gmemsim.follow.follower import follow
+from gmemsim.follow.ftrace import parse_line
+from gmemsim.follow.search import Bounds
+from gmemsim.follow.trace import load_trace, trace_from_events
+from gmemsim.patches.registry import PATCHES
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from gmemsim.follow.result import FollowResult
+
+START = "vmm-1 tracing_mark_write: GMEM start name=x vcpus=0 pages=4 ino=5 data_gfn=0x10000"
+
+
+def outcome(*lines: str) -> FollowResult:
+    """What `v3` says to events given as `THREAD EVENT: FIELDS`, without the search."""
+    events = []
+    for number, line in enumerate((START, *lines), 1):
+        thread, _, rest = line.partition(" ")
+        event = parse_line(f"{thread} [000] ..... 1.{number:06}: {rest}", number)
+        assert event is not None
+        events.append(event)
+    return follow(trace_from_events(events, "x.trace"), PATCHES["v3"], bounds=Bounds(states=0))
+
+
+def touch(thread: str, index: int, ends: bool = True) -> list[str]:
+    """A host fault on a page that is not there; it keeps the folio locked until it ends."""
+    return [
+        f"{thread} user_fault: index={index:#x}",
+        f"{thread} mm_filemap_add_to_page_cache: dev 0:1 ino 5 pfn={0x100 + index:#x} ofs={index << 12} order=0",
+        *([f"{thread} user_fault_ret: ret=0x200"] if ends else []),
+    ]
+
+
+def delete(index: int) -> str:
+    page = f"pfn={0x100 + index:#x} ofs={index << 12} order=0"
+    return f"punch0-20 mm_filemap_delete_from_page_cache: dev 0:1 ino 5 {page}"
+
+
+PUNCH = "punch0-20 fallocate: mode=0x3 off=0x0 len=0x4000"
+DONE = "punch0-20 fallocate_ret: ret=0"
+
+
+def test_a_sleep_on_a_folio_lock_is_behind_the_look_up() -> None:
+    """The second pass found index 1 before it slept, so index 0, which came later, stays."""
+    meanwhile = [*touch("host0-10", 0), *touch("host3-13", 3)]
+    ends = ["host1-11 user_fault_ret: ret=0x200", delete(1), delete(3), DONE]
+    slept = "punch0-20 folio_lock_slow: folio=0xffffea0000004040"
+    found = outcome(*touch("host1-11", 1, ends=False), PUNCH, slept, *meanwhile, *ends)
+    assert found.accepted, found.rejected_at
+    late = outcome(*touch("host1-11", 1, ends=False), PUNCH, *meanwhile, slept, *ends)
+    assert not late.accepted
+
+
+def test_what_the_host_mapped_stays_until_somebody_needs_it_gone() -> None:
+    unmap = ["punch0-20 down_write: lock=0x50", "punch0-20 trunc: mapping=0x10 lstart=0x0 lend=0x3fff"]
+    taken = "punch0-20 down_read: lock=0xa0"
+    again = ["host1-11 user_fault: index=0x1", "host1-11 user_fault_ret: ret=0x200"]
+    ends = [delete(1), delete(2), "punch0-20 trunc_ret:", "punch0-20 up_write: lock=0x50", DONE]
+    # Index 1 is touched again, so its entry was dropped in between; index 2 need not have been.
+    for first in ([], [taken]):
+        found = outcome(*touch("host1-11", 1), *touch("host1-11", 2), *again, PUNCH, *unmap, *first, *ends)
+        assert found.accepted, found.rejected_at
+
+
+def test_recordings_that_need_it(beside: Path) -> None:
+    path = beside / "lockcheck-7.2.13-custom" / "sh_lockcheck_mmap_h2_punch1_v2.trace.gz"
+    trace = load_trace(path)
+    trace.steps = [step for step in trace.steps if step.line < 42_200]
+    result = follow(trace, PATCHES["v3"], bounds=Bounds(states=0))
+    assert result.accepted, result.rejected_at
