@@ -18,14 +18,15 @@ from .lab_options import (
     machine,
     say,
     seed_option,
+    show_bad,
 )
+from .lab_reproduce import reproduce
 from .output import print_json
 from .params import SECONDS
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from ..lab.kernels import Kernel
     from ..lab.runs import Runs
 
 __all__ = ["command"]
@@ -172,7 +173,7 @@ def run(
         click.echo(f"{runs.kernel.release}: {one.rounds} rounds, {len(outcomes)} outcomes; {steering.text()}")
         for text, count in sorted(outcomes.items(), key=lambda item: -item[1]):
             click.echo(f"{count:>7}  {text}")
-        _show_bad(one)
+        show_bad(one)
     if runs.interrupted:
         ctx.exit(INTERRUPTED)
     if one.hung is not None or one.died:
@@ -196,72 +197,6 @@ def _run_document(one: Runs, outcomes: Mapping[str, int]) -> dict[str, Any]:
     }
 
 
-def _show_bad(one: Runs) -> None:
-    if one.hung is not None:
-        click.echo(f"hung in round {one.hung[0]}")
-    if one.died:
-        click.echo(f"died: {one.died}")
-    for stack in one.stacks:
-        click.echo(f"--- {stack.rstrip()}")
-    for line in one.kernel_said:
-        click.echo(f"kernel: {line}")
-
-
-# -- reproduce -----------------------------------------------------------------------------------
-
-
-@command.command("reproduce")
-@click.argument("finding")
-@kernel_option
-@click.option("--rounds", type=click.IntRange(min=1), help="At most; default: as the scene says.")
-@seed_option
-@click.option("--max-seconds", type=SECONDS, help="Wall-clock, boot and all.")
-@accel_option
-@json_option
-@click.pass_context
-def reproduce(
-    ctx: click.Context,
-    finding: str,
-    kernel: str,
-    rounds: int | None,
-    seed: int,
-    max_seconds: float | None,
-    accel: str,
-    as_json: bool,
-) -> None:
-    """Look for a known FINDING on a kernel, and show stacks and what the kernel said.
-
-    Exit code 1 if it was seen, 0 if it was not in all rounds; 2 if that could not be told.
-    """
-    from ..lab.kernels import find_kernel
-    from ..lab.reproduce import document, expected, scene_of, shown
-    from ..lab.reproduce import reproduce as look
-
-    with lab_errors():
-        scene = scene_of(finding)
-        booted: Kernel = find_kernel(kernel)
-        runs = look(scene, booted, rounds=rounds, seed=seed, machine=machine(accel, max_seconds), say=say)
-    one = runs.runs[0]
-    seen = shown(scene, one)
-    if as_json:
-        print_json(document(scene, booted, runs))
-    else:
-        known = expected(finding, booted)
-        click.echo(
-            f"{booted.release}: {finding} {'seen' if seen else 'not seen'} in "
-            f"{one.rounds + (one.hung is not None)} rounds, "
-            f"{runs.seconds:.0f} s, boot included{f' (known: {known})' if known else ''}"
-        )
-        _show_bad(one)
-    if runs.interrupted:
-        ctx.exit(INTERRUPTED)
-    if seen:
-        ctx.exit(VIOLATION)
-    if not one.ended or one.died or one.refused or one.hung is not None:
-        raise InputError(
-            f"{booted.release}: undecided: {one.refused or one.died or 'it did not come to its end'}"
-        )
-
-
 command.add_command(compare)
 command.add_command(again)
+command.add_command(reproduce)

@@ -13,10 +13,11 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from ..lab.machine import Machine
-    from ..lab.runs import KernelRuns
+    from ..lab.runs import KernelRuns, Runs
 
 __all__ = [
     "about", "accel_option", "json_option", "kernel_option", "lab_errors", "machine", "say", "seed_option",
+    "show_bad",
 ]  # fmt: skip
 
 kernel_option = click.option(
@@ -66,3 +67,15 @@ def about(runs: KernelRuns, steered: str) -> dict[str, Any]:
         "steered": steered,
         "interrupted": runs.interrupted,
     }
+
+
+def show_bad(one: Runs) -> None:
+    """What went wrong in a run: where, stacks, the kernel's words."""
+    if one.hung is not None:
+        click.echo(f"hung in round {one.hung[0]}")
+    if one.died:
+        click.echo(f"died: {one.died}")
+    for stack in one.stacks:
+        click.echo(f"--- {stack.rstrip()}")
+    for line in one.kernel_said:
+        click.echo(f"kernel: {line}")

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from .wire import Result
 
 __all__ = [
+    "HANGS",
     "Comparison",
     "ModelSet",
     "check_comparable",
@@ -31,10 +32,12 @@ __all__ = [
     "held",
     "kernel_outcome",
     "model_set",
+    "observed",
+    "outcome_of",
 ]
 
 #: How a run of the model ends that a kernel shows as a hang.
-_HANGS: Final = frozenset({"deadlock", "livelock", "lost_wakeup"})
+HANGS: Final = frozenset({"deadlock", "livelock", "lost_wakeup"})
 
 
 @attrs.frozen
@@ -88,9 +91,7 @@ class _Run(ScenarioRun):
 
 @attrs.frozen(kw_only=True)
 class _Observed(ScenarioProgram):
-    """The scenario without oracles: whether what the kernel does is right is another question."""
-
-    rules: frozenset[str] | None = frozenset()
+    """The scenario with outcomes as a kernel shows them."""
 
     def build(self, strategy: Strategy, *, rec: Rec | None = None, max_steps: int = 20_000) -> ScenarioRun:
         return _Run(super().build(strategy, rec=rec, max_steps=max_steps).session)
@@ -116,27 +117,35 @@ def check_comparable(workload: Workload) -> None:
                 raise LabError(f"{workload.head.name}: set_file_attributes with attempts: expected 1")
 
 
+def observed(program: ScenarioProgram, rules: frozenset[str] | None = frozenset()) -> ScenarioProgram:
+    """The program with outcomes as a kernel shows them; `rules` are those that are looked after."""
+    fields = {field.name: getattr(program, field.name) for field in attrs.fields(ScenarioProgram)}
+    return _Observed(**{**fields, "rules": rules})
+
+
+def outcome_of(run: ScenarioRun) -> str:
+    """What a run of the model came to, as a kernel shows it."""
+    return _model_outcome(run.session)
+
+
 def model_set(
     program: ScenarioProgram,
     *,
     seconds: float | None = None,
     states: int | None = None,
     schedules: int = 5_000,
+    rules: frozenset[str] | None = frozenset(),
 ) -> ModelSet:
     """All outcomes of a scenario on a version, as far as the limits reach: every state, then `schedules` at random.
+
+    Args:
+        rules: invariants to look after: runs that break one come to nothing. Default: none.
 
     Raises:
         ScenarioError, PatchError: it cannot be built.
     """
-    observed = _Observed(
-        **{
-            field.name: getattr(program, field.name)
-            for field in attrs.fields(ScenarioProgram)
-            if field.name != "rules"
-        }
-    )
     campaign = Campaign(
-        program=observed,
+        program=observed(program, rules),
         limits=Limits(seconds=seconds, states=states, schedules=schedules),
         keep_going=True,
         outcomes=True,
@@ -145,7 +154,7 @@ def model_set(
     done = run_past_choices(campaign).search
     if done.stopped == "interrupted":
         raise KeyboardInterrupt
-    hangs = any(found.failure.rule in _HANGS for found in done.found)
+    hangs = any(found.failure.rule in HANGS for found in done.found)
     return ModelSet(frozenset(done.outcomes), done.complete, hangs, str(done.stopped), done.states)
 
 

@@ -45,6 +45,7 @@ class Machine:
         accel: `tcg`, which emulates SVM on any machine, or `kvm`, which is faster and needs nested virtualization.
         cpus: virtual CPUs.
         memory: MiB.
+        debug: with QEMU's debugger stub at a socket, for `holds`.
         seconds: after which a boot is ended, whatever it does; 0: never.
         silence: seconds without a line before the first and between two, after which it is taken for dead.
     """
@@ -52,18 +53,20 @@ class Machine:
     accel: str = "tcg"
     cpus: int = 4
     memory: int = 2048
+    debug: bool = False
     seconds: float = 0
     silence: float = 180
 
 
 def command_line(machine: Machine, kernel: Path, image: Path, results: Path) -> list[str]:
-    """QEMU's arguments; TCG emulates AMD's SVM with nested paging."""
+    """QEMU's arguments; TCG emulates AMD's SVM with nested paging. The debugger stub's socket is beside `results`."""
     accel, cpu = ("kvm", "host") if machine.accel == "kvm" else ("tcg,thread=multi", "EPYC,+svm,+npt")
     return [
         "qemu-system-x86_64", "-accel", accel, "-cpu", cpu, "-smp", str(machine.cpus), "-m", str(machine.memory),
         "-display", "none", "-monitor", "none", "-no-reboot", "-nodefaults",
         "-serial", "stdio", "-serial", f"pipe:{results}",
         "-kernel", str(kernel), "-initrd", str(image), "-append", _APPEND,
+        *(["-gdb", f"unix:{results.with_name('debugger')},server=on,wait=off"] if machine.debug else []),
     ]  # fmt: skip
 
 
@@ -72,6 +75,7 @@ class Boot:
 
     Attributes:
         console: what the kernel said, so far.
+        debugger: socket of the debugger stub, if the machine has one.
         ended: why there are no more lines: `off` (the runner switched off), `stuck`, `died`, `silent`, `time`.
     """
 
@@ -83,6 +87,7 @@ class Boot:
         self.began = monotonic()
         self._folder = tempfile.TemporaryDirectory(prefix="gmemsim-lab-")
         folder = Path(self._folder.name)
+        self.debugger = folder / "debugger"
         (folder / "initramfs").write_bytes(image)
         # QEMU's pipe is two: it writes .out and reads .in.
         for name in ("results.in", "results.out"):

@@ -1,4 +1,4 @@
-"""Findings on a kernel: each as a scene of threads and calls, and what shows it there."""
+"""Findings and witnesses on a kernel: threads and calls, who is held where, and what shows it there."""
 
 from __future__ import annotations
 
@@ -10,7 +10,10 @@ import attrs
 from ..explore.findings.table import FINDINGS
 from ..nearest import hint
 from ..scenarios.scenario import Scenario, loads
+from .compare import kernel_outcome
 from .errors import LabError
+from .holds import Holder
+from .machine import Machine
 from .runs import run_programs
 from .translate import Steering, translate
 
@@ -19,10 +22,13 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from .kernels import Kernel
-    from .machine import Machine
     from .runs import KernelRuns, Runs
+    from .witness import Witness
 
-__all__ = ["SCENES", "Scene", "document", "expected", "reproduce", "scene_of", "shown"]
+__all__ = [
+    "SCENES", "Scene", "document", "expected", "reproduce", "reproduce_witness", "scene_of", "seen_of", "shown",
+    "witness_document",
+]  # fmt: skip
 
 
 @attrs.frozen
@@ -116,15 +122,103 @@ def shown(scene: Scene, run: Runs) -> bool:
     )
 
 
+def reproduce_witness(
+    witness: Witness,
+    kernel: Kernel,
+    *,
+    rounds: int = 20,
+    hold: bool = True,
+    seed: int = 0,
+    machine: Machine | None = None,
+    cache: Path | None = None,
+    say: Callable[[str], None] = lambda _text: None,
+) -> KernelRuns:
+    """Run the witness's tasks, each held where its blocks end, or with drawn delays only, until it hangs.
+
+    Raises:
+        LabError: the kernel does not come up.
+    """
+    machine = machine or Machine()
+    program = witness.program
+    steering = Steering(
+        rounds=rounds,
+        seed=seed,
+        spread_ns=0 if hold else 20_000,
+        each=True,
+        stop_after=400,
+        still=15,
+        patience=15,
+    )
+    if not hold:
+        return run_programs(kernel, [program], steering, machine=machine, cache=cache, say=say)
+    machine = attrs.evolve(machine, debug=True, cpus=max(machine.cpus, len(program.tasks) + 1))
+    return run_programs(
+        kernel, [program], steering, machine=machine, cache=cache, say=say,
+        holder=lambda: Holder(program.tasks, witness.blocks),
+    )  # fmt: skip
+
+
+def seen_of(witness: Witness, runs: KernelRuns) -> list[str]:
+    """What shows the witness's failure on the kernel, in words; empty: nothing does."""
+    run = runs.runs[0]
+    found = []
+    if run.hung is not None and run.stacks:
+        found.append(f"round {run.hung[0]} hung")
+    if run.died:
+        found.append(f"it died: {run.died}")
+    if not witness.hangs and witness.telling:
+        count = sum(
+            count
+            for result, count in run.results.items()
+            if kernel_outcome(result, run.program) == witness.outcome
+        )
+        if count:
+            found.append(
+                f"{count} rounds came to {witness.outcome}, which only failing schedules of the model do"
+            )
+    warned = [line for line in run.kernel_said if "WARNING:" in line or "BUG:" in line]
+    if warned:
+        found.append(f"the kernel warned {len(warned)} times")
+    return found
+
+
 def document(scene: Scene, kernel: Kernel, runs: KernelRuns) -> dict[str, Any]:
     """For JSON."""
-    run = runs.runs[0]
     return {
         "finding": scene.finding,
         "kernel": kernel.release,
         "shows": scene.shows,
-        "shown": shown(scene, run),
+        "shown": shown(scene, runs.runs[0]),
         "known": expected(scene.finding, kernel) or None,
+        **_document(runs),
+    }
+
+
+def witness_document(witness: Witness, runs: KernelRuns) -> dict[str, Any]:
+    """For JSON."""
+    holders = runs.holders
+    return {
+        "rule": witness.rule,
+        "failure": witness.summary,
+        "patch": witness.version,
+        "kernel": runs.kernel.release,
+        "shows": "hang" if witness.hangs else witness.outcome,
+        "telling": witness.hangs or witness.telling,
+        "shown": seen_of(witness, runs),
+        "order": [block.text() for block in (holders[-1].blocks if holders else ())],
+        "functions_missing": holders[-1].missing if holders else [],
+        "blocks_reached": [count for holder in holders for count in holder.reached],
+        "holding_ended": [holder.error for holder in holders if holder.error],
+        "outcomes": {
+            kernel_outcome(result, witness.program): n for result, n in runs.runs[0].results.items()
+        },
+        **_document(runs),
+    }
+
+
+def _document(runs: KernelRuns) -> dict[str, Any]:
+    run = runs.runs[0]
+    return {
         "rounds": run.rounds,
         "seconds": round(runs.seconds, 1),
         "stacks": run.stacks,

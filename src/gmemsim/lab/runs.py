@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from pathlib import Path
 
+    from .holds import Holder
     from .kernels import Kernel
     from .translate import Program, Steering
 
@@ -68,6 +69,7 @@ class KernelRuns:
         about: what the runner said of the kernel.
         probes: what became of each probe, as the follower reads it.
         interrupted: Ctrl-C, or no more time.
+        holders: what held tasks in each boot, if any were.
     """
 
     kernel: Kernel
@@ -78,6 +80,7 @@ class KernelRuns:
     seconds: float = 0.0
     interrupted: bool = False
     console: bytes = b""
+    holders: list[Holder] = attrs.field(factory=list)
 
 
 def run_programs(
@@ -90,11 +93,13 @@ def run_programs(
     cache: Path | None = None,
     say: Callable[[str], None] = lambda _text: None,
     done: Callable[[Runs], None] = lambda _runs: None,
+    holder: Callable[[], Holder] | None = None,
 ) -> KernelRuns:
     """Run the programs one after the other. Ctrl-C ends QEMU and keeps what came until then.
 
     Args:
         probes: text for the runner (`probes.py`), if rounds are to be traced.
+        holder: makes what holds tasks at places while a boot runs.
         say, done: told of progress, and of each program that ended.
 
     Raises:
@@ -107,12 +112,19 @@ def run_programs(
         while any(not run.ended for run in found.runs):
             left = [number for number, run in enumerate(found.runs) if not run.ended]
             text = "".join(programs[number].text(number, steering) for number in left)
-            image = initramfs(kernel, {"program": text.encode(), "probes": probes.encode()}, cache)
+            files = {"program": text.encode(), "probes": probes.encode()}
+            hold = None if holder is None else holder()
+            if hold is not None:
+                files["holds"] = hold.names.encode()
+                found.holders.append(hold)
+            image = initramfs(kernel, files, cache)
             say(f"booting {kernel.release}, {len(left)} to run")
             with Boot(machine or Machine(), kernel, image) as boot:
                 try:
-                    _take(found, boot, done)
+                    _take(found, boot, done, hold)
                 finally:
+                    if hold is not None:
+                        hold.end()
                     found.console = bytes(boot.console)
                 found.boots.append(boot.ended)
                 if not found.about:
@@ -128,7 +140,9 @@ def run_programs(
     return found
 
 
-def _take(found: KernelRuns, boot: Boot, done: Callable[[Runs], None]) -> None:
+def _take(  # noqa: PLR0915 # one kind of line after the other
+    found: KernelRuns, boot: Boot, done: Callable[[Runs], None], hold: Holder | None
+) -> None:
     """Lines of one boot into the runs."""
     firsts: dict[tuple[int, int], Result] = {}
     traced: bytearray | None = None
@@ -139,6 +153,8 @@ def _take(found: KernelRuns, boot: Boot, done: Callable[[Runs], None]) -> None:
                 traced += line
             continue
         kind, number = line["kind"], line.get("scenario", -1)
+        if hold is not None:
+            hold.line(boot, line)
         if kind == "kernel":
             if not line["kvm"]:
                 raise LabError(
@@ -188,6 +204,8 @@ def _blame(found: KernelRuns, boot: Boot) -> None:
     """A boot that ended in the middle of a program: the kernel's words for it, and the next boot goes on after it."""
     last = next((run for run in reversed(found.runs) if run.hung is not None), None)
     said = boot.said(COMPLAINTS)
+    if last is None and len(found.runs) == 1:
+        last = found.runs[0]
     if last is not None and not last.kernel_said:
         last.kernel_said = said
     if boot.ended in ("off", "stuck", "time"):

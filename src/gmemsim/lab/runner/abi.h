@@ -260,6 +260,10 @@ void frames_prepare(void);
 /* rounds.c */
 void run_scenario(void);
 
+/* holds.c */
+void gate(long task, long call);
+void holds_prepare(const char *path);
+
 /* trace.c */
 void trace_prepare(const char *path);
 void trace_begin(void);

@@ -317,6 +317,8 @@ static int run_program(const char *path)
 	emit("{\"kind\":\"kernel\",\"release\":\"%s\",\"version\":\"%s\",\"kvm\":%d,\"vm_types\":%d,\"gmem_flags\":%d,\"cpus\":%ld}\n",
 	     name.release, name.version, keep >= 0, keep < 0 ? 0 : ioctl(keep, KVM_CHECK_EXTENSION, 235),
 	     keep < 0 ? 0 : ioctl(keep, KVM_CHECK_EXTENSION, 244), sysconf(_SC_NPROCESSORS_ONLN));
+	if (getpid() == 1)
+		holds_prepare("/holds");
 	progress = mmap(NULL, sizeof(*progress), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
 	while (program && read_scenario(program)) {
 		pid_t child;

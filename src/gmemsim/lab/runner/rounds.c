@@ -78,10 +78,12 @@ static void run_task(struct task *task)
 				pause_task(task, task->ops[i].a, task->ops[i].b);
 				continue;
 			}
+			gate(task->index, i);
 			run_op(task, &task->ops[i]);
 			wait_a_while(task);
 		}
 	} while (task->until && background > 0 && !task->stopped);
+	gate(task->index, task->count);
 	progress->at[task->index] = -1;
 	if (task->background)
 		background--;
@@ -95,7 +97,8 @@ static void *thread(void *argument)
 	prctl(PR_SET_NAME, task->name);
 	task->tid = gettid();
 	CPU_ZERO(&set);
-	CPU_SET(task->index % sysconf(_SC_NPROCESSORS_ONLN), &set);
+	/* The first CPU last: it has other work too. */
+	CPU_SET((task->index + 1) % sysconf(_SC_NPROCESSORS_ONLN), &set);
 	sched_setaffinity(0, sizeof(set), &set);
 	for (;;) {
 		pthread_barrier_wait(&begin_round);
