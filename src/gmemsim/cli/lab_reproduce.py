@@ -143,16 +143,26 @@ def _finding(
 
 
 def _show_witness(witness: Witness, runs: KernelRuns, found: Mapping[str, object]) -> None:
+    from ..lab.reproduce import followed
+
     one = runs.runs[0]
     click.echo(f"{witness.rule} on {witness.version}: {witness.summary}")
-    for holder in runs.holders:
+    plan = followed(witness, runs)
+    if runs.holders:
         click.echo("held by QEMU's debugger stub, one CPU a task, the kernel's code unchanged:")
-        for number, block in enumerate(holder.blocks, 1):
+        for number, block in enumerate(plan.blocks, 1):
             click.echo(f"  {number}. {block.text()}")
-        if holder.missing:
-            click.echo(f"  not functions of their own in this kernel: {', '.join(holder.missing)}")
-        best = max(holder.reached, default=0)
-        click.echo(f"  at best {best} of {len(holder.blocks)} blocks in a round ended as in the schedule")
+    for holder in runs.holders:
+        if plan.lost:
+            click.echo(f"  {plan.lost} left out: this kernel does not call {', '.join(holder.missing)} there")
+        count = sum(count > 0 for count in holder.followed.values())
+        if witness.others:
+            click.echo(
+                f"  the last of {count} schedules; that of the token leaves a task where no function begins, "
+                f"{witness.others} others that fail alike were looked at"
+            )
+        whole = sum(reached == of for reached, of in holder.reached)
+        click.echo(f"  {whole} of {len(holder.reached)} rounds went as in the schedule to their end")
         if holder.error:
             click.echo(f"  given up: {holder.error}")
     shown = found["shown"]
@@ -161,10 +171,10 @@ def _show_witness(witness: Witness, runs: KernelRuns, found: Mapping[str, object
         f"{runs.kernel.release}: {words}; {one.rounds + (one.hung is not None)} rounds, {runs.seconds:.0f} s, "
         "boot included"
     )
-    if not witness.hangs and not witness.telling:
+    if not plan.hangs and not plan.telling:
         click.echo(
             "Sound schedules come to the results of this one too, so only a hang or a warning would show it: "
-            f"{witness.outcome}"
+            f"{plan.outcome}"
         )
     show_bad(one)
 

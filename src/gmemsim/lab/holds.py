@@ -7,19 +7,19 @@ queued on every CPU).
 
 from __future__ import annotations
 
+from collections import Counter
 from threading import Event, Thread
 from time import monotonic
 from typing import TYPE_CHECKING, Any, Final
 
 from .errors import LabError
 from .gdbstub import Stub
-from .plan import Director, Place, resolved
+from .plan import Director, Place, Plan
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from .machine import Boot
-    from .plan import Block
 
 __all__ = ["Holder"]
 
@@ -33,28 +33,36 @@ _LOOK: Final = 0.5
 class Holder:
     """Follows a plan in each round of a boot.
 
+    Args:
+        plans: of which the one is followed to which this kernel can be held best.
+
     Attributes:
-        blocks: as this kernel can be held; empty until it has said what functions it has.
-        missing: functions of the plan that it does not have.
-        reached: blocks of each round that ended where they should.
+        plan: that one, once the kernel has said what functions it has.
+        missing: functions at which its blocks should end, that are none of their own there or were not come by.
+        reached: blocks of each round that ended where they should, and how many there were.
+        followed: how often each plan was.
         error: why it was given up.
     """
 
-    def __init__(self, tasks: Sequence[str], plan: Sequence[Block]) -> None:
+    def __init__(self, tasks: Sequence[str], plans: Sequence[Plan]) -> None:
         self.tasks = tuple(tasks)
-        self.plan = tuple(plan)
-        self.blocks: list[Block] = []
+        self.plans = tuple(plans)
+        self.plan = Plan(())
         self.missing: list[str] = []
-        self.reached: list[int] = []
+        self.reached: list[tuple[int, int]] = []
+        self.followed = Counter(dict.fromkeys(range(len(plans)), 0))
         self.error = ""
         self._addresses: dict[int, str] = {}
+        self._broken: set[int] = set()
+        #: Functions that a task did not come by where it should have.
+        self._unmet: set[str] = set()
         self._thread: Thread | None = None
         self._over = Event()
 
     @property
     def names(self) -> str:
         """Functions to look for in the guest, a line each."""
-        names = {name for block in self.plan for name in block.until.functions}
+        names = {name for plan in self.plans for block in plan.blocks for name in block.until.functions}
         return "".join(f"{name}\n" for name in sorted(names)) or "none\n"
 
     def line(self, boot: Boot, found: dict[str, Any]) -> None:
@@ -62,12 +70,29 @@ class Holder:
         if found["kind"] == "place":
             self._addresses.setdefault(found["address"], found["name"])
         elif found["kind"] == "places":
-            known = set(self._addresses.values())
-            self.blocks = resolved(self.plan, known)
-            wanted = dict.fromkeys(name for block in self.plan for name in block.until.functions[:1])
-            self.missing = [name for name in wanted if name not in known]
+            self._choose()
             self._thread = Thread(target=self._run, args=(boot, found["gate"]), daemon=True)
             self._thread.start()
+
+    def _choose(self) -> None:
+        """The plan that was followed least so far, and of these the one that can be followed best."""
+        known = set(self._addresses.values()) - self._unmet
+        plans = {number: plan.on(known) for number, plan in enumerate(self.plans)}
+        number = min(plans, key=lambda number: (self.followed[number], plans[number].worth))
+        self.plan = plans[number]
+        self.followed[number] += 1
+        wanted = dict.fromkeys(
+            name for block in self.plans[number].blocks for name in block.until.functions[:1]
+        )
+        self.missing = [name for name in wanted if name not in known]
+
+    def _break(self, stub: Stub) -> None:
+        """Breakpoints at the functions of the plan, as far as there are none."""
+        wanted = {block.until.functions[0] for block in self.plan.blocks if block.until.kind == "entry"}
+        for address, name in self._addresses.items():
+            if name in wanted and address not in self._broken:
+                stub.break_at(address)
+                self._broken.add(address)
 
     def end(self) -> None:
         """The boot is about to end."""
@@ -81,12 +106,10 @@ class Holder:
         except LabError as error:
             self.error = str(error)
             return
-        director = Director(self.tasks, self.blocks)
-        self.reached = director.rounds
+        director = Director(self.tasks, self.plan.blocks)
         try:
-            wanted = {block.until.functions[0] for block in self.blocks if block.until.kind == "entry"}
-            for address in (gate, *(at for at, name in self._addresses.items() if name in wanted)):
-                stub.break_at(address)
+            stub.break_at(gate)
+            self._break(stub)
             self._follow(stub, director, gate, boot.machine.cpus)
         except LabError as error:
             if not self._over.is_set() and "the machine ended" not in str(error):
@@ -123,6 +146,14 @@ class Holder:
                     held[stop.cpu] = task
             if late and block == (len(director.rounds), director.at):
                 director.give_up()
+            if len(director.rounds) > len(self.reached) and not director.running:
+                # Another schedule the next time, and none with a function that this kernel does not come by there.
+                new = director.rounds[len(self.reached) :]
+                self.reached += [(reached, len(director.blocks)) for reached in new]
+                self._unmet |= director.missed
+                self._choose()
+                self._break(stub)
+                director.adopt(self.plan.blocks)
             for cpu, task in list(held.items()):
                 if director.may_go(task):
                     del held[cpu]

@@ -14,7 +14,7 @@ import attrs
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-__all__ = ["Block", "Director", "Place", "Step", "blocks_of", "resolved"]
+__all__ = ["Block", "Director", "Place", "Plan", "Step", "blocks_of"]
 
 #: Kinds of places: before a call (all of them made: the number after the last), at a function's entry, in a wait.
 Kind = Literal["call", "entry", "waits"]
@@ -42,6 +42,7 @@ class Place:
     """Where a block ends.
 
     Attributes:
+        call: for `call` its number, for `entry` that of the call in which it is.
         functions: for `entry`: of these the first that the kernel has as a function of its own.
         exact: no step that another task could see lies between the place and the end of the block.
         times: for `entry`: at which entry of it within the block.
@@ -127,13 +128,13 @@ def _place(run: list[Step], before: Step | None, following: Step | None, calls: 
     common = _common(last.stack, following.stack)
     entered = following.stack[common:]
     if entered:
-        return Place("entry", functions=entered[::-1], times=_entries(run, before, entered[-1]) + 1)
+        return Place("entry", following.call, entered[::-1], times=_entries(run, before, entered[-1]) + 1)
     # It goes on within the function: held where that one was entered, if that was in this run.
     known = _common(before.stack, last.stack) if before is not None and before.call == last.call else 0
     inner = last.stack[known:]
     if not inner:
         return None
-    return Place("entry", functions=inner[::-1], exact=False, times=max(1, _entries(run, before, inner[-1])))
+    return Place("entry", last.call, inner[::-1], exact=False, times=max(1, _entries(run, before, inner[-1])))
 
 
 def _common(one: tuple[str, ...], other: tuple[str, ...]) -> int:
@@ -153,8 +154,9 @@ class Director:
 
     Attributes:
         at: how many blocks are over.
-        reached: blocks of the best round whose end was met.
+        rounds: of each round, how many blocks ended where they should.
         late: blocks of the present round that were given up.
+        missed: functions at which blocks should have ended and did not.
 
     Args:
         tasks: names, in the order of the runner.
@@ -166,6 +168,7 @@ class Director:
         self.blocks = tuple(blocks)
         self.at = len(self.blocks)
         self.late = 0
+        self.missed: set[str] = set()
         self.rounds: list[int] = []
         self._over = [True] * len(self.blocks)
         self._counts: dict[int, int] = {}
@@ -199,25 +202,45 @@ class Director:
         self._gathered.discard(task)
         if task in self._waiting:
             return
-        number = self._block_of(task)
-        if number is None:
-            return
-        until = self.blocks[number].until
-        if (place.kind, place.call) != (until.kind, until.call) or (
-            place.functions[:1] != until.functions[:1]
-        ):
-            return
-        self._counts[number] = self._counts.get(number, 0) + 1
-        if self._counts[number] < until.times:
-            return
-        self._over[number] = True
-        self._waiting.add(task)
+        while (number := self._block_of(task)) is not None and self._past(self.blocks[number].until, place):
+            self._miss(number)
+            self._over[number] = True
+        if number is not None and self._meets(self.blocks[number].until, place):
+            self._counts[number] = self._counts.get(number, 0) + 1
+            if self._counts[number] >= self.blocks[number].until.times:
+                self._over[number] = True
+                self._waiting.add(task)
         self._advance()
+
+    @staticmethod
+    def _past(until: Place, place: Place) -> bool:
+        """Whether a task that is at `place` cannot come to where it should be held any more."""
+        return until.kind != "waits" and place.kind == "call" and place.call > until.call
+
+    @staticmethod
+    def _meets(until: Place, place: Place) -> bool:
+        if place.kind == "entry":
+            return until.kind == "entry" and until.functions[:1] == place.functions[:1]
+        return until.kind == "call" and until.call == place.call
+
+    def _miss(self, number: int) -> None:
+        self.late += 1
+        until = self.blocks[number].until
+        if until.kind == "entry":
+            self.missed.add(until.functions[0])
+
+    def adopt(self, blocks: Sequence[Block]) -> None:
+        """Other blocks from the next round on; none is under way."""
+        self.blocks = tuple(blocks)
+        self.at = len(self.blocks)
+        self._over = [True] * len(self.blocks)
+        self.missed.clear()
 
     def give_up(self) -> None:
         """The present block did not end where it should in the time that it had."""
         if self.running:
-            self.late += not self.waits
+            if not self.waits:
+                self._miss(self.at)
             self._over[self.at] = True
             self._advance()
 
@@ -252,17 +275,45 @@ class Director:
             self.rounds[-1] = self.at - self.late
 
 
-def resolved(blocks: Sequence[Block], known: Iterable[str]) -> list[Block]:
-    """The blocks with functions that a kernel has; one that cannot end where it should goes on into the task's next."""
-    there = set(known)
-    found: list[Block] = []
-    for block in blocks:
-        until = block.until
-        if until.kind == "entry":
-            names = [name for name in until.functions if name in there]
-            if not names:
-                continue
-            times = until.times if names[0] == until.functions[0] else 1
-            until = attrs.evolve(until, functions=(names[0],), times=times)
-        found.append(attrs.evolve(block, until=until))
-    return _joined(found)
+@attrs.frozen
+class Plan:
+    """A schedule to be followed, and what it comes to when nobody looks after rules.
+
+    Attributes:
+        hangs: it does not end; then nothing else is looked for.
+        outcome: else its results and files, in the words of `compare`.
+        telling: schedules without a failure do not come to this outcome, as far as was looked.
+        lost: blocks of the schedule that cannot end where they should.
+    """
+
+    blocks: tuple[Block, ...]
+    hangs: bool = False
+    outcome: str = ""
+    telling: bool = False
+    lost: int = 0
+
+    @property
+    def worth(self) -> tuple[int, int, int]:
+        """Less is easier to follow: blocks that end elsewhere, waits that have to come about, blocks."""
+        return (
+            self.lost + sum(not block.until.exact for block in self.blocks),
+            sum(block.until.kind == "waits" for block in self.blocks),
+            len(self.blocks),
+        )
+
+    def on(self, known: Iterable[str]) -> Plan:
+        """The plan with functions that a kernel has; a block that cannot end where it should goes on into the next."""
+        there = set(known)
+        found: list[Block] = []
+        lost = 0
+        for block in self.blocks:
+            until = block.until
+            if until.kind == "entry":
+                names = [name for name in until.functions if name in there]
+                if not names:
+                    lost += 1
+                    continue
+                times = until.times if names[0] == until.functions[0] else 1
+                until = attrs.evolve(until, functions=(names[0],), times=times)
+            found.append(attrs.evolve(block, until=until))
+        return attrs.evolve(self, blocks=tuple(_joined(found)), lost=lost)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from importlib import resources
 from typing import TYPE_CHECKING, Any, Final, Literal
 
@@ -22,12 +23,13 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from .kernels import Kernel
+    from .plan import Plan
     from .runs import KernelRuns, Runs
     from .witness import Witness
 
 __all__ = [
-    "SCENES", "Scene", "document", "expected", "reproduce", "reproduce_witness", "scene_of", "seen_of", "shown",
-    "witness_document",
+    "SCENES", "Scene", "document", "expected", "followed", "reproduce", "reproduce_witness", "scene_of", "seen_of",
+    "shown", "witness_document",
 ]  # fmt: skip
 
 
@@ -154,31 +156,38 @@ def reproduce_witness(
     machine = attrs.evolve(machine, debug=True, cpus=max(machine.cpus, len(program.tasks) + 1))
     return run_programs(
         kernel, [program], steering, machine=machine, cache=cache, say=say,
-        holder=lambda: Holder(program.tasks, witness.blocks),
+        holder=lambda: Holder(program.tasks, witness.plans),
     )  # fmt: skip
+
+
+def followed(witness: Witness, runs: KernelRuns) -> Plan:
+    """The plan that the kernel was held to; the token's own where nobody was held."""
+    return runs.holders[-1].plan if runs.holders and runs.holders[-1].plan.blocks else witness.plans[0]
 
 
 def seen_of(witness: Witness, runs: KernelRuns) -> list[str]:
     """What shows the witness's failure on the kernel, in words; empty: nothing does."""
     run = runs.runs[0]
+    plan = followed(witness, runs)
     found = []
     if run.hung is not None and run.stacks:
         found.append(f"round {run.hung[0]} hung")
     if run.died:
         found.append(f"it died: {run.died}")
-    if not witness.hangs and witness.telling:
+    if plan.telling:
         count = sum(
             count
             for result, count in run.results.items()
-            if kernel_outcome(result, run.program) == witness.outcome
+            if kernel_outcome(result, run.program) == plan.outcome
         )
         if count:
             found.append(
-                f"{count} rounds came to {witness.outcome}, which only failing schedules of the model do"
+                f"{count} rounds came to {plan.outcome}, which only failing schedules of the model do"
             )
-    warned = [line for line in run.kernel_said if "WARNING:" in line or "BUG:" in line]
+    # A CPU that stands still for long makes the scheduler warn of it; that is no matter of KVM's.
+    warned = [line for line in run.kernel_said if re.search(r"(WARNING|BUG): .*kvm", line)]
     if warned:
-        found.append(f"the kernel warned {len(warned)} times")
+        found.append(f"KVM warned {len(warned)} times")
     return found
 
 
@@ -197,17 +206,19 @@ def document(scene: Scene, kernel: Kernel, runs: KernelRuns) -> dict[str, Any]:
 def witness_document(witness: Witness, runs: KernelRuns) -> dict[str, Any]:
     """For JSON."""
     holders = runs.holders
+    plan = followed(witness, runs)
     return {
         "rule": witness.rule,
         "failure": witness.summary,
         "patch": witness.version,
         "kernel": runs.kernel.release,
-        "shows": "hang" if witness.hangs else witness.outcome,
-        "telling": witness.hangs or witness.telling,
+        "shows": "hang" if plan.hangs else plan.outcome,
+        "telling": plan.hangs or plan.telling,
         "shown": seen_of(witness, runs),
-        "order": [block.text() for block in (holders[-1].blocks if holders else ())],
+        "order": [block.text() for block in plan.blocks] if holders else [],
         "functions_missing": holders[-1].missing if holders else [],
-        "blocks_reached": [count for holder in holders for count in holder.reached],
+        "blocks_reached": [list(round_) for holder in holders for round_ in holder.reached],
+        "schedules_followed": sum(count > 0 for holder in holders for count in holder.followed.values()),
         "holding_ended": [holder.error for holder in holders if holder.error],
         "outcomes": {
             kernel_outcome(result, witness.program): n for result, n in runs.runs[0].results.items()

@@ -127,9 +127,10 @@ def run_programs(
                         hold.end()
                     found.console = bytes(boot.console)
                 found.boots.append(boot.ended)
-                if not found.about:
+                if found.about:
+                    _blame(found, boot)
+                elif boot.ended != "died" or idle + 1 >= _MOST_IDLE_BOOTS:
                     raise boot.need_kernel()
-                _blame(found, boot)
             ended = sum(run.ended for run in found.runs)
             idle = idle + 1 if ended <= len(found.runs) - len(left) else 0
             if boot.ended == "time" or idle >= _MOST_IDLE_BOOTS:

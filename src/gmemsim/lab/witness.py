@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from time import monotonic
 from typing import TYPE_CHECKING, Final
 
 import attrs
@@ -10,22 +11,30 @@ from ..explore.failure import failure_of
 from ..explore.functions import functions_of
 from ..explore.lenient import LenientReplay
 from ..explore.replay import replay
+from ..explore.strategies import make_strategy
 from ..explore.token import TokenError
 from .compare import HANGS, model_set, observed, outcome_of
 from .errors import LabError
-from .plan import Step, blocks_of
+from .plan import Plan, Step, blocks_of
 from .refusals import vm_type_of
 from .translate import translate
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from ..engine.tape import Tape
     from ..engine.task import Task
     from ..explore.program import ScenarioProgram, ScenarioRun
-    from ..explore.token import Token
     from .plan import Block
     from .translate import Program
 
 __all__ = ["Witness", "read_witness"]
 
+#: Plans that a kernel is given the choice of.
+_MOST: Final = 400
+#: Schedules of each random strategy, and seconds in all, in which an easier one is looked for.
+_SCHEDULES: Final = 3_000
+_SECONDS: Final = 30.0
 #: States of the model that are looked at for whether other schedules come to the same.
 _STATES: Final = 3_000
 
@@ -36,20 +45,16 @@ class Witness:
 
     Attributes:
         rule, summary: the failure.
-        blocks: the order.
-        hangs: the schedule does not end; then nothing else is looked for.
-        outcome: else what it comes to, in the words of `compare`.
-        telling: schedules without a failure do not come to this outcome, as far as was looked.
+        plans: the token's schedule, and where that leaves a task at no function's beginning others that fail alike.
+        others: how many such were seen.
     """
 
     program: Program
     version: str
     rule: str
     summary: str
-    blocks: tuple[Block, ...]
-    hangs: bool
-    outcome: str
-    telling: bool
+    plans: tuple[Plan, ...]
+    others: int = 0
 
 
 def read_witness(token: str, *, patch: str | None = None, vm_type: str | None = None) -> Witness:
@@ -81,23 +86,27 @@ def read_witness(token: str, *, patch: str | None = None, vm_type: str | None = 
     counts = {actor.name: (actor.repeat or 1) * len(actor.steps) for actor in workload.actors}
     # Between two rounds of a task the runner has an operation of its own.
     widths = {actor.name: len(actor.steps) for actor in workload.actors}
-    steps, hangs, outcome = _steps(said, source)
-    numbered = [attrs.evolve(step, call=step.call + _extra(step.call, widths[step.task])) for step in steps]
     ends = {name: count + _extra(count - 1, widths[name]) for name, count in counts.items()}
-    telling = False
-    if not hangs:
-        # The failing schedule itself is none of these: whoever looks after rules ends it early.
-        fine = model_set(source, states=_STATES, schedules=300, seconds=20, rules=source.rules)
-        telling = outcome not in fine.outcomes
+
+    def blocks(steps: list[Step]) -> list[Block]:
+        numbered = [
+            attrs.evolve(step, call=step.call + _extra(step.call, widths[step.task])) for step in steps
+        ]
+        return blocks_of(numbered, ends)
+
+    own = blocks(_walk(source.build(LenientReplay(said.tape)))[0])
+    found = {tuple(own): said.tape}
+    others = 0
+    if not all(block.until.exact for block in own):
+        others, more = _others(source, done.failure.rule, blocks)
+        found = {**found, **more}
     return Witness(
         program=program,
         version=source.patch if isinstance(source.patch, str) else source.patch.name,
         rule=done.failure.rule,
         summary=done.failure.summary,
-        blocks=tuple(blocks_of(numbered, ends)),
-        hangs=hangs,
-        outcome=outcome,
-        telling=telling,
+        plans=_judged(source, found),
+        others=others,
     )
 
 
@@ -105,13 +114,45 @@ def _extra(call: int, width: int) -> int:
     return max(0, call) // width if width else 0
 
 
-def _steps(said: Token, source: ScenarioProgram) -> tuple[list[Step], bool, str]:
-    """Steps of the schedule until its failure, whether it ends when nobody looks after rules, and what it comes to."""
-    steps = _walk(source.build(LenientReplay(said.tape)))[0]
-    # Without oracles it goes on to its end, or hangs.
-    run = observed(source).build(LenientReplay(said.tape))
-    failure = _walk(run)[1]
-    return steps, failure in HANGS, "" if failure else outcome_of(run)
+def _others(
+    source: ScenarioProgram, rule: str, blocks: Callable[[list[Step]], list[Block]]
+) -> tuple[int, dict[tuple[Block, ...], Tape]]:
+    """Schedules that fail by the same rule, those first to which a kernel can be held best, and how many were seen.
+
+    A short schedule may leave a task where no function begins, for instance with a lock just taken.
+    """
+    found: dict[tuple[Block, ...], Tape] = {}
+    seen = 0
+    end = monotonic() + _SECONDS
+    for seed, name in enumerate(("pos", "random")):
+        strategy = make_strategy(name, seed)
+        for _ in range(_SCHEDULES):
+            run = source.build(strategy)
+            if monotonic() > end or not strategy.begin(run.engine):
+                break
+            steps, broken = _walk(run)
+            if broken == rule:
+                seen += 1
+                found.setdefault(tuple(blocks(steps)), run.engine.tape)
+    best = sorted(found, key=lambda some: Plan(some).worth)[:_MOST]
+    return seen, {some: found[some] for some in best}
+
+
+def _judged(source: ScenarioProgram, found: dict[tuple[Block, ...], Tape]) -> tuple[Plan, ...]:
+    """Each with what it comes to when nobody looks after rules: it goes on to its end, or hangs."""
+    plans = []
+    fine: frozenset[str] | None = None
+    for blocks, tape in found.items():
+        run = observed(source).build(LenientReplay(tape))
+        rule = _walk(run)[1]
+        outcome = "" if rule else outcome_of(run)
+        if not rule and fine is None:
+            # Failing schedules are none of these: whoever looks after rules ends them early.
+            fine = model_set(source, states=_STATES, schedules=300, seconds=20, rules=source.rules).outcomes
+        plans.append(
+            Plan(blocks, rule in HANGS, outcome, fine is not None and not rule and outcome not in fine)
+        )
+    return tuple(plans)
 
 
 def _walk(run: ScenarioRun) -> tuple[list[Step], str]:

@@ -25,11 +25,11 @@ void gate(long task, long call)
 void holds_prepare(const char *path)
 {
 	FILE *names = fopen(path, "re"), *symbols = names ? fopen("/proc/kallsyms", "re") : NULL;
-	char wanted[64][128], line[512], name[256], type;
+	char wanted[256][128], line[512], name[256], type;
 	unsigned long long address;
 	int count = 0;
 
-	while (names && count < 64 && fscanf(names, "%127s", wanted[count]) == 1)
+	while (names && count < 256 && fscanf(names, "%127s", wanted[count]) == 1)
 		count++;
 	if (names)
 		fclose(names);
