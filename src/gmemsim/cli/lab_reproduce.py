@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from ..lab.kernels import Kernel
+    from ..lab.reproduce import Scene
     from ..lab.runs import KernelRuns
     from ..lab.witness import Witness
 
@@ -77,12 +78,14 @@ def reproduce(
     are shown. Exit code 1 if it was seen, 0 if it was not in all rounds; 2 if that could not be told.
     """
     from ..lab.kernels import find_kernel
+    from ..lab.reproduce import scene_of
 
     with lab_errors():
-        booted = find_kernel(kernel)
         if not what.startswith(("gm1:", "@")):
-            _finding(ctx, what, booted, rounds, seed, accel, max_seconds, as_json)
+            scene = scene_of(what)
+            _finding(ctx, scene, find_kernel(kernel), rounds, seed, accel, max_seconds, as_json)
             return
+        booted = find_kernel(kernel)
         from ..lab.reproduce import reproduce_witness, witness_document
         from ..lab.witness import read_witness
 
@@ -114,7 +117,7 @@ def _token(what: str) -> str:
 
 def _finding(
     ctx: click.Context,
-    finding: str,
+    scene: Scene,
     booted: Kernel,
     rounds: int | None,
     seed: int,
@@ -122,19 +125,18 @@ def _finding(
     max_seconds: float | None,
     as_json: bool,
 ) -> None:
-    from ..lab.reproduce import document, expected, scene_of, shown
+    from ..lab.reproduce import document, expected, shown
     from ..lab.reproduce import reproduce as look
 
-    scene = scene_of(finding)
     runs = look(scene, booted, rounds=rounds, seed=seed, machine=machine(accel, max_seconds), say=say)
     one = runs.runs[0]
     seen = shown(scene, one)
     if as_json:
         print_json(document(scene, booted, runs))
     else:
-        known = expected(finding, booted)
+        known = expected(scene.finding, booted)
         click.echo(
-            f"{booted.release}: {finding} {'seen' if seen else 'not seen'} in "
+            f"{booted.release}: {scene.finding} {'seen' if seen else 'not seen'} in "
             f"{one.rounds + (one.hung is not None)} rounds, "
             f"{runs.seconds:.0f} s, boot included{f' (known: {known})' if known else ''}"
         )
