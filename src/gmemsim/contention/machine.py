@@ -24,19 +24,20 @@ from ..arch.registry import ARCHES
 from ..arch.tdx import Tdx
 from ..engine import bare
 from ..engine.engine import Engine
-from ..engine.locks.policies import LOCK_POLICIES
 from ..engine.locks.spinlock import SpinLock
 from ..patches.registry import check_instance, load_patch
 from .contended import ContentionBook
 from .lines import charge_lines, with_file_line
 from .lock_book import LockBooks
 from .point import TDX_MODULES
+from .range_locks import POLICIES, RANGE_POLICIES, with_ranges
 from .storms import STORMS
 from .waste import WasteBook
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
 
+    from ..actors.kernel import Kernel
     from ..arch.costs import CostTable
     from ..engine.locks.stats import LockClass
     from ..engine.task import Task
@@ -56,7 +57,7 @@ _HUGE: Final = {"2M": frozenset({"HUGETLB", "HUGETLB_2M"}), "1G": frozenset({"HU
 
 
 class StormMachine:
-    """One VM with one file.
+    """One VM with one file. `wrap` makes a variant of the version.
 
     Attributes:
         now: virtual ns at which the last phase ended.
@@ -71,7 +72,9 @@ class StormMachine:
         unaccepted_memory_lock: the guest's own, of its `accept_memory`; the host's perf does not see it.
     """
 
-    def __init__(self, point: Point, costs: CostTable) -> None:
+    def __init__(
+        self, point: Point, costs: CostTable, wrap: Callable[[type[Kernel]], type[Kernel]] | None = None
+    ) -> None:
         self.point = point
         self.costs = costs
         self.now = 0
@@ -90,6 +93,10 @@ class StormMachine:
         if point.other_lines:
             charge_lines(vm, costs.line)
             patch = with_file_line(patch, costs.line)
+        if wrap is not None:
+            patch = wrap(patch)
+        if point.policy in RANGE_POLICIES:
+            patch = with_ranges(patch)
         self.kernel = patch(self.world, memory, RELEASES[point.release or patch.default_release], costs)
         check_instance(self.kernel)
         self.private = True if arch.hardware_private else None
@@ -190,8 +197,8 @@ class StormMachine:
         assert not isinstance(file, int), file
         self.file = file
         inode = file.inode
-        lock = LOCK_POLICIES[self.point.policy]
-        inode.invalidate_lock = lock(  # type: ignore[assignment] # the protocol is all that callers use
+        lock = POLICIES[self.point.policy]
+        inode.invalidate_lock = lock(
             inode.invalidate_lock.label, inode.invalidate_lock.cls, line_ns=self.costs.line
         )
         inode.i_mmap_rwsem.line_ns = self.costs.line

@@ -13,9 +13,9 @@ from ..actors.release import RELEASES
 from ..arch.choices import TdxChoices
 from ..arch.cost_file import CostFileError, load_costs
 from ..arch.registry import ARCHES
-from ..engine.locks.policies import LOCK_POLICIES
 from ..nearest import hint
 from ..patches.registry import load_patch
+from .range_locks import POLICIES
 from .storms import BACKGROUNDS, STORMS
 
 if TYPE_CHECKING:
@@ -144,7 +144,7 @@ def check(point: Point) -> None:
         ("arch", point.arch, ARCHES),
         ("storm", point.storm, STORMS),
         ("background", point.background, BACKGROUNDS),
-        ("lock", point.policy, LOCK_POLICIES),
+        ("lock", point.policy, POLICIES),
         ("folio", point.folio, FOLIOS),
         ("release", point.release or "7.2", RELEASES),
     ):
