@@ -1,8 +1,9 @@
-"""Write docs/mends.md, and the part on mends of each finding's page, from docs/mends.jsonl.zst (bench/mends.py).
+"""Write docs/mends.md, and the part on mends of each finding's page.
 
     python docs/generate_mends.py
 
-Rows that bench/mends.py left in docs/mends.jsonl are compressed first.
+From docs/mends.jsonl.zst (bench/mends.py; rows that it left in docs/mends.jsonl are compressed first), and
+docs/mended_kernel.txt: what reproducers/mend/compare.sh and workloads.sh printed.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import zstandard
+from mended_kernel import on_a_kernel, workloads
 
 from gmemsim.explore.findings.table import FINDINGS
 from gmemsim.patches.mends.entry import Mend
@@ -91,6 +93,8 @@ exclusively and one who takes it shared.
 *Gone* and *complete* are said of searches of every state of small scenarios with one file, within the model's bounds.
 """
 
+#: What there has to be an answer of, for a version to have a table.
+JUDGING = ("findings", "pairs", "triples", "outcomes")
 WORDS = (
     "Answers, of how many questions there are; what is not in the table was not asked. Part by part: scenarios of the "
     "findings, pairs, triples, selftests' vectors (one answer a VM type), hazards, storms, scenarios whose outcomes "
@@ -308,13 +312,10 @@ def section(rows: Rows, finding: str) -> str:
             lines.append(f"  Not seen by the model: {mend.blind}.")
     if finding in RECOMMENDED:
         lines += ["", f"**Recommendation.** {RECOMMENDED[finding]}"]
-    lines += ["", f"    gmemsim findings {finding} --mends", ""]
+    lines += ["", *on_a_kernel(finding)]
+    lines += [f"    gmemsim findings {finding} --mends", ""] if FINDINGS[finding].shown else []
     for version in versions(rows):
-        if any(
-            ("findings", version, mend.ident, shown.vm_type, shown.scenario) in rows
-            for mend in mends_of(finding)
-            for shown in FINDINGS[finding].shown
-        ):
+        if any(of(rows, part, version, mend.ident) for mend in mends_of(finding) for part in JUDGING):
             lines += [
                 f"On `{version}`, by `bench/mends.py`; what is compared is the version without the mend:",
                 "",
@@ -352,7 +353,7 @@ def summary(rows: Rows) -> str:
                 done = asked[part, version, mend.ident]
                 cells.append(f"{done} of {wanted}" if wanted else "")
             lines.append(f"| `{mend.ident}` | {version} | {' | '.join(cells)} |")
-    lines += ["", f"{len(rows):,} answers took {seconds:,.0f} s of processor time.", ""]
+    lines += ["", f"{len(rows):,} answers took {seconds:,.0f} s of processor time.", "", *workloads()]
     return "\n".join(lines)
 
 

@@ -361,6 +361,20 @@ static inline void bystander(const char *what, void (*does)(void))
 	print_task(path);
 }
 
+/* HardwareCorrupted of /proc/meminfo, in pages: injected errors that memory_failure has counted; -1 if it is not there. */
+static inline long pages_with_errors(void)
+{
+	FILE *file = fopen("/proc/meminfo", "r");
+	char line[128];
+	long kilobytes = -1;
+
+	while (file && kilobytes < 0 && fgets(line, sizeof(line), file))
+		sscanf(line, "HardwareCorrupted: %ld", &kilobytes);
+	if (file)
+		fclose(file);
+	return kilobytes < 0 ? -1 : kilobytes / 4;
+}
+
 #define STILL 20 /* seconds without a round that mean a hang */
 
 /* Wait for `threads` counters to reach `rounds`: 0, or 1 if they stand still. */
@@ -379,7 +393,8 @@ static inline int watch_rounds(atomic_long *done, int threads, long rounds)
 				least = done[i];
 		}
 		if (least >= rounds) {
-			say("RESULT: no hang in %ld rounds, %.1f s", rounds, (now_ns() - begin) / 1e9);
+			say("RESULT: no hang in %ld rounds, %.1f s, %ld pages with an error", rounds,
+			    (now_ns() - begin) / 1e9, pages_with_errors());
 			return 0;
 		}
 		if (sum != last) {
