@@ -206,3 +206,21 @@ def test_steps_are_counted_alike_however_a_run_ends() -> None:
         counts.append(engine.steps)
     assert all(less < more for less, more in pairwise(counts))
     assert counts[:2] == [4, 6]
+
+
+def test_workers_are_counted_until_they_are_done() -> None:
+    seen: list[int] = []
+
+    async def work(t: Task) -> None:
+        await t.point(WAIT)
+        seen.append(t.engine.workers)
+
+    async def body(t: Task) -> None:
+        seen.append(t.engine.workers)
+        assert t.engine.spawn_worker("worker", work).worker
+        seen.append(t.engine.workers)
+
+    engine = Engine(RandomStrategy(0))
+    engine.spawn("task", body)
+    bare.run(engine)
+    assert (seen, engine.workers) == ([0, 1, 1], 0)

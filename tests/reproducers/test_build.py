@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -30,9 +31,48 @@ def test_there_are_some() -> None:
     assert PROGRAMS
 
 
-@pytest.mark.parametrize("script", ["init", "boot.sh", "mkinitramfs.sh"])
+@pytest.mark.parametrize(
+    "script", ["init", *(str(path.relative_to(FOLDER)) for path in sorted(FOLDER.rglob("*.sh")))]
+)
 def test_scripts_parse(script: str) -> None:
     shell = shutil.which("sh")
     if shell is None:
         pytest.skip("no shell")
     assert subprocess.run([shell, "-n", str(FOLDER / script)], check=False).returncode == 0
+
+
+def test_mended_modules_take_the_place_of_the_kernels(tmp_path: Path) -> None:
+    modules = tmp_path / "kernel" / "usr" / "lib" / "modules" / "7.3.4"
+    for name, text in (
+        ("vmlinuz", "image"),
+        ("kvm/kvm.ko.xz", "old"),
+        ("kvm/kvmgt.ko.xz", "other"),
+        ("modules.dep", ""),
+    ):
+        (modules / name).parent.mkdir(parents=True, exist_ok=True)
+        (modules / name).write_text(text)
+    made = tmp_path / "made"
+    made.mkdir()
+    (made / "kvm.ko").write_text("mended")
+    command = [FOLDER / "mend" / "tree.sh", tmp_path / "kernel", made, tmp_path / "out"]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    there = tmp_path / "out" / "usr" / "lib" / "modules" / "7.3.4"
+    assert done.stdout.strip() == str(there / "vmlinuz")
+    assert (there / "kvm" / "kvm.ko").read_text() == "mended"
+    assert sorted(path.name for path in (there / "kvm").iterdir()) == ["kvm.ko", "kvmgt.ko.xz"]
+    assert not (there / "modules.dep").exists()
+    # The kernel that it was made from is as it was.
+    assert (modules / "kvm" / "kvm.ko.xz").read_text() == "old"
+    assert (modules / "modules.dep").exists()
+    (made / "none.ko").write_text("")
+    assert subprocess.run(command, capture_output=True, check=False).returncode == 1
+
+
+def test_the_edit_of_another_file_writes_nothing(tmp_path: Path) -> None:
+    source = tmp_path / "guest_memfd.c"
+    source.write_text("struct gmem_inode {\n\tstruct list_head files;\n};\n")
+    script = FOLDER / "mend" / "edit_bindings_lock.py"
+    done = subprocess.run([sys.executable, script, source], capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert "kvm_gmem_alloc_inode" in done.stderr
+    assert "bindings_lock" not in source.read_text()
