@@ -239,7 +239,9 @@ def suites(rows: Rows, version: str, mend: Mend) -> str:
 
 def order(rows: Rows, version: str, mend: Mend) -> str:
     """Edges and cycles of the lock order over the scenarios, against those without the mend."""
-    lines = []
+    lines: list[str] = []
+    if not of(rows, "findings", version, mend.ident):
+        return "not run"
     for name, mark in (("edges", "edge"), ("cycles", "cycle")):
         now: set[str] = set()
         before: set[str] = set()
@@ -272,15 +274,14 @@ def changes(rows: Rows, version: str, mend: Mend) -> str:
         base = base_of(rows, key)
         if base is None:
             continue
-        new, old = set(row["outcomes"]), set(base["outcomes"])
-        both = row["complete"] and base["complete"]
-        if new == old:
-            lines.append(f"{key[4]}: {'the same' if both else 'the same as far as searched'}, {len(new)}")
-            continue
-        parts = [f"new `{each}`" for each in sorted(new - old)] + [
-            f"not any more `{each}`" for each in sorted(old - new)
-        ]
-        lines.append(f"{key[4]}: {', '.join(parts)}{'' if both else ' (cut short)'}")
+        now, before = set(row["outcomes"]), set(base["outcomes"])
+        # What was not seen is only said to be missing where every state was looked at.
+        new = sorted(now - before) if base["complete"] else []
+        missing = sorted(before - now) if row["complete"] else []
+        whole = row["complete"] and base["complete"]
+        parts = [f"new `{each}`" for each in new] + [f"not any more `{each}`" for each in missing]
+        same = f"the same, {len(now)}" if whole else f"{len(now & before)} seen with and without"
+        lines.append(f"{key[4]}: {', '.join(parts) or same}{'' if whole else ' (cut short)'}")
     return "<br>".join(lines) or "not run"
 
 
@@ -302,6 +303,17 @@ def table(rows: Rows, finding: str, version: str) -> list[str]:
     return lines
 
 
+def brief(rows: Rows, finding: str, version: str) -> list[str]:
+    """What was asked of the mends on one more version."""
+    lines = []
+    for mend in mends_of(finding):
+        said = f"{gone(rows, finding, version, mend)}<br>{breaks(rows, version, mend)}".split("<br>")
+        answers = [one for one in said if "not run" not in one]
+        if answers:
+            lines.append(f"* `{mend.ident}` on `{version}`: {'; '.join(answers)}.")
+    return lines
+
+
 def section(rows: Rows, finding: str) -> str:
     """What a finding's page says of its mends."""
     lines = [BEGIN, "", "## Candidate mends", ""]
@@ -314,13 +326,19 @@ def section(rows: Rows, finding: str) -> str:
         lines += ["", f"**Recommendation.** {RECOMMENDED[finding]}"]
     lines += ["", *on_a_kernel(finding)]
     lines += [f"    gmemsim findings {finding} --mends", ""] if FINDINGS[finding].shown else []
-    for version in versions(rows):
-        if any(of(rows, part, version, mend.ident) for mend in mends_of(finding) for part in JUDGING):
-            lines += [
-                f"On `{version}`, by `bench/mends.py`; what is compared is the version without the mend:",
-                "",
-            ]
-            lines += [*table(rows, finding, version), ""]
+    there = [
+        version
+        for version in versions(rows)
+        if any(of(rows, part, version, mend.ident) for mend in mends_of(finding) for part in JUDGING)
+    ]
+    if there:
+        # One table, of the version of which most was asked; the others in a line a mend.
+        main = max(there, key=lambda version: sum(bool(of(rows, part, version, mend.ident))
+                   for mend in mends_of(finding) for part in PARTS))  # fmt: skip
+        lines += [f"On `{main}`, by `bench/mends.py`; what is compared is the version without the mend:", ""]
+        lines += [*table(rows, finding, main), ""]
+        others = [line for version in there if version != main for line in brief(rows, finding, version)]
+        lines += ["On other versions:", "", *others, ""] if others else []
     return "\n".join([*lines, END])
 
 
