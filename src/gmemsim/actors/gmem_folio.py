@@ -71,7 +71,8 @@ class GmemFolios(GmemFiles):
             await t.point(Op("rmw", f"{inode.label}.content", folio.index, folio.index + pages))
         await t.spend(self.costs.clear_4k * pages)
         arch = self.inode_vm(inode).arch
-        for pfn in range(folio.pfn, folio.pfn + pages):
+        # One frame is the folio's own number: what is kept of it by number keeps no second one.
+        for pfn in (folio.pfn,) if pages == 1 else range(folio.pfn, folio.pfn + pages):
             if arch.host_stage2:
                 await arch.kernel_touch(t, pfn)
             arch.clear(t, pfn)

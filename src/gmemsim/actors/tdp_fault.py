@@ -218,8 +218,10 @@ class TdpFaults(LargeLeaves, GmemFolios, VmAttributes):
             return self.memory_fault_exit(t, fault, ret)
         fault.folio = folio
         if folio is not None:
-            fault.pfn = folio.pfn + slot.index_of(fault.gfn) - folio.index
             fault.order = folio.order
+            fault.pfn = folio.pfn
+            if folio.order:
+                fault.pfn += slot.index_of(fault.gfn) - folio.index
         return 0
 
     @staticmethod

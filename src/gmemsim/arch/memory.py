@@ -10,6 +10,7 @@ from __future__ import annotations
 from typing import Any, Final
 
 from .huge_contents import HUGE_AREA, HugeContents
+from .range_set import RangeSet
 
 __all__ = ["CIPHER", "FRAMES", "FREE_LIST", "HOST_KEY", "STALE", "ZERO", "PhysicalMemory", "data"]
 
@@ -39,6 +40,7 @@ class PhysicalMemory:
 
     Attributes:
         value: token per small frame that was written since it was allocated; a missing entry reads as `STALE`.
+        zero: small frames that were zeroed by an ordinary write, which are most, and in `value` no more.
         key: key of the last write where it is not `HOST_KEY`.
         huge: contents of the frames that huge pages take.
         leaked: frames that were taken out of use for good.
@@ -58,10 +60,12 @@ class PhysicalMemory:
         "leaked",
         "limit",
         "value",
+        "zero",
     )
 
     def __init__(self, limit: int = 1 << 40) -> None:
         self.value: dict[int, str] = {}
+        self.zero = RangeSet()
         self.key: dict[int, int] = {}
         self.huge = HugeContents((STALE, HOST_KEY))
         self.leaked: set[int] = set()
@@ -88,7 +92,8 @@ class PhysicalMemory:
     def free(self, pfn: int) -> None:
         """Give a frame back; its content becomes stale host data for the next user."""
         self.in_use -= 1
-        self.value.pop(pfn, None)
+        if self.value.pop(pfn, None) is None:
+            self.zero.discard(pfn)
         self.key.pop(pfn, None)
         if pfn in self.leaked:
             return
@@ -126,18 +131,30 @@ class PhysicalMemory:
             return value if written == key else CIPHER
         if (key != HOST_KEY or self.key) and self.key.get(pfn, HOST_KEY) != key:
             return CIPHER
-        return self.value.get(pfn, STALE)
+        return self._small(pfn)
 
     def content(self, pfn: int) -> str:
         """What is in the frame, whatever the key."""
-        return self.huge.read(pfn)[0] if pfn >= HUGE_AREA else self.value.get(pfn, STALE)
+        return self.huge.read(pfn)[0] if pfn >= HUGE_AREA else self._small(pfn)
+
+    def _small(self, pfn: int) -> str:
+        found = self.value.get(pfn)
+        if found is not None:
+            return found
+        return ZERO if pfn in self.zero else STALE
 
     def write(self, pfn: int, value: str, key: int = HOST_KEY) -> None:
         """Replace the content of the frame."""
         if pfn >= HUGE_AREA:
             self.huge.fill(pfn, 1, (value, key))
             return
-        self.value[pfn] = value
+        if value == ZERO and key == HOST_KEY:
+            self.value.pop(pfn, None)
+            self.zero.add(pfn)
+        else:
+            if pfn not in self.value:
+                self.zero.discard(pfn)
+            self.value[pfn] = value
         if key != HOST_KEY:
             self.key[pfn] = key
         elif self.key:
@@ -155,4 +172,4 @@ class PhysicalMemory:
         """Whether one of the frames still holds what the host had there before."""
         if pfn >= HUGE_AREA:
             return any(what[0] == STALE for _, _, what in self.huge.ranges(pfn, pages))
-        return any(self.value.get(frame, STALE) == STALE for frame in range(pfn, pfn + pages))
+        return any(self._small(frame) == STALE for frame in range(pfn, pfn + pages))

@@ -237,7 +237,7 @@ def _model_outcome(session: Session) -> str:
                 if folio.poisoned:
                     value = "SIGBUS"
                 elif folio.uptodate:
-                    value = machine.memory.value.get(folio.pfn, "stale")
+                    value = machine.memory.content(folio.pfn)
             pages.append(Page(index, folio.uptodate if "MMAP" in flags else None, value))
         files.append(_file_text(name, tuple(pages)))
     return " ".join((*tasks, *files))

@@ -154,6 +154,7 @@ class FolioLock:
             raise ModelError(f"{t.name} unlocks folio {self.label}, which is not locked")
         engine = t.engine
         self.cls.write.held(engine.now - self._since)
+        self._since = 0
         self.owner = None
         queue = self.cls.waiters.get(self)
         if queue:
