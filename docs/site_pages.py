@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 import attrs
 
 from gmemsim.arch.costs import ARCH_COSTS, CostTable
+from gmemsim.arch.platform_costs import PlatformCosts
 from gmemsim.cli.group import cli
 from gmemsim.cli.listing import KINDS
 from gmemsim.cli.manual import entries, markdown
@@ -138,15 +139,23 @@ def costs() -> str:
     ]
     lines += ["contention --help` says how to ask how much an answer hangs on the uncertain ones."]
     lines += ["", "| step | ns | range | trust | source |", "|---|--:|--:|---|---|"]
-    for field in attrs.fields(CostTable):
+    for field in attrs.fields(PlatformCosts):
         evidence = field.metadata.get("evidence")
         if evidence is not None:
             lines.append(
                 f"| {field.name} | {field.default:,} | {evidence.low:,} to {evidence.high:,} "
                 f"| {evidence.confidence} | {_cell(evidence.source)} |"
             )
+    full = [name for name in PlatformCosts.names() if name not in CostTable.names()]
     names = ", ".join(f"`{name}`" for name in ARCH_COSTS)
-    return "\n".join([*lines, "", f"VM types with figures of their own: {names}."])
+    return "\n".join(
+        [
+            *lines,
+            "",
+            f"VM types with figures of their own: {names}. Only [full tables](../costs.md) charge "
+            f"{', '.join(f'`{name}`' for name in full)}.",
+        ]
+    )
 
 
 def failure() -> str:

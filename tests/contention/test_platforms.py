@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import attrs
 import pytest
+import trio
 
 from gmemsim.arch.cost_file import load_costs
 from gmemsim.arch.costs import CostTable
 from gmemsim.arch.platform_costs import PlatformCosts
+from gmemsim.contention.machine import StormMachine
 from gmemsim.contention.point import Point, PointError, check
-from gmemsim.contention.storm import run
+from gmemsim.contention.storm import measure, run
+from gmemsim.engine import trio_runtime
 
 MILAN = Point("v3", "snp", "first-touch", vcpus=4, pages=256, costs="milan")
 #: Where each entry of the full table is charged.
@@ -89,3 +92,13 @@ def test_interrupts_of_the_setup_are_not_the_storms() -> None:
     """A TD's conversions in the setup kick every vCPU for each page; the first fault of the storm does not pay that."""
     result = run(Point("v3", "tdx", "refault", "none", 4, 256, costs="full"))
     assert result.longest < 3 * result.p50
+
+
+@pytest.mark.parametrize("storm", ["refault", "punch"])
+def test_both_runtimes_give_the_same_figures(storm: str) -> None:
+    point = attrs.evolve(
+        MILAN, patch="inplace", storm=storm, sockets=2, vcpus=5, pages=40, seed=2, background="convert"
+    )
+    bare, other = (StormMachine(point, load_costs("milan").table("snp")) for _ in range(2))
+    other.runtime = lambda engine: trio.run(trio_runtime.run, engine)
+    assert measure(bare).document() == measure(other).document()

@@ -111,6 +111,9 @@ class TdxHost(Arch):
             cpus.interrupt(t, [task.cpu for task in vcpus], self.costs.td_exit_entry)
         await t.spend(self.costs.tlb_shootdown(len(vcpus)))
         for vcpu in list(vcpus.values()):
+            if not t.traps and vcpu.epoch is None and not vcpu.in_module:
+                # Outside: its next entry would forget the kick.
+                continue
             vcpu.kicked = True
             while self._in_module(t, td, vcpu):
                 await td.kick.turn(t, self.costs.busy_retry)
@@ -119,7 +122,7 @@ class TdxHost(Arch):
 
     @staticmethod
     def _in_module(t: Task, td: Td, vcpu: TdVcpu) -> bool:
-        for task, other in td.epochs.vcpus.items():
+        for task, other in td.epochs.vcpus.items() if t.traps else ():
             if other is vcpu:
                 t.saw(td.epochs.module_label(task))
         return vcpu.in_module

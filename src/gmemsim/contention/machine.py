@@ -61,6 +61,7 @@ class StormMachine:
 
     Attributes:
         now: virtual ns at which the last phase ended.
+        runtime: what drives the tasks; the figures do not depend on it.
         cpus: the CPUs, if the cost table charges what they share.
         cpu_of: number of the CPU of a vCPU's thread.
         slices: first pages of the folios of each vCPU.
@@ -78,6 +79,7 @@ class StormMachine:
         self.point = point
         self.costs = costs
         self.now = 0
+        self.runtime: Callable[[Engine], None] = bare.run
         self.cpus = cpus_of(costs, point.vcpus + 1, point.sockets)
         self.world = World()
         self.storm = STORMS[point.storm]
@@ -135,7 +137,7 @@ class StormMachine:
         for name, function in tasks:
             # A vCPU thread stays on its CPU; all others share one.
             engine.spawn(name, function).cpu = self.cpu_of.get(name, self.point.vcpus)
-        bare.run(engine)
+        self.runtime(engine)
         self.now = engine.now
 
     def record(self, t: Task, event: Any) -> None:
