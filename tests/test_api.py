@@ -149,3 +149,8 @@ def test_the_page_has_every_name_and_its_code_runs(capsys: pytest.CaptureFixture
     for block in re.findall(r"```python\n(.*?)```", text, re.DOTALL):
         exec(compile(block, str(page), "exec"), {"__name__": "page"})
     assert "not complete" in capsys.readouterr().out
+
+
+def test_a_misspelt_option_is_answered_with_the_one_that_was_meant() -> None:
+    with pytest.raises(TypeError, match="no option 'max_schedules'; did you mean schedules"):
+        gmemsim.check("hole", max_schedules=20)

@@ -1,6 +1,7 @@
 """What is built is what is in the tree, and an installed wheel stands on its own."""
 
 import json
+import re
 import shutil
 import subprocess
 import sys
@@ -148,3 +149,9 @@ def test_lock_file_pins_with_hashes_and_names_no_index() -> None:
     assert {"trio", "pytest", "setuptools", "build"} <= set(pinned)
     assert [line for line in lines if line[:1].isalpha() and "==" not in line] == []
     assert [line for line in lines if "://" in line or line.startswith("-")] == []
+
+
+def test_the_version_is_said_once_and_repeated_truly() -> None:
+    version = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"]
+    assert f"\nversion: {version}\n" in (ROOT / "CITATION.cff").read_text()
+    assert re.search(rf"^## \[?{re.escape(version)}\b", (ROOT / "CHANGELOG.md").read_text(), re.MULTILINE)

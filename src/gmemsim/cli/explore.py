@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import click
 
@@ -333,9 +333,13 @@ def _show(what: str, result: CampaignResult, reports: list[Reported], decided: l
         say(line)
 
 
+#: Estimates from fewer runs say nothing.
+_ENOUGH: Final = 50
+
+
 def _coverage(coverage: Coverage, complete: bool) -> str:
     text = f"{coverage.distinct:,} classes of equivalent schedules"
-    if complete or not coverage.runs:
+    if complete or coverage.runs < _ENOUGH:
         return text
     return (
         f"{text}; if runs were drawn at random: {coverage.seen_before:.0%} chance that the next run shows one seen "

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import warnings
 from functools import cached_property, partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import attrs
 
@@ -21,6 +21,7 @@ from ..explore.shrink_calls import calls
 from ..explore.strategies import AUTO
 from ..explore.token import TokenError, encode
 from ..explore.token_names import replay_options
+from ..nearest import hint
 from ..oracles.every_rule import left_out
 from ..patches.entered import never_ran
 from ..scenarios.catalogue import find
@@ -87,6 +88,12 @@ class Checked:
     never_ran: tuple[str, ...] = ()
 
 
+#: Keywords of `program`, and of what runs one.
+_OPTIONS: Final = tuple(
+    field.name for field in attrs.fields(ScenarioProgram) if field.name not in ("scenario", "patch", "arch")
+)
+
+
 def program(
     scenario: str | Path | Scenario, patch: str | type[Kernel] = "v3", arch: str | None = None, **options: Any
 ) -> ScenarioProgram:
@@ -102,7 +109,13 @@ def program(
 
     Raises:
         ScenarioError: no such scenario, or it is wrong.
+        TypeError: no such option.
     """
+    for name in options:
+        if name not in _OPTIONS:
+            raise TypeError(
+                f"no option {name!r}; {hint(name, (*_OPTIONS, 'strategy', 'schedules', 'seconds', 'states'))}"
+            )
     found = scenario if isinstance(scenario, Scenario) else find(str(scenario))
     return ScenarioProgram(scenario=found, patch=patch, arch=arch, **options)
 
