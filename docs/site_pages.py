@@ -162,8 +162,17 @@ def failure() -> str:
     """The report on the first deadlock, as the command writes it."""
     with tempfile.TemporaryDirectory() as folder:
         page = Path(folder) / "failure.html"
-        command = [sys.executable, "-m", "gmemsim", "explore", "zoo-poison_punch", "--patch", "v3", "--html"]
-        done = subprocess.run([*command, page], capture_output=True, text=True, check=False)
+        command = [
+            sys.executable,
+            "-m",
+            "gmemsim",
+            "explore",
+            "examples/poison_punch.toml",
+            "--patch",
+            "v3",
+            "--html",
+        ]
+        done = subprocess.run([*command, page], capture_output=True, text=True, check=False, cwd=ROOT)
         if done.returncode != 1:
             raise SystemExit(f"no failure to show: {done.stderr}")
         return page.read_text()

@@ -5,11 +5,12 @@ from __future__ import annotations
 import re
 from html import escape
 from importlib.resources import files
+from itertools import groupby
 from string import Template
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
 
     from .diff import Diff
     from .divergence import Lane
@@ -117,12 +118,29 @@ def _lane(lanes: Sequence[Lane], at: int) -> str:
     first = next((lane.index for lane in lanes if lane.index >= at), -1)
     top = "".join(f"<th>{escape(actor)}</th>" for actor in actors)
     body = "".join(
-        f'<tr class="{"at" if lane.index == first else ""}"><td>{lane.index}</td>'
-        + "".join(f"<td>{escape(lane.text) if actor == lane.actor else ''}</td>" for actor in actors)
+        f'<tr class="{"at" if alike[0].index == first else ""}"><td>{_numbers(alike)}</td>'
+        + "".join(
+            f"<td>{escape(alike[0].text) + _times(alike) if actor == alike[0].actor else ''}</td>"
+            for actor in actors
+        )
         + "</tr>"
-        for lane in lanes
+        for alike in _alike(lanes, first)
     )
     return f"<table><thead><tr><th>step</th>{top}</tr></thead><tbody>{body}</tbody></table>"
+
+
+def _alike(lanes: Sequence[Lane], first: int) -> Iterator[list[Lane]]:
+    """Steps that say the same in a row are one row; the marked one stands alone."""
+    for _, run in groupby(lanes, key=lambda lane: (lane.actor, lane.text, lane.index == first)):
+        yield list(run)
+
+
+def _numbers(alike: Sequence[Lane]) -> str:
+    return str(alike[0].index) + (f" to {alike[-1].index}" if len(alike) > 1 else "")
+
+
+def _times(alike: Sequence[Lane]) -> str:
+    return f' <span class="soft">{len(alike)} times</span>' if len(alike) > 1 else ""
 
 
 def _outcomes(outcomes: dict[str, Any], left: str, right: str) -> str:
