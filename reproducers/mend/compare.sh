@@ -5,6 +5,7 @@
 # boot: kernel, modules, reproducer, and its result. One VM at a time. A stock kernel hangs within rounds; the mended one has to
 # end ROUNDS (10,000). A boot that ends without a result (TCG loses one in four) is tried again, at most TRIES times (3). One
 # that hung is ended AFTER seconds (30) after its result: a process with a task in state D never exits. LOGS keeps the consoles.
+# WRITER is that of memory-failure-allocation-writer: punch, or bind (a memslot ioctl).
 set -eu
 kernel=$(cd "$1" && pwd)
 modules=$(cd "$2" && pwd)
@@ -22,7 +23,7 @@ make -s -C "$here/.."
 "$here/../mkinitramfs.sh" "$kernel" "$work/mended.img" "$modules"
 for program in ${PROGRAMS:-memory-failure-against-punch memory-failure-allocation-writer}; do
 	case $program in
-	*-writer) writer=punch ;;
+	*-writer) writer=${WRITER:-punch} ;;
 	*) writer= ;;
 	esac
 	for image in ${IMAGES:-stock mended}; do
