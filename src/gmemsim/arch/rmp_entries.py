@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from array import array
 from collections.abc import MutableMapping
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -121,6 +121,13 @@ class RmpEntries(MutableMapping[int, RmpEntry]):
         numbers = array("Q", map(self._number, frames))
         self.set_region(region, None)
         self._tables[region] = numbers
+
+    def get(self, pfn: int, default: Any = None) -> Any:
+        """The entry of a frame, else `default`."""
+        number = self._single.get(pfn)
+        if number is None:
+            number = self._number(pfn) if self._tables or self._whole else 0
+        return _unpack(number) if number else default
 
     def __getitem__(self, pfn: int) -> RmpEntry:
         number = self._number(pfn)

@@ -25,8 +25,10 @@ if TYPE_CHECKING:
     from ..engine.locks.stats import LockClass
     from ..engine.task import Task
 
-__all__ = ["LockBooks", "ModeBook", "Queueing", "Site", "caller", "class_of"]
+__all__ = ["LOCK_EVENTS", "LockBooks", "ModeBook", "Queueing", "Site", "caller", "class_of"]
 
+#: What the books want to know of.
+LOCK_EVENTS: Final = frozenset({Contended, Lock, LockRequest})
 _NOT_KERNEL: Final = ("gmemsim.engine", "gmemsim.contention", "gmemsim.audit")
 #: One-line wrappers of a lock call: their caller is meant.
 _WRAPPERS: Final = frozenset({"folio_lock", "folio_unlock", "filemap_invalidate_lock_shared"})

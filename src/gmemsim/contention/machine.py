@@ -28,11 +28,11 @@ from ..engine.locks.spinlock import SpinLock
 from ..patches.registry import check_instance, load_patch
 from .contended import ContentionBook
 from .lines import charge_lines, with_file_line
-from .lock_book import LockBooks
+from .lock_book import LOCK_EVENTS, LockBooks
 from .point import TDX_MODULES
 from .range_locks import POLICIES, RANGE_POLICIES, with_ranges
 from .storms import STORMS
-from .waste import WasteBook
+from .waste import WASTE_EVENTS, WasteBook
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
@@ -142,10 +142,11 @@ class StormMachine:
 
     def record(self, t: Task, event: Any) -> None:
         """Everybody's part of an event of a counted phase."""
-        if event.family == "locks":
+        kind = event.__class__
+        if kind in LOCK_EVENTS:
             self.books.event(t, event)
             self.contended.event(t, event)
-        else:
+        elif kind in WASTE_EVENTS:
             self.wasted.event(t, event)
         if self.trace is not None:
             self.trace.event(t, event)

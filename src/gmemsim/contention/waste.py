@@ -7,7 +7,7 @@ beside them is retried too (`mmu_invalidate_retry_gfn`); exact ranges would have
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import attrs
 
@@ -25,7 +25,7 @@ from ..audit.kvm_events import (
 if TYPE_CHECKING:
     from ..engine.task import Task
 
-__all__ = ["Waste", "WasteBook"]
+__all__ = ["WASTE_EVENTS", "Waste", "WasteBook"]
 
 
 @attrs.frozen
@@ -56,6 +56,12 @@ class _Invalidation:
     def __init__(self) -> None:
         self.ranges: list[tuple[int, int]] = []
         self.end: int | None = None
+
+
+#: What `WasteBook` wants to know of.
+WASTE_EVENTS: Final = frozenset(
+    {Faultin, MakePrivateRet, MmuInvEnd, MmuInvStart, MmuNotifierStart, PrepareRet, Retry, Zap}
+)
 
 
 class WasteBook:
