@@ -14,7 +14,9 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from gmemsim.arch.cost_file import load_costs
 from gmemsim.arch.costs import CostTable
+from gmemsim.arch.platform_costs import PlatformCosts
 from gmemsim.contention.point import Point
 from gmemsim.contention.storm import run
 from gmemsim.engine import bare
@@ -241,3 +243,122 @@ def test_a_storm_is_simpys(patch: str, vcpus: int) -> None:
     for mode, waits in lock.waits.items():
         mine = found.lock(f"invalidate_lock:{mode}")
         assert (mine.contentions, mine.wait_total) == (len(waits), sum(waits))
+
+
+class SimpyMachine:
+    """CPUs that share lines and short spinlocks, written from docs/costs.md alone."""
+
+    def __init__(self, env: Any, costs: PlatformCosts, vcpus: int, sockets: int) -> None:
+        self.env, self.costs, self.cpus, self.sockets = env, costs, vcpus + 1, sockets
+        #: By name: the CPU that has the line or had the lock last, and when it is free.
+        self.lines: dict[object, tuple[int, int]] = {}
+        self.sptes: dict[int, int] = {}
+        self.stocks: dict[tuple[str, int], int] = {}
+        self.waits: dict[str, list[int]] = {"i_pages": [], "zone_lock": [], "lruvec_lock": []}
+
+    def distance(self, one: int, other: int) -> int:
+        if one in (-1, other):
+            return 0
+        here, there = (cpu * self.sockets // self.cpus for cpu in (one, other))
+        return self.costs.line if here == there else self.costs.line_remote
+
+    def reach(self, cpu: int, name: object, work: int) -> int:
+        owner, free_at = self.lines.get(name, (-1, 0))
+        end = max(free_at, self.env.now) + self.distance(owner, cpu) + work
+        self.lines[name] = (cpu, end)
+        return int(end - self.env.now)
+
+    def short(self, cpu: int, name: str, work: int) -> Any:
+        key = (name, cpu * self.sockets // self.cpus if name == "zone_lock" else 0)
+        owner, free_at = self.lines.get(key, (-1, 0))
+        if free_at > self.env.now:
+            begin = free_at + 2 * self.distance(owner, cpu)
+            self.waits[name].append(begin - self.env.now)
+        else:
+            begin = self.env.now + self.distance(owner, cpu)
+        self.lines[key] = (cpu, begin + self.costs.spinlock + work)
+        return self.env.timeout(begin + self.costs.spinlock + work - self.env.now)
+
+    def out_of(self, stock: str, cpu: int, batch: int) -> bool:
+        left = self.stocks.get((stock, cpu), cpu * 37 % batch)
+        self.stocks[stock, cpu] = (left or batch) - 1
+        return not left
+
+    def fault(self, cpu: int, page: int, tables: int = 0) -> Generator[Any, None, None]:
+        """A first touch on `inplace`, which holds the invalidate lock shared over get_pfn."""
+        costs, after = self.costs, self.env.timeout
+        for ns in (costs.srcu // 2, costs.fault_entry, costs.xarray_lookup, costs.xarray_lookup):
+            yield after(ns)
+        yield after(self.reach(cpu, "f_count", costs.atomic))
+        yield after(self.reach(cpu, "invalidate_lock", costs.rwsem // 2))
+        for ns in (costs.xarray_lookup, costs.xarray_lookup, costs.alloc_4k):
+            yield after(ns)
+        if self.out_of("page", cpu, 63):
+            yield self.short(cpu, "zone_lock", costs.pcp_refill)
+        charge = costs.memcg_charge
+        if self.out_of("charge", cpu, 64):
+            charge += self.reach(cpu, "memcg", costs.atomic)
+        yield after(charge)
+        yield self.short(cpu, "i_pages", costs.xa_store)
+        # In place a batch begins empty, and holds a reference of each of its folios.
+        batch = self.stocks["lru", cpu] = self.stocks.get(("lru", cpu), 0) + 1
+        if batch == 31:
+            self.stocks["lru", cpu] = 0
+            yield self.short(cpu, "lruvec_lock", 31 * costs.lru_add)
+            for _ in range(31):
+                yield after(costs.atomic)
+        # Cleared, its kind looked up once more, unlocked, and the reference dropped: nobody else has the folio's line.
+        for ns in (costs.clear_4k, costs.xarray_lookup, costs.folio_lock // 2, costs.atomic):
+            yield after(ns)
+        yield after(self.reach(cpu, "invalidate_lock", costs.rwsem // 2))
+        yield after(self.reach(cpu, "f_count", costs.atomic))
+        yield after(self.reach(cpu, "mmu_lock", costs.spinlock // 2))
+        for _ in range(tables):
+            yield after(costs.alloc_4k)
+            if self.out_of("page", cpu, 63):
+                yield self.short(cpu, "zone_lock", costs.pcp_refill)
+        yield after(costs.spte_install)
+        yield after(self.distance(self.sptes.get(page // 8, -1), cpu))
+        self.sptes[page // 8] = cpu
+        yield after(self.reach(cpu, "mmu_lock", costs.spinlock // 2))
+        yield after(costs.srcu // 2)
+
+
+@pytest.mark.parametrize("sockets", [1, 2])
+@pytest.mark.parametrize("vcpus", [1, 2, 16, 32])
+def test_a_storm_with_a_full_cost_table_is_simpys(vcpus: int, sockets: int) -> None:
+    """Lines, short spinlocks, stocks and two sockets, on Milan's table: time, latencies and waits are equal."""
+    costs = load_costs("milan").table("sw-protected")
+    assert isinstance(costs, PlatformCosts)
+    env = simpy.Environment()
+    machine = SimpyMachine(env, costs, vcpus, sockets)
+    pages, latencies = 256, list[int]()
+
+    def setup() -> Generator[Any, None, None]:
+        """The storm's background thread has its own eight pages behind all others; tables are made with the first."""
+        for number in range(8):
+            yield from machine.fault(vcpus, pages + number, 0 if number else 3)
+
+    def vcpu(number: int) -> Generator[Any, None, None]:
+        each = pages // vcpus
+        for page in range(number * each, (number + 1) * each):
+            came = env.now
+            yield from machine.fault(number, page)
+            latencies.append(env.now - came)
+
+    env.run(env.process(setup()))
+    began = env.now
+    for waits in machine.waits.values():
+        waits.clear()
+    for number in range(vcpus):
+        env.process(vcpu(number))
+    env.run()
+    found = run(
+        Point("inplace", "sw-protected", "first-touch", "none", vcpus, pages, costs="milan", sockets=sockets)
+    )
+    assert found.virtual_ns == env.now - began
+    assert found.latency_total == sum(latencies)
+    assert (found.p50, found.longest) == (sorted(latencies)[len(latencies) // 2 - 1], max(latencies))
+    for name, waits in machine.waits.items():
+        mine = found.lock(f"{name}:w")
+        assert (name, mine.contentions, mine.wait_total) == (name, len(waits), sum(waits))

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, ClassVar
 from ..audit.inplace_events import LruDrain
 from ..engine.op import Op
 from .memory_failure import MemoryFailures
+from .mm_locks import added_to_lru, folio_batch_move_lru
 
 if TYPE_CHECKING:
     from ..engine.task import Task
@@ -76,8 +77,8 @@ class LruBatches(MemoryFailures):
         if self.lru_batch and self.memory.in_use >= self.memory.limit:
             await self.lru_add_drain_all(t)
         folio = await super().filemap_create_folio(t, inode, index)
-        if not isinstance(folio, int) and self.lru_batch:
-            await self.folio_add_lru(t, inode, folio)
+        if not isinstance(folio, int):
+            await (self.folio_add_lru(t, inode, folio) if self.lru_batch else added_to_lru(t))
         return folio
 
     async def folio_add_lru(self, t: Task, inode: GmemInode, folio: Folio) -> None:
@@ -107,5 +108,6 @@ class LruBatches(MemoryFailures):
             t.rec(t, LruDrain(everywhere, len(held)))
         if everywhere:
             await t.spend(self.costs.wake * len(cpus))
+        await folio_batch_move_lru(t, len(held))
         for inode, folio in held:
             await self.folio_put(t, inode, folio)

@@ -18,12 +18,11 @@ if TYPE_CHECKING:
     from .inode import GmemInode
 
 __all__ = [
-    "LRU_BATCH",
-    "MEMCG_BATCH",
-    "PCP_BATCH",
     "SHORT_LOCKS",
+    "added_to_lru",
     "allocated",
     "delete_from_page_cache_batch",
+    "folio_batch_move_lru",
     "inserted",
 ]
 
@@ -54,8 +53,13 @@ async def inserted(t: Task, inode: GmemInode, *, hugetlb: bool = False) -> None:
     else:
         await try_charge_memcg(t, cpus)
     await __filemap_add_folio(t, cpus, inode)
-    if not hugetlb and cpus.empty("lru", t.cpu, LRU_BATCH):
-        await folio_batch_move_lru(t, cpus)
+
+
+async def added_to_lru(t: Task) -> None:
+    """`folio_add_lru` of a version that keeps no batches (`lru.py`): now and then one is full."""
+    cpus = t.engine.cpus
+    if cpus is not None and cpus.empty("lru", t.cpu, LRU_BATCH):
+        await folio_batch_move_lru(t, LRU_BATCH)
 
 
 # The functions that take the locks, by their names in the kernel, as perf shows them.
@@ -86,9 +90,11 @@ async def __filemap_add_folio(t: Task, cpus: Cpus, inode: GmemInode) -> None:
     await cpus.section(f"{inode.label}.i_pages", "i_pages").run(t, platform_costs(t).xa_store)
 
 
-async def folio_batch_move_lru(t: Task, cpus: Cpus) -> None:
-    """A full batch to the LRU."""
-    await cpus.section("lruvec", "lruvec_lock").run(t, platform_costs(t).lru_add * LRU_BATCH)
+async def folio_batch_move_lru(t: Task, folios: int) -> None:
+    """A batch to the LRU."""
+    cpus = t.engine.cpus
+    if cpus is not None and folios:
+        await cpus.section("lruvec", "lruvec_lock").run(t, platform_costs(t).lru_add * folios)
 
 
 async def delete_from_page_cache_batch(t: Task, inode: GmemInode, folios: int) -> None:
