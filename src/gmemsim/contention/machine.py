@@ -63,6 +63,7 @@ class StormMachine:
         now: virtual ns at which the last phase ended.
         runtime: what drives the tasks; the figures do not depend on it.
         cpus: the CPUs, if the cost table charges what they share.
+        flags: of the file, besides those that the point needs.
         cpu_of: number of the CPU of a vCPU's thread.
         slices: first pages of the folios of each vCPU.
         chunk: pages of the background thread, behind all slices.
@@ -83,6 +84,7 @@ class StormMachine:
         self.cpus = cpus_of(costs, point.vcpus + 1, point.sockets)
         self.world = World()
         self.storm = STORMS[point.storm]
+        self.flags = frozenset[str]()
         memory = PhysicalMemory()
         arch = ARCHES[point.arch](memory, costs)
         if isinstance(arch, Tdx):
@@ -195,7 +197,7 @@ class StormMachine:
         """File, slot, all of it private where the VM type has private memory."""
         kernel, arch = self.kernel, self.vm.arch
         flags = frozenset[str]() if arch.has_private_memory else frozenset({"MMAP", "INIT_SHARED"})
-        flags |= _HUGE.get(self.point.folio, frozenset())
+        flags |= _HUGE.get(self.point.folio, frozenset()) | self.flags
         file = await kernel.kvm_gmem_create(t, self.vm, "gmem0", self.pages * _PAGE, flags)
         assert not isinstance(file, int), file
         self.file = file

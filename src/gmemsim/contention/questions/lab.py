@@ -45,8 +45,10 @@ class Lab:
         costs: CostTable,
         seed: int,
         wrap: Callable[[type[Kernel]], type[Kernel]] | None = None,
+        flags: frozenset[str] = frozenset(),
     ) -> None:
         self.machine = StormMachine(point, costs, wrap)
+        self.machine.flags = flags
         self.seed = seed
         self.latencies: list[int] = []
         self.durations: list[int] = []
