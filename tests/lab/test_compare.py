@@ -31,6 +31,7 @@ def test_a_line_of_the_runner_reads_as_the_model_says_it() -> None:
     (one,) = run.results
     assert kernel_outcome(one, HOLE) == "vcpu0(touch=exit_mmio read=SIGBUS:SIGBUS) punch() gmem0 closed"
     assert outcome_name(95) == "EOPNOTSUPP"
+    assert outcome_name(133) == "EHWPOISON"
     run = result([[[R, 0, 77]], []], [[[3, 1, -1]]])
     (one,) = run.results
     assert kernel_outcome(one, HOLE) == "vcpu0(read=ok:other:0x4d) punch() gmem0[3]"
