@@ -21,6 +21,7 @@ from .lab_options import (
     show_bad,
 )
 from .lab_reproduce import reproduce
+from .lab_vectors import vectors
 from .output import print_json
 from .params import SECONDS
 
@@ -200,3 +201,4 @@ def _run_document(one: Runs, outcomes: Mapping[str, int]) -> dict[str, Any]:
 command.add_command(compare)
 command.add_command(again)
 command.add_command(reproduce)
+command.add_command(vectors)

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 __all__ = ["OPCODES", "Call", "Page", "Result", "decode_line", "outcome_name", "read_result", "value_name"]
 
-#: Operation of a scenario -> its number; `next_round` and `madvise_failure` are the runner's own.
+#: Operation of a scenario -> its number; `next_round` and `madvise_failure` are the runner's own, `raw_` vectors'.
 OPCODES: Final[dict[str, int]] = {
     name: number
     for number, name in enumerate(
@@ -25,6 +25,10 @@ OPCODES: Final[dict[str, int]] = {
             "munmap", "madvise", "collapse", "pin", "unpin", "create", "close", "allocate", "punch", "file_write",
             "file_read", "ftruncate", "file_ioctl", "memory_failure", "set_file_attributes", "bind", "unbind",
             "set_attributes", "sleep", "signal", "barrier", "madvise_failure", "convert",
+            "raw_create", "raw_fallocate", "raw_stat", "raw_read", "raw_write", "raw_pread", "raw_pwrite", "raw_mmap",
+            "raw_munmap", "raw_madvise", "raw_load", "raw_store", "raw_bind", "raw_bind1", "raw_attributes",
+            "raw_convert", "raw_prefault", "raw_mbind", "raw_mempolicy", "raw_guest_load", "raw_guest_store",
+            "raw_flags",
         )
     )
 }  # fmt: skip

@@ -120,11 +120,34 @@ enum opcode {
 	OP_BARRIER,
 	OP_MADVISE_FAILURE, /* MADV_HWPOISON on a mapping: faults the page in first */
 	OP_CONVERT,
+	/* Of conformance vectors: one call each, byte by byte as they say (vectors.c). */
+	OP_RAW_CREATE,
+	OP_RAW_FALLOCATE,
+	OP_RAW_STAT,
+	OP_RAW_READ,
+	OP_RAW_WRITE,
+	OP_RAW_PREAD,
+	OP_RAW_PWRITE,
+	OP_RAW_MMAP,
+	OP_RAW_MUNMAP,
+	OP_RAW_MADVISE,
+	OP_RAW_LOAD,
+	OP_RAW_STORE,
+	OP_RAW_BIND,
+	OP_RAW_BIND1,
+	OP_RAW_ATTRIBUTES,
+	OP_RAW_CONVERT,
+	OP_RAW_PREFAULT,
+	OP_RAW_MBIND,
+	OP_RAW_MEMPOLICY,
+	OP_RAW_GUEST_LOAD,
+	OP_RAW_GUEST_STORE,
+	OP_RAW_FLAGS,
 };
 
 #define MOST_VMS 4
 #define MOST_VCPUS 16
-#define MOST_FILES 16
+#define MOST_FILES 128
 #define MOST_BUFFERS 16
 #define MOST_SLOTS 32
 #define MOST_MAPS 64
@@ -169,6 +192,7 @@ struct slot {
 struct map {
 	int file, absent;
 	uint64_t start, pages;
+	uint64_t bytes; /* of a vector's */
 	_Atomic(uint8_t *) memory;
 	int *pins; /* a ring of io_uring for every page that is pinned */
 };
@@ -246,12 +270,20 @@ int set_attributes(int vm, uint64_t address, uint64_t size, int private);
 /* vcpu.c */
 int vcpu_make(struct vm *vm, struct vcpu *vcpu, int number);
 void vcpu_end(struct vcpu *vcpu);
+int guest_words(struct task *task, struct vcpu *vcpu, uint64_t address, uint64_t words, int64_t *value, int write);
 int guest_access(struct task *task, struct vcpu *vcpu, uint64_t gfn, int64_t *value, int write);
 extern struct vcpu vcpus[MOST_VMS][MOST_VCPUS];
 
 /* ops.c */
 void run_op(struct task *task, const struct op *op);
 void ops_init(void);
+
+int host_access(volatile uint64_t *address, int64_t *value, int write);
+int host_byte(volatile uint8_t *address, uint8_t *value, int write);
+int64_t *value_room(struct task *task);
+
+/* vectors.c */
+int raw_call(struct task *task, const struct op *op);
 
 /* poison.c */
 int frame_failure(int file, uint64_t index);

@@ -44,7 +44,7 @@ void ops_init(void)
 		pthread_barrier_init(&barriers[i], NULL, S->parties[i]);
 }
 
-static int64_t *value_room(struct task *task)
+int64_t *value_room(struct task *task)
 {
 	if (task->nvalues == task->values_room) {
 		task->values_room = task->values_room ? task->values_room * 2 : 64;
@@ -59,7 +59,24 @@ static int from_call(int ret)
 }
 
 /* A load or store of the word at `address`: 0 or a signal's outcome. */
-static int host_access(volatile uint64_t *address, int64_t *value, int write)
+int host_access(volatile uint64_t *address, int64_t *value, int write)
+{
+	int number;
+
+	number = sigsetjmp(escape, 1);
+	if (number)
+		return number == SIGBUS ? OUT_SIGBUS : OUT_SIGSEGV;
+	guarded = 1;
+	if (write)
+		*address = *value;
+	else
+		*value = *address;
+	guarded = 0;
+	return 0;
+}
+
+/* The same of one byte. */
+int host_byte(volatile uint8_t *address, uint8_t *value, int write)
 {
 	int number;
 
@@ -299,7 +316,7 @@ void run_op(struct task *task, const struct op *op)
 		code = on_pages(task, op, keep);
 		break;
 	default:
-		code = call(task, op);
+		code = op->opcode < OP_RAW_CREATE ? call(task, op) : raw_call(task, op);
 	}
 	if (task->done == task->results_room) {
 		task->results_room = task->results_room ? task->results_room * 2 : 64;

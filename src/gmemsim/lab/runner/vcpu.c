@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* A vCPU in 32 bit protected mode without paging that loads or stores one word and halts. */
+/* A vCPU in 32 bit protected mode without paging that loads or stores one word, or many, and halts. */
 #include "abi.h"
 
 /* Out of the way of what scenarios use. */
@@ -39,6 +39,8 @@ int vcpu_make(struct vm *vm, struct vcpu *vcpu, int number)
 {
 	static const uint8_t load[] = { 0x8b, 0x06, 0xf4 }; /* mov (%esi), %eax; hlt */
 	static const uint8_t store[] = { 0x89, 0x0e, 0xf4 }; /* mov %ecx, (%esi); hlt */
+	static const uint8_t scan[] = { 0x8b, 0x07, 0xf3, 0xaf, 0xf4 }; /* mov (%edi), %eax; repe scas; hlt */
+	static const uint8_t fill[] = { 0xf3, 0xab, 0xf4 }; /* rep stos; hlt */
 	struct kvm_sregs sregs;
 	int size = ioctl(kvm_fd, KVM_GET_VCPU_MMAP_SIZE, 0);
 
@@ -50,6 +52,8 @@ int vcpu_make(struct vm *vm, struct vcpu *vcpu, int number)
 		vm->low = mmap(NULL, LOW_PAGES * PAGE, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS | MAP_POPULATE, -1, 0);
 		memcpy(vm->low, load, sizeof(load));
 		memcpy(vm->low + 0x100, store, sizeof(store));
+		memcpy(vm->low + 0x200, scan, sizeof(scan));
+		memcpy(vm->low + 0x300, fill, sizeof(fill));
 		region.userspace_addr = (uintptr_t)vm->low;
 		ioctl(vm->fd, KVM_SET_TSS_ADDR, TSS);
 		if (ioctl(vm->fd, KVM_SET_USER_MEMORY_REGION, &region))
@@ -85,13 +89,12 @@ static void finish_io(struct vcpu *vcpu)
 	vcpu->run->immediate_exit = 0;
 }
 
-/* One load or store at the start of guest frame `gfn`: an outcome. */
-int guest_access(struct task *task, struct vcpu *vcpu, uint64_t gfn, int64_t *value, int write)
+/* Run the guest from these registers until it halts: an outcome, and the registers then. */
+static int enter(struct task *task, struct vcpu *vcpu, struct kvm_regs *regs)
 {
-	struct kvm_regs regs = { .rflags = 2, .rip = write ? CODE + 0x100 : CODE, .rsi = gfn * PAGE, .rcx = *value };
 	int policy = S->vms[task->vm].policy, ret, error;
 
-	if (gfn >= 1ull << 20 || ioctl(vcpu->fd, KVM_SET_REGS, &regs))
+	if (ioctl(vcpu->fd, KVM_SET_REGS, regs))
 		return OUT_CANNOT;
 	for (int exits = 0; exits < EXITS; exits++) {
 		do {
@@ -100,13 +103,8 @@ int guest_access(struct task *task, struct vcpu *vcpu, uint64_t gfn, int64_t *va
 			error = errno;
 			/* A VMM enters the guest again after a signal. */
 		} while (ret && error == EINTR);
-		if (!ret && vcpu->run->exit_reason == KVM_EXIT_HLT) {
-			if (ioctl(vcpu->fd, KVM_GET_REGS, &regs))
-				return OUT_CANNOT;
-			if (!write)
-				*value = (uint32_t)regs.rax;
-			return 0;
-		}
+		if (!ret && vcpu->run->exit_reason == KVM_EXIT_HLT)
+			return ioctl(vcpu->fd, KVM_GET_REGS, regs) ? OUT_CANNOT : 0;
 		if (!ret && vcpu->run->exit_reason == KVM_EXIT_MMIO) {
 			finish_io(vcpu);
 			return OUT_EXIT_MMIO;
@@ -115,8 +113,10 @@ int guest_access(struct task *task, struct vcpu *vcpu, uint64_t gfn, int64_t *va
 			task->stopped = 1;
 			return ret ? error : OUT_EXIT_OTHER;
 		}
-		if (policy == 2 || (ret && error != EFAULT)) {
+		/* 3: a vector's, which says itself what comes after it. */
+		if (policy >= 2 || (ret && error != EFAULT)) {
 			task->stopped |= policy == 2;
+			errno = error;
 			return ret && error != EFAULT ? error : OUT_EXIT_MEMORY_FAULT;
 		}
 		if (policy == 1) {
@@ -129,4 +129,27 @@ int guest_access(struct task *task, struct vcpu *vcpu, uint64_t gfn, int64_t *va
 		}
 	}
 	return OUT_EXIT_LOOP;
+}
+
+/* One load or store at the start of guest frame `gfn`: an outcome. */
+int guest_access(struct task *task, struct vcpu *vcpu, uint64_t gfn, int64_t *value, int write)
+{
+	struct kvm_regs regs = { .rflags = 2, .rip = write ? CODE + 0x100 : CODE, .rsi = gfn * PAGE, .rcx = *value };
+	int code = gfn >= 1ull << 20 ? OUT_CANNOT : enter(task, vcpu, &regs);
+
+	if (!write && !code)
+		*value = (uint32_t)regs.rax;
+	return code;
+}
+
+/* The same of many words from an address on; a value that is read is -1 if they differ. */
+int guest_words(struct task *task, struct vcpu *vcpu, uint64_t address, uint64_t words, int64_t *value, int write)
+{
+	struct kvm_regs regs = { .rflags = 2, .rip = write ? CODE + 0x300 : CODE + 0x200, .rdi = address, .rcx = words,
+				 .rax = (uint32_t)*value };
+	int code = address >= CODE || words * 4 > CODE - address ? OUT_CANNOT : enter(task, vcpu, &regs);
+
+	if (!write && !code)
+		*value = regs.rcx || !(regs.rflags & 64) ? -1 : (int64_t)(uint32_t)regs.rax;
+	return code;
 }

@@ -1,0 +1,106 @@
+"""`gmemsim lab vectors`: what the kernel's selftests assert, on a kernel."""
+
+from __future__ import annotations
+
+from collections import Counter
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import attrs
+import click
+
+from .errors import INTERRUPTED, UNDECIDED, VIOLATION
+from .lab_options import about, accel_option, json_option, kernel_option, lab_errors, machine, say
+from .output import print_json
+from .params import SECONDS
+
+if TYPE_CHECKING:
+    from ..lab.vectors import Judged
+
+__all__ = ["vectors"]
+
+
+@click.command("vectors")
+@click.argument("file", required=False, type=click.Path(path_type=Path, exists=True, dir_okay=False))
+@kernel_option
+@click.option("--patch", help="Version whose vectors are taken; default: the one that a stock kernel is.")
+@click.option("--id", "only", multiple=True, help="Only the vector of this id; can be repeated.")
+@click.option("--max-seconds", type=SECONDS, help="Wall-clock, boot and all.")
+@accel_option
+@json_option
+@click.pass_context
+def vectors(
+    ctx: click.Context,
+    file: Path | None,
+    kernel: str,
+    patch: str | None,
+    only: tuple[str, ...],
+    max_seconds: float | None,
+    accel: str,
+    as_json: bool,
+) -> None:
+    """Run the vectors of FILE (default: those of the kernel's selftests) on a kernel, step by step.
+
+    Taken are those that apply to a default VM of the version that the kernel is. What a stock kernel or the runner
+    cannot do is named, never counted as passed. Exit code 1 if one fails, 2 if none could be judged.
+    """
+    from ..actors.release import RELEASES
+    from ..lab.kernels import find_kernel
+    from ..lab.runs import run_programs
+    from ..lab.translate import Steering
+    from ..lab.vectors import CannotRun, Judged, judge, vector_program
+    from ..lab.versions import release_of, version_of
+    from ..patches.registry import load_patch
+    from ..scenarios.conform.runner import applicable
+    from ..scenarios.conform.suite import EMBEDDED
+    from ..scenarios.conform.vector import VectorError, load_vectors
+
+    with lab_errors():
+        booted = find_kernel(kernel)
+        version = load_patch(patch or version_of(booted))
+        release = RELEASES[release_of(booted)]
+        try:
+            every = load_vectors(*((file,) if file else EMBEDDED))
+        except VectorError as error:
+            from ..lab.errors import LabError
+
+            raise LabError(str(error)) from None
+        chosen = [
+            vector
+            for vector in every
+            if (not only or vector.id in only) and not applicable(vector, version, "default", release)
+        ]
+        found: dict[str, Judged] = {}
+        programs = []
+        for vector in chosen:
+            try:
+                programs.append((vector, vector_program(vector)))
+            except CannotRun as why:
+                found[vector.id] = Judged(vector.id, "not run", text=str(why))
+        runs = run_programs(
+            booted, [program for _, program in programs], Steering(rounds=1, spread_ns=0, patience=0),
+            machine=machine(accel, max_seconds), say=say,
+        )  # fmt: skip
+        for (vector, _), run in zip(programs, runs.runs, strict=True):
+            found[vector.id] = judge(vector, run)
+    counts = Counter(one.result for one in found.values())
+    if as_json:
+        rows = [attrs.asdict(found[vector.id]) for vector in chosen]
+        print_json({**about(runs, ""), "patch": version.name, "counts": counts, "vectors": rows})
+    else:
+        for vector in chosen:
+            one = found[vector.id]
+            if one.result != "passed":
+                click.echo(f"{one.result}: {one.id}: {one.text}")
+        click.echo(
+            f"{booted.release} as {version.name}: {len(found)} vectors, {counts['passed']} passed, "
+            f"{counts['failed']} failed, {counts['not run']} not run; "
+            f"{sum(one.steps for one in found.values())} steps, "
+            f"{len(runs.boots)} boots, {runs.seconds:.0f} s"
+        )
+    if runs.interrupted:
+        ctx.exit(INTERRUPTED)
+    if counts["failed"]:
+        ctx.exit(VIOLATION)
+    if not counts["passed"]:
+        ctx.exit(UNDECIDED)
