@@ -121,7 +121,7 @@ def test_every_operation_is_translated_or_refused() -> None:
         "signal_pending",
     }  # fmt: skip
     assert set(OPS) - set(OPCODES) == refused
-    assert set(OPCODES) - set(OPS) == own
+    assert {name for name in OPCODES if not name.startswith("raw_")} - set(OPS) == own
 
 
 def test_the_library_is_translated_or_refused_by_name() -> None:
