@@ -3,9 +3,9 @@
     python bench/growth.py                 # CPU time a unit of work, 1 to 512 vCPUs: flat within 2 x?
     python bench/growth.py --large         # the boot storms: 1 TiB in 2 MiB folios, 16 GiB in 4 KiB pages
 
-Each point of the first table runs in this process, with as many folios a vCPU everywhere; time is the process's own
-(`time.process_time`), the least of three. The large storms run in processes of their own, one after another, for their
-peak memory.
+Each point of the first table runs in this process, with as many folios a vCPU everywhere (1,024 at least). Time is the
+process's own (`time.process_time`), the least of three. The large storms run in processes of their own, one after
+another, for their peak memory.
 """
 
 from __future__ import annotations
@@ -20,6 +20,8 @@ from gmemsim.contention.point import CannotError, Point, check
 from gmemsim.contention.storm import run
 
 VCPUS = (1, 8, 64, 512)
+#: Folios of a point, so that the clock has something to see.
+LEAST = 1024
 STORMS = ("first-touch", "refault", "accept", "prefault", "convert", "punch")
 LARGE = {
     f"{name}, {arch}": Point(patch, arch, "first-touch", "none", vcpus, pages, folio)
@@ -47,18 +49,17 @@ def cost(point: Point, times: int) -> float:
     return extra / max(1, whole[0][1] - little[0][1]) * 1e6
 
 
-def growth(each: int, costs: str, storms: list[str]) -> None:
+def growth(each: int, costs: str, storms: list[str], version: str) -> None:
     """The first table."""
     print(f"| VM type | storm | {' | '.join(f'{n} vCPUs' for n in VCPUS)} | most / least |")
     print(f"|---|---|{'--:|' * (len(VCPUS) + 1)}")
     for arch, patch in (("sw-protected", "v3"), ("snp", "v3"), ("tdx", "v3"), ("snp", "inplace")):
-        for storm in storms:
-            points = [Point(patch, arch, storm, "none", n, each * n, costs=costs) for n in VCPUS]
+        for storm in storms if version in f"{arch} {patch}" else ():
+            points = [Point(patch, arch, storm, "none", n, max(each * n, LEAST), costs=costs) for n in VCPUS]
             try:
                 check(points[0])
             except CannotError:
                 continue
-            # A single vCPU has too little to do for the clock; a batch of its own size is as good.
             found = [cost(point, 3) for point in points]
             cells = " | ".join(f"{us:.0f} µs" for us in found)
             print(f"| {arch} {patch} | {storm} | {cells} | {max(found) / min(found):.1f} |", flush=True)
@@ -83,11 +84,12 @@ def main() -> None:
     )
     parser.add_argument("--each", type=int, default=32, help="folios a vCPU")
     parser.add_argument("--costs", default="generic")
+    parser.add_argument("--version", default="", help="a part of a row's VM type and version")
     parser.add_argument("--storm", default=",".join(STORMS))
     parser.add_argument("--large", nargs="?", const="all", help="all, or a part of a name")
     options = parser.parse_args()
     if options.large is None:
-        growth(options.each, options.costs, options.storm.split(","))
+        growth(options.each, options.costs, options.storm.split(","), options.version)
         return
     names = [name for name in LARGE if options.large in ("all", name) or options.large in name]
     if len(names) == 1:

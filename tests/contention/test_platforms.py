@@ -32,15 +32,16 @@ CHARGED = {
     "memcg_charge": attrs.evolve(MILAN, pages=16),
     "lru_add": MILAN,
 }
+HUGE = attrs.evolve(MILAN, patch="hugepage", folio="2M", arch="sw-protected", pages=8)
 
 
 def test_every_entry_is_looked_at() -> None:
     assert set(CHARGED) == set(PlatformCosts.names()) - set(CostTable.names())
 
 
-@pytest.mark.parametrize("name", CHARGED)
+@pytest.mark.parametrize("name", [*CHARGED, "alloc_2m", "clear_2m"])
 def test_every_entry_is_charged(name: str) -> None:
-    point = CHARGED[name]
+    point = CHARGED.get(name, HUGE)
     table = load_costs("milan").table(point.arch)
     more = table.replace(**{name: getattr(table, name) + 1000})
     assert run(point, more).latency_total > run(point, table).latency_total

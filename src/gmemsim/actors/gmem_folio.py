@@ -69,7 +69,7 @@ class GmemFolios(GmemFiles):
             t.rec(t, Clear(folio.index, folio.pfn, pages))
         if t.traps:
             await t.point(Op("rmw", f"{inode.label}.content", folio.index, folio.index + pages))
-        await t.spend(self.costs.clear_4k * pages)
+        await t.spend(self.costs.clear(pages))
         arch = self.inode_vm(inode).arch
         # One frame is the folio's own number: what is kept of it by number keeps no second one.
         for pfn in (folio.pfn,) if pages == 1 else range(folio.pfn, folio.pfn + pages):

@@ -235,5 +235,5 @@ class HugeFolios(HugePuts):
             t.rec(t, Clear(index, pfn, pages))
         if t.traps:
             await t.point(Op("rmw", f"{inode.label}.content", index, index + pages))
-        await t.spend(self.costs.clear_4k * pages)
+        await t.spend(self.costs.clear(pages))
         self.inode_vm(inode).arch.clear_range(t, pfn, pages)

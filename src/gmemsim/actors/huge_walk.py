@@ -152,5 +152,5 @@ class HugeWalks(HugeFolios, GmemConversion):
             low, high = max(start, first), min(end, first + piece.pages)
             if t.traps:
                 await t.point(Op("rmw", f"{inode.label}.content", low, high))
-            await t.spend(self.costs.clear_4k * (high - low))
+            await t.spend(self.costs.clear(high - low))
             self.inode_vm(inode).arch.clear_range(t, piece.pfn + low - first, high - low)

@@ -73,6 +73,7 @@ async def rmqueue_bulk(t: Task, cpus: Cpus) -> None:
 
 async def dequeue_hugetlb_folio(t: Task, cpus: Cpus) -> None:
     """A huge page out of the pool."""
+    await t.spend(platform_costs(t).alloc_2m)
     await cpus.section("hugetlb_lock", "hugetlb_lock").run(t, platform_costs(t).hugetlb_lock)
 
 

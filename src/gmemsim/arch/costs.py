@@ -157,6 +157,10 @@ class CostTable:
     #: One more try after OPERAND_BUSY.
     busy_retry: int = ns(500, 300, 1000, "arch.md 6.3 (TDX)", "E")
 
+    def clear(self, pages: int) -> int:
+        """Clearing so many pages of 4K."""
+        return self.clear_4k * pages
+
     def tlb_shootdown(self, cpus: int) -> int:
         """Flushing the TLBs of `cpus` other CPUs, in ns; nobody to interrupt costs nothing."""
         return self.shootdown_base + self.shootdown_per_cpu * cpus if cpus else 0

@@ -60,6 +60,11 @@ class PlatformCosts(CostTable):
     #: Adding a folio to the LRU with the lruvec locked, in batches of `LRU_BATCH`.
     lru_add: int = ns(25, 10, 60, "no source; one list", "E")
 
+    def clear(self, pages: int) -> int:
+        """Clearing so many pages of 4K, whole 2M pages at their own rate."""
+        huge, small = divmod(pages, 512)
+        return self.clear_2m * huge + self.clear_4k * small
+
 
 #: What the full table charges and `CostTable` does not, for people.
 CHARGED: Final = (
