@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from gmemsim.follow.alter import ALTERATIONS, alter
+from gmemsim.follow.alter import ALTERATIONS, alter, alter_at, places
 from gmemsim.follow.follower import follow
 from gmemsim.follow.ftrace import parse_line
 from gmemsim.follow.search import Bounds
@@ -28,8 +28,8 @@ TRACES = (
     ("7.2.13", "v3", "sh_mmap_h1_v2"),
 )
 SEEDS = 1
-#: A narrow window keeps the test short; the wide one is for bench/follow_recordings.py.
-BOUNDS = Bounds(window=64, seconds=None)
+#: A narrow window keeps the test short; a wider one is for bench/follow_recordings.py.
+BOUNDS = Bounds(window=8, seconds=None)
 
 
 @pytest.mark.parametrize("name", sorted(ALTERATIONS))
@@ -57,6 +57,27 @@ def test_an_altered_trace_is_rejected(
     record_property("rejected", rejected)
     assert altered, "no trace offers a place for this alteration"
     assert not accepted, f"rejected {rejected} of {altered}"
+
+
+@pytest.mark.parametrize(("release", "patch", "trace_name"), TRACES[1:4:2] + TRACES[4:])
+@pytest.mark.parametrize("doubled", [True, False])
+def test_one_event_doubled_or_dropped(
+    carried: Path, release: str, patch: str, trace_name: str, doubled: bool
+) -> None:
+    """Of every probe, where the trace is still short; the rules alone refuse it."""
+    path = carried / release / f"{trace_name}.trace.gz"
+    with gzip.open(path, "rt") as file:
+        lines = [next(file) for _ in range(900)]
+    metadata = json.loads((carried / release / f"{trace_name}.json").read_text())
+    accepted = []
+    for name, found in places(lines, metadata).items():
+        place = Random(f"{trace_name} {name} {doubled}").choice(found[: len(found) // 2] or found)
+        changed = alter_at(lines, place, doubled)
+        events = (event for number, text in enumerate(changed, 1) if (event := parse_line(text, number)))
+        trace = trace_from_events(events, str(path), metadata)
+        if follow(trace, PATCHES[patch], bounds=Bounds(states=0)).accepted:
+            accepted.append(f"{name} line {place + 1}")
+    assert not accepted
 
 
 def test_there_are_enough_kinds() -> None:

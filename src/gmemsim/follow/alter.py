@@ -11,6 +11,8 @@ import re
 from typing import TYPE_CHECKING
 
 from .ftrace import parse_line
+from .nesting import NESTED
+from .trace import trace_from_events
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -18,7 +20,7 @@ if TYPE_CHECKING:
 
     from .ftrace import KernelEvent
 
-__all__ = ["ALTERATIONS", "alter"]
+__all__ = ["ALTERATIONS", "alter", "alter_at", "places"]
 
 Lines = list[str]
 _CLEAR = re.compile(r"zero_begin_\w+")
@@ -180,3 +182,21 @@ ALTERATIONS: dict[str, Callable[[Lines, Random], Lines | None]] = {
 def alter(lines: Lines, name: str, random: Random) -> Lines | None:
     """The lines with alteration `name` made at a random place, or None if there is no place for it."""
     return ALTERATIONS[name](lines, random)
+
+
+def places(lines: Lines, metadata: dict[str, object]) -> dict[str, list[int]]:
+    """By probe, the lines (from 0) whose events are looked at; those of other files, folios and locks are not."""
+    events = [event for _, event in _events(lines)]
+    trace = trace_from_events(events, "trace", metadata)
+    ours = {step.observation.b for step in trace.steps if step.name == "page_cache_add"}
+    steps = {step.line for step in trace.steps if step.name != "folio_unlock" or step.observation.a in ours}
+    found: dict[str, list[int]] = {}
+    for event in events:
+        if event.line in steps or event.name in NESTED:
+            found.setdefault(event.name, []).append(event.line)
+    return dict(sorted(found.items()))
+
+
+def alter_at(lines: Lines, place: int, doubled: bool) -> Lines:
+    """The lines with one of them twice, or gone."""
+    return [*lines[:place], *([lines[place]] * 2 if doubled else []), *lines[place + 1 :]]

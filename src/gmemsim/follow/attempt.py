@@ -28,13 +28,14 @@ from .calls import calls_of
 from .frames import Frames
 from .initial import initial_pages
 from .lookahead import Lookahead
+from .outside import Outside
 from .probes import HINTS, PROBES, Observation
 from .result import FollowResult, Rejection
 from .showing import Showing
 from .thread import Rejected, Thread, kind_of
 from .wants import Wants
 from .watch import observers
-from .world import build_world
+from .world import build_world, chosen_release
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
@@ -45,7 +46,7 @@ if TYPE_CHECKING:
     from .calls import Call
     from .trace import Step, Trace
 
-__all__ = ["Attempt", "chosen_release"]
+__all__ = ["Attempt"]
 
 #: A thread that takes this many steps without showing an event is stuck in a loop of the model's.
 _SILENT_LIMIT = 20_000
@@ -57,13 +58,7 @@ _WRITE_LOCKED = frozenset(
 )
 
 
-def chosen_release(trace: Trace, kernel_class: type[Kernel], release: str | None) -> str:
-    """The kernel release around the patch: the one asked for, else the trace's, else the version's own."""
-    of_trace = trace.release if trace.release in RELEASES else None
-    return release or of_trace or kernel_class.default_release
-
-
-class Attempt(Agreeing, Showing):
+class Attempt(Agreeing, Showing, Outside):
     """One attempt to follow a trace with one patch version."""
 
     def __init__(
@@ -107,6 +102,8 @@ class Attempt(Agreeing, Showing):
         self.steps = 0
         self.lock_wanted = False
         self.position = -1
+        #: Position at which the last of all calls begins.
+        self.last_call = -1
         #: Of the event that was refused, in the trace's steps.
         self.place = -1
         self.outside = 0
@@ -122,6 +119,9 @@ class Attempt(Agreeing, Showing):
         self.writers = [(s.position, s.thread) for s in trace.steps if s.name in _WRITE_LOCKED]
         self._make_threads()
         self.wants = Wants(self)
+        self.last_call = max(
+            (step.position for thread in self.threads.values() for step in thread.begins(trace)), default=-1
+        )
 
     def _make_threads(self) -> None:
         ends = [step.position for step in self.trace.steps if step.name == "mmu_inv_end"]
@@ -185,7 +185,7 @@ class Attempt(Agreeing, Showing):
             await kernel.host_fault(t, setup.mapping(thread.name), args[0])
         elif kind == "memory_failure":
             index = self.frames.index_of(args[0])
-            assert index is not None  # see _fails_elsewhere
+            assert index is not None  # see fails_elsewhere
             await kernel.memory_failure(t, setup.gmem.inode, index)
         else:
             start, end, private = args
@@ -237,10 +237,11 @@ class Attempt(Agreeing, Showing):
         for place in range(first, min(last, len(steps))):
             step = steps[place]
             thread = self.threads[step.thread]
-            if step.number < thread.future.cursor and not thread.started:
-                continue
             try:
-                self._take(thread, step)
+                if step.number < thread.future.cursor and not thread.started:
+                    self.pass_over(thread, step)
+                else:
+                    self._take(thread, step)
             except Rejected as error:
                 event = f"{step.kernel_name}: {step.observation}"
                 self.suspect = error.fault
@@ -280,15 +281,17 @@ class Attempt(Agreeing, Showing):
         if step.name in HINTS:
             self._heed(thread, step)
             return
-        if self._fails_elsewhere(thread, step):
+        if self.fails_elsewhere(thread, step):
             thread.calls.popleft()
-        if not self._in_call(thread, step):
+        if not self.in_call(thread, step):
+            self.pass_over(thread, step)
             thread.future.cursor = step.number + 1
             self.outside += 1
             return
         if observation.name == "folio_unlock":
             index = self.frames.index_of(observation.a)  # type: ignore[arg-type]
             if index is None:
+                self.unlocks_another(thread)
                 thread.future.cursor = step.number + 1
                 return
             observation = Observation("folio_unlock", index)
@@ -302,21 +305,6 @@ class Attempt(Agreeing, Showing):
         thread.future.cursor = step.number + 1
         self.matched += 1
         self._eager(thread)
-
-    def _fails_elsewhere(self, thread: Thread, step: Step) -> bool:
-        """Whether a memory failure begins of a frame that is not in the file: it is none of ours, and left out."""
-        call = thread.calls[0] if thread.call is None and thread.calls else None
-        if step.name != "memory_failure" or call is None or call.first != step.number:
-            return False
-        folios = self.setup.gmem.inode.folios.values()
-        return all(self.frames.real(folio.pfn) != step.observation.a for folio in folios)
-
-    @staticmethod
-    def _in_call(thread: Thread, step: Step) -> bool:
-        """Whether the event belongs to a call; teardown and the like are none of ours."""
-        if thread.call is not None and thread.call.first <= step.number <= thread.call.last:
-            return True
-        return any(call.first <= step.number <= call.last for call in list(thread.calls)[:2])
 
     def _heed(self, thread: Thread, step: Step) -> None:
         """The thread goes to sleep on a folio lock: by now it has found the folio, and somebody else has it locked."""

@@ -7,11 +7,12 @@ from typing import TYPE_CHECKING, NamedTuple
 import attrs
 
 from ..actors.release import RELEASES
-from .attempt import Attempt, chosen_release
+from .attempt import Attempt
 from .calls import calls_of
 from .conversions import readings
 from .probes import GUEST_MEMFD
 from .search import Bounds, search
+from .world import chosen_release
 
 if TYPE_CHECKING:
     from ..actors.kernel import Kernel
@@ -52,7 +53,9 @@ def follow(
         return attrs.evolve(
             result, accepted=False, rejected_at=None, undecided="nothing of guest_memfd was observed in it"
         )
-    if not result.accepted:
+    if trace.flaw is not None and (result.accepted or trace.flaw.index <= result.rejected_at.index):  # type: ignore[union-attr]
+        result = attrs.evolve(result, accepted=False, rejected_at=trace.flaw)
+    elif not result.accepted:
         found = search(
             best.reading,
             kernel_class,

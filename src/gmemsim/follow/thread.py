@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from .calls import Call
     from .lookahead import Lookahead
     from .probes import Observation
+    from .trace import Step, Trace
 
 __all__ = ["Rejected", "Thread", "kind_of", "next_position"]
 
@@ -49,6 +50,10 @@ class Thread:
         self.task: Task
         self.started = False
         self.taken = 0
+
+    def begins(self, trace: Trace) -> list[Step]:
+        """The first step of the thread's last call to come, if there is one."""
+        return [trace.threads[self.name][call.first] for call in list(self.calls)[-1:]]
 
 
 class Rejected(Exception):

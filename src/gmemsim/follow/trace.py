@@ -14,6 +14,7 @@ import attrs
 
 from ..audit.bounded import clean, json_value, read_bounded
 from .ftrace import TraceError, read_trace
+from .nesting import first_flaw
 from .observe import Observer, first_scan
 from .probes import PROBES, Observation, arguments
 
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from .ftrace import KernelEvent
+    from .result import Rejection
 
 __all__ = ["Step", "Trace", "load_trace", "trace_from_events"]
 
@@ -65,6 +67,8 @@ class Trace:
         absent: arch hooks that the recorded kernel does not have: not to be probed although others were.
         probes_from: `metadata` or `trace` (inferred).
         sw_protected, pages, data_gfn, release: the VM and the kernel.
+        flaw: the first event that no kernel can have shown where it is, whatever its version (`nesting`).
+        begins: the recording began before the memory was touched, as a marker in it says.
         conversions: arguments of conversions whose call was not probed, by thread (or its name without the pid, where
             another recording of the same workload shows them).
     """
@@ -83,6 +87,8 @@ class Trace:
     release: str | None
     scenario: str = ""
     gmem_prepare: bool = False
+    flaw: Rejection | None = None
+    begins: bool = False
     metadata: dict[str, object] = attrs.field(factory=dict)
     conversions: dict[str, list[tuple[int, int, int]]] = attrs.field(factory=dict)
 
@@ -152,6 +158,8 @@ def trace_from_events(
         data_gfn=data_gfn,
         release=_release(meta),
         scenario=mark[1] if mark else str(meta.get("scenario", "")),
+        flaw=first_flaw(listed, names),
+        begins=mark is not None,
         gmem_prepare=bool(probed & {"prepare", "make_private", "arch_invalidate", "arch_reclaim"}),
         metadata=meta,
     )

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from ..actors.inode import GmemFile, HostMapping, Process
 from ..actors.memslot import UserMemory
+from ..actors.release import RELEASES
 from ..actors.vm import Vcpu, Vm, World
 from ..arch.base import Arch
 from ..arch.memory import ZERO, PhysicalMemory
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
     from ..engine.task import Task
     from .trace import Trace
 
-__all__ = ["Setup", "build_world"]
+__all__ = ["Setup", "build_world", "chosen_release"]
 
 
 class Setup:
@@ -104,6 +105,12 @@ class Setup:
                 self.memory.write(folio.pfn, ZERO)
             await self.kernel.folio_unlock(t, folio)
             await self.kernel.folio_put(t, self.gmem.inode, folio)
+
+
+def chosen_release(trace: Trace, kernel_class: type[Kernel], release: str | None) -> str:
+    """The kernel release around the patch: the one asked for, else the trace's, else the version's own."""
+    of_trace = trace.release if trace.release in RELEASES else None
+    return release or of_trace or kernel_class.default_release
 
 
 def build_world(

@@ -1,0 +1,86 @@
+"""How events of one thread lie within each other, whatever the version: what a function calls first, what returns.
+
+Some probes are on functions that the model does not have as a step: the vendor's hook inside the arch hook, the wait
+for a folio lock. They tell nothing about a version, but a trace in which they are doubled or missing is no kernel's.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from .result import Rejection
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence, Set
+
+    from .ftrace import KernelEvent
+
+__all__ = ["NESTED", "first_flaw"]
+
+#: What is the next event of the thread, where both are recorded: kvm_arch_gmem_prepare and kvm_mmu_unmap_gfn_range do
+#: nothing else before, and who is in io_schedule does nothing at all. Held in each of the recordings.
+_NEXT: Final = {"arch_prepare": "sev_prepare", "unmap_gfn": "unmap_gfn2", "io_sched": "io_sched_ret"}
+#: What is only ever there.
+_ONLY: Final = {"sev_prepare": "arch_prepare", "io_sched_ret": "io_sched"}
+#: Functions that a thread cannot be in twice.
+_ONCE: Final = frozenset({"folio_lock_slow"})
+#: guest_memfd's invalidation, in another file than what it calls, so that no compiler leaves a call of it out.
+_INVALIDATIONS: Final = frozenset({"inv_begin", "inv_begin2", "inv_start", "inv_start2"})
+_BEGINNINGS: Final = frozenset({"mmu_inv_begin", "mmu_inv_start"})
+#: Events of interrupts and of the scheduler, which fall between any two.
+_BETWEEN: Final = frozenset({"sched_switch", "contention_begin", "contention_end", "wake_bit"})
+
+#: Events that are not in the model and are looked at here.
+NESTED: Final = frozenset(
+    {"sev_prepare", "unmap_gfn", "io_sched", "io_sched_ret", "folio_lock_slow", "folio_lock_slow_ret"}
+)
+
+
+class _Nesting:
+    """The events of all threads so far."""
+
+    def __init__(self, recorded: Set[str]) -> None:
+        self.following = {name: then for name, then in _NEXT.items() if name in recorded and then in recorded}
+        self.only = {name: before for name, before in _ONLY.items() if before in self.following}
+        self.called = {f"{name}_ret": name for name in recorded if f"{name}_ret" in recorded}
+        self.unmaps = "unmap_gfn" in recorded
+        self.last: dict[str, str] = {}
+        self.depth: dict[tuple[str, str], int] = {}
+
+    def flaw(self, thread: str, name: str) -> str:
+        """Why the event cannot be the thread's next, or an empty string."""
+        before = self.last.get(thread)
+        self.last[thread] = name
+        function = self.called.get(name, name)
+        depth = self.depth.get((thread, function))
+        if function != name:
+            # Of a function that the thread entered before the trace began only the return shows.
+            if depth == 0:
+                return f"{thread} is not in {function}"
+            self.depth[thread, function] = max(0, (depth or 0) - 1)
+        elif f"{name}_ret" in self.called:
+            if depth and name in _ONCE:
+                return f"{thread} is in {name} already"
+            self.depth[thread, name] = (depth or 0) + 1
+        if before is None:
+            return ""
+        if before in self.following and self.following[before] != name:
+            return f"{self.following[before]} is what follows {before}"
+        if name in self.only and before != self.only[name]:
+            return f"it follows {before}; it can follow {self.only[name]} only"
+        if name == "unmap_gfn2" and self.unmaps and before in _BEGINNINGS:
+            for invalidation in _INVALIDATIONS:
+                if self.depth.get((thread, invalidation)):
+                    return f"in {invalidation} it follows unmap_gfn"
+        return ""
+
+
+def first_flaw(events: Sequence[KernelEvent], recorded: Set[str]) -> Rejection | None:
+    """The first event that cannot be where it is in its thread; `recorded` are the events of the trace by name."""
+    nesting = _Nesting(recorded)
+    for position, event in enumerate(events):
+        if event.name not in _BETWEEN:
+            reason = nesting.flaw(event.thread, event.name)
+            if reason:
+                return Rejection(position, event.line, f"{event.name}: {event.args}", reason, event.thread)
+    return None
