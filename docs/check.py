@@ -24,6 +24,20 @@ CHEAP = {
     "generate_readme.py": ("../README.md",),
     "generate_tutorial.py": ("tutorial.md",),
     "generate_record.py": ("record.md",),
+    "generate_costs.py": ("costs.md",),
+    # The part on mends of each finding's page.
+    "generate_mends.py": ("mends.md", *(f"findings/{page.name}" for page in HERE.glob("findings/*-*.md"))),
+}
+
+#: Those that take minutes, or need recordings that are not here.
+SLOW = {
+    "generate_contention.py",
+    "generate_follow.py",
+    "generate_litmus.py",
+    "generate_published.py",
+    "generate_speed.py",
+    "generate_strategies.py",
+    "generate_study_shared_lock.py",
 }
 
 
@@ -53,6 +67,9 @@ def stale(script: str, pages: tuple[str, ...]) -> list[str]:
 
 def main() -> int:
     """One line for each page that is out of date; 1 if there is one."""
+    there = {path.name for path in HERE.glob("generate*.py")}
+    if there != {*CHEAP, *SLOW}:
+        raise SystemExit(f"docs/check.py: neither in CHEAP nor in SLOW, or gone: {there ^ {*CHEAP, *SLOW}}")
     found = [line for script, pages in CHEAP.items() for line in stale(script, pages)]
     print(
         "\n".join(found) or f"{sum(map(len, CHEAP.values()))} generated pages are what their generators write"

@@ -7,7 +7,7 @@ import subprocess
 import sys
 import tempfile
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import attrs
 
@@ -187,6 +187,27 @@ PAGES: dict[str, Callable[[], str]] = {
     "reference/costs.md": costs,
     "samples/failure.html": failure,
 }
+
+
+def on_config(config: MkDocsConfig) -> MkDocsConfig:
+    """A folder that is named by its README has its pages below it."""
+    config.nav = [_unfolded(entry) for entry in config.nav or ()]
+    return config
+
+
+def _unfolded(entry: Any) -> Any:
+    if isinstance(entry, list):
+        return [_unfolded(each) for each in entry]
+    if not isinstance(entry, dict):
+        return entry
+    ((title, inner),) = entry.items()
+    if isinstance(inner, str) and inner.endswith("/README.md"):
+        folder = Path(inner).parent
+        pages = sorted(
+            path.name for path in (ROOT / "docs" / folder).glob("*.md") if path.name != "README.md"
+        )
+        return {title: [inner, *(f"{folder}/{page}" for page in pages)]}
+    return {title: _unfolded(inner)}
 
 
 def on_files(files: Files, config: MkDocsConfig) -> Files:
