@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import pytest
 from click.testing import CliRunner, Result
@@ -62,3 +63,85 @@ def test_bad_usage(arguments: tuple[str, ...], says: str) -> None:
     result = run(*arguments)
     assert result.exit_code == 2
     assert says in result.output
+
+
+PATCH = """
+from gmemsim.patches.v3 import V3
+from gmemsim.patches.inplace import Inplace
+
+class Fine(V3):
+    async def kvm_gmem_prepare_folio(self, t, vm, folio, gfn):
+        return await super().kvm_gmem_prepare_folio(t, vm, folio, gfn)
+
+class Withstands(V3):
+    def sev_es_sync_vmsa(self, t, vcpu):
+        return super().sev_es_sync_vmsa(t, vcpu)
+
+    async def launch_finish(self, t, vm):
+        return -22 if vm.finalized else await super().launch_finish(t, vm)
+
+class Broken(V3):
+    async def kvm_gmem_punch_hole(self, t, inode, start, end):
+        return 0
+
+class Raises(V3):
+    async def kvm_gmem_get_pfn(self, t, vm, slot, gfn):
+        raise ValueError("boom")
+
+class Other(Inplace):
+    pass
+"""
+
+
+def on_patch(name: str, *arguments: str) -> Result:
+    return run(*arguments, "--patch", f"mine.py:{name}", "--repetitions", "1", "--schedules", "60")
+
+
+@pytest.fixture
+def mine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("mine.py").write_text(PATCH)
+
+
+@pytest.mark.usefixtures("mine")
+def test_seeded_into_a_patch() -> None:
+    result = on_patch("Fine", SURE, "unbind-skips-dying-file", "--jobs", "2")
+    assert result.exit_code == 0, result.output
+    assert "mine.py:Fine" in result.stdout
+    assert result.stdout.count("1 of 1") == 2
+
+
+@pytest.mark.usefixtures("mine")
+def test_a_patch_that_is_not_clean_itself() -> None:
+    result = on_patch("Broken", "fault-recreates-page-in-punched-hole")
+    assert result.exit_code == 1
+    assert "without the bug: no order of the operations" in result.stdout
+    assert "gmemsim explore punch --patch mine.py:Broken" in result.stdout
+    result = on_patch("Raises", "seq-snapshot-after-lookup")
+    assert result.exit_code == 1
+    assert "ValueError: boom (mine.py:" in result.stdout
+
+
+@pytest.mark.usefixtures("mine")
+def test_what_its_version_has_is_not_the_patch_s() -> None:
+    result = on_patch("Fine", "tdx-unmap-failure-frees-page", "--json")
+    (row,) = json.loads(result.stdout)
+    assert (result.exit_code, row["control"], row["inherited"], row["known"]) == (0, ["I31"], ["I31"], False)
+
+
+@pytest.mark.usefixtures("mine")
+def test_what_a_bug_takes_away_and_where_it_cannot_be() -> None:
+    (row,) = json.loads(on_patch("Withstands", SURE, "--json").stdout)
+    assert row["replaced"] == ["sev_es_sync_vmsa"]
+    result = on_patch("Other", "prepare-outside-folio-lock", SURE)
+    assert "changes kvm_gmem_prepare_folio, which nothing calls in mine.py:Other" in result.stdout
+    result = on_patch("Fine", "no-refcheck-on-conversion", "rwlock-waiters-flag-leak")
+    assert "mine.py:Fine derives from v3" in result.stdout
+    assert "is a bug of the lock" in result.stdout
+
+
+@pytest.mark.usefixtures("mine")
+def test_no_such_patch_is_one_line() -> None:
+    result = on_patch("Fina", SURE)
+    assert (result.exit_code, result.stderr.count("\n")) == (2, 1)
+    assert "did you mean Fine?" in result.stderr

@@ -11,6 +11,7 @@ from ..nearest import hint
 from .errors import INTERRUPTED, VIOLATION, InputError
 from .output import console, print_json, say
 from .params import SECONDS
+from .program import input_errors
 from .verdicts import Verdict, verdict_options, write_verdicts
 from .watching import toward
 from .whole import check_writable
@@ -34,6 +35,13 @@ _ORIGINS: Final = {
 
 @click.command("zoo")
 @click.argument("ids", nargs=-1, metavar="[ID]...")
+@click.option(
+    "--patch",
+    "--base",
+    "patch",
+    default="",
+    help="Seed the bugs into this patch, path/to/file.py:Class or a version; default: the versions of each.",
+)
 @click.option(
     "--strategy",
     "strategies",
@@ -61,6 +69,7 @@ def command(
     ctx: click.Context,
     /,
     ids: tuple[str, ...],
+    patch: str,
     strategies: tuple[str, ...],
     repetitions: int,
     schedules: int,
@@ -72,8 +81,9 @@ def command(
 ) -> None:
     """Seed each bug of the zoo (or those of the IDs given) into a version, and look for it in its scenario.
 
-    The version without it is searched as well and must be clean. Exit code 1 if something is not as expected; a bug
-    that one of several strategies finds is found.
+    The version without it is searched as well and must be clean. With --patch both are of that patch: would the bug be
+    found in it, and is it clean where the bugs are looked for? Exit code 1 if something is not as expected; a bug that
+    one of several strategies finds is found.
     """
     from ..engine.interrupts import deaf
     from ..explore.strategies import make_strategy
@@ -81,7 +91,7 @@ def command(
     from ..patches.zoo.registry import BUGS
     from ..studies.zoo import Hunt, places, shortfall
 
-    check_writable(ktap, junit)
+    check_writable(ktap, junit, inputs=(patch,))
     unknown = [ident for ident in ids if ident not in BUGS]
     if unknown:
         raise InputError(
@@ -98,9 +108,12 @@ def command(
     rows: list[ZooRow] = []
     interrupted = False
     killed: WorkerKilled | None = None
-    work = [(bug, *place, plan) for bug in bugs for place in places(bug) for plan in plans]
+    with input_errors():
+        work = [(bug, *place, plan) for bug in bugs for place in places(bug, patch) for plan in plans]
+        skipped = _skipped(bugs, patch)
     try:
-        rows.extend(_hunts(work, jobs))  # keeps what came before an interruption
+        with input_errors():
+            rows.extend(_hunts(work, jobs))  # keeps what came before an interruption
     except KeyboardInterrupt:
         interrupted = True
     except WorkerKilled as error:
@@ -108,13 +121,13 @@ def command(
     with deaf():
         verdicts = [
             *_verdicts(rows),
-            *(Verdict(bug.id, "skipped", bug.why_not) for bug in bugs if not bug.expressible),
+            *(Verdict(bug.id, "skipped", why) for bug, why in skipped),
         ]
         write_verdicts("zoo", verdicts, len(work) - len(rows), ktap=ktap, junit=junit)
         if as_json:
-            print_json(_document(bugs, rows))
+            print_json(_document(skipped, rows))
         else:
-            _show(bugs, rows, [plan.strategy for plan in plans])
+            _show(skipped, rows, [plan.strategy for plan in plans], patch)
     if interrupted:
         ctx.exit(INTERRUPTED)
     if killed is not None:
@@ -159,7 +172,16 @@ def _verdicts(rows: list[ZooRow]) -> Iterator[Verdict]:
         yield Verdict(name, "failed" if id(row) in short else "passed", text)
 
 
-def _document(bugs: list[Bug], rows: list[ZooRow]) -> list[dict[str, Any]]:
+def _skipped(bugs: list[Bug], patch: str) -> list[tuple[Bug, str]]:
+    """Bugs that are not asked, and why."""
+    from ..studies.zoo_base import not_seeded
+
+    if not patch:
+        return [(bug, bug.why_not) for bug in bugs if not bug.expressible]
+    return [(bug, why) for bug in bugs if (why := not_seeded(bug, patch))]
+
+
+def _document(skipped: list[tuple[Bug, str]], rows: list[ZooRow]) -> list[dict[str, Any]]:
     from ..studies.zoo import as_dict
 
     found: list[dict[str, Any]] = [as_dict(row) for row in rows]
@@ -173,16 +195,15 @@ def _document(bugs: list[Bug], rows: list[ZooRow]) -> list[dict[str, Any]]:
             "strategy": None,
             "schedules": None,
             "seconds": None,
-            "why_not": bug.why_not,
+            "why_not": why,
             "title": bug.title,
         }
-        for bug in bugs
-        if not bug.expressible
+        for bug, why in skipped
     ]
     return found
 
 
-def _show(bugs: list[Bug], rows: list[ZooRow], strategies: list[str]) -> None:
+def _show(skipped: list[tuple[Bug, str]], rows: list[ZooRow], strategies: list[str], patch: str) -> None:
     from rich.table import Table
 
     from ..arch.registry import described
@@ -222,7 +243,9 @@ def _show(bugs: list[Bug], rows: list[ZooRow], strategies: list[str]) -> None:
                 _number(row.schedules),
                 _number(row.schedules_p90),
                 "" if row.seconds is None else f"{row.seconds:.2f}",
-                "yes" if not row.control else ", ".join(row.control),
+                "yes"
+                if not row.control
+                else ", ".join(row.control) + (" (as its version)" * bool(row.inherited)),
             )
         out.print(table)
         wanted = {row.bug.id for row in here if row.bug.rules}
@@ -232,13 +255,38 @@ def _show(bugs: list[Bug], rows: list[ZooRow], strategies: list[str]) -> None:
     hidden = {row.bug.id: row.bug.unfound for row in rows if row.bug.unfound}
     for ident, why in hidden.items():
         say(f"not found: {ident}: {why}")
-    for bug in bugs:
-        if not bug.expressible:
-            say(f"not expressed: {bug.id} ({bug.origin}): {bug.why_not}")
+    for bug, why in skipped:
+        say(f"not {'asked' if bug.expressible else 'expressed'}: {bug.id} ({bug.origin}): {why}")
+    _of_patch(rows, patch)
     say(
         f"Strategy {', '.join(strategies)}. Schedules: median and 90th percentile over the searches that found it. "
         "A version is clean if the same search finds nothing without the bug."
     )
+
+
+def _of_patch(rows: list[ZooRow], patch: str) -> None:
+    """What only a patch of a user's has."""
+    from ..patches.entered import never_ran
+
+    for row in rows:
+        where = f"{row.bug.id}, {row.arch}"
+        if row.says:
+            say(f"{where}: {'without the bug' if row.control else 'besides'}: {row.says}")
+        if row.inherited:
+            say(f"  so has the version that {patch} derives from")
+        if row.control and row.bug.scenario:
+            say(f"  gmemsim explore {row.bug.scenario} --patch {row.patch} --arch {row.arch}")
+        if row.replaced:
+            say(f"{where}: with the bug, your {', '.join(row.replaced)} does not run")
+        if not row.known:
+            say(
+                f"{where}: whether it is one in {patch} is not known: it was seeded into {', '.join(row.bug.parents)}"
+            )
+        elif not row.found and row.bug.rules and not row.bug.unfound and patch:
+            say(f"{where}: not found: {patch} withstands it or hides it, or the search is too small")
+    never = set.intersection(*(set(row.never) for row in rows)) if patch and rows else set()
+    if never:
+        say(never_ran(tuple(sorted(never)), "any of these searches"))
 
 
 def _number(value: float | None) -> str:

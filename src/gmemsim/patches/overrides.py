@@ -117,9 +117,9 @@ def _check(
 
 
 def _replaced(cls: type, owner: type, name: str) -> bool:
-    """The user's own class overrides the function of another own class, which is its good right."""
+    """The user's own class overrides the function of another own class, which is its good right; so may a seed."""
     before = cls.__mro__[: cls.__mro__.index(owner)]
-    return any(name in vars(each) and not ours(each) for each in before)
+    return any(name in vars(each) and (not ours(each) or issubclass(each, owner)) for each in before)
 
 
 def _check_value(

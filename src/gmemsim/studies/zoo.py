@@ -8,13 +8,14 @@ from typing import TYPE_CHECKING, Any
 import attrs
 
 from ..explore.judges.livelock import judge
-from ..explore.program import ScenarioProgram
+from ..explore.program import ScenarioProgram, watched
 from ..explore.search import Limits, search
 from ..explore.strategies import make_strategy
 from ..jobs.workers import tick
-from ..patches.registry import load_patch
+from ..patches.registry import load_patch, named, registered_name
 from ..scenarios.catalogue import load_named
 from .lock_lab import lock_lab
+from .zoo_base import is_parent, not_seeded, taken_away
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -38,6 +39,7 @@ class Trial:
     rule: str
     schedules: int
     seconds: float
+    says: str = ""
 
 
 @attrs.frozen(kw_only=True)
@@ -69,6 +71,11 @@ class ZooRow:
         schedules, schedules_p90: median and 90th percentile of runs to the failure, over the searches that found it.
         seconds: median of those searches.
         control: rules that the parent broke under the first seed's search; empty if it was clean.
+        known: the patch is or derives from a version of which the entry says what comes of the bug.
+        inherited: those rules of `control` that the version which a user's patch derives from breaks there, too.
+        says: of what was found beside the entry's rules, or without the bug, one sentence.
+        replaced: functions of a user's patch that do not run when the bug is in.
+        never: functions of a user's patch that ran in no search, with the bug and without.
     """
 
     bug: Bug
@@ -83,12 +90,22 @@ class ZooRow:
     schedules_p90: float | None
     seconds: float | None
     control: tuple[str, ...]
+    known: bool = True
+    inherited: tuple[str, ...] = ()
+    says: str = ""
+    replaced: tuple[str, ...] = ()
+    never: tuple[str, ...] = ()
 
     @property
     def as_expected(self) -> bool:
-        """Found at least once, nothing else, parent clean; a benign entry, and one known to hide: nothing at all."""
-        if self.others or self.control:
+        """Found at least once, nothing else, parent clean; a benign entry, and one known to hide: nothing at all.
+
+        In a patch of which the entry does not speak it need not be a bug: then without it there has to be nothing.
+        """
+        if set(self.control) - set(self.inherited):
             return False
+        if self.others or not self.known or self.inherited:
+            return not self.known or bool(self.inherited)
         return bool(self.found) == bool(self.bug.rules and not self.bug.unfound)
 
 
@@ -103,8 +120,14 @@ def program_of(bug: Bug, patch: str, arch: str, *, seeded: bool = True) -> Progr
     return ScenarioProgram(scenario=load_named(bug.scenario), patch=cls, arch=arch, **bug.options)
 
 
-def places(bug: Bug) -> list[tuple[str, str]]:
-    """Versions and VM types that an entry is seeded into; of a lock's bug, the lock. Without a variant: none."""
+def places(bug: Bug, base: str = "") -> list[tuple[str, str]]:
+    """Versions and VM types that an entry is seeded into; of a lock's bug, the lock. Without a variant: none.
+
+    Args:
+        base: a patch to seed it into in place of the entry's versions; none if it cannot be (`zoo_base.not_seeded`).
+    """
+    if base:
+        return [] if not_seeded(bug, base) else [(base, arch) for arch in bug.arches]
     if bug.policy is not None:
         return [(bug.policy.__name__, "-")]
     return [(patch, arch) for patch in bug.parents for arch in bug.arches] if bug.expressible else []
@@ -125,9 +148,27 @@ def hunt_at(bug: Bug, patch: str, arch: str, plan: Hunt) -> ZooRow:
     program = program_of(bug, patch, arch)
     systematic = getattr(make_strategy(plan.strategy, 0), "systematic", True)
     count = 1 if systematic else plan.repetitions
-    trials = [_trial(program, plan, seed) for seed in range(count)]
-    control = _search(program_of(bug, patch, arch, seeded=False), plan, 0)
-    return _row(bug, patch, arch, plan, trials, control)
+    without = program_of(bug, patch, arch, seeded=False)
+    with watched(without) as entered:
+        trials = [_trial(program, plan, seed) for seed in range(count)]
+        control = _search(without, plan, 0)
+    if bug.policy is None and not control.found:
+        entered.refuse_state()
+    row = _row(bug, patch, arch, plan, trials, control)
+    if bug.policy is not None or named(patch):
+        return row
+    inherited: tuple[str, ...] = ()
+    if control.found:
+        version = program_of(bug, registered_name(load_patch(patch)), arch, seeded=False)
+        rules = {found.failure.rule for found in _search(version, plan, 0).found}
+        inherited = tuple(rule for rule in row.control if rule in rules)
+    return attrs.evolve(
+        row,
+        known=is_parent(bug, patch),
+        inherited=inherited,
+        replaced=taken_away(bug, patch),
+        never=tuple(entered.never),
+    )
 
 
 def shortfall(rows: Iterable[ZooRow]) -> list[ZooRow]:
@@ -152,8 +193,9 @@ def _search(program: Program, plan: Hunt, seed: int) -> SearchResult:
 
 def _trial(program: Program, plan: Hunt, seed: int) -> Trial:
     result = _search(program, plan, seed)
-    rule = result.found[0].failure.rule if result.found else ""
-    return Trial(rule, result.schedules, result.seconds)
+    failure = result.found[0].failure if result.found else None
+    rule, says = ("", "") if failure is None else (failure.rule, failure.summary)
+    return Trial(rule, result.schedules, result.seconds, says)
 
 
 def _row(bug: Bug, patch: str, arch: str, plan: Hunt, trials: list[Trial], control: SearchResult) -> ZooRow:
@@ -164,6 +206,8 @@ def _row(bug: Bug, patch: str, arch: str, plan: Hunt, trials: list[Trial], contr
         if trial.rule:
             table = rules if trial.rule in bug.rules else others
             table[trial.rule] = table.get(trial.rule, 0) + 1
+    says = [found.failure.summary for found in control.found]
+    says += [trial.says for trial in trials if trial.rule in others]
     return ZooRow(
         bug=bug,
         patch=patch,
@@ -177,6 +221,7 @@ def _row(bug: Bug, patch: str, arch: str, plan: Hunt, trials: list[Trial], contr
         schedules_p90=_p90([trial.schedules for trial in hits]),
         seconds=median(trial.seconds for trial in hits) if hits else None,
         control=tuple(found.failure.rule for found in control.found),
+        says=(*says, "")[0],
     )
 
 
@@ -207,5 +252,10 @@ def as_dict(row: ZooRow) -> dict[str, Any]:
         "arch": row.arch,
         "control": list(row.control),
         "as_expected": row.as_expected,
+        "known": row.known,
+        "inherited": list(row.inherited),
+        "says": row.says or None,
+        "replaced": list(row.replaced),
+        "never_ran": list(row.never),
         "title": row.bug.title,
     }
