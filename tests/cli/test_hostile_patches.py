@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import json
 from typing import TYPE_CHECKING
 
@@ -101,6 +102,17 @@ def test_a_result_that_does_not_fit(function: str, value: str, tmp_path: Path) -
     assert RESULTS[function, value] in summary
     once = run("run", "same", "--small", "--patch", "mine.py:Mine")
     assert (once.exit_code, once.stderr.count("\n"), "mine.py:8" in once.stderr) == (2, 1, True)
+
+
+@pytest.mark.parametrize("threshold", [20, 100])
+def test_a_kept_coroutine_is_found_whenever_the_collector_comes(threshold: int, tmp_path: Path) -> None:
+    (tmp_path / "mine.py").write_text(HEAD + GET_PFN + KEPT["by the kernel"] + BASE + SIDE)
+    before = gc.get_threshold()
+    gc.set_threshold(threshold, 2, 2)
+    try:
+        assert explore("dpor").exit_code == 1
+    finally:
+        gc.set_threshold(*before)
 
 
 def test_an_errno_that_no_version_returns_is_said(tmp_path: Path) -> None:

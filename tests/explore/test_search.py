@@ -12,7 +12,7 @@ from gmemsim.engine.engine import Engine
 from gmemsim.engine.errors import Deadlock, StepLimit, TapeMismatch
 from gmemsim.engine.locks.mutex import Mutex
 from gmemsim.engine.strategy import FirstRunnable, ReplayStrategy
-from gmemsim.explore.failure import CRASH, Failure, failure_of, lock_class
+from gmemsim.explore.failure import CRASH, Failure, failure_of
 from gmemsim.explore.program import ScenarioProgram, TaskProgram
 from gmemsim.explore.search import Limits, search, watch_events
 from gmemsim.explore.strategies.base import Pruned
@@ -291,6 +291,3 @@ def test_every_step_is_shown_forced_ones_included() -> None:
 def test_names_of_failures() -> None:
     assert failure_of(Violation("I2", "text")).signature == ("I2", "rest")
     assert failure_of(StepLimit(5)).rule == "step_limit"
-    assert lock_class("gmem0.invalidate_lock") == "invalidate_lock"
-    assert lock_class("gmem0[3]") == "folio"
-    assert lock_class("slots_lock") == "slots_lock"

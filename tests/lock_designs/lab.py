@@ -20,7 +20,7 @@ __all__ = ["CLAIM", "DATA", "design_lab"]
 
 #: Both words are read with the lock held in either mode and written with it held exclusively.
 DATA: Final = ("lab.data", "lab.again")
-CLAIM: Final = Claim(".data", ".lock", "r", "w", "the lab of lock designs")
+CLAIM: Final = Claim("data", "lock", "r", "w", "the lab of lock designs")
 
 
 class _Lab:

@@ -45,7 +45,7 @@ class GmemAttributes(GmemPopulate):
     @staticmethod
     def gmem_attr_label(inode: GmemInode) -> str:
         """Object of the steps that read or change the map."""
-        return f"{inode.label}.attributes"
+        return inode.attributes_label
 
     def gmem_attr_missing(self, inode: GmemInode) -> bool:
         """What an index without an entry counts as (WARN in the kernel): how the inode began."""

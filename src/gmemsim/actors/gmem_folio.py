@@ -68,7 +68,7 @@ class GmemFolios(GmemFiles):
         if t.rec is not None:
             t.rec(t, Clear(folio.index, folio.pfn, pages))
         if t.traps:
-            await t.point(Op("rmw", f"{inode.label}.content", folio.index, folio.index + pages))
+            await t.point(Op("rmw", inode.content_label, folio.index, folio.index + pages))
         await t.spend(self.costs.clear(pages))
         arch = self.inode_vm(inode).arch
         # One frame is the folio's own number: what is kept of it by number keeps no second one.

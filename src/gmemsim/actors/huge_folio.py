@@ -234,6 +234,6 @@ class HugeFolios(HugePuts):
         if t.rec is not None:
             t.rec(t, Clear(index, pfn, pages))
         if t.traps:
-            await t.point(Op("rmw", f"{inode.label}.content", index, index + pages))
+            await t.point(Op("rmw", inode.content_label, index, index + pages))
         await t.spend(self.costs.clear(pages))
         self.inode_vm(inode).arch.clear_range(t, pfn, pages)

@@ -151,6 +151,6 @@ class HugeWalks(HugeFolios, GmemConversion):
             first = piece.start if isinstance(piece, Gap) else piece.index
             low, high = max(start, first), min(end, first + piece.pages)
             if t.traps:
-                await t.point(Op("rmw", f"{inode.label}.content", low, high))
+                await t.point(Op("rmw", inode.content_label, low, high))
             await t.spend(self.costs.clear(high - low))
             self.inode_vm(inode).arch.clear_range(t, piece.pfn + low - first, high - low)

@@ -87,6 +87,16 @@ class GmemInode:
         return f"{self.label}.mapcount"
 
     @property
+    def content_label(self) -> str:
+        """Object of the steps that clear or move what its folios hold, by index."""
+        return f"{self.label}.content"
+
+    @property
+    def attributes_label(self) -> str:
+        """Object of the steps that look at or change `attributes`, by index."""
+        return f"{self.label}.attributes"
+
+    @property
     def init_shared(self) -> bool:
         return "INIT_SHARED" in self.flags
 

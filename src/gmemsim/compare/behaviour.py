@@ -17,6 +17,7 @@ from ..actors.errno import errno_name
 from ..audit import kvm_events as kvm
 from ..audit.events import Access, Contended, Lock, LockRequest, Receive, Send, SrcuSync, Unlock
 from ..audit.vocabulary import name_of, vocabulary
+from ..engine.locks.kinds import stated
 from .footprint import frames_of
 
 if TYPE_CHECKING:
@@ -279,7 +280,7 @@ class _Reader:
         counts[Behaviour("step", where, step)] += 1
         self.found.paths.setdefault((where, step), tuple(operation.stack) if operation is not None else ())
         for lock in dict.fromkeys(self.held):
-            if not lock.startswith("folio"):
+            if lock.partition(":")[0] != "folio":
                 counts[Behaviour("under", where, step, lock)] += 1
         outcome = result_of(step.partition(" ")[0], event)
         if outcome:
@@ -351,9 +352,13 @@ def result_of(function: str, event: Event) -> str:
     return ", ".join(parts)
 
 
-@lru_cache(maxsize=1 << 12)
 def lock_class(label: str) -> str:
-    """`gmem0.folio[3]` is a `folio` lock, `vm1.mmu_lock` an `mmu_lock`."""
+    """What the lock states; of one that stands in a log its name: `vm1.mmu_lock` is an `mmu_lock`."""
+    return stated(label) or _spelled(label)
+
+
+@lru_cache(maxsize=1 << 12)
+def _spelled(label: str) -> str:
     return _INDEX.sub("", _INSTANCE.sub("", label).lstrip(".@")) or label
 
 

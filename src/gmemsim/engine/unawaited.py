@@ -76,7 +76,7 @@ def all_awaited(*, kept: bool = False, goes_back: bool = False) -> Iterator[None
         dropped.append(_never(match[1], path, int(line), function))
 
     depth = sys.get_coroutine_origin_tracking_depth()
-    young = _Young()
+    young = _Young(goes_back)
     with warnings.catch_warnings():
         warnings.filterwarnings("always", message="coroutine '.*' was never awaited", category=RuntimeWarning)
         warnings.showwarning = show
@@ -84,16 +84,17 @@ def all_awaited(*, kept: bool = False, goes_back: bool = False) -> Iterator[None
         gc.callbacks.append(young)
         try:
             yield
+            # While the collector still tells: to list what is young may make it begin, and then nothing is young.
+            dropped += young.kept()
         except BaseException as error:
+            if not goes_back:
+                young.kept()  # closed, else they would be dropped, and told of, in whatever comes next
             if dropped and not interrupted(error):
                 raise dropped[0] from error
-            if not goes_back:
-                young.kept()
             raise
         finally:
             gc.callbacks.remove(young)
             sys.set_coroutine_origin_tracking_depth(depth)
-        dropped += young.kept()
         if kept:
             dropped += forever_kept()
     if dropped:
@@ -105,21 +106,33 @@ def _cut_short(error: BaseException | None) -> bool:
 
 
 class _Young:
-    """Coroutines that have not begun, noted before the collector makes them old."""
+    """Coroutines that have not begun, noted before the collector makes them old.
 
-    def __init__(self) -> None:
+    Args:
+        goes_back: of those that are not noted nothing can be said: an earlier state of the run may go on with them.
+    """
+
+    def __init__(self, goes_back: bool) -> None:
         # No weak references: the collector may come while a coroutine dies, whose weak references are gone by then.
         self._noted: list[Any] = []
+        self._goes_back = goes_back
+        #: The collector came while one was made: until it is, it looks as if it had ended, and must not be touched.
+        self._missed = False
 
     def __call__(self, phase: str, _info: object) -> None:
         """For `gc.callbacks`."""
         if phase == "start":
-            self._noted += [each for each in gc.get_objects(generation=0) if _waits(each)]
+            young = [each for each in gc.get_objects(generation=0) if type(each) is CoroutineType]
+            self._noted += [each for each in young if _waits(each)]
+            self._missed |= any(each.cr_frame is None for each in young)
 
     def kept(self) -> list[NeverAwaited]:
         """Those that still have not begun."""
         self("start", None)
-        return _never_began(list({id(each): each for each in self._noted}.values()))
+        found = _never_began(list({id(each): each for each in self._noted}.values()))
+        if self._missed and not self._goes_back:
+            found += forever_kept()
+        return found
 
 
 def _waits(value: object) -> bool:

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Final, Literal
 import attrs
 
 from ..engine.interrupts import TimeUp, deadline
+from ..engine.locks.kinds import class_of
 from .campaign import LATE
-from .failure import lock_class
 from .findings.table import FINDINGS
 from .judges.deadlock import WaitFor
 from .lenient import LenientReplay
@@ -96,7 +96,7 @@ def identity(failure: Failure) -> Hashable:
     stuck = details.get("wait_for")
     if isinstance(stuck, WaitFor) and stuck.cycle:
         edges = sorted(
-            (operations.get(edge.task, ""), lock_class(edge.on), edge.mode, edge.as_holder, edge.behind_mode)
+            (operations.get(edge.task, ""), class_of(edge.on), edge.mode, edge.as_holder, edge.behind_mode)
             for edge in stuck.cycle
         )
         return (failure.rule, *edges)

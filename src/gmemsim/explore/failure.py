@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from typing import TYPE_CHECKING, Any, Final
 
 import attrs
@@ -10,6 +9,7 @@ import attrs
 from ..engine.blame import Escaped, blame, said
 from ..engine.errors import Deadlock, EngineError, StepLimit
 from ..engine.interrupts import NoStep
+from ..engine.locks.kinds import class_of
 from ..oracles.own import OracleError
 from ..oracles.violation import Violation
 from .judges.deadlock import wait_for
@@ -18,12 +18,10 @@ if TYPE_CHECKING:
     from ..audit.base import Event
     from .scene import Scene
 
-__all__ = ["CRASH", "Failure", "NotReproduced", "failure_of", "lock_class", "slow"]
+__all__ = ["CRASH", "Failure", "NotReproduced", "failure_of", "slow"]
 
 #: Rule of an exception that neither an oracle nor the engine raised: the model or a user's patch is broken.
 CRASH: Final = "crash"
-
-_FOLIO = re.compile(r"\[\d+\]$")
 
 
 class NotReproduced(ValueError):
@@ -66,13 +64,6 @@ def slow(failure: Failure) -> bool:
     return failure.kind == NoStep.__name__
 
 
-def lock_class(label: str) -> str:
-    """The class of a lock or other object: `gmem0.invalidate_lock` is an `invalidate_lock`, `gmem0[3]` a folio's."""
-    if _FOLIO.search(label):
-        return "folio"
-    return label.rpartition(".")[2]
-
-
 def failure_of(error: Exception) -> Failure:
     """Name what an exception that ended a run stands for.
 
@@ -90,7 +81,7 @@ def failure_of(error: Exception) -> Failure:
         stuck = wait_for(error.tasks)
         # Who sleeps beside a cycle, for whatever reason, is no part of what went wrong.
         waits = [edge.on for edge in stuck.cycle] or [on for _, on, _ in error.waits]
-        kind = " ".join(sorted({lock_class(on) for on in waits}))
+        kind = " ".join(sorted({class_of(on) for on in waits}))
         rule = "lost_wakeup" if stuck.kind == "lost_wakeup" else "deadlock"
         summary = f"{rule.replace('_', ' ')}: {stuck.text()}" if stuck.text() else str(error)
         return Failure(rule, summary, kind, details={"waits": error.waits, "wait_for": stuck}, error=error)

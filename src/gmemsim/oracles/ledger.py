@@ -6,11 +6,11 @@ folio belongs to). So a check compares two accounts, the kernel's and ours.
 
 from __future__ import annotations
 
-from functools import lru_cache
 from typing import TYPE_CHECKING, Final
 
 from ..actors.huge_pool import ORDER_1G, ORDER_2M
 from ..arch.huge_contents import HUGE_AREA
+from .roles import Roles
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -22,32 +22,10 @@ if TYPE_CHECKING:
     from ..actors.vm import Vm, World
     from ..engine.task import Task
 
-__all__ = ["SLEEPING", "Doing", "Invalidation", "Ledger", "Life", "lock_kind"]
-
-_SUFFIXES: Final = (
-    ".mmu_lock",
-    ".invalidate_lock",
-    ".bindings_lock",
-    ".slots_lock",
-    ".slots_arch_lock",
-    ".mmap_lock",
-    ".i_mmap_rwsem",
-    ".lock",
-)
+__all__ = ["SLEEPING", "Doing", "Invalidation", "Ledger", "Life"]
 
 #: Stands for the kinds of all locks that sleep, as they say themselves (`engine.locks.kinds`).
 SLEEPING: Final = "sleeping"
-
-
-@lru_cache(1 << 16)
-def lock_kind(label: str) -> tuple[str, str]:
-    """What sort of lock a label names, and whose it is: `vm0.mmu_lock` is `("mmu_lock", "vm0")`."""
-    if label[-1] == "]":
-        return "folio", label
-    for suffix in _SUFFIXES:
-        if label.endswith(suffix):
-            return suffix[1:], label[: -len(suffix)]
-    return label, ""
 
 
 class Life:
@@ -188,10 +166,12 @@ class Doing:
 class Ledger:
     """The oracles' own account of a run."""
 
-    kind = staticmethod(lock_kind)
+    #: Says what labels stand for, which is no state.
+    __digest_skip__ = ("roles",)
 
     def __init__(self, world: World, kernel: KernelBase) -> None:
         self.world = world
+        self.roles = Roles(world)
         self.kernel = kernel
         self.lives: dict[int, Life] = {}
         self.present: dict[tuple[str, int], Life] = {}
@@ -224,6 +204,10 @@ class Ledger:
                 if found is not None:
                     self.installed[vm.label, gfn, spte.private] = found
                     found.mapped.add((vm.label, gfn, spte.private))
+
+    def kind(self, label: str) -> tuple[str, str]:
+        """Which lock a label names, and whose it is: `("mmu_lock", "vm0")`; see `Roles.lock`."""
+        return self.roles.lock(label)[:2]
 
     def of(self, task: Task) -> Doing:
         """The account of one task."""

@@ -137,7 +137,7 @@ class Locks(Subject):
 
     def _two_folios(self, label: str, first: Task, second: Task) -> bool:
         """Whether the label names two folios: one that left the page cache, and its successor."""
-        if label[-1] != "]":
+        if self.ledger.kind(label)[0] != "folio":
             return False
         owners = [
             life.folio.lock.owner
@@ -209,10 +209,9 @@ class Locks(Subject):
                 missing=missing,
             )
 
-    @staticmethod
-    def _handed_over(event: Event, extra: list[str], doing: Doing) -> bool:
+    def _handed_over(self, event: Event, extra: list[str], doing: Doing) -> bool:
         """Whether the return value explains one more lock: that of the folio returned."""
         gives = (isinstance(event, GetFolioRet) and event.pfn >= 0) or (
             isinstance(event, UserFaultRet) and event.result == "locked"
         )
-        return gives and len(extra) == 1 and extra[0][-1] == "]"
+        return gives and len(extra) == 1 and self.ledger.kind(extra[0])[0] == "folio"

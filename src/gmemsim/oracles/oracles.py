@@ -27,7 +27,7 @@ from .filemap import Filemap
 from .hardware import Hardware
 from .huge import HugePages
 from .invalidation import Invalidations
-from .ledger import SLEEPING, Ledger, lock_kind
+from .ledger import SLEEPING, Ledger
 from .levels import Levels
 from .locks import Locks
 from .own import Oracle, OracleError, guarded, rules_of
@@ -161,8 +161,10 @@ class _ByLock(dict[str, "Checks"]):
 
     def __missing__(self, label: str) -> Checks:
         table = self._table
-        kind, _ = lock_kind(label)
-        found = self[label] = table.bind(table.plan.of_kind(self._event, kind, sleeps(label) is True))
+        kind, owner = table.ledger.kind(label)
+        found = table.bind(table.plan.of_kind(self._event, kind, sleeps(label) is True))
+        if owner:
+            self[label] = found  # else it may become known as a lock of something that is made later
         return found
 
 
@@ -172,9 +174,10 @@ class _Table(dict[type["Event"], "Checks | None"]):
     #: Grows as events are met, but says the same whenever asked: no state.
     __kept__ = True
 
-    def __init__(self, plan: _Plan, subjects: tuple[Subject, ...]) -> None:
+    def __init__(self, plan: _Plan, subjects: tuple[Subject, ...], ledger: Ledger) -> None:
         super().__init__()
         self.plan = plan
+        self.ledger = ledger
         self.by_lock: dict[type[Event], _ByLock] = {}
         self._subjects = subjects
 
@@ -251,7 +254,7 @@ class Oracles:
         #: The parts, each with its own memory of the run.
         self.subjects = tuple(_made(cls, self) for cls in (*SUBJECTS, *own))
         plan = _plan(self.rules, (*SUBJECTS, *own))
-        self._table = _Table(plan, self.subjects)
+        self._table = _Table(plan, self.subjects, self.ledger)
         self._rest: Sequence[Callable[[bool], None]] = [
             _bound(self.subjects[number], name) for number, name in plan.rest
         ]

@@ -27,7 +27,7 @@ Phase = Literal["before", "track", "after", "rest"]
 class Watch(NamedTuple):
     """One mark on a method: in which phase, for which rule (empty: bookkeeping), at which events.
 
-    `locks`, if not empty, are the kinds of lock that lock events are wanted of (see `ledger.lock_kind`).
+    `locks`, if not empty, are the kinds of lock that lock events are wanted of (see `roles`).
     """
 
     phase: Phase

@@ -245,4 +245,4 @@ def test_kernel_that_breaks_a_claim(kernel: type[Kernel]) -> None:
 
 def test_every_claim_says_where_it_is_made() -> None:
     assert all(claim.source for claim in CLAIMS)
-    assert len({(claim.suffix, claim.of_inode) for claim in CLAIMS}) == len(CLAIMS)
+    assert len({(claim.kind, claim.of_inode) for claim in CLAIMS}) == len(CLAIMS)

@@ -60,7 +60,7 @@ class FolioLock:
 
     def __init__(self, obj: str, index: int, cls: FolioLockClass) -> None:
         self.obj = obj
-        declare(obj, sleeping=True)
+        declare(obj, "folio", sleeping=True)
         self.index = index
         self.cls = cls
         self.owner: Task | None = None

@@ -77,8 +77,8 @@ class Mutex:
 
     def __init__(self, label: str, cls: LockClass | None = None) -> None:
         self.label = label
-        declare(label, sleeping=True)
         self.cls = cls or LockClass(label)
+        declare(label, cls.name if cls else "", sleeping=True)
         self.owner: Task | None = None
         self._handoff_to: Task | None = None
         self._since = 0

@@ -65,8 +65,8 @@ class RwLockBase:
 
     def __init__(self, label: str, cls: LockClass | None = None, *, line_ns: int = 0) -> None:
         self.label = label
-        declare(label, sleeping=True)
         self.cls = cls or LockClass(label)
+        declare(label, cls.name if cls else "", sleeping=True)
         self._read = self.cls.read
         self._write = self.cls.write
         self.line_ns = line_ns

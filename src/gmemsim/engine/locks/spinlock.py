@@ -34,8 +34,8 @@ class QueuedRwLock:
 
     def __init__(self, label: str, cls: LockClass | None = None) -> None:
         self.label = label
-        declare(label, sleeping=False)
         self.cls = cls or LockClass(label)
+        declare(label, cls.name if cls else "", sleeping=False)
         self._readers: dict[Task, int] = {}
         self._writer: Task | None = None
         self._write_since = 0

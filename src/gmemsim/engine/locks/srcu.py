@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from ...audit.events import SrcuSync
 from ..errors import ModelError
 from ..op import Op
+from .kinds import declare
 from .stats import LockClass, LockStatistics
 
 if TYPE_CHECKING:
@@ -31,6 +32,7 @@ class Srcu:
     def __init__(self, label: str) -> None:
         self.label = label
         self.cls = LockClass(label)
+        declare(label, "srcu", sleeping=None)
         self._index = 0
         self._readers: tuple[dict[Task, int], dict[Task, int]] = ({}, {})
         self._waiters: deque[tuple[Task, int]] = deque()

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import attrs
 
-from ..failure import lock_class
+from ...engine.locks.kinds import class_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
@@ -86,7 +86,7 @@ class Waits:
         """Whether an edge is this one, with these tasks in the parts."""
         if (edge.task, edge.behind) != (tasks[self.part], tasks[self.behind]):
             return False
-        if lock_class(edge.on) != self.lock or (self.mode and edge.mode != self.mode):
+        if class_of(edge.on) != self.lock or (self.mode and edge.mode != self.mode):
             return False
         if self.held:
             return edge.as_holder and edge.behind_mode == self.held

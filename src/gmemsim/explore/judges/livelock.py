@@ -25,9 +25,10 @@ from typing import TYPE_CHECKING, Final, Literal
 import attrs
 
 from ...engine.errors import Deadlock, EngineError, StepLimit, TapeMismatch
+from ...engine.locks.kinds import class_of
 from ...engine.strategy import ReplayStrategy
 from ...engine.tape import Tape
-from ..failure import Failure, failure_of, lock_class
+from ..failure import Failure, failure_of
 from ..scene import scene_of, with_scene
 from .deadlock import wait_for
 
@@ -222,7 +223,7 @@ def _livelock(live: Liveness, failure: Failure, how: str) -> Failure:
     if live.embrace is not None:
         return live.embrace
     tasks = sorted({task for task, _, _ in live.loop})
-    kind = " ".join(sorted({lock_class(op.partition(" ")[2]) for _, op, _ in live.loop}))
+    kind = " ".join(sorted({class_of(op.partition(" ")[2]) for _, op, _ in live.loop}))
     asleep = "".join(f"; {task} waits for {on}" for task, on in live.asleep)
     summary = f"livelock: {', '.join(tasks)} went round {how}{asleep}"
     return Failure(

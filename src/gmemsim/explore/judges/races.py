@@ -17,17 +17,18 @@ Bindings of a file under the invalidate lock, and exclusion of the locks themsel
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, ClassVar, Final, cast
+from typing import TYPE_CHECKING, Any, ClassVar, Final, Protocol, cast
 
 import attrs
 
 from ...oracles.exact import Exact
+from ...oracles.roles import Role, Roles
 from ...oracles.violation import Violation
 from ..lock_graph.book import Book
 from ..search import watch_events
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Container, Iterable
+    from collections.abc import Iterable
 
     from ...audit.recorder import Rec
     from ...engine.op import Op
@@ -42,19 +43,19 @@ _ACCESS: Final = frozenset({"load", "store", "rmw"})
 
 @attrs.frozen
 class Claim:
-    """Which lock guards the objects of a class.
+    """Which lock guards the objects of a kind.
 
     Attributes:
-        suffix: what their labels end in, behind the owner's (`.seq` of `vm0.seq`); the whole label if it has no dot.
-        lock: suffix of the guard's label, of the same owner; `{index}` stands for the first index touched.
+        kind: of the objects (`oracles.roles`); in a program in Python, what their labels end in behind the dot.
+        lock: kind of the guard, of the same owner; of a folio's lock, that of the first index touched.
         read: mode that a read needs at least (`r`, `w`); None: reads are free.
         write: the same of a write.
         source: where the claim is made.
         of_inode: the owner is a file's inode, not a VM.
-        instead: suffix of a lock of the same owner that will do as well when it is held for writing.
+        instead: kind of a lock of the same owner that will do as well when it is held for writing.
     """
 
-    suffix: str
+    kind: str
     lock: str
     read: str | None
     write: str | None
@@ -62,55 +63,60 @@ class Claim:
     of_inode: bool = False
     instead: str = ""
 
-    def owner(self, op: Op) -> str:
-        """Label of the VM or inode that `op` is about."""
-        return op.obj[: len(op.obj) - len(self.suffix)]
 
-    def guard(self, op: Op) -> str | None:
-        """Label of the lock that guards what `op` touches; None if the claim is not about that."""
-        if not op.obj.endswith(self.suffix):
-            return None
-        return f"{self.owner(op)}{self.lock}".replace("{index}", str(op.lo))
+class Names(Protocol):
+    """Who has which object and lock."""
+
+    def object(self, label: str) -> Role | None: ...
+
+    def label(self, kind: str, owner: str, index: int = 0) -> str: ...
+
+
+class _Spelled:
+    """Of a program in Python, where nothing but the labels is known: an owner and what it has, with a dot between."""
+
+    @staticmethod
+    def object(label: str) -> Role:
+        owner, _, kind = label.rpartition(".")
+        return Role(kind, owner)
+
+    @staticmethod
+    def label(kind: str, owner: str, index: int = 0) -> str:
+        return f"{owner}.{kind}" if owner else kind
 
 
 #: What the spec says of the model's own objects (guest-memfd.md 1 to 4). PG_uptodate is not among them: population
 #: sets it with the folio unlocked again, under the invalidate lock.
 CLAIMS: Final = (
     Claim(
-        ".seq",
-        ".mmu_lock",
+        "seq",
+        "mmu_lock",
         None,
         "w",
         "kvm_mmu_invalidate_begin/_end: lockdep_assert_held_write(&kvm->mmu_lock)",
     ),
+    Claim("attributes", "slots_lock", None, "w", "kvm_vm_set_mem_attributes: guard(mutex)(&kvm->slots_lock)"),
     Claim(
-        ".attributes", ".slots_lock", None, "w", "kvm_vm_set_mem_attributes: guard(mutex)(&kvm->slots_lock)"
-    ),
-    Claim(
-        ".attributes",
-        ".invalidate_lock",
+        "attributes",
+        "invalidate_lock",
         None,
         "w",
         "kvm_gmem_set_attributes: the inode's map is written under filemap_invalidate_lock",
         of_inode=True,
     ),
     Claim(
-        ".memslots",
-        ".slots_lock",
-        None,
-        "w",
-        "kvm_swap_active_memslots: lockdep_assert_held(&kvm->slots_lock)",
+        "memslots", "slots_lock", None, "w", "kvm_swap_active_memslots: lockdep_assert_held(&kvm->slots_lock)"
     ),
-    Claim(".spte", ".mmu_lock", None, "r", "TDP MMU: entries change under mmu_lock, shared or exclusive"),
+    Claim("spte", "mmu_lock", None, "r", "TDP MMU: entries change under mmu_lock, shared or exclusive"),
     Claim(
-        ".content",
-        ".folio[{index}]",
+        "content",
+        "folio",
         None,
         "w",
         "kvm_gmem_get_pfn clears with the folio locked; holes and merges of huge pages do it under "
         "filemap_invalidate_lock, where no look-up is under way (guest-memfd.md 4.15)",
         of_inode=True,
-        instead=".invalidate_lock",
+        instead="invalidate_lock",
     ),
 )
 
@@ -158,13 +164,13 @@ class GuardedBy:
 
     def __init__(self, claims: Iterable[Claim] = CLAIMS) -> None:
         self.claims = tuple(claims)
-        self._of: dict[str, tuple[Claim, ...]] = {}
         self._begin()
 
     def _begin(self) -> None:
         self._book = Book()
-        self._inodes: Callable[[], Iterable[Any]] = tuple
-        self._vms: Container[str] | None = None
+        self._names: Names = _Spelled()
+        #: By label of an object, its owner and the claims about it.
+        self._of: dict[str, tuple[str, tuple[Claim, ...]]] = {}
         #: By object, the last access of each task to each range.
         self._last: dict[str, dict[tuple[str, int, int], Access]] = {}
 
@@ -173,10 +179,10 @@ class GuardedBy:
         from ..lock_graph.graph import inodes_of
 
         self._begin()
-        self._inodes = inodes_of(run)
         session = getattr(run, "session", None)
-        self._vms = None if session is None else session.machine.world.vms
-        self._book = Book(inodes=self._inodes)
+        if session is not None:
+            self._names = Roles(session.machine.world)
+        self._book = Book(inodes=inodes_of(run))
         watch_events(run.engine, cast("Rec", self._book.rec))
         run.engine.watch_steps(self._step)
         run.engine.roots.append(self)
@@ -193,30 +199,25 @@ class GuardedBy:
         op = t.pending
         if op.kind not in _ACCESS:
             return
-        claims = self._of.get(op.obj)
-        if claims is None:
-            of_inode = op.obj.rpartition(".")[0] in {inode.label for inode in self._inodes()}
-            claims = self._of[op.obj] = tuple(
-                one
-                for one in self.claims
-                if one.of_inode == of_inode
-                and one.guard(op) is not None
-                and self._known(one.owner(op), of_inode)
-            )
+        owner, claims = self._of.get(op.obj) or self._about(op.obj)
         for claim in claims:
-            self._check(t, op, claim)
+            self._check(t, op, claim, owner)
 
-    def _known(self, owner: str, of_inode: bool) -> bool:
-        """Whether a claim's owner is there: an object of a patch's own may end in the same word."""
-        return of_inode or not owner or self._vms is None or owner in self._vms
+    def _about(self, obj: str) -> tuple[str, tuple[Claim, ...]]:
+        role = self._names.object(obj)
+        if role is None:
+            return "", ()  # an object of a patch's own, whatever its name; or it is made later
+        mine = (one for one in self.claims if (one.kind, one.of_inode) == (role.kind, role.of_inode))
+        found = self._of[obj] = (role.owner, tuple(mine))
+        return found
 
-    def _check(self, t: Task, op: Op, claim: Claim) -> None:
+    def _check(self, t: Task, op: Op, claim: Claim, owner: str) -> None:
         access = _access(t)
         needed = claim.read if op.mode == "r" else claim.write
-        lock = claim.guard(op)
+        lock = self._names.label(claim.lock, owner, op.lo)
         locks = self._book.held.get(t, {})
-        held = locks.get(lock or "")
-        if claim.instead and locks.get(f"{claim.owner(op)}{claim.instead}") == "w":
+        held = locks.get(lock)
+        if claim.instead and locks.get(self._names.label(claim.instead, owner)) == "w":
             held = "w"
         if needed is not None and held not in {"w", needed}:
             other = self._other(access)

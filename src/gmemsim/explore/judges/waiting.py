@@ -22,11 +22,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, ClassVar, cast
 
 from ...audit.events import Contended, Lock, LockRequest, Unlock
+from ...engine.locks.kinds import class_of
 from ...engine.locks.rivals import FifoFair
 from ...engine.locks.spinlock import QueuedRwLock
 from ...oracles.exact import Exact
 from ...oracles.violation import Violation
-from ..failure import lock_class
 from ..search import watch_events
 
 if TYPE_CHECKING:
@@ -108,7 +108,7 @@ class BoundedWaiting:
         return tuple(sorted(found))
 
     def _bound(self, label: str, lock: object) -> int | None:
-        bound = self.bounds.get(lock_class(label))
+        bound = self.bounds.get(class_of(label))
         return bound_of(lock) if bound is None else bound
 
     def _step(self, t: Task) -> None:
@@ -148,7 +148,7 @@ class BoundedWaiting:
             self._judge(other, waiter, label, lock, t)
 
     def _judge(self, other: Task, waiter: _Waiter, label: str, lock: object, t: Task) -> None:
-        name = lock_class(label)
+        name = class_of(label)
         count = len(waiter.passed)
         self.most[name] = max(self.most.get(name, 0), count)
         bound = self._bound(label, lock)

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from ...audit.events import Contended, Lock, LockRequest, Unlock
 from ...audit.kvm_events import PageCacheAdd
-from ..failure import lock_class
+from ...engine.locks.kinds import class_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -84,7 +84,7 @@ class Book:
         kind = op.kind
         if kind in {"acquire", "try"}:
             self._locks.add(op.obj)
-        if kind in {"acquire", "release", "wait"} and lock_class(op.obj) == _SRCU:
+        if kind in {"acquire", "release", "wait"} and class_of(op.obj) == _SRCU:
             self._section(t, op)
         elif kind == "call":
             self._request(t, op.obj, "w")

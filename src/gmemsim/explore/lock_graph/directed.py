@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, ClassVar, Final, Literal, cast
 import attrs
 
 from ...engine.engine import candidate
-from ..failure import lock_class
+from ...engine.locks.kinds import class_of
 from ..judges.deadlock import WaitFor
 from ..search import Limits, search, watch_events
 from ..strategies.dfs import DepthFirst
@@ -116,8 +116,8 @@ class Steering:
         held = self._book.held.get(task)
         if not held:
             return False
-        wants = lock_class(op_label(op))
-        return any((lock_class(label), wants) in self._pairs for label in held)
+        wants = class_of(op_label(op))
+        return any((class_of(label), wants) in self._pairs for label in held)
 
 
 def decide(
@@ -177,4 +177,4 @@ def _early(result: SearchResult) -> str:
 def is_it(failure: Failure, cycle: Cycle) -> bool:
     """Whether a failure is a deadlock of the cycle's classes."""
     stuck = failure.details.get("wait_for")
-    return isinstance(stuck, WaitFor) and {lock_class(edge.on) for edge in stuck.cycle} == set(cycle.classes)
+    return isinstance(stuck, WaitFor) and {class_of(edge.on) for edge in stuck.cycle} == set(cycle.classes)

@@ -5,8 +5,9 @@ kept across runs, as lockdep keeps it across the uptime of a kernel. Unlike lock
 are no locks (a folio lock is a page bit and invisible to lockdep; an SRCU grace period waits for the sections; a
 mailbox waits for what its server needs), and every edge keeps a witness that can be replayed.
 
-Nodes are classes (`failure.lock_class`): what holds of one inode's lock is taken to hold of another's. Nesting within
-a class (two folios) is looked at by instance, and is in order as long as the instances are always taken in one order.
+Nodes are classes (`engine.locks.kinds.class_of`): what holds of one inode's lock is taken to hold of another's. Nesting
+within a class (two folios) is looked at by instance, and is in order as long as the instances are always taken in one
+order.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 import attrs
 
-from ..failure import lock_class
+from ...engine.locks.kinds import class_of
 from ..search import watch_events
 from .book import Book
 from .cycles import Cycle, find_cycles
@@ -73,12 +74,12 @@ class Edge:
     @property
     def held_class(self) -> str:
         """Class of what is held."""
-        return lock_class(self.held)
+        return class_of(self.held)
 
     @property
     def wants_class(self) -> str:
         """Class of what is asked for."""
-        return lock_class(self.wants)
+        return class_of(self.wants)
 
 
 class LockGraph:
@@ -157,7 +158,7 @@ class LockGraph:
 
     def _ask(self, t: Task, label: str, mode: str) -> None:
         if mode == "w":
-            self.written.add(lock_class(label))
+            self.written.add(class_of(label))
         held = self._book.held.get(t)
         if not held:
             return
@@ -173,10 +174,10 @@ class LockGraph:
     def _edge(
         self, t: Task, held: str, held_mode: str, wants: str, mode: str, all_held: dict[str, str]
     ) -> None:
-        one, two = lock_class(held), lock_class(wants)
+        one, two = class_of(held), class_of(wants)
         key = (held, held_mode, wants, mode) if one == two else (one, held_mode, two, mode)
         gates = frozenset(
-            lock_class(label) for label, how in all_held.items() if how == "w" and label not in (held, wants)
+            class_of(label) for label, how in all_held.items() if how == "w" and label not in (held, wants)
         )
         edge = self.edges.get(key)
         if edge is None:

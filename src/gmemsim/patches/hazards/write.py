@@ -56,7 +56,7 @@ def write_populates(parent: type[Kernel]) -> type[Kernel]:
             ret = ENOSPC if (folio.uptodate if early is None else early) else 0
             if ret == 0:
                 if t.traps:
-                    await t.point(Op("rmw", f"{inode.label}.content", index, index + 1))
+                    await t.point(Op("rmw", inode.content_label, index, index + 1))
                 self.inode_vm(inode).arch.host_write(t, folio.pfn, content)
                 if not folio.uptodate:
                     # The copy stands for the clearing, so no event says "uptodate": the oracles read the flag.

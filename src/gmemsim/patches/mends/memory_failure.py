@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Final
 
 from ...audit.kvm_events import UseAfterFree
 from ...engine.locks.mutex import Mutex
+from ...engine.locks.stats import LockClass
 from ...engine.op import Op
 from .entry import Mend
 
@@ -69,7 +70,9 @@ def bindings_lock(parent: type[Kernel]) -> type[Kernel]:
             if locks is None:
                 locks = {}
                 self._bindings_locks = locks
-            return locks.setdefault(inode.label, Mutex(f"{inode.label}.bindings_lock"))
+            return locks.setdefault(
+                inode.label, Mutex(f"{inode.label}.bindings_lock", LockClass("bindings_lock"))
+            )
 
         async def kvm_gmem_error_folio(self, t: Task, inode: GmemInode, folio: Folio) -> None:
             start, end = folio.index, folio.index + folio.pages
