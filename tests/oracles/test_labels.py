@@ -69,7 +69,7 @@ def test_the_same_verdict_under_other_names(patch: type[V3], scenario: str) -> N
             # Some of the functions are of the other scenario.
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore", NeverRan)
-                check(scenario, cls, "sw-protected", strategy="random", schedules=15)
+                check(scenario, cls, "sw-protected", strategy="random", schedules=40)
             found.append("")
         except ScheduleFailure as error:
             found.append(error.found.failure.rule)
