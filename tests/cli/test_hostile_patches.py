@@ -115,6 +115,33 @@ def test_a_kept_coroutine_is_found_whenever_the_collector_comes(threshold: int, 
         gc.set_threshold(*before)
 
 
+@pytest.mark.parametrize(
+    ("body", "says"),
+    [
+        (
+            "    def __init__(self, *a):\n        super().__init__(*a)\n"
+            "        self.kvm_gmem_get_pfn = super().kvm_gmem_get_pfn\n",
+            "kvm_gmem_get_pfn: is set on the kernel",
+        ),
+        (
+            "    async def kvm_gmem_get_folio(self, t, inode, index):\n"
+            "        self.kvm_gmem_prepare_folio = super().kvm_gmem_prepare_folio\n"
+            "        return await super().kvm_gmem_get_folio(t, inode, index)\n",
+            "kvm_gmem_prepare_folio: is set on the kernel",
+        ),
+        (
+            "    async def kvm_gmem_get_folio(self, t, inode, index):\n        return 0\n",
+            "returned 0; expected Folio | int, the number a negative errno",
+        ),
+    ],
+)
+def test_what_is_not_held_against_the_version(body: str, says: str, tmp_path: Path) -> None:
+    (tmp_path / "mine.py").write_text(HEAD + body)
+    result = explore("random")
+    assert result.exit_code in (1, 2)
+    assert says in result.output
+
+
 def test_an_errno_that_no_version_returns_is_said(tmp_path: Path) -> None:
     (tmp_path / "mine.py").write_text(f"{HEAD}{READY}        return -18\n")
     for command in ("run", "explore"):

@@ -38,6 +38,9 @@ _ARCH: Final = Path(__file__).parents[1] / "arch"
 #: level or a `RetPf`: to a caller that asks whether it is 0 a positive number is a failure, to the VMM it is none.
 _ZERO_OR_ERRNO: Final = frozenset(
     {
+        "_bind", "_fallocate", "_launch_finish", "_set_region", "check_memory_region", "check_memory_region_flags",
+        "collapse_file", "do_ftruncate", "kvm_gmem_migrate_folio", "kvm_rmp_make_shared", "mbind",
+        "sev_es_sync_vmsa", "sev_snp_ap_creation",
         "kvm_arch_gmem_make_private", "kvm_gmem_allocate", "kvm_gmem_bind", "kvm_gmem_commit_memory_region",
         "kvm_gmem_fallocate", "kvm_gmem_get_file_pfn", "kvm_gmem_get_locked_pfn", "kvm_gmem_get_pfn",
         "kvm_gmem_make_huge_ready", "kvm_gmem_make_private", "kvm_gmem_make_ready", "kvm_gmem_populate_copy",
@@ -82,6 +85,7 @@ def guard_results(cls: type[Kernel]) -> None:
 
 def _guarded(function: FunctionType, theirs: FunctionType, name: str, expected: str) -> Any:
     wanted = ast.parse(expected, mode="eval").body
+    object_or_errno = _object_or_errno(wanted)
 
     def look(result: Any) -> None:
         if not _fits(result, wanted):
@@ -91,6 +95,10 @@ def _guarded(function: FunctionType, theirs: FunctionType, name: str, expected: 
             if number.__class__ is int and number < 0:
                 _look_at_errno(function, name, number)
         first = result[0] if result.__class__ is tuple and result else result
+        if object_or_errno and result.__class__ is int and result >= 0:
+            raise _wrong(
+                function, name, f"returned {result}; expected {expected}, the number a negative errno"
+            )
         if name in _ZERO_OR_ERRNO and first.__class__ is int and first > 0:
             raise _wrong(
                 function, name, f"returned {first}; expected 0 or a negative errno, as {theirs.__qualname__}"
@@ -161,6 +169,14 @@ def _fits(value: Any, wanted: ast.expr) -> bool:
         case ast.Subscript(value=ast.Name(id=name)) if name in _CONTAINERS:
             return isinstance(value, _CONTAINERS[name])
     return True
+
+
+def _object_or_errno(wanted: ast.expr) -> bool:
+    """An object of a class, or a number that says why there is none (`ERR_PTR`)."""
+    match wanted:
+        case ast.BinOp(op=ast.BitOr(), left=ast.Name(id=name), right=ast.Name(id="int")):
+            return name[:1].isupper()
+    return False
 
 
 @cache

@@ -42,17 +42,19 @@ def check_overrides(cls: Any, known: Callable[[], dict[str, type[Kernel]]]) -> N
 
 
 def check_instance(kernel: Kernel) -> None:
-    """Refuse a kernel that a user's `__init__` has given what its version does not have or never calls.
+    """Refuse a kernel that a user's code, its `__init__` or another function, has given functions of its own.
 
     Raises:
-        PatchError: file and line of the `__init__`, and the nearest name.
+        PatchError: file and line of the `__init__` or the class, and the nearest name.
     """
     cls: Any = type(kernel)
     owner = next((each for each in cls.__mro__ if "__init__" in vars(each)), cls)
-    if ours(owner):
+    if ours(cls):
         return
     version = next(each for each in cls.__mro__ if ours(each))
-    init = function_of(vars(owner)["__init__"])
+    if ours(owner):
+        owner = cls
+    init = function_of(vars(owner).get("__init__"))
     can_run = reached(cls).names
     own = [function for _, _, function in own_functions(cls)]
     for name, value in vars(kernel).items():
@@ -61,9 +63,13 @@ def check_instance(kernel: Kernel) -> None:
             raise _refused(owner, name, init, f"{name} is a function in {version.name}, not {value!r:.60}")
         if not callable(value) or name in set_on_kernels(version):
             continue
-        if theirs is not None and name not in can_run:
-            raise _refused(owner, name, init, f"{version.name} never calls {name}")
-        if theirs is None and not any(name in function.__code__.co_names for function in own):
+        if theirs is not None:
+            # What it takes and gives would not be held against the version's function.
+            text = "is set on the kernel: define it as a function of the class"
+            if name not in can_run:
+                text = f"{version.name} never calls {name}"
+            raise _refused(owner, name, init, text)
+        if not any(name in function.__code__.co_names for function in own):
             near = get_close_matches(name, can_run, 1, 0.4)
             hint = f"; did you mean {near[0]}?" if near else ""
             raise _refused(

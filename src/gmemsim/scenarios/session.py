@@ -180,6 +180,7 @@ class Session:
             self._collect()
 
     def _finish(self) -> None:
+        check_instance(self.machine.kernel)  # once more: what a run has set on it
         if self.checker is not None:
             self.checker.finish()
 
