@@ -1,10 +1,11 @@
 """Follow every recording with the version that it belongs to, and across; alter some and count the rejections.
 
-    python bench/follow_recordings.py DIRECTORY [--only own|across|altered|probes] [--markdown FILE]
+    python bench/follow_recordings.py DIRECTORY [--markdown FILE] [--state FILE [--max-seconds N]]
 
 DIRECTORY holds the recordings, one folder a kernel. Prints a table per kernel, what was rejected and why, the cross
 table (a recording against other versions), the share of altered traces that was rejected, and the same where one event
-of each probe is doubled or dropped. Of an altered trace no more than BUDGET placements are tried.
+of each probe is doubled or dropped. Of an altered trace no more than BUDGET placements are tried. With `--state` what
+was found is kept after each trace, so that it can be made in pieces; ends with 3 where a piece was not the last.
 """
 
 from __future__ import annotations
@@ -13,10 +14,12 @@ import argparse
 import gzip
 import json
 import sys
+import time
 from collections import Counter
+from functools import partial
 from pathlib import Path
 from random import Random
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from gmemsim.follow.alter import ALTERATIONS, alter, alter_at, places
 from gmemsim.follow.follower import follow
@@ -41,7 +44,41 @@ def version_of(directory: str) -> str:
     return next(patch for release, patch in VERSION.items() if f"-{release}." in directory)
 
 
-def own(root: Path) -> list[str]:
+class Found:
+    """What came of each trace, kept in a file."""
+
+    def __init__(self, path: Path | None, seconds: float | None) -> None:
+        self._path = path
+        self._ends = None if seconds is None else time.monotonic() + seconds
+        self._found = json.loads(path.read_text()) if path is not None and path.exists() else {}
+
+    def of(self, key: str, make: Callable[[], dict[str, Any]]) -> dict[str, Any]:
+        """As kept, or made now."""
+        if key not in self._found:
+            if self._ends is not None and time.monotonic() > self._ends:
+                raise SystemExit(3)
+            self._found[key] = make()
+            if self._path is not None:
+                self._path.write_text(json.dumps(self._found))
+        found: dict[str, Any] = self._found[key]
+        return found
+
+
+def follow_one(path: Path, patch: str, bounds: Bounds | None = None) -> dict[str, Any]:
+    """A recording with a version."""
+    result = follow(load_trace(path), PATCHES[patch], bounds=bounds)
+    at = result.rejected_at
+    return {
+        "verdict": result.verdict,
+        "states": result.states,
+        "events": result.events,
+        "seconds": result.seconds,
+        "matched": result.matched,
+        "at": None if at is None else [at.line, at.event, at.reason],
+    }
+
+
+def own(root: Path, kept: Found) -> list[str]:
     """Each kernel against its own version."""
     lines = [
         "| kernel | version | recordings | accepted | of these with a search | events | events/s |",
@@ -54,18 +91,17 @@ def own(root: Path) -> list[str]:
         events = count = good = searched = 0
         seconds = 0.0
         for path in sorted(directory.glob("*.trace.gz")):
-            result = follow(load_trace(path), PATCHES[patch])
+            name = f"{directory.name}/{path.name.removesuffix('.trace.gz')}"
+            result = kept.of(f"own {name}", partial(follow_one, path, patch))
             count += 1
-            good += result.accepted
-            searched += result.states > 0
-            events += result.events
-            seconds += result.seconds
-            at = result.rejected_at
-            if at is not None:
-                done = 100 * result.matched // max(1, result.events)
-                name = f"{directory.name}/{path.name.removesuffix('.trace.gz')}"
-                rejected.append(f"| {name} | {at.line} ({done} %) | {at.event} | {at.reason} |")
-            print(directory.name, path.name, "accepted" if result.accepted else "REJECTED", file=sys.stderr)
+            good += result["verdict"] == "accepted"
+            searched += result["states"] > 0
+            events += result["events"]
+            seconds += result["seconds"]
+            if result["at"] is not None:
+                line, event, reason = result["at"]
+                done = 100 * result["matched"] // max(1, result["events"])
+                rejected.append(f"| {name} | {result['verdict']} | {line} ({done} %) | {event} | {reason} |")
         lines.append(
             f"| {directory.name} | {patch} | {count} | {good} | {searched} | {events:,} "
             f"| {events / max(seconds, 1e-9):,.0f} |"
@@ -75,26 +111,27 @@ def own(root: Path) -> list[str]:
     lines += ["", f"{accepted} of {total} recordings are accepted.", ""]
     if rejected:
         lines += [
-            "| rejected | line (share matched) | event | the model |",
-            "|---|---|---|---|",
+            "| not accepted | verdict | line (share matched) | event | the model |",
+            "|---|---|---|---|---|",
             *rejected,
             "",
         ]
     return lines
 
 
-def across(root: Path) -> list[str]:
+def across(root: Path, kept: Found) -> list[str]:
     """One recording of each kind against every version."""
     names = ("sh_same_v2", "sh_punch1_v1", "sh_mmap_h1_v2")
     lines = ["| recording | " + " | ".join(ACROSS) + " |", "|---|" + "---|" * len(ACROSS)]
     for directory in ("linux-6.18.15-debian", "linux-7.2.13-debian", "linux-7.3.4-debian"):
         for name in names:
-            trace = load_trace(root / directory / f"{name}.trace.gz")
+            path = root / directory / f"{name}.trace.gz"
             cells = []
             for patch in ACROSS:
-                result = follow(trace, PATCHES[patch], bounds=BUDGET)
-                at = result.rejected_at
-                cells.append("accepted" if at is None else f"rejected at {at.event.split(':')[0]}")
+                key = f"across {directory}/{name} {patch}"
+                result = kept.of(key, partial(follow_one, path, patch, BUDGET))
+                at = result["at"]
+                cells.append("accepted" if at is None else f"{result['verdict']} at {at[1].split(':')[0]}")
             lines.append(f"| {directory}/{name} | " + " | ".join(cells) + " |")
     return [*lines, ""]
 
@@ -102,18 +139,30 @@ def across(root: Path) -> list[str]:
 class Tally:
     """Verdicts by row."""
 
-    def __init__(self, what: str) -> None:
+    def __init__(self, what: str, kept: Found) -> None:
         self.what = what
+        self.kept = kept
         self.verdicts: dict[str, Counter[str]] = {}
 
-    def take(self, row: str, lines: list[str], path: Path, metadata: dict[str, object], told: str) -> None:
+    def take(
+        self, row: str, make: Callable[[], list[str] | None], path: Path, metadata: Any, told: str
+    ) -> None:
         """Follow an altered trace with the version of its kernel."""
-        events = (event for number, line in enumerate(lines, 1) if (event := parse_line(line, number)))
-        trace = trace_from_events(events, str(path), metadata)
-        verdict = follow(trace, PATCHES[version_of(path.parent.name)], bounds=BUDGET).verdict
-        self.verdicts.setdefault(row, Counter())[verdict] += 1
-        if verdict != "rejected":
-            print(f"{verdict} although altered: {path.parent.name} {path.name} {row} {told}", file=sys.stderr)
+
+        def verdict() -> dict[str, Any]:
+            lines = make()
+            if lines is None:
+                return {"verdict": ""}
+            events = (event for number, line in enumerate(lines, 1) if (event := parse_line(line, number)))
+            trace = trace_from_events(events, str(path), metadata)
+            return {"verdict": follow(trace, PATCHES[version_of(path.parent.name)], bounds=BUDGET).verdict}
+
+        where = f"{path.parent.name}/{path.name.removesuffix('.trace.gz')}"
+        found = self.kept.of(f"{self.what}: {row} {where} {told}", verdict)["verdict"]
+        if found:
+            self.verdicts.setdefault(row, Counter())[found] += 1
+        if found not in ("", "rejected"):
+            print(f"{found} although altered: {where} {row} {told}", file=sys.stderr)
 
     def table(self) -> list[str]:
         lines = [f"| {self.what} | made | rejected | undecided | accepted |", "|---|--:|--:|--:|--:|"]
@@ -134,33 +183,31 @@ def read(path: Path) -> tuple[list[str], dict[str, object]]:
     return lines, json.loads(path.with_name(path.name.removesuffix(".trace.gz") + ".json").read_text())
 
 
-def altered(root: Path, seeds: int) -> list[str]:
+def altered(root: Path, seeds: int, kept: Found) -> list[str]:
     """Altered traces per kind of alteration, and how many were rejected."""
-    tally = Tally("alteration")
+    tally = Tally("alteration", kept)
     for kind in ALTERATIONS:
         for directory in ("linux-6.18.15-debian", "linux-7.2.13-debian", "linux-7.3.4-debian"):
             for name in ("sh_same_v4", "sh_prefault_v4", "sh_punch1_v1", "sh_mmap_h1_v2"):
                 path = root / directory / f"{name}.trace.gz"
                 lines, metadata = read(path)
                 for seed in range(seeds):
-                    changed = alter(lines, kind, Random(f"{directory} {name} {seed}"))
-                    if changed is not None:
-                        tally.take(kind, changed, path, metadata, f"seed {seed}")
+                    random = Random(f"{directory} {name} {seed}")
+                    tally.take(kind, partial(alter, lines, kind, random), path, metadata, f"seed {seed}")
     return tally.table()
 
 
-def probes(root: Path) -> list[str]:
+def probes(root: Path, kept: Found) -> list[str]:
     """One event of each probe doubled, and one dropped, at a random place of each recording of a few."""
-    tally = Tally("one event of each probe")
+    tally = Tally("one event of each probe", kept)
     for recording in PROBED:
         path = root / f"{recording}.trace.gz"
         lines, metadata = read(path)
         for name, found in places(lines, metadata).items():
             for row in ("doubled", "dropped"):
                 place = Random(f"{recording} {name} {row}").choice(found)
-                tally.take(
-                    row, alter_at(lines, place, row == "doubled"), path, metadata, f"{name} line {place + 1}"
-                )
+                made = partial(alter_at, lines, place, row == "doubled")
+                tally.take(row, made, path, metadata, f"{name} line {place + 1}")
     return tally.table()
 
 
@@ -168,12 +215,8 @@ def probes(root: Path) -> list[str]:
 PROBED = (
     "linux-6.12.107-custom/pv_conv1_v1",
     "linux-6.18.15-debian/sh_same_v2",
-    "linux-6.18.15-debian/sh_punch1_v1",
     "linux-7.2.13-custom/pv_conv1_v1",
-    "linux-7.2.13-debian/sh_same_v2",
     "linux-7.2.13-debian/sh_punch1_v1",
-    "linux-7.2.13-debian/sh_mmap_h1_v2",
-    "linux-7.3.4-debian/sh_punch1_v1",
     "linux-7.3.4-debian/sh_mmap_h1_v2",
     "linux-7.3.4-debian/sh_prefault_v4",
 )
@@ -184,21 +227,26 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("directory", type=Path)
-    parser.add_argument("--seeds", type=int, default=2, help="altered traces per recording and kind")
-    parser.add_argument("--only", choices=("own", "across", "altered", "probes"), help="just this table")
+    parser.add_argument("--seeds", type=int, default=1, help="altered traces per recording and kind")
+    parser.add_argument("--state", type=Path, help="keep what was found there, and go on from it")
+    parser.add_argument("--max-seconds", type=float, help="begin no further trace after that")
     parser.add_argument("--markdown", type=Path, help="write the tables there")
     options = parser.parse_args()
-    root = options.directory
-    tables: dict[str, tuple[str, Callable[[], list[str]]]] = {
-        "own": ("Each kernel against its own version", lambda: own(root)),
-        "across": ("Across versions", lambda: across(root)),
-        "altered": ("Altered traces", lambda: altered(root, options.seeds)),
-        "probes": ("One event doubled or dropped", lambda: probes(root)),
-    }
-    parts: list[str] = []
-    for name, (title, make) in tables.items():
-        if options.only in (None, name):
-            parts += [f"## {title}", "", *make()]
+    root, kept = options.directory, Found(options.state, options.max_seconds)
+    parts = [
+        "## Each kernel against its own version",
+        "",
+        *own(root, kept),
+        "## Across versions",
+        "",
+        *across(root, kept),
+        "## Altered traces",
+        "",
+        *altered(root, options.seeds, kept),
+        "## One event of each probe doubled or dropped",
+        "",
+        *probes(root, kept),
+    ]
     text = "\n".join(parts)
     print(text)
     if options.markdown is not None:

@@ -1,8 +1,8 @@
 """Write the figures of docs/follow.md: follow every recording, across versions, and altered ones.
 
-    python docs/generate_follow.py [DIRECTORY]
+    python docs/generate_follow.py [DIRECTORY [STATE]]
 
-Without the full set of recordings nothing is changed.
+Without the full set of recordings nothing is changed. STATE is a file of bench/follow_recordings.py `--state`.
 """
 
 from __future__ import annotations
@@ -25,7 +25,10 @@ def main() -> None:
     with TemporaryDirectory() as folder:
         tables = Path(folder) / "tables.md"
         script = HERE.parent / "bench" / "follow_recordings.py"
-        subprocess.run([sys.executable, str(script), str(directory), "--markdown", str(tables)], check=True)
+        command = [sys.executable, str(script), str(directory), "--markdown", str(tables)]
+        if len(sys.argv) > 2:
+            command += ["--state", sys.argv[2]]
+        subprocess.run(command, check=True)
         figures = tables.read_text().replace("## ", "### ")
     text = PAGE.read_text()
     head, rest = text.split(BEGIN)

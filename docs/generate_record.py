@@ -303,13 +303,14 @@ are its own (`-m`, per CPU).
 `CPU:2 [LOST 17 EVENTS]` in the text says that a buffer was full and that CPU's events are missing there. What a
 thread did then is unknown, so neither *accepted* nor *rejected* would be true: `follow` refuses the trace, exit
 code 2. Record again: a larger buffer (`buffer_size_kb`, `-b`, `-m`), fewer threads, a shorter run, without the
-optional probes. Cutting the line out does not bring the events back. A `PERF_RECORD_LOST` of `perf script` is refused
-as well, as a line that is no event.
+optional probes. Cutting the line out does not bring the events back. The same holds of `[17 EVENTS DROPPED]`
+(`trace-cmd report`), of `PERF_RECORD_LOST` (`perf script`), of `"lost_events": 17` in the metadata, and of a head in
+which `entries-in-buffer/entries-written` differ: there tracefs overwrote the oldest events, of each CPU up to another
+time.
 
-The line is not always there. When tracefs overwrites the oldest events, the text may just begin late: its head says
-`entries-in-buffer/entries-written`, and the two differ, as `overrun` in `per_cpu/cpu*/stats` does from 0.
-`trace-cmd record` prints overruns of each CPU at its end, `perf record` how many chunks were lost. `follow` does
-not read any of these: look at them.
+None of them may be there. Then `overrun` in `per_cpu/cpu*/stats` differs from 0, `trace-cmd record` prints overruns of
+each CPU at its end, `perf record` how many chunks were lost. `follow` does not read these: look at them, or write the
+sum into the metadata as `lost_events`.
 
 ## Follow
 

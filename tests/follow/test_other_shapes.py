@@ -12,6 +12,7 @@ import pytest
 import gmemsim
 from gmemsim.follow.follower import follow
 from gmemsim.follow.ftrace import TraceError, parse_line, read_trace
+from gmemsim.follow.thread import kind_of
 from gmemsim.follow.trace import load_trace, trace_from_events
 from gmemsim.patches.registry import PATCHES
 
@@ -31,6 +32,27 @@ SHAPES: dict[str, Callable[[str, str, str, str, str, str, str, str], str]] = {
     "perf tids": lambda c, p, cpu, fl, s, u, e, a: f"{c:>16} 7/{p} {cpu} {s}.{u}: probe:{e}: {a}",
     "counter": lambda c, p, cpu, fl, s, u, e, a: f"{c}-{p} {cpu} {fl} {s}{u}: {e}: {a}",
     "crlf": lambda c, p, cpu, fl, s, u, e, a: f"{c}-{p} {cpu} {fl} {s}.{u}: {e}: {a}\r",
+    "trace-cmd report": lambda c, p, cpu, fl, s, u, e, a: (
+        f"{c:>16}-{p:<6} {cpu}  {s}.{u}: {'print' if e == 'tracing_mark_write' else e + ':':<21} {a}".replace(
+            "print ", "print:"
+        )
+    ),
+    "trace-cmd with flags and tgid": lambda c, p, cpu, fl, s, u, e, a: (
+        f"{c:>16}-{p:<5} (  77) {cpu} {fl} {s}.{u}000: {e}: {a}"
+    ),
+    "perf names returns": lambda c, p, cpu, fl, s, u, e, a: (
+        f"{c:>16} 7/{p} {cpu} {s}.{u}: probe:{e + '__return' if e.endswith('_ret') else e}: {a}"
+    ),
+    "perf with call chains": lambda c, p, cpu, fl, s, u, e, a: (
+        f"{c:>16} {p} {cpu} {s}.{u}: probe:{e}: {a}\n        ffffffffc0a12340 {e}+0x4 ([kvm])\n"
+        f"            55d0a1b2c3d4 main+0x1f (/usr/bin/qemu-system-x86_64)\n"
+    ),
+    "x86-tsc": lambda c, p, cpu, fl, s, u, e, a: (
+        f"{c}-{p} {cpu} {fl} {int(s) * 2_100_000_000 + int(u)}: {e}: {a}"
+    ),
+    "CPU n/KVM": lambda c, p, cpu, fl, s, u, e, a: (
+        f"{c.replace('vcpu0', 'CPU 0/KVM').replace('vcpu1', 'CPU 1/KVM')}-{p} {cpu} {fl} {s}.{u}: {e}: {a}"
+    ),
     "a blank and a dash in comm": lambda c, p, cpu, fl, s, u, e, a: (
         f"{c.replace('vcpu', 'CPU -')}/KVM-{p} {cpu} {fl} {s}.{u}: {e}: {a}"
     ),
@@ -77,6 +99,14 @@ def test_plain_kvm_events_are_undecided(lines: list[tuple[str, ...]], tmp_path: 
         (b"\x17\x08Dtracing6\0", "trace-cmd report"),
         (b"PERFILE2\0\0", "perf script"),
         (b"a-1 [000] ..... 1.0: x: y\nCPU:2 [LOST 137 EVENTS]\n", "137 events were lost"),
+        (b"a-1 [000] ..... 1.0: x: y\nCPU:2 [LOST EVENTS]\n", "some events were lost"),
+        (b"a-1 [000] ..... 1.0: x: y\nCPU:2 [137 EVENTS DROPPED]\n", "137 events were lost"),
+        (b"a-1 [000] ..... 1.0: x: y\nCPU:2 [EVENTS DROPPED]\n", "some events were lost"),
+        (b"a-1 [000] ..... 1.0: x: y\nperf 9 [002] 1.5: PERF_RECORD_LOST lost 137\n", "137 events were lost"),
+        (
+            b"# entries-in-buffer/entries-written: 10/147   #P:4\na-1 [000] ..... 1.0: x: y\n",
+            "137 events were over",
+        ),
         (b"", "no event in it"),
         (b"\n" * 20_000, "lines without an event"),
         (b" " * 60_000 + b"x\n", "a line of more than"),
@@ -99,3 +129,21 @@ def test_a_damaged_line_is_no_event() -> None:
     for text in ("vcpu0-425 [000] .....", "x [0] 1.5: e:", "-1 [0] 1.5: e:", "a-1 [0] x: e:", "a-1 [0] 1.5:"):
         with pytest.raises(ValueError, match="expected 'TASK-PID"):
             parse_line(text)
+
+
+def test_losses_are_named_in_the_metadata_too() -> None:
+    with pytest.raises(TraceError, match="137 events were lost, says the metadata"):
+        trace_from_events(read_trace(RECORDED), "x.trace", {"lost_events": 137})
+    assert trace_from_events(read_trace(RECORDED), "x.trace", {"lost_events": 0}).steps
+
+
+def test_threads_of_qemu_are_of_one_kind() -> None:
+    assert kind_of("CPU 0/KVM-812") == kind_of("CPU 11/KVM-823")
+    assert kind_of("vcpu0-1") == kind_of("vcpu12-2") == "vcpu"
+
+
+def test_qemus_names_are_followed_alike(lines: list[tuple[str, ...]], tmp_path: Path) -> None:
+    path = tmp_path / "x.trace"
+    path.write_text("".join(f"{SHAPES['CPU n/KVM'](*line)}\n" for line in lines))
+    result = follow(load_trace(path, RECORDED.with_name("sh_same_v2.json")), PATCHES["v3"])
+    assert result.accepted, result.rejected_at

@@ -26,7 +26,16 @@ _PID: Final = re.compile(r"\d{1,10}(?:/\d{1,10})?")
 _TIME: Final = re.compile(r"(\d{1,19})(?:\.(\d{1,9}))?:")
 _EVENT: Final = re.compile(r"(?:[A-Za-z_][\w-]{0,99}:)?([A-Za-z_]\w{0,99}): ?")
 _FLAGS: Final = re.compile(r"[.\w#=!-]{4,6}")
-_LOST: Final = re.compile(r"CPU:\s?\d{1,6} \[LOST (\d{1,18})? ?EVENTS\]")
+#: As tracefs, `trace-cmd report` and `perf script --show-lost-events` say it; and the head of tracefs' text, where the
+#: oldest events were overwritten, of each CPU up to another time.
+_LOST: Final = (
+    re.compile(r"CPU:\s?\d{1,6} \[LOST (\d{1,18})? ?EVENTS\]"),
+    re.compile(r"CPU:\s?\d{1,6} \[(\d{1,18})? ?EVENTS DROPPED\]"),
+    re.compile(r".{0,200}?PERF_RECORD_LOST(?:_SAMPLES)?\s{1,9}lost (\d{1,18})"),
+)
+_WRITTEN: Final = re.compile(r"# entries-in-buffer/entries-written: (\d{1,18})/(\d{1,18})\s")
+#: A line of a call chain of `perf script`: an address and where that is.
+_CHAIN: Final = re.compile(r"\s{1,40}[0-9a-f]{4,16} \S.{0,400}\(.{1,200}\)$")
 _PASSED: Final = re.compile(r"(?:cpus=\d+|version = \d+|CPU \d+ is empty|.*\[\d+ (?:more|events?) .*\])$")
 
 #: Bytes of a line, and of all that a gzip file unpacks to for one byte of it; real traces have tens of both.
@@ -36,6 +45,8 @@ _LEAST: Final = 16 << 20
 #: Events of a file, and lines in a row that are none.
 _EVENTS: Final = 4_000_000
 _QUIET: Final = 10_000
+
+_LARGER: Final = "record with a larger buffer (buffer_size_kb)"
 
 #: Bytes in which a file says what it is.
 _HEAD: Final = 1 << 13
@@ -104,14 +115,19 @@ def parse_line(text: str, line: int = 0) -> KernelEvent | None:
             continue
         whole, fraction = time.groups()
         moment = int(whole) if fraction is None else int(whole) * 1_000_000 + int(fraction.ljust(6, "0")[:6])
-        return KernelEvent(line, moment, thread, event[1], rest[event.end() :].rstrip())
+        # (perf probe names a return probe by itself.)
+        name = event[1].removesuffix("__return")
+        return KernelEvent(line, moment, thread, name, rest[event.end() :].rstrip())
     short = text.strip()
-    if not short or short.startswith("#") or _PASSED.match(short[:100]):
+    if written := _WRITTEN.match(text):
+        missing = int(written[2]) - int(written[1])
+        if missing > 0:
+            raise ValueError(f"{missing:,} events were overwritten before the first: {_LARGER}")
+    if not short or short.startswith("#") or _PASSED.match(short[:100]) or _CHAIN.match(text.rstrip()[:700]):
         return None
-    if lost := _LOST.match(short):
-        raise ValueError(
-            f"{lost[1] or 'some'} events were lost here: record with a larger buffer (buffer_size_kb)"
-        )
+    for pattern in _LOST:
+        if lost := pattern.match(short[:300]):
+            raise ValueError(f"{lost[1] or 'some'} events were lost here: {_LARGER}")
     raise ValueError("expected 'TASK-PID [CPU] flags seconds: event: …'")
 
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from collections import deque
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
     from ..engine.task import Task
@@ -13,6 +14,8 @@ if TYPE_CHECKING:
     from .trace import Step, Trace
 
 __all__ = ["Rejected", "Thread", "kind_of", "next_position"]
+
+_DIGITS: Final = re.compile(r"\d+")
 
 
 class Thread:
@@ -72,5 +75,5 @@ def next_position(thread: Thread) -> int:
 
 
 def kind_of(thread: str) -> str:
-    """`vcpu1-451` is a `vcpu`."""
-    return thread.rpartition("-")[0].rstrip("0123456789")
+    """`vcpu1-451` is a `vcpu`, and `CPU 0/KVM-451` is of one kind with `CPU 1/KVM-452`."""
+    return _DIGITS.sub("", thread.rpartition("-")[0])

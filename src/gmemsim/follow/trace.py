@@ -110,10 +110,13 @@ def trace_from_events(
     """Turn kernel events into steps.
 
     Raises:
-        TraceError: no event concerns a guest_memfd.
+        TraceError: no event concerns a guest_memfd, or the metadata says that events were lost.
     """
     listed = list(events)
     meta = metadata or {}
+    lost = meta.get("lost_events")
+    if isinstance(lost, int) and lost > 0:
+        raise TraceError(f"{path}: {lost:,} events were lost, says the metadata: record with a larger buffer")
     mark = next((m for e in listed if e.name in _MARKERS and (m := _MARK.search(e.args))), None)
     mapping, base, seen_ino = first_scan(listed)
     ino = int(mark[4]) if mark else seen_ino
