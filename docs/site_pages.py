@@ -122,6 +122,12 @@ def python() -> str:
 ::: gmemsim.testing.checking
 
 ::: gmemsim.testing.machine
+
+## gmemsim.extend
+
+[How to use it](../extend.md).
+
+::: gmemsim.extend
 """
 
 
@@ -177,6 +183,8 @@ def failure() -> str:
             raise SystemExit(f"no failure to show: {done.stderr}")
         return page.read_text()
 
+
+_FETCHED = re.compile(r'<script src="https://unpkg[^"]*"></script>')
 
 PAGES: dict[str, Callable[[], str]] = {
     **{page: (ROOT / name).read_text for name, page in TOP.items()},
@@ -257,3 +265,23 @@ def _on_site(path: str, files: Files) -> File | None:
 
 def _from(here: File, target: File) -> str:
     return "../" * here.src_uri.count("/") + target.src_uri
+
+
+def on_post_page(output: str, page: Page, config: MkDocsConfig) -> str:
+    """The theme would fetch what search in a file needs; the site has its own."""
+    return _FETCHED.sub(f'<script src="{"../" * page.file.url.count("/")}search_worker.js"></script>', output)
+
+
+def on_post_template(output_content: str, template_name: str, config: MkDocsConfig) -> str:
+    """Of the page for what is not there."""
+    return _FETCHED.sub("", output_content)
+
+
+def on_post_build(config: MkDocsConfig) -> None:
+    """Nothing is fetched by who reads it."""
+    fetching = re.compile(
+        r"<(?:script|img|iframe|link)[^>]* (?:src|href)=\"https?://(?![^>]*rel=\"canonical)"
+    )
+    for page in sorted(Path(config.site_dir).rglob("*.html")):
+        if found := fetching.search(page.read_text(encoding="utf-8")):
+            raise SystemExit(f"{page}: fetches {found[0]}")
