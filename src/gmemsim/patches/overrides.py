@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import inspect
 from difflib import get_close_matches
-from functools import cache, partialmethod
+from functools import cache, partial, partialmethod
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -164,6 +164,8 @@ def _check_value(
 
 def _not_a_method(owner: type, name: str, value: Any, theirs: FunctionType) -> str:
     """How something callable that is no function cannot stand for the version's method."""
+    if isinstance(value, partial):  # which Python 3.13 asks, and gives nothing
+        return "has to be a method: a partial is not given `self` (before Python 3.14); partialmethod is"
     if not hasattr(type(value), "__get__"):
         return f"has to be a method: a {type(value).__name__} is not given `self`"
     if isinstance(value, partialmethod):
