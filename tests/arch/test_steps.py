@@ -1,0 +1,165 @@
+"""The steps of hardware and module calls: what each announces, and what it touches beside that (indented).
+
+A step that is missing here is an interleaving that no search tries; an access, one that a reduced search leaves out.
+"""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from gmemsim.arch.choices import SnpChoices, TdxChoices
+from gmemsim.arch.costs import CostTable
+from gmemsim.arch.memory import PhysicalMemory
+from gmemsim.arch.rmp import Rmp, RmpEntry
+from gmemsim.arch.tdx_module import TdxModule
+from gmemsim.arch.tdx_state import Td
+from gmemsim.engine import bare
+from gmemsim.engine.engine import Engine
+from gmemsim.engine.op import ALL, Op
+from gmemsim.engine.strategy import FirstRunnable
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Coroutine
+
+    from gmemsim.engine.task import Task
+
+GFN = 0x805
+PFN = 0x1005
+PRIVATE = RmpEntry(True, 3, GFN)
+
+
+def shown(op: Op) -> str:
+    place = "" if op.hi == ALL else f"[{op.lo:#x}, {op.hi:#x})"
+    return f"{op.kind} {op.obj}{place} {op.mode}"
+
+
+def steps(call: Callable[[Task], Coroutine[Any, Any, Any]]) -> list[str]:
+    """Everything that a call announces when it runs alone, in order; not that its task begins and ends."""
+    engine = Engine(FirstRunnable())
+    touched: list[Op] = []
+    found: list[str] = []
+
+    def settle() -> None:
+        found.extend(f"  {shown(op)}" for op in dict.fromkeys(touched))
+        touched.clear()
+
+    def look(task: Task) -> None:
+        settle()
+        found.append(shown(task.pending))
+
+    engine.ask_touched(touched)
+    engine.watch_steps(look)
+    engine.spawn("a", call)
+    bare.run(engine)
+    settle()
+    assert (found[0], found[-1]) == ("start a w", "  store a w")
+    return found[1:-1]
+
+
+RMP: list[tuple[str, tuple[Any, ...], list[str]]] = [
+    ("lookup", (PFN,), ["load frame[0x1005, 0x1006) r", "load frame[0x1000, 0x1001) r"]),
+    (
+        "rmpupdate",
+        (PFN, PRIVATE),
+        [
+            "try rmp.region[0x8, 0x9) w",
+            "  load frame[0x1000, 0x1001) r",
+            "rmw frame[0x1005, 0x1006) w",
+            "release rmp.region[0x8, 0x9) w",
+        ],
+    ),
+    ("pvalidate", (PFN, True, 3, GFN, 1), ["  rmw frame[0x1005, 0x1006) w"]),
+    (
+        "psmash",
+        (0x1000,),
+        ["try rmp.region[0x8, 0x9) w", "rmw frame[0x1000, 0x1200) w", "release rmp.region[0x8, 0x9) w"],
+    ),
+]
+
+
+@pytest.mark.parametrize(("name", "arguments", "expected"), RMP, ids=[name for name, _, _ in RMP])
+def test_rmp(name: str, arguments: tuple[Any, ...], expected: list[str]) -> None:
+    rmp = Rmp(SnpChoices(), CostTable.zero())
+    assert steps(lambda t: getattr(rmp, name)(t, *arguments)) == expected
+
+
+#: One after another on one TD, so that each finds what it needs.
+TDX: list[tuple[str, tuple[Any, ...], list[str]]] = [
+    (
+        "sept_add",
+        (GFN,),
+        [
+            "try vm0.sept_tree r",
+            "try vm0.sept[0x800, 0xa00) w",
+            "rmw vm0.sept[0x800, 0xa00) w",
+            "release vm0.sept_tree r",
+            "  load vm0.sept_tree.retry r",
+        ],
+    ),
+    (
+        "page_aug",
+        (GFN, PFN),
+        [
+            "  load vm0.runnable r",
+            "try vm0.sept_tree r",
+            "try vm0.sept[0x805, 0x806) w",
+            "rmw frame[0x1005, 0x1006) w",
+            "  load vm0.sept[0x800, 0xa00) r",
+            "  load frame[0x1000, 0x1001) r",
+            "rmw vm0.sept[0x805, 0x806) w",
+            "release vm0.sept_tree r",
+            "  load vm0.sept_tree.retry r",
+        ],
+    ),
+    (
+        "page_accept",
+        (GFN,),
+        [
+            "load vm0.sept[0x805, 0x806) r",
+            "try vm0.sept[0x805, 0x806) w",
+            "rmw frame[0x1005, 0x1006) w",
+            "rmw vm0.sept[0x805, 0x806) w",
+        ],
+    ),
+    (
+        "range_block",
+        (GFN,),
+        [
+            "try vm0.sept_tree w",
+            "try vm0.sept[0x805, 0x806) w",
+            "rmw vm0.sept[0x805, 0x806) w",
+            "  load vm0.epoch r",
+            "release vm0.sept_tree w",
+            "  load vm0.sept_tree.retry r",
+        ],
+    ),
+    (
+        "page_remove",
+        (GFN,),
+        [
+            "  load vm0.runnable r",
+            "try vm0.sept_tree r",
+            "try vm0.sept[0x805, 0x806) w",
+            "load vm0.epoch r",
+            "rmw vm0.sept[0x805, 0x806) w",
+            "release vm0.sept_tree r",
+            "  load vm0.sept_tree.retry r",
+        ],
+    ),
+]
+
+
+def test_tdx_module() -> None:
+    module = TdxModule(PhysicalMemory(), TdxChoices(), CostTable.zero())
+    td = Td(0, "vm0", module.choices)
+    td.runnable = True
+    found = {
+        name: steps(
+            partial(getattr(module, name), td=td, **dict(zip(("gfn", "pfn"), arguments, strict=False)))
+        )
+        for name, arguments, _ in TDX
+    }
+    assert found == {name: expected for name, _, expected in TDX}
