@@ -5,16 +5,35 @@ Each has the event that breaks the rule, and beside it the event that looks like
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import pytest
 from tests.explore.workloads import BASE, Plan
 from tests.model.inplace_rig import InplaceRig
+from tests.model.test_hugepage import HUGE, HugeRig
 from tests.oracles.bench import MMU, Bench
 
 from gmemsim.actors.errno import EAGAIN, ENOMEM
 from gmemsim.audit.events import Lock, Unlock
+from gmemsim.audit.huge_events import HugePagesPut
 from gmemsim.audit.inplace_events import GmemAttrStore, GmemSetAttributes, GmemSetAttributesRet, RefCheck
-from gmemsim.audit.kvm_events import Bind, HostTouch, Map, MapRet, PageCacheDelete, Pin
+from gmemsim.audit.kvm_events import (
+    Bind,
+    FilemapAdd,
+    FreePage,
+    GetFolio,
+    GetFolioRet,
+    HostTouch,
+    Map,
+    MapRet,
+    PageCacheDelete,
+    Pin,
+)
+from gmemsim.patches.hugepage import Hugepage
 from gmemsim.patches.inplace import Inplace
+
+if TYPE_CHECKING:
+    from gmemsim.actors.huge_pool import Subpool
 
 READY = Plan([("prefault", 0, 0, 0, 1)])
 MAPPED = Plan([("access", 0, 0, 0, False)])
@@ -139,3 +158,51 @@ def test_somebody_is_to_blame_for_the_last_check_only() -> None:
     assert bench(refused, content, GmemSetAttributesRet(EAGAIN, 1)) == set()
     label = bench.machine.files[0].label
     assert bench(GmemSetAttributes(label, 1, 2, True), refused, GmemSetAttributesRet(EAGAIN, 1)) == {"I51"}
+
+
+# -- huge folios -----------------------------------------------------------------------------------------
+
+
+def huge() -> tuple[Bench, Subpool, int]:
+    """A huge page is in the page cache: its file's pool of two, and its first frame."""
+    rig = HugeRig(Hugepage, "private", pages=2 * HUGE)
+    rig.poke(0)
+    return Bench(machine=rig), rig.huge.subpools["gmem0"], next(iter(rig.huge.huge_frames))
+
+
+@pytest.mark.parametrize(("back", "broken"), [(True, set()), (False, {"I45"})])
+def test_no_more_huge_pages_are_out_than_were_reserved(back: bool, broken: set[str]) -> None:
+    bench, pool, first = huge()
+    others = [first + HUGE, first + 2 * HUGE]
+    bench.machine.kernel.huge_frames |= dict.fromkeys(others, pool)  # type: ignore[attr-defined]
+    assert bench(FilemapAdd(HUGE, others[0])) == set()
+    bench(*[FreePage(others[0])] * back)
+    assert bench(FilemapAdd(HUGE, others[1])) & {"I45"} == broken
+
+
+@pytest.mark.parametrize(
+    ("back", "known", "broken"), [(5, True, set()), (HUGE, True, {"I44"}), (5, False, {"I44"})]
+)
+def test_a_stash_entry_without_a_split_range(back: int, known: bool, broken: set[str]) -> None:
+    """Fine while pages have yet to come back, and while the huge page is one that is in use."""
+    bench, pool, first = huge()
+    other = first + HUGE
+    pool.stash[other] = back
+    if known:
+        bench.machine.kernel.huge_frames[other] = pool  # type: ignore[attr-defined]
+        bench(FilemapAdd(HUGE, other), HugePagesPut(other, back))
+        bench.oracles.ledger.lives.pop(other, None)
+    bench.oracles.finish()
+    assert {violation.rule for violation in bench.oracles.violations} == broken
+
+
+def test_a_page_of_a_split_range_has_an_account_once_it_is_looked_up() -> None:
+    rig = HugeRig(Hugepage, "private", pages=2 * HUGE)
+    rig.poke(0)
+    rig.to(False, 3, 4)
+    bench = Bench(machine=rig)
+    pfn = rig.inode.folios[3].pfn
+    lives = bench.oracles.ledger.lives
+    lives.pop(pfn, None)
+    bench(GetFolio(3), GetFolioRet(pfn))
+    assert lives[pfn].folio is rig.inode.folios[3]
