@@ -9,6 +9,7 @@ import os
 import resource
 import signal
 import sys
+import tempfile
 import time
 import traceback
 from pathlib import Path
@@ -136,5 +137,6 @@ def collect(work: Callable[[Driver, list[pytest.Item]], None], tests: list[str])
     """Let pytest collect them, and go on from there."""
     os.chdir(ROOT)
     sys.path.insert(0, str(ROOT))
-    retention = ("-o", "tmp_path_retention_policy=none")
-    return int(pytest.main([*OPTIONS, *retention, *(tests or ["tests"])], plugins=[Driver(work)]))
+    with tempfile.TemporaryDirectory() as folder:
+        own = ("-o", "tmp_path_retention_policy=none", f"--basetemp={folder}/tests")
+        return int(pytest.main([*OPTIONS, *own, *(tests or ["tests"])], plugins=[Driver(work)]))

@@ -197,6 +197,7 @@ def main() -> int:
     parser.add_argument(
         "--seconds", type=float, default=CPU_MUTANT, help="CPU time of one mutant's tests in the map"
     )
+    parser.add_argument("--without", nargs="*", default=(), help="run: test files that are left out")
     parser.add_argument("--map", type=Path, default=ROOT / "build" / "mutants-map.jsonl")
     parser.add_argument("--out", type=Path, default=ROOT / "build" / "mutants.jsonl")
     options = parser.parse_args()
@@ -218,6 +219,7 @@ def main() -> int:
     drawn = [place for place in drawn if place.module.startswith(options.only)]
     if options.what == "again" and options.tests:
         return collect(run_mutants(drawn, None, known, options.out), options.tests)
+    known.forget(tuple(options.without))
     plans = {place.key: known.plan(place, options.seconds) for place in drawn}
     wanted = {test.partition("::")[0] for plan in plans.values() for test in plan}
     return collect(run_mutants(drawn, plans, known, options.out), sorted(wanted))

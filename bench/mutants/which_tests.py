@@ -179,6 +179,11 @@ class Map:
                 self._lines[row["test"]] = row["lines"]
                 self._digests[row["test"]] = digests
 
+    def forget(self, files: tuple[str, ...]) -> None:
+        """As if they were not there."""
+        for test in [test for test in self.cpu if test.startswith(files)] if files else []:
+            del self.cpu[test], self._lines[test]
+
     def tests(self, place: Place) -> list[str]:
         """Quick ones first, five times as much for those of the same folder.
 
