@@ -150,11 +150,16 @@ def changed(text: str, place: Place) -> str:
     return b"\n".join(lines).decode()
 
 
-def draw(count: int, seed: int) -> list[Place]:
-    """Places at random, folder by folder as WEIGHTS says; a quarter of them lines that only tell."""
+def draw(count: int, seed: int, only: tuple[str, ...] = ("",)) -> list[Place]:
+    """Places at random, folder by folder as WEIGHTS says; a quarter of them lines that only tell.
+
+    `only`: of the modules whose path begins so; the same ones as without.
+    """
     drawn: list[Place] = []
     whole = sum(WEIGHTS.values())
     for folder, weight in WEIGHTS.items():
+        if not f"{folder}/".startswith(only) and not any(each.startswith(folder) for each in only):
+            continue
         random = Random(f"{seed} {folder}")
         pool: list[Place] = []
         for path in sorted((PACKAGE / folder).rglob("*.py")):
@@ -165,7 +170,7 @@ def draw(count: int, seed: int) -> list[Place]:
         while len(chosen) < min(wanted, len(pool)):
             place = random.choice(telling if telling and random.random() < 0.25 else pool)
             chosen.setdefault(place.key, place)
-        drawn += chosen.values()
+        drawn += [place for place in chosen.values() if place.module.startswith(only)]
     return drawn
 
 

@@ -12,7 +12,7 @@ import pytest
 from gmemsim.explore.program import ScenarioProgram
 from gmemsim.explore.replay import replay
 from gmemsim.explore.strategies import make_strategy
-from gmemsim.explore.token import MOST_STEPS, PREFIX, TokenError, decode, encode
+from gmemsim.explore.token import LONGEST, MOST_STEPS, PREFIX, TokenError, decode, encode
 from gmemsim.scenarios.catalogue import load_named
 
 PROGRAM = ScenarioProgram(scenario=load_named("same"))
@@ -71,3 +71,24 @@ def test_refused_before_anything_runs(token: Any, says: str) -> None:
     with pytest.raises(TokenError, match=says) as refused:
         decode(token()).program()
     assert "\n" not in str(refused.value)
+
+
+def test_the_longest_text_is_still_looked_at() -> None:
+    with pytest.raises(TokenError, match="starts with gm1:"):
+        decode("x" * LONGEST)
+    with pytest.raises(TokenError, match="more than"):
+        decode("x" * (LONGEST + 1))
+
+
+@pytest.mark.parametrize(
+    ("values", "says"),
+    [
+        ([99, "of", "another", "shape"], "is of version 99"),
+        ([99], "is of version 99"),
+        ({99: 1}, "damaged"),
+        (["text"], "damaged"),
+    ],
+)
+def test_a_token_of_another_version_is_called_so(values: Any, says: str) -> None:
+    with pytest.raises(TokenError, match=says):
+        decode(packed(msgspec.msgpack.encode(values)))

@@ -222,6 +222,14 @@ def test_surw_takes_one_object_at_a_time() -> None:
 # -- Portfolio -------------------------------------------------------------------------------------
 
 
+def test_members_of_the_portfolio_are_what_their_names_say() -> None:
+    for name, member in Portfolio(1)._members.items():
+        kind, _, number = name.partition(":")
+        assert member.name == kind
+        if number:
+            assert getattr(member, "depth" if kind == "pct" else "limit") == int(number)
+
+
 def test_portfolio_gives_its_members_their_turns() -> None:
     strategy = Portfolio(1)
     turns = []

@@ -52,3 +52,18 @@ def test_bad_spec_is_one_clear_line(spec: str) -> None:
 def test_no_negative_bound(cls: type[PreemptionBound | DelayBound]) -> None:
     with pytest.raises(ValueError, match="at least 0, not -1"):
         cls(-1)
+
+
+def test_the_largest_number() -> None:
+    pct = make_strategy("pct:10000")
+    assert isinstance(pct, Pct)
+    assert pct.depth == 10_000
+    with pytest.raises(ValueError, match="at most 10,000"):
+        make_strategy("pct:10001")
+
+
+@pytest.mark.parametrize("name", STRATEGIES)
+def test_before_a_run_nothing_is_counted(name: str) -> None:
+    counts = {key: value for key, value in vars(make_strategy(name)).items() if type(value) is int}
+    given = {"depth", "limit", "budget", "reduce", "cache"}
+    assert {key: value for key, value in counts.items() if key[0] != "_" and key not in given and value} == {}

@@ -8,11 +8,13 @@ from typing import TYPE_CHECKING
 import pytest
 from tests.explore.strategies.micro_programs import FLAVOURS, micro_program
 
+from gmemsim.engine import bare
 from gmemsim.engine.cell import Cell
+from gmemsim.engine.engine import Engine as BareEngine
 from gmemsim.explore.program import ScenarioProgram, TaskProgram
 from gmemsim.explore.search import Limits, SearchResult, search
 from gmemsim.explore.strategies import make_strategy, stateful
-from gmemsim.explore.strategies.sleep import Step
+from gmemsim.explore.strategies.sleep import Step, StepWatch
 from gmemsim.explore.strategies.stateful import Stateful
 from gmemsim.scenarios.scenario import load
 
@@ -134,3 +136,17 @@ def test_numbers_on_the_command_line() -> None:
     assert strategy.reduce == 2
     with pytest.raises(ValueError, match="0, 1 or 2"):
         make_strategy("stateful:3")
+
+
+def test_whoever_is_told_of_events_is_told_all_the_same() -> None:
+    told: list[object] = []
+    engine = BareEngine(rec=lambda task, event: told.append(event))
+
+    async def body(t: Task) -> None:
+        assert t.rec is not None
+        t.rec(t, "event")
+
+    StepWatch(engine)
+    engine.spawn("a", body)
+    bare.run(engine)
+    assert told == ["event"]

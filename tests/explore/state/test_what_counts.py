@@ -1,0 +1,169 @@
+"""What tells two states apart: every kind of value in which they can differ, for both ways of looking at a state."""
+
+from __future__ import annotations
+
+from collections import Counter, OrderedDict, deque
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+import attrs
+import pytest
+
+from gmemsim.engine.engine import Engine
+from gmemsim.explore.state import LiveState, StateDigest
+from gmemsim.explore.state.coroutines import Image, NotRestorable, drop, supported, take
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from gmemsim.engine.task import Task
+
+
+class Slotted:
+    __slots__ = ("here",)
+
+    def __init__(self, here: object) -> None:
+        self.here = here
+
+
+@attrs.define(slots=False)
+class Plain:
+    here: object
+
+
+class Cache(dict[int, int]):
+    """With an attribute beside its entries."""
+
+    beside: object = None
+
+
+class Oracles:
+    """By its name what the ledger is."""
+
+    def __init__(self, seen: int) -> None:
+        self.seen = seen
+
+
+def cache(entries: dict[int, int], beside: int) -> Cache:
+    made = Cache(entries)
+    made.beside = beside
+    return made
+
+
+def closure(value: object) -> Callable[[], object]:
+    return lambda: value
+
+
+KINDS: dict[str, tuple[Callable[[], Any], Callable[[], Any]]] = {
+    "int": (lambda: 1, lambda: 2),
+    "str": (lambda: "a", lambda: "b"),
+    "bool": (lambda: False, lambda: True),
+    "float": (lambda: 0.5, lambda: 0.25),
+    "bytes": (lambda: b"a", lambda: b"b"),
+    "range": (lambda: range(3), lambda: range(4)),
+    "list": (lambda: [1, 2], lambda: [2, 1]),
+    "longer list": (lambda: [1], lambda: [1, 1]),
+    "list or tuple": (lambda: [1], lambda: (1,)),
+    "tuple": (lambda: (1, 2), lambda: (1, 3)),
+    "deque": (lambda: deque([1, 2]), lambda: deque([2, 1])),
+    "set": (lambda: {1, 2}, lambda: {1, 3}),
+    "frozenset": (lambda: frozenset({1}), lambda: frozenset({2})),
+    "value of a dict": (lambda: {1: 2}, lambda: {1: 3}),
+    "key of a dict": (lambda: {1: 2}, lambda: {2: 2}),
+    "entry of its own dict": (lambda: cache({1: 2}, 0), lambda: cache({1: 3}, 0)),
+    "beside the entries": (lambda: cache({1: 2}, 0), lambda: cache({1: 2}, 1)),
+    "counter": (lambda: Counter({"ok": 1}), lambda: Counter({"ok": 2})),
+    "order of a counter": (lambda: Counter("ab"), lambda: Counter("ba")),
+    "slot": (lambda: Slotted(1), lambda: Slotted(2)),
+    "attribute": (lambda: Plain(1), lambda: Plain(2)),
+    "deep": (lambda: Plain([Slotted({3})]), lambda: Plain([Slotted({4})])),
+    "closure": (lambda: closure(1), lambda: closure(2)),
+    "ledger": (lambda: Oracles(1), lambda: Oracles(2)),
+}
+
+
+def anew(one: object, other: object, *, ledger: bool) -> tuple[bytes, bytes]:
+    """Digests of two states, each looked at afresh."""
+    found = []
+    for root in (one, other):
+        engine = Engine()
+        engine.roots = (Plain(root),)
+        found.append(StateDigest(ledger=ledger).of(engine))
+    return found[0], found[1]
+
+
+def in_one_run(one: object, other: object, *, ledger: bool) -> tuple[bytes, bytes]:
+    """Digests of two states of a run that is taken back and forth."""
+    engine = Engine()
+    root = Plain(one)
+    engine.roots = (root,)
+    live = LiveState(engine, ledger=ledger)
+    try:
+        first = live.digest()
+        root.here = other
+        return first, live.digest()
+    finally:
+        live.close()
+
+
+LOOKS = [anew, *([in_one_run] if supported() else [])]
+
+
+@pytest.mark.parametrize("look", LOOKS)
+@pytest.mark.parametrize("kind", KINDS)
+def test_states_that_differ(look: Any, kind: str) -> None:
+    one, other = KINDS[kind]
+    first, second = look(one(), other(), ledger=True)
+    assert first != second
+
+
+def test_what_cannot_be_put_back_is_refused_and_counts_for_the_other_way() -> None:
+    one, other = OrderedDict({1: 2}), OrderedDict({1: 3})
+    first, second = anew(one, other, ledger=True)
+    assert first != second
+    if supported():
+        with pytest.raises(NotRestorable, match="OrderedDict"):
+            in_one_run(one, other, ledger=True)
+
+
+@pytest.mark.parametrize("look", LOOKS)
+def test_without_the_ledger(look: Any) -> None:
+    first, second = look(Oracles(1), Oracles(2), ledger=False)
+    assert first == second
+    first, second = look(Plain(1), Plain(2), ledger=False)
+    assert first != second
+
+
+@pytest.mark.parametrize("look", LOOKS)
+@pytest.mark.parametrize("kind", ["list", "set", "deep", "entry of its own dict"])
+def test_states_that_are_the_same(look: Any, kind: str) -> None:
+    one, _ = KINDS[kind]
+    first, second = look(one(), one(), ledger=True)
+    assert first == second
+
+
+@pytest.mark.parametrize("look", LOOKS)
+def test_the_same_in_another_order(look: Any) -> None:
+    for one, other in [({1: 2, 3: 4}, {3: 4, 1: 2}), ({8, 16}, {16, 8})]:
+        first, second = look(one, other, ledger=True)
+        assert first == second
+
+
+@pytest.mark.parametrize("look", LOOKS)
+def test_one_object_or_two(look: Any) -> None:
+    """Which of two places changes when an object does is a difference."""
+    shared = Slotted(1)
+    first, second = look([shared, shared], [Slotted(1), Slotted(1)], ledger=True)
+    assert first != second
+
+
+@pytest.mark.skipif(not supported(), reason="coroutines cannot be put back on this interpreter")
+def test_a_coroutine_that_did_not_run_keeps_its_image() -> None:
+    async def body(t: Task | None, value: int) -> int:
+        return value
+
+    coro = partial(body, None, 3)()
+    image = Image(coro, 0)
+    assert take(coro, image, 0) is image
+    assert take(coro, image, 1) is not image
+    drop(coro)
