@@ -132,7 +132,7 @@ def survivors(rows: list[dict[str, Any]]) -> list[Place]:
     last = {row["key"]: row for row in rows}
     keys = {key for key, row in last.items() if row["verdict"] != "killed"}
     here = {str(last[key]["module"]) for key in keys if (PACKAGE / str(last[key]["module"])).exists()}
-    found = [place for module in sorted(here) for place in places(module, (PACKAGE / module).read_text())]
+    found = [place for module in sorted(here) for place in places(module)]
     return [place for place in found if place.key in keys]
 
 

@@ -6,6 +6,7 @@ import ast
 import gc
 from collections import Counter
 from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 from random import Random
 from types import CodeType, FunctionType
@@ -55,8 +56,15 @@ class Place(NamedTuple):
         return " | ".join(words) + (f" | {self.nth}" if self.nth > 1 else "")
 
 
-def places(module: str, text: str) -> list[Place]:
-    """Every change that functions of one module have room for (a path below the package)."""
+@cache
+def text_of(module: str) -> str:
+    """Of a module (a path below the package), as it was when it was first asked for."""
+    return (PACKAGE / module).read_text()
+
+
+def places(module: str) -> list[Place]:
+    """Every change that functions of one module have room for."""
+    text = text_of(module)
     found: list[Place] = []
     same: Counter[str] = Counter()
     tree = ast.parse(text)
@@ -163,7 +171,7 @@ def draw(count: int, seed: int, only: tuple[str, ...] = ("",)) -> list[Place]:
         random = Random(f"{seed} {folder}")
         pool: list[Place] = []
         for path in sorted((PACKAGE / folder).rglob("*.py")):
-            pool += places(str(path.relative_to(PACKAGE)), path.read_text())
+            pool += places(str(path.relative_to(PACKAGE)))
         telling = [place for place in pool if place.kind in {"telling gone", "listener"}]
         chosen: dict[str, Place] = {}
         wanted = -(-count * weight // whole)
@@ -202,7 +210,7 @@ def origin(code: CodeType) -> tuple[str, str, int]:
 def swap(place: Place, bound: Bound) -> str:
     """Change the function in this process, wherever it is bound; why that was not possible, or ''."""
     path = PACKAGE / place.module
-    text = path.read_text()
+    text = text_of(place.module)
     olds = functions(compile(text, str(path), "exec", dont_inherit=True))
     news = functions(compile(changed(text, place), str(path), "exec", dont_inherit=True))
     pairs = [(old, new) for old, new in zip(olds, news, strict=True) if old != new]

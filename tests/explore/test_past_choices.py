@@ -10,6 +10,7 @@ import attrs
 import pytest
 
 from gmemsim.actors.errno import EFAULT
+from gmemsim.explore import stress
 from gmemsim.explore.campaign import Campaign
 from gmemsim.explore.past_choices import in_words, run_past_choices
 from gmemsim.explore.program import ScenarioProgram
@@ -135,13 +136,23 @@ def test_a_test_fails_with_both() -> None:
     check(scenario(1), PrepareUnlocked, "snp", schedules=50, without="I33")
 
 
-def test_stress_goes_on_too(tmp_path: Path) -> None:
+def test_stress_goes_on_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    searches: list[SearchResult] = []
+    real = stress._search
+
+    def noted(*arguments: Any) -> SearchResult:
+        searches.append(real(*arguments))
+        return searches[-1]
+
+    monkeypatch.setattr(stress, "_search", noted)
     file = tmp_path / "two.toml"
     file.write_text(_TEXT.format(vcpus=2))
     cell = Cell(str(file), "v3+prepare-outside-folio-lock", "snp", 0)
     result = run_cell(cell, Plan(schedules=50))
     assert {each["rule"] for each in result["violations"]} >= {"I32", "I33"}
     assert result["past"] == ["I33"]
+    assert result["steps"] == sum(each.steps for each in searches)
+    assert result["schedules"] == sum(each.schedules for each in searches)
     assert "I33" not in {
         each["rule"] for each in run_cell(cell, Plan(schedules=20, without=("I33",)))["violations"]
     }
