@@ -87,7 +87,7 @@ def anew(one: object, other: object, *, ledger: bool) -> tuple[bytes, bytes]:
     found = []
     for root in (one, other):
         engine = Engine()
-        engine.roots = (Plain(root),)
+        engine.roots = [Plain(root)]
         found.append(StateDigest(ledger=ledger).of(engine))
     return found[0], found[1]
 
@@ -96,7 +96,7 @@ def in_one_run(one: object, other: object, *, ledger: bool) -> tuple[bytes, byte
     """Digests of two states of a run that is taken back and forth."""
     engine = Engine()
     root = Plain(one)
-    engine.roots = (root,)
+    engine.roots = [root]
     live = LiveState(engine, ledger=ledger)
     try:
         first = live.digest()
