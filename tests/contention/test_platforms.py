@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import json
+
 import attrs
 import pytest
 import trio
+from click.testing import CliRunner
 
+import gmemsim
 from gmemsim.arch.cost_file import load_costs
 from gmemsim.arch.costs import CostTable
 from gmemsim.arch.platform_costs import PlatformCosts
+from gmemsim.cli.run import command
 from gmemsim.contention.machine import StormMachine
 from gmemsim.contention.point import Point, PointError, check
 from gmemsim.contention.storm import measure, run
@@ -103,3 +108,16 @@ def test_both_runtimes_give_the_same_figures(storm: str) -> None:
     bare, other = (StormMachine(point, load_costs("milan").table("snp")) for _ in range(2))
     other.runtime = lambda engine: trio.run(trio_runtime.run, engine)
     assert measure(bare).document() == measure(other).document()
+
+
+def test_a_scenario_takes_a_cost_table_too() -> None:
+    """`gmemsim run --costs milan` and `gmemsim.run(costs="milan")`: the same machine, its short locks."""
+    plain, milan = (gmemsim.run("hole", "v3", costs=costs) for costs in (None, "milan"))
+    assert milan.summary()["virtual_ns"] > plain.summary()["virtual_ns"]
+    assert "i_pages" in {row.name for row in milan.session.locks()}
+    assert "i_pages" not in {row.name for row in plain.session.locks()}
+    done = CliRunner().invoke(command, ["hole", "--costs", "milan", "--json"])
+    assert json.loads(done.output)["virtual_ns"] == milan.summary()["virtual_ns"]
+    wrong = CliRunner().invoke(command, ["hole", "--costs", "rome"])
+    assert wrong.exit_code == 2
+    assert "no cost table" in wrong.output

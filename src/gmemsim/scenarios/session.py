@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, cast
 from ..actors.lock_table import collect
 from ..actors.release import RELEASES, Release
 from ..actors.vm import World
-from ..arch.cost_file import Costs
+from ..arch.cost_file import Costs, load_costs
 from ..arch.costs import CostTable
 from ..arch.platform_costs import cpus_of
 from ..arch.registry import ARCHES, PROJECTIONS
@@ -279,7 +279,7 @@ def build(
     vcpus: int | None = None,
     seed: int = 0,
     release: str | Release | None = None,
-    costs: CostTable | Costs | None = None,
+    costs: CostTable | Costs | str | None = None,
     parameters: Mapping[str, Scalar] | None = None,
     small: bool = False,
     options: Options | None = None,
@@ -293,7 +293,8 @@ def build(
         vcpus: short for `parameters={"vcpus": …}`.
         seed: of chunks, times and, in a timed run, of every draw.
         release: kernel release around the patch; default: the version's own.
-        costs: virtual ns per operation, a table or one for every VM type; default: the cost table's defaults.
+        costs: virtual ns per operation: a table, one for every VM type, or the name of one (`arch/cost_file.py`);
+            default: the cost table's defaults.
         parameters: in place of the scenario's defaults.
         small: start from its `[small]` values.
         options: strategy, recorder and the like.
@@ -301,6 +302,7 @@ def build(
     Raises:
         ScenarioError: the scenario is wrong, or makes no sense for this VM type or release.
         PatchError: no such patch, or one that defines what its version never calls.
+        CostFileError: no such cost table.
     """
     options = options or Options()
     cls = load_patch(patch) if isinstance(patch, str) else checked(patch)
@@ -326,6 +328,8 @@ def build(
         if name not in RELEASES:
             raise ScenarioError("", 0, "", f"no release {name!r}; expected one of: {', '.join(RELEASES)}")
         release = RELEASES[name]
+    if isinstance(costs, str):
+        costs = load_costs(costs)
     if isinstance(costs, Costs):
         costs = costs.table(vm_type)
     with _watched(cls):

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 __all__ = ["PAGE_LOCK_UNFAIRNESS", "FolioLock", "FolioLockClass"]
 
 PAGE_LOCK_UNFAIRNESS: Final = 5
-#: More than any CPU's number plus one.
+#: More than a machine has CPUs, plus one; the tasks of a long run share their numbers.
 _CPUS: Final = 1 << 12
 
 
@@ -141,7 +141,7 @@ class FolioLock:
         line.free_at, owner = divmod(self._line, _CPUS)
         line.cpu = owner - 1
         spent = cpus.reach(t, line, "folio", ns)
-        self._line = line.free_at * _CPUS + t.cpu + 1
+        self._line = line.free_at * _CPUS + t.cpu % (_CPUS - 1) + 1
         await t.spend(spent)
 
     def release(self, t: Task) -> None:
