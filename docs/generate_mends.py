@@ -55,7 +55,7 @@ RECOMMENDED = {
     "tdx-removal-failure": "`tdx-leak-on-failure`. The VM is dead by then, so a leaked page is the least of it; an "
     "error of PUNCH_HOLE does not help the last close.",
     "snp-launch-update-after-finish": "`snp-launch-state`, as posted. The invalidate lock in every fault mends it too "
-    "and costs every fault.",
+    "brings the deadlock of memory failures to faults.",
     "snp-vmsa-page-freed-in-use": "`vmsa-reload`, which is upstream. `reclaim-leaks` is a net below it: it loses "
     "memory. A reference of the vCPU mends nothing.",
     "snp-rmp-fault-against-reclaim": "`rmp-fault-checks-invalidation`: the protocol that the fault path has, with no "

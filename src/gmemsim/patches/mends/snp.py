@@ -204,8 +204,10 @@ MENDS: Final = (
     Mend(
         ident="fault-shares-lock",
         title="vCPU faults hold the invalidate lock shared in get_pfn, as with conversion in place",
-        says="populate, which has it exclusively, keeps faults out. Every fault pays for the lock, and waits for holes "
-        "and allocations of the file; a memory failure, a fault and a writer can then wait for each other",
+        says="populate, which has it exclusively, keeps faults out. Every fault pays for the lock, and waits for "
+        "holes and allocations of the file. It brings a deadlock that the version does not have: a fault that waits "
+        "for the folio with the lock, a memory failure that waits for the lock with the folio, and a hole elsewhere "
+        "queued between them",
         findings=_LAUNCH,
         make=fault_shares_lock,
         meets=("touch", "populate"),
