@@ -27,7 +27,7 @@ _TRAP: Final = "05"
 #: Seconds for an answer.
 _PATIENCE: Final = 30.0
 #: Numbers of registers of x86-64 as the stub has them.
-_RSI, _RDI, _RIP = 4, 5, 16
+_RSI, _RDI, _RSP, _RIP = 4, 5, 7, 16
 
 
 @attrs.frozen
@@ -144,6 +144,15 @@ class Stub:
         """Address of the next instruction, and the first two arguments of a function that begins there."""
         registers = struct.unpack_from("<17Q", self._registers(cpu))
         return registers[_RIP], registers[_RDI], registers[_RSI]
+
+    def caller(self, cpu: int) -> int:
+        """Where the function that begins here returns to."""
+        stack = struct.unpack_from("<17Q", self._registers(cpu))[_RSP]
+        text = self.ask(f"m{stack:x},8")
+        try:
+            return int.from_bytes(bytes.fromhex(text), "little")
+        except ValueError:
+            raise LabError(f"QEMU's debugger stub: the stack is {text[:40]}") from None
 
     def refuse(self, cpu: int) -> None:
         """Make the first argument of the function that begins here -1."""

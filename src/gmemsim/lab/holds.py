@@ -53,6 +53,7 @@ class Holder:
         self.followed = Counter(dict.fromkeys(range(len(plans)), 0))
         self.error = ""
         self._addresses: dict[int, str] = {}
+        self._ends: dict[int, int] = {}
         self._broken: set[int] = set()
         #: Functions that a task did not come by where it should have.
         self._unmet: set[str] = set()
@@ -62,13 +63,15 @@ class Holder:
     @property
     def names(self) -> str:
         """Functions to look for in the guest, a line each."""
-        names = {name for plan in self.plans for block in plan.blocks for name in block.until.functions}
+        functions = (name for plan in self.plans for block in plan.blocks for name in block.until.functions)
+        names = {part for name in functions for part in name.split("<")}
         return "".join(f"{name}\n" for name in sorted(names)) or "none\n"
 
     def line(self, boot: Boot, found: dict[str, Any]) -> None:
         """A line of the runner: addresses, and after the last the holding begins."""
         if found["kind"] == "place":
             self._addresses.setdefault(found["address"], found["name"])
+            self._ends[found["address"]] = found["end"]
         elif found["kind"] == "places":
             self._choose()
             self._thread = Thread(target=self._run, args=(boot, found["gate"]), daemon=True)
@@ -76,7 +79,9 @@ class Holder:
 
     def _choose(self) -> None:
         """The plan that was followed least so far, and of these the one that can be followed best."""
-        known = set(self._addresses.values()) - self._unmet
+        plain = set(self._addresses.values())
+        functions = {name for plan in self.plans for block in plan.blocks for name in block.until.functions}
+        known = {name for name in functions if plain.issuperset(name.split("<"))} - self._unmet
         plans = {number: plan.on(known) for number, plan in enumerate(self.plans)}
         number = min(plans, key=lambda number: (self.followed[number], plans[number].worth))
         self.plan = plans[number]
@@ -88,7 +93,11 @@ class Holder:
 
     def _break(self, stub: Stub) -> None:
         """Breakpoints at the functions of the plan, as far as there are none."""
-        wanted = {block.until.functions[0] for block in self.plan.blocks if block.until.kind == "entry"}
+        wanted = {
+            block.until.functions[0].partition("<")[0]
+            for block in self.plan.blocks
+            if block.until.kind == "entry"
+        }
         for address, name in self._addresses.items():
             if name in wanted and address not in self._broken:
                 stub.break_at(address)
@@ -169,4 +178,10 @@ class Holder:
         if at == gate:
             return (self.tasks[first] if first < len(self.tasks) else None), Place("call", second)
         name = self._addresses.get(at)
-        return task, None if name is None else Place("entry", functions=(name,))
+        if name is None or task is None:
+            return task, None
+        if any(block.until.functions[:1] == (name,) for block in self.plan.blocks):
+            return task, Place("entry", functions=(name,))
+        back = stub.caller(cpu)
+        callers = (self._addresses[begin] for begin, end in self._ends.items() if begin <= back < end)
+        return task, Place("entry", functions=(f"{name}<{next(callers, '')}",))

@@ -43,7 +43,8 @@ class Place:
 
     Attributes:
         call: for `call` its number, for `entry` that of the call in which it is.
-        functions: for `entry`: of these the first that the kernel has as a function of its own.
+        functions: for `entry`: of these the first that the kernel has as a function of its own. `FUNCTION<CALLER` is
+            where that one calls it.
         exact: no step that another task could see lies between the place and the end of the block.
         times: for `entry`: at which entry of it within the block.
     """
@@ -59,7 +60,8 @@ class Place:
             return "until it waits"
         if self.kind == "call":
             return f"up to its call {self.call + 1}"
-        return f"up to {self.functions[0]}{'' if self.exact else ' (earlier than in the witness)'}"
+        where = self.functions[0].replace("<", " called by ")
+        return f"up to {where}{'' if self.exact else ' (earlier than in the witness)'}"
 
 
 @attrs.frozen
@@ -226,7 +228,7 @@ class Director:
     def _miss(self, number: int) -> None:
         self.late += 1
         until = self.blocks[number].until
-        if until.kind == "entry":
+        if until.kind == "entry" and number not in self._counts:
             self.missed.add(until.functions[0])
 
     def adopt(self, blocks: Sequence[Block]) -> None:

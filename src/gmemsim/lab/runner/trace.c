@@ -79,11 +79,12 @@ static void install(struct probe *probe)
 	report(word, probe->name, probe->symbol, "ok");
 }
 
-/* A line: `p NAME FUNCTION ARGS`, `r NAME FUNCTION ARGS` (on return), `o NAME FUNCTION+OFFSET ARGS`, `e EVENT -`. */
+/* A line: `p NAME FUNCTION ARGS`, `r NAME FUNCTION ARGS` (on return), `o NAME FUNCTION+OFFSET ARGS`, `e EVENT -`;
+ * `e EVENT stacktrace`: with the kernel's stack after each. */
 void trace_prepare(const char *path)
 {
 	FILE *program = fopen(path, "re");
-	char line[512], file[256];
+	char line[512], file[256], stacks[OWN_FILTER_SIZE + 32];
 
 	if (!program)
 		return;
@@ -106,6 +107,11 @@ void trace_prepare(const char *path)
 		write_file(file, filter);
 		snprintf(file, sizeof(file), TRACE "events/%s/enable", probe->name);
 		report("TP", probe->name, "", write_file(file, "1") ? "FAILED" : "ok");
+		if (strcmp(probe->function, "stacktrace"))
+			continue;
+		snprintf(stacks, sizeof(stacks), "stacktrace if %s", filter);
+		snprintf(file, sizeof(file), TRACE "events/%s/trigger", probe->name);
+		report("STACK", probe->name, "", write_file(file, stacks) ? "FAILED" : "ok");
 	}
 	fclose(program);
 	find_symbols();
