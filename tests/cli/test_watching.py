@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from gmemsim.cli import watching
-from gmemsim.cli.watching import Goal, Watcher, toward
+from gmemsim.cli.watching import Goal, Watcher, budgets, toward
 from gmemsim.explore.campaign import Progress
 from gmemsim.explore.search import Limits
 
@@ -69,18 +69,29 @@ def test_piped_it_is_said_now_and_then(clock: Clock, capsys: pytest.CaptureFixtu
 
 
 @pytest.mark.parametrize(
-    ("limits", "left"),
+    ("limits", "states", "left"),
     [
-        (Limits(schedules=None, seconds=None, states=None), ""),
-        (Limits(schedules=1_000, seconds=None, states=None), "; at most 90 s left"),
-        (Limits(schedules=1_000, seconds=60.0, states=None), "; at most 50 s left"),
-        (Limits(schedules=None, seconds=60.0, states=2_000), "; at most 30 s left"),
+        (Limits(schedules=None, seconds=None, states=None), 0, ""),
+        (Limits(schedules=1_000, seconds=None, states=2_000), 0, "; at most 90 s left"),
+        (Limits(schedules=1_000, seconds=60.0, states=None), 0, "; at most 50 s left"),
+        (Limits(schedules=1_000, seconds=None, states=2_000), 500, "; at most 30 s left for states"),
+        # Of a search of states, the schedules are sampled behind them.
+        (Limits(schedules=1_000, seconds=60.0, states=2_000), 500, "; at most 50 s left"),
     ],
 )
-def test_a_search_ends_at_the_nearest_of_its_limits(clock: Clock, limits: Limits, left: str) -> None:
+def test_a_search_ends_at_the_nearest_of_its_limits(
+    clock: Clock, limits: Limits, states: int, left: str
+) -> None:
     line = screen()
     clock.now = 10.0
     Watcher("punch", limits, line)(
-        Progress(schedules=100, classes=7, seconds=10.0, depth=3, states=500, phase="")
+        Progress(schedules=100, classes=7, seconds=10.0, depth=3, states=states, phase="")
     )
     assert line.text.endswith(f"depth 3{left}")  # type: ignore[attr-defined]
+
+
+def test_the_budget_of_auto_is_a_limit() -> None:
+    limits = Limits(schedules=None, seconds=None, states=None)
+    assert budgets(limits, "auto").states == 20_000
+    assert budgets(limits, "stateful").states is None
+    assert budgets(Limits(schedules=None, seconds=None, states=7), "auto").states == 7

@@ -11,7 +11,7 @@ from .output import colored, console, print_json, say
 from .program import describe
 from .reporting import Budget, report_all
 from .scope import nothing_ran, scope, scope_document
-from .watching import watching
+from .watching import budgets, watching
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -41,7 +41,9 @@ def explore_against(
 
     program: Any = campaign.program
     budget = Budget(campaign.limits.seconds)
-    with watching(f"{describe(base)}, then {program.name}", campaign.limits) as watcher:
+    with watching(
+        f"{describe(base)}, then {program.name}", budgets(campaign.limits, campaign.strategy)
+    ) as watcher:
 
         def watch(searched: Program) -> Callable[[Progress], object]:
             watcher.say(f"searching {searched.name}")

@@ -12,7 +12,7 @@ from .output import colored, console, print_json, say
 from .params import SECONDS, max_states, schedule_limit
 from .program import describe, input_errors, make_program, program_options
 from .scope import nothing_ran, scope, scope_document
-from .watching import one_interrupt, watching
+from .watching import budgets, one_interrupt, watching
 from .whole import check_writable, write_whole
 
 if TYPE_CHECKING:
@@ -141,7 +141,7 @@ def command(
                 _write(reports, html, trace)
             ctx.exit(code)
         budget = Budget(max_seconds)
-        with watching(describe(program), limits) as watcher:
+        with watching(describe(program), budgets(limits, strategy)) as watcher:
             with deadline(None if max_seconds is None else max_seconds + LATE):
                 result = run_past_choices(campaign, watcher)
             if result.search.stopped == "interrupted":

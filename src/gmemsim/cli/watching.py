@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from ..explore.campaign import Progress
     from ..explore.search import Limits
 
-__all__ = ["Goal", "Watcher", "one_interrupt", "toward", "watching"]
+__all__ = ["Goal", "Watcher", "budgets", "one_interrupt", "toward", "watching"]
 
 #: Seconds between two updates of the line on a terminal, and between two lines elsewhere.
 _EVERY: Final = 0.1
@@ -118,11 +118,17 @@ class Watcher(_Line):
         if limits is None or progress.seconds < 1:
             return ""
         done = progress.seconds
-        left = [] if limits.seconds is None else [limits.seconds - done]
-        for budget, spent in ((limits.schedules, progress.schedules), (limits.states, progress.states)):
-            if budget is not None and spent:
-                left.append((budget - spent) * done / spent)
-        return f"; at most {_span(max(min(left), 0.0))} left" if left else ""
+        # Where states are looked at, schedules are counted only once they are sampled.
+        budget, spent = (
+            (limits.states, progress.states) if progress.states else (limits.schedules, progress.schedules)
+        )
+        work = None if budget is None or not spent else (budget - spent) * done / spent
+        time = None if limits.seconds is None else limits.seconds - done
+        if time is not None and (work is None or time <= work or progress.states):
+            return f"; at most {_span(max(time, 0.0))} left"
+        if work is None:
+            return ""
+        return f"; at most {_span(max(work, 0.0))} left" + (" for states" if progress.states else "")
 
     def say(self, text: str) -> None:
         """What goes on after the search."""
@@ -136,6 +142,16 @@ def watching(title: str, limits: Limits | None = None) -> Iterator[Watcher]:
     with ExitStack() as stack:
         line = stack.enter_context(status(f"{title} …")) if watched() else None
         yield Watcher(title, limits, line)
+
+
+def budgets(limits: Limits, strategy: str) -> Limits:
+    """The limits with the states that `auto` looks at unless it is told otherwise."""
+    from attrs import evolve
+
+    from ..explore.campaign import STATES
+    from ..explore.strategies import AUTO
+
+    return evolve(limits, states=STATES) if strategy == AUTO and limits.states is None else limits
 
 
 @contextmanager
