@@ -8,14 +8,17 @@ from __future__ import annotations
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+import attrs
 import pytest
+from tests.arch.conftest import FakeVm
 
 from gmemsim.arch.choices import SnpChoices, TdxChoices
 from gmemsim.arch.costs import CostTable
 from gmemsim.arch.memory import PhysicalMemory
 from gmemsim.arch.rmp import Rmp, RmpEntry
+from gmemsim.arch.tdx import Tdx
 from gmemsim.arch.tdx_module import TdxModule
-from gmemsim.arch.tdx_state import Td
+from gmemsim.arch.tdx_state import Td, TdxStatus
 from gmemsim.engine import bare
 from gmemsim.engine.engine import Engine
 from gmemsim.engine.op import ALL, Op
@@ -163,3 +166,61 @@ def test_tdx_module() -> None:
         for name, arguments, _ in TDX
     }
     assert found == {name: expected for name, _, expected in TDX}
+
+
+def test_what_the_module_is_asked_is_told() -> None:
+    """The hardware events of the same calls: name, frame (-1: none), status."""
+    told: list[tuple[str, int, int]] = []
+    module = TdxModule(PhysicalMemory(), TdxChoices(), CostTable.zero())
+    td = Td(0, "vm0", module.choices)
+    td.runnable = True
+
+    async def body(t: Task) -> None:
+        for name, arguments, _ in TDX:
+            await getattr(module, name)(t, td, *arguments)
+
+    engine = Engine(FirstRunnable(), rec=lambda t, event: told.append((event.op, event.pfn, event.code)))
+    engine.spawn("a", body)
+    bare.run(engine)
+    assert told == [
+        ("TDH.MEM.SEPT.ADD", -1, 0),
+        ("TDH.MEM.PAGE.AUG", PFN, 0),
+        ("TDG.MEM.PAGE.ACCEPT", -1, 0),
+        ("TDH.MEM.RANGE.BLOCK", -1, 0),
+        ("TDH.MEM.PAGE.REMOVE", PFN, TdxStatus.TRACKING_NOT_DONE),
+    ]
+
+
+VM = FakeVm("vm0", 0)
+
+
+@pytest.mark.parametrize(
+    ("name", "arguments", "part"),
+    [
+        (
+            "max_mapping_level",
+            (GFN, PFN, True, False),
+            [
+                "  load vm0.sept[0x800, 0xa00) r",
+                "  load vm0.runnable r",
+                "  load vm0.inhibited[0x800, 0x801) r",
+            ],
+        ),
+        ("accept", (GFN, 1), ["rmw vm0.sept[0x805, 0x806) w", "  rmw vm0.epoch.a w", "  load vm0.kick r"]),
+        (
+            "remove_sptes",
+            ([(GFN, PFN)],),
+            ["rmw vm0.epoch w", "  load vm0.epoch.a r", "  rmw vm0.epoch w", "  load vm0.runnable r"],
+        ),
+    ],
+)
+def test_tdx(name: str, arguments: tuple[Any, ...], part: list[str]) -> None:
+    """KVM's side: the steps in which it looks at, or changes, what other vCPUs and the module's calls go by."""
+    tdx = Tdx(PhysicalMemory(), CostTable.zero(), attrs.evolve(TdxChoices(), level_rule="inhibit"))
+    tdx.td(VM).runnable = True
+    if name != "max_mapping_level":
+        steps(lambda t: tdx.set_spte(t, VM, GFN, PFN, True))
+    if name == "remove_sptes":
+        steps(lambda t: tdx.accept(t, VM, GFN, 1))
+    found = steps(lambda t: getattr(tdx, name)(t, VM, *arguments))
+    assert any(found[at : at + len(part)] == part for at in range(len(found))), found

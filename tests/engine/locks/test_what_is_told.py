@@ -11,6 +11,7 @@ from gmemsim.engine.locks.folio_lock import FolioLock, FolioLockClass
 from gmemsim.engine.locks.mutex import Mutex
 from gmemsim.engine.locks.policies import LOCK_POLICIES
 from gmemsim.engine.locks.spinlock import QueuedRwLock, SpinLock
+from gmemsim.engine.op import Op
 
 #: Operations of a read/write lock, each as it comes, with the events of one that nobody contends.
 RW_LOCK = {
@@ -109,4 +110,14 @@ def test_another_lock_that_has_to_wait(name: str, down: str, up: str, mode: str)
     stage.do("a", up)
     stage.go("b")
     assert stage.mentions("b") == [f"Contended {mode}", f"Lock {mode}"]
+    stage.close()
+
+
+def test_a_writer_looks_at_the_lock_again_after_its_grace_period() -> None:
+    """In a step that is announced as something else."""
+    stage = Stage(LOCK_POLICIES["percpu"])
+    touched: list[Op] = []
+    stage.engine.ask_touched(touched)
+    stage.do("a", "down_write")
+    assert Op("acquire", "x") in touched
     stage.close()
