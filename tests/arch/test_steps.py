@@ -185,9 +185,9 @@ def test_what_the_module_is_asked_is_told() -> None:
     assert told == [
         ("TDH.MEM.SEPT.ADD", -1, 0),
         ("TDH.MEM.PAGE.AUG", PFN, 0),
-        ("TDG.MEM.PAGE.ACCEPT", -1, 0),
+        ("TDG.MEM.PAGE.ACCEPT", PFN, 0),
         ("TDH.MEM.RANGE.BLOCK", -1, 0),
-        ("TDH.MEM.PAGE.REMOVE", PFN, TdxStatus.TRACKING_NOT_DONE),
+        ("TDH.MEM.PAGE.REMOVE", -1, TdxStatus.TRACKING_NOT_DONE),
     ]
 
 
