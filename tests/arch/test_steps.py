@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import attrs
 import pytest
 from tests.arch.conftest import FakeVm
+from tests.engine.steps import steps
 
 from gmemsim.arch.choices import SnpChoices, TdxChoices
 from gmemsim.arch.costs import CostTable
@@ -21,45 +22,14 @@ from gmemsim.arch.tdx_module import TdxModule
 from gmemsim.arch.tdx_state import Td, TdxStatus
 from gmemsim.engine import bare
 from gmemsim.engine.engine import Engine
-from gmemsim.engine.op import ALL, Op
 from gmemsim.engine.strategy import FirstRunnable
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine
-
     from gmemsim.engine.task import Task
 
 GFN = 0x805
 PFN = 0x1005
 PRIVATE = RmpEntry(True, 3, GFN)
-
-
-def shown(op: Op) -> str:
-    place = "" if op.hi == ALL else f"[{op.lo:#x}, {op.hi:#x})"
-    return f"{op.kind} {op.obj}{place} {op.mode}"
-
-
-def steps(call: Callable[[Task], Coroutine[Any, Any, Any]]) -> list[str]:
-    """Everything that a call announces when it runs alone, in order; not that its task begins and ends."""
-    engine = Engine(FirstRunnable())
-    touched: list[Op] = []
-    found: list[str] = []
-
-    def settle() -> None:
-        found.extend(f"  {shown(op)}" for op in dict.fromkeys(touched))
-        touched.clear()
-
-    def look(task: Task) -> None:
-        settle()
-        found.append(shown(task.pending))
-
-    engine.ask_touched(touched)
-    engine.watch_steps(look)
-    engine.spawn("a", call)
-    bare.run(engine)
-    settle()
-    assert (found[0], found[-1]) == ("start a w", "  store a w")
-    return found[1:-1]
 
 
 RMP: list[tuple[str, tuple[Any, ...], list[str]]] = [
