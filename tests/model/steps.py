@@ -1,6 +1,7 @@
-"""Kernel calls that run alone, step by step: `python -m tests.model.steps` writes `steps.txt`, which `test_steps.py` checks.
+"""Kernel calls that run alone, step by step.
 
-A change there is a change of what searches can interleave and of what logs and oracles see: read it before you write it.
+`python -m tests.model.steps` writes `steps.txt`, which `test_steps.py` checks. A change there is a change of what
+searches can interleave and of what logs and oracles see: read it before you write it.
 """
 
 from __future__ import annotations
