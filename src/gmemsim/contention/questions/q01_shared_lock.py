@@ -15,7 +15,7 @@ __all__ = ["SharedLock"]
 
 _LOCKS = ("rwsem", "percpu", "srcu", "range", "per-folio", "none")
 _ARCHES = ("snp", "tdx", "sw-protected")
-_VCPUS = (1, 4, 16, 64, 256)
+_VCPUS = (1, 16, 64, 256)
 
 
 class SharedLock(StormStudy):
@@ -31,7 +31,7 @@ class SharedLock(StormStudy):
         "not exclude a conversion, so they are bounds and no candidates without a re-check; the range lock and the "
         "lock per folio are nobody's proposal (`src/gmemsim/contention/range_locks.py`).\n\n"
         "    gmemsim bench contention --patch v3,inplace --lock rwsem,percpu,srcu,range,per-folio,none \\\n"
-        "        --arch snp,tdx,sw-protected --storm refault --background none,convert --vcpus 1,4,16,64,256 \\\n"
+        "        --arch snp,tdx,sw-protected --storm refault --background none,convert --vcpus 1,16,64,256 \\\n"
         "        --pages 1024 --costs full --seeds 3"
     )
     absent: ClassVar[str] = (

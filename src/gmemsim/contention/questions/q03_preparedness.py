@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 __all__ = ["Preparedness"]
 
 _VERSIONS = ("baseline", "v3", "tracked", "tracked-shared")
-_VCPUS = (1, 4, 16, 64, 256)
+_VCPUS = (1, 16, 64, 256)
 
 
 class Preparedness(StormStudy):
@@ -30,7 +30,7 @@ class Preparedness(StormStudy):
         "shared and back zapped it. `first-touch`: the same slices, new. The last two versions are nobody's proposal "
         "(`src/gmemsim/patches/tracked.py`); all run on one release, so only the patch differs.\n\n"
         "    gmemsim bench contention --patch baseline,v3,tracked,tracked-shared --costs full \\\n"
-        "        --storm refault,first-touch --vcpus 1,4,16,64,256 --pages 1024 --seeds 3"
+        "        --storm refault,first-touch --vcpus 1,16,64,256 --pages 1024 --seeds 3"
     )
     absent: ClassVar[str] = (
         "The tracked variants pay for the bit's look-up and the lock, not for the memory of a bitmap. No published "
