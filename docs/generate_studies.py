@@ -1,10 +1,11 @@
-"""Write the pages of docs/studies from one results file: studies.state, which is made by the runs that are missing.
+"""Write the pages of docs/studies from one results file, docs/studies/results.jsonl.zst.
 
-    python docs/generate_studies.py [Q1 Q3 ...] [--state studies.state] [--jobs 2] [--check]
+    python docs/generate_studies.py [--check]                 # pages from the results file
+    python docs/generate_studies.py --run FILE.state [--jobs 2] [Q1 Q3 ...]
 
-Without questions: all. A run that was stopped goes on. A results file of other sources than these is refused, so all
-pages are of one state of the model. `--check` runs nothing and writes nothing: it fails if a page is not what the
-results file gives.
+With `--run` the cells that FILE.state lacks are run first (a run that was stopped goes on), and when all are there the
+results file is made of it. A state file of other sources is refused, so all results are of one state of the model;
+their digest is in the first line. `--check` writes nothing and fails if a page is not what the results file gives.
 """
 
 from __future__ import annotations
@@ -12,13 +13,18 @@ from __future__ import annotations
 import argparse
 import sys
 from pathlib import Path
+from typing import Any
+
+import msgspec
+import zstandard
 
 from gmemsim.contention.questions.picture import to_svg
 from gmemsim.contention.questions.registry import STUDIES
-from gmemsim.contention.questions.runner import Cell, answer, cells, markdown, open_state, run_cell
+from gmemsim.contention.questions.runner import Cell, answer, cell_of, cells, markdown, open_state, run_cell
 from gmemsim.jobs.share import place, share
 
 HERE = Path(__file__).parent / "studies"
+RESULTS = HERE / "results.jsonl.zst"
 
 
 def pages(key: str, values: dict[Cell, dict[str, float]]) -> dict[Path, bytes]:
@@ -40,8 +46,8 @@ def overview() -> bytes:
         "# Studies",
         "",
         "Open design questions of guest_memfd ([section 9](../spec/guest-memfd.md)), each answered by claims that are",
-        "tested in every corner of the uncertain costs. `gmemsim bench study Q3` runs one;",
-        "`python docs/generate_studies.py` writes these pages.",
+        "tested in every corner of the uncertain costs. `gmemsim bench study Q3` runs one. The pages are written by",
+        "`python docs/generate_studies.py` from the results of one run, `results.jsonl.zst`.",
         "",
         *(f"* [{key}]({study.slug}.md): {study.question}" for key, study in STUDIES.items()),
         "",
@@ -49,26 +55,43 @@ def overview() -> bytes:
     return "\n".join(lines).encode()
 
 
-def main() -> int:
-    """Run what is missing, and write or check."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("questions", nargs="*", default=list(STUDIES))
-    parser.add_argument("--state", type=Path, default=Path("studies.state"))
-    parser.add_argument("--jobs", type=int, default=1)
-    parser.add_argument("--check", action="store_true")
-    given = parser.parse_args()
-    wanted = [cell for key in given.questions for cell in cells(STUDIES[key])]
-    with open_state(given.state) as state, place(given.jobs, None) as where:
+def run(path: Path, questions: list[str], jobs: int) -> bool:
+    """Run what a state file lacks; whether it has all cells of all studies then, and the results file is made."""
+    wanted = [cell for key in questions for cell in cells(STUDIES[key])]
+    with open_state(path) as state, place(jobs, None) as where:
         missing = [cell for cell in wanted if cell not in state.results]
-        if missing and given.check:
-            print(f"{given.state}: {len(missing)} of {len(wanted)} cells are missing", file=sys.stderr)
-            return 2
         for number, done in enumerate(share(run_cell, missing, where), 1):
             state.add(done)
             if not number % 100:
                 print(f"{number} of {len(missing)}", file=sys.stderr, flush=True)
-        values = {cell: found["values"] for cell, found in state.results.items()}
-    made = {path: data for key in given.questions for path, data in pages(key, values).items()}
+        everything = [cell for study in STUDIES.values() for cell in cells(study)]
+        left = sum(cell not in state.results for cell in everything)
+    if left:
+        print(f"{path}: {left} of {len(everything)} cells are missing", file=sys.stderr)
+        return False
+    RESULTS.write_bytes(zstandard.ZstdCompressor(level=19).compress(path.read_bytes()))
+    return True
+
+
+def results() -> dict[Cell, dict[str, float]]:
+    """What the results file says."""
+    text = zstandard.ZstdDecompressor().decompress(RESULTS.read_bytes(), max_output_size=1 << 28)
+    lines: list[dict[str, Any]] = [msgspec.json.decode(line) for line in text.splitlines()[1:]]
+    return {cell_of(line): line["values"] for line in lines}
+
+
+def main() -> int:
+    """Run what is missing, and write or check."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("questions", nargs="*", default=list(STUDIES))
+    parser.add_argument("--run", type=Path)
+    parser.add_argument("--jobs", type=int, default=1)
+    parser.add_argument("--check", action="store_true")
+    given = parser.parse_args()
+    if given.run is not None and not run(given.run, given.questions, given.jobs):
+        return 2
+    values = results()
+    made = {path: data for key in STUDIES for path, data in pages(key, values).items()}
     made[HERE / "README.md"] = overview()
     if given.check:
         stale = [path for path, data in made.items() if not path.exists() or path.read_bytes() != data]

@@ -62,7 +62,7 @@ class LookupLock(Study):
     absent: ClassVar[str] = (
         "What the VMM does with an exit is not timed: the vCPU goes on with its next page."
     )
-    uncertain: ClassVar[tuple[str, ...]] = ("line", "rwsem", "wake", "fault_entry", "rmpupdate")
+    uncertain: ClassVar[tuple[str, ...]] = ("line", "rwsem", "rmpupdate")
     main: ClassVar[str] = "rate"
 
     def cases(self) -> list[Case]:

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 __all__ = ["Preparedness"]
 
 _VERSIONS = ("baseline", "v3", "tracked", "tracked-shared")
-_VCPUS = (1, 16, 64, 256)
+_VCPUS = (1, 16, 64)
 
 
 class Preparedness(StormStudy):
@@ -26,17 +26,17 @@ class Preparedness(StormStudy):
         "by an atomic operation). How many calls of the hook, how many for nothing, how long is the folio lock held?"
     )
     method: ClassVar[str] = (
-        "SNP, 4 KiB pages, one file. `refault`: each vCPU touches its slice of 1,024 pages again after a conversion to "
+        "SNP, 4 KiB pages, one file. `refault`: each vCPU touches its slice of 512 pages again after a conversion to "
         "shared and back zapped it. `first-touch`: the same slices, new. The last two versions are nobody's proposal "
         "(`src/gmemsim/patches/tracked.py`); all run on one release, so only the patch differs.\n\n"
         "    gmemsim bench contention --patch baseline,v3,tracked,tracked-shared --costs full \\\n"
-        "        --storm refault,first-touch --vcpus 1,16,64,256 --pages 1024 --seeds 3"
+        "        --storm refault,first-touch --vcpus 1,16,64 --pages 512 --seeds 3"
     )
     absent: ClassVar[str] = (
         "The tracked variants pay for the bit's look-up and the lock, not for the memory of a bitmap. No published "
         "figure gives this comparison, so none of it is validated by one."
     )
-    uncertain: ClassVar[tuple[str, ...]] = ("line", "rmp_lookup", "rmpupdate", "wake", "rwsem")
+    uncertain: ClassVar[tuple[str, ...]] = ("line", "rmp_lookup", "rmpupdate")
     main: ClassVar[str] = "rate"
 
     def cases(self) -> list[Case]:
@@ -46,7 +46,7 @@ class Preparedness(StormStudy):
         return [case for case in self.cases() if case["vcpus"] in (1, 64)]
 
     def point(self, case: Case) -> Point:
-        return Point(case["version"], "snp", case["storm"], vcpus=case["vcpus"], pages=1024, release="7.2")
+        return Point(case["version"], "snp", case["storm"], vcpus=case["vcpus"], pages=512, release="7.2")
 
     def claims(self) -> Sequence[Claim]:
         def kept(found: Found, version: str, storm: str, vcpus: int) -> float:

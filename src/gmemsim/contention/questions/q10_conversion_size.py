@@ -19,7 +19,7 @@ __all__ = ["ConversionSize"]
 
 _PAGES = 256
 _CALLS = (1, 8, 64, 256)
-_VCPUS = 16
+_VCPUS = 8
 
 
 class ConversionSize(Study):
@@ -30,7 +30,7 @@ class ConversionSize(Study):
         "one? TLB flushes, time, how long the lock is held, and what faults beside it pay."
     )
     method: ClassVar[str] = (
-        "`v3` and `inplace`. 16 vCPUs re-fault 128 pages of 4 KiB each; beside them one VMM thread converts its 256 "
+        "`v3` and `inplace`. 8 vCPUs re-fault 128 pages of 4 KiB each; beside them one VMM thread converts its 256 "
         "pages there and back once, all of them touched before."
     )
     absent: ClassVar[str] = "The exit to userspace that asks for a conversion is not part of it."

@@ -35,7 +35,7 @@ class SplitSize(Study):
     )
     absent: ClassVar[str] = "The host's page table and its TLB entries for the huge page are not modelled."
     uncertain: ClassVar[tuple[str, ...]] = ("line", "zap_4k", "fault_entry", "shootdown_per_cpu", "wake")
-    main: ClassVar[str] = "there"
+    seeds: ClassVar[tuple[int, ...]] = (1,)
 
     def cases(self) -> list[Case]:
         return cases(version=_VERSIONS, folio=("2M", "1G"))
