@@ -37,7 +37,7 @@ SLOW = {
     "generate_published.py",
     "generate_speed.py",
     "generate_strategies.py",
-    "generate_study_shared_lock.py",
+    "generate_studies.py",
 }
 
 
