@@ -28,8 +28,8 @@ class SharedLock(StormStudy):
     method: ClassVar[str] = (
         "Each vCPU touches its slice of 512 pages of 4 KiB (1,024 in the second part) again after a conversion to "
         "shared and back zapped it. Beside them, in the second part, a VMM thread converts 8 pages of its own every "
-        "20 µs. `none` and `srcu` do not exclude a conversion, so they are bounds, no candidates without a re-check; the "
-        "range lock and the lock per folio are nobody's proposal (`src/gmemsim/contention/range_locks.py`).\n\n"
+        "20 µs. `none` and `srcu` do not exclude a conversion, so they are bounds, no candidates without a re-check; "
+        "the range lock and the lock per folio are nobody's proposal (`src/gmemsim/contention/range_locks.py`).\n\n"
         "    gmemsim bench contention --patch v3,inplace --lock rwsem,percpu,srcu,range,per-folio,none \\\n"
         "        --arch snp,tdx,sw-protected --storm refault --background none,convert --vcpus 1,16,64 \\\n"
         "        --pages 512 --costs full --seeds 3"
