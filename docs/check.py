@@ -25,19 +25,21 @@ CHEAP = {
     "generate_tutorial.py": ("tutorial.md",),
     "generate_record.py": ("record.md",),
     "generate_costs.py": ("costs.md",),
+    "generate_contention.py": ("contention.md",),
+    "generate_studies.py": tuple(
+        f"studies/{page.name}" for page in HERE.glob("studies/*") if page.suffix in {".md", ".svg"}
+    ),
     # The part on mends of each finding's page.
     "generate_mends.py": ("mends.md", *(f"findings/{page.name}" for page in HERE.glob("findings/*-*.md"))),
 }
 
 #: Those that take minutes, or need recordings that are not here.
 SLOW = {
-    "generate_contention.py",
     "generate_follow.py",
     "generate_litmus.py",
     "generate_published.py",
     "generate_speed.py",
     "generate_strategies.py",
-    "generate_studies.py",
 }
 
 

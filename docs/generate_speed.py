@@ -1,4 +1,4 @@
-"""Write docs/reach.md, docs/huge.md and docs/speed.md from the benchmarks under bench/.
+"""Write docs/reach.md and docs/speed.md from the benchmarks under bench/.
 
 python docs/generate_speed.py
 """
@@ -30,5 +30,4 @@ def write(page: str, *scripts: str) -> None:
 
 if __name__ == "__main__":
     write("reach.md", "reach.py")
-    write("huge.md", "huge_questions.py")
     write("speed.md", "engine_step.py", "peers.py", "fault_rate.py", "memory.py", "huge_size.py", "diff.py")

@@ -44,12 +44,6 @@ def study(
 
     Without a question: the list of them. A claim is a sentence with a test; it is tested with the default costs and in
     every corner of those that are uncertain.
-
-    \b
-    Examples:
-      gmemsim bench study
-      gmemsim bench study Q3 --jobs 2
-      gmemsim bench study Q17 --no-sweep --json
     """
     from ..contention.questions.registry import STUDIES
 

@@ -40,11 +40,6 @@ def costs(name: str, arch: str, as_json: bool) -> None:
     """A cost table: virtual ns of every step, the range that sources allow, where it is from, how sure it is.
 
     Confidence: A published measurement, B derived from one, C local or informal, D other, E estimate.
-
-    \b
-    Examples:
-      gmemsim bench costs --costs milan
-      gmemsim bench costs --costs my.toml --arch tdx --json
     """
     from rich.table import Table
 

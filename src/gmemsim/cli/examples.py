@@ -76,6 +76,19 @@ EXAMPLES: Final[dict[str, tuple[tuple[str, str], ...]]] = {
         ("bench contention --patch v3,inplace --vcpus 1,16,256", "what a lock costs as vCPUs are added"),
         ("bench contention --patch inplace --arch tdx --storm convert,accept", "other storms, on a TD"),
         ("bench contention --patch hugepage --folio 2M --storm first-touch", "large folios"),
+        (
+            "bench contention --seeds 10 --warmup 20 --state night.state --jobs 2",
+            "intervals; goes on when stopped",
+        ),
+    ),
+    "bench study": (
+        ("bench study", "the questions that are answered"),
+        ("bench study Q17 --no-sweep", "one of them, with the default costs"),
+        ("bench study Q3 --jobs 2 --state q3.state", "with every corner of the uncertain costs"),
+    ),
+    "bench costs": (
+        ("bench costs --costs milan", "a machine's table, with where each figure is from"),
+        ("bench costs --costs my.toml --arch tdx --json", "your own"),
     ),
     "lab": (
         ("lab setup", "what is there and what is missing"),
