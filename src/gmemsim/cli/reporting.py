@@ -102,6 +102,8 @@ def _report(
     shown = found
     notes: list[str] = []
     rule = found.failure.rule
+    if found.failure.details.get("unjudged"):
+        notes.append("interrupted before it was judged: the run may end under fair turns, and be no failure")
     if rule == "livelock":
         # A replay meets the step limit again; that fair turns do not end it was found out once. A smaller run
         # would have to be found out about again, so it stays as it is.

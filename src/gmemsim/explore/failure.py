@@ -12,6 +12,7 @@ from ..engine.interrupts import NoStep
 from ..engine.locks.kinds import class_of
 from ..oracles.own import OracleError
 from ..oracles.violation import Violation
+from ..scenarios.errors import ScenarioError
 from .judges.deadlock import wait_for
 
 if TYPE_CHECKING:
@@ -68,9 +69,9 @@ def failure_of(error: Exception) -> Failure:
     """Name what an exception that ended a run stands for.
 
     Raises:
-        OracleError: it was that, which says nothing of the run.
+        OracleError, ScenarioError: it was that, which says nothing of the patch.
     """
-    if isinstance(error, OracleError):
+    if isinstance(error, OracleError | ScenarioError):
         raise error
     if isinstance(error, Violation):
         rule, kind = error.signature

@@ -306,7 +306,11 @@ def _one(
             judged = judge(failure, engine.tape, engine.steps)
         except KeyboardInterrupt:
             # It stays what it looked like: nobody has said that it is none.
-            unjudged = attrs.evolve(failure, summary=f"{failure.summary} (interrupted before it was judged)")
+            unjudged = attrs.evolve(
+                failure,
+                summary=f"{failure.summary} (interrupted before it was judged)",
+                details={**failure.details, "unjudged": True},
+            )
             state.keep(unjudged, engine.tape, engine.steps)
             raise
         dismissed = judged is None

@@ -93,12 +93,23 @@ def _flips(places: dict[Key, int], first: Key, second: Key) -> bool:
 def _rank(one: Step, two: Step, interest: Interest, flips: bool) -> int:
     ours = interest.op(one.op) and interest.op(two.op)
     # What another schedule turns round, and passes, decides: before whatever else looks as if it might.
-    decides = 32 if flips else 0
+    decides = 64 if flips else 0
     if one.op.kind in _SYNCHRONIZE or two.op.kind in _SYNCHRONIZE:
         return decides + ours
     # Words of the VM (the invalidation sequence, the memslots) belong to each of its pages. References come and go.
     words = two.op.obj.endswith(_WORDS)
-    value = 4 if ours else 3 if words else 1 if two.op.obj.endswith(_COUNTS) else 2
+    # What the rule itself is about comes before the page at which it showed: that is where it led to.
+    value = (
+        5
+        if ours and interest.about(two.op)
+        else 4
+        if ours
+        else 3
+        if words
+        else 1
+        if two.op.obj.endswith(_COUNTS)
+        else 2
+    )
     return decides + 4 * value
 
 

@@ -114,9 +114,13 @@ class Interest:
             return True
         return any(self.meets(span) for span in spans_of_event(event))
 
+    def about(self, op: Op) -> bool:
+        """Whether the rule that was broken speaks of the object."""
+        return bool(self.suffixes) and op.obj.endswith(self.suffixes)
+
     def op(self, op: Op) -> bool:
         """Whether the operation is on any of it."""
-        if lock_of(op) in self.labels or (self.suffixes and op.obj.endswith(self.suffixes)):
+        if lock_of(op) in self.labels or self.about(op):
             return True
         return any(self.meets(span) for span in self.op_spans(op))
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from itertools import repeat
 from typing import TYPE_CHECKING, Final
 
+from ..engine.op import Op
 from .draws import keyed_number
 from .errors import ScenarioError
 from .handlers import HANDLERS
@@ -32,6 +33,9 @@ CALLS = 1000
 #: Rounds that a thread may end at one moment of virtual time: the watchdog of a timed run, which waits in that time, is
 #: not reached while they go on. It takes a few seconds.
 _STILL: Final = 50_000
+
+#: Rounds without a step that a thread may end in a search, which makes such a run again and again.
+_STEPLESS: Final = 2_000
 
 
 class Thread:
@@ -69,8 +73,15 @@ class Thread:
         engine = t.engine
         # A search has no virtual time; there, rounds that take steps meet the limit of those.
         most = max(_STILL, engine.max_steps if engine.exploring else 0)
-        still, now = 0, -1
+        still, now, stepless = 0, -1, 0
+        mark: Op | None = None
         while await self._again(t):
+            if engine.exploring:
+                # Whatever is a step announces itself there.
+                stepless = stepless + 1 if t.pending is mark else 0
+                if stepless >= _STEPLESS:
+                    raise self._no_time(stepless)
+                t.pending = mark = Op("start", t.name)
             if engine.now != now:
                 still, now = 0, engine.now
             elif still >= most:
