@@ -99,17 +99,12 @@ def _rank(one: Step, two: Step, interest: Interest, flips: bool) -> int:
     # Words of the VM (the invalidation sequence, the memslots) belong to each of its pages. References come and go.
     words = two.op.obj.endswith(_WORDS)
     # What the rule itself is about comes before the page at which it showed: that is where it led to.
-    value = (
-        5
-        if ours and interest.about(two.op)
-        else 4
-        if ours
-        else 3
-        if words
-        else 1
-        if two.op.obj.endswith(_COUNTS)
-        else 2
-    )
+    if ours and interest.about(two.op):
+        value = 5
+    elif two.op.obj.endswith(_COUNTS):
+        value = 2 if ours else 1
+    else:
+        value = 4 if ours else 3 if words else 2
     return decides + 4 * value
 
 

@@ -28,6 +28,12 @@ STUCK: Final = frozenset({"deadlock", "lost_wakeup"})
 _TAIL: Final = 200
 #: Objects that a rule is about beside the pages that a violation names.
 _ABOUT: Final = {
+    "I2": (".uptodate", ".content"),
+    "I3": (".uptodate", ".content"),
+    "I4": (".uptodate", ".content"),
+    "I5": (".uptodate", ".content"),
+    "I8": (".ref",),
+    "I10": (".ref",),
     "I12": (".bindings",),
     "I13": (".bindings",),
     "I15": (".seq", ".bindings"),
@@ -35,8 +41,12 @@ _ABOUT: Final = {
     "I17": (".seq",),
     "I18": (".seq",),
     "I20": (".attributes", ".spte"),
+    "I24": (".attributes",),
+    "I25": (".attributes", ".ref"),
     "I27": (".attributes",),
     "I28": (".attributes", ".seq"),
+    "I41": (".attributes",),
+    "I51": (".ref",),
 }
 #: How many of them are shown.
 _ROUND: Final = 6
