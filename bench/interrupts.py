@@ -26,7 +26,7 @@ __all__ = ["CASES", "Came", "Case", "try_case"]
 ROOT: Final = Path(__file__).parents[1]
 PAGE: Final = ROOT / "docs" / "interrupts.md"
 #: Seconds until a process that has not ended by then counts as hanging; the machine may be slow.
-PATIENCE: Final = 120.0
+PATIENCE: Final = 200.0
 #: Seconds that workers have to end after their parent was killed.
 GONE: Final = 30.0
 

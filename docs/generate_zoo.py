@@ -31,9 +31,9 @@ a small class in `src/gmemsim/patches/zoo` that does what the bug did, and is hu
 write for that part, not one made for the bug (`src/gmemsim/scenarios/zoo` and the library). Bugs of the lock itself are
 hunted in a program of readers and writers, some of them interrupted (`studies/lock_lab.py`). `gmemsim zoo` runs all,
 `gmemsim zoo ID` one entry, `gmemsim explore zoo-launch --patch v3+populate-without-il` a seeded version like any other.
-`gmemsim zoo --patch mine.py:Mine` seeds them into a patch of your own instead: is each still found there, and is the patch clean
-in the scenarios that they are looked for in? A bug that changes what nothing calls in the patch is not asked; where a bug
-takes the place of a function of the patch, or the version below has the failure as well, that is said.
+`gmemsim zoo --patch mine.py:Mine` seeds them into a patch of your own instead: is each still found there, and is the
+patch clean in the scenarios that they are looked for in? A bug that changes what nothing calls in the patch is not
+asked; where a bug takes the place of a function of the patch, or the version below has the failure as well, it is said.
 
 Here: strategy `{strategy}`, {searches} searches with a seed of their own each, at most 1,000 schedules a search.
 *Schedules* is the median of the runs until the bug showed (90th percentile behind it), over the searches that found it.
