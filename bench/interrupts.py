@@ -144,14 +144,6 @@ CASES: Final = (
         (1,),
     ),
     Case(
-        "explore, lock cycles",
-        "gmemsim.explore.lock_graph:decide",
-        1,
-        ("explore", "zoo-poison_punch", "--strategy", "dfs", "--max-schedules", "1"),
-        ("lock cycle",),
-        (1, 130),
-    ),
-    Case(
         "explore --html, writing",
         "gmemsim.cli.explore:write_whole",
         1,
