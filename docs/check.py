@@ -24,6 +24,7 @@ CHEAP = {
     "generate_readme.py": ("../README.md",),
     "generate_tutorial.py": ("tutorial.md",),
     "generate_record.py": ("record.md",),
+    "generate_lab.py": ("lab.md",),
     "generate_costs.py": ("costs.md",),
     "generate_contention.py": ("contention.md",),
     # The part on mends of each finding's page.
