@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import re
 import shlex
 import shutil
 import subprocess
 import sys
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import click
 import pytest
@@ -16,9 +17,6 @@ from gmemsim.cli.examples import EXAMPLES
 from gmemsim.cli.group import cli
 from gmemsim.cli.manual import entries, markdown, roff
 
-if TYPE_CHECKING:
-    from pathlib import Path
-
 ENTRIES = {entry.path.partition(" ")[2]: entry for entry in entries(cli)}
 
 
@@ -26,18 +24,38 @@ def test_every_command_has_an_example() -> None:
     assert set(EXAMPLES) == set(ENTRIES)
 
 
-@pytest.mark.parametrize("line", [line for examples in EXAMPLES.values() for line, _ in examples])
-def test_every_example_is_one_that_the_command_takes(line: str) -> None:
-    words = shlex.split(line)
-    words = words[: min((words.index(end) for end in ("|", ">") if end in words), default=len(words))]
+def parse(line: str) -> None:
+    """Read a command line as the command would; nothing runs."""
+    words = shlex.split(line, comments=True)
+    words = words[: min((words.index(end) for end in ("|", ">", "||") if end in words), default=len(words))]
     ctx = click.Context(cli, info_name="gmemsim")
     command: click.Command = cli
     while isinstance(command, click.Group) and words:
         name, inner, words = command.resolve_command(ctx, words)
         assert inner is not None
-        # Options and arguments are read here, and nothing runs.
         command, ctx = inner, inner.make_context(name, list(words), parent=ctx, resilient_parsing=False)
         words = [*ctx._protected_args, *ctx.args] if isinstance(command, click.Group) else []
+
+
+@pytest.mark.parametrize("line", [line for examples in EXAMPLES.values() for line, _ in examples])
+def test_every_example_is_one_that_the_command_takes(line: str) -> None:
+    parse(line)
+
+
+ROOT = Path(__file__).parents[2]
+PAGES = [page for page in (ROOT / "README.md", *sorted(ROOT.glob("docs/**/*.md"))) if page.exists()]
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_every_command_on_a_page_is_one_that_there_is(page: Path) -> None:
+    text = page.read_text(encoding="utf-8").replace("\\\n", " ")
+    for line in re.findall(r"^(?:    |\$ )gmemsim (.+)$", text, re.MULTILINE):
+        try:
+            parse(line)
+        except click.exceptions.Exit:
+            pass  # --help, --version
+        except click.ClickException as error:
+            pytest.fail(f"gmemsim {line}: {error.format_message()}")
 
 
 @pytest.mark.parametrize("name", ENTRIES)
