@@ -33,7 +33,12 @@ def parse(line: str) -> None:
     while isinstance(command, click.Group) and words:
         name, inner, words = command.resolve_command(ctx, words)
         assert inner is not None
-        command, ctx = inner, inner.make_context(name, list(words), parent=ctx, resilient_parsing=False)
+        try:
+            command, ctx = inner, inner.make_context(name, list(words), parent=ctx, resilient_parsing=False)
+        except click.BadParameter as error:
+            # Files of somebody who follows the page.
+            assert "does not exist" in error.format_message()
+            return
         words = [*ctx._protected_args, *ctx.args] if isinstance(command, click.Group) else []
 
 

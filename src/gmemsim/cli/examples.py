@@ -106,6 +106,14 @@ EXAMPLES: Final[dict[str, tuple[tuple[str, str], ...]]] = {
     "lab reproduce": (
         ("lab reproduce memory-failure-against-punch --kernel 7.3.4", "does this kernel hang, too?"),
     ),
+    "lab again": (
+        ("lab again results.jsonl.gz", "what kernels came to earlier, against today's model"),
+        (
+            "lab again results.jsonl.gz --differing --patch mine.py:Mine",
+            "only what did not agree, on a patch",
+        ),
+    ),
+    "lab vectors": (("lab vectors --kernel 7.3.4", "what the selftests assert, on a real kernel"),),
     "man": (
         ("man | man -l -", "the manual page in a pager"),
         ("man explore > gmemsim-explore.1", "that of one command, as a file"),
