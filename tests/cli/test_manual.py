@@ -37,8 +37,9 @@ def parse(line: str) -> None:
             command, ctx = inner, inner.make_context(name, list(words), parent=ctx, resilient_parsing=False)
         except click.BadParameter as error:
             # Files of somebody who follows the page.
-            assert "does not exist" in error.format_message()
-            return
+            if "does not exist" in error.format_message():
+                return
+            raise
         words = [*ctx._protected_args, *ctx.args] if isinstance(command, click.Group) else []
 
 
