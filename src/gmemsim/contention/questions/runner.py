@@ -116,12 +116,17 @@ class Survival:
 
 @attrs.frozen
 class Answer:
-    """What a study came to."""
+    """What a study came to.
+
+    Attributes:
+        corners: names of those that were run whole.
+    """
 
     study: Study
     found: Found
     survivals: tuple[Survival, ...]
     tables: tuple[Table, ...]
+    corners: tuple[str, ...]
 
 
 def answer(study: Study, values: dict[Cell, dict[str, float]]) -> Answer:
@@ -144,6 +149,7 @@ def answer(study: Study, values: dict[Cell, dict[str, float]]) -> Answer:
             for claim in study.claims()
         ),
         tuple(study.tables(found)),
+        tuple(corners),
     )
 
 
@@ -168,7 +174,7 @@ def markdown(told: Answer, picture: str = "") -> str:
         "",
     ]
     lines += [f"* {each.claim.text} *{each}*" for each in told.survivals]
-    swept = ", ".join(corner.name for corner in study.corners())
+    swept = ", ".join(told.corners)
     lines += ["", study.method, "", _bounds(told), ""]
     if picture:
         lines += [f"![{study.key}]({picture})", ""]
