@@ -132,8 +132,8 @@ class LookupLock(Study):
                 lambda f: of(f, "wasted", "locked") < 0.5 * of(f, "wasted", "lock-free"),
             ),
             Claim(
-                "Nearly none of all retries was for a stale answer: under 1 % of the faults either way were retried for "
-                "a conversion of their own page, the others for the VM-wide sequence (Q15).",
+                "Nearly none of all retries was for a stale answer: under 1 % of the faults either way were retried "
+                "for a conversion of their own page, the others for the VM-wide sequence (Q15).",
                 lambda f: all(
                     of(f, "retries", w) - of(f, "false_retries", w) < 0.01 * 16 * 64 for w in _WAYS
                 ),

@@ -113,14 +113,14 @@ class PopulateSections(Study):
                     case["arch"],
                     case["version"],
                     how,
-                    f"{found.of(case, 'span') / 1e6:.2f}",
-                    f"{found.of(case, 'write_hold_max') / 1e6:.3f}",
-                    f"{found.of(case, 'op_p50') / 1e6:.3f}",
-                    f"{found.of(case, 'op_max') / 1e6:.3f}",
+                    f"{found.of(case, 'span') / 1e3:,.0f}",
+                    f"{found.of(case, 'write_hold_max') / 1e3:,.1f}",
+                    f"{found.of(case, 'op_p50') / 1e3:,.1f}",
+                    f"{found.of(case, 'op_max') / 1e3:,.1f}",
                 )
             )
-        head = ("VM type", "version", "sections", "launch, ms", "lock held at most, ms")
-        return [Table("128 pages, and punches beside them", (*head, "a punch p50, ms", "longest, ms"), rows)]
+        head = ("VM type", "version", "sections", "launch, µs", "lock held at most, µs")
+        return [Table("128 pages, and punches beside them", (*head, "a punch p50, µs", "longest, µs"), rows)]
 
     def charts(self, found: Found) -> list[Chart]:
         sizes = (1, 8, 32, 128)
