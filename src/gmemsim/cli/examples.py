@@ -80,6 +80,10 @@ EXAMPLES: Final[dict[str, tuple[tuple[str, str], ...]]] = {
             "bench contention --seeds 10 --warmup 20 --state night.state --jobs 2",
             "intervals; goes on when stopped",
         ),
+        (
+            "bench contention --patch v3,inplace --costs milan --sockets 1,2",
+            "with all that CPUs share charged",
+        ),
     ),
     "bench study": (
         ("bench study", "the questions that are answered"),
