@@ -12,8 +12,10 @@ from gmemsim.engine.cpus import HANDOVER_LINES, Cpus, Line
 from gmemsim.engine.engine import Engine
 from gmemsim.engine.locks.folio_lock import FolioLock, FolioLockClass
 from gmemsim.engine.locks.mutex import Mutex
+from gmemsim.engine.locks.rivals import FifoFair
 from gmemsim.engine.locks.rwsem import RwSem
 from gmemsim.engine.locks.rwsem_fine import FineRwSem
+from gmemsim.engine.locks.rwsem_rt import RtRwSem
 from gmemsim.engine.locks.spinlock import QueuedRwLock
 from gmemsim.engine.locks.srcu import Srcu
 
@@ -72,8 +74,8 @@ def test_sockets_are_blocks_and_farther() -> None:
     assert Cpus(COSTS, 4).distance(0, 3) == 100
 
 
-@pytest.mark.parametrize("grain", [RwSem, FineRwSem])
-def test_an_uncontended_rwsem_costs_its_pair(grain: type[RwSem]) -> None:
+@pytest.mark.parametrize("grain", [RwSem, FineRwSem, RtRwSem, FifoFair])
+def test_an_uncontended_rwsem_costs_its_pair(grain: Any) -> None:
     lock, other = grain("l", line_ns=100), grain("o", line_ns=100)
 
     async def read(t: Task) -> None:
@@ -89,8 +91,8 @@ def test_an_uncontended_rwsem_costs_its_pair(grain: type[RwSem]) -> None:
     assert times(Cpus(COSTS, 1), write) == [20]
 
 
-@pytest.mark.parametrize("grain", [RwSem, FineRwSem])
-def test_a_writer_takes_the_line_from_readers(grain: type[RwSem]) -> None:
+@pytest.mark.parametrize("grain", [RwSem, FineRwSem, RtRwSem, FifoFair])
+def test_a_writer_takes_the_line_from_readers(grain: Any) -> None:
     lock = grain("l", line_ns=100)
 
     async def read(t: Task) -> None:

@@ -133,6 +133,8 @@ class RtRwSem(RwLockBase):
             t.rec(t, Unlock(self.label, "w"))
         if t.traps:
             await t.point(self._release_w)
+        elif t.engine.cpus is not None:
+            await self._move_line(t)
         self._drop_write(t)
         self._unlock_mutex(t)
 
@@ -156,6 +158,8 @@ class RtRwSem(RwLockBase):
             t.rec(t, LockRequest(self.label, "w"))
         if t.traps:
             await t.point(self._acquire_w)
+        elif t.engine.cpus is not None:
+            await self._move_line(t)
         began = t.engine.now
         queued = self._mutex is not None
         if await self._lock_mutex(t, "w", killable):
