@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
+from itertools import takewhile
 from typing import TYPE_CHECKING
 
 from gmemsim.follow.follower import follow
-from gmemsim.follow.ftrace import parse_line
+from gmemsim.follow.ftrace import parse_line, read_trace
 from gmemsim.follow.search import Bounds
-from gmemsim.follow.trace import load_trace, trace_from_events
+from gmemsim.follow.trace import trace_from_events
 from gmemsim.patches.registry import PATCHES
 
 if TYPE_CHECKING:
@@ -71,7 +73,8 @@ def test_what_the_host_mapped_stays_until_somebody_needs_it_gone() -> None:
 
 def test_recordings_that_need_it(beside: Path) -> None:
     path = beside / "lockcheck-7.2.13-custom" / "sh_lockcheck_mmap_h2_punch1_v2.trace.gz"
-    trace = load_trace(path)
-    trace.steps = [step for step in trace.steps if step.line < 42_200]
+    events = takewhile(lambda event: event.line < 42_200, read_trace(path))
+    metadata = json.loads(path.with_name("sh_lockcheck_mmap_h2_punch1_v2.json").read_text())
+    trace = trace_from_events(events, str(path), metadata)
     result = follow(trace, PATCHES["v3"], bounds=Bounds(states=0))
     assert result.accepted, result.rejected_at

@@ -137,6 +137,8 @@ def _document(result: FollowResult) -> dict[str, Any]:
             "event": at.event,
             "reason": at.reason,
             "thread": at.thread,
+            "since_line": at.since,
+            "otherwise": list(at.otherwise),
         }
     return {
         "trace": result.trace,
@@ -176,6 +178,14 @@ def _show(results: list[FollowResult], traces: int) -> None:
         if at is not None:
             out.print(f"  line {at.line}, {at.thread}, {at.event}", soft_wrap=True, markup=False)
             out.print(f"  {at.reason}", soft_wrap=True, markup=False)
+            if at.since:
+                out.print(
+                    f"  its event before is line {at.since}; what no probe shows lies between",
+                    soft_wrap=True,
+                    markup=False,
+                )
+            for other in at.otherwise:
+                out.print(f"  with other placements: {other}", soft_wrap=True, markup=False)
     first = results[0]
     out.print(
         f"Probes read from the {first.probes_from}; not observed there: {', '.join(first.unobserved) or 'nothing'}."

@@ -18,7 +18,8 @@ So an attempt looks for one placement. It can refuse a possible trace if the rul
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING, Any, Final
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from ..actors.release import RELEASES
 from ..engine.engine import Engine
@@ -38,7 +39,7 @@ from .watch import observers
 from .world import build_world, chosen_release
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine
+    from collections.abc import Callable, Coroutine, Mapping
 
     from ..actors.inode import HostMapping
     from ..actors.kernel import Kernel
@@ -46,7 +47,7 @@ if TYPE_CHECKING:
     from .calls import Call
     from .trace import Step, Trace
 
-__all__ = ["Attempt"]
+__all__ = ["Attempt", "How"]
 
 #: A thread that takes this many steps without showing an event is stuck in a loop of the model's.
 _SILENT_LIMIT = 20_000
@@ -58,25 +59,28 @@ _WRITE_LOCKED = frozenset(
 )
 
 
-class Attempt(Agreeing, Showing, Outside):
-    """One attempt to follow a trace with one patch version."""
+class How(NamedTuple):
+    """What is followed, and what the rules leave open.
 
-    def __init__(
-        self,
-        trace: Trace,
-        kernel_class: type[Kernel],
-        release: str | None = None,
-        turned: dict[tuple[str, int], int] | None = None,
-        begin_conversions: bool = True,
-    ) -> None:
-        """Args:
+    Attributes:
         turned: faults whose first look-up of the gfn's kind is placed otherwise than by default: 1 at the other end
             of its window, 2 at its end with the kind that a conversion in progress gives.
         begin_conversions: a conversion whose start no probe shows may be begun early for the sake of a retry.
-        """
+    """
+
+    trace: Trace
+    kernel_class: type[Kernel]
+    release: str | None = None
+    turned: Mapping[tuple[str, int], int] = MappingProxyType({})
+    begin_conversions: bool = True
+
+
+class Attempt(Agreeing, Showing, Outside):
+    """One attempt to follow a trace with one patch version."""
+
+    def __init__(self, how: How) -> None:
+        trace, kernel_class, release, self.turned, self.begin_conversions = how
         self.trace = trace
-        self.begin_conversions = begin_conversions
-        self.turned = turned or {}
         self.suspect: tuple[str, int] | None = None
         self.release = RELEASES[chosen_release(trace, kernel_class, release)]
         self.frames = Frames()
@@ -203,7 +207,7 @@ class Attempt(Agreeing, Showing, Outside):
         """Answers that only the thread's future knows; everything else is the default."""
         future = self.by_task[task].future
         if label == "need_resched":
-            return int(future.name_is_next("tlb_flush") and not self._flush_is_last(future))
+            return int(future.name_is_next("tlb_flush") and not future.flush_is_last())
         if label == "need_resched_idle":
             # A break that flushes nothing shows in no event; it happens if somebody else must have had the lock.
             return int(self.lock_wanted)
@@ -212,16 +216,6 @@ class Attempt(Agreeing, Showing, Outside):
             known = {5: 1, 1: 2}
             return known.get(step.observation.a, 0) if step is not None and step.name == "map_ret" else 0  # type: ignore[arg-type]
         return 0
-
-    @staticmethod
-    def _flush_is_last(future: Lookahead) -> bool:
-        """Whether the next flush is the one after the zap, not one inside it."""
-        for step in future.steps[future.cursor :]:
-            if step.name == "zap_ret":
-                return False
-            if step.name != "tlb_flush":
-                return True
-        return True
 
     # -- the walk ------------------------------------------------------------------------------
 
@@ -234,8 +228,7 @@ class Attempt(Agreeing, Showing, Outside):
     def walk(self, first: int, last: int) -> Rejection | None:
         """Follow the trace's steps from `first` to before `last`; the first that the model cannot take, if any."""
         steps = self.trace.steps
-        for place in range(first, min(last, len(steps))):
-            step = steps[place]
+        for place, step in enumerate(steps[first:last], first):
             thread = self.threads[step.thread]
             try:
                 if step.number < thread.future.cursor and not thread.started:
@@ -246,7 +239,10 @@ class Attempt(Agreeing, Showing, Outside):
                 event = f"{step.kernel_name}: {step.observation}"
                 self.suspect = error.fault
                 self.place = place
-                return Rejection(step.position, step.line, event, str(error), step.thread)
+                before = (
+                    self.trace.threads[step.thread][step.number - 1] if step.number else self.trace.steps[0]
+                )
+                return Rejection(step.position, step.line, event, str(error), step.thread, before.line)
         return None
 
     def close(self) -> None:

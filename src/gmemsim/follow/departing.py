@@ -18,10 +18,10 @@ from .thread import next_position
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from ..actors.kernel import Kernel
     from ..engine.op import Op
+    from .attempt import How
     from .thread import Thread
-    from .trace import Step, Trace
+    from .trace import Step
 
 __all__ = ["Departing", "Departure"]
 
@@ -72,15 +72,8 @@ class _Taken(NamedTuple):
 class Departing(Attempt):
     """One attempt with departures."""
 
-    def __init__(
-        self,
-        trace: Trace,
-        kernel_class: type[Kernel],
-        release: str | None = None,
-        turned: dict[tuple[str, int], int] | None = None,
-        begin_conversions: bool = True,
-    ) -> None:
-        super().__init__(trace, kernel_class, release, turned, begin_conversions)
+    def __init__(self, how: How) -> None:
+        super().__init__(how)
         self._later: dict[tuple[str, int], int] = {}
         self._first: dict[tuple[str, int], list[tuple[str, int]]] = {}
         self._anyway: set[tuple[str, int]] = set()

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import attrs
 
 from ..actors.release import RELEASES
-from .attempt import Attempt
+from .attempt import Attempt, How
 from .calls import calls_of
 from .conversions import readings
 from .probes import GUEST_MEMFD
@@ -56,30 +56,19 @@ def follow(
     if trace.flaw is not None and (result.accepted or trace.flaw.index <= result.rejected_at.index):  # type: ignore[union-attr]
         result = attrs.evolve(result, accepted=False, rejected_at=trace.flaw)
     elif not result.accepted:
-        found = search(
-            best.reading,
-            kernel_class,
-            release,
-            best.turned,
-            best.begin_conversions,
-            bounds,
-            best.place,
-            result,
-        )
+        found = search(best.how, bounds, best.place, result)
         result = attrs.evolve(found, seconds=result.seconds + found.seconds)
-    if best.reading is not trace:
+    if best.how.trace is not trace:
         note = "ranges of conversions are not in the trace; they were inferred from what faults saw"
         result = attrs.evolve(result, notes=(*result.notes, note))
     return result
 
 
 class _Followed(NamedTuple):
-    """What following by rules came to: how the trace was read, what was turned, and where it was refused."""
+    """What following by rules came to, and where it was refused."""
 
     result: FollowResult
-    reading: Trace
-    turned: dict[tuple[str, int], int]
-    begin_conversions: bool
+    how: How
     place: int
 
 
@@ -95,9 +84,10 @@ def _follow(
     """By rules alone, with a few faults' look-ups of the kind turned."""
     turned: dict[tuple[str, int], int] = {}
     while True:
-        attempt = Attempt(trace, kernel_class, release, turned, begin_conversions)
+        how = How(trace, kernel_class, release, dict(turned), begin_conversions)
+        attempt = Attempt(how)
         result = attempt.run()
         suspect = attempt.suspect
         if result.accepted or suspect is None or turned.get(suspect, 0) >= 2 or len(turned) >= _TURNS:
-            return _Followed(result, trace, turned, begin_conversions, attempt.place)
+            return _Followed(result, how, attempt.place)
         turned[suspect] = turned.get(suspect, 0) + 1

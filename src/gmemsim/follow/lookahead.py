@@ -195,6 +195,14 @@ class Lookahead:
                 break
         return found
 
+    def flush_is_last(self) -> bool:
+        """Whether the next flush is the one after the zap, not one inside it."""
+        for number in range(self.cursor, len(self.steps)):
+            name = self.steps[number].name
+            if name != "tlb_flush":
+                return name != "zap_ret"
+        return True
+
     def name_is_next(self, *names: str) -> bool:
         """Whether the thread's next event is one of these."""
         step = self.next_event()

@@ -17,6 +17,9 @@ class Rejection:
         event: the event as the trace shows it.
         reason: what the model could have done instead.
         thread: who did it.
+        since: line of the thread's event before: the unobserved steps that the event depends on first of all lie
+            between the two.
+        otherwise: what it could have done there with other placements of unobserved steps.
     """
 
     index: int
@@ -24,6 +27,8 @@ class Rejection:
     event: str
     reason: str
     thread: str
+    since: int = 0
+    otherwise: tuple[str, ...] = ()
 
 
 @attrs.frozen

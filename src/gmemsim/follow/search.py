@@ -28,9 +28,8 @@ from .departing import Departing, Departure
 from .result import Rejection
 
 if TYPE_CHECKING:
-    from ..actors.kernel import Kernel
+    from .attempt import How
     from .result import FollowResult
-    from .trace import Trace
 
 __all__ = ["INTERRUPTED", "Bounds", "search"]
 
@@ -42,6 +41,10 @@ _MARGIN: Final = 192
 #: The first window, and attempts in one before the next wider one is opened.
 _NARROW: Final = 64
 _SHARE: Final = 400
+
+
+#: Things that the model could have done at a refused event, at most.
+_OTHERS: Final = 8
 
 
 @attrs.frozen
@@ -73,13 +76,13 @@ class _Outcome(NamedTuple):
 class _Window:
     """An attempt that stands at the beginning of a window and can be gone on from again and again."""
 
-    def __init__(self, make: _Make, base: tuple[Departure, ...], start: int) -> None:
-        self._make, self._base, self.start = make, base, start
-        self.steps = make.trace.steps
+    def __init__(self, how: How, base: tuple[Departure, ...], start: int) -> None:
+        self._how, self._base, self.start = how, base, start
+        self.steps = how.trace.steps
         self._stands = self._begin()
 
     def _begin(self) -> Departing:
-        attempt = self._make()
+        attempt = Departing(self._how)
         attempt.depart(self._base)
         attempt.walk(0, self.start)
         attempt.forget()
@@ -123,19 +126,6 @@ class _Window:
         self._stands.close()
 
 
-class _Make(NamedTuple):
-    """How to begin an attempt."""
-
-    trace: Trace
-    kernel_class: type[Kernel]
-    release: str | None
-    turned: dict[tuple[str, int], int]
-    begin_conversions: bool
-
-    def __call__(self) -> Departing:
-        return Departing(self.trace, self.kernel_class, self.release, self.turned, self.begin_conversions)
-
-
 def _go_on(attempt: Departing, departures: tuple[Departure, ...], start: int, last: int) -> _Outcome | None:
     steps = attempt.trace.steps
     attempt.depart(departures)
@@ -150,23 +140,14 @@ def _go_on(attempt: Departing, departures: tuple[Departure, ...], start: int, la
     return _Outcome(attempt.place, rejection, attempt.trail(), attempt.alternatives(failing))
 
 
-def search(
-    trace: Trace,
-    kernel_class: type[Kernel],
-    release: str | None,
-    turned: dict[tuple[str, int], int],
-    begin_conversions: bool,
-    bounds: Bounds,
-    place: int,
-    result: FollowResult,
-) -> FollowResult:
+def search(how: How, bounds: Bounds, place: int, result: FollowResult) -> FollowResult:
     """Look for a placement that fits where the rules' own was refused at `place` of the trace's steps with `result`.
 
     The result is *undecided* if a limit of `bounds` ended the search, and *rejected* if no placement within the
     window and the number of departures fits.
     """
     began = time.perf_counter()
-    make = _Make(trace, kernel_class, release, turned, begin_conversions)
+    could: dict[str, None] = {}
     base: tuple[Departure, ...] = ()
     states = 0
     ended = ""
@@ -176,8 +157,8 @@ def search(
             found: tuple[Departure, ...] | None = None
             size = min(bounds.window, _NARROW)
             while True:
-                window = _Window(make, base, max(0, place - size))
-                found, used, ended = _one_window(window, place, bounds, bounds.states - states, began)
+                window = _Window(how, base, max(0, place - size))
+                found, used, ended = _one_window(window, place, bounds, bounds.states - states, began, could)
                 window.close()
                 states += used
                 if found is not None or ended or size >= min(bounds.window, place):
@@ -186,10 +167,11 @@ def search(
             if found is None:
                 break
             base += found
-            attempt = make()
+            could.clear()
+            attempt = Departing(how)
             attempt.depart(base)
             try:
-                rejection = attempt.walk(0, len(trace.steps))
+                rejection = attempt.walk(0, len(how.trace.steps))
             except ModelError:
                 break
             result = attempt.result(rejection, 0.0)
@@ -211,6 +193,10 @@ def search(
             f"{bounds.departures} at once placed otherwise than by rule, more where that went further; what the "
             "rules ask of a step still held, so a run of a kernel can be among what is rejected"
         )
+    at = result.rejected_at
+    if at is not None:
+        others = tuple(reason for reason in could if reason != at.reason)
+        result = attrs.evolve(result, rejected_at=attrs.evolve(at, otherwise=others[:_OTHERS]))
     return attrs.evolve(
         result,
         states=states,
@@ -221,9 +207,12 @@ def search(
 
 
 def _one_window(
-    window: _Window, place: int, bounds: Bounds, states: int, began: float
+    window: _Window, place: int, bounds: Bounds, states: int, began: float, could: dict[str, None]
 ) -> tuple[tuple[Departure, ...] | None, int, str]:
-    """Departures with which the step at `place` and some behind it are matched, attempts made, what limit ended it."""
+    """Departures with which the step at `place` and some behind it are matched, attempts made, what limit ended it.
+
+    What the model did at `place` in those that failed there goes into `could`.
+    """
     last = min(len(window.steps), place + _MARGIN)
     tried: set[frozenset[Departure]] = set()
     trails: set[int] = set()
@@ -242,6 +231,8 @@ def _one_window(
             continue
         if outcome.rejection is None:
             return departures, used, ""
+        if outcome.place == place:
+            could[outcome.rejection.reason] = None
         if outcome.trail in trails:
             continue
         trails.add(outcome.trail)
