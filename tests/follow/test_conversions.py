@@ -94,3 +94,14 @@ def test_two_at_once_on_6_12(beside: Path) -> None:
     trace = trace_from_events(events, str(path), json.loads(path.with_name("pv_conv2_v4.json").read_text()))
     result = follow(trace, PATCHES["baseline"], bounds=Bounds(states=0))
     assert result.accepted, result.rejected_at
+
+
+@pytest.mark.parametrize("seen", range(1, 7))
+def test_a_trace_may_end_inside_a_conversion(seen: int) -> None:
+    shown = [f"kvm_vm_set_mem_attributes: {BASE:#x} -- {BASE + 2:#x} [0x0]", *CONVERT]
+    whole = [line for index in range(2) for line in fault(index, private=True)]
+    # What shows where: all of it once, then a part.
+    first = [f"conv0-20 {line}" for line in shown]
+    back = [line.replace("[0x0]", "[0x8]").replace("flush=1", "flush=0") for line in first]
+    result = follow(trace_of(*whole, *first, *back[:seen]), PATCHES["baseline"], bounds=Bounds(states=0))
+    assert result.accepted, result.rejected_at

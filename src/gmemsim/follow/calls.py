@@ -124,10 +124,17 @@ class _State:
     def _set_attributes(steps: list[Step], position: int) -> Call:
         obs = steps[position].observation
         last = position
+        inside = False
         for number in range(position + 1, len(steps)):
-            if steps[number].name in ("set_attributes", "fallocate", "page_fault", "user_fault"):
+            name = steps[number].name
+            if name in ("set_attributes", "fallocate", "page_fault", "user_fault"):
                 break
-            if steps[number].name == "set_attributes_post":
+            if name == "set_attributes_pre":
+                inside = True
+            elif name == "set_attributes_post":
+                inside = False
+            if inside or name == "set_attributes_post":
+                # (The trace may end inside.)
                 last = number
         return Call("set_attributes", (_number(obs.a), _number(obs.b), _number(obs.c)), position, last)
 
