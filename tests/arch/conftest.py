@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import pytest
 
 from gmemsim.engine import bare
+from gmemsim.engine.answers import candidate
 from gmemsim.engine.engine import Engine
 from gmemsim.engine.strategy import RandomStrategy
 
@@ -64,8 +65,8 @@ class Odometer:
         self.at += 1
         return value
 
-    def pick(self, runnable: list[Task], current: Task | None) -> int:
-        return self._answer(len(runnable))
+    def pick(self, runnable: list[Task], current: Task | None) -> Task:
+        return candidate(runnable, current, self._answer(len(runnable)))
 
     def draw(self, task: Task, label: str, bound: int) -> int:
         return self._answer(bound)
@@ -114,8 +115,8 @@ class _AlwaysFire:
     def begin(self, engine: Engine) -> bool:
         return True
 
-    def pick(self, runnable: list[Task], current: Task | None) -> int:
-        return 0
+    def pick(self, runnable: list[Task], current: Task | None) -> Task:
+        return candidate(runnable, current, 0)
 
     def draw(self, task: Task, label: str, bound: int) -> int:
         return bound - 1

@@ -45,7 +45,7 @@ class Order:
     def _step(self, task: Task) -> None:
         self._at += 1
 
-    def pick(self, runnable: list[Task], current: Task | None) -> int:
+    def pick(self, runnable: list[Task], current: Task | None) -> Task:
         candidates = [task for task in runnable if task is not current]
         if current is not None:
             candidates.insert(0, current)
@@ -53,13 +53,7 @@ class Order:
         chosen = next((task for task in candidates if task.name == wanted), None)
         if chosen is None:
             chosen = self._random.choice(candidates)
-        if current is None:
-            return runnable.index(chosen)
-        if chosen is current:
-            return 0
-        # The oldest takes the place that the current task left (`engine.candidate`).
-        index = runnable.index(chosen)
-        return index or runnable.index(current)
+        return chosen
 
     def draw(self, task: Task, label: str, bound: int) -> int:
         return self._draws.setdefault(task.name, random.Random(f"{self._seed} {task.name}")).randrange(bound)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, ClassVar
 import pytest
 
 from gmemsim.audit.events import Lock
+from gmemsim.engine.answers import candidate
 from gmemsim.engine.cell import Cell
 from gmemsim.engine.engine import Engine
 from gmemsim.engine.errors import Deadlock, StepLimit, TapeMismatch
@@ -154,11 +155,11 @@ def test_pruned_runs_are_counted_apart() -> None:
     class Cutting(DepthFirst):
         name: ClassVar[str] = "cutting"
 
-        def pick(self, runnable: list[Task], current: Task | None) -> int:
-            index = super().pick(runnable, current)
-            if index:
+        def pick(self, runnable: list[Task], current: Task | None) -> Task:
+            task = super().pick(runnable, current)
+            if task is not candidate(runnable, current, 0):
                 raise Pruned
-            return index
+            return task
 
     result = search(LOST, Cutting(), collect_outcomes=True)
     assert result.pruned == result.schedules - 1

@@ -73,8 +73,8 @@ class AlwaysFault:
     def begin(self, engine: Engine) -> bool:
         return True
 
-    def pick(self, runnable: list[Task], current: Task | None) -> int:
-        return 0
+    def pick(self, runnable: list[Task], current: Task | None) -> Task:
+        return runnable[0] if current is None else current
 
     def draw(self, task: Task, label: str, bound: int) -> int:
         return bound - 1

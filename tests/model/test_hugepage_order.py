@@ -22,7 +22,7 @@ from gmemsim.audit.kvm_events import (
     Zap,
 )
 from gmemsim.engine import bare
-from gmemsim.engine.engine import Engine, candidate
+from gmemsim.engine.engine import Engine
 from gmemsim.engine.task import Task
 from gmemsim.patches.hugepage import Hugepage
 from gmemsim.patches.hugepage_mutex import HugepageMutex
@@ -155,10 +155,8 @@ class Prefers:
     def begin(self, engine: Engine) -> bool:
         return True
 
-    def pick(self, runnable: list[Task], current: Task | None) -> int:
-        tasks = [candidate(runnable, current, index) for index in range(len(runnable))]
-        wanted = max if self.last else min
-        return tasks.index(wanted(tasks, key=lambda task: task.ident))
+    def pick(self, runnable: list[Task], current: Task | None) -> Task:
+        return runnable[-1 if self.last else 0]
 
     def draw(self, task: Task, label: str, bound: int) -> int:
         return 0

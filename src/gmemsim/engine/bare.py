@@ -9,6 +9,7 @@ from __future__ import annotations
 from heapq import heappop, heappushpop
 from typing import TYPE_CHECKING
 
+from .answers import answer_of
 from .errors import Deadlock, StepLimit
 from .observed import STEP
 
@@ -94,11 +95,10 @@ def _explore(engine: Engine) -> None:
             elif current is None or current.done or current.parked_on is not None:
                 current = engine.pick(runnable, current)
             else:
-                index = pick(runnable, current)
-                record((current.name, current.call, "sched", index, count))
-                if index:
-                    task = runnable[index]
-                    current = runnable[0] if task is current else task
+                task = pick(runnable, current)
+                answer = 0 if task is current else answer_of(runnable, current, task)
+                record((current.name, current.call, "sched", answer, count))
+                current = task
             engine.current = current
             try:
                 current.send(None)

@@ -15,6 +15,7 @@ from __future__ import annotations
 from heapq import heappop, heappush
 from typing import TYPE_CHECKING, Any
 
+from .answers import answer_of
 from .errors import Deadlock, StepLimit
 from .observed import STEP, install
 from .strategy import FirstRunnable
@@ -29,7 +30,7 @@ if TYPE_CHECKING:
     from .strategy import Strategy
     from .task import Waitable
 
-__all__ = ["Engine", "candidate"]
+__all__ = ["Engine"]
 
 
 class Engine:
@@ -275,32 +276,12 @@ class Engine:
 
     def pick(self, runnable: list[Task], current: Task | None) -> Task:
         """Ask the strategy which of two or more runnable tasks goes next, and put the answer on the tape."""
-        if current is None:
-            index = self.strategy.pick(runnable, None)
-            self.tape.raw.append(("-", 0, "sched", index, len(runnable)))
-            return runnable[index]
-        if current.done or current.parked_on is not None:
-            index = self.strategy.pick(runnable, None)
-            task = runnable[index]
-        else:
-            index = self.strategy.pick(runnable, current)
-            task = candidate(runnable, current, index)
-        self.tape.raw.append((current.name, current.call, "sched", index, len(runnable)))
+        name, call = ("-", 0) if current is None else (current.name, current.call)
+        first = None if current is None or current.done or current.parked_on is not None else current
+        task = self.strategy.pick(runnable, first)
+        self.tape.raw.append((name, call, "sched", answer_of(runnable, first, task), len(runnable)))
         return task
 
     def blocked(self) -> list[Task]:
         """Tasks that are not done and cannot run."""
         return [task for task in self.tasks if not task.done and task.parked_on is not None]
-
-
-def candidate(runnable: list[Task], first: Task | None, index: int) -> Task:
-    """The task that answer `index` stands for: 0 is `first` (the current task) if there is one.
-
-    The other answers follow the order of age, with the oldest taking the place that `first` left.
-    """
-    if first is None:
-        return runnable[index]
-    if not index:
-        return first
-    task = runnable[index]
-    return runnable[0] if task is first else task

@@ -1,7 +1,7 @@
 """Who decides: the interface of a strategy, and the two that the engine itself needs.
 
-A strategy answers draws. The scheduler's question "who runs next" is a draw too, with label `sched` and one
-answer per runnable task; answer 0 is "the current task if it can run, else the oldest". Richer strategies
+A strategy picks who runs next and answers all other draws. On the tape a pick is a draw too, with label `sched` and one
+answer per runnable task (`answers`). Richer strategies
 (bounded, partial-order, probabilistic) live in `explore` behind the same three methods, after Shuttle's
 `Scheduler` trait.
 """
@@ -11,6 +11,7 @@ from __future__ import annotations
 from random import Random
 from typing import TYPE_CHECKING, Protocol
 
+from .answers import candidate
 from .tape import Replay
 
 if TYPE_CHECKING:
@@ -28,8 +29,8 @@ class Strategy(Protocol):
         """Start a run; False when there is nothing left to try."""
         ...
 
-    def pick(self, runnable: list[Task], current: Task | None) -> int:
-        """Who goes next, as an index into `Engine.candidates` order. `runnable` has at least two entries."""
+    def pick(self, runnable: list[Task], current: Task | None) -> Task:
+        """Who goes next: one of `runnable`, at least two. `current` is among them; None: it cannot go on."""
         ...
 
     def draw(self, task: Task, label: str, bound: int) -> int:
@@ -38,13 +39,13 @@ class Strategy(Protocol):
 
 
 class FirstRunnable:
-    """Always answer 0: run each task until it blocks. The dullest schedule, and the one timed runs use."""
+    """Run each task until it blocks, and answer 0 to everything else: the schedule that timed runs use."""
 
     def begin(self, engine: Engine) -> bool:
         return True
 
-    def pick(self, runnable: list[Task], current: Task | None) -> int:
-        return 0
+    def pick(self, runnable: list[Task], current: Task | None) -> Task:
+        return runnable[0] if current is None else current
 
     def draw(self, task: Task, label: str, bound: int) -> int:
         return 0
@@ -60,8 +61,8 @@ class RandomStrategy:
     def begin(self, engine: Engine) -> bool:
         return True
 
-    def pick(self, runnable: list[Task], current: Task | None) -> int:
-        return int(self._pick() * len(runnable))
+    def pick(self, runnable: list[Task], current: Task | None) -> Task:
+        return candidate(runnable, current, int(self._pick() * len(runnable)))
 
     def draw(self, task: Task, label: str, bound: int) -> int:
         return int(self._pick() * bound)
@@ -76,14 +77,11 @@ class ReplayStrategy:
     def begin(self, engine: Engine) -> bool:
         return True
 
-    def pick(self, runnable: list[Task], current: Task | None) -> int:
+    def pick(self, runnable: list[Task], current: Task | None) -> Task:
         # A task that just parked or finished cannot go on, but the choice was recorded under its call.
-        current = runnable[0].engine.current if current is None else current
-        if current is None:
-            name, call = "-", 0
-        else:
-            name, call = current.name, current.call
-        return self.replay.answer(name, call, "sched", len(runnable))
+        asked = runnable[0].engine.current if current is None else current
+        name, call = ("-", 0) if asked is None else (asked.name, asked.call)
+        return candidate(runnable, current, self.replay.answer(name, call, "sched", len(runnable)))
 
     def draw(self, task: Task, label: str, bound: int) -> int:
         return self.replay.answer(task.name, task.call, label, bound)

@@ -9,16 +9,37 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
+from ..engine.answers import candidate
 from ..engine.strategy import ReplayStrategy
 
 if TYPE_CHECKING:
     from ..engine.tape import Tape
     from ..engine.task import Task
 
-__all__ = ["LenientReplay"]
+__all__ = ["LenientReplay", "Turns"]
 
 #: Steps that a task may take in a row before another one is let in. No kernel function of the model has as many.
 MAX_ALONE: Final = 400
+
+
+class Turns:
+    """Gives the others a turn when one task has had the machine for itself for too long."""
+
+    def __init__(self) -> None:
+        self._alone = 0
+        self._turn = 0
+
+    def next(self, task: Task, runnable: list[Task], current: Task | None) -> Task:
+        """`task`, or somebody whose turn it is."""
+        if current is None or task is not current:
+            self._alone = 0
+            return task
+        self._alone += 1
+        if self._alone <= MAX_ALONE:
+            return task
+        self._alone = 0
+        self._turn += 1
+        return candidate(runnable, current, 1 + self._turn % (len(runnable) - 1))
 
 
 class LenientReplay(ReplayStrategy):
@@ -26,23 +47,13 @@ class LenientReplay(ReplayStrategy):
 
     def __init__(self, tape: Tape) -> None:
         super().__init__(tape, strict=False)
-        self._alone = 0
-        self._turn = 0
+        self._turns = Turns()
 
     @property
     def diverged_at(self) -> int | None:
         """Choices given back before the first draw that the tape does not have; None: there was none."""
         return self.replay.diverged_at
 
-    def pick(self, runnable: list[Task], current: Task | None) -> int:
+    def pick(self, runnable: list[Task], current: Task | None) -> Task:
         """Who runs next."""
-        index = super().pick(runnable, current)
-        if index or current is None:
-            self._alone = 0
-            return index
-        self._alone += 1
-        if self._alone <= MAX_ALONE:
-            return 0
-        self._alone = 0
-        self._turn += 1
-        return 1 + self._turn % (len(runnable) - 1)
+        return self._turns.next(super().pick(runnable, current), runnable, current)

@@ -5,25 +5,17 @@ from __future__ import annotations
 from random import Random
 from typing import TYPE_CHECKING
 
+from ..engine.answers import candidate
 from ..engine.tape import Replay, Tape
-from .lenient import MAX_ALONE
+from .lenient import Turns
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable
 
     from ..engine.engine import Engine
     from ..engine.task import Task
 
-__all__ = ["FewPreemptions", "InOrder", "answer_for"]
-
-
-def answer_for(runnable: Sequence[Task], current: Task | None, task: Task) -> int:
-    """The answer that stands for `task`; the reverse of `engine.engine.candidate`."""
-    if current is None:
-        return runnable.index(task)
-    if task is current:
-        return 0
-    return runnable.index(task) or runnable.index(current)
+__all__ = ["FewPreemptions", "InOrder"]
 
 
 class _Fair:
@@ -31,24 +23,15 @@ class _Fair:
 
     def __init__(self, tape: Tape) -> None:
         self._draws = Replay(Tape(choice for choice in tape.raw if choice[2] != "sched"), strict=False)
-        self._alone = 0
-        self._turn = 0
+        self._turns = Turns()
 
     def draw(self, task: Task, label: str, bound: int) -> int:
         """Any choice but that of the next task."""
         return self._draws.answer(task.name, task.call, label, bound)
 
-    def fair(self, answer: int, runnable: list[Task], current: Task | None) -> int:
-        """`answer`, unless the current task has had the machine for itself too long."""
-        if answer or current is None:
-            self._alone = 0
-            return answer
-        self._alone += 1
-        if self._alone <= MAX_ALONE:
-            return 0
-        self._alone = 0
-        self._turn += 1
-        return 1 + self._turn % (len(runnable) - 1)
+    def go_on(self, runnable: list[Task], current: Task | None) -> Task:
+        """The current task or the oldest, unless the current one has had the machine for itself too long."""
+        return self._turns.next(candidate(runnable, current, 0), runnable, current)
 
 
 class InOrder(_Fair):
@@ -68,15 +51,15 @@ class InOrder(_Fair):
         if self._position < len(self._order) and self._order[self._position] == task.name:
             self._position += 1
 
-    def pick(self, runnable: list[Task], current: Task | None) -> int:
+    def pick(self, runnable: list[Task], current: Task | None) -> Task:
         """Who is next in the order and can run; those before who cannot have lost their turn."""
         by_name = {task.name: task for task in runnable}
         while self._position < len(self._order):
             wanted = by_name.get(self._order[self._position])
             if wanted is not None:
-                return answer_for(runnable, current, wanted)
+                return wanted
             self._position += 1
-        return self.fair(0, runnable, current)
+        return self.go_on(runnable, current)
 
 
 class FewPreemptions(_Fair):
@@ -97,12 +80,12 @@ class FewPreemptions(_Fair):
         """Nothing to prepare."""
         return True
 
-    def pick(self, runnable: list[Task], current: Task | None) -> int:
+    def pick(self, runnable: list[Task], current: Task | None) -> Task:
         """Who runs next."""
         if current is None:
-            return int(self._random.random() * len(runnable))
+            return runnable[int(self._random.random() * len(runnable))]
         here = self._picks
         self._picks += 1
         if here in self._moments:
-            return 1 + int(self._random.random() * (len(runnable) - 1))
-        return self.fair(0, runnable, current)
+            return candidate(runnable, current, 1 + int(self._random.random() * (len(runnable) - 1)))
+        return self.go_on(runnable, current)

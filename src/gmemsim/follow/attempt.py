@@ -200,8 +200,8 @@ class Attempt(Agreeing, Showing, Outside):
     def begin(self, engine: Engine) -> bool:
         return True
 
-    def pick(self, runnable: list[Task], current: Task | None) -> int:
-        return 0
+    def pick(self, runnable: list[Task], current: Task | None) -> Task:
+        return runnable[0] if current is None else current
 
     def draw(self, task: Task, label: str, bound: int) -> int:
         """Answers that only the thread's future knows; everything else is the default."""

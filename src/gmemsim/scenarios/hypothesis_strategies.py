@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Final
 import attrs
 from hypothesis import strategies as st
 
+from ..engine.answers import candidate
 from .scenario import Scenario, loads
 from .tables import VM_TYPES
 from .toml_text import toml_text
@@ -72,7 +73,7 @@ class Interruptions:
         self._alone = 0
         return True
 
-    def pick(self, runnable: list[Task], current: Task | None) -> int:
+    def pick(self, runnable: list[Task], current: Task | None) -> Task:
         """Who runs next."""
         asked = runnable[0].engine.current if current is None else current
         name, call = ("-", 0) if asked is None else (asked.name, asked.call)
@@ -80,8 +81,8 @@ class Interruptions:
         self._alone = 0 if answer or current is None else self._alone + 1
         if self._alone > 8 * _LONGEST:
             self._alone = 0
-            return 1
-        return answer
+            answer = 1
+        return candidate(runnable, current, answer)
 
     def draw(self, task: Task, label: str, bound: int) -> int:
         """Any other choice."""

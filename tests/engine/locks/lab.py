@@ -13,6 +13,7 @@ from types import CoroutineType, GeneratorType, NoneType
 from typing import TYPE_CHECKING, Any
 
 from gmemsim.engine import bare
+from gmemsim.engine.answers import candidate
 from gmemsim.engine.engine import Engine
 from gmemsim.engine.errors import Deadlock
 from gmemsim.engine.locks.rwsem import RwSem
@@ -275,14 +276,14 @@ class Dfs:
         self.position = 0
         return True
 
-    def pick(self, runnable: list[Task], current: Task | None) -> int:
+    def pick(self, runnable: list[Task], current: Task | None) -> Task:
         if self.prune and self.position == len(self.digits):
             assert self.world is not None
             state = snapshot(self.world)
             if state in self.seen:
                 raise Cut
             self.seen.add(state)
-        return self._digit(len(runnable))
+        return candidate(runnable, current, self._digit(len(runnable)))
 
     def draw(self, task: Task, label: str, bound: int) -> int:
         return self._digit(bound)

@@ -44,7 +44,7 @@ class _Answers:
     def begin(self, engine: Engine) -> bool:
         return True
 
-    def pick(self, runnable: list[Task], current: Task | None) -> int:
+    def pick(self, runnable: list[Task], current: Task | None) -> Task:
         raise AssertionError("a stage picks by hand")
 
     def draw(self, task: Task, label: str, bound: int) -> int:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from tests.engine.locks.lab import Cut, Dfs, World, drive, snapshot
 
+from gmemsim.engine.answers import candidate
 from gmemsim.engine.engine import Engine
 from gmemsim.engine.errors import Deadlock
 from gmemsim.engine.locks.rwsem import RwSem
@@ -28,7 +29,7 @@ class Collector(Dfs):
         super().__init__()
         self.states: list[list[int]] = []
 
-    def pick(self, runnable: list[Task], current: Task | None) -> int:
+    def pick(self, runnable: list[Task], current: Task | None) -> Task:
         fresh = self.position == len(self.digits)
         answer = super().pick(runnable, current)
         if fresh:
@@ -46,10 +47,10 @@ class Path:
     def begin(self, engine: Engine) -> bool:
         return True
 
-    def pick(self, runnable: list[Task], current: Task | None) -> int:
+    def pick(self, runnable: list[Task], current: Task | None) -> Task:
         if self.position == len(self.digits):
             raise _Enough
-        return self.draw(runnable[0], "sched", len(runnable))
+        return candidate(runnable, current, self.draw(runnable[0], "sched", len(runnable)))
 
     def draw(self, task: Task, label: str, bound: int) -> int:
         if self.position == len(self.digits):

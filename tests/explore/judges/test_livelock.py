@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 import pytest
 
+from gmemsim.engine.answers import candidate
 from gmemsim.engine.cell import Cell
 from gmemsim.engine.strategy import FirstRunnable, RandomStrategy
 from gmemsim.explore.judges.livelock import carry_on, judge
@@ -133,8 +134,8 @@ def test_lockstep_alone_is_no_livelock() -> None:
     class Alternate(Dull):
         """Strictly in turns."""
 
-        def pick(self, runnable: list[Task], current: Task | None) -> int:
-            return 1 if current is not None else 0
+        def pick(self, runnable: list[Task], current: Task | None) -> Task:
+            return candidate(runnable, current, 1 if current is not None else 0)
 
     (found,) = search(program, Alternate(), Limits(schedules=1, steps=500)).found
     assert found.failure.rule == "step_limit"

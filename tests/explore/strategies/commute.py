@@ -88,21 +88,16 @@ class Walk:
             event.footprint = tuple(dict.fromkeys((event.op, *self.engine.touched)))
         self.engine.touched.clear()
 
-    def pick(self, runnable: list[Task], current: Task | None) -> int:
+    def pick(self, runnable: list[Task], current: Task | None) -> Task:
         if len(self.events) < len(self.plan):
             wanted = self.plan[len(self.events)][0]
-            index = next((i for i, task in enumerate(runnable) if task.ident == wanted), -1)
-            if index < 0:
+            task = next((task for task in runnable if task.ident == wanted), None)
+            if task is None:
                 raise Broken
-        else:
-            if current is not None and self.random.random() < self.stay:
-                return 0
-            index = self.random.randrange(len(runnable))
-        if current is None:
-            return index
-        if runnable[index] is current:
-            return 0
-        return index or runnable.index(current)
+            return task
+        if current is not None and self.random.random() < self.stay:
+            return current
+        return runnable[self.random.randrange(len(runnable))]
 
     def draw(self, task: Task, label: str, bound: int) -> int:
         event = self.events[-1]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from gmemsim.engine.answers import answer_of
 from gmemsim.engine.cell import Cell
 from gmemsim.engine.errors import EngineError
 from gmemsim.engine.locks.mutex import Mutex
@@ -131,11 +132,12 @@ class _Counting:
     def begin(self, engine: Engine) -> bool:
         return True
 
-    def pick(self, runnable: list[Task], current: Task | None) -> int:
-        answer = self.strategy.pick(runnable, current)
+    def pick(self, runnable: list[Task], current: Task | None) -> Task:
+        task = self.strategy.pick(runnable, current)
+        answer = answer_of(runnable, current, task)
         self.delays += answer
         self.preemptions += preempts(current, answer)
-        return answer
+        return task
 
     def draw(self, task: Task, label: str, bound: int) -> int:
         return self.strategy.draw(task, label, bound)

@@ -7,7 +7,9 @@ from random import Random
 import pytest
 from tests.explore.strategies.schedules import PROGRAMS, blocking, preemptions, retrying, schedules, steps
 
+from gmemsim.engine.answers import candidate
 from gmemsim.engine.errors import StepLimit, TapeMismatch
+from gmemsim.engine.task import Task
 from gmemsim.explore.program import TaskProgram
 from gmemsim.explore.search import Limits, search
 from gmemsim.explore.strategies.delay_bound import DelayBound
@@ -77,8 +79,8 @@ def test_retry_loops_end(cls: type[PreemptionBound | DelayBound]) -> None:
 
 def test_without_the_watch_the_loop_would_not_end() -> None:
     class Stubborn(DelayBound):
-        def pick(self, runnable: list, current: object) -> int:  # type: ignore[type-arg]
-            return self._answer(len(runnable), self.tariff(None))
+        def pick(self, runnable: list[Task], current: Task | None) -> Task:
+            return candidate(runnable, current, self._answer(len(runnable), self.tariff(None)))
 
     result = search(retrying, Stubborn(1), Limits(schedules=200, steps=300))
     assert isinstance(result.found[0].failure.error, StepLimit)

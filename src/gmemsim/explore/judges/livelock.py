@@ -24,6 +24,7 @@ from typing import TYPE_CHECKING, Final, Literal
 
 import attrs
 
+from ...engine.answers import candidate
 from ...engine.errors import Deadlock, EngineError, StepLimit, TapeMismatch
 from ...engine.locks.kinds import class_of
 from ...engine.strategy import ReplayStrategy
@@ -105,20 +106,16 @@ class ThenFair:
         engine.watch_steps(self._step)
         return True
 
-    def pick(self, runnable: list[Task], current: Task | None) -> int:
+    def pick(self, runnable: list[Task], current: Task | None) -> Task:
         """Who runs next."""
         if self._at < len(self._raw):
-            return self._recorded("sched", len(runnable))
+            return candidate(runnable, current, self._recorded("sched", len(runnable)))
         if current is not None and self._left:
             self._left -= 1
-            return 0
+            return current
         self._left = self._turn - 1
         last = -1 if runnable[0].engine.current is None else runnable[0].engine.current.ident
-        chosen = next((task for task in runnable if task.ident > last), runnable[0])
-        if current is None:
-            return runnable.index(chosen)
-        # Answer 0 is the current task, and the oldest takes its place in the order.
-        return 0 if chosen is current else runnable.index(chosen if chosen is not runnable[0] else current)
+        return next((task for task in runnable if task.ident > last), runnable[0])
 
     def draw(self, task: Task, label: str, bound: int) -> int:
         """Any other choice: no fault, and otherwise mostly 0."""

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, ClassVar, Final, Literal, cast
 
 import attrs
 
-from ...engine.engine import candidate
+from ...engine.answers import candidate
 from ...engine.locks.kinds import class_of
 from ..judges.deadlock import WaitFor
 from ..search import Limits, search, watch_events
@@ -93,16 +93,15 @@ class Steering:
         engine.watch_steps(self._book.step)
         return True
 
-    def pick(self, runnable: list[Task], current: Task | None) -> int:
+    def pick(self, runnable: list[Task], current: Task | None) -> Task:
         """Anyone who is not about to close an edge; if all are, any of them."""
-        free = [
-            index for index in range(len(runnable)) if not self._closes(candidate(runnable, current, index))
-        ]
+        tasks = [candidate(runnable, current, answer) for answer in range(len(runnable))]
+        free = [task for task in tasks if not self._closes(task)]
         if len(free) < len(runnable):
             self._waited += 1
         if not free or self._waited > _MAX_WAITED:
             self._waited = 0
-            return self._random.randrange(len(runnable))
+            return self._random.choice(tasks)
         return self._random.choice(free)
 
     def draw(self, task: Task, label: str, bound: int) -> int:

@@ -41,8 +41,8 @@ class SearchStrategy(Protocol):
     def begin(self, engine: Engine) -> bool:
         """Start a run; False when there is nothing left to try."""
 
-    def pick(self, runnable: list[Task], current: Task | None) -> int:
-        """Who goes next (see `engine.engine.candidate`). `runnable` has at least two entries."""
+    def pick(self, runnable: list[Task], current: Task | None) -> Task:
+        """Who goes next: one of `runnable`, which has at least two entries."""
 
     def draw(self, task: Task, label: str, bound: int) -> int:
         """Any other choice, in `range(bound)`."""

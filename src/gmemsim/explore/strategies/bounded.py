@@ -18,8 +18,8 @@ from __future__ import annotations
 from array import array
 from typing import TYPE_CHECKING, ClassVar, Final
 
+from ...engine.answers import candidate
 from ...engine.errors import TapeMismatch
-from .answers import index_of
 from .retry import MAX_RETRIES, RetryWatch
 
 if TYPE_CHECKING:
@@ -184,7 +184,7 @@ class Bounded:
         self._known = run.bounds
         return True
 
-    def pick(self, runnable: list[Task], current: Task | None) -> int:
+    def pick(self, runnable: list[Task], current: Task | None) -> Task:
         """Who runs next."""
         if current is not None and self._watch.retries(current):
             younger = [task for task in runnable if task.ident > current.ident]
@@ -195,10 +195,9 @@ class Bounded:
                 self._had_turn = {current.ident}
                 others = every
             if len(others) == 1:
-                return index_of(runnable, current, others[0])
-            chosen = self._answer(len(others), self.tariff(None))
-            return index_of(runnable, current, others[chosen])
-        return self._answer(len(runnable), self.tariff(current))
+                return others[0]
+            return others[self._answer(len(others), self.tariff(None))]
+        return candidate(runnable, current, self._answer(len(runnable), self.tariff(current)))
 
     def draw(self, task: Task, label: str, bound: int) -> int:
         """Any other choice."""

@@ -67,7 +67,7 @@ class CompleteFirst:
         self.sampled += 1
         return self._portfolio.begin(engine)
 
-    def pick(self, runnable: list[Task], current: Task | None) -> int:
+    def pick(self, runnable: list[Task], current: Task | None) -> Task:
         """As the member decides."""
         return self._member.pick(runnable, current)
 

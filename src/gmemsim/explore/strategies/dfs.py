@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, ClassVar
 
+from ...engine.answers import candidate
 from ...engine.errors import TapeMismatch
 
 if TYPE_CHECKING:
@@ -51,9 +52,9 @@ class DepthFirst:
         self._position = 0
         return True
 
-    def pick(self, runnable: list[Task], current: Task | None) -> int:
+    def pick(self, runnable: list[Task], current: Task | None) -> Task:
         """Who runs next."""
-        return self._answer(len(runnable))
+        return candidate(runnable, current, self._answer(len(runnable)))
 
     def draw(self, task: Task, label: str, bound: int) -> int:
         """Any other choice."""

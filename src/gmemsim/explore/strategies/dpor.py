@@ -133,18 +133,13 @@ class Dpor:
         engine.watch_steps(self._before_step)
         return True
 
-    def pick(self, runnable: list[Task], current: Task | None) -> int:
+    def pick(self, runnable: list[Task], current: Task | None) -> Task:
         """Who runs next."""
         node = self._node(runnable, current)
-        index = next((i for i, task in enumerate(runnable) if task.ident == node.chosen), -1)
-        if index < 0:
+        task = next((task for task in runnable if task.ident == node.chosen), None)
+        if task is None:
             raise self._differs()
-        if current is None:
-            return index
-        if runnable[index] is current:
-            return 0
-        # The order of candidates: the current task first, the oldest in the place that it left.
-        return index or runnable.index(current)
+        return task
 
     def draw(self, task: Task, label: str, bound: int) -> int:
         """Any other choice: one of the step under way."""

@@ -23,7 +23,6 @@ from __future__ import annotations
 from random import Random
 from typing import TYPE_CHECKING, ClassVar
 
-from .answers import index_of
 from .retry import RetryWatch
 
 if TYPE_CHECKING:
@@ -100,7 +99,7 @@ class Pct:
                 self._changes.setdefault(moment, []).append(priority / self.depth)
         return True
 
-    def pick(self, runnable: list[Task], current: Task | None) -> int:
+    def pick(self, runnable: list[Task], current: Task | None) -> Task:
         """The task with the highest priority."""
         moment = self._asked
         self._asked = moment + 1
@@ -117,7 +116,7 @@ class Pct:
         for lower in self._changes.get(moment, ()):
             priorities[best.ident] = lower
             best = max(runnable, key=self._priority)
-        return index_of(runnable, current, best)
+        return best
 
     def _priority(self, task: Task) -> float:
         return self._priorities[task.ident]

@@ -77,7 +77,7 @@ class Portfolio:
         self.runs[self.last] += 1
         return True
 
-    def pick(self, runnable: list[Task], current: Task | None) -> int:
+    def pick(self, runnable: list[Task], current: Task | None) -> Task:
         """As the member decides."""
         return self._member.pick(runnable, current)
 

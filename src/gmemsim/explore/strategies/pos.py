@@ -16,7 +16,6 @@ from random import Random
 from typing import TYPE_CHECKING, ClassVar
 
 from ...engine.op import dependent
-from .answers import index_of
 
 if TYPE_CHECKING:
     from ...engine.engine import Engine
@@ -54,13 +53,13 @@ class Pos:
         engine.watch_steps(self._before_step)
         return True
 
-    def pick(self, runnable: list[Task], current: Task | None) -> int:
+    def pick(self, runnable: list[Task], current: Task | None) -> Task:
         """The task whose next step has the highest priority."""
         priorities = self._priorities
         for task in runnable:
             if task.ident not in priorities:
                 priorities[task.ident] = self._random.random()
-        return index_of(runnable, current, max(runnable, key=lambda task: priorities[task.ident]))
+        return max(runnable, key=lambda task: priorities[task.ident])
 
     def _before_step(self, task: Task) -> None:
         """The priorities that end with this step; those of tasks that are parked were dropped when they ran."""

@@ -32,6 +32,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, ClassVar
 
+from ...engine.answers import candidate
 from ..state import LiveState, StateDigest
 from .base import Pruned
 from .dfs import DepthFirst
@@ -167,7 +168,7 @@ class Stateful(DepthFirst):
                 if not task.done:
                     task.handle.close()
 
-    def pick(self, runnable: list[Task], current: Task | None) -> int:
+    def pick(self, runnable: list[Task], current: Task | None) -> Task:
         """Who runs next, if the state is new."""
         self._look()
         self._looked = True
@@ -181,15 +182,11 @@ class Stateful(DepthFirst):
             self._choices.append(self._new_choice(runnable, current))
         self._choice = choice = self._choices[self._position]
         assert choice is not None
-        return choice.order[self._answer(len(choice.order))]
+        return candidate(runnable, current, choice.order[self._answer(len(choice.order))])
 
     def _new_choice(self, runnable: list[Task], current: Task | None) -> Choice:
         """Who is awake in the present state, and not tried from it yet."""
-        # As `engine.candidate` has it: the current task first, the oldest in the place that it left.
-        tasks = list(runnable)
-        if current is not None:
-            at = tasks.index(current)
-            tasks[0], tasks[at] = current, tasks[0]
+        tasks = [candidate(runnable, current, answer) for answer in range(len(runnable))]
         order = tuple(answer for answer, task in enumerate(tasks) if self._awake(task))
         return Choice(order, tuple(tasks[answer].ident for answer in order))
 

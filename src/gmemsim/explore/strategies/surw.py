@@ -22,7 +22,7 @@ from collections import Counter
 from random import Random
 from typing import TYPE_CHECKING, ClassVar, Final
 
-from .answers import index_of
+from ...engine.answers import candidate
 
 if TYPE_CHECKING:
     from ...engine.engine import Engine
@@ -80,15 +80,15 @@ class Surw:
         engine.watch_steps(self._before_step)
         return True
 
-    def pick(self, runnable: list[Task], current: Task | None) -> int:
+    def pick(self, runnable: list[Task], current: Task | None) -> Task:
         """Somebody who is not held back."""
         if self.schedules == 1:
-            return self._random.randrange(len(runnable))
+            return candidate(runnable, current, self._random.randrange(len(runnable)))
         if self._meant not in runnable or self._waited > MAX_WAITED:
             self._mean(runnable)
         self._waited += 1
         free = [task for task in runnable if task is self._meant or not self._counts_for(task.pending)]
-        return index_of(runnable, current, self._random.choice(free))
+        return self._random.choice(free)
 
     def _mean(self, runnable: list[Task]) -> None:
         weights = [max(self._left.get(task.name, 0.0), 0.5) for task in runnable]
