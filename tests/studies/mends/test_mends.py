@@ -125,7 +125,7 @@ SAMPLED: tuple[tuple[str, str, str, str, int, dict[str, set[str]]], ...] = (
     ("zoo-vmsa", "v2", "snp", "preemption:2", 60,
      {"vmsa-reload": set(), "reclaim-leaks": set(), "vmsa-keeps-page": {"I8"}}),
     ("zoo-tdx_fails", "mainline-7.3", "tdx", "random", 25,
-     {"tdx-leak-on-failure": set(), "tdx-hole-fails": {"I53"}}),
+     {"": {"I31"}, "tdx-leak-on-failure": set(), "tdx-hole-fails": set()}),
     ("zoo-slot_delete_kind", "inplace", "snp", "random", 40,
      {"": {"I28"}, "get-pfn-checks-kind": set(), "kind-of-fault-slot": set()}),
     ("zoo-huge_poison", "hugepage", "sw-protected", "random", 1,
@@ -196,6 +196,44 @@ ops = [{ op = "memory_failure", file = "gmem0", start = 0, count = 1 }]
 name = "punch"
 ops = [{ op = "punch", file = "gmem0", start = 1, count = 1 }]
 """
+
+
+#: The module refuses to give the page back when its file is closed.
+CLOSES = """
+[scenario]
+name = "closes"
+summary = "The module refuses to give a page back at the last close"
+question = "Is the page freed?"
+[[vm]]
+id = "vm0"
+accept = "tolerant"
+on_memory_fault = "stop"
+choices = { sept_ve_disable = false }
+[[file]]
+id = "gmem0"
+pages = 1
+[[slot]]
+file = "gmem0"
+gfn = 0x10000
+[setup]
+ops = [{ op = "touch", write = "guest" }]
+[[task]]
+role = "vcpu"
+ops = [{ op = "sleep", time = 0 }]
+[[task]]
+name = "vmm"
+ops = [{ op = "close", file = "gmem0" }]
+[faults]
+tdx_page_remove = 1
+"""
+
+
+@pytest.mark.parametrize(("mend", "rules"), [("leak-on-failure", set()), ("hole-fails", {"I31"})])
+def test_the_last_close_cannot_fail(mend: str, rules: set[str]) -> None:
+    patch = f"mainline-7.3+tdx-{mend}"
+    program = ScenarioProgram(scenario=loads(CLOSES, "closes"), patch=patch, arch="tdx")
+    found = search(program, make_strategy("random", 0), Limits(schedules=40), judge=judge).found
+    assert {one.failure.rule for one in found} == rules
 
 
 @pytest.mark.parametrize(("mend", "rules"), [("", set()), ("+fault-shares-lock", {"deadlock"})])

@@ -34,7 +34,7 @@ def hole_fails(parent: type[Kernel]) -> type[Kernel]:
             """Whether KVM gave up a VM that the file is bound in."""
             if t.traps:
                 t.saw(inode.users_label)
-            return any(self.vm_is_dead(t, file.vm) for file in inode.files)
+            return any(file.vm.dead for file in inode.files)
 
         async def kvm_gmem_punch_hole(self, t: Task, inode: GmemInode, start: int, end: int) -> int:
             holes: dict[Task, bool] = self.__dict__.setdefault("_holes", {})
