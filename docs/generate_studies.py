@@ -4,8 +4,8 @@
     python docs/generate_studies.py --run FILE.state [--jobs 2] [Q1 Q3 ...]
 
 With `--run` the cells that FILE.state lacks are run first (a run that was stopped goes on), and the results file is
-made of it. A state file of other sources is refused, so all results are of one state of the model; their digest is in
-the first line. A page lists the corners that were run. `--check` writes nothing and fails if a page is not what the
+made of it. A state file of other sources is refused; the digest of the sources stands above the results. (The file
+may hold several such parts: a study whose own module was mended is run again by itself.) A page lists the corners that were run. `--check` writes nothing and fails if a page is not what the
 results file gives.
 """
 
@@ -71,8 +71,8 @@ def run(path: Path, questions: list[str], jobs: int) -> None:
 def results() -> dict[Cell, dict[str, float]]:
     """What the results file says."""
     text = zstandard.ZstdDecompressor().decompress(RESULTS.read_bytes(), max_output_size=1 << 28)
-    lines: list[dict[str, Any]] = [msgspec.json.decode(line) for line in text.splitlines()[1:]]
-    return {cell_of(line): line["values"] for line in lines}
+    lines: list[dict[str, Any]] = [msgspec.json.decode(line) for line in text.splitlines()]
+    return {cell_of(line): line["values"] for line in lines if "gmemsim" not in line}
 
 
 def main() -> int:

@@ -32,8 +32,8 @@ class PopulateSections(Study):
     method: ClassVar[str] = (
         "128 pages of 4 KiB are populated: by `v3` in one call, which takes the lock once a page, and by `baseline`, "
         "which takes it once a call, with 1, 8, 32 and 128 pages a call. Beside it another thread punches 8 pages of "
-        "its own, with pauses of 1.8 ms (SNP) or 15 µs (TDX) on average. The source's pages are present, so no user "
-        "fault happens under the lock."
+        "its own (holes already), with pauses of 1.8 ms (SNP) or 15 µs (TDX) on average. The source's pages are "
+        "present, so no user fault happens under the lock."
     )
     absent: ClassVar[str] = (
         "A source page that is not present makes `baseline` take mmap_lock under the invalidate lock, which this does "
