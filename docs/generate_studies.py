@@ -4,9 +4,9 @@
     python docs/generate_studies.py --run FILE.state [--jobs 2] [Q1 Q3 ...]
 
 With `--run` the cells that FILE.state lacks are run first (a run that was stopped goes on), and the results file is
-made of it. A state file of other sources is refused; the digest of the sources stands above the results. (The file
-may hold several such parts: a study whose own module was mended is run again by itself.) A page lists the corners that were run. `--check` writes nothing and fails if a page is not what the
-results file gives.
+made of it. A state file of other sources is refused; the digest of the sources stands above the results. (The file may
+hold several such parts: a study whose own module was mended is run again by itself.) A page lists the corners that were
+run. `--check` writes nothing and fails if a page is not what the results file gives.
 """
 
 from __future__ import annotations

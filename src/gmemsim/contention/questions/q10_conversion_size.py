@@ -85,19 +85,20 @@ class ConversionSize(Study):
                 "flushes instead of one a page.",
                 lambda f: (
                     of(f, "converted", "inplace", 256) < 0.1 * of(f, "converted", "inplace", 1)
-                    and of(f, "flushes", "inplace", 256) < 10 < 250 < of(f, "flushes", "inplace", 1)
+                    and of(f, "flushes", "inplace", 256) < 0.05 * of(f, "flushes", "inplace", 1)
                 ),
             ),
             Claim(
-                "In v3 it wins much less: over a third of the time and over 100 flushes are left. Faults beside it contend "
-                "for mmu_lock, so the zap gives it up, and flushes, after nearly every page.",
+                "In v3 it wins much less: over a third of the time and over 100 flushes are left. Faults beside it "
+                "contend for mmu_lock, so the zap gives it up, and flushes, after nearly every page.",
                 lambda f: (
                     of(f, "converted", "v3", 256) > 0.34 * of(f, "converted", "v3", 1)
                     and of(f, "flushes", "v3", 256) > 100
                 ),
             ),
             Claim(
-                "One call holds the invalidate lock (in place) at least five times as long at a stretch as one page does.",
+                "One call holds the invalidate lock (in place) at least five times as long at a stretch as one page "
+                "does.",
                 lambda f: of(f, "write_hold_max", "inplace", 256) > 5 * of(f, "write_hold_max", "inplace", 1),
             ),
             Claim(
