@@ -27,6 +27,9 @@ CHEAP = {
     "generate_lab.py": ("lab.md",),
     "generate_costs.py": ("costs.md",),
     "generate_contention.py": ("contention.md",),
+    "generate_studies.py": tuple(
+        f"studies/{page.name}" for page in HERE.glob("studies/*") if page.suffix in {".md", ".svg"}
+    ),
     # The part on mends of each finding's page.
     "generate_mends.py": ("mends.md", *(f"findings/{page.name}" for page in HERE.glob("findings/*-*.md"))),
 }
@@ -38,7 +41,6 @@ SLOW = {
     "generate_published.py",
     "generate_speed.py",
     "generate_strategies.py",
-    "generate_studies.py",
 }
 
 

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import ClassVar
 
+import attrs
 import pytest
 from click.testing import CliRunner
 
@@ -77,6 +78,14 @@ def test_claims_are_tested_in_every_corner(line: Study) -> None:
 
 def test_means_are_over_the_seeds(line: Study) -> None:
     assert answer(line, values(line)).found("ns", times=1) == 80 + 2
+
+
+def test_cells_of_another_study_with_equal_cases_are_not_mixed_in(line: Study) -> None:
+    found = values(line)
+    others = {attrs.evolve(cell, study="Q00"): {"ns": -1.0} for cell in found}
+    one, other = answer(line, found), answer(line, {**found, **others})
+    assert list(map(str, one.survivals)) == list(map(str, other.survivals))
+    assert answer(line, {**found, **others}).found("ns", times=1) == 82
 
 
 def test_a_corner_with_a_cell_missing_is_left_out(line: Study) -> None:

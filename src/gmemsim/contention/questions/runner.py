@@ -131,11 +131,12 @@ class Answer:
 
 def answer(study: Study, values: dict[Cell, dict[str, float]]) -> Answer:
     """Sum up the cells of a study; a corner of which a cell is missing is left out."""
-    found = _found(values, study.cases(), DEFAULT, study.seeds)
+    mine = {cell: each for cell, each in values.items() if cell.study == study.key}
+    found = _found(mine, study.cases(), DEFAULT, study.seeds)
     corners = {}
     for corner in study.corners():
-        if all(Cell(study.key, case, corner, study.seeds[0]) in values for case in study.swept()):
-            corners[corner.name] = _found(values, study.swept(), corner, study.seeds[:1])
+        if all(Cell(study.key, case, corner, study.seeds[0]) in mine for case in study.swept()):
+            corners[corner.name] = _found(mine, study.swept(), corner, study.seeds[:1])
     return Answer(
         study,
         found,
