@@ -260,7 +260,7 @@ CASES: Final = (
     ),
     Case(
         "bench",
-        "gmemsim.contention.sweep:run",
+        "gmemsim.contention.campaign:run_cell",
         2,
         ("bench", "contention", "--vcpus", "1,2", "--pages", "4"),
         ("first-touch",),

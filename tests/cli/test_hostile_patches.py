@@ -263,3 +263,33 @@ def test_what_never_ran_is_said(arguments: tuple[str, ...], tmp_path: Path) -> N
     result = run(*arguments)
     assert result.exit_code in (0, 2)
     assert "Your `kvm_gmem_error_folio` never ran in " in result.stderr
+
+
+#: Where a run does not begin anew, beside variables of modules and classes.
+OUTLIVES = {
+    "default": "    async def kvm_gmem_get_pfn(self, t, vm, slot, gfn, seen=[]):\n        seen.append(gfn)\n"
+    "        if len(seen) > 5:\n            return -11, None\n",
+    "cache": "    @staticmethod\n    @__import__('functools').lru_cache\n    def seen(gfn):\n        return []\n\n"
+    "    async def kvm_gmem_get_pfn(self, t, vm, slot, gfn):\n        self.seen(0).append(gfn)\n"
+    "        if len(self.seen(0)) > 5:\n            return -11, None\n",
+    "environment": "    async def kvm_gmem_get_pfn(self, t, vm, slot, gfn):\n        import os\n"
+    "        os.environ['MINE'] = os.environ.get('MINE', '') + 'x'\n"
+    "        if len(os.environ['MINE']) > 5:\n            return -11, None\n",
+}
+
+
+@pytest.mark.parametrize("where", OUTLIVES)
+def test_a_search_of_runs_that_are_not_alike_says_nothing(
+    where: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MINE", "")
+    text = HEAD + OUTLIVES[where] + "        return await super().kvm_gmem_get_pfn(t, vm, slot, gfn)\n"
+    (tmp_path / "mine.py").write_text(text)
+    result = explore("random")
+    assert (result.exit_code, result.stdout) == (2, "")
+    assert "a run with the same choices came to something else" in result.stderr
+    monkeypatch.setenv("MINE", "")
+    (tmp_path / "other.py").write_text(text)
+    options = ("--seeds", "1", "--schedules", "5", "--arch", "sw-protected")
+    result = run("stress", "same", "--patch", "other.py:Mine", *options)
+    assert (result.exit_code, "came to something else" in result.stderr) == (2, True)

@@ -294,7 +294,7 @@ def test_a_worker_does_not_hear_ctrl_c_while_it_starts() -> None:
     ("where", "arguments", "kept"),
     [
         (
-            "gmemsim.contention.sweep.run",
+            "gmemsim.contention.campaign.run_cell",
             ("bench", "contention", "--vcpus", "1,2", "--pages", "4"),
             "first-touch",
         ),

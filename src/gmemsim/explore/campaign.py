@@ -21,6 +21,7 @@ import attrs
 from ..engine.interrupts import TimeUp, deadline
 from ..jobs.workers import WorkerKilled, Workers, tick
 from ..patches.entered import Entered
+from .again import same_again
 from .campaign_values import Batch, Campaign, CampaignResult, Progress
 from .classes import ClassCounter, Coverage
 from .judges.livelock import judge
@@ -180,7 +181,7 @@ def _run(
             phase("judging a run that met its step limit")
         return judge(program, failure, tape, steps)
 
-    with watched(campaign.program) as entered:
+    with watched(campaign.program) as entered, same_again(campaign.program, limits.steps) as look_again:
         result = search(
             campaign.program,
             make_strategy(campaign.strategy, campaign.seed + number * 0x9E3779B97F4A7C15),
@@ -194,6 +195,8 @@ def _run(
         )
     if not result.found:
         entered.refuse_state()
+        if result.stopped not in ("interrupted", "seconds"):
+            look_again()
     return Batch(number, result, counter.counts, graph, entered)
 
 

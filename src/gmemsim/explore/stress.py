@@ -17,6 +17,7 @@ from ..jobs.share import share
 from ..jobs.state_file import StateFile
 from ..jobs.workers import tick
 from ..scenarios.catalogue import find
+from .again import same_again
 from .classes import ClassCounter
 from .judges.livelock import judge
 from .past_choices import broken_choices, merged
@@ -95,7 +96,7 @@ def run_cell(cell: Cell, plan: Plan) -> dict[str, Any]:
     )
     counter = ClassCounter()
     past: frozenset[str] = frozenset()
-    with watched(program) as entered:
+    with watched(program) as entered, same_again(program, plan.steps) as look_again:
         result = _search(program, cell, plan, counter)
         schedules, steps = result.schedules, result.steps
         while (
@@ -107,6 +108,8 @@ def run_cell(cell: Cell, plan: Plan) -> dict[str, Any]:
             result = merged(result, more, past)
     if not result.found:
         entered.refuse_state()
+        if result.stopped != "interrupted":
+            look_again()
     document = {
         **attrs.asdict(cell),
         "schedules": schedules,
