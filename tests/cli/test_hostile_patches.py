@@ -130,6 +130,15 @@ def test_a_kept_coroutine_is_found_whenever_the_collector_comes(threshold: int, 
             "kvm_gmem_prepare_folio: is set on the kernel",
         ),
         (
+            "    async def kvm_gmem_get_folio(self, t, inode, index):\n        t.traps = False\n"
+            "        return await super().kvm_gmem_get_folio(t, inode, index)\n",
+            "traps was set: it is the engine's",
+        ),
+        (
+            "    async def kvm_gmem_get_folio(self, t, inode, index):\n        __import__('os')._exit(0)\n",
+            "SystemExit: os._exit(0)",
+        ),
+        (
             "    async def kvm_gmem_get_folio(self, t, inode, index):\n        return 0\n",
             "returned 0; expected Folio | int, the number a negative errno",
         ),

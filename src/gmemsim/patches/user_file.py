@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import ast
 import importlib.util
+import os
 import sys
 from difflib import get_close_matches
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, TypeVar
+from typing import TYPE_CHECKING, Any, Final, NoReturn, TypeVar
 
-from ..engine.blame import interrupted
+from ..engine.blame import foreign, interrupted
 from ..engine.interrupts import TimeUp, deadline
 
 if TYPE_CHECKING:
@@ -122,6 +123,7 @@ def _read(path: Path, shown: str) -> ModuleType:
     module = importlib.util.module_from_spec(spec)
     # Registered so that dataclasses, pickling and tracebacks of the user's classes work.
     sys.modules[name] = module
+    _guard_exit()
     try:
         with deadline(_READING):
             spec.loader.exec_module(module)
@@ -138,6 +140,21 @@ def _read(path: Path, shown: str) -> ModuleType:
         kind = "" if isinstance(error, PatchError) else f"{type(error).__name__}: "
         raise PatchError(f"{shown}:{line}: {kind}{said}") from error
     return module
+
+
+def _guard_exit() -> None:
+    """`os._exit(0)` in a user's file would end the command without a word, as if nothing had been found."""
+    if getattr(os._exit, "guards", None) is not None:
+        return
+    real = os._exit
+
+    def leave(status: int) -> NoReturn:
+        if foreign(sys._getframe(1).f_code.co_filename):
+            raise SystemExit(f"os._exit({status})")
+        real(status)
+
+    leave.__dict__["guards"] = real
+    os._exit = leave
 
 
 def _is_own(value: object, base: type, module: str) -> bool:

@@ -22,7 +22,7 @@ from ..engine.interrupts import steps_end, trio_listens
 from ..engine.unawaited import all_awaited
 from ..nearest import hint
 from ..patches.call_graph import ours
-from ..patches.registry import check_instance, checked, load_patch
+from ..patches.registry import PatchError, check_instance, checked, load_patch
 from .counting import EventCounter, subtract
 from .draws import SeededDraws
 from .errors import ScenarioError
@@ -99,6 +99,7 @@ class Session:
         self.background: Cell[int] = Cell("scenario.background", background)
         self.tasks: dict[str, Task] = {}
         self._stamp = 0
+        self._rec: object = None
         self.checker: Checker | None = None
         bring_about(self, options.rec)
         self._locks_before = self._lock_rows()
@@ -140,6 +141,7 @@ class Session:
     def start(self) -> Engine:
         """Spawn the tasks, once; `run` does it. For callers that drive the engine themselves."""
         if not self.tasks:
+            self._rec = self.engine.rec
             for thread in self._threads:
                 self.tasks[thread.actor.name] = self.engine.spawn(thread.actor.name, thread.run)
             if self._max_virtual_ns is not None:
@@ -181,6 +183,15 @@ class Session:
 
     def _finish(self) -> None:
         check_instance(self.machine.kernel)  # once more: what a run has set on it
+        for task in self.engine.tasks:
+            name = (
+                "traps" if task.traps != self.engine.exploring else "rec" if task.rec is not self._rec else ""
+            )
+            if name:
+                raise PatchError(
+                    f"{self.patch.name}: {task.name}.{name} was set: it is the engine's, and what the task did after "
+                    "that nobody saw"
+                )
         if self.checker is not None:
             self.checker.finish()
 

@@ -91,8 +91,8 @@ ATTRIBUTES: Final[dict[type, frozenset[str]]] = {
     RwSemCore: frozenset({"paths"}),
     Session: frozenset(
         {
-            "_locks_before", "_max_virtual_ns", "_stamp", "_threads", "access_time", "checker", "counter", "engine",
-            "keep_results", "patch", "release", "seed", "tasks", "until_rounds", "vm_type", "workload",
+            "_locks_before", "_max_virtual_ns", "_rec", "_stamp", "_threads", "access_time", "checker", "counter",
+            "engine", "keep_results", "patch", "release", "seed", "tasks", "until_rounds", "vm_type", "workload",
         }
     ),
     # The outcome of a run lists operations; what is derived from them, or only counted, tells states apart for nothing.
