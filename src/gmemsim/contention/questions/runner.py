@@ -168,12 +168,8 @@ def markdown(told: Answer, picture: str = "") -> str:
         picture: name of the picture beside it; empty: there is none.
     """
     study = told.study
-    lines = [
-        f"# {study.key}: {study.question}",
-        "",
-        "**Short answer, within the model and its cost tables:**",
-        "",
-    ]
+    lines = [f"# {study.key}: {study.slug.replace('-', ' ')}", "", study.question, ""]
+    lines += ["**Short answer, within the model and its cost tables:**", ""]
     lines += [f"* {each.claim.text} *{each}*" for each in told.survivals]
     swept = ", ".join(told.corners)
     lines += ["", study.method, "", _bounds(told), ""]
@@ -201,7 +197,7 @@ def _bounds(told: Answer) -> str:
     widest = told.found.widest(study.main) if study.main else None
     if widest is not None:
         text += f" The widest 95 % interval of `{study.main}` is ±{widest:.1%} of its mean."
-    return text + f" Page and picture are written by `python docs/generate_studies.py {study.key}`."
+    return text + f" Page and picture are written by `python docs/generate_studies.py`."
 
 
 def _absent(study: Study) -> str:
