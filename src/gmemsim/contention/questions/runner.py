@@ -197,7 +197,7 @@ def _bounds(told: Answer) -> str:
     widest = told.found.widest(study.main) if study.main else None
     if widest is not None:
         text += f" The widest 95 % interval of `{study.main}` is ±{widest:.1%} of its mean."
-    return text + f" Page and picture are written by `python docs/generate_studies.py`."
+    return text + " Page and picture are written by `python docs/generate_studies.py`."
 
 
 def _absent(study: Study) -> str:
