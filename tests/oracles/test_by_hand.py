@@ -8,6 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import pytest
+from tests.explore.mutants import MUTANTS
 from tests.explore.workloads import BASE, Plan
 from tests.model.inplace_rig import InplaceRig
 from tests.model.test_hugepage import HUGE, HugeRig
@@ -23,11 +24,14 @@ from gmemsim.audit.kvm_events import (
     FreePage,
     GetFolio,
     GetFolioRet,
+    GetPfn,
+    GuestTouch,
     HostTouch,
     Map,
     MapRet,
     PageCacheDelete,
     Pin,
+    Prepare,
 )
 from gmemsim.patches.hugepage import Hugepage
 from gmemsim.patches.inplace import Inplace
@@ -206,3 +210,40 @@ def test_a_page_of_a_split_range_has_an_account_once_it_is_looked_up() -> None:
     lives.pop(pfn, None)
     bench(GetFolio(3), GetFolioRet(pfn))
     assert lives[pfn].folio is rig.inode.folios[3]
+
+
+# -- slots -----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("user", "pfn", "broken"),
+    [(True, 0x77, set()), (True, 0x78, {"I52"}), (False, 0x78, set())],
+)
+def test_shared_memory_is_the_slot_s_own(user: bool, pfn: int, broken: set[str]) -> None:
+    """What the guest reaches at a shared gfn is the user memory of its slot, at the slot's offset."""
+    bench = Bench()
+    [slot] = bench.machine.vm.slots
+    slot.user_offset = 3
+    if user:
+        assert slot.user is not None
+        slot.user.frames[4] = 0x77
+    else:
+        slot.user = None
+    assert bench(GuestTouch("vm0", BASE + 1, False, pfn, False, "zero")) == broken
+
+
+@pytest.mark.parametrize(("gfn", "order", "broken"), [(0, 0, set()), (0, 1, {"prepare_gfn"}), (1, 0, set())])
+def test_a_prepare_reaches_into_another_slot(gfn: int, order: int, broken: set[str]) -> None:
+    bench = Bench(plan=Plan([("delete", 0, 0), ("create", 0, 0, 0, 1, 0), ("create", 0, 1, 1, 2, 1)]))
+    assert len(bench.machine.vm.slots) == 2
+    bench(GetPfn(BASE + gfn, gfn))
+    assert bench(Prepare(BASE + gfn, 0x2000, order)) & {"prepare_gfn"} == broken
+    if broken:
+        assert "slot 0 covers gfn 0x101 of slot 1" in bench.oracles.violations[-1].summary
+
+
+def test_a_flush_that_is_missing_is_told_with_its_gfn() -> None:
+    [mutant] = [mutant for mutant in MUTANTS if mutant.name == "never-flushes"]
+    found = mutant.machine().run(mutant.plan, collect=True).violations[0]
+    assert (found.rule, found.details["gfn"]) == ("I21", BASE)
+    assert f"caches gfn {BASE:#x}, zapped" in found.summary
