@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import attrs
 import pytest
 
+from gmemsim.arch.base import HookResult
 from gmemsim.arch.choices import SnpChoices
 from gmemsim.arch.costs import CostTable
 from gmemsim.arch.memory import CIPHER, ZERO, PhysicalMemory, data
@@ -95,6 +96,14 @@ def test_make_private_is_prepare_by_pages(run: Runner, snp: Snp, vm: FakeVm) -> 
         return await snp.make_private(t, vm, GFN, PFN, 1)
 
     assert run.one(body) == (0, True)
+
+
+def test_make_private_takes_one_page_only(run: Runner, snp: Snp, vm: FakeVm) -> None:
+    async def body(t: Task) -> HookResult:
+        return await snp.make_private(t, vm, GFN, PFN, 2)
+
+    assert run.one(body) == HookResult(-5, False)
+    assert not snp.rmp.entry(PFN).assigned
 
 
 def test_prepare_of_a_large_folio_takes_a_2m_entry(run: Runner, snp: Snp, vm: FakeVm) -> None:
