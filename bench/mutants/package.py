@@ -38,16 +38,20 @@ PAGE = ROOT / "docs" / "package_mutants.md"
 HEAD = """# Mutants of the package
 
 {count} places of functions of the package, changed one at a time: a comparison turned round, a call or an event
-left out, a constant off by one. Drawn at random (seed 1), folder by folder, most where verdicts come from. Each
-ran the tests that run the changed line, quick ones and those of the same folder first, until one failed or the
-tests had taken 4 seconds of CPU time in the map. {died} are noticed by a test. Of the rest {same} are
-*equivalent*: nothing that the package says or does differs. {left} are left, with what is known of each.
-*Noticed at first* is before tests were written for survivors. A *listener* mutant takes away the check that
-somebody listens, a *telling* mutant the line that tells: an event, or what the reduction is told of a step.
+left out, a constant off by one. Drawn at random (seed 1), folder by folder, most where verdicts come from. A
+*listener* mutant takes away the check that somebody listens, a *telling* mutant the line that tells: an event,
+or what the reduction is told of a step.
 
-What this does not say: a test that fails may fail for a small reason; code that runs in processes of its own
-(workers, command lines in tests) runs unchanged there; places at module level (tables, fields of classes) are
-not drawn.
+Each first ran tests that run the changed line, quick ones and those of the same folder before others, until one
+failed or they had taken 0.4 to 4 seconds of CPU time; that is *noticed at first*, and says little of a folder
+whose tests take longer. Then tests were written for what survived, and more of the old ones were asked: {died}
+are *noticed now*, {stuck} of them because a test had no end or its process died. Of the rest {same} are
+*equivalent*: nothing that the package says or does differs. {left} are left, with what is known of each.
+
+What this does not say: a test that fails may fail for a small reason; a sample of {count} of some 23,500 places
+says nothing of one place that is not in it; tests that take more than two seconds, those of `tests/lab`,
+`tests/fuzz` and `tests/reproducers` and all that run the package in processes of their own were not asked;
+places at module level (tables, fields of classes) are not drawn.
 
 `python bench/mutants/package.py map`, then `run --count 340 --seed 1`, `again`, `page` (it wrote this page;
 reasons are in `bench/mutants/survivors.json`).
@@ -159,8 +163,9 @@ def page(rows: list[dict[str, Any]], reasons: dict[str, str]) -> str:
         return lines
 
     kinds = Counter(str(row["kind"]) for row in last.values())
+    stuck = sum(": no end" in last[key]["by"] or ": exit" in last[key]["by"] for key in died)
     lines = HEAD.format(
-        count=len(last), died=len(died), same=len(same), left=len(last) - len(died) - len(same)
+        stuck=stuck, count=len(last), died=len(died), same=len(same), left=len(last) - len(died) - len(same)
     ).splitlines()
     lines += counted("folder", lambda row: str(row["module"]).partition("/")[0], list(WEIGHTS))
     lines += counted("change", lambda row: str(row["kind"]), sorted(kinds))
