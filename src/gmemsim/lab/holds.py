@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 __all__ = ["Holder"]
 
 #: Seconds in which a block that ends with a wait is taken to have come to it, and in which any other has to end.
-_WAIT: Final = 0.5
+_WAIT: Final = 1.5
 _LATE: Final = 3.0
 #: Seconds between two looks whether it is over.
 _LOOK: Final = 0.5

@@ -256,6 +256,9 @@ int write_file(const char *path, const char *text);
 uint64_t now_ns(void);
 unsigned int draw(unsigned int *state);
 
+/* watch.c */
+int watch(pid_t child);
+
 /* world.c */
 int world_make(void);
 void world_end(void);
