@@ -83,10 +83,13 @@ int do_mmap(struct map *map, int shared)
 
 	if (fd < 0)
 		return EBADF;
-	memory = mmap(address_of(map), map->pages * PAGE, PROT_READ | PROT_WRITE,
-		      (shared ? MAP_SHARED : MAP_PRIVATE) | MAP_FIXED, fd, map->start * PAGE);
+	/* Elsewhere first: MAP_FIXED takes away what is there before the file is asked whether it can be mapped. */
+	memory = mmap(NULL, map->pages * PAGE, PROT_READ | PROT_WRITE, shared ? MAP_SHARED : MAP_PRIVATE, fd, map->start * PAGE);
 	if (memory == MAP_FAILED)
 		return errno;
+	memory = mremap(memory, map->pages * PAGE, map->pages * PAGE, MREMAP_MAYMOVE | MREMAP_FIXED, address_of(map));
+	if (memory == MAP_FAILED)
+		return OUT_CANNOT;
 	map->memory = memory;
 	return 0;
 }
