@@ -9,6 +9,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from gmemsim.cli.group import cli
+from gmemsim.oracles import own
 from gmemsim.oracles.effects import EFFECTS
 from gmemsim.oracles.every_rule import EVERY_RULE, UnknownRule, left_out
 from gmemsim.oracles.rules import RULES
@@ -46,7 +47,8 @@ def test_the_list_has_every_rule_with_its_kind() -> None:
 
 
 def test_every_rule_says_what_comes_of_breaking_it() -> None:
-    assert set(EFFECTS) == {name for name in EVERY_RULE if not name.startswith("arch:")}
+    # Without those that a test before this one has made known.
+    assert set(EFFECTS) == {name for name in own._OURS if not name.startswith("arch:")}
 
 
 @pytest.mark.parametrize(
