@@ -215,7 +215,9 @@ def probes(root: Path, kept: Found) -> list[str]:
 PROBED = (
     "linux-6.12.107-custom/pv_conv1_v1",
     "linux-6.18.15-debian/sh_same_v2",
+    "linux-7.2.13-custom/pv_conv1_v1",
     "linux-7.2.13-debian/sh_punch1_v1",
+    "linux-7.3.4-debian/sh_mmap_h1_v2",
 )
 
 

@@ -22,8 +22,9 @@ __all__ = ["NESTED", "first_flaw"]
 _NEXT: Final = {"arch_prepare": "sev_prepare", "unmap_gfn": "unmap_gfn2", "io_sched": "io_sched_ret"}
 #: What is only ever there.
 _ONLY: Final = {"sev_prepare": "arch_prepare", "io_sched_ret": "io_sched"}
-#: Functions that a thread cannot be in twice.
-_ONCE: Final = frozenset({"folio_lock_slow"})
+#: A wait, and all that its thread does meanwhile.
+_WAIT: Final = "folio_lock_slow"
+_ASLEEP: Final = frozenset({"io_sched", "io_sched_ret", "folio_lock_slow_ret"})
 #: guest_memfd's invalidation, in another file than what it calls, so that no compiler leaves a call of it out.
 _INVALIDATIONS: Final = frozenset({"inv_begin", "inv_begin2", "inv_start", "inv_start2"})
 _BEGINNINGS: Final = frozenset({"mmu_inv_begin", "mmu_inv_start"})
@@ -46,21 +47,25 @@ class _Nesting:
         self.unmaps = "unmap_gfn" in recorded
         self.last: dict[str, str] = {}
         self.depth: dict[tuple[str, str], int] = {}
+        #: Threads that did something beside waiting.
+        self.awake: set[str] = set()
 
     def flaw(self, thread: str, name: str) -> str:
         """Why the event cannot be the thread's next, or an empty string."""
+        if name not in _ASLEEP:
+            if self.depth.get((thread, _WAIT)):
+                return f"{thread} is in {_WAIT}"
+            self.awake.add(thread)
         before = self.last.get(thread)
         self.last[thread] = name
         function = self.called.get(name, name)
         depth = self.depth.get((thread, function))
         if function != name:
             # Of a function that the thread entered before the trace began only the return shows.
-            if depth == 0:
+            if depth == 0 or (depth is None and function == _WAIT and thread in self.awake):
                 return f"{thread} is not in {function}"
             self.depth[thread, function] = max(0, (depth or 0) - 1)
         elif f"{name}_ret" in self.called:
-            if depth and name in _ONCE:
-                return f"{thread} is in {name} already"
             self.depth[thread, name] = (depth or 0) + 1
         if before is None:
             return ""

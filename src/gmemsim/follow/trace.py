@@ -161,7 +161,7 @@ def trace_from_events(
         data_gfn=data_gfn,
         release=_release(meta),
         scenario=mark[1] if mark else str(meta.get("scenario", "")),
-        flaw=first_flaw(listed, names),
+        flaw=first_flaw(listed, names | _recorded(meta)),
         begins=mark is not None,
         gmem_prepare=bool(probed & {"prepare", "make_private", "arch_invalidate", "arch_reclaim"}),
         metadata=meta,
@@ -176,17 +176,19 @@ def _release(meta: dict[str, object]) -> str | None:
 _PROBE = re.compile(r"^(?:OFF|PROBE|RET|TP) (\S+).* ok$")
 
 
+def _recorded(meta: dict[str, object]) -> set[str]:
+    """Events that could show, as the metadata lists them; none if it does not."""
+    listed = meta.get("probes")
+    lines = map(str, listed) if isinstance(listed, list) else ()
+    return {match[1].rpartition("/")[2].rstrip() for line in lines if (match := _PROBE.match(line))}
+
+
 def _probed(meta: dict[str, object], events: list[KernelEvent]) -> tuple[frozenset[str], str]:
     """Observation names the recording could show, from the metadata's probe list or from what is in the trace."""
-    listed = meta.get("probes")
-    if isinstance(listed, list):
-        names = {
-            match[1].rpartition("/")[2].rstrip() for line in listed if (match := _PROBE.match(str(line)))
-        }
-        source = "metadata"
-    else:
-        names = {event.name for event in events}
-        source = "trace"
+    names = _recorded(meta)
+    source = "metadata"
+    if not isinstance(meta.get("probes"), list):
+        names, source = {event.name for event in events}, "trace"
     kinds = set()
     for name in names:
         instruction = name.startswith(("zero_begin", "uptodate_set"))
