@@ -244,14 +244,6 @@ CASES: Final = (
     ),
     Case("hazards", "gmemsim.studies.hazards:ask", 2, ("hazards", "14", "--schedules", "50"), ("prepare",)),
     Case(
-        "findings --mends",
-        "gmemsim.explore.search:search",
-        2,
-        ("findings", "memory-failure-against-punch"),
-        (),
-        (0, 130),
-    ),
-    Case(
         "diff of versions",
         "gmemsim.scenarios.session:Session.run",
         5,
