@@ -87,10 +87,15 @@ def facts() -> str:
     )
     accepted, traces = figure("follow.md", r"(\d+) of (?:the )?(\d+)(?: recordings)? are\s+accepted")
     complete, pairs = figure("pairs.md", r"([\d,]+) of ([\d,]+) searches are complete")
+    rest = (
+        ""
+        if accepted == traces
+        else " The others should be accepted, too, and the page says where they part."
+    )
     lines = (
-        f"* Recordings of {kernels} real kernels are followed step by step: {accepted} of {traces} are runs of "
-        "the model, and altered ones are rejected (`docs/follow.md`). The others should be accepted, too, and the "
-        "page says where they part.",
+        f"* Recordings of {kernels} real kernels are followed step by step: {accepted} of {traces} are runs of the "
+        "model; altered ones are rejected, but for a few that are runs of the model, too (`docs/follow.md`)."
+        + rest,
         f"* {len(FINDINGS)} findings (`gmemsim findings`, `docs/findings`), {confirmed} of them confirmed on stock "
         f"kernels by the programs in `reproducers/`, and {nobody} that nobody reported as far as we know.",
         f"* Known bugs, seeded: `gmemsim zoo` finds {found} of {len(searched)} variants of shipped, reviewed "
