@@ -8,11 +8,12 @@ it is, a run that was made before the search is made again after it, with the sa
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING
 
 from ..audit.recorder import Recorder
 from ..engine.errors import TapeMismatch
+from ..engine.interrupts import TimeUp
 from ..engine.strategy import FirstRunnable, ReplayStrategy
 from ..patches.call_graph import ours
 from .failure import NotReproduced
@@ -35,10 +36,15 @@ def same_again(program: Program, max_steps: int) -> Iterator[Callable[[], None]]
     Raises:
         NotReproduced: from the call: the run came to something else.
     """
-    if all(map(ours, classes_of(program))) and not getattr(program, "oracles", None):
+    made = None
+    if not all(map(ours, classes_of(program))) or getattr(program, "oracles", None):
+        # A limit comes again: the search says what a run that has no end came to.
+        with suppress(TimeUp):
+            made = _run(program, FirstRunnable(), max_steps)
+    if made is None:
         yield lambda: None
         return
-    failed, tape, first = _run(program, FirstRunnable(), max_steps)
+    failed, tape, first = made
 
     def look() -> None:
         if failed:
