@@ -43,7 +43,7 @@ __all__ = [
     "replay", "run", "versions",
 ]  # fmt: skip
 
-__version__ = "0.2.0"
+__version__ = "0.3.0"
 
 
 def __getattr__(name: str) -> Any:
