@@ -10,7 +10,17 @@ from hypothesis import strategies as st
 from msgspec import structs
 
 from gmemsim.audit.base import Event
-from gmemsim.audit.events import Contended, Lock, LockRequest, Receive, Send, SignalSent, SrcuSync, Unlock
+from gmemsim.audit.events import (
+    Access,
+    Contended,
+    Lock,
+    LockRequest,
+    Receive,
+    Send,
+    SignalSent,
+    SrcuSync,
+    Unlock,
+)
 from gmemsim.audit.kvm_events import (
     ArchInvalidate,
     Faultin,
@@ -189,6 +199,41 @@ def test_numbers_of_messages_do_not_count() -> None:
         ("snp", Receive("snp", 30, "prepare")),
     ]
     assert equal(messages(1, 2), renumbered)
+
+
+def test_frames_that_messages_name_are_renamed_once_and_for_all() -> None:
+    def asked(*pfns: int) -> Log:
+        return [("vcpu0", Send("snp", 1, "prepare", f"gfn=0x64 pfn={pfn:#x}")) for pfn in pfns]
+
+    assert equal(asked(0x1F4, 0x1F5), asked(0x9, 0x8))
+    assert not equal(asked(0x1F4, 0x1F5), asked(0x9, 0x9))
+    assert not equal(asked(0x1F4, 0x1F5, 0x1F4), asked(0x9, 0x8, 0x8))
+    # Also where one name is the same on both sides.
+    assert not equal([*fault("vcpu0"), *asked(500)], [*fault("vcpu0", pfn=9), *asked(500)])
+    assert equal([*fault("vcpu0"), *asked(500)], [*fault("vcpu0", pfn=9), *asked(9)])
+
+
+@pytest.mark.parametrize(
+    ("end", "says"), [(101, "private:vm0 100"), (102, "private:vm0 100-101"), (-1, "private:vm0")]
+)
+def test_what_steps_in_another_order_touched(end: int, says: str) -> None:
+    """A page is told as one, a range by its first and last page, a whole object by its name."""
+    one, two = (
+        ("a", Access("store", "private:vm0", 100, end, "w")),
+        ("b", Access("load", "private:vm0", 100, end, "r")),
+    )
+    steps = Steps()
+    (found,) = compare_runs(steps, steps.run([one, two]), steps.run([two, one])).inversions
+    assert found.object == says
+
+
+def test_what_identical_threads_touched_is_exchanged_with_them() -> None:
+    def log(first: str, second: str) -> Log:
+        calls = [(vcpu, Access("store", f"{vcpu}.requests", 0, 1, "w")) for vcpu in (first, second)]
+        return [calls[0], *fault(first), calls[1], *fault(second, 101, 501)]
+
+    assert equal(log("vcpu0", "vcpu1"), log("vcpu1", "vcpu0"), symmetric=True)
+    assert not equal(log("vcpu0", "vcpu1"), log("vcpu1", "vcpu0"))
 
 
 def test_identical_threads_may_be_exchanged_if_asked() -> None:

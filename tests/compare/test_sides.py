@@ -134,6 +134,21 @@ def test_functions_and_methods_are_named() -> None:
     assert row.right_method.partition(" (")[0] == "V1.kvm_gmem_make_ready"
 
 
+def test_a_lock_is_about_the_method_that_takes_it() -> None:
+    begin, end = ("punch", Fallocate(True, 0, 4)), ("punch", FallocateRet(0))
+    taken_once: Log = [("punch", LOCK("gmem0.invalidate_lock", "w")) for LOCK in (Lock, Unlock)]
+    logs: tuple[Log, Log] = [begin, end], [begin, *taken_once, end]
+    found = diff_sets(taken(logs[0]), taken(logs[1]), ["seed 0"], logs, (Baseline, V3))
+    (row,) = [row for row in found.changes if row.kind == "lock"]
+    method = row.right_method or row.left_method
+    assert method.partition(" (")[0].endswith(f".{row.function}")
+
+
+def test_a_wait_counts_once() -> None:
+    (found,) = taken([("punch", Fallocate(True, 0, 4)), ("punch", Contended("gmem0.invalidate_lock", "w"))])
+    assert found.counts[Behaviour("wait", "fallocate punch", "invalidate_lock:w")] == 1
+
+
 def test_operations_of_the_setup_do_not_count() -> None:
     (found,) = taken([("setup", event) for _, event in fault(*OLD)])
     assert not found.counts

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from gmemsim.follow.conversions import infer, readings
+from gmemsim.follow.evidence import collect
 from gmemsim.follow.follower import follow
 from gmemsim.follow.ftrace import parse_line, read_trace
 from gmemsim.follow.search import Bounds
@@ -29,14 +30,14 @@ CONVERT = (
 )
 
 
-def trace_of(*lines: str) -> Trace:
+def trace_of(*lines: str, release: str = "6.12.107") -> Trace:
     events = []
     for number, line in enumerate((START, *lines), 1):
         thread, _, rest = line.partition(" ")
         event = parse_line(f"{thread} [000] ..... 1.{number:06}: {rest}", number)
         assert event is not None
         events.append(event)
-    return trace_from_events(events, "x.trace", {"uname": "Linux (none) 6.12.107"})
+    return trace_from_events(events, "x.trace", {"uname": f"Linux (none) {release}"})
 
 
 def fault(index: int, private: bool, ret: int = 5) -> list[str]:
@@ -80,6 +81,43 @@ def test_no_range_fits_both(index: int) -> None:
     after = [line for number in range(8) for line in fault(number, private=not 3 <= number < 5)]
     trace = trace_of(*before, *converted(*retried(index)), *after)
     assert not follow(trace, PATCHES["baseline"], bounds=Bounds(states=40, seconds=None)).accepted
+
+
+def test_a_retry_may_be_of_a_conversion_that_shows_only_later() -> None:
+    """Its invalidation began before the fault, behind no event of its own."""
+    before = [line for index in range(4) for line in fault(index, private=True)]
+    shown = [f"conv0-20 {line}" for line in CONVERT]
+    trace = trace_of(*before, *retried(1), *shown, *fault(1, private=False), *fault(0, private=True))
+    result = follow(trace, PATCHES["baseline"], bounds=Bounds(states=0))
+    assert result.accepted, result.rejected_at
+
+
+def test_a_fault_on_what_is_mapped_is_spurious() -> None:
+    twice = [*fault(1, private=True), *fault(1, private=True, ret=6)]
+    result = follow(trace_of(*twice, release="6.18.15"), PATCHES["baseline"], bounds=Bounds(states=0))
+    assert result.accepted, result.rejected_at
+    once = fault(1, private=True, ret=6)
+    assert not follow(
+        trace_of(*once, release="6.18.15"), PATCHES["baseline"], bounds=Bounds(states=0)
+    ).accepted
+
+
+def test_only_an_exit_for_memory_shows_both_kinds() -> None:
+    """A fault that read two kinds returns EFAULT, so a conversion flipped the gfn meanwhile."""
+    for ret, flips in ((-14, [True]), (2, [])):
+        failed = [*retried(3)[:2], f"vcpu0-10 tdp_fault_ret: (x) ret={ret & (1 << 64) - 1:#x}"]
+        evidence = collect(trace_of(*fault(1, private=True), *retried(3)[:1], *converted(*failed)))
+        found = [clue.flips for clues in evidence.clues.values() for clue in clues if clue.gfn == 3]
+        assert found == flips
+
+
+def test_a_hole_that_takes_what_is_mapped_is_not_wrong() -> None:
+    punched = ["fallocate: (x) mode=0x3 off=0x1000 len=0x1000", "unmap_gfn2: (x)", "unmap_gfn2_ret: (x) flush=1",
+               "mmu_inv_end: (x)", "fallocate_ret: (x) ret=0"]  # fmt: skip
+    hole = [f"punch0-30 {line}" for line in punched]
+    for index, wrong in ((1, 0), (2, 1)):
+        evidence = collect(trace_of(*fault(index, private=True), *hole))
+        assert evidence.mapped_before(0, 0) == (0 if index == 1 else 1 << 2, wrong)
 
 
 def test_a_trace_that_shows_them_is_read_as_it_is(carried: Path) -> None:

@@ -11,7 +11,8 @@ from gmemsim.audit.kvm_events import Clear, Prepare
 from gmemsim.follow.as_events import events_of
 from gmemsim.follow.calls import calls_of
 from gmemsim.follow.ftrace import TraceError, parse_line, read_trace
-from gmemsim.follow.probes import arguments, signed
+from gmemsim.follow.observe import Observer
+from gmemsim.follow.probes import Observation, arguments, signed
 from gmemsim.follow.trace import load_trace
 
 LINE = "           vcpu0-450     [000] .....    14.475397: get_pfn: (kvm_gmem_get_pfn+0x4/0x340 [kvm]) gfn=0x10000\n"
@@ -92,3 +93,13 @@ def test_a_trace_reads_like_a_log(carried: Path) -> None:
     assert count(before, Prepare) == count(before, Clear) == 64  # type: ignore[arg-type]
     assert count(after, Prepare) == 256  # type: ignore[arg-type]
     assert count(after, Clear) == 64  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(("attributes", "private"), [("0x0", 0), ("0x8", 1), ("0x18", 1), ("0x10", 0)])
+def test_private_is_the_fourth_attribute(attributes: str, private: int) -> None:
+    """KVM_MEMORY_ATTRIBUTE_PRIVATE is bit 3."""
+    event = parse_line(
+        f"vmm-1 [000] ..... 1.000001: kvm_vm_set_mem_attributes: 0x10 -- 0x12 [{attributes}]", 1
+    )
+    assert event is not None
+    assert Observer(5, 0x10, 8).observe(event) == Observation("set_attributes", 0x10, 0x12, private)

@@ -7,18 +7,22 @@ import json
 import os
 import signal
 import time
+from contextlib import nullcontext
 from itertools import takewhile
 from random import Random
 from typing import TYPE_CHECKING
 
 import pytest
 
+from gmemsim.engine.op import Op
 from gmemsim.follow.alter import alter
 from gmemsim.follow.attempt import Attempt, How
-from gmemsim.follow.departing import Departing, Departure
+from gmemsim.follow.departing import Departing, Departure, _Taken
 from gmemsim.follow.follower import follow
 from gmemsim.follow.ftrace import parse_line, read_trace
+from gmemsim.follow.probes import Observation
 from gmemsim.follow.search import INTERRUPTED, Bounds
+from gmemsim.follow.thread import Rejected
 from gmemsim.follow.trace import Trace, load_trace, trace_from_events
 from gmemsim.patches.registry import PATCHES
 
@@ -117,6 +121,48 @@ def test_a_departure_places_a_step_otherwise(carried: Path) -> None:
     assert nothing.trail() == by_rule.trail()
     for attempt in (by_rule, plain, nothing):
         attempt.close()
+
+
+def test_a_step_is_taken_although_the_future_asks_for_another_outcome(
+    carried: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`anyway` takes it where the rules refuse."""
+    trace = load_trace(carried / "7.2.13" / "sh_punch1_v1.trace.gz")
+    for departs in (False, True):
+        attempt = Departing(How(trace, PATCHES["v3"]))
+        place = 0
+        while (thread := attempt.threads[trace.steps[place].thread]).task.pending.kind in ("acquire", "call"):
+            assert attempt.walk(place, place + 1) is None
+            place += 1
+        taken = thread.taken
+        if departs:
+            attempt.depart([Departure("anyway", thread.name, taken)])
+        monkeypatch.setattr(attempt.wants, "ready", lambda thread, op: (False, "refuses"))
+        monkeypatch.setattr(attempt.wants, "soft", lambda thread, op: False)
+        monkeypatch.setattr(attempt, "pull", lambda thread: False)
+        with nullcontext() if departs else pytest.raises(Rejected, match="refuses"):
+            attempt._run(thread, trace.steps[place])
+        assert thread.taken == taken + departs
+        attempt.close()
+
+
+def test_races_on_what_the_failing_thread_touched_come_first(carried: Path) -> None:
+    """Then those of other threads on that, then all others, each the latest first."""
+    trace = load_trace(carried / "7.2.13" / "sh_punch1_v1.trace.gz")
+    attempt = Departing(How(trace, PATCHES["v3"]))
+    failing, one, two = list(attempt.threads.values())[:3]
+    log = [(failing, 0, "near"), (one, 0, "near"), (two, 0, "near"), (one, 1, "far"), (two, 1, "far")]
+    for thread, taken, obj in log:
+        attempt._log.append(_Taken(thread, taken, Op("store", obj, mode="w"), 0, 0, early=False))
+    for thread in attempt.threads.values():
+        thread.shown.append(Observation("zap"))
+    found = attempt.alternatives(failing)
+    attempt.close()
+    kept = [(d.thread, d.taken, d.other) for d in found if d.kind == "first"]
+    names = failing.name, one.name, two.name
+    assert kept == [
+        (names[0], 0, names[2]), (names[0], 0, names[1]), (names[1], 0, names[2]), (names[1], 1, names[2])
+    ]  # fmt: skip
 
 
 def test_a_recording_that_the_rules_alone_refuse(beside: Path) -> None:

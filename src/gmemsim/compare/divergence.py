@@ -8,6 +8,7 @@ import msgspec
 
 from ..audit.events import Access
 from ..audit.vocabulary import name_of
+from .equivalence import fits
 from .renaming import Renaming
 
 if TYPE_CHECKING:
@@ -50,22 +51,14 @@ def first_divergence(steps: Steps, left: Run, right: Run) -> Divergence | None:
             index += _CHUNK
         index = min(index, shorter)
         for number in dict.fromkeys(one[:index]):
-            same = known[number].frames
-            if same is not None:
-                frames.add(same[0], same[0], same[1])
+            fits(frames, known[number], known[number])
         for number in left.messages.values():
             messages.add(number, number)
     while index < shorter:
         pair = one[index], two[index]
         if pair not in done or index in left.messages:
             a, b = known[pair[0]], known[pair[1]]
-            if a.shape != b.shape:
-                break
-            if (
-                a.frames is not None
-                and b.frames is not None
-                and not frames.add(a.frames[0], b.frames[0], a.frames[1])
-            ):
+            if a.shape != b.shape or not fits(frames, a, b):
                 break
             if a.message and not messages.add(left.messages[index], right.messages[index]):
                 break

@@ -24,7 +24,7 @@ from .order import inversions
 from .renaming import Renaming
 from .runs import Run, Step, Steps
 
-__all__ = ["Comparison", "Inversion", "compare_runs"]
+__all__ = ["Comparison", "Inversion", "compare_runs", "fits"]
 
 
 #: Runs that differ in more steps than this are not compared step by step.
@@ -151,7 +151,7 @@ def _rename(steps: Steps, left: Run, right: Run, found: Comparison) -> None:
     numbers = [(left.steps[position], right.steps[place]) for position, place in matched]
     frames = Renaming()
     # Each pair of steps once, in the order in which they first come.
-    wrong = {pair for pair in dict.fromkeys(numbers) if not _fits(frames, known[pair[0]], known[pair[1]])}
+    wrong = {pair for pair in dict.fromkeys(numbers) if not fits(frames, known[pair[0]], known[pair[1]])}
     if wrong:
         found.frames = [where for where, pair in zip(matched, numbers, strict=True) if pair in wrong]
     places = found.places
@@ -166,13 +166,12 @@ def _rename(steps: Steps, left: Run, right: Run, found: Comparison) -> None:
         ]
 
 
-def _fits(frames: Renaming, step: Step, counterpart: Step) -> bool:
+def fits(frames: Renaming, step: Step, counterpart: Step) -> bool:
     """Whether two steps name each other's frames."""
     if step.frames is not None and counterpart.frames is not None:
         (one, pages), (two, _) = step.frames, counterpart.frames
         if not frames.add(one, two, pages):
             return False
-    if step.detail is None or counterpart.detail is None or step.detail == counterpart.detail:
+    if step.detail is None or counterpart.detail is None:
         return True
-    image = frames.right_of(step.detail)
-    return frames.add(step.detail, counterpart.detail) if image is None else image == counterpart.detail
+    return frames.add(step.detail, counterpart.detail)
