@@ -112,6 +112,14 @@ def test_accepted(module: str, base: str, body: str, tmp_path: Path) -> None:
     assert load_patch(f"{path}:Mine").name == "Mine"
 
 
+def test_what_a_plain_function_returns_reaches_its_caller(tmp_path: Path) -> None:
+    """Its result is looked at on the way."""
+    path = tmp_path / "mine.py"
+    body = "def invalidate_filter(self, inode):\n        return 'mine'"
+    path.write_text(HEAD.format(module="v3", base="V3", body=body))
+    assert load_patch(f"{path}:Mine").invalidate_filter(None, None) == "mine"  # type: ignore[arg-type] # unused
+
+
 def test_a_mixin_that_comes_after_the_version_never_runs(tmp_path: Path) -> None:
     text = "from gmemsim.patches.v3 import V3\n\n\nclass Mixin:\n    " + READY.replace("return 0", "return 1")
     path = tmp_path / "mine.py"
