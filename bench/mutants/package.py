@@ -50,7 +50,8 @@ are *noticed now*, {stuck} of them because a test had no end or its process died
 
 What this does not say: a test that fails may fail for a small reason; a sample of {count} of some 23,500 places
 says nothing of one place that is not in it; tests that take more than two seconds were asked only where a reason names
-them; those of `tests/lab`, `tests/fuzz` and `tests/reproducers` and all that run the package in processes of their own were not asked;
+them; those of `tests/lab`, `tests/fuzz` and `tests/reproducers` and all that
+run the package in processes of their own were not asked;
 places at module level (tables, fields of classes) are not drawn.
 
 `python bench/mutants/package.py map`, then `run --count 340 --seed 1`, `again`, `page` (it wrote this page;
