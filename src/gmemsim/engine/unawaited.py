@@ -116,23 +116,21 @@ class _Young:
         # No weak references: the collector may come while a coroutine dies, whose weak references are gone by then.
         self._noted: list[Any] = []
         self._goes_back = goes_back
-        #: The collector came while one was made: until it is, it looks as if it had ended, and must not be touched.
-        self._missed = False
+        #: Ended, or just being made when the collector came: such a one looks as if it had ended until it is made.
+        self._unclear: list[Any] = []
 
     def __call__(self, phase: str, _info: object) -> None:
         """For `gc.callbacks`."""
         if phase == "start":
             young = [each for each in gc.get_objects(generation=0) if type(each) is CoroutineType]
             self._noted += [each for each in young if _waits(each)]
-            self._missed |= any(each.cr_frame is None for each in young)
+            self._unclear += [each for each in young if each.cr_frame is None]
 
     def kept(self) -> list[NeverAwaited]:
         """Those that still have not begun."""
         self("start", None)
-        found = _never_began(list({id(each): each for each in self._noted}.values()))
-        if self._missed and not self._goes_back:
-            found += forever_kept()
-        return found
+        noted = self._noted if self._goes_back else [*self._noted, *self._unclear]
+        return _never_began(list({id(each): each for each in noted}.values()))
 
 
 def _waits(value: object) -> bool:
