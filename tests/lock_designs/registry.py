@@ -79,7 +79,7 @@ def search_design(
 
 
 def _bounds(design: LockDesign) -> dict[str, int]:
-    return {} if design.bound is None else {"lock": design.bound}
+    return {} if design.bound is None else {"lab": design.bound}
 
 
 _ALWAYS_WAITS: Final = "is not killable"
