@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 from tests.fuzz.mutate import mutated_bytes, mutated_value
-from tests.fuzz.run import Bad, cli, fuzz, one
+from tests.fuzz.run import Bad, fuzz, one
 from tests.fuzz.targets import TARGETS, Target
 
 if TYPE_CHECKING:
@@ -41,7 +41,9 @@ def test_a_wrong_answer_is_seen(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     )
     assert one("wrong", 0, tmp_path) == 2
     # By the group itself: another test may have imported its module anew.
-    monkeypatch.setitem(type(cli).main.__globals__, "clean", lambda message, most=0: f"{message}\nand more")
+    monkeypatch.setitem(
+        type(one.__globals__["cli"]).main.__globals__, "clean", lambda message, most=0: f"{message}\nand more"
+    )
     with pytest.raises(Bad, match="lines"):
         one("wrong", 0, tmp_path)
 
