@@ -10,10 +10,11 @@ import pytest
 
 from gmemsim.engine.strategy import RandomStrategy
 from gmemsim.explore.program import ScenarioProgram
-from gmemsim.patches.call_graph import function_of, reached
+from gmemsim.patches.call_graph import reached
 from gmemsim.patches.entered import never_ran, watch_overrides
 from gmemsim.patches.hazards.registry import HAZARDS
 from gmemsim.patches.registry import PatchError, load_patch, versions
+from gmemsim.patches.sources import function_of
 from gmemsim.patches.v3 import V3
 from gmemsim.patches.zoo.registry import BUGS
 from gmemsim.scenarios.catalogue import load_named

@@ -15,7 +15,7 @@ from ..audit.recorder import Recorder
 from ..engine.errors import TapeMismatch
 from ..engine.interrupts import TimeUp
 from ..engine.strategy import FirstRunnable, ReplayStrategy
-from ..patches.call_graph import ours
+from ..patches.sources import ours
 from .failure import NotReproduced
 from .measure import attempt
 from .program import classes_of

@@ -12,8 +12,8 @@ from ..actors.kernel_base import KernelBase
 from ..actors.release import RELEASES
 from ..engine.locks.policies import LOCK_POLICIES
 from ..oracles.own import adopted
-from ..patches.call_graph import ours
 from ..patches.registry import versions
+from ..patches.sources import ours
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

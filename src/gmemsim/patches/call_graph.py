@@ -18,6 +18,8 @@ from typing import TYPE_CHECKING, Any, Final
 
 import attrs
 
+from .sources import function_of, node_of, of_package, ours, tree_of
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
@@ -25,17 +27,11 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Reached",
-    "function_of",
-    "node_of",
-    "ours",
-    "own_functions",
     "reached",
     "set_on_kernels",
     "used_names",
 ]
 
-_PACKAGE: Final = __name__.partition(".")[0]
-_ROOT: Final = str(Path(__file__).parents[1])
 _CALLED: Final = re.compile(r"kernel\.([A-Za-z_]\w*)")
 
 
@@ -55,39 +51,6 @@ class Reached:
     def names(self) -> frozenset[str]:
         """Names of the functions that can run."""
         return frozenset(name for _, name in self.definitions)
-
-
-def ours(cls: type) -> bool:
-    """Whether the class is part of this package, and not a user's."""
-    return _of_package(cls.__module__)
-
-
-def _of_package(module: str) -> bool:
-    return module.partition(".")[0] == _PACKAGE
-
-
-def function_of(value: Any) -> FunctionType | None:
-    """The function behind an attribute of a class: a method, static or class method, or a property's getter.
-
-    What stands in for a function (`entered`, `fitting`) has the function as its `stands_for`.
-    """
-    value = getattr(value, "__func__", value)
-    if isinstance(value, property):
-        value = value.fget
-    while hasattr(value, "stands_for"):
-        value = value.stands_for
-    return value if isinstance(value, FunctionType) else None
-
-
-def own_functions(cls: type[Kernel]) -> Iterator[tuple[type, str, FunctionType]]:
-    """Functions that a user's classes define, by class and name; nothing for a version of ours."""
-    for owner in cls.__mro__:
-        if owner is object or ours(owner):
-            continue
-        for name, value in vars(owner).items():
-            function = function_of(value)
-            if function is not None and not name.startswith("__"):
-                yield owner, name, function
 
 
 def used_names(name: str, classes: tuple[type[Kernel], ...]) -> frozenset[str]:
@@ -112,7 +75,7 @@ def used_names(name: str, classes: tuple[type[Kernel], ...]) -> frozenset[str]:
             elif isinstance(inner, ast.Name):
                 found.add(inner.id)
                 called = each.__globals__.get(inner.id)
-                if isinstance(called, FunctionType) and _of_package(called.__module__):
+                if isinstance(called, FunctionType) and of_package(called.__module__):
                     todo.append(called)
     return frozenset(found)
 
@@ -182,7 +145,7 @@ class _Graph:
                 yield 0, used
                 yield position + 1, used
             return
-        if not _of_package(function.__module__):
+        if not of_package(function.__module__):
             for used in _strings(node):
                 yield 0, used
         for attribute in self._looked_up(node):
@@ -278,43 +241,6 @@ def _entries() -> frozenset[str]:
     return frozenset(name for text in texts for name in _CALLED.findall(text))
 
 
-def _stamp(path: str) -> tuple[int, int]:
-    """A user's file may be another one the next time; ours stay."""
-    if path.startswith(_ROOT):
-        return 0, 0
-    try:
-        stat = Path(path).stat()
-    except (OSError, ValueError):
-        return 0, 0
-    return stat.st_mtime_ns, stat.st_size
-
-
-@cache
-def _tree(path: str, _stamp: tuple[int, int]) -> ast.Module | None:
-    try:
-        return ast.parse(Path(path).read_bytes())
-    except (OSError, SyntaxError, ValueError):
-        return None
-
-
-@cache
-def _nodes(path: str, stamp: tuple[int, int]) -> dict[tuple[str, int], ast.AST]:
-    """Functions of a file, by name and the line of their `def` or first decorator."""
-    tree = _tree(path, stamp)
-    found: dict[tuple[str, int], ast.AST] = {}
-    for node in [] if tree is None else ast.walk(tree):
-        if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)):
-            first = min([node.lineno, *(each.lineno for each in node.decorator_list)])
-            found[node.name, first] = node
-    return found
-
-
-def node_of(function: FunctionType) -> ast.AST | None:
-    """The source of a function, parsed; None if there is none."""
-    code = function.__code__
-    return _nodes(code.co_filename, _stamp(code.co_filename)).get((code.co_name, code.co_firstlineno))
-
-
 def _bodies(function: FunctionType) -> Iterator[FunctionType]:
     """A function and, in a user's file, those that its decorators keep."""
     todo, seen = [function], set[FunctionType]()
@@ -324,7 +250,7 @@ def _bodies(function: FunctionType) -> Iterator[FunctionType]:
             continue
         seen.add(each)
         yield each
-        if not _of_package(each.__module__):
+        if not of_package(each.__module__):
             kept = [getattr(each, "__wrapped__", None), *map(_content, each.__closure__ or ())]
             todo += [inner for inner in kept if isinstance(inner, FunctionType)]
 
@@ -390,7 +316,7 @@ def _on_kernels(operation: ast.ClassDef) -> Iterator[str]:
 def _outside(cls: type) -> Iterator[str]:
     """What a user's module looks up outside its classes' own methods: helpers may be called from there."""
     path = getattr(sys.modules.get(cls.__module__), "__file__", None)
-    tree = None if path is None else _tree(path, _stamp(path))
+    tree = None if path is None else tree_of(path)
     todo: list[ast.AST] = [] if tree is None else list(tree.body)
     while todo:
         node = todo.pop()

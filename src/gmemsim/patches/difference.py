@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any, Final
 
 import attrs
 
-from .call_graph import Reached, function_of, reached
+from .call_graph import Reached, reached
+from .sources import function_of
 
 if TYPE_CHECKING:
     from types import FunctionType

@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any
 
 import attrs
 
-from .call_graph import own_functions
 from .outlives import changed_since, variables
+from .sources import own_functions
 from .user_file import PatchError
 
 if TYPE_CHECKING:

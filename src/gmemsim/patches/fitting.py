@@ -18,8 +18,9 @@ from typing import TYPE_CHECKING, Any, Final
 
 from ..actors import errno as kernel_errno
 from ..engine.blame import Blame, shown
-from .call_graph import function_of, node_of, ours, own_functions, used_names
+from .call_graph import used_names
 from .entered import note_errno
+from .sources import function_of, node_of, ours, own_functions
 
 if TYPE_CHECKING:
     from types import FunctionType

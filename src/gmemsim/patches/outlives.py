@@ -11,7 +11,7 @@ from types import BuiltinFunctionType, FunctionType, ModuleType
 from typing import TYPE_CHECKING, Any, Final
 
 from ..engine.blame import shown
-from .call_graph import function_of, ours
+from .sources import function_of, ours
 from .user_file import is_users
 
 if TYPE_CHECKING:

@@ -14,9 +14,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from ..actors.release import RELEASES
-from .call_graph import function_of, ours, own_functions, reached, set_on_kernels
+from .call_graph import reached, set_on_kernels
 from .entered import PatchError
 from .fitting import guard_results
+from .sources import function_of, ours, own_functions
 
 if TYPE_CHECKING:
     from collections.abc import Callable

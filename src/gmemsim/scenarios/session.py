@@ -21,8 +21,8 @@ from ..engine.errors import EngineError
 from ..engine.interrupts import steps_end, trio_listens
 from ..engine.unawaited import all_awaited
 from ..nearest import hint
-from ..patches.call_graph import ours
 from ..patches.registry import PatchError, check_instance, checked, load_patch
+from ..patches.sources import ours
 from .counting import EventCounter, subtract
 from .draws import SeededDraws
 from .errors import ScenarioError

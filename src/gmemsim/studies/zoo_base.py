@@ -8,8 +8,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from ..patches.call_graph import function_of, own_functions, reached
+from ..patches.call_graph import reached
 from ..patches.registry import load_patch, registered_name
+from ..patches.sources import function_of, own_functions
 
 if TYPE_CHECKING:
     from ..actors.kernel import Kernel
