@@ -6,8 +6,8 @@ For every scenario of the library and every VM type that it is for, a log is rec
 size, `v3` or, where the scenario wants conversion in place, `inplace`). Copies of it are altered: in ways that change
 nothing (frames renamed by a bijection, messages renumbered, an equivalent order of the steps), and in ways that do (a
 dependent swap, another frame, a flush behind the touch, …). What is dependent `event_relation` decides by the fields of
-the two events alone, written down a second time and apart from the comparison: a step of another task that shares no page,
-frame, lock, VM word, slot, file, message or name with it may change places with it, or one where both only look.
+the two events alone, written down a second time and apart from the comparison: a step of another task that shares no
+page, frame, lock, VM word, slot, file, message or name with it may change places with it, or one where both only look.
 An alteration that finds no place in a log is left out of the table for it.
 """
 
@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import argparse
 import random
+import re
 import sys
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -36,15 +37,21 @@ from gmemsim.scenarios.options import Options
 from gmemsim.scenarios.session import build
 
 Log = list[tuple[str, Event]]
+#: A frame in the text of a message.
+PFN = re.compile(r"\bpfn=(0x[0-9a-f]+|\d+)")
+
 Alter = Callable[[Log, random.Random], "Log | None"]
 
 # -- equal -----------------------------------------------------------------------------------------
 
 
 def renamed(log: Log, names: Callable[[int], int]) -> Log:
-    """Every frame under another name."""
+    """Every frame under another name, in the texts of messages as well."""
     found: Log = []
     for actor, event in log:
+        if isinstance(event, engine_events.Send):
+            text = PFN.sub(lambda match: f"pfn={names(int(match[1], 0)):#x}", event.detail)
+            event = structs.replace(event, detail=text)  # noqa: PLW2901 # what follows is of this one
         if isinstance(event, kvm.ArchInvalidate):
             start = names(event.start)
             found.append((actor, structs.replace(event, start=start, end=start + event.end - event.start)))
@@ -58,6 +65,8 @@ def renamed(log: Log, names: Callable[[int], int]) -> Log:
 def frames_of(log: Log) -> list[int]:
     frames = {event.pfn for _, event in log if getattr(event, "pfn", -1) >= 0}  # type: ignore[attr-defined]
     for _, event in log:
+        if isinstance(event, engine_events.Send):
+            frames |= {int(number, 0) for number in PFN.findall(event.detail)}
         if isinstance(event, kvm.ArchInvalidate):
             frames |= set(range(event.start, event.end))
     return sorted(frames)
@@ -218,6 +227,19 @@ def touch_elsewhere(log: Log, rng: random.Random) -> Log | None:
     return change(log, at, pfn=_fresh(log))
 
 
+def message_elsewhere(log: Log, rng: random.Random) -> Log | None:
+    """The text of a message names a frame that nobody else names, where it named one that others do."""
+    known = {getattr(event, "pfn", -1) for _, event in log}
+
+    def told(at: int) -> bool:
+        event = log[at][1]
+        match = PFN.search(event.detail) if isinstance(event, engine_events.Send) else None
+        return match is not None and int(match[1], 0) in known
+
+    at = places(log, told, rng)
+    return None if at is None else change(log, at, detail=PFN.sub(f"pfn={_fresh(log):#x}", log[at][1].detail))  # type: ignore[attr-defined]
+
+
 def _fresh(log: Log) -> int:
     return (max(frames_of(log), default=0) >> 18) + 3 << 18
 
@@ -306,6 +328,7 @@ DIFFER: dict[str, Alter] = {
     "operation on another frame": other_frame,
     "two pages, one frame": alias,
     "touch of a frame never mapped": touch_elsewhere,
+    "message of another frame": message_elsewhere,
     "other errno": field("ret", lambda ret: -5 if ret != -5 else -11),
     "other lock mode": field("mode", lambda mode: "r" if mode == "w" else "w"),
     "other page": field("gfn", lambda gfn: gfn + 7),
