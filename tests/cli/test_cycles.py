@@ -28,6 +28,8 @@ def test_a_cycle_is_infeasible_only_if_all_was_tried(
     )
     result: Any = SimpleNamespace(lock_graph=SimpleNamespace(cycles=lambda: ["cycle"]), search=done)
     program: Any = SimpleNamespace(name="p")
-    budget: Any = SimpleNamespace(over=True)
+    budget: Any = SimpleNamespace(over=True, stopped="interrupted")
     [decided] = _decide(program, result, True, 0, budget, print)
     assert decided.verdict == verdict
+    # Nobody looked for it: that is said.
+    assert decided.interrupted == ("interrupted" if verdict == "potential" else "")

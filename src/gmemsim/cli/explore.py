@@ -210,7 +210,18 @@ def _decide(
                 budget.stop(error)
             if one is not None and one.interrupted:
                 budget.stopped = budget.stopped or one.interrupted
-        decided.append(one or Decided(cycle=cycle, verdict="potential", found=None, schedules=0, bound=""))
+        # Nobody looked, or somebody had begun to: that is said, since "potential" alone would claim a search.
+        decided.append(
+            one
+            or Decided(
+                cycle=cycle,
+                verdict="potential",
+                found=None,
+                schedules=0,
+                bound="",
+                interrupted=budget.stopped,
+            )
+        )
     return decided
 
 
@@ -351,4 +362,7 @@ def _cycle(each: Decided) -> str:
     text = f"lock cycle {each.cycle.text()}: {each.verdict}"
     if each.found is not None:
         return f"{text} ({each.found.failure.summary})"
-    return f"{text} ({each.bound})" if each.bound else f"{text} ({each.schedules:,} schedules looked for it)"
+    if each.bound:
+        return f"{text} ({each.bound})"
+    early = f", {each.interrupted}" if each.interrupted else ""
+    return f"{text} ({each.schedules:,} schedules looked for it{early})"

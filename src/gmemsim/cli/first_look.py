@@ -64,8 +64,10 @@ def first_look(out: Console, say: Callable[[str], object]) -> None:
 def _first(scenario: str, patch: str | type[V3]) -> Any:
     from .. import api
 
-    (found, *_) = api.explore(scenario, patch).found
-    return found.failure
+    explored = api.explore(scenario, patch)
+    if explored.result.search.stopped == "interrupted":
+        raise KeyboardInterrupt
+    return explored.found[0].failure
 
 
 def _costs() -> list[str]:

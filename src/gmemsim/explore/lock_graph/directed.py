@@ -51,6 +51,7 @@ class Decided:
         found: the deadlock, with its tape.
         schedules: runs made for it.
         bound: what a complete search left out, and the program that it was complete for; empty if it was not.
+        interrupted: why the search for it ended before its time; empty if it did not.
     """
 
     cycle: Cycle
@@ -67,6 +68,7 @@ class Decided:
             "verdict": self.verdict,
             "schedules": self.schedules,
             "bound": self.bound,
+            "interrupted": self.interrupted,
             "deadlock": None if self.found is None else self.found.failure.summary,
         }
 
