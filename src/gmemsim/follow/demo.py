@@ -23,7 +23,6 @@ if TYPE_CHECKING:
 
     from ..audit.base import Event
     from ..engine.task import Task
-    from ..scenarios.session import Session
     from .laws import Tally
     from .result import FollowResult
 
@@ -86,7 +85,7 @@ def run_demo(progress: Callable[[str], None] = lambda text: None) -> DemoReport:
     for workload in WORKLOADS:
         for patch, release in SIDES:
             progress(f"{workload.scenario} on {patch} and Linux {release}")
-            log, _ = _run(workload.scenario, patch, vcpus=workload.vcpus)
+            log = _run(workload.scenario, patch, vcpus=workload.vcpus)
             trace = load_trace(RECORDED / release / f"{workload.recording}.trace.gz")
             followed = follow(trace, PATCHES[patch])
             rows.append(Row(workload, patch, release, tally(log), tally(events_of(trace)), followed))
@@ -96,22 +95,21 @@ def run_demo(progress: Callable[[str], None] = lambda text: None) -> DemoReport:
 
 def _run(
     scenario: str, patch: str, arch: str = "default", **parameters: Any
-) -> tuple[list[tuple[str, Event]], Session]:
+) -> list[tuple[str, Event]]:
     log: list[tuple[str, Event]] = []
 
     def record(task: Task, event: Event) -> None:
         if task.name != "setup":
             log.append((task.name, event))
 
-    session = build(load_named(scenario), patch, arch, parameters=parameters, options=Options(rec=record))
-    session.run()
-    return log, session
+    build(load_named(scenario), patch, arch, parameters=parameters, options=Options(rec=record)).run()
+    return log
 
 
 def _order() -> Iterator[tuple[str, tuple[str, ...]]]:
     """What happens to a fresh page at its first fault, in order."""
     for patch, _ in SIDES:
-        log, _session = _run("same", patch, vcpus=1)
+        log = _run("same", patch, vcpus=1)
         names = [str(event.__struct_config__.tag) for _, event in log]
         yield patch, tuple(name for name in names if name in ("clear", "set_uptodate", "prepare"))[:3]
 
@@ -119,7 +117,7 @@ def _order() -> Iterator[tuple[str, tuple[str, ...]]]:
 def _populate() -> Iterator[tuple[str, str]]:
     """Who refuses to populate a page twice, on SNP."""
     for patch, _ in SIDES:
-        log, _session = _run("populate_twice", patch, "snp", pages=1)
+        log = _run("populate_twice", patch, "snp", pages=1)
         asked = [event for _, event in log if isinstance(event, PopulateCallback)]
         results = [event.ret for _, event in log if isinstance(event, PopulateRet)]
         second = results[1] if len(results) > 1 else 0
