@@ -93,9 +93,7 @@ def run_demo(progress: Callable[[str], None] = lambda text: None) -> DemoReport:
     return DemoReport(tuple(rows), tuple(_order()), tuple(_populate()))
 
 
-def _run(
-    scenario: str, patch: str, arch: str = "default", **parameters: Any
-) -> list[tuple[str, Event]]:
+def _run(scenario: str, patch: str, arch: str = "default", **parameters: Any) -> list[tuple[str, Event]]:
     log: list[tuple[str, Event]] = []
 
     def record(task: Task, event: Event) -> None:
