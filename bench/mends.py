@@ -15,8 +15,9 @@ Parts, each a row a question, with the mend and (where no recording has it) with
     costs      storms in virtual time, with memory failures and without
     outcomes   what a scenario can come to, as userspace sees it
 
-What a mend does not apply to is not asked. Rows are written to the file without .zst, which goes on from the compressed
-one; docs/generate_mends.py compresses it.
+What a mend does not apply to is not asked. A pair or triple that entered no function and read no value in which another
+version differs is not asked of that version again (`same_as`). Rows are written to the file without .zst, which goes on
+from the compressed one; docs/generate_mends.py compresses it.
 """
 
 from __future__ import annotations
@@ -24,31 +25,44 @@ from __future__ import annotations
 import argparse
 import json
 import time
-from collections.abc import Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
+import attrs
 from matrix import recorded
 
+from gmemsim.explore.findings.groups import ALL_VERSIONS
 from gmemsim.explore.findings.table import FINDINGS
 from gmemsim.patches.mends.registry import MENDS
-from gmemsim.studies.mends.questions import PARTS, Question, answer, questions
+from gmemsim.studies.mends.questions import PARTS, Question, answers, questions
 
 OUT = Path(__file__).parents[1] / "docs" / "mends.jsonl"
 
 
-def todo(options: argparse.Namespace, done: set[tuple[str, ...]]) -> Iterator[Question]:
-    """What was not answered yet."""
+@attrs.frozen
+class Before:
+    """Whether a time of the monotonic clock, which all processes share, is still to come; None: always."""
+
+    end: float | None
+
+    def __call__(self) -> bool:
+        return self.end is None or time.monotonic() < self.end
+
+
+def todo(options: argparse.Namespace, done: set[tuple[str, ...]]) -> list[list[Question]]:
+    """What was not answered yet: of each question, the versions."""
+    asked: dict[tuple[str, ...], list[Question]] = {}
     for part in options.parts:
-        for version in options.patch:
-            for mend in ("", *options.mend):
+        for mend in ("", *options.mend):
+            for version in options.patch:
                 for question in questions(part, version, mend):
                     if options.arch and question.arch not in options.arch:
                         continue
                     if question.key not in done:
-                        yield question
+                        asked.setdefault((part, mend, question.arch, question.what), []).append(question)
+    return list(asked.values())
 
 
 def main() -> None:
@@ -56,7 +70,7 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("parts", nargs="+", choices=PARTS)
-    parser.add_argument("--patch", nargs="*", default=["mainline-7.3", "v3"])
+    parser.add_argument("--patch", nargs="*", default=list(ALL_VERSIONS))
     parser.add_argument("--mend", nargs="*", default=list(MENDS))
     parser.add_argument("--arch", nargs="*")
     parser.add_argument("--states", type=int, default=30_000)
@@ -67,21 +81,22 @@ def main() -> None:
     rows = recorded(OUT)
     OUT.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
     left = list(todo(options, {tuple(row["key"]) for row in rows}))
-    print(f"{len(rows)} answers are there, {len(left)} to do", flush=True)
+    print(f"{len(rows)} answers are there, {sum(map(len, left))} to do", flush=True)
     begin, cpu, asked = time.monotonic(), 0.0, iter(left)
-    running: set[Future[dict[str, Any]]] = set()
+    goes_on = Before(None if options.seconds is None else begin + options.seconds)
+    running: set[Future[list[dict[str, Any]]]] = set()
     with (
         OUT.open("a", encoding="utf-8") as out,
         ProcessPoolExecutor(options.jobs, mp_context=get_context("spawn")) as pool,
     ):
         while True:
-            late = options.seconds is not None and time.monotonic() - begin > options.seconds
-            while not late and len(running) < 2 * options.jobs and (one := next(asked, None)) is not None:
-                running.add(pool.submit(answer, one, options.states))
+            while goes_on() and len(running) < 2 * options.jobs and (one := next(asked, None)) is not None:
+                running.add(pool.submit(answers, one, options.states, goes_on))
             if not running:
                 break
             ready, running = wait(running, return_when=FIRST_COMPLETED)
-            for row in sorted((one.result() for one in ready), key=lambda row: str(row["key"])):
+            found = [row for one in ready for row in one.result()]
+            for row in sorted(found, key=lambda row: str(row["key"])):
                 out.write(json.dumps(row) + "\n")
                 out.flush()
                 cpu += row["cpu_seconds"]

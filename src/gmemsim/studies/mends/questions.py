@@ -28,13 +28,14 @@ from ..hazards import ask
 from ..matrix import cells, explore_cell
 from ..operations import Cell
 from .ask import ask_scenario
+from .same_code import same, touching
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator, Sequence
 
     from ...patches.mends.entry import Mend
 
-__all__ = ["PARTS", "Question", "answer", "applies", "questions"]
+__all__ = ["PARTS", "Question", "answer", "answers", "applies", "questions"]
 
 PARTS: Final = ("findings", "pairs", "triples", "vectors", "hazards", "costs", "outcomes")
 _FAILURE: Final = "memory failure"
@@ -169,6 +170,36 @@ def answer(question: Question, states: int) -> dict[str, Any]:
     return {"key": list(question.key), **found, "cpu_seconds": round(process_time() - began, 2)}
 
 
+def answers(
+    asked: Sequence[Question], states: int, goes_on: Callable[[], bool] = lambda: True
+) -> list[dict[str, Any]]:
+    """Answers to one question about several versions; what ran the same code as one that was asked is not asked.
+
+    Such an answer is that of the version that it names (`same_as`), and took no time. Only searches of cells that met
+    no failure are so shared: what failure is known is said version by version.
+
+    Args:
+        goes_on: asked before each version but the first.
+
+    Raises:
+        KeyboardInterrupt: the user's.
+    """
+    found: list[dict[str, Any]] = []
+    left = list(asked)
+    while left and (not found or goes_on()):
+        one = left.pop(0)
+        cls = load_patch(one.patch)
+        with touching(cls) as touched:
+            row = answer(one, states)
+        found.append(row)
+        if one.part not in ("pairs", "triples") or row["violations"]:
+            continue
+        for other in [each for each in left if same(touched, cls, load_patch(each.patch))]:
+            left.remove(other)
+            found.append({**row, "key": list(other.key), "cpu_seconds": 0, "same_as": one.version})
+    return found
+
+
 def _finding(question: Question, states: int) -> dict[str, Any]:
     return ask_scenario(
         question.what, question.patch, question.arch, release=_release(question), states=states
@@ -195,7 +226,7 @@ def _cell(question: Question, states: int) -> dict[str, Any]:
     row = explore_cell(
         Cell(tuple(names), question.patch, question.arch, setup, huge), states=states, schedules=0, sampled=60
     )
-    return {name: row[name] for name in ("scope", "states", "sampled", "violations")}
+    return {"bound": states, **{name: row[name] for name in ("scope", "states", "sampled", "violations")}}
 
 
 def _hazard(question: Question, states: int) -> dict[str, Any]:

@@ -1,0 +1,115 @@
+"""What a search touched of a version, and which other versions have all of it."""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+import pytest
+
+from gmemsim.actors.kernel import Kernel
+from gmemsim.actors.release import RELEASES, Release
+from gmemsim.patches.v3 import V3
+from gmemsim.studies.matrix import explore_cell
+from gmemsim.studies.mends.questions import Question, answers
+from gmemsim.studies.mends.same_code import Touched, same, touching
+from gmemsim.studies.operations import Cell
+
+FIELDS = {name: vars(Release)[name] for name in ("zap_filter", "name")}
+
+
+@pytest.fixture(scope="module")
+def touched() -> Touched:
+    """Of two holes on the base of a page that nobody touched."""
+    before = {owner: dict(vars(owner)) for owner in V3.__mro__[:-1]}
+    with touching(V3) as noted:
+        explore_cell(Cell(("punch", "punch"), "v3", "sw-protected"), states=1_000, schedules=0)
+    assert {owner: dict(vars(owner)) for owner in V3.__mro__[:-1]} == before
+    assert {name: vars(Release)[name] for name in FIELDS} == FIELDS
+    return noted
+
+
+def test_entered_are_the_functions_that_ran(touched: Touched) -> None:
+    names = {name for _, name in touched.entered}
+    assert {"kvm_gmem_punch_hole", "truncate_inode_pages_range", "__init__"} <= names
+    assert "memory_failure" not in names
+    assert "in_place" in touched.read
+    assert "zap_filter" in touched.release
+
+
+def test_a_version_is_the_same_unless_what_was_touched_is_another(touched: Touched) -> None:
+    class Elsewhere(V3):
+        name: ClassVar[str] = "elsewhere"
+
+        async def memory_failure(self, *_: Any) -> int:
+            return 0
+
+    class Entered(V3):
+        async def kvm_gmem_punch_hole(self, *given: Any) -> int:
+            ret: int = await super().kvm_gmem_punch_hole(*given)
+            return ret
+
+    class Read(V3):
+        in_place: ClassVar[bool] = True
+
+    class Missed(V3):
+        never_there = 1
+
+    assert same(touched, V3, Elsewhere)
+    assert not same(touched, V3, Entered)
+    assert not same(touched, V3, Read)
+    assert same(touched, V3, Missed)
+    touched.missed.add("never_there")
+    assert not same(touched, V3, Missed)
+    touched.missed.discard("never_there")
+
+
+def test_a_field_of_the_release_counts_where_it_was_read(touched: Touched) -> None:
+    class Later(V3):
+        default_release: ClassVar[str] = "7.3"
+
+    assert RELEASES["7.2"] != RELEASES["7.3"]
+    differing = {
+        name
+        for name in Release.__annotations__
+        if getattr(RELEASES["7.2"], name) != getattr(RELEASES["7.3"], name)
+    }
+    assert same(Touched(), V3, Later)
+    assert not same(Touched(release=differing - {"name"}), V3, Later)
+
+
+def test_a_definition_behind_super_counts_if_it_was_entered() -> None:
+    class Behind(V3):
+        async def kvm_gmem_punch_hole(self, *given: Any) -> int:
+            return 1
+
+    class Front(Behind):
+        async def kvm_gmem_punch_hole(self, *given: Any) -> int:
+            return await super().kvm_gmem_punch_hole(*given)
+
+    class Alone(V3):
+        kvm_gmem_punch_hole = vars(Front)["kvm_gmem_punch_hole"]
+
+    name = "kvm_gmem_punch_hole"
+    front: type[Kernel] = Front
+    alone: type[Kernel] = Alone
+    assert same(Touched(entered={(Front, name)}), front, alone)
+    assert not same(Touched(entered={(Front, name), (Behind, name)}), front, alone)
+
+
+def test_an_answer_is_shared_with_the_version_that_ran_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = [
+        Question(
+            "pairs", version, "error-bindings-lock", "sw-protected", "memory failure + make slot + untouched"
+        )
+        for version in ("v2", "v3", "v1")
+    ]
+    rows = {row["key"][1]: row for row in answers(asked, 2_000)}
+    assert "same_as" not in rows["v2"]
+    # Another release, which the zap reads.
+    assert "same_as" not in rows["v3"]
+    assert rows["v1"]["same_as"] == "v2"
+    assert rows["v1"]["states"] == rows["v2"]["states"]
+    alone = answers([asked[2]], 2_000)
+    assert {**rows["v1"], "cpu_seconds": 0} == {**alone[0], "cpu_seconds": 0, "same_as": "v2"}
+    late = answers(asked, 2_000, lambda: False)
+    assert {row["key"][1] for row in late} == {"v2", "v1"}
