@@ -12,9 +12,11 @@ import pytest
 
 from gmemsim.lab.errors import LabError
 from gmemsim.lab.fetch import missing_tools
-from gmemsim.lab.image import archive, modules_in_order
+from gmemsim.lab.fronts import front_of, prepare, virtme_missing
+from gmemsim.lab.image import archive
 from gmemsim.lab.kernels import Kernel, fetched_kernels, find_kernel
-from gmemsim.lab.machine import Machine, command_line
+from gmemsim.lab.machine import Machine
+from gmemsim.lab.modules import module_tree, modules_in_order
 from gmemsim.lab.reproduce import SCENES, expected, scene_of
 from gmemsim.lab.runs import run_programs
 from gmemsim.lab.translate import Steering, translate
@@ -94,11 +96,64 @@ def test_the_archive_is_one_that_cpio_reads() -> None:
     ]
 
 
-def test_qemu_is_told_what_was_asked_for() -> None:
-    line = command_line(Machine(cpus=2, memory=512), Path("k"), Path("i"), Path("r"))
-    assert line[:3] == ["qemu-system-x86_64", "-accel", "tcg,thread=multi"]
+def test_a_tree_of_modules_is_made_once_and_leaves_theirs_as_it_is(tmp_path: Path) -> None:
+    kernel = find_kernel(str(fake_kernel(tmp_path / "unpacked", "7.3.4")))
+    assert kernel.modules is not None
+    (kernel.modules / "modules.dep").write_text("kernel/kvm.ko:\n")
+    before = sorted(tmp_path.rglob("*"))
+    root = module_tree(kernel, tmp_path / "cache")
+    place = root / "lib" / "modules" / "7.3.4"
+    assert (place / "modules.dep").read_text() == "kernel/kvm.ko:\n"
+    assert (place / "vmlinuz").resolve() == kernel.vmlinuz.resolve()
+    assert sorted(path for path in tmp_path.rglob("*") if "cache" not in path.parts) == before
+    assert module_tree(kernel, tmp_path / "cache") == root
+    # Modules that were built anew have another tree.
+    (kernel.modules / "kernel" / "kvm.ko").write_text("new")
+    assert module_tree(kernel, tmp_path / "cache") != root
+    with pytest.raises(LabError, match="no folder of modules"):
+        module_tree(Kernel("7.3.4", kernel.vmlinuz, None))
+
+
+def test_qemu_is_told_what_was_asked_for(tmp_path: Path) -> None:
+    kernel = Kernel("7.3.4", Path("k"), None)
+    line = prepare(Machine(cpus=2, memory=512), kernel, {"init": b"x"}, tmp_path, None)
+    assert ("-accel", "tcg,thread=multi") in pairwise(line)
     assert ("-smp", "2") in pairwise(line)
-    assert command_line(Machine(accel="kvm"), Path("k"), Path("i"), Path("r"))[2] == "kvm"
+    assert "-numa" not in line
+    assert (tmp_path / "initramfs").is_file()
+    line = prepare(Machine(accel="kvm", nodes=2), kernel, {}, tmp_path, None)
+    assert ("-accel", "kvm") in pairwise(line)
+    assert [word for word in line if word.startswith("node,")] == [
+        "node,nodeid=0,memdev=node0,cpus=0-1",
+        "node,nodeid=1,memdev=node1,cpus=2-3",
+    ]
+
+
+def test_virtme_ng_is_taken_where_it_is_and_the_initramfs_where_not(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("gmemsim.lab.fronts.virtme_missing", lambda: "it is not there")
+    kernel = find_kernel(str(fake_kernel(tmp_path, "7.3.4")))
+    assert front_of(Machine(front="auto"), kernel) == ("initramfs", "it is not there")
+    with pytest.raises(LabError, match="it is not there"):
+        front_of(Machine(front="virtme-ng"), kernel)
+    monkeypatch.setattr("gmemsim.lab.fronts.virtme_missing", lambda: "")
+    monkeypatch.setattr("gmemsim.lab.fronts._virtme", lambda: "/opt/virtme-run")
+    assert front_of(Machine(front="auto"), kernel) == ("virtme-ng", "")
+    assert front_of(Machine(front="initramfs"), kernel) == ("initramfs", "")
+    assert front_of(Machine(front="auto"), Kernel("7.3.4", Path("k"), None))[0] == "initramfs"
+    assert kernel.modules is not None
+    (kernel.modules / "modules.dep").write_text("")
+    files = {"init": b"x", "modules/order": b""}
+    line = prepare(Machine(front="auto", nodes=2), kernel, files, tmp_path, tmp_path / "cache")
+    assert line[0] == "/opt/virtme-run"
+    assert "--disable-kvm" in line
+    assert ("--script-sh", "/run/gmemsim/init /run/gmemsim") in pairwise(line)
+    assert [word for word in line if word.startswith("--numa")] == [
+        "--numa=1024M,cpus=0-1",
+        "--numa=1024M,cpus=2-3",
+    ]
+    assert (tmp_path / "guest" / "modules" / "order").is_file()
 
 
 def test_scenes_are_scenarios_of_findings_and_know_their_kernels() -> None:
@@ -116,12 +171,16 @@ def test_scenes_are_scenarios_of_findings_and_know_their_kernels() -> None:
 
 
 @pytest.mark.long
-def test_a_kernel_comes_to_outcomes_of_the_model() -> None:
+@pytest.mark.parametrize("front", ["initramfs", "virtme-ng"])
+def test_a_kernel_comes_to_outcomes_of_the_model(front: str) -> None:
     kernels = [kernel for kernel in fetched_kernels() if kernel.series >= (6, 18)]
     if missing_tools() or not kernels:
         pytest.skip("no QEMU, no compiler or no kernel: gmemsim lab setup")
+    if front == "virtme-ng" and virtme_missing():
+        pytest.skip(virtme_missing())
     program = translate(load_named("hole").resolve(small=True), "default")
-    runs = run_programs(kernels[-1], [program], Steering(rounds=5))
+    runs = run_programs(kernels[-1], [program], Steering(rounds=5), machine=Machine(front=front))
+    assert runs.front.startswith(front)
     assert runs.boots == ["off"]
     (run,) = runs.runs
     assert run.rounds == 5
@@ -130,11 +189,16 @@ def test_a_kernel_comes_to_outcomes_of_the_model() -> None:
 
 
 @pytest.mark.long
-def test_ctrl_c_ends_qemu_and_keeps_what_came() -> None:
+@pytest.mark.parametrize("front", ["initramfs", "virtme-ng"])
+def test_ctrl_c_ends_qemu_and_keeps_what_came(front: str) -> None:
     kernels = [kernel for kernel in fetched_kernels() if kernel.series >= (6, 18)]
     if missing_tools() or not kernels:
         pytest.skip("no QEMU, no compiler or no kernel: gmemsim lab setup")
-    command = [sys.executable, "-m", "gmemsim", "lab", "run", "hole", "--kernel", str(kernels[-1].vmlinuz)]
+    if front == "virtme-ng" and virtme_missing():
+        pytest.skip(virtme_missing())
+    command = [
+        sys.executable, "-m", "gmemsim", "lab", "run", "hole", "--kernel", str(kernels[-1].vmlinuz), "--front", front,
+    ]  # fmt: skip
     with subprocess.Popen(command, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
         assert process.stderr is not None
         assert process.stderr.readline().startswith("booting ")
@@ -145,7 +209,10 @@ def test_ctrl_c_ends_qemu_and_keeps_what_came() -> None:
         output, _ = process.communicate(timeout=60)
     assert process.returncode == 130
     assert "0 rounds" in output
-    for child in found:
-        stat = Path(f"/proc/{child}/stat")
+    for stat in Path("/proc").glob("[0-9]*/stat"):
+        try:
+            state, _parent, _group, session = stat.read_text().rpartition(")")[2].split()[:4]
+        except (FileNotFoundError, ProcessLookupError):
+            continue
         # A container's first process may leave it unburied, but it does not run.
-        assert not stat.exists() or stat.read_text().rpartition(")")[2].split()[0] == "Z"
+        assert session not in found or state == "Z"

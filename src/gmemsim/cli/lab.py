@@ -12,6 +12,7 @@ from .lab_compare import again, compare
 from .lab_options import (
     about,
     accel_option,
+    front_option,
     json_option,
     kernel_option,
     lab_errors,
@@ -57,6 +58,7 @@ def setup(install: bool, wanted: tuple[str, ...], as_json: bool) -> None:
     """
     from ..lab.fetch import TOOLS, fetch, missing_tools
     from ..lab.fetch import install as install_tools
+    from ..lab.fronts import virtme_missing, virtme_name
     from ..lab.image import build_runner
     from ..lab.kernels import cache_folder, fetched_kernels
 
@@ -67,12 +69,14 @@ def setup(install: bool, wanted: tuple[str, ...], as_json: bool) -> None:
             fetch(release, say)
         missing = missing_tools()
         kernels = fetched_kernels()
+        no_virtme = virtme_missing()
         runner = "" if any(tool.program == "gcc" for tool in missing) else str(build_runner())
     if as_json:
         print_json(
             {
                 "missing": [tool.package for tool in missing],
                 "kernels": {kernel.release: str(kernel.vmlinuz) for kernel in kernels},
+                "front": "initramfs" if no_virtme else virtme_name(),
                 "runner": runner or None,
                 "cache": str(cache_folder()),
             }
@@ -80,6 +84,10 @@ def setup(install: bool, wanted: tuple[str, ...], as_json: bool) -> None:
     else:
         for tool in TOOLS:
             click.echo(f"{tool.program}: {'missing' if tool in missing else 'there'} ({tool.use})")
+        click.echo(
+            f"{virtme_name()}: "
+            + (f"kernels are booted with an initramfs: {no_virtme}" if no_virtme else "there")
+        )
         for kernel in kernels:
             click.echo(f"kernel {kernel.release}")
     if missing:
@@ -116,6 +124,7 @@ def setup(install: bool, wanted: tuple[str, ...], as_json: bool) -> None:
 )
 @click.option("--max-seconds", type=SECONDS, help="Wall-clock, boot and all.")
 @accel_option
+@front_option
 @json_option
 @click.pass_context
 def run(
@@ -131,6 +140,7 @@ def run(
     madvise: bool,
     max_seconds: float | None,
     accel: str,
+    front: str,
     as_json: bool,
 ) -> None:
     """Run SCENARIO on a kernel: results of every operation, what each file holds after it, and how often.
@@ -159,7 +169,7 @@ def run(
             trace.mkdir(parents=True, exist_ok=True)
         runs = run_programs(
             find_kernel(kernel), [program], steering,
-            machine=machine(accel, max_seconds), probes=probe_text() if trace else "", say=say,
+            machine=machine(accel, front, max_seconds), probes=probe_text() if trace else "", say=say,
         )  # fmt: skip
         if trace is not None:
             write_recordings(trace, runs, vm_type)
@@ -171,7 +181,9 @@ def run(
     if as_json:
         print_json({**about(runs, steering.text()), **_run_document(one, outcomes)})
     else:
-        click.echo(f"{runs.kernel.release}: {one.rounds} rounds, {len(outcomes)} outcomes; {steering.text()}")
+        click.echo(
+            f"{runs.kernel.release} with {runs.front}: {one.rounds} rounds, {len(outcomes)} outcomes; {steering.text()}"
+        )
         for text, count in sorted(outcomes.items(), key=lambda item: -item[1]):
             click.echo(f"{count:>7}  {text}")
         show_bad(one)

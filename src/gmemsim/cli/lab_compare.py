@@ -13,6 +13,7 @@ from ..lab.errors import LabError
 from .errors import INTERRUPTED, UNDECIDED, VIOLATION, InputError
 from .lab_options import (
     accel_option,
+    front_option,
     json_option,
     kernel_option,
     lab_errors,
@@ -75,6 +76,7 @@ _model_seconds = click.option(
     "--batch", type=click.IntRange(min=1), default=40, show_default=True, help="Scenarios of one boot."
 )
 @accel_option
+@front_option
 @json_option
 @click.pass_context
 def compare(
@@ -93,6 +95,7 @@ def compare(
     results: Path | None,
     batch: int,
     accel: str,
+    front: str,
     as_json: bool,
 ) -> None:
     """Run SCENARIOS, or drawn ones, on a kernel and on the model: each outcome of the kernel has to be one of its.
@@ -140,13 +143,13 @@ def compare(
         if chosen:
             done = compare_all(
                 booted, version, chosen, programs, steering,
-                machine=machine(accel, max_seconds), batch=batch, say=say,
+                machine=machine(accel, front, max_seconds), batch=batch, say=say,
                 model_states=model_states, model_seconds=model_seconds,
                 keep=(lambda row: None) if results is None else partial(keep_row, results),
             )  # fmt: skip
     rows = {name: row for name, row in {**rows, **done.rows}.items() if name in wanted}
     _report(rows.values(), head, as_json, {
-        "about": done.about, "boots": done.boots, "boot_seconds": round(done.seconds, 1),
+        "about": done.about, "front": done.front, "boots": done.boots, "boot_seconds": round(done.seconds, 1),
         "model_seconds": round(done.model_seconds, 1), "steered": steering.text(), "interrupted": done.interrupted,
         "missing": [name for name in wanted if name not in rows],
     })  # fmt: skip
@@ -270,7 +273,7 @@ def _report(rows: Iterable[Row], head: Head, as_json: bool, more: Mapping[str, A
             click.echo(f"  model  {text}")
     words = ", ".join(f"{count} {verdict}" for verdict, count in sums.verdicts.items())
     steered = f"; {more['steered']}" if "steered" in more else ""
-    boots = f", {len(more['boots'])} boots" if more.get("boots") else ""
+    boots = f", {len(more['boots'])} boots with {more['front']}" if more.get("boots") else ""
     hung = f" ({sums.hung} hung, as the model may)" if sums.hung and "differ" not in sums.verdicts else ""
     out.print(
         f"{head.kernel} against {head.patch}: {sums.scenarios} scenarios ({words or 'none'}){hung}, "

@@ -16,8 +16,8 @@ if TYPE_CHECKING:
     from ..lab.runs import KernelRuns, Runs
 
 __all__ = [
-    "about", "accel_option", "json_option", "kernel_option", "lab_errors", "machine", "say", "seed_option",
-    "show_bad",
+    "about", "accel_option", "front_option", "json_option", "kernel_option", "lab_errors", "machine", "say",
+    "seed_option", "show_bad",
 ]  # fmt: skip
 
 kernel_option = click.option(
@@ -32,6 +32,14 @@ accel_option = click.option(
     default="tcg",
     show_default=True,
     help="Accelerator of QEMU.",
+)
+front_option = click.option(
+    "--front",
+    # FRONTS of lab.fronts, which --help has no time to import.
+    type=click.Choice(["auto", "virtme-ng", "initramfs"]),
+    default="auto",
+    show_default=True,
+    help="What the kernel is booted with; auto: virtme-ng where it is installed, else a small initramfs.",
 )
 json_option = click.option("--json", "as_json", is_flag=True, help="One JSON document.")
 
@@ -52,16 +60,17 @@ def say(text: str) -> None:
     click.echo(text, err=True)
 
 
-def machine(accel: str, seconds: float | None) -> Machine:
+def machine(accel: str, front: str, seconds: float | None) -> Machine:
     from ..lab.machine import Machine
 
-    return Machine(accel=accel, seconds=seconds or 0)
+    return Machine(accel=accel, front=front, seconds=seconds or 0)
 
 
 def about(runs: KernelRuns, steered: str) -> dict[str, Any]:
     return {
         "kernel": runs.kernel.release,
         "about": runs.about,
+        "front": runs.front,
         "boots": runs.boots,
         "seconds": round(runs.seconds, 1),
         "steered": steered,

@@ -10,6 +10,7 @@ import click
 from .errors import INTERRUPTED, VIOLATION, InputError
 from .lab_options import (
     accel_option,
+    front_option,
     json_option,
     kernel_option,
     lab_errors,
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from ..lab.kernels import Kernel
+    from ..lab.machine import Machine
     from ..lab.reproduce import Scene
     from ..lab.runs import KernelRuns
     from ..lab.witness import Witness
@@ -56,6 +58,7 @@ _HELD, _DRAWN = 10, 3000
 @seed_option
 @click.option("--max-seconds", type=SECONDS, help="Wall-clock, boot and all.")
 @accel_option
+@front_option
 @json_option
 @click.pass_context
 def reproduce(
@@ -69,6 +72,7 @@ def reproduce(
     seed: int,
     max_seconds: float | None,
     accel: str,
+    front: str,
     as_json: bool,
 ) -> None:
     """Look for a known FINDING on a kernel, or for the failure of a TOKEN (gm1:..., or @FILE that holds one).
@@ -83,7 +87,9 @@ def reproduce(
     with lab_errors():
         if not what.startswith(("gm1:", "@")):
             scene = scene_of(what)
-            _finding(ctx, scene, find_kernel(kernel), rounds, seed, accel, max_seconds, as_json)
+            _finding(
+                ctx, scene, find_kernel(kernel), rounds, seed, machine(accel, front, max_seconds), as_json
+            )
             return
         booted = find_kernel(kernel)
         from ..lab.reproduce import reproduce_witness, witness_document
@@ -92,7 +98,7 @@ def reproduce(
         witness = read_witness(_token(what), patch=patch, vm_type=arch)
         runs = reproduce_witness(
             witness, booted, rounds=rounds or (_HELD if hold else _DRAWN), hold=hold, seed=seed,
-            machine=machine(accel, max_seconds), say=say,
+            machine=machine(accel, front, max_seconds), say=say,
         )  # fmt: skip
     found = witness_document(witness, runs)
     if as_json:
@@ -121,14 +127,13 @@ def _finding(
     booted: Kernel,
     rounds: int | None,
     seed: int,
-    accel: str,
-    max_seconds: float | None,
+    wanted: Machine,
     as_json: bool,
 ) -> None:
     from ..lab.reproduce import document, expected, shown
     from ..lab.reproduce import reproduce as look
 
-    runs = look(scene, booted, rounds=rounds, seed=seed, machine=machine(accel, max_seconds), say=say)
+    runs = look(scene, booted, rounds=rounds, seed=seed, machine=wanted, say=say)
     one = runs.runs[0]
     seen = shown(scene, one)
     if as_json:

@@ -10,7 +10,16 @@ import attrs
 import click
 
 from .errors import INTERRUPTED, UNDECIDED, VIOLATION
-from .lab_options import about, accel_option, json_option, kernel_option, lab_errors, machine, say
+from .lab_options import (
+    about,
+    accel_option,
+    front_option,
+    json_option,
+    kernel_option,
+    lab_errors,
+    machine,
+    say,
+)
 from .output import print_json
 from .params import SECONDS
 
@@ -27,6 +36,7 @@ __all__ = ["vectors"]
 @click.option("--id", "only", multiple=True, help="Only the vector of this id; can be repeated.")
 @click.option("--max-seconds", type=SECONDS, help="Wall-clock, boot and all.")
 @accel_option
+@front_option
 @json_option
 @click.pass_context
 def vectors(
@@ -37,6 +47,7 @@ def vectors(
     only: tuple[str, ...],
     max_seconds: float | None,
     accel: str,
+    front: str,
     as_json: bool,
 ) -> None:
     """Run the vectors of FILE (default: those of the kernel's selftests) on a kernel, step by step.
@@ -79,7 +90,7 @@ def vectors(
                 found[vector.id] = Judged(vector.id, "not run", text=str(why))
         runs = run_programs(
             booted, [program for _, program in programs], Steering(rounds=1, spread_ns=0, patience=0),
-            machine=machine(accel, max_seconds), say=say,
+            machine=machine(accel, front, max_seconds), say=say,
         )  # fmt: skip
         for (vector, _), run in zip(programs, runs.runs, strict=True):
             found[vector.id] = judge(vector, run)
@@ -96,7 +107,7 @@ def vectors(
             f"{booted.release} as {version.name}: {len(found)} vectors, {counts['passed']} passed, "
             f"{counts['failed']} failed, {counts['not run']} not run; "
             f"{sum(one.steps for one in found.values())} steps, "
-            f"{len(runs.boots)} boots, {runs.seconds:.0f} s"
+            f"{len(runs.boots)} boots with {runs.front}, {runs.seconds:.0f} s"
         )
     if runs.interrupted:
         ctx.exit(INTERRUPTED)

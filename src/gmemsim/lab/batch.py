@@ -43,6 +43,7 @@ class Campaign:
     Attributes:
         rows: by name of the scenario.
         boots: how each ended.
+        front: what the last one was made with.
         interrupted: Ctrl-C.
         late: the time was up before all had been run.
     """
@@ -50,6 +51,7 @@ class Campaign:
     rows: dict[str, Row] = attrs.field(factory=dict)
     boots: list[str] = attrs.field(factory=list)
     about: dict[str, object] = attrs.field(factory=dict)
+    front: str = ""
     seconds: float = 0.0
     model_seconds: float = 0.0
     interrupted: bool = False
@@ -93,6 +95,7 @@ def compare_all(
         runs = _on_kernel(kernel, programs[some], steering, attrs.evolve(machine, seconds=left), cache, say)
         found.boots += runs.boots
         found.about = runs.about or found.about
+        found.front = runs.front or found.front
         found.seconds += runs.seconds
         found.late |= "time" in runs.boots
         if runs.interrupted:

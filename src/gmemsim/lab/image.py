@@ -1,33 +1,23 @@
-"""The initramfs: the runner as first process, the modules that a kernel needs for it, the program."""
+"""What comes into the guest: the runner, the modules that a kernel needs for it, the program; and as an initramfs."""
 
 from __future__ import annotations
 
-import gzip
 import hashlib
-import lzma
-import os
-import re
-import shutil
 import subprocess
 import tempfile
 from importlib import resources
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
-
-import zstandard
+from typing import TYPE_CHECKING
 
 from .errors import LabError
 from .fetch import need
 from .kernels import Kernel, cache_folder
+from .modules import module_name, module_text, module_tree, modules_in_order
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Mapping
 
-__all__ = ["archive", "build_runner", "initramfs", "modules_in_order"]
-
-#: One of the vendors' does not load; hwpoison_inject for memory errors by frame.
-_WANTED: Final = ("kvm_amd", "kvm_intel", "hwpoison_inject")
-_OPEN: Final = {".xz": lzma.decompress, ".gz": gzip.decompress}
+__all__ = ["archive", "build_runner", "guest_files"]
 
 
 def build_runner(cache: Path | None = None) -> Path:
@@ -63,73 +53,24 @@ def build_runner(cache: Path | None = None) -> Path:
     return made
 
 
-def modules_in_order(modules: Path, wanted: Iterable[str] = _WANTED) -> list[Path]:
-    """Files of the modules and all that they need, those first on which others depend."""
-    listed = modules / "modules.dep"
-    text = listed.read_text(encoding="utf-8") if listed.is_file() else _depmod(modules)
-    needs: dict[str, list[str]] = {}
-    names: dict[str, str] = {}
-    for line in text.splitlines():
-        file, _, rest = line.partition(":")
-        needs[file] = rest.split()
-        names[_name(file)] = file
-    order: dict[str, None] = {}
-    for name in wanted:
-        file = names.get(name, "")
-        if file:
-            # modules.dep lists what is needed in the order of removal.
-            for other in [*reversed(needs[file]), file]:
-                order[other] = None
-    return [modules / file for file in order]
+def guest_files(kernel: Kernel, files: Mapping[str, bytes], cache: Path | None = None) -> dict[str, bytes]:
+    """All that the runner needs in the guest, itself as `init`: name below its folder -> content.
 
-
-def _name(file: str) -> str:
-    return re.sub(r"\.ko(\.\w+)?$", "", file.rpartition("/")[2]).replace("-", "_")
-
-
-def _depmod(modules: Path) -> str:
-    """modules.dep of a tree that was only unpacked; the tree stays as it is."""
-    need("depmod")
-    with tempfile.TemporaryDirectory() as scratch:
-        place = Path(scratch) / "lib" / "modules"
-        place.mkdir(parents=True)
-        # A copy of links: depmod writes beside the modules.
-        shutil.copytree(modules, place / modules.name, symlinks=True, copy_function=_link)
-        depmod = shutil.which("depmod", path=f"{os.environ.get('PATH', '')}:/usr/sbin:/sbin") or "depmod"
-        done = subprocess.run(
-            [depmod, "-b", scratch, modules.name], capture_output=True, text=True, check=False
-        )
-        if done.returncode:
-            raise LabError(f"depmod: {(done.stderr.splitlines() or ['it failed'])[-1]}")
-        return (place / modules.name / "modules.dep").read_text(encoding="utf-8")
-
-
-def _link(source: str, target: str) -> None:
-    Path(target).symlink_to(Path(source).absolute())
-
-
-def _plain(path: Path) -> bytes:
-    raw = path.read_bytes()
-    if path.suffix == ".zst":
-        return zstandard.ZstdDecompressor().stream_reader(raw).read()
-    return _OPEN.get(path.suffix, bytes)(raw)
-
-
-def initramfs(kernel: Kernel, files: Mapping[str, bytes], cache: Path | None = None) -> bytes:
-    """An initramfs for a kernel, with more files (name below / -> content).
+    Args:
+        files: more of them.
 
     Raises:
         LabError: the runner cannot be built, or modules cannot be read.
     """
     everything: dict[str, bytes] = {"init": build_runner(cache).read_bytes(), **files}
     if kernel.modules is not None:
-        order = modules_in_order(kernel.modules)
+        order = modules_in_order(module_tree(kernel, cache) / "lib" / "modules" / kernel.release)
         if not order:
             raise LabError(f"{kernel.modules}: no module kvm_amd or kvm_intel in it")
         for path in order:
-            everything[f"modules/{_name(path.name)}.ko"] = _plain(path)
-        everything["modules/order"] = "".join(f"{_name(path.name)}.ko\n" for path in order).encode()
-    return gzip.compress(archive(everything), 1)
+            everything[f"modules/{module_name(path.name)}.ko"] = module_text(path)
+        everything["modules/order"] = "".join(f"{module_name(path.name)}.ko\n" for path in order).encode()
+    return everything
 
 
 def archive(files: Mapping[str, bytes]) -> bytes:

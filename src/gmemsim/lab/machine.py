@@ -1,4 +1,4 @@
-"""A boot: QEMU with a kernel and an initramfs, its results line by line, its console kept."""
+"""A boot: QEMU with a kernel and the runner, its results line by line, its console kept."""
 
 from __future__ import annotations
 
@@ -18,20 +18,16 @@ import attrs
 
 from .errors import LabError
 from .fetch import need
+from .fronts import prepare
 from .wire import decode_line
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
     from .kernels import Kernel
 
-__all__ = ["Boot", "Machine", "command_line"]
+__all__ = ["Boot", "Machine"]
 
-#: Grace periods are expedited: making and ending a VM waits for several.
-_APPEND: Final = (
-    "console=ttyS0 panic=-1 mitigations=off nokaslr no_timer_check psi=0 rcupdate.rcu_expedited=1 loglevel=5 "
-    "rdinit=/init"
-)
 _PR_SET_PDEATHSIG: Final = 1
 #: Of the console, kept in memory.
 _MOST_CONSOLE: Final = 4 << 20
@@ -48,6 +44,8 @@ class Machine:
         debug: with QEMU's debugger stub at a socket, for `holds`.
         seconds: after which a boot is ended, whatever it does; 0: never.
         silence: seconds without a line before the first and between two, after which it is taken for dead.
+        front: one of `FRONTS`; `auto`: virtme-ng where it is installed, else the initramfs.
+        nodes: NUMA nodes, with an equal part of CPUs and memory each.
     """
 
     accel: str = "tcg"
@@ -56,18 +54,8 @@ class Machine:
     debug: bool = False
     seconds: float = 0
     silence: float = 180
-
-
-def command_line(machine: Machine, kernel: Path, image: Path, results: Path) -> list[str]:
-    """QEMU's arguments; TCG emulates AMD's SVM with nested paging. The debugger stub's socket is beside `results`."""
-    accel, cpu = ("kvm", "host") if machine.accel == "kvm" else ("tcg,thread=multi", "EPYC,+svm,+npt")
-    return [
-        "qemu-system-x86_64", "-accel", accel, "-cpu", cpu, "-smp", str(machine.cpus), "-m", str(machine.memory),
-        "-display", "none", "-monitor", "none", "-no-reboot", "-nodefaults",
-        "-serial", "stdio", "-serial", f"pipe:{results}",
-        "-kernel", str(kernel), "-initrd", str(image), "-append", _APPEND,
-        *(["-gdb", f"unix:{results.with_name('debugger')},server=on,wait=off"] if machine.debug else []),
-    ]  # fmt: skip
+    front: str = "initramfs"
+    nodes: int = 1
 
 
 class Boot:
@@ -79,7 +67,9 @@ class Boot:
         ended: why there are no more lines: `off` (the runner switched off), `stuck`, `died`, `silent`, `time`.
     """
 
-    def __init__(self, machine: Machine, kernel: Kernel, image: bytes) -> None:
+    def __init__(
+        self, machine: Machine, kernel: Kernel, files: Mapping[str, bytes], cache: Path | None = None
+    ) -> None:
         need("qemu-system-x86_64")
         self.machine = machine
         self.console = bytearray()
@@ -88,7 +78,7 @@ class Boot:
         self._folder = tempfile.TemporaryDirectory(prefix="gmemsim-lab-")
         folder = Path(self._folder.name)
         self.debugger = folder / "debugger"
-        (folder / "initramfs").write_bytes(image)
+        command = prepare(machine, kernel, files, folder, cache)
         # QEMU's pipe is two: it writes .out and reads .in.
         for name in ("results.in", "results.out"):
             os.mkfifo(folder / name)
@@ -97,7 +87,7 @@ class Boot:
         # A Ctrl-C waits until the process can be ended.
         held = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGTERM})
         self._process = subprocess.Popen(
-            command_line(machine, kernel.vmlinuz, folder / "initramfs", folder / "results"),
+            command,
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
@@ -123,9 +113,9 @@ class Boot:
         self.close()
 
     def close(self) -> None:
-        """End QEMU and wait for it."""
-        if self._process.poll() is None:
-            self._process.kill()
+        """End QEMU, and virtme-ng if that started it, and wait for it."""
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(self._process.pid, signal.SIGKILL)
         self._process.wait()
         # A reader that never saw the other end of its pipe would wait for ever.
         with contextlib.suppress(OSError):

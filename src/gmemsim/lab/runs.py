@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any, Final
 import attrs
 
 from .errors import LabError
-from .image import initramfs
+from .fronts import front_of, virtme_name
+from .image import guest_files
 from .machine import Boot, Machine
 from .wire import Result, read_result
 
@@ -70,6 +71,7 @@ class KernelRuns:
         probes: what became of each probe, as the follower reads it.
         interrupted: Ctrl-C, or no more time.
         holders: what held tasks in each boot, if any were.
+        front: what the last boot was made with.
     """
 
     kernel: Kernel
@@ -81,6 +83,7 @@ class KernelRuns:
     interrupted: bool = False
     console: bytes = b""
     holders: list[Holder] = attrs.field(factory=list)
+    front: str = ""
 
 
 def run_programs(
@@ -106,6 +109,7 @@ def run_programs(
         LabError: the kernel does not come up.
     """
     found = KernelRuns(kernel, [Runs(program) for program in programs])
+    machine = machine or Machine()
     began = monotonic()
     idle = 0
     try:
@@ -117,9 +121,12 @@ def run_programs(
             if hold is not None:
                 files["holds"] = hold.names.encode()
                 found.holders.append(hold)
-            image = initramfs(kernel, files, cache)
-            say(f"booting {kernel.release}, {len(left)} to run")
-            with Boot(machine or Machine(), kernel, image) as boot:
+            front, why = front_of(machine, kernel)
+            found.front = virtme_name() if front == "virtme-ng" else front
+            say(
+                f"booting {kernel.release} with {found.front}{f' ({why})' if why else ''}, {len(left)} to run"
+            )
+            with Boot(machine, kernel, guest_files(kernel, files, cache), cache) as boot:
                 try:
                     _take(found, boot, done, hold)
                 finally:
@@ -129,7 +136,11 @@ def run_programs(
                 found.boots.append(boot.ended)
                 if found.about:
                     _blame(found, boot)
-                elif boot.ended != "died" or idle + 1 >= _MOST_IDLE_BOOTS:
+                elif front == "virtme-ng" and machine.front == "auto" and boot.ended != "time":
+                    say(f"{found.front}: {boot.need_kernel()}; the initramfs instead")
+                    machine = attrs.evolve(machine, front="initramfs")
+                    continue
+                elif boot.ended not in ("died", "silent") or idle + 1 >= _MOST_IDLE_BOOTS:
                     raise boot.need_kernel()
             ended = sum(run.ended for run in found.runs)
             idle = idle + 1 if ended <= len(found.runs) - len(left) else 0

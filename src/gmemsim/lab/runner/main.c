@@ -2,10 +2,11 @@
 /*
  * Runs the scenarios of a program on the kernel that it runs on, and writes results as JSON lines.
  *
+ *     runner FOLDER
  *     runner PROGRAM OUTPUT [PROBES]
  *
- * As first process of an initramfs it mounts and loads first what is needed, takes /program and /dev/ttyS1, and switches the
- * machine off in the end. A scenario runs in a process of its own, which is watched: if nothing moves, where its threads
+ * With a folder it loads the modules in it first, takes its program and writes to /dev/ttyS1; so it does with / as first
+ * process of an initramfs, where it mounts what is needed before that, and switches the machine off in the end. A scenario runs in a process of its own, which is watched: if nothing moves, where its threads
  * are is written down.
  */
 #include "abi.h"
@@ -19,7 +20,7 @@
 struct scenario *S;
 struct progress *progress;
 int kvm_fd = -1, out_fd = 1;
-static const char *probes;
+static const char *probes, *folder;
 
 uint64_t now_ns(void)
 {
@@ -91,6 +92,17 @@ void emit_text(const char *kind, const char *text)
 			quoted[used++] = *c;
 	quoted[used] = 0;
 	emit("{\"kind\":\"%s\",\"scenario\":%d,\"text\":\"%s\"}\n", kind, S ? S->id : -1, quoted);
+}
+
+/* A file of the folder. */
+static const char *beside(const char *name)
+{
+	static char paths[4][512];
+	static int next;
+	char *path = paths[next++ % 4];
+
+	snprintf(path, sizeof(paths[0]), "%s/%s", folder, name);
+	return path;
 }
 
 /* -- the program ------------------------------------------------------------------------------------- */
@@ -225,8 +237,8 @@ static int run_program(const char *path)
 	emit("{\"kind\":\"kernel\",\"release\":\"%s\",\"version\":\"%s\",\"kvm\":%d,\"vm_types\":%d,\"gmem_flags\":%d,\"cpus\":%ld}\n",
 	     name.release, name.version, keep >= 0, keep < 0 ? 0 : ioctl(keep, KVM_CHECK_EXTENSION, 235),
 	     keep < 0 ? 0 : ioctl(keep, KVM_CHECK_EXTENSION, 244), sysconf(_SC_NPROCESSORS_ONLN));
-	if (getpid() == 1)
-		holds_prepare("/holds");
+	if (folder)
+		holds_prepare(beside("holds"));
 	progress = mmap(NULL, sizeof(*progress), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
 	while (program && read_scenario(program)) {
 		pid_t child;
@@ -250,19 +262,19 @@ static int run_program(const char *path)
 	return !program;
 }
 
-/* -- as first process -------------------------------------------------------------------------------------- */
+/* -- in a guest of its own ----------------------------------------------------------------------------------- */
 
 static void load_modules(void)
 {
-	FILE *order = fopen("/modules/order", "re");
+	FILE *order = fopen(beside("modules/order"), "re");
 	char name[256], path[300];
 
 	while (order && fgets(name, sizeof(name), order)) {
 		int fd;
 
 		name[strcspn(name, "\n")] = 0;
-		snprintf(path, sizeof(path), "/modules/%s", name);
-		fd = open(path, O_RDONLY | O_CLOEXEC);
+		snprintf(path, sizeof(path), "modules/%s", name);
+		fd = open(beside(path), O_RDONLY | O_CLOEXEC);
 		/* One of the two vendors' modules does not load; that is all right. */
 		if (fd >= 0) {
 			syscall(SYS_finit_module, fd, "", 0);
@@ -275,7 +287,6 @@ static void load_modules(void)
 
 static void be_first(void)
 {
-	struct termios line;
 	int console;
 
 	mkdir("/proc", 0755);
@@ -284,11 +295,18 @@ static void be_first(void)
 	mount("proc", "/proc", "proc", 0, "");
 	mount("sys", "/sys", "sysfs", 0, "");
 	mount("dev", "/dev", "devtmpfs", 0, "");
-	mount("trace", "/sys/kernel/tracing", "tracefs", 0, "");
-	mount("debug", "/sys/kernel/debug", "debugfs", 0, "");
 	console = open("/dev/console", O_RDWR);
 	dup2(console, 1);
 	dup2(console, 2);
+}
+
+static void run_folder(void)
+{
+	struct termios line;
+
+	/* Where they are already, this changes nothing. */
+	mount("trace", "/sys/kernel/tracing", "tracefs", 0, "");
+	mount("debug", "/sys/kernel/debug", "debugfs", 0, "");
 	load_modules();
 	write_file("/proc/sys/kernel/hung_task_timeout_secs", "10");
 	write_file("/proc/sys/kernel/hung_task_warnings", "20");
@@ -299,12 +317,14 @@ static void be_first(void)
 		cfsetspeed(&line, B115200);
 		tcsetattr(out_fd, TCSANOW, &line);
 	}
+	probes = strdup(beside("probes"));
+	run_program(beside("program"));
+	emit("{\"kind\":\"end\"}\n");
+	tcdrain(out_fd);
 }
 
 static void switch_off(void)
 {
-	emit("{\"kind\":\"end\"}\n");
-	tcdrain(out_fd);
 	sync();
 	reboot(RB_POWER_OFF);
 	write_file("/proc/sysrq-trigger", "o");
@@ -318,12 +338,17 @@ int main(int argc, char **argv)
 
 	if (getpid() == 1) {
 		be_first();
-		probes = "/probes";
-		run_program("/program");
+		folder = "";
+		run_folder();
 		switch_off();
 	}
+	if (argc == 2) {
+		folder = argv[1];
+		run_folder();
+		return 0;
+	}
 	if (argc < 3) {
-		fprintf(stderr, "usage: runner PROGRAM OUTPUT [PROBES]\n");
+		fprintf(stderr, "usage: runner FOLDER, or runner PROGRAM OUTPUT [PROBES]\n");
 		return 2;
 	}
 	out_fd = open(argv[2], O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0644);
