@@ -10,10 +10,9 @@ from tests.explore.workloads import Plan
 from tests.model.inplace_rig import InplaceRig
 
 from gmemsim.actors.attribute_map import AttributeMap
-from gmemsim.actors.attributes import VmAttributes
 from gmemsim.actors.errno import EAGAIN, ENOMEM
 from gmemsim.actors.gmem_convert import Converted
-from gmemsim.actors.tdp_fault import TdpFaults
+from gmemsim.actors.kernel import Kernel
 from gmemsim.patches.inplace import Inplace
 from gmemsim.patches.inplace_v8 import InplaceV8
 
@@ -52,7 +51,7 @@ class KeepsReference(Inplace):
     """get_pfn hands the page out with its reference, as before."""
 
     kvm_gmem_get_locked_pfn = InplaceV8.kvm_gmem_get_locked_pfn
-    kvm_release_faultin_pfn = TdpFaults.kvm_release_faultin_pfn
+    kvm_release_faultin_pfn = Kernel.kvm_release_faultin_pfn
 
 
 class _Unmerged(AttributeMap):
@@ -174,7 +173,7 @@ class StoresThenFails(Inplace):
 class BothModes(Inplace):
     """The VM's call still works."""
 
-    kvm_vm_ioctl_set_mem_attributes = VmAttributes.kvm_vm_ioctl_set_mem_attributes
+    kvm_vm_ioctl_set_mem_attributes = Kernel.kvm_vm_ioctl_set_mem_attributes
 
 
 class ZapsTheNewKind(Inplace):

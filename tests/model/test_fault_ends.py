@@ -7,7 +7,7 @@ from typing import Any
 from tests.model.rig import BASE, Rig, names, only
 
 from gmemsim.actors.errno import EFAULT
-from gmemsim.actors.kernel_base import RetPf
+from gmemsim.actors.fault import RetPf
 from gmemsim.actors.stage2 import Spte
 from gmemsim.audit.events import Lock
 from gmemsim.audit.kvm_events import ExitMemoryFault, ExitMmio, FaultinRet, MapRet

@@ -8,7 +8,7 @@ import pytest
 from tests.model.large_rig import BASE, HUGE, PAGE, LargeRig
 
 from gmemsim.actors.errno import ENOMEM
-from gmemsim.actors.kernel_base import RetPf
+from gmemsim.actors.fault import RetPf
 from gmemsim.actors.stage2 import Spte, Stage2
 from gmemsim.arch.memory import data
 from gmemsim.arch.sw_protected import SwProtected

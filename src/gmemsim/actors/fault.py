@@ -9,7 +9,17 @@ if TYPE_CHECKING:
     from .memslot import Memslot
     from .vm import Vcpu
 
-__all__ = ["Fault"]
+__all__ = ["Fault", "RetPf"]
+
+
+class RetPf:
+    """RET_PF_*: how a stage-2 fault ended."""
+
+    CONTINUE = 0
+    RETRY = 1
+    EMULATE = 2
+    FIXED = 5
+    SPURIOUS = 6
 
 
 class Fault:

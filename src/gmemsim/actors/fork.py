@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from .gmem_user_fault import GmemUserFault
 from .inode import MAPPINGS, HostMapping
 
 if TYPE_CHECKING:
@@ -12,53 +11,51 @@ if TYPE_CHECKING:
 
     from ..engine.task import Task
     from .inode import GmemFile, Process
+    from .kernel import Kernel
 
-__all__ = ["Forks"]
+
+def forked_label(self: Kernel, label: str, child: Process) -> str:
+    """Name of the child's copy of a mapping."""
+    return f"{label}@{child.label}"
 
 
-class Forks(GmemUserFault):
-    """What a child has of its parent: mappings and descriptors."""
+async def fork(
+    self: Kernel, t: Task, parent: Process, child: Process, files: Mapping[str, GmemFile]
+) -> dict[str, GmemFile]:
+    """`dup_mmap` and `dup_fd`: the child's descriptors, by the parent's names.
 
-    def forked_label(self, label: str, child: Process) -> str:
-        """Name of the child's copy of a mapping."""
-        return f"{label}@{child.label}"
+    Entries of a shared file mapping are not copied (`vma_needs_copy`): the child faults its pages in. MMU notifiers
+    are the parent's: a VM does not watch the child's mappings.
+    """
+    await parent.mmap_lock.down_write(t)
+    t.saw(MAPPINGS)
+    for mapping in [each for each in self.world.mappings.values() if each.process is parent]:
+        inode = mapping.inode
+        copy = HostMapping(
+            self.forked_label(mapping.label, child), child, inode, mapping.start, mapping.pages
+        )
+        copy.file = mapping.file
+        if copy.file is not None:
+            t.changed(copy.file.count.label)
+            copy.file.count.value += 1
+        await inode.i_mmap_rwsem.down_write(t)
+        if t.traps:
+            t.changed(inode.users_label)
+        inode.mappings.append(copy)
+        await inode.i_mmap_rwsem.up_write(t)
+        t.changed(MAPPINGS)
+        self.world.mappings[copy.label] = copy
+    await parent.mmap_lock.up_write(t)
+    for file in files.values():
+        t.changed(file.count.label)
+        file.count.value += 1
+    return dict(files)
 
-    async def fork(
-        self, t: Task, parent: Process, child: Process, files: Mapping[str, GmemFile]
-    ) -> dict[str, GmemFile]:
-        """`dup_mmap` and `dup_fd`: the child's descriptors, by the parent's names.
 
-        Entries of a shared file mapping are not copied (`vma_needs_copy`): the child faults its pages in. MMU notifiers
-        are the parent's: a VM does not watch the child's mappings.
-        """
-        await parent.mmap_lock.down_write(t)
-        t.saw(MAPPINGS)
-        for mapping in [each for each in self.world.mappings.values() if each.process is parent]:
-            inode = mapping.inode
-            copy = HostMapping(
-                self.forked_label(mapping.label, child), child, inode, mapping.start, mapping.pages
-            )
-            copy.file = mapping.file
-            if copy.file is not None:
-                t.changed(copy.file.count.label)
-                copy.file.count.value += 1
-            await inode.i_mmap_rwsem.down_write(t)
-            if t.traps:
-                t.changed(inode.users_label)
-            inode.mappings.append(copy)
-            await inode.i_mmap_rwsem.up_write(t)
-            t.changed(MAPPINGS)
-            self.world.mappings[copy.label] = copy
-        await parent.mmap_lock.up_write(t)
-        for file in files.values():
-            t.changed(file.count.label)
-            file.count.value += 1
-        return dict(files)
-
-    async def do_exit(self, t: Task, process: Process, files: Iterable[GmemFile]) -> None:
-        """`exit_mm` and `exit_files`: mappings go first, then the descriptors."""
-        t.saw(MAPPINGS)
-        for mapping in [each for each in self.world.mappings.values() if each.process is process]:
-            await self.munmap(t, mapping)
-        for file in list(files):
-            await self.fput(t, file)
+async def do_exit(self: Kernel, t: Task, process: Process, files: Iterable[GmemFile]) -> None:
+    """`exit_mm` and `exit_files`: mappings go first, then the descriptors."""
+    t.saw(MAPPINGS)
+    for mapping in [each for each in self.world.mappings.values() if each.process is process]:
+        await self.munmap(t, mapping)
+    for file in list(files):
+        await self.fput(t, file)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from ..audit.kvm_events import ArchReclaim, MakePrivate, MakePrivateRet
-from .gmem_file import GmemFiles
+from .kernel import Kernel
 
 if TYPE_CHECKING:
     from ..engine.task import Task
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 __all__ = ["MakePrivateHook", "ReclaimHook"]
 
 
-class MakePrivateHook(GmemFiles):
+class MakePrivateHook(Kernel):
     """`kvm_arch_gmem_make_private` (CONFIG_HAVE_KVM_ARCH_GMEM_CONVERT)."""
 
     async def kvm_arch_gmem_make_private(
@@ -40,7 +40,7 @@ class MakePrivateHook(GmemFiles):
         return ret
 
 
-class ReclaimHook(GmemFiles):
+class ReclaimHook(Kernel):
     """`kvm_arch_gmem_reclaim`."""
 
     async def kvm_gmem_free_folio(self, t: Task, inode: GmemInode, folio: Folio) -> None:

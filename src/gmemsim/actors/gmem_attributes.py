@@ -12,7 +12,7 @@ from ..audit.inplace_events import GmemAttrStore
 from ..engine.op import Op
 from .attribute_map import AttributeMap
 from .errno import EINVAL, EIO
-from .gmem_populate import GmemPopulate
+from .kernel import Kernel
 
 if TYPE_CHECKING:
     from ..engine.task import Task
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 __all__ = ["GmemAttributes"]
 
 
-class GmemAttributes(GmemPopulate):
+class GmemAttributes(Kernel):
     """The inode's map in place of the VM's."""
 
     def gmem_supported_flags(self, vm: Vm) -> frozenset[str]:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from ..audit.kvm_events import Bind, BindPrepare, Unbind
 from .errno import EBADF, EEXIST, EINVAL, ENOMEM
-from .memslots import Memslots
+from .kernel import Kernel
 
 if TYPE_CHECKING:
     from ..engine.task import Task
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 __all__ = ["TwoPhaseBind"]
 
 
-class TwoPhaseBind(Memslots):
+class TwoPhaseBind(Kernel):
     """`kvm_gmem_prepare_memory_region`, `kvm_gmem_commit_memory_region`, and the unbind that goes with them."""
 
     async def kvm_gmem_prepare_memory_region(

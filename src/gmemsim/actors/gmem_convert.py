@@ -19,7 +19,7 @@ from ..audit.kvm_events import UnmapHost
 from ..engine.op import Op
 from .errno import EAGAIN, EBADF, EINVAL, ENOMEM, ENOTTY
 from .gmem_attributes import GmemAttributes
-from .lru import LRU, LruBatches
+from .lru import LRU
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
@@ -41,7 +41,7 @@ class Converted(NamedTuple):
     error_index: int = -1
 
 
-class GmemConversion(GmemAttributes, LruBatches):
+class GmemConversion(GmemAttributes):
     """The call and its steps."""
 
     lru_batch: ClassVar[int] = 31

@@ -15,8 +15,8 @@ from ..arch.memory import FRAMES, FREE_LIST
 from ..audit.huge_events import HugePagesPut
 from ..audit.kvm_events import FreePage
 from ..engine.op import Op
-from .gmem_folio import GmemFolios
 from .huge_pool import ORDER_1G, ORDER_2M, Subpool
+from .kernel import Kernel
 
 if TYPE_CHECKING:
     from ..engine.task import Task
@@ -28,7 +28,7 @@ __all__ = ["HUGE_QUEUE", "HugePuts"]
 HUGE_QUEUE = "hugetlb.queue"
 
 
-class HugePuts(GmemFolios):
+class HugePuts(Kernel):
     """Pool accounting.
 
     Attributes:

@@ -6,103 +6,106 @@ from typing import TYPE_CHECKING
 
 from ..audit.kvm_events import LaunchFinish
 from .errno import EINVAL, EIO
-from .gmem_populate import GmemPopulate
 
 if TYPE_CHECKING:
     from ..engine.task import Task
+    from .kernel import Kernel
     from .vm import Vcpu, Vm
 
-__all__ = ["Launch"]
 
-
-class Launch(GmemPopulate):
-    """Locks of the ioctls, kvm->lock first, then those of the vCPUs, then slots_lock."""
-
-    async def kvm_lock_all_vcpus(self, t: Task, vm: Vm) -> None:
-        """`kvm_lock_all_vcpus`, kvm->lock held. No vCPU is being created here, so it cannot fail."""
-        for vcpu in vm.vcpus:
-            await vcpu.mutex.lock(t)
-
-    async def kvm_unlock_all_vcpus(self, t: Task, vm: Vm) -> None:
-        """`kvm_unlock_all_vcpus`."""
-        for vcpu in vm.vcpus:
-            await vcpu.mutex.unlock(t)
-
-    async def vcpu_ioctl_lock(self, t: Task, vcpu: Vcpu) -> bool:
-        """`vcpu->mutex` of KVM_RUN and KVM_PRE_FAULT_MEMORY: whether it was taken.
-
-        Only a launch takes the mutexes of other tasks' vCPUs here, so when it is over they are left out.
-        """
-        if vcpu.vm.finalized:
-            return False
+async def kvm_lock_all_vcpus(self: Kernel, t: Task, vm: Vm) -> None:
+    """`kvm_lock_all_vcpus`, kvm->lock held. No vCPU is being created here, so it cannot fail."""
+    for vcpu in vm.vcpus:
         await vcpu.mutex.lock(t)
-        return True
 
-    async def launch_update_lock(self, t: Task, vm: Vm) -> int:
-        """What SNP_LAUNCH_UPDATE or KVM_TDX_INIT_MEM_REGION hold around populate: 0, or -EIO (the VM is dead)."""
-        if vm.dead:
-            return EIO
+
+async def kvm_unlock_all_vcpus(self: Kernel, t: Task, vm: Vm) -> None:
+    """`kvm_unlock_all_vcpus`."""
+    for vcpu in vm.vcpus:
+        await vcpu.mutex.unlock(t)
+
+
+async def vcpu_ioctl_lock(self: Kernel, t: Task, vcpu: Vcpu) -> bool:
+    """`vcpu->mutex` of KVM_RUN and KVM_PRE_FAULT_MEMORY: whether it was taken.
+
+    Only a launch takes the mutexes of other tasks' vCPUs here, so when it is over they are left out.
+    """
+    if vcpu.vm.finalized:
+        return False
+    await vcpu.mutex.lock(t)
+    return True
+
+
+async def launch_update_lock(self: Kernel, t: Task, vm: Vm) -> int:
+    """What SNP_LAUNCH_UPDATE or KVM_TDX_INIT_MEM_REGION hold around populate: 0, or -EIO (the VM is dead)."""
+    if vm.dead:
+        return EIO
+    await vm.lock.lock(t)
+    if vm.arch.populate_maps:
+        # tdx_acquire_vm_state_locks
+        await self.kvm_lock_all_vcpus(t, vm)
+    await vm.slots_lock.lock(t)
+    return 0
+
+
+async def launch_update_unlock(self: Kernel, t: Task, vm: Vm) -> None:
+    """Give them back; then the work that populate put off, such as the release of a file."""
+    await vm.slots_lock.unlock(t)
+    if vm.arch.populate_maps:
+        await self.kvm_unlock_all_vcpus(t, vm)
+    await vm.lock.unlock(t)
+    await self.task_work_run(t)
+
+
+async def launch_finish(self: Kernel, t: Task, vm: Vm) -> int:
+    """SNP_LAUNCH_FINISH or KVM_TDX_FINALIZE_VM: from now on memory may be mapped.
+
+    0; -EINVAL (TDX: finalized already; SNP: a vCPU's state is encrypted already); -EIO (firmware, or a dead VM).
+    """
+    ret = EIO
+    if not vm.dead:
         await vm.lock.lock(t)
-        if vm.arch.populate_maps:
-            # tdx_acquire_vm_state_locks
-            await self.kvm_lock_all_vcpus(t, vm)
-        await vm.slots_lock.lock(t)
-        return 0
-
-    async def launch_update_unlock(self, t: Task, vm: Vm) -> None:
-        """Give them back; then the work that populate put off, such as the release of a file."""
-        await vm.slots_lock.unlock(t)
-        if vm.arch.populate_maps:
-            await self.kvm_unlock_all_vcpus(t, vm)
+        ret = await self._launch_finish(t, vm)
+        if ret == 0:
+            vm.finalized = True
         await vm.lock.unlock(t)
-        await self.task_work_run(t)
+    if t.rec is not None:
+        t.rec(t, LaunchFinish(ret))
+    return ret
 
-    async def launch_finish(self, t: Task, vm: Vm) -> int:
-        """SNP_LAUNCH_FINISH or KVM_TDX_FINALIZE_VM: from now on memory may be mapped.
 
-        0; -EINVAL (TDX: finalized already; SNP: a vCPU's state is encrypted already); -EIO (firmware, or a dead VM).
-        """
-        ret = EIO
-        if not vm.dead:
-            await vm.lock.lock(t)
-            ret = await self._launch_finish(t, vm)
-            if ret == 0:
-                vm.finalized = True
-            await vm.lock.unlock(t)
-        if t.rec is not None:
-            t.rec(t, LaunchFinish(ret))
-        return ret
+async def _launch_finish(self: Kernel, t: Task, vm: Vm) -> int:
+    if vm.arch.encrypted_state:
+        return await self.snp_launch_update_vmsa(t, vm) or await vm.arch.launch_finish(t, vm)
+    if vm.finalized:
+        return EINVAL
+    if not vm.arch.populate_maps:
+        return await vm.arch.launch_finish(t, vm)
+    await self.kvm_lock_all_vcpus(t, vm)
+    await vm.slots_lock.lock(t)
+    ret = await vm.arch.launch_finish(t, vm)
+    await vm.slots_lock.unlock(t)
+    await self.kvm_unlock_all_vcpus(t, vm)
+    return ret
 
-    async def _launch_finish(self, t: Task, vm: Vm) -> int:
-        if vm.arch.encrypted_state:
-            return await self.snp_launch_update_vmsa(t, vm) or await vm.arch.launch_finish(t, vm)
-        if vm.finalized:
-            return EINVAL
-        if not vm.arch.populate_maps:
-            return await vm.arch.launch_finish(t, vm)
-        await self.kvm_lock_all_vcpus(t, vm)
-        await vm.slots_lock.lock(t)
-        ret = await vm.arch.launch_finish(t, vm)
-        await vm.slots_lock.unlock(t)
-        await self.kvm_unlock_all_vcpus(t, vm)
-        return ret
 
-    async def snp_launch_update_vmsa(self, t: Task, vm: Vm) -> int:
-        """`snp_launch_update_vmsa`: each vCPU's registers go into its VMSA and are encrypted: 0 or -EINVAL.
+async def snp_launch_update_vmsa(self: Kernel, t: Task, vm: Vm) -> int:
+    """`snp_launch_update_vmsa`: each vCPU's registers go into its VMSA and are encrypted: 0 or -EINVAL.
 
-        The VMSA pages and the firmware's command for each are left out. A launch whose last command fails after this
-        cannot be finished any more.
-        """
-        await self.kvm_lock_all_vcpus(t, vm)
-        ret = 0
-        for vcpu in vm.vcpus:
-            ret = self.sev_es_sync_vmsa(t, vcpu)
-            if ret:
-                break
-            vcpu.state_protected = True
-        await self.kvm_unlock_all_vcpus(t, vm)
-        return ret
+    The VMSA pages and the firmware's command for each are left out. A launch whose last command fails after this
+    cannot be finished any more.
+    """
+    await self.kvm_lock_all_vcpus(t, vm)
+    ret = 0
+    for vcpu in vm.vcpus:
+        ret = self.sev_es_sync_vmsa(t, vcpu)
+        if ret:
+            break
+        vcpu.state_protected = True
+    await self.kvm_unlock_all_vcpus(t, vm)
+    return ret
 
-    def sev_es_sync_vmsa(self, t: Task, vcpu: Vcpu) -> int:
-        """`sev_es_sync_vmsa`: 0, or -EINVAL for a VMSA that is the guest's already."""
-        return EINVAL if vcpu.state_protected else 0
+
+def sev_es_sync_vmsa(self: Kernel, t: Task, vcpu: Vcpu) -> int:
+    """`sev_es_sync_vmsa`: 0, or -EINVAL for a VMSA that is the guest's already."""
+    return EINVAL if vcpu.state_protected else 0

@@ -2,106 +2,91 @@
 
 from __future__ import annotations
 
-from abc import abstractmethod
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING
 
 from ..audit.kvm_events import MemoryFailure, MemoryFailureRet
 from ..engine.locks.mutex import Mutex
 from ..engine.op import Op
 from .errno import EBUSY, EHWPOISON
-from .gmem_folio import GmemFolios
 
 if TYPE_CHECKING:
     from ..engine.task import Task
     from .folio import Folio
     from .inode import GmemInode
+    from .kernel import Kernel
 
-__all__ = ["MemoryFailures"]
+
+def mf_mutex(self: Kernel) -> Mutex:
+    """One system-wide mutex serialises all memory failures."""
+    if self._mf_mutex is None:
+        self._mf_mutex = Mutex("mf_mutex")
+    return self._mf_mutex
 
 
-class MemoryFailures(GmemFolios):
-    """`memory_failure` as far as a guest_memfd folio sees it.
+async def memory_failure(self: Kernel, t: Task, inode: GmemInode, index: int) -> int:
+    """Poison the page at `index`: 0, -EHWPOISON if it is poisoned already, -EBUSY (see the class).
 
-    Attributes:
-        delayed_is_failure: "delayed" from the hook counts as a failure, so the call returns -EBUSY although the
-            invalidation succeeded. True in every tree read; an RFC of October 2025 would make it False.
+    A poisoned page keeps one extra reference, so that its frame never goes back to the allocator.
     """
-
-    delayed_is_failure: ClassVar[bool] = True
-
-    def mf_mutex(self) -> Mutex:
-        """One system-wide mutex serialises all memory failures."""
-        found: Mutex | None = getattr(self, "_mf_mutex", None)
-        if found is None:
-            self._mf_mutex = found = Mutex("mf_mutex")
-        return found
-
-    async def memory_failure(self, t: Task, inode: GmemInode, index: int) -> int:
-        """Poison the page at `index`: 0, -EHWPOISON if it is poisoned already, -EBUSY (see the class).
-
-        A poisoned page keeps one extra reference, so that its frame never goes back to the allocator.
-        """
-        t.saw(inode.label, index, index + 1)
-        folio = inode.folios.get(index)
-        if folio is None:
-            return 0
-        mutex = self.mf_mutex()
-        await mutex.lock(t)
-        if t.rec is not None:
-            t.rec(t, MemoryFailure(index, folio.pfn))
-        if t.traps:
-            await t.point(Op("rmw", folio.poison_label, index, index + 1))
-        folio = self._page_folio(inode, index, folio)
-        if folio.poisoned:
-            ret = EHWPOISON
-        else:
-            folio.poisoned = True
-            ret = await self._handle(t, inode, index, folio)
-        await mutex.unlock(t)
-        if t.rec is not None:
-            t.rec(t, MemoryFailureRet(ret))
-        return ret
-
-    @abstractmethod
-    async def shake_folio(self, t: Task, folio: Folio) -> None:
-        """`shake_folio`: see to it that the folio is on an LRU list, since only such a page can be handled."""
-
-    @staticmethod
-    def _page_folio(inode: GmemInode, index: int, folio: Folio) -> Folio:
-        """`page_folio`: the folio that the frame of `index` in `folio` belongs to after splits and merges."""
-        now: Folio | None = inode.folios.get(index)
-        if now is not None and now.pfn - now.index == folio.pfn - folio.index:
-            return now
-        # The frame left the file since: a merged folio may still have references.
-        while folio.merged is not None:
-            folio = folio.merged
-        return folio
-
-    async def _handle(self, t: Task, inode: GmemInode, index: int, folio: Folio) -> int:
-        await self.shake_folio(t, folio)
-        if t.traps:
-            await t.point(Op("rmw", inode.ref_label, folio.index, folio.index + 1))
-        folio = self._page_folio(inode, index, folio)
-        # The mark is the page's and stays with it.
+    t.saw(inode.label, index, index + 1)
+    folio = inode.folios.get(index)
+    if folio is None:
+        return 0
+    mutex = self.mf_mutex()
+    await mutex.lock(t)
+    if t.rec is not None:
+        t.rec(t, MemoryFailure(index, folio.pfn))
+    if t.traps:
+        await t.point(Op("rmw", folio.poison_label, index, index + 1))
+    folio = self._page_folio(inode, index, folio)
+    if folio.poisoned:
+        ret = EHWPOISON
+    else:
         folio.poisoned = True
-        if folio.ref == 0:
-            return EBUSY
-        folio.ref += 1
-        await folio.lock.lock(t)
-        if folio.mapping is not inode:
-            # Removed meanwhile: the frame is poisoned, the file is not concerned. The reference stays.
-            await self.folio_unlock(t, folio)
-            return EBUSY
-        if folio.mapcount:
-            await self.unmap_poisoned_folio(t, inode, folio)
-        await self.kvm_gmem_error_folio(t, inode, folio)
-        await self.folio_unlock(t, folio)
-        return EBUSY if self.delayed_is_failure else 0
+        ret = await self._handle(t, inode, index, folio)
+    await mutex.unlock(t)
+    if t.rec is not None:
+        t.rec(t, MemoryFailureRet(ret))
+    return ret
 
-    async def kvm_gmem_error_folio(self, t: Task, inode: GmemInode, folio: Folio) -> None:
-        """`kvm_gmem_error_folio`: the folio lock is held by the caller; the invalidate lock is taken *shared*."""
-        start, end = folio.index, folio.index + folio.pages
-        await inode.invalidate_lock.down_read(t)
-        await self.kvm_gmem_invalidate_start(t, inode, start, end, self.release_filter(inode))
-        await self.kvm_gmem_invalidate_end(t, inode, start, end)
-        await inode.invalidate_lock.up_read(t)
+
+def _page_folio(inode: GmemInode, index: int, folio: Folio) -> Folio:
+    """`page_folio`: the folio that the frame of `index` in `folio` belongs to after splits and merges."""
+    now: Folio | None = inode.folios.get(index)
+    if now is not None and now.pfn - now.index == folio.pfn - folio.index:
+        return now
+    # The frame left the file since: a merged folio may still have references.
+    while folio.merged is not None:
+        folio = folio.merged
+    return folio
+
+
+async def _handle(self: Kernel, t: Task, inode: GmemInode, index: int, folio: Folio) -> int:
+    await self.shake_folio(t, folio)
+    if t.traps:
+        await t.point(Op("rmw", inode.ref_label, folio.index, folio.index + 1))
+    folio = self._page_folio(inode, index, folio)
+    # The mark is the page's and stays with it.
+    folio.poisoned = True
+    if folio.ref == 0:
+        return EBUSY
+    folio.ref += 1
+    await folio.lock.lock(t)
+    if folio.mapping is not inode:
+        # Removed meanwhile: the frame is poisoned, the file is not concerned. The reference stays.
+        await self.folio_unlock(t, folio)
+        return EBUSY
+    if folio.mapcount:
+        await self.unmap_poisoned_folio(t, inode, folio)
+    await self.kvm_gmem_error_folio(t, inode, folio)
+    await self.folio_unlock(t, folio)
+    return EBUSY if self.delayed_is_failure else 0
+
+
+async def kvm_gmem_error_folio(self: Kernel, t: Task, inode: GmemInode, folio: Folio) -> None:
+    """`kvm_gmem_error_folio`: the folio lock is held by the caller; the invalidate lock is taken *shared*."""
+    start, end = folio.index, folio.index + folio.pages
+    await inode.invalidate_lock.down_read(t)
+    await self.kvm_gmem_invalidate_start(t, inode, start, end, self.release_filter(inode))
+    await self.kvm_gmem_invalidate_end(t, inode, start, end)
+    await inode.invalidate_lock.up_read(t)

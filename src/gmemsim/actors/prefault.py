@@ -6,67 +6,66 @@ from typing import TYPE_CHECKING
 
 from ..audit.kvm_events import PreFault, PreFaultRet
 from .errno import EINTR, EINVAL, EIO, EOPNOTSUPP
-from .launch import Launch
 from .stage2 import align
 
 if TYPE_CHECKING:
     from ..engine.task import Task
+    from .kernel import Kernel
     from .vm import Vcpu
-
-__all__ = ["PreFaults"]
 
 PAGE = 4096
 
 
-class PreFaults(Launch):
-    """`kvm_vcpu_pre_fault_memory`."""
+async def kvm_vcpu_pre_fault_memory(
+    self: Kernel, t: Task, vcpu: Vcpu, gpa: int, size: int, flags: int = 0
+) -> tuple[int, int, int]:
+    """Map [gpa, gpa + size) (bytes) without a guest access: (result, gpa reached, size left).
 
-    async def kvm_vcpu_pre_fault_memory(
-        self, t: Task, vcpu: Vcpu, gpa: int, size: int, flags: int = 0
-    ) -> tuple[int, int, int]:
-        """Map [gpa, gpa + size) (bytes) without a guest access: (result, gpa reached, size left).
+    The result is 0 as soon as any page was mapped, even if a later one failed.
+    """
+    locked = await self.vcpu_ioctl_lock(t, vcpu)
+    ret, gpa, size = await self._pre_fault(t, vcpu, gpa, size, flags)
+    if locked:
+        await vcpu.mutex.unlock(t)
+    if t.rec is not None:
+        t.rec(t, PreFaultRet(ret, gpa, size))
+    return ret, gpa, size
 
-        The result is 0 as soon as any page was mapped, even if a later one failed.
-        """
-        locked = await self.vcpu_ioctl_lock(t, vcpu)
-        ret, gpa, size = await self._pre_fault(t, vcpu, gpa, size, flags)
-        if locked:
-            await vcpu.mutex.unlock(t)
-        if t.rec is not None:
-            t.rec(t, PreFaultRet(ret, gpa, size))
-        return ret, gpa, size
 
-    async def _pre_fault(self, t: Task, vcpu: Vcpu, gpa: int, size: int, flags: int) -> tuple[int, int, int]:
-        vm = vcpu.vm
-        if vm.dead:
-            return EIO, gpa, size
-        if flags or gpa % PAGE or size % PAGE or size <= 0 or gpa + size >= 1 << 64:
-            return EINVAL, gpa, size
-        if not vm.finalized or not self.release.prefault:
-            return EOPNOTSUPP, gpa, size
-        section = await vm.srcu.read_lock(t)
-        full = size
-        error = 0
-        while size:
-            if t.signalled():
-                error = EINTR
-                break
-            error = await self.kvm_arch_vcpu_pre_fault_memory(t, vcpu, gpa, size)
-            if error:
-                break
-            # To the end of the mapping that covers gpa, which may be a huge page (guest-memfd.md 4.6 rule d).
-            done = min(size, align(gpa // PAGE, vcpu.goal_level)[1] * PAGE - gpa)
-            gpa += done
-            size -= done
-        await vm.srcu.read_unlock(t, section)
-        await self.task_work_run(t)
-        return (0 if size != full else error), gpa, size
+async def _pre_fault(
+    self: Kernel, t: Task, vcpu: Vcpu, gpa: int, size: int, flags: int
+) -> tuple[int, int, int]:
+    vm = vcpu.vm
+    if vm.dead:
+        return EIO, gpa, size
+    if flags or gpa % PAGE or size % PAGE or size <= 0 or gpa + size >= 1 << 64:
+        return EINVAL, gpa, size
+    if not vm.finalized or not self.release.prefault:
+        return EOPNOTSUPP, gpa, size
+    section = await vm.srcu.read_lock(t)
+    full = size
+    error = 0
+    while size:
+        if t.signalled():
+            error = EINTR
+            break
+        error = await self.kvm_arch_vcpu_pre_fault_memory(t, vcpu, gpa, size)
+        if error:
+            break
+        # To the end of the mapping that covers gpa, which may be a huge page (guest-memfd.md 4.6 rule d).
+        done = min(size, align(gpa // PAGE, vcpu.goal_level)[1] * PAGE - gpa)
+        gpa += done
+        size -= done
+    await vm.srcu.read_unlock(t, section)
+    await self.task_work_run(t)
+    return (0 if size != full else error), gpa, size
 
-    async def kvm_arch_vcpu_pre_fault_memory(self, t: Task, vcpu: Vcpu, gpa: int, size: int) -> int:
-        """One page: 0 when it is mapped, else an errno; a RETRY is looped here."""
-        vm = vcpu.vm
-        gfn = gpa // PAGE
-        if t.rec is not None:
-            t.rec(t, PreFault(gpa, size))
-        private = await self.kvm_mem_is_private(t, vm, gfn)
-        return await self.kvm_tdp_map_page(t, vcpu, gfn, private)
+
+async def kvm_arch_vcpu_pre_fault_memory(self: Kernel, t: Task, vcpu: Vcpu, gpa: int, size: int) -> int:
+    """One page: 0 when it is mapped, else an errno; a RETRY is looped here."""
+    vm = vcpu.vm
+    gfn = gpa // PAGE
+    if t.rec is not None:
+        t.rec(t, PreFault(gpa, size))
+    private = await self.kvm_mem_is_private(t, vm, gfn)
+    return await self.kvm_tdp_map_page(t, vcpu, gfn, private)

@@ -1,94 +1,96 @@
-"""Nested faults of SEV-SNP that the RMP causes although a mapping is there (arch.md 1.3, "RMP fault")."""
+"""Nested faults of SEV-SNP that the RMP causes although a mapping is there (arch.md 1.3, "RMP fault").
+
+Only versions with huge folios come here: below them every RMP entry is one of 4 KiB, and the handler returns at step 4.
+"""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from .fault import Fault
-from .kernel_base import RetPf
-from .prefault import PreFaults
+from .fault import Fault, RetPf
 from .stage2 import FROZEN, PG_LEVEL_2M, level_pages
 
 if TYPE_CHECKING:
     from ..engine.task import Task
     from .folio import Folio
+    from .kernel import Kernel
     from .vm import Vcpu
 
-__all__ = ["RmpFaults"]
 
+async def fast_page_fault(
+    self: Kernel, t: Task, vcpu: Vcpu, gfn: int, private: bool | None, write: bool
+) -> bool:
+    """Whether the fault is taken as spurious without a look at the pfn.
 
-class RmpFaults(PreFaults):
-    """`sev_handle_rmp_fault`.
-
-    Only versions with huge folios come here: below them every RMP entry is one of 4 KiB, and the handler returns at
-    step 4.
+    So is a write through an entry that is present and allows it, if the kind of the access agrees with KVM's
+    idea. Reads take the slow path. PVALIDATE counts as a write (our choice: its error code was not found).
     """
+    vm = vcpu.vm
+    if private is None or not write or private != await self.kvm_mem_is_private(t, vm, gfn):
+        return False
+    t.saw(vm.spte_label, gfn, gfn + 1)
+    spte = vm.stage2.find(gfn, private)
+    return spte is not None and spte.pfn != FROZEN
 
-    async def fast_page_fault(self, t: Task, vcpu: Vcpu, gfn: int, private: bool | None, write: bool) -> bool:
-        """Whether the fault is taken as spurious without a look at the pfn.
 
-        So is a write through an entry that is present and allows it, if the kind of the access agrees with KVM's
-        idea. Reads take the slow path. PVALIDATE counts as a write (our choice: its error code was not found).
-        """
-        vm = vcpu.vm
-        if private is None or not write or private != await self.kvm_mem_is_private(t, vm, gfn):
-            return False
-        t.saw(vm.spte_label, gfn, gfn + 1)
-        spte = vm.stage2.find(gfn, private)
-        return spte is not None and spte.pfn != FROZEN
+async def sev_handle_rmp_fault(self: Kernel, t: Task, vcpu: Vcpu, gfn: int) -> int:
+    """Split the RMP entry behind `gfn` if it is one of 2 MiB, then zap so that the tables follow.
 
-    async def sev_handle_rmp_fault(self, t: Task, vcpu: Vcpu, gfn: int) -> int:
-        """Split the RMP entry behind `gfn` if it is one of 2 MiB, then zap so that the tables follow.
-
-        SRCU is held, and no lock from the look-up to the zap. The result is 0 whatever happens: the guest tries again.
-        """
-        vm = vcpu.vm
-        if not await self.kvm_mem_is_private(t, vm, gfn):
-            return 0
-        if t.traps:
-            await t.point(vm.load_slots)
-        slot = vm.slot_of(gfn)
-        if slot is None or not slot.gmem:
-            return 0
-        fault = Fault(vcpu, gfn, True, False)
-        fault.slot = slot
-        ret, fault.folio = await self.kvm_gmem_get_pfn(t, vm, slot, gfn)
-        if ret or fault.folio is None:
-            return 0
-        pfn = fault.folio.pfn + slot.index_of(gfn) - fault.folio.index
-        code = await self.sev_psmash(t, vcpu, fault.folio, pfn)
-        ret = 0
-        if code:
-            code = await self.sev_psmash_failed(t, vcpu, pfn, code)
-        if code is not None:
-            ret = await self.sev_after_psmash(t, vcpu, gfn, code)
-        await self.kvm_release_faultin_pfn(t, fault)
-        return ret
-
-    async def sev_psmash(self, t: Task, vcpu: Vcpu, folio: Folio, pfn: int) -> int | None:
-        """Look up and split: None if there is nothing to split, else PSMASH's answer. At most a reference is held."""
-        return await vcpu.vm.arch.rmp_fault(t, pfn)
-
-    async def sev_psmash_failed(self, t: Task, vcpu: Vcpu, pfn: int, code: int) -> int:
-        """Look again: another CPU may have split the entry in between, which is as good."""
-        return await vcpu.vm.arch.rmp_recheck(t, pfn, code)
-
-    async def sev_after_psmash(self, t: Task, vcpu: Vcpu, gfn: int, code: int) -> int:
-        """Zap 512 gfns from the faulting one on, so part of the next 2 MiB too; `code` is only traced."""
-        await self.kvm_zap_gfn_range(t, vcpu.vm, gfn, gfn + level_pages(PG_LEVEL_2M))
+    SRCU is held, and no lock from the look-up to the zap. The result is 0 whatever happens: the guest tries again.
+    """
+    vm = vcpu.vm
+    if not await self.kvm_mem_is_private(t, vm, gfn):
         return 0
+    if t.traps:
+        await t.point(vm.load_slots)
+    slot = vm.slot_of(gfn)
+    if slot is None or not slot.gmem:
+        return 0
+    fault = Fault(vcpu, gfn, True, False)
+    fault.slot = slot
+    ret, fault.folio = await self.kvm_gmem_get_pfn(t, vm, slot, gfn)
+    if ret or fault.folio is None:
+        return 0
+    pfn = fault.folio.pfn + slot.index_of(gfn) - fault.folio.index
+    code = await self.sev_psmash(t, vcpu, fault.folio, pfn)
+    ret = 0
+    if code:
+        code = await self.sev_psmash_failed(t, vcpu, pfn, code)
+    if code is not None:
+        ret = await self.sev_after_psmash(t, vcpu, gfn, code)
+    await self.kvm_release_faultin_pfn(t, fault)
+    return ret
 
-    async def npf_interception(self, t: Task, vcpu: Vcpu, gfn: int, private: bool | None, write: bool) -> int:
-        """The exit for a nested fault with the RMP bit: the common fault path, then the RMP's, in one SRCU section."""
-        vm = vcpu.vm
-        section = await vm.srcu.read_lock(t)
-        if await self.fast_page_fault(t, vcpu, gfn, private, write):
-            ret: int = RetPf.SPURIOUS
-        else:
-            ret = await self.kvm_mmu_do_page_fault(t, vcpu, gfn, private)
-        if ret > 0:
-            failed = await self.sev_handle_rmp_fault(t, vcpu, gfn)
-            ret = failed or ret
-        await vm.srcu.read_unlock(t, section)
-        await self.task_work_run(t)
-        return ret
+
+async def sev_psmash(self: Kernel, t: Task, vcpu: Vcpu, folio: Folio, pfn: int) -> int | None:
+    """Look up and split: None if there is nothing to split, else PSMASH's answer. At most a reference is held."""
+    return await vcpu.vm.arch.rmp_fault(t, pfn)
+
+
+async def sev_psmash_failed(self: Kernel, t: Task, vcpu: Vcpu, pfn: int, code: int) -> int:
+    """Look again: another CPU may have split the entry in between, which is as good."""
+    return await vcpu.vm.arch.rmp_recheck(t, pfn, code)
+
+
+async def sev_after_psmash(self: Kernel, t: Task, vcpu: Vcpu, gfn: int, code: int) -> int:
+    """Zap 512 gfns from the faulting one on, so part of the next 2 MiB too; `code` is only traced."""
+    await self.kvm_zap_gfn_range(t, vcpu.vm, gfn, gfn + level_pages(PG_LEVEL_2M))
+    return 0
+
+
+async def npf_interception(
+    self: Kernel, t: Task, vcpu: Vcpu, gfn: int, private: bool | None, write: bool
+) -> int:
+    """The exit for a nested fault with the RMP bit: the common fault path, then the RMP's, in one SRCU section."""
+    vm = vcpu.vm
+    section = await vm.srcu.read_lock(t)
+    if await self.fast_page_fault(t, vcpu, gfn, private, write):
+        ret: int = RetPf.SPURIOUS
+    else:
+        ret = await self.kvm_mmu_do_page_fault(t, vcpu, gfn, private)
+    if ret > 0:
+        failed = await self.sev_handle_rmp_fault(t, vcpu, gfn)
+        ret = failed or ret
+    await vm.srcu.read_unlock(t, section)
+    await self.task_work_run(t)
+    return ret

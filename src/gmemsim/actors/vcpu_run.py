@@ -11,17 +11,16 @@ from ..arch.base import GuestAccess
 from ..audit.kvm_events import GuestTouch
 from ..engine.op import Op
 from .errno import EFAULT, EIO, EOPNOTSUPP
-from .kernel_base import RetPf
-from .rmp_fault import RmpFaults
-from .snp_vmsa import SnpVmsa
+from .fault import RetPf
 from .stage2 import level_pages
 
 if TYPE_CHECKING:
     from ..engine.task import Task
+    from .kernel import Kernel
     from .stage2 import Spte
     from .vm import Vcpu
 
-__all__ = ["GuestResult", "VcpuRun"]
+__all__ = ["GuestResult"]
 
 #: Translations that a vCPU keeps in a timed run: about as many as the TLBs of servers since 2020 have at level two.
 TLB_ENTRIES: Final = 3072
@@ -48,178 +47,183 @@ class GuestResult:
     faults: int = 0
 
 
-class VcpuRun(RmpFaults, SnpVmsa):
-    """KVM_RUN as far as memory is concerned."""
+async def guest_access(
+    self: Kernel, t: Task, vcpu: Vcpu, gfn: int, private: bool | None, write: str | None
+) -> GuestResult:
+    """One guest load (`write` None) or store; faults until the access completes or leaves to the VMM.
 
-    async def guest_access(
-        self, t: Task, vcpu: Vcpu, gfn: int, private: bool | None, write: str | None
-    ) -> GuestResult:
-        """One guest load (`write` None) or store; faults until the access completes or leaves to the VMM.
+    `private` None: an access without a hardware kind bit, which follows KVM's own idea at each fault.
+    """
+    locked = await self.vcpu_ioctl_lock(t, vcpu)
+    done = await self.kvm_arch_vcpu_ioctl_run(t, vcpu, gfn, private, write)
+    if locked:
+        await vcpu.mutex.unlock(t)
+    return done
 
-        `private` None: an access without a hardware kind bit, which follows KVM's own idea at each fault.
-        """
-        locked = await self.vcpu_ioctl_lock(t, vcpu)
-        done = await self.kvm_arch_vcpu_ioctl_run(t, vcpu, gfn, private, write)
-        if locked:
-            await vcpu.mutex.unlock(t)
-        return done
 
-    async def kvm_arch_vcpu_ioctl_run(
-        self, t: Task, vcpu: Vcpu, gfn: int, private: bool | None, write: str | None
-    ) -> GuestResult:
-        """KVM_RUN with the mutex held."""
-        vm = vcpu.vm
-        faults = 0
-        while True:
-            if vm.dead:
-                return GuestResult("dead", errno=EIO, faults=faults)
-            vmsa = vcpu.vmsa
-            if vmsa is not None and (errno := await self.vcpu_enter_guest(t, vcpu, vmsa)):
-                return GuestResult("error", errno=errno, faults=faults)
-            done = await self.guest_touch(t, vcpu, gfn, private, write, faults)
-            if vmsa is not None:
-                await self.vcpu_exit_guest(t, vcpu, vmsa)
-            if done is not None and done.kind != "npf":
-                return done
-            faults += 1
-            if done is not None and self.huge_pages and vm.arch.rmp_faults:
-                ret = await self.npf_interception(t, vcpu, gfn, private, write is not None)
-            else:
-                ret = await self.handle_ept_violation(t, vcpu, gfn, private)
-            if ret in (RetPf.RETRY, RetPf.FIXED, RetPf.SPURIOUS):
+async def kvm_arch_vcpu_ioctl_run(
+    self: Kernel, t: Task, vcpu: Vcpu, gfn: int, private: bool | None, write: str | None
+) -> GuestResult:
+    """KVM_RUN with the mutex held."""
+    vm = vcpu.vm
+    faults = 0
+    while True:
+        if vm.dead:
+            return GuestResult("dead", errno=EIO, faults=faults)
+        vmsa = vcpu.vmsa
+        if vmsa is not None and (errno := await self.vcpu_enter_guest(t, vcpu, vmsa)):
+            return GuestResult("error", errno=errno, faults=faults)
+        done = await self.guest_touch(t, vcpu, gfn, private, write, faults)
+        if vmsa is not None:
+            await self.vcpu_exit_guest(t, vcpu, vmsa)
+        if done is not None and done.kind != "npf":
+            return done
+        faults += 1
+        if done is not None and self.huge_pages and vm.arch.rmp_faults:
+            ret = await self.npf_interception(t, vcpu, gfn, private, write is not None)
+        else:
+            ret = await self.handle_ept_violation(t, vcpu, gfn, private)
+        if ret in (RetPf.RETRY, RetPf.FIXED, RetPf.SPURIOUS):
+            continue
+        if ret == RetPf.EMULATE:
+            return GuestResult("exit_mmio", gfn=gfn, faults=faults)
+        kind = "exit_memory_fault" if vcpu.exit_reason == "memory_fault" else "error"
+        vcpu.exit_reason = ""
+        return GuestResult(kind, errno=ret, gfn=gfn, private=vcpu.exit_private, faults=faults)
+
+
+async def guest_touch(
+    self: Kernel, t: Task, vcpu: Vcpu, gfn: int, private: bool | None, write: str | None, faults: int
+) -> GuestResult | None:
+    """The access itself through the TLB or the tables; None when it needs a stage-2 fault.
+
+    `npf`: there is a mapping, and hardware refuses it.
+    """
+    vm = vcpu.vm
+    if t.traps:
+        await t.point(Op("load", vm.spte_label, gfn, gfn + 1, "r"))
+    # Each vCPU's own, but a flush is everybody's.
+    t.saw(vm.tlb_label)
+    kinds = (True, False) if private is None else (private,)
+    for kind in kinds:
+        spte = vcpu.tlb.get((gfn, kind))
+        if spte is None:
+            spte = vm.stage2.find(gfn, kind)
+            if spte is None or spte.pfn < 0:
                 continue
-            if ret == RetPf.EMULATE:
-                return GuestResult("exit_mmio", gfn=gfn, faults=faults)
-            kind = "exit_memory_fault" if vcpu.exit_reason == "memory_fault" else "error"
-            vcpu.exit_reason = ""
-            return GuestResult(kind, errno=ret, gfn=gfn, private=vcpu.exit_private, faults=faults)
+            vcpu.tlb[gfn, kind] = spte
+            if len(vcpu.tlb) > TLB_ENTRIES and not t.traps:
+                for old in list(islice(vcpu.tlb, TLB_ENTRIES // 4)):
+                    del vcpu.tlb[old]
+        if self.huge_pages and not vm.arch.level_fits(t, spte.pfn, kind, spte.level):
+            t.saw(vm.tlb_label)
+            vcpu.tlb.pop((gfn, kind), None)
+            return GuestResult("npf")
+        result = await vm.arch.guest_access(t, vm, gfn, spte.pfn, kind, write)
+        if result.flag:
+            vm.arch.flag(t, result.flag, spte.pfn)
+        if result.kind == "npf":
+            t.saw(vm.tlb_label)
+            vcpu.tlb.pop((gfn, kind), None)
+            return GuestResult("npf")
+        if result.kind == "ok" and t.rec is not None:
+            t.rec(t, GuestTouch(vm.label, gfn, kind, spte.pfn, write is not None, result.value))
+        if result.kind == "dead":
+            vm.killed = True
+        errno = EFAULT if result.kind == "error" else 0
+        return GuestResult(result.kind, result.value, errno, faults=faults)
+    return None
 
-    async def guest_touch(
-        self, t: Task, vcpu: Vcpu, gfn: int, private: bool | None, write: str | None, faults: int
-    ) -> GuestResult | None:
-        """The access itself through the TLB or the tables; None when it needs a stage-2 fault.
 
-        `npf`: there is a mapping, and hardware refuses it.
-        """
-        vm = vcpu.vm
+async def handle_ept_violation(self: Kernel, t: Task, vcpu: Vcpu, gfn: int, private: bool | None) -> int:
+    """The exit for a stage-2 fault: one attempt, or, with a mirror root, a loop inside the handler.
+
+    TDX repeats a RETRY locally, because going back to the guest would count as a step without progress; it
+    stops for a signal, a dead VM, or a slot that is being deleted. SRCU is held until the next entry; work of the
+    task comes after it.
+    """
+    vm = vcpu.vm
+    section = await vm.srcu.read_lock(t)
+    while True:
+        ret = await self.kvm_mmu_do_page_fault(t, vcpu, gfn, private)
+        if ret != RetPf.RETRY or not (vm.stage2.mirrored and private):
+            break
+        t.touch_task("r")
+        slot = vm.slot_of(gfn)
+        if t.signal_pending or vm.dead or slot is None or slot.invalid:
+            break
+    await vm.srcu.read_unlock(t, section)
+    await self.task_work_run(t)
+    return ret
+
+
+async def guest_create_ap(self: Kernel, t: Task, vcpu: Vcpu, target: Vcpu, gfn: int) -> GuestResult:
+    """SNP: the guest makes its page at `gfn` a VMSA and asks `target` to go on with it (AP_CREATE)."""
+    vm = vcpu.vm
+    if not vm.arch.encrypted_state:
+        return GuestResult("error", errno=EOPNOTSUPP)
+    arch: Any = vm.arch
+    while True:
+        done = await self.guest_access(t, vcpu, gfn, True, None)
+        if done.kind != "ok":
+            return done
         if t.traps:
             await t.point(Op("load", vm.spte_label, gfn, gfn + 1, "r"))
-        # Each vCPU's own, but a flush is everybody's.
-        t.saw(vm.tlb_label)
-        kinds = (True, False) if private is None else (private,)
-        for kind in kinds:
-            spte = vcpu.tlb.get((gfn, kind))
-            if spte is None:
-                spte = vm.stage2.find(gfn, kind)
-                if spte is None or spte.pfn < 0:
-                    continue
-                vcpu.tlb[gfn, kind] = spte
-                if len(vcpu.tlb) > TLB_ENTRIES and not t.traps:
-                    for old in list(islice(vcpu.tlb, TLB_ENTRIES // 4)):
-                        del vcpu.tlb[old]
-            if self.huge_pages and not vm.arch.level_fits(t, spte.pfn, kind, spte.level):
-                t.saw(vm.tlb_label)
-                vcpu.tlb.pop((gfn, kind), None)
-                return GuestResult("npf")
-            result = await vm.arch.guest_access(t, vm, gfn, spte.pfn, kind, write)
-            if result.flag:
-                vm.arch.flag(t, result.flag, spte.pfn)
-            if result.kind == "npf":
-                t.saw(vm.tlb_label)
-                vcpu.tlb.pop((gfn, kind), None)
-                return GuestResult("npf")
-            if result.kind == "ok" and t.rec is not None:
-                t.rec(t, GuestTouch(vm.label, gfn, kind, spte.pfn, write is not None, result.value))
-            if result.kind == "dead":
-                vm.killed = True
-            errno = EFAULT if result.kind == "error" else 0
-            return GuestResult(result.kind, result.value, errno, faults=faults)
-        return None
+        spte = vm.stage2.find(gfn, True)
+        if spte is not None and spte.pfn >= 0 and await arch.rmpadjust_vmsa(t, vm, gfn, spte.pfn):
+            break
+    errno = await self.sev_snp_ap_creation(t, target, gfn)
+    return GuestResult("error" if errno else "ok", errno=errno)
 
-    async def handle_ept_violation(self, t: Task, vcpu: Vcpu, gfn: int, private: bool | None) -> int:
-        """The exit for a stage-2 fault: one attempt, or, with a mirror root, a loop inside the handler.
 
-        TDX repeats a RETRY locally, because going back to the guest would count as a step without progress; it
-        stops for a signal, a dead VM, or a slot that is being deleted. SRCU is held until the next entry; work of the
-        task comes after it.
-        """
-        vm = vcpu.vm
-        section = await vm.srcu.read_lock(t)
-        while True:
-            ret = await self.kvm_mmu_do_page_fault(t, vcpu, gfn, private)
-            if ret != RetPf.RETRY or not (vm.stage2.mirrored and private):
-                break
-            t.touch_task("r")
-            slot = vm.slot_of(gfn)
-            if t.signal_pending or vm.dead or slot is None or slot.invalid:
-                break
-        await vm.srcu.read_unlock(t, section)
-        await self.task_work_run(t)
-        return ret
+async def guest_accept(self: Kernel, t: Task, vcpu: Vcpu, gfn: int, level: int = 1) -> GuestResult:
+    """The guest makes a private page usable: PVALIDATE on SNP, TDG.MEM.PAGE.ACCEPT on TDX.
 
-    async def guest_create_ap(self, t: Task, vcpu: Vcpu, target: Vcpu, gfn: int) -> GuestResult:
-        """SNP: the guest makes its page at `gfn` a VMSA and asks `target` to go on with it (AP_CREATE)."""
-        vm = vcpu.vm
-        if not vm.arch.encrypted_state:
-            return GuestResult("error", errno=EOPNOTSUPP)
-        arch: Any = vm.arch
-        while True:
-            done = await self.guest_access(t, vcpu, gfn, True, None)
-            if done.kind != "ok":
-                return done
-            if t.traps:
-                await t.point(Op("load", vm.spte_label, gfn, gfn + 1, "r"))
-            spte = vm.stage2.find(gfn, True)
-            if spte is not None and spte.pfn >= 0 and await arch.rmpadjust_vmsa(t, vm, gfn, spte.pfn):
-                break
-        errno = await self.sev_snp_ap_creation(t, target, gfn)
-        return GuestResult("error" if errno else "ok", errno=errno)
-
-    async def guest_accept(self, t: Task, vcpu: Vcpu, gfn: int, level: int = 1) -> GuestResult:
-        """The guest makes a private page usable: PVALIDATE on SNP, TDG.MEM.PAGE.ACCEPT on TDX.
-
-        `level` is the size that the guest asks for. What hardware says to it is the result's value; `size_mismatch`
-        is the guest's to deal with.
-        """
-        vm = vcpu.vm
-        if getattr(vm.arch, "guest_accept", None) is None:
-            return GuestResult("error", errno=EOPNOTSUPP)
-        faults = 0
-        while True:
-            if vm.dead:
-                return GuestResult("dead", errno=EIO, faults=faults)
-            if t.traps:
-                await t.point(Op("load", vm.spte_label, gfn, gfn + level_pages(level), "r"))
-            refused = False
-            spte = vm.stage2.find(gfn, True)
-            if spte is not None and spte.pfn >= 0:
-                result = await self.guest_accept_mapped(t, vcpu, gfn, spte, level)
-                if result.kind != "npf":
-                    return GuestResult(result.kind, result.value, faults=faults)
-                refused = True
-            faults += 1
-            if self.huge_pages:
-                await vm.arch.accept_fault(t, vm, vcpu.ident, gfn, level)
-                if vm.arch.splits_for_accept:
-                    await self.split_for_accept(t, vm, gfn, level)
-            if refused and self.huge_pages and vm.arch.rmp_faults:
-                ret = await self.npf_interception(t, vcpu, gfn, True, True)
-            else:
-                ret = await self.handle_ept_violation(t, vcpu, gfn, True)
-            if ret not in (RetPf.RETRY, RetPf.FIXED, RetPf.SPURIOUS):
-                vcpu.exit_reason = ""
-                return GuestResult("exit_memory_fault", errno=ret, gfn=gfn, private=True, faults=faults)
-
-    async def guest_accept_mapped(self, t: Task, vcpu: Vcpu, gfn: int, spte: Spte, level: int) -> GuestAccess:
-        """The instruction itself, through a mapping that is there."""
-        vm = vcpu.vm
-        accept: Any = vm.arch
-        if self.huge_pages and not vm.arch.level_fits(t, spte.pfn, True, spte.level):
-            return GuestAccess("npf")
-        if level == 1:
-            result: GuestAccess = await accept.guest_accept(t, vm, gfn, spte.pfn)
-        elif vm.arch.rmp_faults and spte.level < level:
-            result = GuestAccess("ok", "size_mismatch")
+    `level` is the size that the guest asks for. What hardware says to it is the result's value; `size_mismatch`
+    is the guest's to deal with.
+    """
+    vm = vcpu.vm
+    if getattr(vm.arch, "guest_accept", None) is None:
+        return GuestResult("error", errno=EOPNOTSUPP)
+    faults = 0
+    while True:
+        if vm.dead:
+            return GuestResult("dead", errno=EIO, faults=faults)
+        if t.traps:
+            await t.point(Op("load", vm.spte_label, gfn, gfn + level_pages(level), "r"))
+        refused = False
+        spte = vm.stage2.find(gfn, True)
+        if spte is not None and spte.pfn >= 0:
+            result = await self.guest_accept_mapped(t, vcpu, gfn, spte, level)
+            if result.kind != "npf":
+                return GuestResult(result.kind, result.value, faults=faults)
+            refused = True
+        faults += 1
+        if self.huge_pages:
+            await vm.arch.accept_fault(t, vm, vcpu.ident, gfn, level)
+            if vm.arch.splits_for_accept:
+                await self.split_for_accept(t, vm, gfn, level)
+        if refused and self.huge_pages and vm.arch.rmp_faults:
+            ret = await self.npf_interception(t, vcpu, gfn, True, True)
         else:
-            result = await accept.guest_accept(t, vm, gfn, spte.pfn, level)
-        return result
+            ret = await self.handle_ept_violation(t, vcpu, gfn, True)
+        if ret not in (RetPf.RETRY, RetPf.FIXED, RetPf.SPURIOUS):
+            vcpu.exit_reason = ""
+            return GuestResult("exit_memory_fault", errno=ret, gfn=gfn, private=True, faults=faults)
+
+
+async def guest_accept_mapped(
+    self: Kernel, t: Task, vcpu: Vcpu, gfn: int, spte: Spte, level: int
+) -> GuestAccess:
+    """The instruction itself, through a mapping that is there."""
+    vm = vcpu.vm
+    accept: Any = vm.arch
+    if self.huge_pages and not vm.arch.level_fits(t, spte.pfn, True, spte.level):
+        return GuestAccess("npf")
+    if level == 1:
+        result: GuestAccess = await accept.guest_accept(t, vm, gfn, spte.pfn)
+    elif vm.arch.rmp_faults and spte.level < level:
+        result = GuestAccess("ok", "size_mismatch")
+    else:
+        result = await accept.guest_accept(t, vm, gfn, spte.pfn, level)
+    return result

@@ -13,13 +13,13 @@ from ..audit.kvm_events import VmsaRequest
 from ..engine.locks.mutex import Mutex
 from ..engine.locks.stats import LockClass
 from ..engine.op import Op
-from .split_leafs import SplitLeafs
 
 if TYPE_CHECKING:
     from ..engine.task import Task
+    from .kernel import Kernel
     from .vm import Vm
 
-__all__ = ["INVALID_PAGE", "Vmsa", "VmsaRequests"]
+__all__ = ["INVALID_PAGE", "Vmsa"]
 
 #: No page, as `gfn` or `pfn`.
 INVALID_PAGE: Final = -1
@@ -68,28 +68,26 @@ class Vmsa:
         return Op("rmw", self.label)
 
 
-class VmsaRequests(SplitLeafs):
-    """The hook of guest_memfd's invalidations."""
+async def sev_gmem_invalidate_range(self: Kernel, t: Task, vm: Vm, first: int, last: int) -> None:
+    """Each vCPU whose VMSA lies in gfns [first, last) is to reload it, and leaves the guest before this goes on.
 
-    async def sev_gmem_invalidate_range(self, t: Task, vm: Vm, first: int, last: int) -> None:
-        """Each vCPU whose VMSA lies in gfns [first, last) is to reload it, and leaves the guest before this goes on.
+    mmu_lock is held for writing. A VMSA that is just being dropped may be asked for in vain, which does no harm.
+    """
+    for vcpu in vm.vcpus:
+        vmsa = vcpu.vmsa
+        if vmsa is None:
+            continue
+        if t.traps:
+            await t.point(vmsa.op)
+        if first <= vmsa.gfn < last:
+            vmsa.reload = True
+            if t.rec is not None:
+                t.rec(t, VmsaRequest(vcpu.label, vmsa.gfn))
+            await self.kvm_vcpu_kick(t, vmsa)
 
-        mmu_lock is held for writing. A VMSA that is just being dropped may be asked for in vain, which does no harm.
-        """
-        for vcpu in vm.vcpus:
-            vmsa = vcpu.vmsa
-            if vmsa is None:
-                continue
-            if t.traps:
-                await t.point(vmsa.op)
-            if first <= vmsa.gfn < last:
-                vmsa.reload = True
-                if t.rec is not None:
-                    t.rec(t, VmsaRequest(vcpu.label, vmsa.gfn))
-                await self.kvm_vcpu_kick(t, vmsa)
 
-    async def kvm_vcpu_kick(self, t: Task, vmsa: Vmsa) -> None:
-        """`__kvm_vcpu_kick` of a request with KVM_REQUEST_WAIT: until the vCPU is out of guest mode."""
-        while vmsa.running:
-            await vmsa.exited.turn(t, self.costs.wake)
-            t.touch(vmsa.op)
+async def kvm_vcpu_kick(self: Kernel, t: Task, vmsa: Vmsa) -> None:
+    """`__kvm_vcpu_kick` of a request with KVM_REQUEST_WAIT: until the vCPU is out of guest mode."""
+    while vmsa.running:
+        await vmsa.exited.turn(t, self.costs.wake)
+        t.touch(vmsa.op)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from msgspec import structs
 
 from ..audit.vocabulary import vocabulary
+from ..patches.sources import defined_as
 from .behaviour import RENAMED
 
 if TYPE_CHECKING:
@@ -86,11 +87,12 @@ def _methods(
     """
     fallback: tuple[str, str] | None = None
     existing: tuple[str, str] | None = None
+    first, second = versions
     for function in (*functions, *_emitters(events, versions)):
         for name in _called(function, versions):
-            one, two = (getattr(version, name, None) for version in versions)
+            one, two = getattr(first, name, None), getattr(second, name, None)
             if existing is None:
-                existing = _name(one), _name(two)
+                existing = _name(first, name), _name(second, name)
             if getattr(one, "__code__", one) is getattr(two, "__code__", two):
                 continue
             if any(
@@ -98,9 +100,9 @@ def _methods(
                 for called in _called(name, versions)
                 for version in versions
             ):
-                return _name(one), _name(two)
+                return _name(first, name), _name(second, name)
             if fallback is None:
-                fallback = _name(one), _name(two)
+                fallback = _name(first, name), _name(second, name)
     return fallback or existing or ("", "")
 
 
@@ -141,14 +143,15 @@ def _emitters(events: list[str], versions: tuple[type, type]) -> list[str]:
     return list(dict.fromkeys(found))
 
 
-def _name(method: Any) -> str:
+def _name(version: type, name: str) -> str:
     """Class and method, and file and line: ours from the folder of the package on."""
+    method: Any = getattr(version, name, None)
     if method is None:
         return ""
     code = getattr(inspect.unwrap(method), "__code__", None)
     if code is None:
-        return str(method.__qualname__)
+        return defined_as(version, name)
     path = Path(code.co_filename)
     if path.is_relative_to(_PACKAGE):
         path = path.relative_to(_PACKAGE)
-    return f"{method.__qualname__} ({path.as_posix()}:{code.co_firstlineno})"
+    return f"{defined_as(version, name)} ({path.as_posix()}:{code.co_firstlineno})"

@@ -8,17 +8,16 @@ from pathlib import Path
 from shlex import quote
 from typing import TYPE_CHECKING, Any
 
-from ..actors.kernel_base import KernelBase
+from ..actors.kernel import Kernel
 from ..actors.release import RELEASES
 from ..engine.locks.policies import LOCK_POLICIES
 from ..oracles.own import adopted
 from ..patches.registry import versions
-from ..patches.sources import ours
+from ..patches.sources import function_of, ours
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from ..actors.kernel import Kernel
     from ..actors.release import Release
     from ..oracles.own import Oracle
 
@@ -78,9 +77,10 @@ def replay_options(program: object) -> str:
 
 def patch_digest(cls: type[Kernel]) -> bytes:
     """Digest of the source files that the class and its parents are in, the model of the kernel included."""
-    return _digest(
-        dict.fromkeys(parent.__module__ for parent in cls.__mro__ if issubclass(parent, KernelBase))
-    )
+    parents = [parent for parent in cls.__mro__ if issubclass(parent, Kernel)]
+    functions = [function_of(value) for parent in parents for value in vars(parent).values()]
+    modules = [each.__module__ for each in (*parents, *functions) if each is not None]
+    return _digest(dict.fromkeys(modules))
 
 
 def _digest(modules: Iterable[str]) -> bytes:

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from ..actors.folio import Folio
     from ..actors.inode import GmemFile, GmemInode
-    from ..actors.kernel_base import KernelBase
+    from ..actors.kernel import Kernel
     from ..actors.memslot import Memslot
     from ..actors.vm import Vm, World
     from ..engine.task import Task
@@ -169,7 +169,7 @@ class Ledger:
     #: Says what labels stand for, which is no state.
     __digest_skip__ = ("roles",)
 
-    def __init__(self, world: World, kernel: KernelBase) -> None:
+    def __init__(self, world: World, kernel: Kernel) -> None:
         self.world = world
         self.roles = Roles(world)
         self.kernel = kernel

@@ -45,7 +45,7 @@ from .watch import watches
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
-    from ..actors.kernel_base import KernelBase
+    from ..actors.kernel import Kernel
     from ..actors.vm import World
     from ..audit.base import Event
     from ..audit.events import Lock
@@ -224,7 +224,7 @@ class Oracles:
     def __init__(
         self,
         world: World,
-        kernel: KernelBase,
+        kernel: Kernel,
         *,
         collect: bool = False,
         rules: Iterable[str] | None = None,

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Final, Literal
 import attrs
 
 if TYPE_CHECKING:
-    from ..actors.kernel_base import KernelBase
+    from ..actors.kernel import Kernel
 
 __all__ = ["RULES", "Kind", "Rule"]
 
@@ -46,7 +46,7 @@ class Rule:
     why: str = ""
     kind: Kind = "harm"
 
-    def void(self, kernel: KernelBase | type[KernelBase]) -> str:
+    def void(self, kernel: Kernel | type[Kernel]) -> str:
         """Why the invariant does not apply to this version; empty if it does."""
         if self.needs and not getattr(kernel, self.needs, False):
             return self.why or f"speaks of versions that have {self.needs}"

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple, TypeVar
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
-    from ..actors.kernel_base import KernelBase
+    from ..actors.kernel import Kernel
     from ..actors.vm import Vm, World
     from ..audit.base import Event
     from .ledger import Ledger
@@ -82,7 +82,7 @@ class Subject:
     def __init__(self, oracles: Oracles) -> None:
         self.oracles = oracles
         self.world: World = oracles.world
-        self.kernel: KernelBase = oracles.kernel
+        self.kernel: Kernel = oracles.kernel
         self.ledger: Ledger = oracles.ledger
         self.fail = oracles.fail
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Final
 import attrs
 
 from .call_graph import Reached, reached
-from .sources import function_of
+from .sources import defined_as, function_of
 
 if TYPE_CHECKING:
     from types import FunctionType
@@ -81,7 +81,7 @@ def differences(cls: type[Kernel], other: type[Kernel]) -> list[Difference]:
     found = []
     for name in sorted(after.names | before.names):
         here, there = _definitions(cls, after, name), _definitions(other, before, name)
-        if [one.__code__ for one in here] != [one.__code__ for one in there]:
+        if [one.__code__ for _, one in here] != [one.__code__ for _, one in there]:
             kernel = _kernel_functions(name, after if here else before)
             found.append(Difference(name, kernel, _described(there), _described(here)))
     return sorted(found, key=lambda one: (one.kernel or (one.name,), one.name))
@@ -110,28 +110,29 @@ def _value(cls: type[Kernel], name: str) -> Any:
     return None if function_of(value) is not None or hasattr(value, "__get__") else value
 
 
-def _definitions(cls: type[Kernel], graph: Reached, name: str) -> list[FunctionType]:
+def _definitions(cls: type[Kernel], graph: Reached, name: str) -> list[tuple[str, FunctionType]]:
+    """Each with the name that it has as a method."""
     found = []
     for each in cls.__mro__:
         if (each, name) in graph.definitions:
             function = function_of(vars(each)[name])
             if function is not None:
-                found.append(function)
+                found.append((defined_as(each, name), function))
     return found
 
 
-def _described(found: list[FunctionType]) -> tuple[Definition, ...]:
-    return tuple(_definition(one) for one in found)
+def _described(found: list[tuple[str, FunctionType]]) -> tuple[Definition, ...]:
+    return tuple(_definition(*one) for one in found)
 
 
-def _definition(function: FunctionType) -> Definition:
+def _definition(qualname: str, function: FunctionType) -> Definition:
     try:
         source = inspect.getsource(function)
     except (OSError, TypeError):
         source = ""
     says = (inspect.getdoc(function) or "").partition("\n")[0]
     code = function.__code__
-    return Definition(function.__qualname__, Path(code.co_filename), code.co_firstlineno, says, source)
+    return Definition(qualname, Path(code.co_filename), code.co_firstlineno, says, source)
 
 
 def _kernel_functions(name: str, graph: Reached) -> tuple[str, ...]:

@@ -20,7 +20,7 @@ from ..actors import errno as kernel_errno
 from ..engine.blame import Blame, shown
 from .call_graph import used_names
 from .entered import note_errno
-from .sources import function_of, node_of, ours, own_functions
+from .sources import defined_as, function_of, node_of, ours, own_functions
 
 if TYPE_CHECKING:
     from types import FunctionType
@@ -72,26 +72,26 @@ def guard_results(cls: type[Kernel]) -> None:
     """Have every function of a user's class that overrides a version's look at what it returns."""
     for owner, name, function in list(own_functions(cls)):
         value = vars(owner)[name]
-        base = next((vars(each)[name] for each in cls.__mro__ if ours(each) and name in vars(each)), None)
-        theirs = function_of(base)
+        model = next((each for each in cls.__mro__ if ours(each) and name in vars(each)), None)
+        theirs = None if model is None else function_of(vars(model)[name])
         plain = getattr(value, "__func__", value)
-        if theirs is None or plain is not function:
+        if model is None or theirs is None or plain is not function:
             continue
         expected = theirs.__annotations__.get("return")
         if not isinstance(expected, str) or expected in ("Any", "None", "object"):
             continue
-        guarded = _guarded(function, theirs, name, expected)
+        guarded = _guarded(function, defined_as(model, name), name, expected)
         setattr(owner, name, type(value)(guarded) if plain is not value else guarded)
 
 
-def _guarded(function: FunctionType, theirs: FunctionType, name: str, expected: str) -> Any:
+def _guarded(function: FunctionType, model: str, name: str, expected: str) -> Any:
     wanted = ast.parse(expected, mode="eval").body
     object_or_errno = _object_or_errno(wanted)
 
     def look(result: Any) -> None:
         if not _fits(result, wanted):
             given = "nothing" if result is None else f"{result!r:.60}"
-            raise _wrong(function, name, f"returned {given}; expected {expected}, as {theirs.__qualname__}")
+            raise _wrong(function, name, f"returned {given}; expected {expected}, as {model}")
         for number in result if result.__class__ is tuple else (result,):
             if number.__class__ is int and number < 0:
                 _look_at_errno(function, name, number)
@@ -101,9 +101,7 @@ def _guarded(function: FunctionType, theirs: FunctionType, name: str, expected: 
                 function, name, f"returned {result}; expected {expected}, the number a negative errno"
             )
         if name in _ZERO_OR_ERRNO and first.__class__ is int and first > 0:
-            raise _wrong(
-                function, name, f"returned {first}; expected 0 or a negative errno, as {theirs.__qualname__}"
-            )
+            raise _wrong(function, name, f"returned {first}; expected 0 or a negative errno, as {model}")
 
     if inspect.iscoroutinefunction(function):
 

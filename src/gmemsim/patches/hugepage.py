@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING, ClassVar
 
 from ..actors.errno import EAGAIN, EEXIST, EINTR, EINVAL, ENOMEM
 from ..actors.folio import Folio
-from ..actors.gmem_folio import GmemFolios
 from ..actors.huge_cache import Gap, HugeCache
 from ..actors.huge_convert import HugeConversion
 from ..actors.huge_pool import ORDER_1G, ORDER_2M, Subpool, order_of
+from ..actors.kernel import Kernel
 from ..actors.mm_locks import inserted
 from ..arch.memory import FREE_LIST
 from ..audit.kvm_events import Create, FilemapAdd, FilemapAddRet, PageCacheAdd
@@ -161,7 +161,7 @@ class Hugepage(HugeConversion, Inplace):
         """
         if self.huge_cache(file.inode) is None:
             return await super().kvm_gmem_get_checked_folio(t, file, slot, index)
-        return await GmemFolios.kvm_gmem_get_checked_folio(self, t, file, slot, index)
+        return await Kernel.kvm_gmem_get_checked_folio(self, t, file, slot, index)
 
     async def kvm_gmem_get_locked_pfn(
         self, t: Task, vm: Vm, file: GmemFile, slot: Memslot, gfn: int, index: int

@@ -17,7 +17,7 @@ from ..actors.release import RELEASES
 from .call_graph import reached, set_on_kernels
 from .entered import PatchError
 from .fitting import guard_results
-from .sources import function_of, ours, own_functions
+from .sources import defined_as, function_of, ours, own_functions
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -116,7 +116,7 @@ def _check(
         raise _refused(owner, name, function, _why_not(cls, name, version, theirs is not None, known()))
     if theirs is not None:
         if wrong := _differs(function, theirs, value, base):
-            raise _refused(owner, name, function, f"{wrong} ({theirs.__qualname__} of {version.name})")
+            raise _refused(owner, name, function, f"{wrong} ({defined_as(version, name)} of {version.name})")
         if (owner, name) not in can_run.definitions and not _replaced(cls, owner, name):
             first = next(each for each in cls.__mro__ if name in vars(each))
             text = f"never runs: {first.__name__} comes before {owner.__name__} in the order of the classes"
@@ -143,7 +143,7 @@ def _check_value(
         if not callable(getattr(owner, name, value)):
             raise _refused(owner, name, None, f"{name} is a function in {version.name}, not {value!r:.60}")
         if wrong := _not_a_method(owner, name, value, theirs):
-            raise _refused(owner, name, None, f"{wrong} ({theirs.__qualname__} of {version.name})")
+            raise _refused(owner, name, None, f"{wrong} ({defined_as(version, name)} of {version.name})")
         return
     base = next((vars(each)[name] for each in cls.__mro__ if ours(each) and name in vars(each)), None)
     if base is not None:

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
     from ..actors.kernel import Kernel
 
-__all__ = ["function_of", "node_of", "of_package", "ours", "own_functions", "tree_of"]
+__all__ = ["defined_as", "function_of", "node_of", "of_package", "ours", "own_functions", "tree_of"]
 
 _PACKAGE: Final = __name__.partition(".")[0]
 _ROOT: Final = str(Path(__file__).parents[1])
@@ -39,6 +39,12 @@ def function_of(value: Any) -> FunctionType | None:
     while hasattr(value, "stands_for"):
         value = value.stands_for
     return value if isinstance(value, FunctionType) else None
+
+
+def defined_as(cls: type, name: str) -> str:
+    """The class that an attribute of `cls` comes from, and its name: functions stand in modules of their own, too."""
+    owner = next((each for each in cls.__mro__ if name in vars(each)), cls)
+    return f"{owner.__qualname__}.{name}"
 
 
 def own_functions(cls: type[Kernel]) -> Iterator[tuple[type, str, FunctionType]]:

@@ -23,7 +23,7 @@ from .v3 import V3
 if TYPE_CHECKING:
     from ..actors.folio import Folio
     from ..actors.inode import GmemFile, GmemInode
-    from ..actors.kernel_base import KernelBase
+    from ..actors.kernel import Kernel
     from ..actors.memslot import Memslot
     from ..actors.vm import Vm
     from ..arch.base import Content
@@ -133,7 +133,7 @@ class TrackedShared(Tracked):
     exclusive_to_mark: ClassVar[bool] = False
 
 
-def _bitmaps(kernel: KernelBase) -> dict[GmemInode, set[int]]:
+def _bitmaps(kernel: Kernel) -> dict[GmemInode, set[int]]:
     """Bitmaps by inode; on the kernel object, as the inode has no field for a patch's own state."""
     bitmaps: dict[GmemInode, set[int]] = kernel.__dict__.setdefault("_prepared", {})
     return bitmaps

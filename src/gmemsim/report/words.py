@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Final
 
 from ..actors.errno import errno_name
-from ..actors.kernel_base import RetPf
+from ..actors.fault import RetPf
 from ..audit.events import Contended, Lock, LockRequest, Receive, Send, Unlock
 from ..audit.kvm_events import FaultinRet, MapRet, TdpFaultRet
 from ..audit.vocabulary import name_of

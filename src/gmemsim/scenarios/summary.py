@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import attrs
 
 from ..actors.errno import errno_name
-from ..actors.kernel_base import RetPf
+from ..actors.fault import RetPf
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -59,7 +59,7 @@ def place_of(coro: Any) -> tuple[int, ...]:
     return tuple(place)
 
 
-def look_into(suspended: Any) -> tuple[str, int, dict[str, Any], list[Any]] | None:
+def look_into(suspended: Any) -> tuple[str, str, dict[str, Any], list[Any]] | None:
     """Name and position of a suspended coroutine or generator, its locals, its stack; None if it has ended.
 
     Raises:
@@ -70,5 +70,7 @@ def look_into(suspended: Any) -> tuple[str, int, dict[str, Any], list[Any]] | No
     frame = suspended.cr_frame if isinstance(suspended, CoroutineType) else suspended.gi_frame
     if frame is None:
         return None
+    # With the line, since functions of two modules may have one name.
+    position = f"{frame.f_code.co_firstlineno}+{frame.f_lasti}"
     variables, found = _referents(suspended)
-    return suspended.__qualname__, frame.f_lasti, variables, found[_IN_FRONT + len(variables) :]
+    return suspended.__qualname__, position, variables, found[_IN_FRONT + len(variables) :]

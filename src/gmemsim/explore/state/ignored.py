@@ -13,7 +13,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Final
 
 from ...actors.inode import Process
-from ...actors.kernel_base import KernelBase
+from ...actors.kernel import Kernel
 from ...actors.release import Release
 from ...actors.vcpu_run import GuestResult
 from ...actors.vm import World
@@ -75,7 +75,7 @@ ATTRIBUTES: Final[dict[type, frozenset[str]]] = {
     FineCore: frozenset({"paths"}),
     GuestResult: frozenset({"faults"}),
     FolioLock: frozenset({"_line"}),
-    KernelBase: frozenset({"costs", "release"}),
+    Kernel: frozenset({"costs", "release"}),
     Mutex: frozenset({"_spinners", "line_state"}),
     QueuedRwLock: frozenset({"line_state"}),
     LockClass: frozenset({"name", "read", "write"}),

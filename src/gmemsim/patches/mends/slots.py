@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 import attrs
 
 from ...actors.errno import EAGAIN, EFAULT, EINTR, EIO, ENOENT
-from ...actors.kernel_base import RetPf
+from ...actors.fault import RetPf
 from ...actors.release import RELEASES
 from .entry import Mend
 

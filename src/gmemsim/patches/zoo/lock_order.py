@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import attrs
 
-from ...actors.kernel_base import RetPf
+from ...actors.fault import RetPf
 from .entry import bug
 
 if TYPE_CHECKING:

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from ...actors.kernel_base import RetPf
+from ...actors.fault import RetPf
 from ...audit.kvm_events import ExitMmio
 from ...engine.errors import ModelError
 from ...engine.op import Op
