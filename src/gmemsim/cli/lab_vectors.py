@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections import Counter
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import attrs
 import click
@@ -22,9 +21,6 @@ from .lab_options import (
 )
 from .output import print_json
 from .params import SECONDS
-
-if TYPE_CHECKING:
-    from ..lab.vectors import Judged
 
 __all__ = ["vectors"]
 
@@ -57,9 +53,7 @@ def vectors(
     """
     from ..actors.release import RELEASES
     from ..lab.kernels import find_kernel
-    from ..lab.runs import run_programs
-    from ..lab.translate import Steering
-    from ..lab.vectors import CannotRun, Judged, judge, vector_program
+    from ..lab.vectors import run_vectors
     from ..lab.versions import release_of, version_of
     from ..patches.registry import load_patch
     from ..scenarios.conform.runner import applicable
@@ -81,26 +75,13 @@ def vectors(
             for vector in every
             if (not only or vector.id in only) and not applicable(vector, version, "default", release)
         ]
-        found: dict[str, Judged] = {}
-        programs = []
-        for vector in chosen:
-            try:
-                programs.append((vector, vector_program(vector)))
-            except CannotRun as why:
-                found[vector.id] = Judged(vector.id, "not run", text=str(why))
-        runs = run_programs(
-            booted, [program for _, program in programs], Steering(rounds=1, spread_ns=0, patience=0),
-            machine=machine(accel, front, max_seconds), say=say,
-        )  # fmt: skip
-        for (vector, _), run in zip(programs, runs.runs, strict=True):
-            found[vector.id] = judge(vector, run)
+        found, runs = run_vectors(booted, chosen, machine(accel, front, max_seconds), say)
     counts = Counter(one.result for one in found.values())
     if as_json:
-        rows = [attrs.asdict(found[vector.id]) for vector in chosen]
+        rows = [attrs.asdict(found[vector.id]) for vector in chosen if vector.id in found]
         print_json({**about(runs, ""), "patch": version.name, "counts": counts, "vectors": rows})
     else:
-        for vector in chosen:
-            one = found[vector.id]
+        for one in (found[vector.id] for vector in chosen if vector.id in found):
             if one.result != "passed":
                 click.echo(f"{one.result}: {one.id}: {one.text}")
         click.echo(

@@ -42,9 +42,17 @@ TOOLS: Final = (
 
 
 def missing_tools() -> list[Tool]:
-    """Tools that are not on PATH."""
-    path = f"{os.environ.get('PATH', '')}:/usr/sbin:/sbin"
-    return [tool for tool in TOOLS if shutil.which(tool.program, path=path) is None]
+    """Tools that are not there."""
+    return [tool for tool in TOOLS if not _is_there(tool.program)]
+
+
+def _is_there(program: str) -> bool:
+    found = shutil.which(program, path=f"{os.environ.get('PATH', '')}:/usr/sbin:/sbin")
+    if found is None or program != "gcc":
+        return found is not None
+    # A compiler without the static libc builds no runner; it says the bare name where it knows no place.
+    libc = subprocess.run([found, "-print-file-name=libc.a"], capture_output=True, text=True, check=False)
+    return "/" in libc.stdout
 
 
 def need(*programs: str) -> None:
@@ -61,19 +69,34 @@ def need(*programs: str) -> None:
 
 
 def install(say: Callable[[str], None]) -> None:
-    """Install what is missing with apt-get, which needs root.
+    """Install what is missing with apt-get, which needs root; apt's lists are read anew if it fails without.
 
     Raises:
-        LabError: it cannot.
+        LabError: it cannot, or something is missing still.
     """
     missing = missing_tools()
     if not missing:
+        say("nothing is missing")
         return
     packages = sorted({package for tool in missing for package in tool.package.split()})
-    if shutil.which("apt-get") is None or os.geteuid() != 0:
-        raise LabError(f"missing: {' '.join(packages)}; installing them needs apt-get and root")
-    say(f"apt-get install {' '.join(packages)}")
-    _apt(["install", "--yes", "--no-install-recommends", *packages], ())
+    command = f"apt-get install {' '.join(packages)}"
+    if shutil.which("apt-get") is None:
+        raise LabError(
+            f"missing: {', '.join(tool.program for tool in missing)}; there is no apt-get here: install them as this "
+            f"system does it (in Debian: {command})"
+        )
+    if os.geteuid() != 0:
+        raise LabError(f"missing: {' '.join(packages)}; installing needs root: sudo {command}")
+    say(command)
+    arguments = ["install", "--yes", "--no-install-recommends", *packages]
+    try:
+        _apt(arguments, ())
+    except LabError as error:
+        say(f"{error}; reading apt's lists and trying again")
+        _apt(["update", "-qq"], ("-oAPT::Update::Error-Mode=any",))
+        _apt(arguments, ())
+    if still := missing_tools():
+        raise LabError(f"{command} was done, and still missing: {', '.join(tool.program for tool in still)}")
 
 
 def fetch(wanted: str, say: Callable[[str], None], cache: Path | None = None) -> Kernel:
@@ -171,10 +194,15 @@ def _run(command: list[str], folder: Path | None = None) -> str:
     """Output of a program.
 
     Raises:
-        LabError: it failed; its last line.
+        LabError: it failed; the line that says why.
     """
-    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        command, cwd=folder, capture_output=True, text=True, check=False, stdin=subprocess.DEVNULL,
+        # A question of a package's would be asked of nobody.
+        env={**os.environ, "DEBIAN_FRONTEND": "noninteractive", "LC_ALL": "C.UTF-8"},
+    )  # fmt: skip
     if done.returncode:
         lines = [line for line in done.stderr.splitlines() if line.strip()] or ["it failed"]
-        raise LabError(f"{command[0]}: {lines[-1]}")
+        # apt says the cause first and what follows from it last.
+        raise LabError(f"{command[0]}: {next((line for line in lines if line.startswith('E:')), lines[-1])}")
     return done.stdout

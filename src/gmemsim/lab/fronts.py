@@ -37,7 +37,7 @@ def virtme_missing() -> str:
     if _virtme() is None:
         return "virtme-ng is not installed (pip install 'gmemsim[lab]')"
     lacking = [package for program, package in _CALLED.items() if shutil.which(program) is None]
-    return f"virtme-ng needs {' '.join(lacking)}" if lacking else ""
+    return f"virtme-ng needs apt-get install {' '.join(lacking)}" if lacking else ""
 
 
 def _virtme() -> str | None:

@@ -74,6 +74,7 @@ class Program:
         lines: its text, without the head that names scenario and steering.
         values: word of memory -> content, as the model calls it.
         tasks, files: names in the order of results.
+        rounds: of this one; 0: as the steering says.
     """
 
     name: str
@@ -81,13 +82,14 @@ class Program:
     values: dict[int, str]
     tasks: tuple[str, ...]
     files: tuple[str, ...]
+    rounds: int = 0
 
     def text(self, number: int, steering: Steering) -> str:
         """The text for the runner, as scenario `number` of a program."""
         s = steering
         head = (
-            f"scenario {number} {s.rounds} {s.seed & 0xFFFFFFFF} {s.spread_ns} {int(s.trace)} {int(s.each)} "
-            f"{s.stop_after} {s.still} {s.patience}"
+            f"scenario {number} {self.rounds or s.rounds} {s.seed & 0xFFFFFFFF} {s.spread_ns} {int(s.trace)} "
+            f"{int(s.each)} {s.stop_after} {s.still} {s.patience}"
         )
         return "\n".join((head, *self.lines, "end", ""))
 

@@ -143,6 +143,14 @@ enum opcode {
 	OP_RAW_GUEST_LOAD,
 	OP_RAW_GUEST_STORE,
 	OP_RAW_FLAGS,
+	OP_RAW_RESUME, /* KVM_RUN again, registers as they are */
+	OP_RAW_INJECT,
+	OP_RAW_UNPOISON,
+	OP_RAW_NODE,
+	OP_RAW_VCPU, /* calls of vCPUs are this one's from here on */
+	OP_RAW_SIGNAL, /* with the task's next call a signal arrives */
+	OP_RAW_FORK, /* the task's calls are made by a child process from here on */
+	OP_RAW_EXIT,
 };
 
 #define MOST_VMS 4
@@ -217,6 +225,9 @@ struct task {
 	int64_t *values;
 	int nvalues, values_room;
 	unsigned int luck;
+	int armed; /* a signal arrives with the next call */
+	pid_t child; /* makes the calls, if not 0 */
+	int to_child, from_child;
 	atomic_int at; /* operation under way, for the watch; -1: between rounds */
 };
 
@@ -274,12 +285,15 @@ int set_attributes(int vm, uint64_t address, uint64_t size, int private);
 int vcpu_make(struct vm *vm, struct vcpu *vcpu, int number);
 void vcpu_end(struct vcpu *vcpu);
 int guest_words(struct task *task, struct vcpu *vcpu, uint64_t address, uint64_t words, int64_t *value, int write);
+int guest_resume(struct task *task, struct vcpu *vcpu);
 int guest_access(struct task *task, struct vcpu *vcpu, uint64_t gfn, int64_t *value, int write);
 extern struct vcpu vcpus[MOST_VMS][MOST_VCPUS];
 
 /* ops.c */
 void run_op(struct task *task, const struct op *op);
 void ops_init(void);
+int one_call(struct task *task, const struct op *op);
+extern __thread volatile sig_atomic_t struck;
 
 int host_access(volatile uint64_t *address, int64_t *value, int write);
 int host_byte(volatile uint8_t *address, uint8_t *value, int write);
@@ -290,7 +304,13 @@ int raw_call(struct task *task, const struct op *op);
 
 /* poison.c */
 int frame_failure(int file, uint64_t index);
+int inject(struct task *task, const struct op *op);
+int unpoison(void);
 void frames_prepare(void);
+
+/* processes.c */
+int placed_call(struct task *task, const struct op *op);
+void child_end(struct task *task);
 
 /* rounds.c */
 void run_scenario(void);

@@ -227,16 +227,19 @@ static int run_program(const char *path)
 {
 	FILE *program = fopen(path, "re");
 	struct utsname name;
-	int traced = 0, keep;
+	int traced = 0, keep, nodes = 1;
+	char node[64];
 
 	uname(&name);
+	while (snprintf(node, sizeof(node), "/sys/devices/system/node/node%d", nodes), !access(node, F_OK))
+		nodes++;
 	keep = open("/dev/kvm", O_RDWR | O_CLOEXEC);
 	/* One VM stays open: code that is patched when the last one goes can crash a kernel under TCG. */
 	if (keep >= 0)
 		ioctl(keep, KVM_CREATE_VM, 0);
-	emit("{\"kind\":\"kernel\",\"release\":\"%s\",\"version\":\"%s\",\"kvm\":%d,\"vm_types\":%d,\"gmem_flags\":%d,\"cpus\":%ld}\n",
+	emit("{\"kind\":\"kernel\",\"release\":\"%s\",\"version\":\"%s\",\"kvm\":%d,\"vm_types\":%d,\"gmem_flags\":%d,\"cpus\":%ld,\"nodes\":%d}\n",
 	     name.release, name.version, keep >= 0, keep < 0 ? 0 : ioctl(keep, KVM_CHECK_EXTENSION, 235),
-	     keep < 0 ? 0 : ioctl(keep, KVM_CHECK_EXTENSION, 244), sysconf(_SC_NPROCESSORS_ONLN));
+	     keep < 0 ? 0 : ioctl(keep, KVM_CHECK_EXTENSION, 244), sysconf(_SC_NPROCESSORS_ONLN), nodes);
 	if (folder)
 		holds_prepare(beside("holds"));
 	progress = mmap(NULL, sizeof(*progress), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
@@ -245,7 +248,8 @@ static int run_program(const char *path)
 
 		for (int i = 0; i < S->ntasks; i++)
 			for (int k = 0; k < S->tasks[i].count; k++)
-				if (S->tasks[i].ops[k].opcode == OP_MEMORY_FAILURE)
+				if (S->tasks[i].ops[k].opcode == OP_MEMORY_FAILURE ||
+				    S->tasks[i].ops[k].opcode == OP_RAW_INJECT)
 					frames_prepare();
 		if (S->trace && !traced++ && probes)
 			trace_prepare(probes);

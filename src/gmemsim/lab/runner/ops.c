@@ -11,6 +11,8 @@ atomic_int background;
 static pthread_barrier_t barriers[MOST_BARRIERS];
 static __thread sigjmp_buf escape;
 static __thread volatile sig_atomic_t guarded;
+/* SIGBUS of a memory error came that no access of ours asked for. */
+__thread volatile sig_atomic_t struck;
 
 static void on_fault(int number, siginfo_t *info, void *context)
 {
@@ -21,7 +23,9 @@ static void on_fault(int number, siginfo_t *info, void *context)
 		siglongjmp(escape, number);
 	}
 	/* A memory error that is reported later, to whoever maps the page: no access of ours. */
-	if (number != SIGBUS) {
+	if (number == SIGBUS) {
+		struck = 1;
+	} else {
 		signal(number, SIG_DFL);
 		raise(number);
 	}
@@ -296,6 +300,12 @@ static int call(struct task *task, const struct op *op)
 	return on_file(task, op);
 }
 
+/* One call of this thread's. */
+int one_call(struct task *task, const struct op *op)
+{
+	return op->opcode < OP_RAW_CREATE ? call(task, op) : raw_call(task, op);
+}
+
 void run_op(struct task *task, const struct op *op)
 {
 	struct result *result;
@@ -316,7 +326,7 @@ void run_op(struct task *task, const struct op *op)
 		code = on_pages(task, op, keep);
 		break;
 	default:
-		code = op->opcode < OP_RAW_CREATE ? call(task, op) : raw_call(task, op);
+		code = placed_call(task, op);
 	}
 	if (task->done == task->results_room) {
 		task->results_room = task->results_room ? task->results_room * 2 : 64;

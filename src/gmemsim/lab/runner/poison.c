@@ -7,8 +7,11 @@
 
 #define BUFFER "/sys/kernel/tracing/instances/lab-frames/"
 #define CORRUPT "/sys/kernel/debug/hwpoison/corrupt-pfn"
+#define UNPOISON "/sys/kernel/debug/hwpoison/unpoison-pfn"
 
 static int ready;
+/* Of the last error that was injected. */
+static uint64_t last_frame;
 
 void frames_prepare(void)
 {
@@ -63,5 +66,45 @@ int frame_failure(int number, uint64_t index)
 		return 0;
 	snprintf(text, sizeof(text), "0x%llx", (unsigned long long)pfn);
 	ret = write_file(CORRUPT, text);
+	return ret == ENOENT ? OUT_CANNOT : ret;
+}
+
+/*
+ * A vector's: in page `b` of file `a`, by frame or, if `e`, by page `f` of the mapping `c`, under the kill policy `d` (0 the
+ * machine's, 1 early, 2 late). What memory_failure answered is a value, the outcome whether SIGBUS came.
+ */
+int inject(struct task *task, const struct op *op)
+{
+	static const int policies[] = { PR_MCE_KILL_DEFAULT, PR_MCE_KILL_EARLY, PR_MCE_KILL_LATE };
+	int fd = S->files[op->a].fd, ret = 0;
+	char text[32];
+
+	last_frame = ready && fd >= 0 ? frame_of(fd, op->b) : 0;
+	if (!last_frame || prctl(PR_MCE_KILL, PR_MCE_KILL_SET, policies[op->d], 0, 0))
+		return OUT_CANNOT;
+	struck = 0;
+	if (op->e) {
+		if (madvise(S->maps[op->c].memory + op->f * PAGE, PAGE, MADV_HWPOISON))
+			ret = errno;
+	} else {
+		snprintf(text, sizeof(text), "0x%llx", (unsigned long long)last_frame);
+		ret = write_file(CORRUPT, text);
+	}
+	prctl(PR_MCE_KILL, PR_MCE_KILL_CLEAR, 0, 0, 0);
+	/* Nothing was injected at all. */
+	if (ret == ENOENT || ret == EPERM || ret == EINVAL)
+		return OUT_CANNOT;
+	*value_room(task) = ret;
+	return struck ? OUT_SIGBUS : 0;
+}
+
+/* The last error that was injected, taken back: 0, an errno, or OUT_CANNOT. */
+int unpoison(void)
+{
+	char text[32];
+	int ret;
+
+	snprintf(text, sizeof(text), "0x%llx", (unsigned long long)last_frame);
+	ret = last_frame ? write_file(UNPOISON, text) : ENOENT;
 	return ret == ENOENT ? OUT_CANNOT : ret;
 }

@@ -271,7 +271,7 @@ static int run_round(void)
 	for (int i = 0; i < S->ntasks; i++) {
 		struct task *task = &S->tasks[i];
 
-		task->done = task->nvalues = task->stopped = 0;
+		task->done = task->nvalues = task->stopped = task->armed = 0;
 		task->luck = mix(S->seed ^ mix(round_number * 64 + i));
 		background += task->background;
 	}
@@ -282,6 +282,8 @@ static int run_round(void)
 		trace_begin();
 	pthread_barrier_wait(&begin_round);
 	pthread_barrier_wait(&end_round);
+	for (int i = 0; i < S->ntasks; i++)
+		child_end(&S->tasks[i]);
 	if (S->trace)
 		trace_end();
 	describe();

@@ -89,22 +89,24 @@ static void finish_io(struct vcpu *vcpu)
 	vcpu->run->immediate_exit = 0;
 }
 
-/* Run the guest from these registers until it halts: an outcome, and the registers then. */
+/* Run the guest from these registers (NULL: those it has) until it halts: an outcome, and the registers then. */
 static int enter(struct task *task, struct vcpu *vcpu, struct kvm_regs *regs)
 {
 	int policy = S->vms[task->vm].policy, ret, error;
 
-	if (ioctl(vcpu->fd, KVM_SET_REGS, regs))
+	if (regs && ioctl(vcpu->fd, KVM_SET_REGS, regs))
 		return OUT_CANNOT;
 	for (int exits = 0; exits < EXITS; exits++) {
 		do {
 			vcpu->run->exit_reason = 0;
 			ret = ioctl(vcpu->fd, KVM_RUN, 0);
 			error = errno;
-			/* A VMM enters the guest again after a signal. */
-		} while (ret && error == EINTR);
+			/* A VMM enters the guest again after a signal; a vector that sent it says itself what comes next. */
+		} while (ret && error == EINTR && !task->armed);
+		if (ret && error == EINTR)
+			return EINTR;
 		if (!ret && vcpu->run->exit_reason == KVM_EXIT_HLT)
-			return ioctl(vcpu->fd, KVM_GET_REGS, regs) ? OUT_CANNOT : 0;
+			return regs && ioctl(vcpu->fd, KVM_GET_REGS, regs) ? OUT_CANNOT : 0;
 		if (!ret && vcpu->run->exit_reason == KVM_EXIT_MMIO) {
 			finish_io(vcpu);
 			return OUT_EXIT_MMIO;
@@ -113,11 +115,11 @@ static int enter(struct task *task, struct vcpu *vcpu, struct kvm_regs *regs)
 			task->stopped = 1;
 			return ret ? error : OUT_EXIT_OTHER;
 		}
-		/* 3: a vector's, which says itself what comes after it. */
+		/* 3: a vector's, which says itself which errno comes with it and what comes after. */
 		if (policy >= 2 || (ret && error != EFAULT)) {
 			task->stopped |= policy == 2;
 			errno = error;
-			return ret && error != EFAULT ? error : OUT_EXIT_MEMORY_FAULT;
+			return ret && error != EFAULT && policy != 3 ? error : OUT_EXIT_MEMORY_FAULT;
 		}
 		if (policy == 1) {
 			/* flags and gpa of struct kvm_run's memory_fault, which old headers lack */
@@ -129,6 +131,12 @@ static int enter(struct task *task, struct vcpu *vcpu, struct kvm_regs *regs)
 		}
 	}
 	return OUT_EXIT_LOOP;
+}
+
+/* Go on where the guest was left. */
+int guest_resume(struct task *task, struct vcpu *vcpu)
+{
+	return enter(task, vcpu, NULL);
 }
 
 /* One load or store at the start of guest frame `gfn`: an outcome. */

@@ -159,7 +159,8 @@ int raw_call(struct task *task, const struct op *op)
 	struct map *map = &S->maps[op->a];
 	unsigned long nodes = op->e;
 	unsigned long mask[16] = { 0 };
-	int policy, ret;
+	int policy, node, ret;
+	void *address;
 
 	switch (op->opcode) {
 	case OP_RAW_CREATE:
@@ -200,6 +201,21 @@ int raw_call(struct task *task, const struct op *op)
 	case OP_RAW_GUEST_LOAD:
 	case OP_RAW_GUEST_STORE:
 		return guest_range(task, op, op->opcode == OP_RAW_GUEST_STORE);
+	case OP_RAW_RESUME:
+		return guest_resume(task, &vcpus[0][task->vcpu]);
+	case OP_RAW_VCPU:
+		task->vcpu = op->a;
+		return 0;
+	case OP_RAW_INJECT:
+		return inject(task, op);
+	case OP_RAW_UNPOISON:
+		return unpoison();
+	case OP_RAW_NODE:
+		address = map->memory + op->b;
+		ret = syscall(SYS_move_pages, 0, 1l, &address, NULL, &node, 0);
+		if (!ret)
+			value(task, node);
+		return of_call(ret);
 	case OP_RAW_FLAGS:
 		value(task, ioctl(S->vms[0].fd, KVM_CHECK_EXTENSION, 244));
 		return 0;
