@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import re
 import subprocess
 import sys
 import tomllib
@@ -109,15 +110,14 @@ class Mutant:
     def _split(self, source: str) -> tuple[str, str, str]:
         if not self.within:
             return "", source, ""
-        starts = [source.find(f"    {kind} {self.within}(") for kind in ("async def", "def")]
-        start = max(starts)
-        if start < 0:
+        head = re.search(rf"^( {{4}})?(?:async )?def {self.within}\(", source, re.MULTILINE)
+        if head is None:
             raise ValueError(f"{self.name}: no function {self.within} in {self.file}")
-        ends = [
-            source.find(mark, start + 1)
-            for mark in ("\n    async def ", "\n    def ", "\n    @", "\nclass ", "\ndef ")
-        ]
-        end = min((at for at in ends if at >= 0), default=len(source))
+        start, indent = head.start(), head[1] or ""
+        # A method, or a function of the kernel, which stands in its module.
+        behind = re.compile(rf"^(?:{indent}(?:async def |def |@)|class |def |async def )", re.MULTILINE)
+        following = behind.search(source, head.end())
+        end = len(source) if following is None else following.start()
         return source[:start], source[start:end], source[end:]
 
 
