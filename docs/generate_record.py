@@ -36,6 +36,7 @@ SOME: Final[dict[str, tuple[str, ...]]] = {
     "fm_getm": ("7.2", "7.3"),
     "kvm_vm_set_mem_attributes": ("6.18", "7.2", "7.3"),
     "memory_failure": (),
+    "set_region": (),
 }
 
 #: Every user of the function passes through these, so the lab leaves them out.
@@ -45,7 +46,15 @@ LOCKS: Final = {name: (name, "lock=%di:x64") for name in ("down_read", "down_wri
 INSTRUCTIONS: Final = ("zero_begin", "uptodate_set")
 
 #: Observations with which a call begins (`follow/calls.py`), and what gives a folio its frame number and its file.
-CALLS: Final = ("page_fault", "pre_fault", "fallocate", "user_fault", "set_attributes", "memory_failure")
+CALLS: Final = (
+    "page_fault",
+    "pre_fault",
+    "fallocate",
+    "user_fault",
+    "set_attributes",
+    "memory_failure",
+    "set_region",
+)
 FRAMES: Final = ("filemap_add", "page_cache_add")
 
 

@@ -34,7 +34,7 @@ from .probes import HINTS, PROBES, Observation
 from .result import FollowResult, Rejection
 from .showing import Showing
 from .thread import Rejected, Thread, kind_of
-from .wants import Wants
+from .wants import FAULT_ENDS, Wants
 from .watch import observers
 from .world import build_world, chosen_release
 
@@ -191,6 +191,10 @@ class Attempt(Agreeing, Showing, Outside):
             index = self.frames.index_of(args[0])
             assert index is not None  # see fails_elsewhere
             await kernel.memory_failure(t, setup.gmem.inode, index)
+        elif kind == "set_region":
+            ret = await setup.set_region(t, *args[:3])
+            if ret != args[3]:
+                raise Rejected(f"kvm_set_memory_region of the model's {thread.name} returns {ret} here")
         else:
             start, end, private = args
             await kernel.kvm_vm_set_mem_attributes(t, setup.vm, start, end, bool(private))
@@ -301,6 +305,8 @@ class Attempt(Agreeing, Showing, Outside):
         thread.future.cursor = step.number + 1
         self.matched += 1
         self._eager(thread)
+        for other in self.waiting.pop(step.name, []) if step.name == FAULT_ENDS else ():
+            self._eager(other)
 
     def _heed(self, thread: Thread, step: Step) -> None:
         """The thread goes to sleep on a folio lock: by now it has found the folio, and somebody else has it locked."""
@@ -364,14 +370,15 @@ class Attempt(Agreeing, Showing, Outside):
             task.send(None)
         except StopIteration as stop:
             self.engine.finish(task, stop.value)
-        if task.pending.kind == "wait":
+        if task.pending.kind == "wait" and not self.wants.may_begin(task.pending):
             raise Rejected(f"the model's {thread.name} sleeps on {task.pending.obj}")
-        if op.mode == "w":
-            waiting = self.waiting.pop(op.obj, None)
-            if waiting:
-                for other in waiting:
-                    if other is not thread:
-                        self._eager(other)
+        if op.mode == "w" or (op.kind == "release" and op.obj == self.setup.vm.srcu.label):
+            for other in self.waiting.pop(op.obj, ()):
+                if other is not thread:
+                    self._eager(other)
+        if op.mode == "w" and thread.call is not None and thread.call.kind == "set_region":
+            # What follows a publication begins at once, whoever needed it: its grace period is no matter of events.
+            self._eager(thread)
 
     def _eager(self, thread: Thread) -> None:
         """Take the thread's reads that already have the outcome they need."""

@@ -17,8 +17,9 @@ class Call:
     """One operation of a thread.
 
     Attributes:
-        kind: fault, prefault, fallocate, host_fault, set_attributes, memory_failure.
-        args: gfn, or (punch, start, end), or index, or (start, end, private), or the trace's pfn; see `calls_of`.
+        kind: fault, prefault, fallocate, host_fault, set_attributes, memory_failure, set_region.
+        args: gfn, or (punch, start, end), or index, or (start, end, private), or the trace's pfn, or (first gfn, pages,
+            first index, errno): see `calls_of`.
         first, last: numbers of its first and last step within the thread.
     """
 
@@ -73,6 +74,11 @@ class _State:
         if name == "memory_failure":
             last = _until(steps, position, "memory_failure_ret")
             return [Call("memory_failure", (_number(obs.a),), position, last)]
+        if name == "set_region":
+            last = _until(steps, position, "set_region_ret")
+            ended = steps[last].observation.a if steps[last].name == "set_region_ret" else 0
+            numbers = (obs.a, obs.b, obs.c, ended)
+            return [Call("set_region", tuple(_number(one) for one in numbers), position, last)]
         if name == "set_attributes":
             return [self._set_attributes(steps, position)]
         if name == "set_attributes_pre":

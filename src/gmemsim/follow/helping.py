@@ -69,6 +69,7 @@ class Helping:
                         pending.kind == "acquire"
                         and pending.obj != op.obj
                         and not op.obj.endswith(".mapcount")
+                        and not self._publishes(other, op)
                     ):
                         # Taking another lock for somebody's sake would keep it from those who had it first.
                         break
@@ -126,12 +127,16 @@ class Helping:
             if pending.obj == op.obj:
                 if pending.lo < op.hi and op.lo < pending.hi:
                     near.append(other)
-            elif pending.kind != "acquire" and other.call is not None:
+            elif other.call is not None and (pending.kind != "acquire" or self._publishes(other, op)):
                 far.append(other)
         near.sort(key=next_position)
         if op.obj.endswith(".mapcount"):
             return [other for other in self.threads.values() if self._maps(other, op.lo)]
         return near + far
+
+    def _publishes(self, other: Thread, op: Op) -> bool:
+        """Whether `op` looks a slot up and the thread makes or deletes it: it takes locks before it publishes."""
+        return op is self.setup.vm.load_slots and other.call is not None and other.call.kind == "set_region"
 
     @staticmethod
     def _maps(other: Thread, index: int) -> bool:

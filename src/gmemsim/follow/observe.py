@@ -10,12 +10,15 @@ from .probes import HINTS, PROBES, Observation, arguments, signed
 if TYPE_CHECKING:
     from .ftrace import KernelEvent
 
-__all__ = ["Observer", "first_scan"]
+__all__ = ["Observer", "first_scan", "from_mmio_entries"]
 
 _CACHE = re.compile(r"ino ([0-9a-f]{1,16}) pfn=(0x[0-9a-f]{1,16}) ofs=(\d{1,20})")
 _ATTRIBUTES = re.compile(r"(0x[0-9a-f]{1,16}) -- (0x[0-9a-f]{1,16}) \[(0x[0-9a-f]{1,16})\]")
 _ADDRESS = re.compile(r"address (0x[0-9a-f]{1,16})")
+_ERROR_CODE = re.compile(r"error_code (0x[0-9a-f]{1,16})")
 _PAGE_SHIFT: Final = 12
+#: PFERR_RSVD_MASK: the entry that was met has reserved bits, as those of guest frames without a slot do.
+_RSVD: Final = 8
 
 
 class Observer:
@@ -33,6 +36,9 @@ class Observer:
         self.adds: dict[str, list[bool]] = {}
         self.in_fallocate: dict[str, bool] = {}
         self.last_add: dict[str, int] = {}
+        #: The file's slot, as soon as it is made or deleted, and threads in the ioctl.
+        self.slot: int | None = None
+        self.in_region: set[str] = set()
         #: Threads in memory_failure before its first section under the folio lock, which does nothing but ask
         #: hwpoison_filter, and which the model leaves out (mm/memory-failure.c of 6.12.107, 7.2.13, 7.3.4).
         self.unfiltered: set[str] = set()
@@ -159,6 +165,28 @@ class Observer:
         self.unfiltered.discard(event.thread)
         return self._ret(event, kind)
 
+    def _set_region(self, event: KernelEvent, kind: str) -> Observation | str:
+        """First gfn, pages (0: deletion), index; of the file's slot only."""
+        args = arguments(event.args)
+        first, pages = args["gpa"] >> _PAGE_SHIFT, args["size"] >> _PAGE_SHIFT
+        if self.slot is None and (
+            not pages or (first < self.data_gfn + self.pages and self.data_gfn < first + pages)
+        ):
+            self.slot = args["slot"]
+        if args["slot"] != self.slot:
+            return "other slot"
+        self.in_region.add(event.thread)
+        if not pages:
+            # The rest of the argument is not looked at.
+            return Observation(kind, 0, 0, 0)
+        return Observation(kind, first, pages, args["offset"] >> _PAGE_SHIFT)
+
+    def _set_region_ret(self, event: KernelEvent, kind: str) -> Observation | str:
+        if event.thread not in self.in_region:
+            return "other slot"
+        self.in_region.discard(event.thread)
+        return self._ret(event, kind)
+
     def _fallocate(self, event: KernelEvent, kind: str) -> Observation:
         args = arguments(event.args)
         self.in_fallocate[event.thread] = True
@@ -209,6 +237,24 @@ class Observer:
         return "other lock"
 
     _down_read = _down_write = _up_read = _up_write = _lock
+
+
+def from_mmio_entries(events: list[KernelEvent]) -> set[int]:
+    """Positions of faults that were emulated from an MMIO entry: the fault handler is not called.
+
+    The model keeps no such entries. An entry of an older generation of the slots is no good, and the handler is called.
+    """
+    found: set[int] = set()
+    last: dict[str, int] = {}
+    for position, event in enumerate(events):
+        before = last.get(event.thread)
+        if before is not None and event.name != "tdp_fault":
+            found.add(before)
+        last.pop(event.thread, None)
+        code = _ERROR_CODE.search(event.args) if event.name == "kvm_page_fault" else None
+        if code is not None and int(code[1], 16) & _RSVD:
+            last[event.thread] = position
+    return found | set(last.values())
 
 
 def first_scan(events: list[KernelEvent]) -> tuple[int | None, int | None, int | None]:

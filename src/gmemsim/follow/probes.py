@@ -67,6 +67,8 @@ PROBES: Final[dict[str, str]] = {
     "prefault_ioctl": "pre_fault",
     "memory_failure": "memory_failure",
     "memory_failure_ret": "memory_failure_ret",
+    "set_region": "set_region",
+    "set_region_ret": "set_region_ret",
     "kvm_vm_set_mem_attributes": "set_attributes",
     "arch_pre_set_attrs": "set_attributes_pre",
     "arch_post_set_attrs": "set_attributes_post",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from ..audit.events import Unlock
+from ..audit.events import Lock, Unlock
 from ..audit.kvm_events import (
     FilemapGet,
     FilemapGetRet,
@@ -13,11 +13,13 @@ from ..audit.kvm_events import (
     MmuNotifierStart,
     TdpFault,
     TdpFaultRet,
+    TlbFlush,
     Truncate,
     TruncateRet,
     Zap,
     ZapRet,
 )
+from .probes import Observation
 from .thread import kind_of
 from .watch import observe
 
@@ -26,6 +28,7 @@ if TYPE_CHECKING:
     from ..engine.task import Task
     from .frames import Frames
     from .thread import Thread
+    from .world import Setup
 
 __all__ = ["Showing"]
 
@@ -33,6 +36,7 @@ __all__ = ["Showing"]
 class Showing:
     """The recorder of an attempt: observations go to the thread, in `shown`."""
 
+    setup: Setup
     frames: Frames
     by_task: dict[Task, Thread]
     table: Any
@@ -74,6 +78,13 @@ class Showing:
             thread.notifying = True
         elif cls is MmuInvEnd:
             thread.notifying = False
+        if thread.call is not None and thread.call.kind == "set_region":
+            if cls in (Lock, Unlock) and event.lock == self.setup.vm.slots_lock.label:  # type: ignore[attr-defined]
+                self._show_region(thread, entered=cls is Lock)
+                return
+            if cls in (Zap, ZapRet, TlbFlush) and not self.setup.vm.arch.has_private_memory:
+                # All roots go at once (KVM_X86_QUIRK_SLOT_ZAP_ALL), by no function that is probed.
+                return
         found = observe(self.table, self.probed, event)
         if found is None:
             return
@@ -83,6 +94,13 @@ class Showing:
         elif found.name in ("mmu_inv_start", "tlb_flush") and self._inlined(thread, found.name):
             return
         thread.shown.append(found)
+
+    def _show_region(self, thread: Thread, *, entered: bool) -> None:
+        """kvm_set_memory_region is called with slots_lock held, and gives its errno while it is (see `_make_call`)."""
+        assert thread.call is not None
+        name = "set_region" if entered else "set_region_ret"
+        if name in self.probed:
+            thread.shown.append(Observation(name, *thread.call.args[:3]) if entered else Observation(name))
 
     @staticmethod
     def _inlined(thread: Thread, name: str) -> bool:

@@ -24,15 +24,14 @@ class Thread:
     Attributes:
         shown: observations that the task produced and the trace has not reached yet.
         waits_for_folios: the truncation is past its edges, in the pass that waits for busy folios.
-        gfn, snapshot, ranges, private: state of the fault in progress, for the wants.
+        gfn, snapshot, ranges, private, generation: state of the fault in progress, for the wants.
         call: the call that the task makes, or None between two calls.
         taken: steps that the task has taken.
     """
 
     __slots__ = (
-        "call", "calls", "future", "gfn", "looking", "name", "notifying", "private", "ranges", "shown", "snapshot",
-        "started", "taken", "task", "truncating",
-        "waits_for_folios", "zapping",
+        "call", "calls", "future", "generation", "gfn", "looking", "name", "notifying", "private", "ranges", "shown",
+        "snapshot", "started", "taken", "task", "truncating", "waits_for_folios", "zapping",
     )  # fmt: skip
 
     def __init__(self, name: str, future: Lookahead, calls: list[Call]) -> None:
@@ -42,6 +41,7 @@ class Thread:
         self.call: Call | None = None
         self.shown: deque[Observation] = deque()
         self.gfn = -1
+        self.generation = 0
         self.snapshot = 0
         self.ranges = 0
         self.private: bool | None = None

@@ -15,7 +15,7 @@ import attrs
 from ..audit.bounded import clean, json_value, read_bounded
 from .ftrace import TraceError, read_trace
 from .nesting import first_flaw
-from .observe import Observer, first_scan
+from .observe import Observer, first_scan, from_mmio_entries
 from .probes import PROBES, Observation, arguments
 
 if TYPE_CHECKING:
@@ -96,6 +96,12 @@ class Trace:
         """What `conversions` says of a thread."""
         return self.conversions.get(thread) or self.conversions.get(thread.rpartition("-")[0], [])
 
+    def faulted(self) -> set[int]:
+        """Guest frames that a vCPU faulted on."""
+        return {
+            s.observation.a for s in self.steps if s.name == "page_fault" and isinstance(s.observation.a, int)
+        }
+
     def take_conversions(self, other: Trace) -> None:
         """Use the conversions of `other`, a recording of the same program with the same seed."""
         for thread, steps in other.threads.items():
@@ -130,9 +136,10 @@ def trace_from_events(
     steps: list[Step] = []
     threads: dict[str, list[Step]] = {}
     ignored: dict[str, int] = {}
+    emulated = from_mmio_entries(listed)
     for position, event in enumerate(listed):
         try:
-            found = reader.observe(event)
+            found = "from an MMIO entry" if position in emulated else reader.observe(event)
         except ValueError as error:
             raise TraceError(f"{path}:{event.line}: {error}, got {clean(event.args, 60)!r}") from None
         if isinstance(found, str):

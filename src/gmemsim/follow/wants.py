@@ -7,10 +7,11 @@ object changes".
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from .wants_faults import FaultWants
 from .wants_page_cache import PageCacheWants
+from .wants_slots import SlotWants
 
 if TYPE_CHECKING:
     from ..actors.vm import Vm
@@ -18,12 +19,15 @@ if TYPE_CHECKING:
     from .attempt import Attempt
     from .thread import Thread
 
-__all__ = ["Wants"]
+__all__ = ["FAULT_ENDS", "Wants"]
+
+#: Waited for by steps whose place the next fault of others tells.
+FAULT_ENDS: Final = "tdp_fault_ret"
 
 _OK: tuple[bool, str] = (True, "")
 
 
-class Wants(PageCacheWants, FaultWants):
+class Wants(SlotWants, PageCacheWants, FaultWants):
     """Outcome rules for one attempt."""
 
     def __init__(self, attempt: Attempt) -> None:
@@ -42,11 +46,15 @@ class Wants(PageCacheWants, FaultWants):
             vm.table_label: self._tables,
             vm.mmu_lock.label: self._mmu_lock,
         }
-        # Steps of no consequence for the order: references, slot look-ups, SRCU.
+        # Steps of no consequence for the order: references, bindings, SRCU.
         self._free = frozenset(
-            {vm.load_slots.obj, vm.srcu.label, inode.ref_label, f"{attempt.setup.gmem.label}.f_count",
-             f"{attempt.setup.gmem.label}.bindings"}
+            {vm.srcu.label, inode.ref_label, f"{attempt.setup.gmem.label}.f_count",
+             f"{attempt.setup.gmem.label}.bindings", vm.slots_arch_lock.label}
         )  # fmt: skip
+        if "set_region" in attempt.trace.probed:
+            self._rules[vm.load_slots.obj] = self._slots
+        else:
+            self._free |= {vm.load_slots.obj}
         self._lock_events: dict[int, list[tuple[int, str]]] = {}
         for step in attempt.trace.steps:
             if step.name in ("filemap_get_ret", "folio_unlock") and isinstance(step.observation.a, int):
@@ -61,6 +69,8 @@ class Wants(PageCacheWants, FaultWants):
         rule = self._rules.get(op.obj)
         if rule is not None:
             return rule(thread, op)
+        if op.obj == self.vm.srcu.label and op.kind == "wait":
+            return self._grace_period()
         lock = self._sleeping.get(op.obj)
         if lock is not None and op.kind == "acquire":
             holders = tuple(lock.holders())
@@ -102,6 +112,10 @@ class Wants(PageCacheWants, FaultWants):
         """True: take it now; False: put it off; None: not yet, ask again when `op.obj` changes."""
         if op.kind == "call":
             return False
+        if op.obj == self.vm.srcu.label and op.kind == "wait":
+            return True if self._grace_period()[0] else None
+        if op is self.vm.store_slots:
+            return True if self._publishes_early() else None
         if op.obj in self._free:
             return True
         if op.obj == self.vm.mmu_lock.label:
@@ -128,6 +142,10 @@ class Wants(PageCacheWants, FaultWants):
         """Objects whose change may make `op` ready."""
         if op.obj == self.inode.label:
             return op.obj, self.inode.lock_label
+        if op is self.vm.load_slots:
+            return op.obj, self.vm.spte_label
+        if op is self.vm.store_slots:
+            return (FAULT_ENDS,)
         if op.obj == self.vm.slots_lock.label:
             return op.obj, self.vm.attr_label
         return (op.obj,)
@@ -150,6 +168,8 @@ class Wants(PageCacheWants, FaultWants):
     def before(self, thread: Thread, op: Op) -> None:
         """Note what a step about to be taken reads, where a later want depends on it."""
         vm = self.vm
+        if op is vm.load_slots:
+            thread.generation = vm.root_generation
         if op is vm.load_range:
             thread.ranges += 1
         elif op is vm.load_seq and not vm.mmu_lock.read_held(thread.task):

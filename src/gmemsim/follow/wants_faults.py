@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -23,6 +24,10 @@ class FaultWants:
     vm: Vm
     inode: GmemInode
 
+    @abstractmethod
+    def _stale(self, thread: Thread) -> bool:
+        """Whether the fault's roots are obsolete."""
+
     def _late_retry(self, thread: Thread) -> bool:
         """Whether the fault is retried after its page was found."""
         plan = thread.future.plan()
@@ -39,7 +44,7 @@ class FaultWants:
             return _OK
         ranged = bool(vm.in_progress) and vm.range_start <= thread.gfn < vm.range_end
         if vm.mmu_lock.read_held(thread.task):
-            retry = ranged or vm.seq != thread.snapshot
+            retry = self._would_retry(thread)
             if retry == (not plan.mapped):
                 return _OK
             return False, "would retry here" if retry else "would not retry here"
@@ -178,7 +183,7 @@ class FaultWants:
     def _would_retry(self, thread: Thread) -> bool:
         vm = self.vm
         ranged = bool(vm.in_progress) and vm.range_start <= thread.gfn < vm.range_end
-        return ranged or vm.seq != thread.snapshot
+        return ranged or vm.seq != thread.snapshot or self._stale(thread)
 
     def _eager_mmu_lock(self, thread: Thread, op: Op) -> bool | None:
         """A fault that is retried under mmu_lock goes in as soon as it would be; everybody else waits its turn."""

@@ -41,6 +41,7 @@ class Setup:
         self.vcpus: dict[str, Vcpu] = {}
         self.mappings: dict[str, HostMapping] = {}
         self.file: GmemFile | None = None
+        self.hva: HostMapping | None = None
 
     @property
     def gmem(self) -> GmemFile:
@@ -76,24 +77,34 @@ class Setup:
         if isinstance(file, int):
             raise ValueError(f"the model refuses the recorded file: errno {file}")
         self.file = file
-        buffer = UserMemory("anon")
-        hva = None
         if "MMAP" in flags:
             # The slot's userspace address is a mapping of the same file; nobody touches memory through it.
-            hva = HostMapping("slot0", self.process, file.inode, 0, trace.pages)
-            file.inode.mappings.append(hva)
-        user = None if shared else buffer
-        ret = await kernel.kvm_set_memory_region(
-            t, vm, 0, trace.data_gfn, trace.pages, file, 0, user, hva=hva
-        )
+            self.hva = HostMapping("slot0", self.process, file.inode, 0, trace.pages)
+            file.inode.mappings.append(self.hva)
+        ret = await self.set_region(t, trace.data_gfn, trace.pages, 0)
         ret = ret or await kernel.kvm_set_memory_region(
             t, vm, 1, 0, trace.data_gfn, None, 0, UserMemory("code")
         )
+        above = [gfn for gfn in trace.faulted() if gfn >= trace.data_gfn + trace.pages]
+        if above:
+            ret = ret or await kernel.kvm_set_memory_region(
+                t, vm, 2, min(above), max(above) - min(above) + 1, None, 0, UserMemory("high")
+            )
         if ret:
             raise ValueError(f"the model refuses the recorded slots: errno {ret}")
         if trace.sw_protected:
             # "All memory private at start" (seen in the recordings).
             vm.attributes.update(range(trace.data_gfn, trace.data_gfn + trace.pages))
+
+    async def set_region(self, t: Task, first: int, pages: int, index: int) -> int:
+        """Make or (no pages) delete the slot of the file, as the ioctl does: 0 or an errno."""
+        trace = self.trace
+        if not pages:
+            return await self.kernel.kvm_set_memory_region(t, self.vm, 0, 0, 0)
+        user = UserMemory("anon") if trace.sw_protected else None
+        return await self.kernel.kvm_set_memory_region(
+            t, self.vm, 0, first, pages, self.gmem, index << 12, user, hva=self.hva
+        )
 
     async def preallocate(self, t: Task, pages: dict[int, bool]) -> None:
         """Put the folios in that were there before the trace began; True for those that were uptodate."""

@@ -33,6 +33,11 @@ PROBES: Final[dict[str, tuple[str, str]]] = {
     "arch_pre_set_attrs": ("kvm_arch_pre_set_memory_attributes", ""),
     "arch_post_set_attrs": ("kvm_arch_post_set_memory_attributes", ""),
     "memory_failure": ("memory_failure", "pfn=%di:x64"),
+    # struct kvm_userspace_memory_region2, which the ioctl has copied from user space.
+    "set_region": (
+        "kvm_set_memory_region",
+        "slot=+0(%si):u32 gpa=+8(%si):x64 size=+16(%si):x64 offset=+32(%si):x64",
+    ),
     "prefault_ioctl": ("kvm_arch_vcpu_pre_fault_memory", ""),
     "trunc": ("truncate_inode_pages_range", "mapping=%di:x64 lstart=%si:x64 lend=%dx:x64"),
     "fm_get": ("__filemap_get_folio", "mapping=%di:x64 index=%si:x64 fgp=%dx:x32"),
@@ -49,7 +54,7 @@ RETURNS: Final[dict[str, tuple[str, str]]] = {
     for name, fetch in (
         ("get_pfn", "ret=$retval:s32"), ("get_folio", "folio=$retval:x64"), ("arch_prepare", "ret=$retval:s32"),
         ("user_fault", "ret=$retval:x32"), ("fallocate", "ret=$retval:s32"),
-        ("memory_failure", "ret=$retval:s32"), ("inv_begin", ""), ("inv_begin2", ""),
+        ("memory_failure", "ret=$retval:s32"), ("set_region", "ret=$retval:s32"), ("inv_begin", ""), ("inv_begin2", ""),
         ("inv_start", ""), ("inv_start2", ""), ("unmap_gfn2", "flush=$retval:u8"), ("tdp_fault", "ret=$retval:s32"),
         ("faultin", "ret=$retval:s32"), ("tdp_map", "ret=$retval:s32"), ("trunc", ""), ("fm_get", "folio=$retval:x64"),
         ("fm_getm", "folio=$retval:x64"), ("fm_add", "ret=$retval:s32"), ("folio_lock_slow", ""), ("io_sched", ""),

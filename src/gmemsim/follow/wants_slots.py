@@ -1,0 +1,104 @@
+"""Which outcome a silent step on the array of memslots must have, where the recording shows its changes.
+
+The ioctl shows its entry and its return. In between it publishes arrays, which shows only in what faults find: the slot
+(they ask for the page), its INVALID copy (they retry), or nothing (they end in emulation).
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from ..actors.vm import Vm
+    from ..engine.op import Op
+    from .attempt import Attempt
+    from .lookahead import FaultPlan
+    from .thread import Thread
+
+__all__ = ["SlotWants"]
+
+_OK: tuple[bool, str] = (True, "")
+_EMULATE = 2
+_FAULTS = ("fault", "prefault")
+
+
+class SlotWants:
+    """Look-ups of slots, and the grace periods of those who change them."""
+
+    attempt: Attempt
+    vm: Vm
+
+    def _slots(self, thread: Thread, op: Op) -> tuple[bool, str]:
+        """What a fault finds at its gfn, by how it ends in the trace."""
+        call = thread.call
+        if op.kind != "load" or call is None or call.kind not in _FAULTS:
+            return _OK
+        plan = thread.future.plan()
+        if plan.mapped and self._roots_go():
+            return False, "begins with roots that become obsolete before it maps"
+        wanted, found = _found(plan), self._state(call.args[0])
+        if wanted in ("", found):
+            return _OK
+        if (
+            wanted == "an INVALID slot"
+            and found == "a slot"
+            and (self.vm.in_progress or not self._changing())
+        ):
+            # A fault retries for the sake of an invalidation, too.
+            return _OK
+        return False, f"finds {found} at gfn {call.args[0]:#x}"
+
+    def _state(self, gfn: int) -> str:
+        slot = self.vm.slot_of(gfn)
+        return "no slot" if slot is None else "an INVALID slot" if slot.invalid else "a slot"
+
+    def _publishes_early(self) -> bool:
+        """Whether no fault that is under way, or comes next, shows the array that is about to be replaced."""
+        for other in self.attempt.threads.values():
+            call = other.call or (other.calls[0] if other.calls else None)
+            if call is not None and call.kind in _FAULTS and call.args[0] >= self.attempt.trace.data_gfn:
+                found = _found(other.future.plan())
+                if found and found == self._state(call.args[0]):
+                    return False
+        return True
+
+    def _roots_go(self) -> bool:
+        """Whether somebody has mmu_lock to make all roots obsolete, so that faults map with new ones only."""
+        return any(
+            other.call is not None
+            and other.call.kind == "set_region"
+            and other.task.pending.kind == "rmw"
+            and other.task.pending.obj == self.vm.spte_label
+            for other in self.attempt.threads.values()
+        )
+
+    def _changing(self) -> bool:
+        """Whether somebody is in the ioctl."""
+        return any(
+            other.call is not None and other.call.kind == "set_region"
+            for other in self.attempt.threads.values()
+        )
+
+    def may_begin(self, op: Op) -> bool:
+        """Whether a wait is the beginning of a grace period, and not a sleep."""
+        return op.obj == self.vm.srcu.label and not self.vm.srcu.statistics().waiters
+
+    def _grace_period(self) -> tuple[bool, str]:
+        """`synchronize_srcu` is taken when no vCPU is in a section; one that begins later does not concern it."""
+        holders = tuple(self.vm.srcu.holders())
+        return (False, f"waits for the SRCU sections of {', '.join(holders)}") if holders else _OK
+
+    def _stale(self, thread: Thread) -> bool:
+        """Whether the roots that the fault began with are obsolete (`is_page_fault_stale`)."""
+        return thread.generation != self.vm.root_generation
+
+
+def _found(plan: FaultPlan) -> str:
+    """What a fault that ended so had found; empty: the trace does not say."""
+    if plan.ret is None:
+        return ""
+    if plan.get_pfn:
+        return "a slot"
+    if plan.map_ret == _EMULATE:
+        return "no slot"
+    return "an INVALID slot" if plan.early_retry else ""
