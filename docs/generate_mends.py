@@ -8,22 +8,30 @@ docs/mended_kernel.txt: what reproducers/mend/compare.sh and workloads.sh printe
 
 from __future__ import annotations
 
-import json
 import re
 from collections import Counter
-from pathlib import Path
-from typing import Any
 
-import zstandard
 from mended_kernel import on_a_kernel, workloads
+from mends_cells import (
+    HERE,
+    Rows,
+    asked_of,
+    breaks,
+    changes,
+    costs,
+    gone,
+    healed,
+    load,
+    of,
+    order,
+    recorded,
+)  # fmt: skip
 
+from gmemsim.explore.findings.groups import ALL_VERSIONS
 from gmemsim.explore.findings.table import FINDINGS
-from gmemsim.patches.mends.entry import Mend
 from gmemsim.patches.mends.registry import MENDS, mends_of
-from gmemsim.studies.mends.questions import PARTS, applies, questions
+from gmemsim.studies.mends.questions import PARTS, UNJUDGED, applies, questions
 
-HERE = Path(__file__).parent
-DATA = HERE / "mends.jsonl.zst"
 BEGIN, END = "<!-- mends: made by docs/generate_mends.py -->", "<!-- end of mends -->"
 
 _LOCK = (
@@ -54,8 +62,8 @@ RECOMMENDED = {
     "poisoned-mapping-survives-punch": _ENTRIES,
     "tdx-removal-failure": "`tdx-leak-on-failure`. The VM is dead by then, so a leaked page is the least of it; an "
     "error of PUNCH_HOLE does not help the last close.",
-    "snp-launch-update-after-finish": "`snp-launch-state`, as posted. The invalidate lock in every fault mends it too "
-    "brings the deadlock of memory failures to faults.",
+    "snp-launch-update-after-finish": "`snp-launch-state`, as posted. The invalidate lock in every fault mends it "
+    "too, and brings the deadlock of memory failures to faults.",
     "snp-vmsa-page-freed-in-use": "`vmsa-reload`, which is upstream. `reclaim-leaks` is a net below it: it loses "
     "memory. A reference of the vCPU mends nothing.",
     "snp-rmp-fault-against-reclaim": "`rmp-fault-checks-invalidation`: the protocol that the fault path has, with no "
@@ -72,8 +80,17 @@ RECOMMENDED = {
     "is a deadlock, and a second look is none.",
 }
 
-Row = dict[str, Any]
-Rows = dict[tuple[str, ...], Row]
+#: The version on which a mend is checked first, of those that have the finding.
+LATEST = ("mainline-7.3", "v3", "v2", "inplace", *reversed(ALL_VERSIONS))
+
+#: Parts that say how much was looked at, and what they are called.
+ASKED = {
+    "findings": "scenarios",
+    "pairs": "pairs",
+    "triples": "triples",
+    "vectors": "selftests' vectors",
+    "hazards": "hazards",
+}
 
 HEAD = """# Candidate mends
 
@@ -82,19 +99,22 @@ was posted; each is a change of a version (`gmemsim list mends`, `VERSION+NAME` 
 --mends` searches a finding's scenarios anew; this page is of `bench/mends.py`, which asks more and goes on where it was
 stopped.
 
-Costs are of storms of 8 threads on 512 folios in virtual time, with nobody else and with a thread that punches
-(`gmemsim bench contention`); of memory_failure the cost table charges zaps and waits only: a mend that zaps less is
-"faster".
-
 A mend is judged in every pair of operations that it is about (for memory_failure every pair with a memory failure),
 and, where memory_failure is what it mends, in every triple of a memory failure, one who takes the invalidate lock
-exclusively and one who takes it shared.
+exclusively and one who takes it shared. Each is a search of every state of a small scenario with one page of one file,
+within the model's bounds. A search of more states than its bound is cut there, and 60 schedules are drawn besides: it
+is not complete.
 
-*Gone* and *complete* are said of searches of every state of small scenarios with one file, within the model's bounds.
+* *Gone*: the finding is met in none of its scenarios, which were searched completely, and in no pair or triple.
+* *By the code of* a version: the search of that version entered no function, and read no value, in which the two
+  differ. Its answer is the other's too, and was not asked again (`gmemsim.studies.mends.same_code`). Only searches that
+  met no failure are so shared.
+* *Breaks*: rules that were met with the mend, are no known finding of the version, and were not met without it.
+* *Costs* are of storms of 8 threads in virtual time, with nobody else and with a thread that punches (`gmemsim bench
+  contention`). Of memory_failure the cost table charges zaps and waits only: a mend that zaps less is "faster". Beside
+  a puncher a mend that lets holes through is "slower", so the holes are given as well.
 """
 
-#: What there has to be an answer of, for a version to have a table.
-JUDGING = ("findings", "pairs", "triples", "outcomes")
 WORDS = (
     "Answers, of how many questions there are; what is not in the table was not asked. Part by part: scenarios of the "
     "findings, pairs, triples, selftests' vectors (one answer a VM type), hazards, storms, scenarios whose outcomes "
@@ -103,217 +123,113 @@ WORDS = (
 )
 
 
-def load() -> Rows:
-    """All answers, by their keys."""
-    plain = DATA.with_suffix("")
-    if plain.exists():
-        text = plain.read_text(encoding="utf-8")
-        DATA.write_bytes(zstandard.ZstdCompressor(level=19).compress(text.encode()))
-    text = zstandard.ZstdDecompressor().decompress(DATA.read_bytes()).decode()
-    rows = (json.loads(line) for line in text.splitlines() if line)
-    return {tuple(row["key"]): row for row in rows}
-
-
-def recorded_pairs() -> Rows:
-    """Pairs without a mend, keyed as those with one."""
-    text = zstandard.ZstdDecompressor().decompress((HERE / "pairs.jsonl.zst").read_bytes()).decode()
-    rows = (json.loads(line) for line in text.splitlines() if line)
-    return {
-        ("pairs", row["patch"], "", row["arch"], " + ".join((*row["names"], row["setup"]))): row
-        for row in rows
-        if not row.get("huge")
-    }
-
-
-def of(rows: Rows, part: str, version: str, mend: str) -> Rows:
-    """Answers of one part."""
-    return {key: row for key, row in rows.items() if key[:3] == (part, version, mend)}
-
-
-def base_of(rows: Rows, key: tuple[str, ...]) -> Row | None:
-    """The same question without the mend."""
-    return rows.get((key[0], key[1], "", *key[3:]))
-
-
-def rules(row: Row) -> dict[str, str]:
-    """What a row's search broke: rule, and what the first failure of it says."""
-    return {each["rule"]: each["summary"] for each in reversed(row["violations"])}
-
-
 def versions(rows: Rows) -> list[str]:
     """Versions that anything was asked of."""
     return list(dict.fromkeys(key[1] for key in rows))
 
 
-def gone(rows: Rows, finding: str, version: str, mend: Mend) -> str:
-    """Whether the finding is met in its scenarios, and in pairs of operations."""
-    lines = []
-    for shown in FINDINGS[finding].shown:
-        row = rows.get(("findings", version, mend.ident, shown.vm_type, shown.scenario))
-        if row is None:
-            continue
-        met = any(each["known"] == finding for each in row["violations"])
-        said = "**met**" if met else "gone" if row["complete"] else "not met"
-        scope = "complete" if row["complete"] else "cut short"
-        lines.append(
-            f"{said}: {shown.scenario}, {shown.vm_type}, {scope}, {row['states']:,} states, {row['cpu_seconds']:.0f} s"
-        )
-    for part in ("pairs", "triples"):
-        mine = of(rows, part, version, mend.ident)
-        met_in = [
-            key for key, row in mine.items() if any(one["known"] == finding for one in row["violations"])
-        ]
-        if met_in:
-            lines.append(
-                f"**met** in {len(met_in)} of {len(mine)} {part}, the first: {met_in[0][4]}, {met_in[0][3]}"
-            )
-        elif mine:
-            lines.append(f"in none of {len(mine)} {part}")
-    if not FINDINGS[finding].shown:
-        return "no oracle calls it an error: see the changes for userspace"
-    return "<br>".join(dict.fromkeys(lines)) or "not run"
+def has(finding: str, version: str) -> bool:
+    """Whether the version has the finding."""
+    return version in UNJUDGED.get(finding, FINDINGS[finding].versions)
 
 
-def breaks(rows: Rows, version: str, mend: Mend) -> str:
-    """Rules that break with the mend and not without, over scenarios and cells; and how much was looked at."""
-    lines = []
-    for part, name in (("findings", "scenarios"), ("pairs", "pairs"), ("triples", "triples")):
-        mine = of(rows, part, version, mend.ident)
-        if not mine:
-            if part != "triples" or mend.triples:
-                lines.append(f"{name}: not run")
-            continue
-        new: Counter[str] = Counter()
-        says: dict[str, str] = {}
-        healed: Counter[str] = Counter()
-        compared = complete = 0
-        for key, row in mine.items():
-            base = base_of(rows, key)
-            done = row.get("complete", str(row.get("scope", "")).startswith("complete:"))
-            complete += bool(done)
-            compared += base is not None
-            for each in row["violations"]:
-                # What is known is the version's, with the mend or without.
-                rule = each["rule"]
-                if not each["known"] and (base is None or rule not in rules(base)):
-                    new[rule] += 1
-                    says.setdefault(rule, each["summary"])
-            for rule in rules(base) if base is not None else ():
-                if rule not in rules(row) and done:
-                    healed[rule] += 1
-        where = ", ".join(dict.fromkeys(key[3] for key in mine))
-        broken = "; ".join(f"**{rule}** in {count} ({says[rule]})" for rule, count in new.items())
-        mended = ", ".join(f"{rule} in {count}" for rule, count in healed.items())
-        lines.append(
-            f"{name} on {where}, {complete} of {len(mine)} complete, {compared} held against the version without: "
-            f"{broken or 'nothing new'}" + (f"; gone: {mended}" if mended else "")
-        )
-    left = sum(row["left_mapped"] for row in of(rows, "findings", version, mend.ident).values())
-    if left:
-        lines.append(f"in {left} scenarios a run ends with the poisoned page mapped in the guest")
-    lines.append(suites(rows, version, mend))
-    return "<br>".join(lines)
+def row_of(*cells: str) -> str:
+    """A line of a table."""
+    return f"| {' | '.join(cell.replace('|', '/') for cell in cells)} |"
 
 
-def suites(rows: Rows, version: str, mend: Mend) -> str:
-    """Vectors and hazards against those without the mend."""
-    vectors = of(rows, "vectors", version, mend.ident)
-    passed = sum(row["passed"] for row in vectors.values())
-    failed = {one for row in vectors.values() for one in row["failed"]}
-    base = {one for key in vectors for one in (base_of(rows, key) or {"failed": []})["failed"]}
-    text = (
-        f"vectors: {passed:,} passed, newly failed: {', '.join(sorted(failed - base)) or 'none'}"
-        if vectors
-        else ("vectors: not run")
-    )
-    hazards = of(rows, "hazards", version, mend.ident)
-    if not hazards:
-        return f"{text}; hazards: not run"
-    other = []
-    for key, row in hazards.items():
-        before = base_of(rows, key)
-        if before and (row["verdict"], row["rule"]) != (before["verdict"], before["rule"]):
-            there = f"{row['verdict']} {row['rule']}".strip()
-            other.append(f"{key[4]} {key[3]}: {there}, was {before['verdict']} {before['rule']}".strip())
-    return f"{text}; hazards: {len(hazards)} asked, other than before: {'; '.join(other) or 'none'}"
-
-
-def order(rows: Rows, version: str, mend: Mend) -> str:
-    """Edges and cycles of the lock order over the scenarios, against those without the mend."""
-    lines: list[str] = []
-    held = [key for key in of(rows, "findings", version, mend.ident) if base_of(rows, key) is not None]
-    if not held:
-        return "not run"
-    for name, mark in (("edges", "edge"), ("cycles", "cycle")):
-        now: set[str] = set()
-        before: set[str] = set()
-        for key, row in of(rows, "findings", version, mend.ident).items():
-            base = base_of(rows, key)
-            if base is not None:
-                now |= set(row[name])
-                before |= set(base[name])
-        lines += [f"+ {mark} {each}" for each in sorted(now - before)]
-        lines += [f"- {mark} {each}" for each in sorted(before - now)]
-    return "<br>".join(lines) or "as before"
-
-
-def costs(rows: Rows, version: str, mend: Mend) -> str:
-    """Throughput against that of the version as it is, in virtual time."""
-    parts = []
-    for key, row in of(rows, "costs", version, mend.ident).items():
-        base = base_of(rows, key)
-        if base is not None and base["per_ms"] and not row["per_ms"]:
-            parts.append(f"{key[4]}: nothing is left that the cost table charges")
-        elif base is not None and base["per_ms"]:
-            parts.append(f"{key[4]}: {row['per_ms'] / base['per_ms'] - 1:+.1%}")
-    return "<br>".join(parts) or "not run"
-
-
-def changes(rows: Rows, version: str, mend: Mend) -> str:
-    """Outcomes that are new, or not there any more."""
-    lines = []
-    for key, row in of(rows, "outcomes", version, mend.ident).items():
-        base = base_of(rows, key)
-        if base is None:
-            continue
-        now, before = set(row["outcomes"]), set(base["outcomes"])
-        # What was not seen is only said to be missing where every state was looked at.
-        new = sorted(now - before) if base["complete"] else []
-        missing = sorted(before - now) if row["complete"] else []
-        whole = row["complete"] and base["complete"]
-        parts = [f"new `{each}`" for each in new] + [f"not any more `{each}`" for each in missing]
-        same = f"the same, {len(now)}" if whole else f"{len(now & before)} seen with and without"
-        lines.append(f"{key[4]}: {', '.join(parts) or same}{'' if whole else ' (cut short)'}")
-    return "<br>".join(lines) or "not run"
-
-
-def table(rows: Rows, finding: str, version: str) -> list[str]:
-    """The table of one finding on one version."""
+def tables(rows: Rows, finding: str, version: str) -> list[str]:
+    """What the mends come to on one version, and what was asked for it."""
     lines = [
-        "| mend | the finding | breaks | lock order | costs (throughput) | changes for userspace |",
-        "|---|---|---|---|---|---|",
+        "| mend | the finding | breaks | costs (throughput) | changes for userspace |",
+        "|---|---|---|---|---|",
     ]
-    for mend in mends_of(finding):
-        cells = (
+    mends = mends_of(finding)
+    lines += [
+        row_of(
+            f"`{mend.ident}`",
             gone(rows, finding, version, mend),
-            breaks(rows, version, mend),
-            order(rows, version, mend),
-            costs(rows, version, mend),
-            changes(rows, version, mend),
+            *(cell(rows, version, mend) for cell in (breaks, costs, changes)),
         )
-        lines.append(f"| `{mend.ident}` | {' | '.join(cell.replace('|', '/') for cell in cells)} |")
+        for mend in mends
+    ]
+    lines += ["", "What was asked for it:", "", f"| mend | {' | '.join(ASKED.values())} | heals |"]
+    lines += [f"|{'---|' * (len(ASKED) + 2)}"]
+    for mend in mends:
+        parts = [
+            "" if part == "triples" and not mend.triples else asked_of(rows, part, version, mend)
+            for part in ASKED
+        ]
+        lines.append(row_of(f"`{mend.ident}`", *parts, healed(rows, version, mend)))
+    orders = {
+        mend.ident: order(rows, version, mend) for mend in mends if of(rows, "findings", version, mend.ident)
+    }
+    if any(orders.values()):
+        lines += [
+            "",
+            "The order of locks over the scenarios (held, then asked for; r shared, w exclusive):",
+            "",
+        ]
+        lines += [f"* `{ident}`: {'. '.join(changed)}." for ident, changed in orders.items() if changed]
+        same = [f"`{ident}`" for ident, changed in orders.items() if not changed]
+        lines += [f"* {', '.join(same)}: as before."] if same else []
     return lines
 
 
-def brief(rows: Rows, finding: str, version: str) -> list[str]:
-    """What was asked of the mends on one more version."""
+def others(rows: Rows, finding: str, main: str) -> list[str]:
+    """What was asked of the mends on other versions."""
+    lines = []
+    for version in versions(rows):
+        for mend in mends_of(finding):
+            if version == main or not has(finding, version):
+                continue
+            parts = [
+                f"{name}: {asked_of(rows, part, version, mend)}"
+                for part, name in ASKED.items()
+                if of(rows, part, version, mend.ident)
+            ]
+            if parts:
+                found = gone(rows, finding, version, mend)
+                lines.append(
+                    row_of(f"`{mend.ident}`", version, found, breaks(rows, version, mend), "<br>".join(parts))
+                )
+    head = ["| mend | version | the finding | breaks | asked |", "|---|---|---|---|---|"]
+    return ["", "On other versions that have the finding:", "", *head, *lines] if lines else []
+
+
+def unasked(rows: Rows, finding: str) -> str:
+    """Versions that have the finding and of which nothing was asked, in words."""
     lines = []
     for mend in mends_of(finding):
-        said = f"{gone(rows, finding, version, mend)}<br>{breaks(rows, version, mend)}".split("<br>")
-        answers = [one for one in said if "not run" not in one]
-        if answers:
-            lines.append(f"* `{mend.ident}` on `{version}`: {'; '.join(answers)}.")
-    return lines
+        none = [
+            version
+            for version in ALL_VERSIONS
+            if has(finding, version) and not any(of(rows, part, version, mend.ident) for part in PARTS)
+        ]
+        if none:
+            lines.append(f"* `{mend.ident}`: {', '.join(none)}.")
+    return (
+        "\n".join(["", "Versions that have it and of which nothing was asked:", "", *lines]) if lines else ""
+    )
+
+
+def how_to_check(finding: str) -> list[str]:
+    """Commands that search the scenarios with the recommended mend, and all candidates."""
+    shown = FINDINGS[finding].shown
+    best = next(iter(re.findall(r"`([\w-]+)`", RECOMMENDED.get(finding, ""))), "")
+    if not shown or best not in MENDS:
+        return []
+    versions_of = FINDINGS[finding].versions
+    lines = [
+        "**How to check it.** Every state of the scenarios with the recommended mend, then all candidates:",
+        "",
+    ]
+    for one in shown:
+        version = next(each for each in LATEST if each in (one.versions or versions_of))
+        lines.append(
+            f"    gmemsim explore {one.scenario} --patch {version}+{best} --arch {one.vm_type} --strategy stateful"
+        )
+    return [*lines, f"    gmemsim findings {finding} --mends", ""]
 
 
 def section(rows: Rows, finding: str) -> str:
@@ -327,20 +243,22 @@ def section(rows: Rows, finding: str) -> str:
     if finding in RECOMMENDED:
         lines += ["", f"**Recommendation.** {RECOMMENDED[finding]}"]
     lines += ["", *on_a_kernel(finding)]
-    lines += [f"    gmemsim findings {finding} --mends", ""] if FINDINGS[finding].shown else []
+    lines += how_to_check(finding)
     there = [
         version
         for version in versions(rows)
-        if any(of(rows, part, version, mend.ident) for mend in mends_of(finding) for part in JUDGING)
+        if has(finding, version)
+        and any(of(rows, part, version, mend.ident) for mend in mends_of(finding) for part in PARTS)
     ]
     if there:
-        # One table, of the version of which most was asked; the others in a line a mend.
+        # The version of which most was asked, whole; the others in a line a mend.
         main = max(there, key=lambda version: sum(bool(of(rows, part, version, mend.ident))
                    for mend in mends_of(finding) for part in PARTS))  # fmt: skip
-        lines += [f"On `{main}`, by `bench/mends.py`; what is compared is the version without the mend:", ""]
-        lines += [*table(rows, finding, main), ""]
-        others = [line for version in there if version != main for line in brief(rows, finding, version)]
-        lines += ["On other versions:", "", *others, ""] if others else []
+        lines += [
+            f"On `{main}`, held against `{main}` without the mend ([what the words mean](../mends.md)):",
+            "",
+        ]
+        lines += [*tables(rows, finding, main), *others(rows, finding, main), unasked(rows, finding), ""]
     return "\n".join([*lines, END])
 
 
@@ -379,7 +297,7 @@ def summary(rows: Rows) -> str:
 
 def main() -> None:
     rows = load()
-    everything = rows | recorded_pairs()
+    everything = rows | recorded()
     finding_ids = [one for one in FINDINGS if mends_of(one)]
     for finding in finding_ids:
         page = HERE / "findings" / f"{finding}.md"

@@ -11,35 +11,52 @@ KERNEL = Path(__file__).parent / "mended_kernel.txt"
 def on_a_kernel(finding: str) -> list[str]:
     """What the finding's reproducer came to on the stock kernel and with the mended module, if it was run there."""
     results = re.findall(
-        r"^(\d\S+) (stock|mended) (\S+): (.*)$", KERNEL.read_text(encoding="utf-8"), re.MULTILINE
+        r"^(\d\S+) (stock|mended) (\S+?)(?: (punch|bind))?: (.*)$",
+        KERNEL.read_text(encoding="utf-8"),
+        re.MULTILINE,
     )
-    mine = [(release, image, said) for release, image, program, said in results if program == finding]
+    mine = [
+        (release, image, writer, said)
+        for release, image, program, writer, said in results
+        if program == finding
+    ]
     if not mine:
         return []
+    writers = {"punch": "PUNCH_HOLE of another page", "bind": "a memslot ioctl", "": ""}
+    named = any(writer for _, _, writer, _ in mine)
     lines = [
-        "**On a kernel**, in one run of `reproducers/mend/compare.sh`; the module has `error-bindings-lock`:",
+        "**On a kernel**, by `reproducers/mend/compare.sh`; the module has `error-bindings-lock`:",
         "",
-        "| kernel | module | the reproducer with 10,000 rounds |",
-        "|---|---|---|",
+        "| kernel | module | writer | the reproducer |" if named else "| kernel | module | the reproducer |",
+        "|---|---|---|---|" if named else "|---|---|---|",
     ]
-    return [*lines, *(f"| {release} | {image} | {said} |" for release, image, said in mine), ""]
+    for release, image, writer, said in mine:
+        cells = [release, image, *([writers[writer]] if named else []), said]
+        lines.append(f"| {' | '.join(cells)} |")
+    return [*lines, ""]
 
 
 def workloads() -> list[str]:
-    """Recorded workloads on the mended kernel: how many traces each version can take."""
-    found = re.findall(
-        r"^(\S+): (\S+) (\d+) of (\d+), (\S+) (\d+) of \d+$", KERNEL.read_text(encoding="utf-8"), re.MULTILINE
-    )
+    """Recorded workloads and vectors on the mended kernel."""
+    text = KERNEL.read_text(encoding="utf-8")
+    found = re.findall(r"^(\S+): (\S+) (\d+) of (\d+), (\S+) (\d+) of \d+$", text, re.MULTILINE)
     lines = [
         "## On a mended kernel",
         "",
-        "Debian's 7.3.4 with `error-bindings-lock` in `kvm.ko`. Traces by `reproducers/mend/workloads.sh`, and how",
-        "many are runs of the model's versions:",
+        "Debian's 7.3.4 with `error-bindings-lock` in `kvm.ko`, all of it by `reproducers/mend/all.sh`. Traces of",
+        "recorded workloads, and how many are runs of the model's versions:",
         "",
         "| workload | traces | the mended version | the stock one |",
         "|---|--:|--:|--:|",
     ]
-    return [*lines, *(f"| {one[0]} | {one[3]} | {one[2]} | {one[5]} |" for one in found), "", *_notes(), ""]
+    lines += [f"| {one[0]} | {one[3]} | {one[2]} | {one[5]} |" for one in found]
+    vectors = re.findall(r"^vectors (stock|mended): \S+ as (\S+): (.*)$", text, re.MULTILINE)
+    if vectors:
+        lines += ["", "The selftests' vectors for a default VM, run by `gmemsim lab vectors`:", ""]
+        lines += [
+            f"* on the {image} kernel, expected as of `{version}`: {said}" for image, version, said in vectors
+        ]
+    return [*lines, "", *_notes(), ""]
 
 
 def _notes() -> list[str]:

@@ -1,11 +1,11 @@
 #!/bin/sh
-# compare.sh KERNEL MODULES [ROUNDS]: the two reproducers on a stock kernel, and on it with mended modules, in one run.
+# compare.sh KERNEL MODULES [ROUNDS]: the deadlocks' reproducers on a stock kernel, and on it with mended modules, in one run.
 #
 # KERNEL is where the kernel's packages were unpacked (as for mkinitramfs.sh), MODULES what build.sh wrote. Prints a line a
 # boot: kernel, modules, reproducer, and its result. One VM at a time. A stock kernel hangs within rounds; the mended one has to
 # end ROUNDS (10,000). A boot that ends without a result (TCG loses one in four) is tried again, at most TRIES times (3). One
 # that hung is ended AFTER seconds (30) after its result: a process with a task in state D never exits. LOGS keeps the consoles.
-# WRITER is that of memory-failure-allocation-writer: punch, or bind (a memslot ioctl).
+# PROGRAMS are reproducers; behind a colon is the writer of memory-failure-allocation-writer: punch, or bind (a memslot ioctl).
 set -eu
 kernel=$(cd "$1" && pwd)
 modules=$(cd "$2" && pwd)
@@ -21,13 +21,15 @@ vmlinuz=$(ls "$kernel"/boot/vmlinuz* "$kernel"/usr/lib/modules/*/vmlinuz "$kerne
 make -s -C "$here/.."
 "$here/../mkinitramfs.sh" "$kernel" "$work/stock.img"
 "$here/../mkinitramfs.sh" "$kernel" "$work/mended.img" "$modules"
-for program in ${PROGRAMS:-memory-failure-against-punch memory-failure-allocation-writer}; do
-	case $program in
-	*-writer) writer=${WRITER:-punch} ;;
+three=memory-failure-allocation-writer
+for entry in ${PROGRAMS:-memory-failure-against-punch $three:punch $three:bind}; do
+	program=${entry%%:*}
+	case $entry in
+	*:*) writer=${entry#*:} ;;
 	*) writer= ;;
 	esac
 	for image in ${IMAGES:-stock mended}; do
-		log=$logs/$image-$program.txt
+		log=$logs/$image-$program${writer:+-$writer}.txt
 		try=0
 		while [ "$try" -lt "${TRIES:-3}" ]; do
 			try=$((try + 1))
@@ -44,6 +46,6 @@ for program in ${PROGRAMS:-memory-failure-against-punch memory-failure-allocatio
 		done
 		release=$(sed -n 's/\r$//; s/^Linux \([^ ]*\).*/\1/p' "$log" | tail -n 1)
 		result=$(sed -n 's/\r$//; s/.*RESULT: //p' "$log" | tail -n 1)
-		echo "${release:-?} $image $program: ${result:-no result in $try boots}"
+		echo "${release:-?} $image $program${writer:+ $writer}: ${result:-no result in $try boots}"
 	done
 done

@@ -8,6 +8,7 @@ import pytest
 
 from gmemsim.actors.kernel import Kernel
 from gmemsim.actors.release import RELEASES, Release
+from gmemsim.patches.registry import load_patch
 from gmemsim.patches.v3 import V3
 from gmemsim.studies.matrix import explore_cell
 from gmemsim.studies.mends.questions import Question, answers
@@ -75,6 +76,13 @@ def test_a_field_of_the_release_counts_where_it_was_read(touched: Touched) -> No
     }
     assert same(Touched(), V3, Later)
     assert not same(Touched(release=differing - {"name"}), V3, Later)
+
+
+def test_a_mend_that_makes_a_release_of_its_own_can_be_watched() -> None:
+    patch = "baseline+prefault-eagain"
+    with touching(load_patch(patch)) as noted:
+        explore_cell(Cell(("pre-fault", "punch"), patch, "sw-protected"), states=100, schedules=0)
+    assert "lookup_first" in noted.release
 
 
 def test_a_definition_behind_super_counts_if_it_was_entered() -> None:

@@ -84,6 +84,7 @@ MENDS: Final = (
         says="as in the series as applied: the invalidation protocol alone keeps the frame until it is mapped",
         findings=_KEPT,
         make=get_pfn_puts,
+        blind="callers that count on the reference after get_pfn, as the handler of RMP faults to 7.3 does",
         meets=("to private",),
     ),
     Mend(

@@ -179,6 +179,7 @@ MENDS: Final = (
         "entry was the only thing that said so",
         findings=_ENTRIES,
         make=hole_unmaps_poison,
+        blind="processes that count on the entry, which are told nothing of the loss any more",
         meets=("punch",),
         arches=("default",),
     ),

@@ -127,6 +127,7 @@ MENDS: Final = (
         "exit, as where the kinds differ earlier",
         findings=_KIND,
         make=get_pfn_checks_kind,
+        blind="what a VMM does with a memory-fault exit in a slot that it is deleting itself",
         meets=("delete slot",),
     ),
     Mend(
@@ -135,6 +136,7 @@ MENDS: Final = (
         says="one look-up of the slot for all of a fault; a conversion in between is met by the sequence as ever",
         findings=_KIND,
         make=kind_of_fault_slot,
+        blind="other callers of kvm_mem_is_private, which still ask by gfn",
         meets=("delete slot",),
     ),
     Mend(
@@ -143,6 +145,7 @@ MENDS: Final = (
         says="what Linux has since 6.18",
         findings=_PREFAULT,
         make=prefault_eagain,
+        blind="what a VMM does with the error",
         meets=("pre-fault",),
         arches=("sw-protected",),
     ),
@@ -152,6 +155,7 @@ MENDS: Final = (
         says="no loop under SRCU at all; every race with an invalidation then shows in userspace",
         findings=_PREFAULT,
         make=prefault_gives_up,
+        blind="what a VMM does with an error that every invalidation can cause",
         meets=("pre-fault",),
         arches=("sw-protected",),
     ),

@@ -34,6 +34,7 @@ MENDS: Final = (
         says="no look whether the file lives: slots_lock keeps its release out. Binding stays in one phase",
         findings=("unbind-during-memory-failure",),
         make=unbind_locks,
+        blind="callers of kvm_gmem_unbind in an older tree that do not hold slots_lock, if there are any",
         meets=("delete slot",),
     ),
 )

@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 
     from ...patches.mends.entry import Mend
 
-__all__ = ["PARTS", "Question", "answer", "answers", "applies", "questions"]
+__all__ = ["PARTS", "UNJUDGED", "Question", "answer", "answers", "applies", "questions"]
 
 PARTS: Final = ("findings", "pairs", "triples", "vectors", "hazards", "costs", "outcomes")
 _FAILURE: Final = "memory failure"
@@ -48,13 +48,14 @@ _READERS: Final = frozenset({"touch", "host write", "allocate"})
 #: Scenarios whose outcomes are compared for mends of memory failures; for others those of their findings are.
 _OUTCOMES: Final = ("zoo-poison_punch", "zoo-poison_allocate", "zoo-poison_later", "zoo-poison_repair")
 #: A finding that no oracle calls an error has no versions in the table; these have it by what was seen and read.
-_UNJUDGED: Final = {"poisoned-mapping-survives-punch": ("v3", "mainline-7.3", "inplace")}
+UNJUDGED: Final = {"poisoned-mapping-survives-punch": ("v3", "mainline-7.3", "inplace")}
 #: Vectors with parallel steps: states up to 200 times as many, else so many schedules.
 _SCHEDULES: Final = 2
 _STORMS: Final = ("first-touch", "punch", "memory-failure")
-#: Of a storm.
+#: Of a storm. The longer one lasts beyond the 4 ms after which a queued writer of a rw-semaphore is handed the lock.
 _THREADS: Final = 8
 _FOLIOS: Final = 512
+_LONGER: Final = 8192
 
 
 @attrs.frozen
@@ -86,7 +87,7 @@ class Question:
 
 def applies(mend: Mend, version: str) -> bool:
     """Whether the version has a finding that the mend is for."""
-    return any(version in _UNJUDGED.get(one, FINDINGS[one].versions) for one in mend.findings)
+    return any(version in UNJUDGED.get(one, FINDINGS[one].versions) for one in mend.findings)
 
 
 def questions(part: str, version: str, mend: str) -> Iterator[Question]:
@@ -128,12 +129,14 @@ def _asked(part: str, version: str, mend: Mend) -> Iterator[tuple[str, str]]:
             yield types[0] if types else "sw-protected", scenario
         if "memory failure" not in mend.meets:
             yield from _shown(version, mend)
-        if set(mend.findings) & set(_UNJUDGED):
+        if set(mend.findings) & set(UNJUDGED):
             yield "default", "zoo-poison_repair"
     elif part == "costs":
         for storm in _STORMS:
             for background in ("none", "punch"):
                 yield "sw-protected", f"{storm} / {background}"
+        if "memory failure" in mend.meets:
+            yield "sw-protected", f"memory-failure / punch / {_LONGER}"
     elif part == "vectors":
         for arch in ARCHES:
             yield arch, "selftests"
@@ -251,6 +254,8 @@ def _outcomes(question: Question, states: int) -> dict[str, Any]:
         arch=question.arch,
         release=_release(question),
         rules=frozenset(),
+        # What a call comes to is asked, and not what the scenario expects of it on the version as it is.
+        without=frozenset({"unexpected_outcome"}),
         observed=frozenset({"results"}),
     )
     result = search(
@@ -279,16 +284,23 @@ def _vectors(question: Question, states: int) -> dict[str, Any]:
 
 
 def _costs(question: Question, states: int) -> dict[str, Any]:
-    storm, background = question.what.split(" / ")
+    storm, background, *folios = question.what.split(" / ")
     point = Point(
         patch=question.patch,
         arch=question.arch,
         storm=storm,
         background=background,
         vcpus=_THREADS,
-        pages=_FOLIOS,
+        pages=int(folios[0]) if folios else _FOLIOS,
     )
-    return {"unit": STORMS[storm].unit, "per_ms": round(run(point).faults_per_ms, 2)}
+    result = run(point)
+    # Where nothing is charged a storm takes no time.
+    beside = result.background_operations * 1e6 / result.span_ns if result.span_ns else 0
+    return {
+        "unit": STORMS[storm].unit,
+        "per_ms": round(result.faults_per_ms, 2),
+        "beside_per_ms": round(beside, 2),
+    }
 
 
 _ANSWERS: Final = {

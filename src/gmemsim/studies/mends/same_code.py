@@ -74,7 +74,7 @@ def touching(cls: type[Kernel]) -> Iterator[Touched]:
         stand_in(cls, name, _Noted(note, partial(_constant, held)))
     for name, member in [(each.name, vars(Release)[each.name]) for each in attrs.fields(Release)]:
         note = _note(noted.release, Release, name, put_back)
-        stand_in(Release, name, _Noted(note, member.__get__))
+        stand_in(Release, name, _NotedSlot(note, member))
     if not hasattr(cls, "__getattr__"):
 
         def missing(self: Any, name: str) -> Any:
@@ -99,6 +99,17 @@ class _Noted:
     def __get__(self, instance: Any, owner: Any = None) -> Any:
         self.note()
         return self.value(instance, owner)
+
+
+class _NotedSlot(_Noted):
+    """The same of a slot, which a mend may fill in a release of its own (`attrs.evolve`)."""
+
+    def __init__(self, note: Callable[[], None], member: Any) -> None:
+        super().__init__(note, member.__get__)
+        self.member = member
+
+    def __set__(self, instance: Any, value: Any) -> None:
+        self.member.__set__(instance, value)
 
 
 def _constant(value: Any, *_: Any) -> Any:

@@ -1,0 +1,256 @@
+"""What the answers of bench/mends.py come to, a cell of a table each, for docs/generate_mends.py."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import zstandard
+
+from gmemsim.explore.findings.table import FINDINGS
+from gmemsim.patches.mends.entry import Mend
+
+HERE = Path(__file__).parent
+DATA = HERE / "mends.jsonl.zst"
+SEARCHES = {"findings": "scenarios", "pairs": "pairs", "triples": "triples"}
+
+Row = dict[str, Any]
+Rows = dict[tuple[str, ...], Row]
+
+
+def load() -> Rows:
+    """All answers, by their keys."""
+    plain = DATA.with_suffix("")
+    if plain.exists():
+        text = plain.read_text(encoding="utf-8")
+        DATA.write_bytes(zstandard.ZstdCompressor(level=19).compress(text.encode()))
+    text = zstandard.ZstdDecompressor().decompress(DATA.read_bytes()).decode()
+    rows = (json.loads(line) for line in text.splitlines() if line)
+    return {tuple(row["key"]): row for row in rows}
+
+
+def recorded() -> Rows:
+    """Pairs and triples without a mend, keyed as those with one."""
+    found: Rows = {}
+    for part in ("pairs", "triples"):
+        packed = (HERE / f"{part}.jsonl.zst").read_bytes()
+        for line in zstandard.ZstdDecompressor().decompress(packed).decode().splitlines():
+            row = json.loads(line)
+            if not row.get("huge"):
+                key = (part, row["patch"], "", row["arch"], " + ".join((*row["names"], row["setup"])))
+                found[key] = row
+    return found
+
+
+def of(rows: Rows, part: str, version: str, mend: str) -> Rows:
+    """Answers of one part."""
+    return {key: row for key, row in rows.items() if key[:3] == (part, version, mend)}
+
+
+def base_of(rows: Rows, key: tuple[str, ...]) -> Row | None:
+    """The same question without the mend."""
+    return rows.get((key[0], key[1], "", *key[3:]))
+
+
+def counted(count: int, thing: str) -> str:
+    """`1 storm`, `2 storms`."""
+    return f"{count} {thing}{'' if count == 1 else 's'}"
+
+
+def is_complete(row: Row) -> bool:
+    """Whether every state was looked at."""
+    return bool(row.get("complete", str(row.get("scope", "")).startswith("complete:")))
+
+
+def rules(row: Row) -> dict[str, str]:
+    """What a row's search broke: rule, and what the first failure of it says."""
+    return {each["rule"]: each["summary"] for each in reversed(row["violations"])}
+
+
+def gone(rows: Rows, finding: str, version: str, mend: Mend) -> str:
+    """Whether the finding is met in its scenarios, in pairs and in triples."""
+    if not FINDINGS[finding].shown and not FINDINGS[finding].patterns:
+        return "no rule calls it an error: see the last column"
+    shown = {(one.vm_type, one.scenario) for one in FINDINGS[finding].shown}
+    lines, cut, count = [], 0, 0
+    for part, name in SEARCHES.items():
+        mine = {
+            key: row
+            for key, row in of(rows, part, version, mend.ident).items()
+            if part != "findings" or key[3:] in shown
+        }
+        met = [key for key, row in mine.items() if any(one["known"] == finding for one in row["violations"])]
+        if met:
+            lines.append(f"**met** in {len(met)} of {len(mine)} {name}, the first: {met[0][4]} ({met[0][3]})")
+        if part == "findings":
+            cut, count = sum(not is_complete(row) for row in mine.values()), len(mine)
+    if lines:
+        return "<br>".join(lines)
+    if not count:
+        asked = any(of(rows, part, version, mend.ident) for part in ("pairs", "triples"))
+        return "not met in pairs; its scenarios were not asked" if asked else "not asked"
+    return "not met; its search was cut short" if cut else "gone"
+
+
+def breaks(rows: Rows, version: str, mend: Mend) -> str:
+    """Rules that break with the mend and not without; other verdicts of vectors and hazards; what stays mapped."""
+    lines = []
+    for part, name in SEARCHES.items():
+        mine = of(rows, part, version, mend.ident)
+        new: Counter[str] = Counter()
+        says: dict[str, str] = {}
+        for key, row in mine.items():
+            base = base_of(rows, key)
+            for each in row["violations"]:
+                # What is known is the version's, with the mend or without.
+                rule = each["rule"]
+                if not each["known"] and (base is None or rule not in rules(base)):
+                    new[rule] += 1
+                    says.setdefault(rule, each["summary"])
+        lines += [
+            f"**{rule}** in {count} of {len(mine)} {name} ({says[rule]})" for rule, count in new.items()
+        ]
+    left = sum(row["left_mapped"] for row in of(rows, "findings", version, mend.ident).values())
+    if left:
+        lines.append(f"in {counted(left, 'scenario')} a run ends with the poisoned page mapped in the guest")
+    lines += [f"vector {one} fails" for one in newly_failed(rows, version, mend)]
+    lines += other_hazards(rows, version, mend, holds=False)
+    asked = any(of(rows, part, version, mend.ident) for part in (*SEARCHES, "vectors", "hazards"))
+    return "<br>".join(lines) or ("nothing new" if asked else "not asked")
+
+
+def newly_failed(rows: Rows, version: str, mend: Mend) -> list[str]:
+    """Vectors that fail with the mend only."""
+    vectors = of(rows, "vectors", version, mend.ident)
+    return sorted(
+        f"{one} ({key[3]})"
+        for key, row in vectors.items()
+        for one in set(row["failed"]) - set((base_of(rows, key) or {"failed": []})["failed"])
+    )
+
+
+def other_hazards(rows: Rows, version: str, mend: Mend, *, holds: bool) -> list[str]:
+    """Hazards that come to something else with the mend: those that hold now, or the others."""
+    lines = []
+    for key, row in of(rows, "hazards", version, mend.ident).items():
+        before = base_of(rows, key)
+        other = before and (row["verdict"], row["rule"]) != (before["verdict"], before["rule"])
+        if before and other and (row["verdict"] == "holds") == holds:
+            now, was = (f"{one['verdict']} {one['rule']}".strip() for one in (row, before))
+            lines.append(f"hazard {key[4]} on {key[3]}: {now}, was {was}")
+    return lines
+
+
+def healed(rows: Rows, version: str, mend: Mend) -> str:
+    """Rules that break without the mend and do not with it, in searches that are complete with it."""
+    found: Counter[str] = Counter()
+    for part in SEARCHES:
+        for key, row in of(rows, part, version, mend.ident).items():
+            base = base_of(rows, key)
+            if base is not None and is_complete(row):
+                found.update(set(rules(base)) - set(rules(row)))
+    lines = [f"{rule} in {count}" for rule, count in found.items()]
+    return "<br>".join(lines + other_hazards(rows, version, mend, holds=True))
+
+
+def asked_of(rows: Rows, part: str, version: str, mend: Mend) -> str:
+    """How much of a part was asked, on which VM types, and how much of it is complete."""
+    mine = of(rows, part, version, mend.ident)
+    if not mine:
+        return "none"
+    types = ", ".join(sorted({key[3] for key in mine}))
+    if part == "vectors":
+        passed = sum(row["passed"] for row in mine.values())
+        failed = {one for row in mine.values() for one in row["failed"]}
+        text = f"{passed:,} pass" + (f", {len(failed)} fail as without the mend" if failed else "")
+        return (
+            f"{text} ({types})" if not newly_failed(rows, version, mend) else f"{text}: see above ({types})"
+        )
+    if part == "hazards":
+        same = len(mine) - sum(len(other_hazards(rows, version, mend, holds=one)) for one in (True, False))
+        return f"{same} of {len(mine)} as before ({types})"
+    cut = [row for row in mine.values() if not is_complete(row)]
+    text = f"{len(mine)}, all complete" if not cut else f"{len(mine)}, {len(mine) - len(cut)} complete"
+    if cut:
+        most = min(row.get("bound", row["states"]) for row in cut)
+        text += f", the others to {most:,} states" + (" and 60 drawn schedules" if part != "findings" else "")
+    shared = Counter(row["same_as"] for row in mine.values() if "same_as" in row)
+    text += "".join(f"; {count} by the code of {other}" for other, count in shared.items())
+    held = sum(base_of(rows, key) is not None for key in mine)
+    if held < len(mine):
+        text += f"; without the mend {held} of them"
+    return f"{text} ({types})"
+
+
+def order(rows: Rows, version: str, mend: Mend) -> list[str]:
+    """Edges and cycles of the lock order over the scenarios, against those without the mend."""
+    lines: list[str] = []
+    mine = of(rows, "findings", version, mend.ident)
+    held = {key: row for key, row in mine.items() if base_of(rows, key) is not None}
+    for name, one in (("edges", "edge"), ("cycles", "cycle")):
+        now = {each for row in held.values() for each in row[name]}
+        before = {each for key in held for each in (base_of(rows, key) or {name: ()})[name]}
+        if now - before:
+            lines.append(f"new {one if len(now - before) == 1 else name}: {'; '.join(sorted(now - before))}")
+        if before - now:
+            lines.append(
+                f"no more {one if len(before - now) == 1 else name}: {'; '.join(sorted(before - now))}"
+            )
+    return lines if held else []
+
+
+def costs(rows: Rows, version: str, mend: Mend) -> str:
+    """Throughput against that of the version as it is, in virtual time; what stays the same is counted only."""
+    parts, same = [], 0
+    for key, row in of(rows, "costs", version, mend.ident).items():
+        base = base_of(rows, key)
+        if base is None or not base["per_ms"]:
+            continue
+        storm, background, *folios = key[4].split(" / ")
+        name = storm + (f" beside a {background}er" if background != "none" else "")
+        name += f", {int(folios[0]):,} folios" if folios else ""
+        if not row["per_ms"]:
+            parts.append(f"{name}: nothing is left that the cost table charges")
+            continue
+        change = row["per_ms"] / base["per_ms"] - 1
+        if abs(change) < 0.0005 and row["beside_per_ms"] == base["beside_per_ms"]:
+            same += 1
+            continue
+        beside = ""
+        if row["beside_per_ms"] != base["beside_per_ms"]:
+            beside = f" ({row['beside_per_ms']:.1f} holes a ms beside it, was {base['beside_per_ms']:.1f})"
+        parts.append(f"{name}: {change:+.1%}{beside}")
+    if not parts and not same:
+        return "not asked"
+    return "<br>".join([*parts, f"as before in {counted(same, 'storm')}" if same else ""]).removesuffix(
+        "<br>"
+    )
+
+
+def changes(rows: Rows, version: str, mend: Mend) -> str:
+    """Outcomes that are new, or not there any more."""
+    lines, same = [], 0
+    mine = of(rows, "outcomes", version, mend.ident)
+    for key, row in mine.items():
+        base = base_of(rows, key)
+        if base is None:
+            continue
+        now, before = set(row["outcomes"]), set(base["outcomes"])
+        # What was not seen is only said to be missing where every state was looked at.
+        new = sorted(now - before) if base["complete"] else []
+        missing = sorted(before - now) if row["complete"] else []
+        whole = row["complete"] and base["complete"]
+        parts = [f"new `{each}`" for each in new] + [f"no more `{each}`" for each in missing]
+        if parts:
+            lines.append(f"{key[4]}: {', '.join(parts)}{'' if whole else ' (cut short)'}")
+        elif whole:
+            same += 1
+        else:
+            lines.append(f"{key[4]}: {len(now & before)} outcomes seen with and without (cut short)")
+    if not lines and not same:
+        return "not asked"
+    return "<br>".join([*lines, f"as before in {counted(same, 'scenario')}" if same else ""]).removesuffix(
+        "<br>"
+    )
