@@ -1,12 +1,13 @@
-"""Every pair (docs/pairs.jsonl.zst) or triple (docs/triples.jsonl.zst) of operations; goes on where it was stopped.
+"""Every pair (docs/pairs.jsonl.zst), triple or quadruple of operations; goes on where it was stopped.
 
-    python bench/matrix.py 2|3 [--patch P ...] [--states N] [--schedules N] [--sampled N] [--jobs N] [--seconds S]
-        [--cells N] [--seed S] [--out FILE]
+    python bench/matrix.py 2|3|4 [--pages 1|2] [--patch P ...] [--states N] [--schedules N] [--sampled N] [--jobs N]
+        [--seconds S] [--cells N] [--seed S] [--out FILE]
     python docs/generate_matrix.py
 
 A cell is searched completely: every state, up to --states of them. Where there are more, schedules with few preemptions
 are enumerated, up to --schedules of them, and where that was not all of them with at most two preemptions, --sampled
-more are drawn with POS. --cells takes so many at random, and prints at the end what all would take. Rows are written to
+more are drawn with POS. --cells takes so many at random, and prints at the end what all would take. --pages 2 takes the
+cells on a file of two pages; versions with huge pages have the cells on a huge page. Rows are written to
 the file without .zst, which goes on from the compressed one, and which docs/generate_matrix.py compresses. Delete both
 to begin anew, as after a change of the model.
 """
@@ -33,14 +34,19 @@ from gmemsim.studies.operations import Cell
 VERSIONS = {
     2: ("baseline", "v1", "v2", "v3", "mainline-7.3", "inplace-v8", "inplace", "hugepage", "hugepage-mutex"),
     3: ("v3", "mainline-7.3", "inplace", "hugepage"),
+    4: ("v3", "inplace"),
 }
+#: Versions whose pairs are searched on two pages as well.
+TWO_PAGES = ("v3", "mainline-7.3", "inplace")
+FILES = {2: "pairs.jsonl", 3: "triples.jsonl", 4: "quadruples.jsonl"}
 DOCS = Path(__file__).parents[1] / "docs"
 
 
-def all_cells(together: int, patches: list[str]) -> Iterator[Cell]:
+def all_cells(together: int, patches: list[str], pages: int = 1) -> Iterator[Cell]:
     for patch in patches:
         version = load_patch(patch)
-        for cell in cells(patch, together, in_place=version.in_place, huge=version.huge_pages):
+        huge = version.huge_pages
+        for cell in cells(patch, together, in_place=version.in_place, huge=huge, pages=1 if huge else pages):
             if together == 2 or cell.arch != "default":
                 yield cell
 
@@ -68,6 +74,7 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("together", type=int, choices=sorted(VERSIONS))
+    parser.add_argument("--pages", type=int, choices=(1, 2), default=1)
     parser.add_argument("--patch", nargs="*")
     parser.add_argument("--states", type=int, default=100_000)
     parser.add_argument("--cells", type=int)
@@ -78,15 +85,19 @@ def main() -> None:
     parser.add_argument("--seconds", type=float)
     parser.add_argument("--out", type=Path)
     options = parser.parse_args()
-    path = options.out or DOCS / ("pairs.jsonl" if options.together == 2 else "triples.jsonl")
+    path = options.out or DOCS / FILES[options.together]
+    patches = options.patch or list(TWO_PAGES if options.pages == 2 else VERSIONS[options.together])
     begin = time.monotonic()
     # What a smaller budget did not complete is asked again.
     rows = [row for row in recorded(path) if whole(row) or row["states"] >= options.states]
-    done = {(*row["names"], row["patch"], row["arch"], row["setup"]) for row in rows}
+    done = {
+        (*row["names"], row["patch"], row["arch"], row["setup"], row["huge"], row.get("pages", 1))
+        for row in rows
+    }
     todo = [
         cell
-        for cell in all_cells(options.together, options.patch or list(VERSIONS[options.together]))
-        if (*cell.names, cell.patch, cell.arch, cell.setup) not in done
+        for cell in all_cells(options.together, patches, options.pages)
+        if (*cell.names, cell.patch, cell.arch, cell.setup, cell.huge, cell.pages) not in done
     ]
     # If it is stopped, what is there is a sample of all.
     random.Random(options.seed).shuffle(todo)

@@ -19,7 +19,7 @@ from ..explore.strategies import make_strategy
 from ..explore.strategies.stateful import Stateful
 from ..explore.token import encode
 from ..scenarios.scenario import loads
-from .operations import HUGE_OPERATIONS, OPERATIONS, SETUPS, Cell, Operation, scenario_text
+from .operations import SETUPS, Cell, Operation, rows_for, scenario_text
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -29,14 +29,17 @@ if TYPE_CHECKING:
 __all__ = ["cells", "explore_cell"]
 
 
-def cells(patch: str, together: int = 2, *, in_place: bool = False, huge: bool = False) -> Iterator[Cell]:
+def cells(
+    patch: str, together: int = 2, *, in_place: bool = False, huge: bool = False, pages: int = 1
+) -> Iterator[Cell]:
     """All of a version, VM type by VM type; an operation also meets itself.
 
     Args:
-        together: how many operations a cell has. Of three, not all are the same, and rows that are `alone` are left
-            out.
+        together: how many operations a cell has. Of three or more, not all are the same, and rows that are `alone` are
+            left out.
         in_place: the version's files can be shared and private.
         huge: on a file of one huge page.
+        pages: else, how many pages the file has: 1 or 2.
     """
     for arch in ARCHES:
         if huge and arch == "default":
@@ -44,7 +47,7 @@ def cells(patch: str, together: int = 2, *, in_place: bool = False, huge: bool =
         mapped = arch == "default" or in_place
         here = [
             one
-            for one in (HUGE_OPERATIONS if huge else OPERATIONS)
+            for one in rows_for(pages, huge=huge)
             if (not one.only or arch in one.only)
             and (mapped or not one.host)
             and (together == 2 or not one.alone)
@@ -52,13 +55,13 @@ def cells(patch: str, together: int = 2, *, in_place: bool = False, huge: bool =
         for rows in combinations_with_replacement(here, together):
             names = tuple(one.name for one in rows)
             # No vCPU can run before its VM's launch is finished.
-            if any(one.launch for one in rows) and "touch" in names:
+            if any(one.launch for one in rows) and not {"touch", "touch neighbour"}.isdisjoint(names):
                 continue
             if together > 2 and len(set(names)) == 1:
                 continue
             for setup in SETUPS:
                 if setup == "untouched" or _can_be_touched(rows, arch, in_place, setup):
-                    yield Cell(names, patch, arch, setup, huge)
+                    yield Cell(names, patch, arch, setup, huge, pages)
 
 
 def _can_be_touched(rows: tuple[Operation, ...], arch: str, in_place: bool, setup: str) -> bool:

@@ -1,8 +1,8 @@
 """The operations that meet each other in `matrix`, and the small scenarios made of them.
 
-A cell is one page of one file (or one huge page, of which two pages are used), in one of several states in which the
-operations mean something (`SETUPS`), and two or three tasks with one operation each. What an operation is expected to
-return is left open; the oracles, the engine and the sequential order judge.
+A cell is one page of one file (or two, or one huge page, of which two pages are used), in one of several states in
+which the operations mean something (`SETUPS`), and two or more tasks with one operation each. What an operation is
+expected to return is left open; the oracles, the engine and the sequential order judge.
 """
 
 from __future__ import annotations
@@ -11,7 +11,17 @@ from typing import Final
 
 import attrs
 
-__all__ = ["HUGE_OPERATIONS", "OPERATIONS", "SETUPS", "Cell", "Operation", "operations", "scenario_text"]
+__all__ = [
+    "HUGE_OPERATIONS",
+    "OPERATIONS",
+    "SETUPS",
+    "TWO_PAGE_OPERATIONS",
+    "Cell",
+    "Operation",
+    "operations",
+    "rows_for",
+    "scenario_text",
+]
 
 #: States of the page: nobody has touched it; the guest uses it, as private memory where there is such; it is shared,
 #: and guest and host use it.
@@ -84,15 +94,36 @@ HUGE_OPERATIONS: Final = (
 )
 
 
+#: The same for a file of two pages: the whole of it, or its first page, or a vCPU on the second.
+TWO_PAGE_OPERATIONS: Final = (
+    *(one for one in HUGE_OPERATIONS if one.name not in ("allocate", "split", "merge", "close")),
+    Operation("allocate", '{ op = "allocate" }'),
+    Operation("to private", '{ op = "convert", private = true }', only=_PRIVATE),
+    Operation("page to shared", '{ op = "convert", private = false, start = 0, count = 1 }', only=_PRIVATE),
+    *(one for one in OPERATIONS if one.name in ("make slot", "close", "populate")),
+)
+
+
 @attrs.frozen
 class Cell:
-    """Operations at once on one version and VM type, from one state of the page."""
+    """Operations at once on one version and VM type, from one state of the page.
+
+    Attributes:
+        huge: the file is one huge page, of which the first two pages are used.
+        pages: else, how many pages it has: 1 or 2.
+    """
 
     names: tuple[str, ...]
     patch: str
     arch: str
     setup: str = "untouched"
     huge: bool = False
+    pages: int = 1
+
+
+def rows_for(pages: int, *, huge: bool) -> tuple[Operation, ...]:
+    """The operations that meet each other on such a file."""
+    return HUGE_OPERATIONS if huge else TWO_PAGE_OPERATIONS if pages == 2 else OPERATIONS
 
 
 def operations(cell: Cell) -> list[Operation]:
@@ -101,7 +132,7 @@ def operations(cell: Cell) -> list[Operation]:
     Raises:
         KeyError: no operation has that name.
     """
-    by_name = {one.name: one for one in (HUGE_OPERATIONS if cell.huge else OPERATIONS)}
+    by_name = {one.name: one for one in rows_for(cell.pages, huge=cell.huge)}
     return [by_name[name] for name in cell.names]
 
 
@@ -114,7 +145,7 @@ def scenario_text(cell: Cell) -> str:
     shared = cell.arch == "default" or cell.setup == "shared" or host
     flags = ["MMAP", "INIT_SHARED"] if shared else []
     flags += ["HUGETLB", "HUGETLB_2M"] if cell.huge else []
-    pages, one_page = (512, ", start = 0, count = 1") if cell.huge else (1, "")
+    pages, one_page = (512, ", start = 0, count = 1") if cell.huge else (cell.pages, "")
     mapped = host or cell.setup == "shared"
     lines = [
         "[scenario]",
