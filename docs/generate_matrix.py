@@ -1,6 +1,7 @@
 """Write docs/pairs.md and docs/triples.md from the records that bench/matrix.py wrote, and compress the records.
 
-python bench/matrix.py 2; python bench/matrix.py 3; python docs/generate_matrix.py
+python bench/matrix.py 2; python bench/matrix.py 2 --pages 2; python bench/matrix.py 3
+python bench/matrix.py 4 --cells 60; python docs/generate_matrix.py
 """
 
 from __future__ import annotations
@@ -16,10 +17,10 @@ from gmemsim.arch.registry import ARCHES
 from gmemsim.explore.findings.table import FINDINGS
 from gmemsim.patches.registry import load_patch
 from gmemsim.studies.matrix import cells
-from gmemsim.studies.operations import HUGE_OPERATIONS, OPERATIONS, SETUPS
+from gmemsim.studies.operations import HUGE_OPERATIONS, OPERATIONS, SETUPS, TWO_PAGE_OPERATIONS
 
 HERE = Path(__file__).parent
-NAMES = list(dict.fromkeys(one.name for one in (*OPERATIONS, *HUGE_OPERATIONS)))
+NAMES = list(dict.fromkeys(one.name for one in (*OPERATIONS, *TWO_PAGE_OPERATIONS, *HUGE_OPERATIONS)))
 #: How a finding is shown in a cell.
 LETTERS = {
     "memory-failure-against-punch": "D",
@@ -70,11 +71,33 @@ and it is shared (VM types and versions in which such a page is in the file).
 A cell without a letter had no violation in what was run.
 
 What this matrix does not see: a third task (see [triples](triples.md); [a dying file that is unbound during a memory
-failure](findings/unbind-during-memory-failure.md) takes one), and a second page; and where a cell is not complete, most
-schedules with two preemptions or more. On `hugepage` and `hugepage-mutex` the file is one huge page of 2 MiB of which
-the first two pages are used; `split` and `merge` are the conversions that do it. The versions run on their default
-releases: the live-lock of pre-fault against the deletion of a slot, repaired in 6.18, shows on baseline with
-`--release 6.12` and not here. A version that has no table below was not recorded since its model changed.
+failure](findings/unbind-during-memory-failure.md) takes one); and where a cell is not complete, most
+schedules with two preemptions or more. [Two pages](#two-pages) and [a huge page](#a-huge-page) have sections of their
+own. The versions run on their default releases: the live-lock of pre-fault against the deletion of a slot, repaired in
+6.18, shows on baseline with `--release 6.12` and not here. A version that has no table below was not recorded since its
+model changed.
+"""
+
+TWO = """## Two pages
+
+The same on a file of two pages: `touch` and `host write` are of the first page, `touch neighbour` is of the second,
+`punch`, `allocate`, `to private` and `populate` of both, `punch page`, `page to shared` and `memory failure` of the
+first. {how} `python bench/matrix.py 2 --pages 2` runs it again, from where it was stopped: {searches:,} of {planned:,}
+searches are here.
+"""
+
+HUGE = """## A huge page
+
+The file is one huge page of 2 MiB of which the first two pages are used; `split` and `merge` are the conversions that
+do it. {how} `python bench/matrix.py 2 --patch hugepage hugepage-mutex` runs it again; {searches:,} of {planned:,}
+searches are here.
+"""
+
+QUADRUPLES = """
+## Four operations at once
+
+A random sample: {searches:,} cells of {planned:,} of v3 and inplace, on one page. {how}
+`python bench/matrix.py 4 --cells N` draws more.
 """
 
 TRIPLES = """# Three operations at once
@@ -194,7 +217,30 @@ def letters(rows: list[dict[str, Any]]) -> str:
 
 def pairs() -> str:
     rows = load("pairs.jsonl")
-    lines = [PAIRS.format(letters=letters(rows), **budget(rows))]
+    one, two, huge = (
+        [row for row in rows if (row["huge"], row.get("pages", 1)) == kind]
+        for kind in ((False, 1), (False, 2), (True, 1))
+    )
+    lines = [PAIRS.format(letters=letters(rows), **budget(one)), *tables(one, "##")]
+    for head, part, pages in ((TWO, two, 2), (HUGE, huge, 1)):
+        if part:
+            planned = sum(count(patch, 2, pages) for patch in dict.fromkeys(row["patch"] for row in part))
+            lines += [head.format(planned=planned, **budget(part)), *tables(part, "###")]
+    return "\n".join([*lines, "## Violations", "", *violations(rows)]) + "\n"
+
+
+def count(patch: str, together: int, pages: int = 1) -> int:
+    """How many cells a version has."""
+    version = load_patch(patch)
+    return sum(
+        together == 2 or cell.arch != "default"
+        for cell in cells(patch, together, in_place=version.in_place, huge=version.huge_pages, pages=pages)
+    )
+
+
+def tables(rows: list[dict[str, Any]], level: str) -> list[str]:
+    """A table for each version and VM type."""
+    lines: list[str] = []
     for patch in dict.fromkeys(row["patch"] for row in rows):
         for arch in dict.fromkeys(row["arch"] for row in rows if row["patch"] == patch):
             searches: dict[tuple[str, ...], list[dict[str, Any]]] = {}
@@ -210,7 +256,7 @@ def pairs() -> str:
                 for found in searches.values()
             )
             counts = ", ".join(f"{count} x {sign}" for sign, count in sorted(kinds.items()))
-            lines += [f"## {patch}, {arch}", "", f"{counts}.", "", "| | " + " | ".join(used) + " |"]
+            lines += [f"{level} {patch}, {arch}", "", f"{counts}.", "", "| | " + " | ".join(used) + " |"]
             lines.append("|---|" + ":-:|" * len(used))
             for number, first in enumerate(used):
                 marks = [
@@ -221,7 +267,7 @@ def pairs() -> str:
                 ]
                 lines.append(f"| {first} | " + " | ".join(marks) + " |")
             lines.append("")
-    return "\n".join([*lines, "## Violations", "", *violations(rows)]) + "\n"
+    return lines
 
 
 def triples() -> str:
@@ -254,8 +300,17 @@ def triples() -> str:
         below=sum(row["scope"].startswith("complete below 1") for row in rows),
         **budget(rows),
     )
-    parts = [head + "\n".join(table), "", "## Violations", "", *violations(rows), *cell_by_cell]
-    return "\n".join(parts) + "\n"
+    four = load("quadruples.jsonl") if recorded("quadruples.jsonl") else []
+    parts = [head + "\n".join(table), "", "## Violations", "", *violations([*rows, *four])]
+    if four:
+        planned = sum(count(patch, 4) for patch in ("v3", "inplace"))
+        parts.append(QUADRUPLES.format(planned=planned, **budget(four)))
+    return "\n".join([*parts, *cell_by_cell]) + "\n"
+
+
+def recorded(name: str) -> bool:
+    """Whether there is such a record."""
+    return any((HERE / one).exists() for one in (name, f"{name}.zst"))
 
 
 def one_by_one(patch: str, arch: str, rows: list[dict[str, Any]]) -> list[str]:

@@ -9,21 +9,30 @@ from gmemsim.explore.program import ScenarioProgram
 from gmemsim.patches.registry import load_patch
 from gmemsim.scenarios.scenario import loads
 from gmemsim.studies.matrix import cells
-from gmemsim.studies.operations import HUGE_OPERATIONS, OPERATIONS, Cell, operations, scenario_text
+from gmemsim.studies.operations import Cell, operations, rows_for, scenario_text
 
 
-@pytest.mark.parametrize("together", [2, 3])
-@pytest.mark.parametrize("patch", ["baseline", "v3", "mainline-7.3", "inplace", "hugepage"])
-def test_cells_can_be_built(patch: str, together: int) -> None:
+@pytest.mark.parametrize(
+    ("patch", "together", "pages"),
+    [
+        *(
+            (patch, together, 1)
+            for patch in ("baseline", "v3", "mainline-7.3", "hugepage")
+            for together in (2, 3)
+        ),
+        *(("inplace", together, pages) for together in (2, 3, 4) for pages in (1, 2)),
+        ("v3", 2, 2),
+    ],
+)
+def test_cells_can_be_built(patch: str, together: int, pages: int) -> None:
     version = load_patch(patch)
     huge = version.huge_pages
-    found = list(cells(patch, together, in_place=version.in_place, huge=huge))
+    found = list(cells(patch, together, in_place=version.in_place, huge=huge, pages=pages))
     assert len(found) == len(set(found))
-    table = HUGE_OPERATIONS if huge else OPERATIONS
-    wanted = {one.name for one in table if together == 2 or not one.alone}
+    wanted = {one.name for one in rows_for(pages, huge=huge) if together == 2 or not one.alone}
     assert {name for cell in found for name in cell.names} == wanted
     assert {cell.setup for cell in found} >= {"untouched", "used"}
-    for cell in found[:: 13 if together == 2 else 101]:
+    for cell in found[:: {2: 13, 3: 101, 4: 501}[together]]:
         scenario = loads(scenario_text(cell), "cell.toml")
         ScenarioProgram(scenario=scenario, patch=patch, arch=cell.arch, small=False).build(FirstRunnable())
 
