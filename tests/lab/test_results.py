@@ -105,6 +105,37 @@ def test_recorded_outcomes_are_held_against_the_model_of_today(tmp_path: Path) -
     assert "punch=EINTR" in done.output
 
 
+def test_asking_again_goes_on_where_it_was_interrupted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path, kept, other = tmp_path / "a.jsonl", tmp_path / "kept.jsonl", tmp_path / "b.jsonl"
+    write_results(path, HEAD, [row("hole", {HOLE: 4}), row("punch", {"x": 4}), row("munmap", {"x": 4})])
+    monkeypatch.setattr("gmemsim.cli.lab_compare._is_known", lambda rows, scenario: True)
+    asked: list[str] = []
+
+    def ask(head: Head, row: Row, scenario: object, *_: object) -> Row:
+        asked.append(row.scenario)
+        if asked == ["hole", "punch"]:
+            raise KeyboardInterrupt
+        return msgspec.structs.replace(row, model_states=7)
+
+    monkeypatch.setattr("gmemsim.lab.batch.ask_again", ask)
+    command = ["lab", "again", str(path), "--results", str(kept), "--write", str(other)]
+    assert CliRunner().invoke(cli, command).exit_code == 130
+    assert list(read_results(kept)[1]) == ["hole"]
+    assert {name: row.model_states for name, row in read_results(other)[1].items()} == {
+        "hole": 7, "punch": 0, "munmap": 0,
+    }  # fmt: skip
+    done = CliRunner().invoke(cli, [*command, "--max-seconds", "0.000001"])
+    assert done.exit_code == 2
+    assert "Not run: 2 scenarios" in done.output
+    assert CliRunner().invoke(cli, command).exit_code == 0
+    assert asked == ["hole", "punch", "punch", "munmap"]
+    assert {row.model_states for row in read_results(other)[1].values()} == {7}
+    done = CliRunner().invoke(cli, [*command, "--patch", "v2"])
+    assert "another campaign: patch" in done.output
+
+
 def test_a_scenario_that_was_drawn_otherwise_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "a.jsonl"
     write_results(path, HEAD, [row("drawn-1-2", {"x": 4})])

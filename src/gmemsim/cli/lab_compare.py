@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from functools import partial
 from pathlib import Path
+from time import monotonic
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
@@ -108,7 +109,7 @@ def compare(
     from ..lab.drawn import drawn as draw
     from ..lab.kernels import find_kernel
     from ..lab.refusals import vm_type_of
-    from ..lab.results import Head, keep_row, read_results, write_results
+    from ..lab.results import Head, keep_row
     from ..lab.translate import Steering, translate
     from ..lab.versions import version_of
     from ..scenarios.catalogue import find
@@ -119,13 +120,7 @@ def compare(
         booted = find_kernel(kernel)
         version = patch or version_of(booted)
         head = Head(kernel=booted.release, patch=version, seed=seed, rounds=rounds, delay=delay)
-        rows: dict[str, Row] = {}
-        if results is not None and results.suffix == ".gz":
-            raise LabError(
-                f"{results}: expected a plain file to add to; gmemsim lab again writes compressed ones"
-            )
-        if results is not None and results.exists():
-            _, rows = read_results(results, head)
+        rows = _kept(results, head)
         chosen = [draw(seed, number) for number in range(first, first + (drawn or 0))] + [
             find(name) for name in scenarios
         ]
@@ -137,8 +132,7 @@ def compare(
             check_comparable(workload)
             programs.append(translate(workload, vm_type_of(scenario), seed=seed))
         steering = Steering(rounds=rounds, seed=seed, spread_ns=delay * 1000, patience=0)
-        if results is not None and not rows:
-            write_results(results, head, ())
+        _begin(results, head)
         done = Campaign()
         if chosen:
             done = compare_all(
@@ -190,8 +184,16 @@ def _exit(ctx: click.Context, rows: Iterable[Row], *, whole: bool) -> None:
 @click.option("--only", multiple=True, metavar="SCENARIO", help="Only this one; several may be given.")
 @click.option("--differing", is_flag=True, help="Only those that do not agree in the file.")
 @click.option(
+    "--results",
+    "kept",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="Keep a line a scenario here as soon as it is asked; what is in it already is not asked again.",
+)
+@click.option(
     "--write", type=click.Path(path_type=Path), metavar="FILE", help="Write all results here (.gz: small)."
 )
+@click.option("--max-seconds", type=SECONDS, help="Wall-clock for all of it.")
 @json_option
 @click.pass_context
 def again(
@@ -202,27 +204,40 @@ def again(
     model_seconds: float,
     only: tuple[str, ...],
     differing: bool,
+    kept: Path | None,
     write: Path | None,
+    max_seconds: float | None,
     as_json: bool,
 ) -> None:
     """Hold what kernels came to earlier (RESULTS of `lab compare`) against the model as it is now; no kernel is needed.
 
-    Exit codes as `lab compare`.
+    Ctrl-C and --max-seconds keep what was asked: --write then has the other lines as they were, and with --results the
+    same command goes on. Exit codes as `lab compare`.
     """
     from ..lab.batch import ask_again
-    from ..lab.results import read_results, write_results
+    from ..lab.results import keep_row, read_results, write_results
 
-    asked: dict[str, Row] = {}
+    began = monotonic()
     interrupted = False
     with lab_errors():
         head, rows = read_results(results)
+        version = patch or head.patch
+        now = msgspec.structs.replace(head, patch=version)
+        asked = _kept(kept, now)
         for name in only:
             if name not in rows:
                 raise LabError(f"{results} has no scenario {name}")
-        version = patch or head.patch
-        for name, row in rows.items():
-            if (only and name not in only) or (differing and row.verdict in ("agree", "refused")):
+        wanted = {
+            name: row
+            for name, row in rows.items()
+            if (not only or name in only) and not (differing and row.verdict in ("agree", "refused"))
+        }
+        _begin(kept, now)
+        for name, row in wanted.items():
+            if name in asked:
                 continue
+            if max_seconds is not None and monotonic() - began > max_seconds:
+                break
             scenario = scenario_of(name)
             _is_known(rows, scenario)
             try:
@@ -230,13 +245,42 @@ def again(
             except KeyboardInterrupt:
                 interrupted = True
                 break
-        head = msgspec.structs.replace(head, patch=version)
-        if write is not None and not interrupted:
-            write_results(write, head, {**rows, **asked}.values())
-    _report(asked.values(), head, as_json, {"interrupted": interrupted})
+            if kept is not None:
+                keep_row(kept, asked[name])
+        asked = {name: asked[name] for name in wanted if name in asked}
+        missing = [name for name in wanted if name not in asked]
+        if write is not None:
+            # Lines of another version have no place beside those that were asked.
+            others = rows if version == head.patch else {}
+            write_results(write, now, {**others, **asked}.values())
+    _report(asked.values(), now, as_json, {"interrupted": interrupted, "missing": missing})
     if interrupted:
         ctx.exit(INTERRUPTED)
-    _exit(ctx, asked.values(), whole=True)
+    _exit(ctx, asked.values(), whole=not missing)
+
+
+def _kept(path: Path | None, head: Head) -> dict[str, Row]:
+    """Lines of a file that is added to, which begins with `head`.
+
+    Raises:
+        LabError: it is compressed, or has other results.
+    """
+    from ..lab.errors import LabError
+    from ..lab.results import read_results
+
+    if path is not None and path.suffix == ".gz":
+        raise LabError(f"{path}: expected a plain file to add to; gmemsim lab again writes compressed ones")
+    if path is None or not path.exists():
+        return {}
+    return read_results(path, head)[1]
+
+
+def _begin(path: Path | None, head: Head) -> None:
+    """A file that is not there gets its first line."""
+    from ..lab.results import write_results
+
+    if path is not None and not path.exists():
+        write_results(path, head, ())
 
 
 def scenario_of(name: str) -> Scenario:
