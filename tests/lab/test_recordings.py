@@ -1,4 +1,4 @@
-"""Recordings of Linux 7.3.4 by `gmemsim lab run SCENARIO --trace`, and what the follower says of them."""
+"""Recordings of stock kernels by `gmemsim lab run SCENARIO --trace`, and what the follower says of them."""
 
 from __future__ import annotations
 
@@ -11,20 +11,20 @@ from gmemsim.follow.trace import load_trace
 from gmemsim.patches.registry import load_patch
 
 HERE = Path(__file__).parent / "recordings"
+NAMES = sorted(path.name.removesuffix(".trace.gz") for path in HERE.glob("*.trace.gz"))
+VERSIONS = {"6.18": "baseline", "7.2": "v3", "7.3": "mainline-7.3"}
 
 
-@pytest.mark.parametrize(
-    "name",
-    [
-        "disjoint-0",
-        pytest.param(
-            "close-0",
-            marks=pytest.mark.xfail(
-                strict=True, reason="the follower knows no call that shows the release of a file"
-            ),
-        ),
-    ],
-)
+@pytest.mark.parametrize("name", NAMES)
 def test_a_recording_of_a_stock_kernel_is_a_run_of_its_version(name: str) -> None:
-    result = follow(load_trace(HERE / f"{name}.trace.gz"), load_patch("mainline-7.3"))
+    trace = load_trace(HERE / f"{name}.trace.gz")
+    assert trace.release is not None
+    result = follow(trace, load_patch(VERSIONS[trace.release]))
     assert result.accepted, result.rejected_at
+    # Each event is matched, up to the two markers.
+    assert result.matched == result.events - 2
+    assert result.states == 0
+
+
+def test_which_are_carried() -> None:
+    assert len(NAMES) >= 7

@@ -10,6 +10,7 @@ from ..audit.kvm_events import Bind, Close, Create, Unbind
 from ..engine.op import Op
 from .errno import EBADF, EINVAL, EIO, EMFILE, ENOMEM
 from .inode import FILES, GmemFile, GmemInode
+from .truncate import END_OF_MAPPING, LAST_INDEX
 
 if TYPE_CHECKING:
     from ..engine.task import Task
@@ -252,9 +253,9 @@ async def kvm_gmem_release(self: Kernel, t: Task, file: GmemFile) -> None:
             await t.point(Op("store", f"{file.label}.bindings", slot.bound_start, slot.bound_end))
         self.use_memslot(t, slot)
         slot.gmem_file = None
-    kinds = self.release_filter(inode)
-    await self.kvm_gmem_file_invalidate_start(t, file, 0, inode.pages, kinds)
-    await self.kvm_gmem_file_invalidate_end(t, file, 0, inode.pages)
+    kinds, end = self.release_filter(inode), self.release_end(inode)
+    await self.kvm_gmem_file_invalidate_start(t, file, 0, end, kinds)
+    await self.kvm_gmem_file_invalidate_end(t, file, 0, end)
     await self.kvm_gmem_del_file(t, file)
     await inode.invalidate_lock.up_write(t)
     await vm.slots_lock.unlock(t)
@@ -281,8 +282,16 @@ def release_filter(self: Kernel, inode: GmemInode) -> str:
     return self.invalidate_filter(inode)
 
 
+def release_end(self: Kernel, inode: GmemInode) -> int:
+    """Where the invalidation of a release ends: at -1ul, however large the file is (6.12 to 7.3)."""
+    return LAST_INDEX
+
+
 async def evict_inode(self: Kernel, t: Task, inode: GmemInode, vm: Vm) -> None:
-    """The last user is gone: `truncate_inode_pages_final`. The invalidate lock is not held."""
-    await self.truncate_inode_pages_range(t, inode, 0, inode.pages)
+    """The last user is gone: `truncate_inode_pages_final`. The invalidate lock is not held.
+
+    It truncates to the end of any mapping, not to that of the file: `lend` is -1.
+    """
+    await self.truncate_inode_pages_range(t, inode, 0, END_OF_MAPPING)
     t.changed(FILES)
     self.world.inodes.pop(inode.label, None)

@@ -163,6 +163,7 @@ class Kernel:
     kvm_gmem_erase_binding = gmem_file.kvm_gmem_erase_binding
     kvm_gmem_release = gmem_file.kvm_gmem_release
     kvm_gmem_del_file = gmem_file.kvm_gmem_del_file
+    release_end = gmem_file.release_end
     release_filter = gmem_file.release_filter
     evict_inode = gmem_file.evict_inode
 

@@ -34,6 +34,8 @@ class Release:
             Forcefully invalidate SNP VMSA if its backing gmem page is zapped" (June 2026).
         reserve_for_clear: attribute entries are reserved even to store 0 (guest-memfd.md 4.13 step 4).
         bind_end_wraps: end of a bind range is a signed sum, so that a huge offset passes the size check (to 7.1).
+        truncate_signed: `lend` of `truncate_inode_pages_range` is signed, so that its last index for -1 is -1 as well,
+            and not that of the last byte (seen in recordings of 6.18.15, not in those of 7.2.13 and 7.3.4).
         prefault: KVM_PRE_FAULT_MEMORY exists (6.11).
         tdx_page_references: KVM holds a reference of each page that the S-EPT maps. Gone in 7.2.13 and 7.3.4 (read
             there); that it went with 6.19 is an inference from the dates of "KVM: TDX: Drop superfluous page pinning
@@ -55,6 +57,7 @@ class Release:
     vmsa_reload: bool = False
     reserve_for_clear: bool = True
     bind_end_wraps: bool = True
+    truncate_signed: bool = True
     prefault: bool = True
     tdx_page_references: bool = False
     tdx_premap: bool = False
@@ -78,7 +81,12 @@ RELEASES: dict[str, Release] = {
         Release("6.18", lookup_first=False, tdx_page_references=True, tdx_premap=True),
         Release("6.19"),
         Release(
-            "7.2", bind_overlap=EEXIST, invalidate_range_hook=True, vmsa_reload=True, bind_end_wraps=False
+            "7.2",
+            bind_overlap=EEXIST,
+            invalidate_range_hook=True,
+            vmsa_reload=True,
+            bind_end_wraps=False,
+            truncate_signed=False,
         ),
         Release(
             "7.3",
@@ -87,6 +95,7 @@ RELEASES: dict[str, Release] = {
             vmsa_reload=True,
             reserve_for_clear=False,
             bind_end_wraps=False,
+            truncate_signed=False,
         ),
         Release(
             "7.4",
@@ -95,6 +104,7 @@ RELEASES: dict[str, Release] = {
             vmsa_reload=True,
             reserve_for_clear=False,
             bind_end_wraps=False,
+            truncate_signed=False,
         ),
     )
 }

@@ -15,7 +15,12 @@ if TYPE_CHECKING:
     from .kernel import Kernel
     from .vm import Vm
 
-__all__ = ["FOLIO_BATCH"]
+__all__ = ["END_OF_MAPPING", "FOLIO_BATCH", "LAST_INDEX"]
+
+#: One past the last index that a file of any size can have: `lend` is a byte offset of 64 bits.
+END_OF_MAPPING: Final = 1 << 52
+#: The largest `pgoff_t`, -1ul.
+LAST_INDEX: Final = (1 << 64) - 1
 
 #: PAGEVEC_SIZE since 2024; 15 before.
 FOLIO_BATCH: Final = 31
@@ -54,7 +59,8 @@ async def _truncate(self: Kernel, t: Task, inode: GmemInode, start: int, end: in
         for folio in batch:
             await self.folio_put(t, inode, folio)
     # The edges, with a blocking lock.
-    for edge in (start,) if end - start == 1 else (start, end - 1):
+    last = LAST_INDEX if end == END_OF_MAPPING and self.release.truncate_signed else end - 1
+    for edge in (start,) if start == last else (start, last):
         found = await self.filemap_get_folio(t, inode, edge, create=False)
         if not isinstance(found, int):
             await self.truncate_inode_folio(t, inode, found)

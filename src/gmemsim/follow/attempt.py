@@ -31,6 +31,7 @@ from .initial import initial_pages
 from .lookahead import Lookahead
 from .outside import Outside
 from .probes import HINTS, PROBES, Observation
+from .release import Releasing
 from .result import FollowResult, Rejection
 from .showing import Showing
 from .thread import Rejected, Thread, kind_of
@@ -75,7 +76,7 @@ class How(NamedTuple):
     begin_conversions: bool = True
 
 
-class Attempt(Agreeing, Showing, Outside):
+class Attempt(Agreeing, Showing, Outside, Releasing):
     """One attempt to follow a trace with one patch version."""
 
     def __init__(self, how: How) -> None:
@@ -106,8 +107,6 @@ class Attempt(Agreeing, Showing, Outside):
         self.steps = 0
         self.lock_wanted = False
         self.position = -1
-        #: Position at which the last of all calls begins.
-        self.last_call = -1
         #: Of the event that was refused, in the trace's steps.
         self.place = -1
         self.outside = 0
@@ -122,10 +121,9 @@ class Attempt(Agreeing, Showing, Outside):
         }
         self.writers = [(s.position, s.thread) for s in trace.steps if s.name in _WRITE_LOCKED]
         self._make_threads()
+        self.last_use = self.find_last_use(trace, self.threads)
+        self.count = self.setup.gmem.count
         self.wants = Wants(self)
-        self.last_call = max(
-            (step.position for thread in self.threads.values() for step in thread.begins(trace)), default=-1
-        )
 
     def _make_threads(self) -> None:
         ends = [step.position for step in self.trace.steps if step.name == "mmu_inv_end"]
@@ -161,7 +159,7 @@ class Attempt(Agreeing, Showing, Outside):
             call = thread.call = thread.calls.popleft()
             t.call += 1
             await self._make_call(t, thread, call)
-            thread.call = None
+            thread.made, thread.call = call, None
 
     async def _drop_body(self, t: Task, thread: Thread) -> None:
         while True:
@@ -183,8 +181,9 @@ class Attempt(Agreeing, Showing, Outside):
         elif kind == "prefault":
             await kernel.kvm_arch_vcpu_pre_fault_memory(t, setup.vcpu(thread.name), args[0] << 12, 4096)
         elif kind == "fallocate":
-            punch, start, end = args
-            await kernel.kvm_gmem_fallocate(t, setup.gmem, start << 12, (end - start) << 12, bool(punch))
+            await self.fallocate(t, thread, *args)
+        elif kind == "release":
+            await self.release_file(t, thread)
         elif kind == "host_fault":
             await kernel.host_fault(t, setup.mapping(thread.name), args[0])
         elif kind == "memory_failure":
@@ -363,6 +362,8 @@ class Attempt(Agreeing, Showing, Outside):
     def step(self, thread: Thread) -> None:
         task = thread.task
         op = task.pending
+        if op.obj == self.count.label:
+            self.descriptor_goes(thread)
         self.wants.before(thread, op)
         self.steps += 1
         thread.taken += 1

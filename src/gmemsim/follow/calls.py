@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING
 
 import attrs
 
+from .probes import HINTS
+
 if TYPE_CHECKING:
     from .trace import Step, Trace
 
@@ -17,9 +19,9 @@ class Call:
     """One operation of a thread.
 
     Attributes:
-        kind: fault, prefault, fallocate, host_fault, set_attributes, memory_failure, set_region.
+        kind: fault, prefault, fallocate, host_fault, set_attributes, memory_failure, set_region, release.
         args: gfn, or (punch, start, end), or index, or (start, end, private), or the trace's pfn, or (first gfn, pages,
-            first index, errno): see `calls_of`.
+            first index, errno), or nothing: see `calls_of`.
         first, last: numbers of its first and last step within the thread.
     """
 
@@ -62,6 +64,8 @@ class _State:
         step = steps[position]
         name = step.name
         obs = step.observation
+        if self._is_released(steps, position):
+            return [self._release(steps, position)]
         if name == "page_fault":
             return [Call("fault", (_number(obs.a),), position, _until(steps, position, "tdp_fault_ret"))]
         if name == "pre_fault":
@@ -84,6 +88,25 @@ class _State:
         if name == "set_attributes_pre":
             return self._unprobed_conversion(steps, position)
         return None
+
+    def _is_released(self, steps: list[Step], position: int) -> bool:
+        """Whether a release begins there: with its first event, or with the lock that it takes before."""
+        ours = self.trace.releases.ours
+        if steps[position].name == "down_write" and position + 1 < len(steps):
+            position += 1
+        return steps[position].position in ours
+
+    def _release(self, steps: list[Step], position: int) -> Call:
+        ours = self.trace.releases.ours
+        last = position
+        for number in range(position + 1, len(steps)):
+            step = steps[number]
+            if step.position not in ours and step.name not in HINTS:
+                break
+            last = number
+            if step.name == "truncate_ret":
+                break
+        return Call("release", (), position, last)
 
     def _unprobed_conversion(self, steps: list[Step], position: int) -> list[Call] | None:
         """A conversion of which only the inner steps show: its arguments come from elsewhere, in order."""

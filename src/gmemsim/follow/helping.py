@@ -81,7 +81,25 @@ class Helping:
                     if op.kind != "acquire" and other.task.pending.obj != op.obj:
                         break
             if not moved:
-                return self._begin_conversion(thread, op)
+                return self._begin_conversion(thread, op) or self._begin_release(thread, op)
+        return False
+
+    def _begin_release(self, thread: Thread, op: Op) -> bool:
+        """Let the last reference of the file go: from then on, and before its release shows, nobody gets it."""
+        if op.obj != self.setup.gmem.count.label or not thread.future.plan().file_gone:
+            return False
+        for other in self.threads.values():
+            if other.call is None and other.releases_next and not other.shown and not other.task.done:
+                self.step(other)
+            while (
+                other.call is not None
+                and other.call.kind == "release"
+                and other.task.pending.obj == op.obj
+                and self._may_move(other)
+            ):
+                self.step(other)
+                if thread.task.pending is not op or self.wants.ready(thread, op)[0]:
+                    return True
         return False
 
     def _begin_conversion(self, thread: Thread, op: Op) -> bool:

@@ -55,7 +55,12 @@ class FaultPlan:
 
     @property
     def memory_fault(self) -> bool:
-        return self.ret == _EFAULT
+        return self.ret == _EFAULT and not self.get_pfn
+
+    @property
+    def file_gone(self) -> bool:
+        """guest_memfd was asked and had no file any more."""
+        return self.ret == _EFAULT and self.get_pfn
 
 
 class Lookahead:

@@ -34,7 +34,10 @@ class Observer:
         self.vmemmap: int | None = None
         self.lookups: dict[str, list[bool]] = {}
         self.adds: dict[str, list[bool]] = {}
+        self.truncations: dict[str, list[bool]] = {}
         self.in_fallocate: dict[str, bool] = {}
+        #: The event lies in a release of the file (`closing`).
+        self.releasing = False
         self.last_add: dict[str, int] = {}
         #: The file's slot, as soon as it is made or deleted, and threads in the ioctl.
         self.slot: int | None = None
@@ -78,7 +81,7 @@ class Observer:
     def _ours(self, event: KernelEvent) -> tuple[bool, dict[str, int]]:
         args = arguments(event.args)
         mapping = args.get("mapping")
-        if self.mapping is None and mapping is not None and self.in_fallocate.get(event.thread):
+        if self.mapping is None and (self.releasing or self.in_fallocate.get(event.thread)):
             self.mapping = mapping
         return mapping is not None and mapping == self.mapping, args
 
@@ -202,9 +205,14 @@ class Observer:
 
     def _truncate(self, event: KernelEvent, kind: str) -> Observation | str:
         ours, args = self._ours(event)
+        self.truncations.setdefault(event.thread, []).append(ours)
         if not ours:
             return "other file"
         return Observation(kind, args["lstart"] >> _PAGE_SHIFT, (args["lend"] + 1) >> _PAGE_SHIFT)
+
+    def _truncate_ret(self, event: KernelEvent, kind: str) -> Observation | str:
+        stack = self.truncations.get(event.thread)
+        return Observation(kind) if not stack or stack.pop() else "other file"
 
     def _user_fault(self, event: KernelEvent, kind: str) -> Observation:
         return Observation(kind, arguments(event.args)["index"])

@@ -29,13 +29,6 @@ _ANYWHERE: Final = frozenset(
         "mmu_inv_end",
     }
 )
-#: What closing the file shows, when all calls have been made.
-_AT_THE_END: Final = frozenset(
-    {
-        "inv_start", "inv_start_ret", "truncate", "truncate_ret", "filemap_get", "filemap_get_ret", "page_cache_delete",
-        "arch_invalidate", "arch_invalidate_range", "arch_reclaim",
-    }
-)  # fmt: skip
 
 
 class Outside:
@@ -45,20 +38,16 @@ class Outside:
     setup: Setup
     frames: Frames
     probed: frozenset[str]
-    last_call: int
 
     def pass_over(self, thread: Thread, step: Step) -> None:
-        """An event outside any modelled call: of the VMM's other work, or of the end.
+        """An event outside any modelled call: of the VMM's other work.
 
         Raises:
             Rejected: it belongs to a call whose beginning is not there.
         """
         if not self.trace.begins or step.name in _ANYWHERE or step.name in HINTS:
             return
-        if step.name == "folio_unlock":
-            if self.frames.index_of(step.observation.a) is None:  # type: ignore[arg-type]
-                return
-        elif step.name in _AT_THE_END and step.position > self.last_call:
+        if step.name == "folio_unlock" and self.frames.index_of(step.observation.a) is None:  # type: ignore[arg-type]
             return
         raise Rejected(f"no call of {thread.name} that could show {step.observation}")
 
@@ -86,6 +75,8 @@ class Outside:
     @staticmethod
     def in_call(thread: Thread, step: Step) -> bool:
         """Whether the event belongs to a call; teardown and the like are none of ours."""
-        if thread.call is not None and thread.call.first <= step.number <= thread.call.last:
+        # What a call shows last can be there before the trace has it.
+        current = thread.made if thread.call is None and thread.shown else thread.call
+        if current is not None and current.first <= step.number <= current.last:
             return True
         return any(call.first <= step.number <= call.last for call in list(thread.calls)[:2])

@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 from typing import Final, NamedTuple
 
-__all__ = ["ENOENT", "GUEST_MEMFD", "HINTS", "PROBES", "Observation", "arguments", "signed"]
+__all__ = ["ENOENT", "GUEST_MEMFD", "HINTS", "INODE", "PROBES", "Observation", "arguments", "signed"]
 
 ENOENT: Final = -2
 
@@ -97,6 +97,8 @@ class Observation(NamedTuple):
         return f"{self.name}({shown})"
 
 
+#: The inode number in an event of the page cache's tracepoints.
+INODE: Final = re.compile(r"ino ([0-9a-f]{1,16})")
 _KEY = re.compile(r"\w+$")
 _NUMBER = re.compile(r"0x[0-9a-f]{1,16}|-?\d{1,20}")
 _LONGEST_KEY = 40

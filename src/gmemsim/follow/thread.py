@@ -11,7 +11,6 @@ if TYPE_CHECKING:
     from .calls import Call
     from .lookahead import Lookahead
     from .probes import Observation
-    from .trace import Step, Trace
 
 __all__ = ["Rejected", "Thread", "kind_of", "next_position"]
 
@@ -24,14 +23,16 @@ class Thread:
     Attributes:
         shown: observations that the task produced and the trace has not reached yet.
         waits_for_folios: the truncation is past its edges, in the pass that waits for busy folios.
+        has_file: it has a reference of the file (`get_file_active`, `fdget`).
         gfn, snapshot, ranges, private, generation: state of the fault in progress, for the wants.
         call: the call that the task makes, or None between two calls.
+        made: the call that it made last.
         taken: steps that the task has taken.
     """
 
     __slots__ = (
-        "call", "calls", "future", "generation", "gfn", "looking", "name", "notifying", "private", "ranges", "shown",
-        "snapshot", "started", "taken", "task", "truncating", "waits_for_folios", "zapping",
+        "call", "calls", "future", "generation", "gfn", "has_file", "looking", "made", "name", "notifying", "private",
+        "ranges", "shown", "snapshot", "started", "taken", "task", "truncating", "waits_for_folios", "zapping",
     )  # fmt: skip
 
     def __init__(self, name: str, future: Lookahead, calls: list[Call]) -> None:
@@ -39,7 +40,9 @@ class Thread:
         self.future = future
         self.calls = deque(calls)
         self.call: Call | None = None
+        self.made: Call | None = None
         self.shown: deque[Observation] = deque()
+        self.has_file = False
         self.gfn = -1
         self.generation = 0
         self.snapshot = 0
@@ -54,9 +57,10 @@ class Thread:
         self.started = False
         self.taken = 0
 
-    def begins(self, trace: Trace) -> list[Step]:
-        """The first step of the thread's last call to come, if there is one."""
-        return [trace.threads[self.name][call.first] for call in list(self.calls)[-1:]]
+    @property
+    def releases_next(self) -> bool:
+        """Whether its next call is the release of the file."""
+        return bool(self.calls) and self.calls[0].kind == "release"
 
 
 class Rejected(Exception):

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Final
 import attrs
 
 from ..audit.bounded import clean, json_value, read_bounded
+from .closing import Releases
 from .ftrace import TraceError, read_trace
 from .nesting import first_flaw
 from .observe import Observer, first_scan, from_mmio_entries
@@ -69,6 +70,7 @@ class Trace:
         sw_protected, pages, data_gfn, release: the VM and the kernel.
         flaw: the first event that no kernel can have shown where it is, whatever its version (`nesting`).
         begins: the recording began before the memory was touched, as a marker in it says.
+        releases: where the file is released (positions).
         conversions: arguments of conversions whose call was not probed, by thread (or its name without the pid, where
             another recording of the same workload shows them).
     """
@@ -89,6 +91,7 @@ class Trace:
     gmem_prepare: bool = False
     flaw: Rejection | None = None
     begins: bool = False
+    releases: Releases = attrs.field(factory=lambda: Releases((), None, None))
     metadata: dict[str, object] = attrs.field(factory=dict)
     conversions: dict[str, list[tuple[int, int, int]]] = attrs.field(factory=dict)
 
@@ -133,13 +136,20 @@ def trace_from_events(
         raise TraceError(f"{path}: a file of {pages:,} pages; expected 1 to {_MOST_PAGES:,}")
     reader = Observer(ino, data_gfn, pages)
     reader.mapping, reader.vmemmap = mapping, base
+    releases = Releases(listed, mapping, ino)
     steps: list[Step] = []
     threads: dict[str, list[Step]] = {}
     ignored: dict[str, int] = {}
     emulated = from_mmio_entries(listed)
     for position, event in enumerate(listed):
+        reader.releasing = position in releases.ours
         try:
-            found = "from an MMIO entry" if position in emulated else reader.observe(event)
+            if position in emulated:
+                found: Observation | str = "from an MMIO entry"
+            elif position in releases.others:
+                found = "other file"
+            else:
+                found = reader.observe(event)
         except ValueError as error:
             raise TraceError(f"{path}:{event.line}: {error}, got {clean(event.args, 60)!r}") from None
         if isinstance(found, str):
@@ -170,6 +180,7 @@ def trace_from_events(
         scenario=mark[1] if mark else str(meta.get("scenario", "")),
         flaw=first_flaw(listed, names | _recorded(meta)),
         begins=mark is not None,
+        releases=releases,
         gmem_prepare=bool(probed & {"prepare", "make_private", "arch_invalidate", "arch_reclaim"}),
         metadata=meta,
     )

@@ -46,11 +46,15 @@ class Wants(SlotWants, PageCacheWants, FaultWants):
             vm.table_label: self._tables,
             vm.mmu_lock.label: self._mmu_lock,
         }
+        self.count = attempt.setup.gmem.count
         # Steps of no consequence for the order: references, bindings, SRCU.
         self._free = frozenset(
-            {vm.srcu.label, inode.ref_label, f"{attempt.setup.gmem.label}.f_count",
-             f"{attempt.setup.gmem.label}.bindings", vm.slots_arch_lock.label}
-        )  # fmt: skip
+            {vm.srcu.label, inode.ref_label, f"{attempt.setup.gmem.label}.bindings", vm.slots_arch_lock.label}
+        )
+        if attempt.last_use >= 0:
+            self._rules[self.count.label] = self._file_count
+        else:
+            self._free |= {self.count.label}
         if "set_region" in attempt.trace.probed:
             self._rules[vm.load_slots.obj] = self._slots
         else:
@@ -118,6 +122,10 @@ class Wants(SlotWants, PageCacheWants, FaultWants):
             return True if self._publishes_early() else None
         if op.obj in self._free:
             return True
+        if op.obj == self.count.label:
+            if thread.has_file and thread.releases_next and not self.attempt.is_last(thread):
+                return None
+            return True if self.ready(thread, op)[0] else None
         if op.obj == self.vm.mmu_lock.label:
             return self._eager_mmu_lock(thread, op)
         if op.obj == self.vm.slots_lock.label and op.kind == "acquire":
@@ -170,7 +178,9 @@ class Wants(SlotWants, PageCacheWants, FaultWants):
         vm = self.vm
         if op is vm.load_slots:
             thread.generation = vm.root_generation
-        if op is vm.load_range:
+        elif op.obj == self.count.label:
+            thread.has_file = not thread.has_file and self.count.value > 0
+        elif op is vm.load_range:
             thread.ranges += 1
         elif op is vm.load_seq and not vm.mmu_lock.read_held(thread.task):
             if thread.ranges == 0:

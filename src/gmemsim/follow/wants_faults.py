@@ -77,6 +77,18 @@ class FaultWants:
             return self._late_retry(thread)
         return plan.faultin_ret == 1
 
+    def _file_count(self, thread: Thread, op: Op) -> tuple[bool, str]:
+        """References of the file: a fault that shows -EFAULT of get_pfn finds none, and a release drops the last."""
+        count = self.attempt.setup.gmem.count.value
+        if thread.call is not None and thread.call.kind == "release":
+            return _OK if count == 1 else (False, "does not drop the last reference of the file")
+        plan = thread.future.plan()
+        if thread.has_file or thread.call is None or not plan.get_pfn or plan.ret is None:
+            return _OK
+        if plan.file_gone:
+            return _OK if count == 0 else (False, "finds the file open")
+        return _OK if count else (False, "finds the file closed")
+
     def _attribute_is_late(self, thread: Thread) -> bool:
         """Whether the first look-up of the gfn's kind is left to the last moment.
 

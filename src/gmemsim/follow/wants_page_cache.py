@@ -6,6 +6,7 @@ from bisect import bisect_right
 from typing import TYPE_CHECKING
 
 from ..engine.locks.folio_lock import FolioLock
+from ..engine.op import ALL
 from .thread import kind_of
 
 if TYPE_CHECKING:
@@ -72,7 +73,7 @@ class PageCacheWants:
 
     def _scan(self, thread: Thread, op: Op) -> tuple[bool, str]:
         folios = self.inode.folios
-        if op.lo == 0 and op.hi > self.inode.pages:
+        if op.hi == ALL:
             # `mapping_empty` at the start: nothing follows but the return.
             empty = thread.future.name_is_next("truncate_ret")
             if empty == (not folios) or (empty and not self._covers_probe(thread)):
@@ -90,12 +91,12 @@ class PageCacheWants:
                 return False, f"does not find index {rest} in the page cache"
             if thread.waits_for_folios:
                 coming = set(thread.future.deletions())
-                other = next((i for i in range(op.lo, op.hi) if i in folios and i not in coming), None)
+                other = min((i for i in folios if op.lo <= i < op.hi and i not in coming), default=None)
                 if other is not None:
                     return False, f"finds index {other} to remove"
             return _OK
         if thread.future.name_is_next("truncate_ret"):
-            present = next((index for index in range(op.lo, op.hi) if index in folios), None)
+            present = min((index for index in folios if op.lo <= index < op.hi), default=None)
             if present is not None:
                 return False, f"finds index {present} to remove"
         return _OK

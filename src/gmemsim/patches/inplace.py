@@ -11,13 +11,14 @@ from typing import TYPE_CHECKING, ClassVar
 from ..actors.gmem_arch import ReclaimHook
 from ..actors.gmem_bind import TwoPhaseBind
 from ..actors.gmem_convert import GmemConversion
+from ..actors.truncate import LAST_INDEX
 from .inplace_v8 import InplaceV8
 
 if TYPE_CHECKING:
     from ..actors.fault import Fault
     from ..actors.folio import Folio
     from ..actors.gmem_populate import Source
-    from ..actors.inode import GmemFile
+    from ..actors.inode import GmemFile, GmemInode
     from ..actors.memslot import Memslot
     from ..actors.vm import Vm
     from ..engine.task import Task
@@ -31,6 +32,9 @@ class Inplace(TwoPhaseBind, ReclaimHook, InplaceV8):
     name: ClassVar[str] = "inplace"
     default_release: ClassVar[str] = "7.4"
     get_pfn_puts: ClassVar[bool] = True
+
+    def release_end(self, inode: GmemInode) -> int:
+        return LAST_INDEX
 
     # -- vCPU fault ------------------------------------------------------------------------------
 

@@ -32,6 +32,10 @@ class InplaceV8(GmemConversion, MakePrivateHook, V3):
     default_release: ClassVar[str] = "7.3"
     in_place: ClassVar[bool] = True
 
+    def release_end(self, inode: GmemInode) -> int:
+        """The file's size, since the filter would walk the attributes (v8 19/46); not so as applied."""
+        return inode.pages
+
     # -- vCPU fault ------------------------------------------------------------------------------
 
     async def kvm_gmem_get_file_pfn(

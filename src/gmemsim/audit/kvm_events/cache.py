@@ -74,7 +74,7 @@ class PageCacheDelete(_CacheEvent, frozen=True, gc=False):
 
 
 class Truncate(_CacheEvent, frozen=True, gc=False):
-    """Remove every folio of [start, end)."""
+    """Remove every folio of [start, end); an eviction's end is 2^52, that of any file."""
 
     mirrors: ClassVar[str] = "truncate_inode_pages_range"
     start: int

@@ -174,7 +174,7 @@ class FallocateRet(_GmemEvent, frozen=True, gc=False):
 
 
 class InvStart(_GmemEvent, frozen=True, gc=False):
-    """Begin to invalidate [start, end) of a file for every VM bound there."""
+    """Begin to invalidate [start, end) of a file for every VM bound there; a release's end is -1ul."""
 
     mirrors: ClassVar[str] = "__kvm_gmem_invalidate_begin (7.x: _start)"
     start: int

@@ -6,18 +6,16 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from ...actors.errno import EAGAIN
+from ...actors.truncate import LAST_INDEX
 from .entry import A_TO_D, IN_PLACE, Case, Hazard
 
 if TYPE_CHECKING:
     from ...actors.gmem_convert import Converted
-    from ...actors.inode import GmemFile, GmemInode
+    from ...actors.inode import GmemInode
     from ...actors.kernel import Kernel
     from ...engine.task import Task
 
 __all__ = ["HAZARDS", "SEEDS"]
-
-#: Last index that an unsigned long can name, which a release of the whole file once passed as its end.
-_LAST = (1 << 64) // 4096
 
 
 def eagain_after_store(parent: type[Kernel]) -> type[Kernel]:
@@ -65,15 +63,8 @@ def release_to_the_end(parent: type[Kernel]) -> type[Kernel]:
             kinds.add(self.gmem_attr_missing(inode))
             return "both" if len(kinds) > 1 else "private" if True in kinds else "shared"
 
-        async def kvm_gmem_file_invalidate_start(
-            self, t: Task, file: GmemFile, start: int, end: int, kinds: str
-        ) -> None:
-            end = _LAST if (start, end) == (0, file.inode.pages) else end
-            await super().kvm_gmem_file_invalidate_start(t, file, start, end, kinds)
-
-        async def kvm_gmem_file_invalidate_end(self, t: Task, file: GmemFile, start: int, end: int) -> None:
-            end = _LAST if (start, end) == (0, file.inode.pages) else end
-            await super().kvm_gmem_file_invalidate_end(t, file, start, end)
+        def release_end(self, inode: GmemInode) -> int:
+            return LAST_INDEX
 
     return ReleaseToTheEnd
 

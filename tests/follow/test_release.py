@@ -1,0 +1,117 @@
+"""The release of the file: by whoever drops the last reference, to the last index, and nothing maps it behind."""
+
+from __future__ import annotations
+
+import gzip
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from gmemsim.follow.alter import alter_at, places
+from gmemsim.follow.calls import calls_of
+from gmemsim.follow.follower import follow
+from gmemsim.follow.ftrace import parse_line
+from gmemsim.follow.search import Bounds
+from gmemsim.follow.trace import trace_from_events
+from gmemsim.patches.registry import load_patch
+
+if TYPE_CHECKING:
+    from gmemsim.follow.result import FollowResult
+    from gmemsim.follow.trace import Trace
+
+RECORDINGS = Path(__file__).parents[1] / "lab" / "recordings"
+ENOUGH = Bounds(seconds=None, window=32)
+#: So few that an altered trace may stay undecided: what is asked is that none is accepted.
+FEW = Bounds(states=6, seconds=None, window=32)
+
+
+def read(name: str) -> tuple[list[str], dict[str, object]]:
+    with gzip.open(RECORDINGS / f"{name}.trace.gz", "rt") as file:
+        lines = file.readlines()
+    return lines, json.loads((RECORDINGS / f"{name}.json").read_text())
+
+
+def parse(lines: list[str], metadata: dict[str, object]) -> Trace:
+    events = (event for number, line in enumerate(lines, 1) if (event := parse_line(line, number)))
+    return trace_from_events(events, "changed", metadata)
+
+
+def followed(lines: list[str], metadata: dict[str, object], bounds: Bounds = FEW) -> FollowResult:
+    return follow(parse(lines, metadata), load_patch("mainline-7.3"), bounds=bounds)
+
+
+def test_a_vcpu_whose_fault_had_the_last_reference_releases_the_file() -> None:
+    trace = parse(*read("close_by_vcpu"))
+    found = {
+        call.kind: thread.partition("-")[0] for thread in trace.threads for call in calls_of(trace, thread)[0]
+    }
+    assert found == {"fault": "vcpu0", "release": "vcpu0"}
+
+
+@pytest.mark.parametrize("name", ["close", "close_by_vcpu", "close_empty"])
+def test_no_event_of_a_release_can_be_doubled_or_dropped(name: str) -> None:
+    lines, metadata = read(name)
+    trace = parse(lines, metadata)
+    ours = {step.line - 1 for step in trace.steps if step.position in trace.releases.ours}
+    last = {steps[-1].line - 1 for steps in trace.threads.values()}
+    tried = 0
+    for found in places(lines, metadata).values():
+        for place in found:
+            for doubled in (True, False):
+                # Without its last event a thread is one whose recording ended before.
+                if place in ours and (doubled or place not in last):
+                    tried += 1
+                    result = followed(alter_at(lines, place, doubled), metadata)
+                    assert result.verdict != "accepted", (doubled, lines[place], result.notes)
+    assert tried >= 2 * len(ours) - 1
+
+
+def test_a_fault_that_is_given_memory_behind_the_release_is_rejected() -> None:
+    lines, metadata = read("close")
+    released = next(number for number, line in enumerate(lines) if " inv_start2: " in line)
+    fault = [line for line in lines[:released] if "vcpu0" in line]
+    behind = [*lines[:-8], *fault, lines[-1]]
+    result = followed(behind, metadata, ENOUGH)
+    assert result.verdict == "rejected"
+    assert result.rejected_at is not None
+    assert result.rejected_at.line > len(lines) - 8
+
+
+def test_a_file_that_somebody_faults_on_later_is_not_released() -> None:
+    lines, metadata = read("close_mapped")
+    released = next(number for number, line in enumerate(lines) if " inv_start2: " in line)
+    begins = next(number for number, line in enumerate(lines) if " user_fault: " in line)
+    ends = next(number for number, line in enumerate(lines[begins:], begins) if " folio_unlock: " in line)
+    early = [*lines[:begins], *lines[released : len(lines) - 1], *lines[begins : ends + 1], lines[-1]]
+    result = followed(early, metadata, ENOUGH)
+    assert result.verdict == "rejected"
+    assert result.rejected_at is not None
+    assert "still mapped" in result.rejected_at.reason
+
+
+def test_the_release_of_another_file_is_left_out() -> None:
+    lines, metadata = read("close")
+    release = [line for line in lines if "vmm-" in line]
+    others = [
+        line.replace("ino d2f", "ino abc").replace("mapping=0xffff8880075dc638", "mapping=0xffff888001111111")
+        for line in release
+    ]
+    first = next(number for number, line in enumerate(lines) if "vmm-" in line)
+    trace = parse([*lines[:first], *others, *lines[first:]], metadata)
+    assert len(trace.releases.others) == len(others)
+    result = follow(trace, load_patch("mainline-7.3"), bounds=FEW)
+    assert result.accepted, result.rejected_at
+    assert result.left_out["inv_start2 (other file)"] == 1
+
+
+def test_the_index_at_which_a_truncation_without_end_looks_last_is_that_of_the_release() -> None:
+    lines, metadata = read("close")
+    changed = [line.replace("index=0xfffffffffffff ", "index=0xffffffffffffffff ") for line in lines]
+    assert changed != lines
+    assert followed(changed, metadata, ENOUGH).verdict == "rejected"
+    old = {**metadata, "uname": "Linux x 6.18.15"}
+    result = follow(parse(changed, old), load_patch("mainline-7.3"), bounds=FEW)
+    # The release decides it, not the version: that look-up is taken, whatever else 6.18 does otherwise.
+    assert result.accepted or (result.rejected_at is not None and "0xffff" not in result.rejected_at.reason)
