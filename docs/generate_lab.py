@@ -79,7 +79,7 @@ def vectors() -> list[str]:
     for one in documents[-1]["vectors"]:
         if one["result"] == "not run":
             reasons[one["text"].removesuffix(": the runner does not do it")] += 1
-    words = ", ".join(f"{reason} {count}" for reason, count in reasons.most_common())
+    words = ", ".join(f"{reason} {count}" for reason, count in reasons.most_common()) or "none"
     ran: dict[str, dict[str, str]] = {}
     for found in documents:
         for one in found["vectors"]:
