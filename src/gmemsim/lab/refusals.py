@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
+from msgspec.structs import fields
+
 from ..scenarios import ops
 
 if TYPE_CHECKING:
@@ -30,7 +32,31 @@ _NOT_THERE: Final[dict[type[ops.Op], str]] = {
     ops.LaunchFinish: "needs SNP or TDX hardware",
     ops.Migrate: "no call moves a page that is not mapped",
     ops.SignalPending: "a signal cannot be made to arrive just as a call begins",
+    **dict.fromkeys(
+        (
+            ops.CheckExtension,
+            ops.Exit,
+            ops.Fork,
+            ops.GetMempolicy,
+            ops.Mbind,
+            ops.MovePages,
+            ops.Stat,
+            ops.Zap,
+        ),
+        "the runner has no such call in a scenario",
+    ),
 }
+#: Keys of operations that the runner does not know; most are words of calls that are there to be refused.
+_UNKNOWN_KEYS: Final = (
+    "advice",
+    "attributes",
+    "bad_pointer",
+    "buffer",
+    "modes",
+    "positioned",
+    "raw",
+    "reserved",
+)
 
 #: Rounds of a task that are written out; a task that goes on `until` others are done repeats them.
 _MOST_ROUNDS: Final = 4096
@@ -70,6 +96,8 @@ def refusals(workload: Workload, vm_type: str) -> list[str]:
         if mapping.process != "vmm":
             found[f"process {mapping.process} of map {mapping.id}: the runner is one process"] = None
     for slot in tables.slots.values():
+        if slot.userspace == "none" or slot.userspace_start:
+            found[f"userspace of slot {slot.id}: the runner has a buffer of its own there"] = None
         if slot.gfn + slot.pages > _GFN_LIMIT:
             found[f"slot {slot.id}: expected guest frames below {_GFN_LIMIT:#x}"] = None
         if slot.id == 509:
@@ -82,6 +110,8 @@ def refusals(workload: Workload, vm_type: str) -> list[str]:
         why = _NOT_THERE.get(type(step.op))
         if why:
             found[f"{step.op.name}: {why}"] = None
+        else:
+            _other_keys(step.op, found)
     for actor in workload.actors:
         if (actor.repeat or 1) > _MOST_ROUNDS:
             found[f"task {actor.name}: expected at most {_MOST_ROUNDS} rounds"] = None
@@ -98,6 +128,18 @@ def refusals(workload: Workload, vm_type: str) -> list[str]:
         if count > LIMITS[what]:
             found[f"{count} of {what}: the runner has room for {LIMITS[what]}"] = None
     return list(found)
+
+
+def _other_keys(op: ops.Op, found: dict[str, None]) -> None:
+    """Keys that say something to the model and nothing to the runner."""
+    keys = list(_UNKNOWN_KEYS)
+    if isinstance(op, (ops.MapBytes, ops.Mmap, ops.FileRead, ops.FileWrite, ops.SetFileAttributes)):
+        keys.append("offset")
+    if isinstance(op, (ops.Prefault, ops.SetAttributes)):
+        keys.append("flags")
+    for field in fields(op):
+        if field.name in keys and getattr(op, field.name) != field.default:
+            found[f"{field.name} of {op.name}: the runner does not know it"] = None
 
 
 def _steps(workload: Workload) -> Iterable[Step]:

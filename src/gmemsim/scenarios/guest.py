@@ -2,38 +2,53 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, NamedTuple
 
-from ..actors.errno import EAGAIN, EFAULT, errno_name
+from ..actors.errno import EAGAIN, EFAULT, EINTR, EINVAL, errno_name
 from ..actors.gmem_attributes import GmemAttributes
 from ..actors.inode import FILES
 from ..actors.stage2 import PG_LEVEL_2M, level_pages
+from ..actors.vcpu_run import GuestResult
+from ..arch.memory import ZERO
 from .inplace import convert_files
 from .units import PAGE
 
 if TYPE_CHECKING:
     from ..actors.kernel import Kernel
-    from ..actors.vcpu_run import GuestResult
     from ..actors.vm import Vm
     from ..engine.task import Task
     from .thread import Thread
 
-__all__ = ["EXIT_LIMIT", "accept_large", "accept_page", "access", "convert"]
+__all__ = ["EXIT_LIMIT", "Accessed", "accept_large", "accept_page", "access", "convert"]
 
 #: So many exits of one access in a row, and it is given up: whatever the VMM does, it does not help.
 EXIT_LIMIT: Final = 64
 
 
-async def access(
-    thread: Thread, t: Task, gfn: int, private: bool | None, write: str | None
-) -> tuple[str, str]:
-    """One guest load (`write` None) or store until it completes or is given up: (outcome, value).
+class Accessed(NamedTuple):
+    """How a guest access ended.
 
-    A memory-fault exit goes to the VMM, which acts on its policy. An exception goes to the guest, which
-    accepts the page again if it is of the tolerant kind.
+    Attributes:
+        outcome, value: `ok` and what was read or written; or why it was given up.
+        done: how it came back the last time.
+    """
+
+    outcome: str
+    value: str
+    done: GuestResult
+
+
+async def access(thread: Thread, t: Task, gfn: int, private: bool | None, write: str | None) -> Accessed:
+    """One guest load (`write` None) or store until it completes or is given up.
+
+    A memory-fault exit goes to the VMM, which acts on its policy. An exception goes to the guest, which accepts the
+    page if it does so then, or again if it is of the tolerant kind.
     """
     vcpu = thread.vcpu
     assert vcpu is not None
+    if refused := _refused(thread, t):
+        return Accessed(errno_name(refused), "", GuestResult("error", errno=refused))
+    done: GuestResult | None = None
     again = False
     for _ in range(EXIT_LIMIT):
         kind = guest_kind(thread, t, gfn, private)
@@ -48,21 +63,46 @@ async def access(
             done = await thread.kernel.guest_access(t, vcpu, gfn, kind, write)
             thread.results.faults += done.faults
             if done.kind == "ok":
-                return "ok", done.value
-            if done.kind == "exception" and thread.vmm.accept == "tolerant":
+                return Accessed("ok", done.value, done)
+            if done.kind == "exception" and thread.vmm.accept in ("tolerant", "on_exception"):
                 thread.results.exits["exception"] += 1
-                again = True
-                continue
+                again = thread.vmm.accept == "tolerant"
+                if again:
+                    continue
+                done = await accept_met(thread, t, gfn, kind)
+                if done is None:
+                    continue
         if done.kind == "exit_memory_fault":
             thread.results.exits["memory_fault"] += 1
             if await answer_exit(thread, t, gfn, done.private, done.errno):
                 continue
-            return ("exit_memory_fault" if done.errno == EFAULT else errno_name(done.errno)), ""
+            outcome = "exit_memory_fault" if done.errno == EFAULT else errno_name(done.errno)
+            return Accessed(outcome, "", done)
         thread.results.exits[done.kind.removeprefix("exit_")] += 1
         if done.kind in ("dead", "error"):
             thread.results.stopped = done.kind
-        return (errno_name(done.errno) if done.kind == "error" else done.kind), ""
-    return "exit_loop", ""
+        return Accessed(errno_name(done.errno) if done.kind == "error" else done.kind, "", done)
+    return Accessed("exit_loop", "", done or GuestResult("exit_loop"))
+
+
+def _refused(thread: Thread, t: Task) -> int:
+    """What KVM_RUN says before it enters the guest at all: 0 or an errno."""
+    if t.signal_pending:
+        return EINTR
+    # tdx_vcpu_pre_run
+    return EINVAL if thread.vm.stage2.mirrored and not thread.vmm.vcpus_initialized else 0
+
+
+async def accept_met(thread: Thread, t: Task, gfn: int, kind: bool | None) -> GuestResult | None:
+    """A page that hardware says is not accepted: the guest does it, and clears the page: None, or what prevented it.
+
+    PVALIDATE leaves what is there, which the host wrote with another key. TDX zeroes the page itself.
+    """
+    assert thread.vcpu is not None
+    done = await ask_hardware(thread, t, gfn, 1)
+    if done.kind == "ok" and thread.vm.arch.rmp_faults:
+        done = await thread.kernel.guest_access(t, thread.vcpu, gfn, kind, ZERO)
+    return None if done.kind == "ok" else done
 
 
 async def accept_page(thread: Thread, t: Task, gfn: int, again: bool) -> GuestResult | None:

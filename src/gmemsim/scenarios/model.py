@@ -38,14 +38,19 @@ class VmTable(_Table, frozen=True, kw_only=True):
         type: fixed VM type; default: the one the run is made for.
         on_memory_fault: what the VMM does about KVM_EXIT_MEMORY_FAULT.
         accept: how the guest makes private pages usable (SNP, TDX): `lazy`, before its first access to each;
-            `tolerant`, and again whenever hardware says that a page was taken away; `never`, by operations.
+            `tolerant`, and again whenever hardware says that a page was taken away; `on_exception`, whenever hardware
+            says that it has to, and on SNP it clears the page then; `never`, by operations.
+        launch_started: whether SNP_LAUNCH_START or KVM_TDX_INIT_VM was called.
+        vcpus_initialized: TDX: whether KVM_TDX_INIT_VCPU was.
         choices: open points of the arch actor (`SnpChoices`, `TdxChoices`) that differ from the default.
     """
 
     id: Ident = "vm0"
     type: str | None = None
     on_memory_fault: Literal["convert", "reenter", "stop"] = "reenter"
-    accept: Literal["lazy", "tolerant", "never"] = "lazy"
+    accept: Literal["lazy", "tolerant", "on_exception", "never"] = "lazy"
+    launch_started: bool = True
+    vcpus_initialized: bool = True
     choices: dict[str, bool | int | str | list[str]] = {}
 
 
@@ -71,8 +76,9 @@ class SlotTable(_Table, frozen=True, kw_only=True):
     Attributes:
         file: left out: an ordinary slot, backed by `buffer` only.
         userspace: what the slot's userspace address shows: `"gmem"`, a mapping of the same file; else the
-            name of an ordinary buffer, where shared memory is (several slots may name one); `"auto"`: gmem if
-            the file is made with MMAP, else a buffer of its own.
+            name of an ordinary buffer, where shared memory is (several slots may name one); `"none"`: nothing;
+            `"auto"`: gmem if the file is made with MMAP, else a buffer of its own.
+        userspace_start: page of the buffer at which the slot begins.
         readonly, log_dirty: flags KVM_MEM_READONLY and KVM_MEM_LOG_DIRTY_PAGES; the call refuses either beside a
             file.
         absent: not there at start; a `bind` makes it.
@@ -85,6 +91,7 @@ class SlotTable(_Table, frozen=True, kw_only=True):
     start: Index = 0
     pages: Count | None = None
     userspace: Ident = "auto"
+    userspace_start: Index = 0
     readonly: bool = False
     log_dirty: bool = False
     absent: bool = False
@@ -114,12 +121,14 @@ class SetupTable(_Table, frozen=True, kw_only=True):
         private: `"auto"`: guest_memfd memory without INIT_SHARED starts private if the VM type can.
         launch: operations before finalization.
         finalize: finalize VMs that need it.
+        numa_nodes: nodes of the machine; all tasks run on node 0.
         ops: operations after it.
     """
 
     private: Literal["auto", "none"] = "auto"
     launch: list[AnyOp] = []
     finalize: bool = True
+    numa_nodes: Annotated[int, Meta(ge=1, le=64)] = 1
     ops: list[AnyOp] = []
 
 
@@ -129,6 +138,7 @@ class TaskTable(_Table, frozen=True, kw_only=True):
     Attributes:
         name: of a host thread; instances are numbered if `instances` is given. vCPUs are `vcpu0`, `vcpu1`, …
         role: `vcpu` for a vCPU thread, `host` for any other.
+        process: of a host thread: the VMM's, or one that a `fork` makes.
         instances: how many; 0 is allowed.
         repeat: rounds; with `until`, at most so many.
         until: go on until all tasks with `background = true` are done.
@@ -138,6 +148,7 @@ class TaskTable(_Table, frozen=True, kw_only=True):
     name: Ident | None = None
     role: Literal["vcpu", "host"] = "host"
     vm: Ident | None = None
+    process: Ident = "vmm"
     instances: Annotated[int, Meta(ge=0, le=4096)] | None = None
     repeat: Count | None = None
     until: Literal["background done"] | None = None

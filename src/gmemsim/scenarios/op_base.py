@@ -8,8 +8,8 @@ import msgspec
 from msgspec import Meta
 
 __all__ = [
-    "Count", "Expectation", "FileRange", "GuestAccess", "GuestRange", "Ident", "Index", "MapRange", "Op",
-    "PageRange", "Pages",
+    "Count", "Expectation", "FileRange", "GuestAccess", "GuestRange", "HostAccess", "Ident", "Index", "MapBytes",
+    "MapRange", "Op", "PageRange", "Pages",
 ]  # fmt: skip
 
 Index = Annotated[int, Meta(ge=0)]
@@ -95,3 +95,16 @@ class MapRange(PageRange, frozen=True, kw_only=True):
 
     map: Ident | None = None
     pace: int | str | None = None
+
+
+class HostAccess(MapRange, frozen=True, kw_only=True):
+    """A host load or store of each page; `buffer`: of an ordinary buffer's in place of a mapping's."""
+
+    buffer: Ident | None = None
+
+
+class MapBytes(MapRange, frozen=True, kw_only=True):
+    """Pages of a host mapping; or, with `offset` and `length`, raw bytes that are not checked."""
+
+    offset: int | None = None
+    length: int | None = None

@@ -7,25 +7,102 @@ Raw byte addresses (`address`, `offset`) go to the kernel unchecked, for what mu
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from msgspec import Meta
 
-from .op_base import Count, FileRange, GuestAccess, GuestRange, Ident, Index, MapRange, Op, PageRange
+from .op_base import (
+    Count,
+    FileRange,
+    GuestAccess,
+    GuestRange,
+    HostAccess,
+    Ident,
+    Index,
+    MapBytes,
+    MapRange,
+    Op,
+    PageRange,
+)
+from .ops_calls import (
+    CheckExtension,
+    Exit,
+    FileMode,
+    Fork,
+    GetMempolicy,
+    Mbind,
+    MovePages,
+    PopulateType,
+    RawRegion,
+    Stat,
+    Zap,
+)
 
 __all__ = [
-    "ALIASES", "OPS", "Accept", "Allocate", "AnyOp", "Barrier", "Bind", "Close", "Collapse", "Convert", "Create",
+    "ALIASES",
+    "OPS",
+    "Accept",
+    "Allocate",
+    "AnyOp",
+    "Barrier",
+    "Bind",
+    "CheckExtension",
+    "Close",
+    "Collapse",
+    "Convert",
+    "Create",
     "CreateAp",
-    "FileIoctl", "FileRange", "FileRead", "FileWrite", "Ftruncate",
-    "GuestAccess", "GuestRange", "HostRead", "HostTouch", "HostWrite", "Hypercall",
-    "LaunchFinish", "Madvise", "MapRange",
-    "MemoryFailure", "Migrate", "Mmap", "Munmap", "Op", "PageRange", "PageStateChange", "Pin",
-    "Populate", "Prefault", "Punch", "Read",
-    "SetAttributes", "SetFileAttributes", "Signal", "SignalPending", "Sleep", "Touch", "Unbind", "Unpin", "Write",
+    "Exit",
+    "FileIoctl",
+    "FileRange",
+    "FileRead",
+    "FileWrite",
+    "Fork",
+    "Ftruncate",
+    "GetMempolicy",
+    "GuestAccess",
+    "GuestRange",
+    "HostAccess",
+    "HostRead",
+    "HostTouch",
+    "HostWrite",
+    "Hypercall",
+    "LaunchFinish",
+    "Madvise",
+    "MapBytes",
+    "MapRange",
+    "Mbind",
+    "MemoryFailure",
+    "Migrate",
+    "Mmap",
+    "MovePages",
+    "Munmap",
+    "Op",
+    "PageRange",
+    "PageStateChange",
+    "Pin",
+    "Populate",
+    "Prefault",
+    "Punch",
+    "RawRegion",
+    "Read",
+    "SetAttributes",
+    "SetFileAttributes",
+    "Signal",
+    "SignalPending",
+    "Sleep",
+    "Stat",
+    "Touch",
+    "Unbind",
+    "Unpin",
+    "Write",
+    "Zap",
     "canonical",
 ]  # fmt: skip
 
 
+#: The argument of the call cannot be read: -EFAULT.
+BadPointer = bool
 #: Of a page of the tables: 1 = 4 KiB, 2 = 2 MiB.
 Level = Annotated[int, Meta(ge=1, le=2)]
 
@@ -77,10 +154,12 @@ class CreateAp(GuestRange, frozen=True, kw_only=True):
 
 
 class Prefault(GuestRange, frozen=True, kw_only=True):
-    """KVM_PRE_FAULT_MEMORY on the whole range."""
+    """KVM_PRE_FAULT_MEMORY on the whole range; `flags` are passed on."""
 
     address: int | None = None
     size: int | None = None
+    flags: int = 0
+    bad_pointer: BadPointer = False
 
 
 class Hypercall(GuestRange, frozen=True, kw_only=True):
@@ -114,13 +193,13 @@ class PageStateChange(GuestRange, frozen=True, kw_only=True):
 # -- host mappings -------------------------------------------------------------------------------
 
 
-class HostTouch(MapRange, frozen=True, kw_only=True):
+class HostTouch(HostAccess, frozen=True, kw_only=True):
     """Access every page of the mapping; a store if `write` is given. Only outcomes are kept."""
 
     write: str | None = None
 
 
-class HostRead(MapRange, frozen=True, kw_only=True):
+class HostRead(HostAccess, frozen=True, kw_only=True):
     """Load every page and keep the values.
 
     Attributes:
@@ -130,17 +209,19 @@ class HostRead(MapRange, frozen=True, kw_only=True):
     sees: tuple[str, ...] = ()
 
 
-class HostWrite(MapRange, frozen=True, kw_only=True):
+class HostWrite(HostAccess, frozen=True, kw_only=True):
     """Store `value` to every page."""
 
     value: str
 
 
 class Mmap(Op, frozen=True, kw_only=True):
-    """Map what the `[[map]]` describes."""
+    """Map what the `[[map]]` describes; `offset` and `length` (bytes) override that, unchecked."""
 
     map: Ident
     shared: bool = True
+    offset: int | None = None
+    length: int | None = None
 
 
 class Munmap(Op, frozen=True, kw_only=True):
@@ -149,11 +230,13 @@ class Munmap(Op, frozen=True, kw_only=True):
     map: Ident
 
 
-class Madvise(MapRange, frozen=True, kw_only=True):
-    """MADV_DONTNEED."""
+class Madvise(MapBytes, frozen=True, kw_only=True):
+    """MADV_DONTNEED; or MADV_HUGEPAGE, which marks the mapping and is nothing to the file."""
+
+    advice: Literal["DONTNEED", "HUGEPAGE"] = "DONTNEED"
 
 
-class Collapse(MapRange, frozen=True, kw_only=True):
+class Collapse(MapBytes, frozen=True, kw_only=True):
     """MADV_COLLAPSE."""
 
 
@@ -181,26 +264,36 @@ class Close(Op, frozen=True, kw_only=True):
     file: Ident
 
 
-class Allocate(FileRange, frozen=True, kw_only=True):
+class _Fallocate(FileRange, frozen=True, kw_only=True):
+    """`modes` are further bits of the mode, which guest_memfd refuses."""
+
+    keep_size: bool = True
+    modes: tuple[FileMode, ...] = ()
+
+
+class Allocate(_Fallocate, frozen=True, kw_only=True):
     """fallocate."""
 
-    keep_size: bool = True
 
-
-class Punch(FileRange, frozen=True, kw_only=True):
+class Punch(_Fallocate, frozen=True, kw_only=True):
     """fallocate with PUNCH_HOLE."""
-
-    keep_size: bool = True
 
 
 class FileWrite(FileRange, frozen=True, kw_only=True):
-    """write(2) of `value` to every page; -EINVAL where the patch version has no such call."""
+    """write(2) of `value` to every page; -EINVAL where the patch version has no such call.
+
+    Attributes:
+        positioned: pwrite(2) instead.
+    """
 
     value: str
+    positioned: bool = False
 
 
 class FileRead(FileRange, frozen=True, kw_only=True):
-    """read(2) of every page; -EINVAL, since the file has no such call."""
+    """read(2) of every page; -EINVAL, since the file has no such call. `positioned`: pread(2) instead."""
+
+    positioned: bool = False
 
 
 class Ftruncate(Op, frozen=True, kw_only=True):
@@ -229,21 +322,25 @@ class SetFileAttributes(FileRange, frozen=True, kw_only=True):
 
     Attributes:
         attempts: calls while it answers -EAGAIN.
-        flags: passed on as they are.
+        flags, attributes, reserved: passed on as they are; `attributes` in place of what `private` says.
     """
 
     private: bool
     attempts: Count = 1
     flags: int = 0
+    attributes: int | None = None
+    reserved: tuple[int, ...] = ()
+    bad_pointer: BadPointer = False
 
 
 # -- the VM --------------------------------------------------------------------------------------
 
 
 class Bind(Op, frozen=True, kw_only=True):
-    """KVM_SET_USER_MEMORY_REGION2, as the `[[slot]]` describes it."""
+    """KVM_SET_USER_MEMORY_REGION2, as the `[[slot]]` describes it; `raw` overrides that, unchecked."""
 
     slot: Index
+    raw: RawRegion | None = None
 
 
 class Unbind(Op, frozen=True, kw_only=True):
@@ -253,11 +350,18 @@ class Unbind(Op, frozen=True, kw_only=True):
 
 
 class SetAttributes(GuestRange, frozen=True, kw_only=True):
-    """KVM_SET_MEMORY_ATTRIBUTES on the VM; `address` and `size` (bytes) are not checked."""
+    """KVM_SET_MEMORY_ATTRIBUTES on the VM; `address` and `size` (bytes) are not checked.
+
+    Attributes:
+        flags: passed on as they are.
+        attributes: bits of the word in place of what `private` says.
+    """
 
     private: bool
     address: int | None = None
     size: int | None = None
+    flags: int = 0
+    attributes: int | None = None
 
 
 class Convert(GuestRange, frozen=True, kw_only=True):
@@ -274,12 +378,20 @@ class Populate(GuestRange, frozen=True, kw_only=True):
         offset: byte offset of the source in its page.
         unmapped: page numbers of the source that are not mapped.
         process: whose memory the source is.
+        type: of SNP's pages; the model tells `zero`, which takes no source, from the others.
+        flags: passed on as they are.
+        address, size: bytes, not checked.
     """
 
     source: str | None = None
     offset: Annotated[int, Meta(ge=0, lt=4096)] = 0
     unmapped: tuple[Index, ...] = ()
     process: Ident = "vmm"
+    type: PopulateType = "normal"
+    flags: int = 0
+    address: int | None = None
+    size: int | None = None
+    bad_pointer: BadPointer = False
 
 
 class LaunchFinish(Op, frozen=True, kw_only=True):
@@ -317,6 +429,7 @@ AnyOp = (
     | Create | Close | Allocate | Punch | FileRead | FileWrite | Ftruncate | FileIoctl | Migrate
     | MemoryFailure | SetFileAttributes
     | Bind | Unbind | SetAttributes | Convert | Populate | LaunchFinish
+    | Stat | CheckExtension | Fork | Exit | Mbind | GetMempolicy | MovePages | Zap
     | Sleep | Signal | SignalPending | Barrier
 )  # fmt: skip
 

@@ -3,14 +3,21 @@
 from __future__ import annotations
 
 from collections import Counter
-from typing import NamedTuple
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import attrs
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 __all__ = ["FAILURES", "OpResult", "Outcome", "TaskResults"]
 
 #: Host accesses that are no value.
 FAILURES = frozenset({"SIGBUS", "SIGSEGV", "oom"})
+
+
+_NO_FACTS: Final[Mapping[str, Any]] = MappingProxyType({})
 
 
 class Outcome(NamedTuple):
@@ -20,11 +27,13 @@ class Outcome(NamedTuple):
         outcome: `ok`, an errno name, `SIGBUS`, `exit_memory_fault`, …; of pages: the first that is not `ok`.
         values: what was read, a page each; or counts (`pages done`) where the call has one.
         tally: per page, how often each outcome; empty for one result.
+        facts: what the call wrote back into its argument, or KVM into the exit, by the kernel's names.
     """
 
     outcome: str
     values: tuple[str, ...] = ()
     tally: tuple[tuple[str, int], ...] = ()
+    facts: Mapping[str, Any] = _NO_FACTS
 
 
 @attrs.frozen

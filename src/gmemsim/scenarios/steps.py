@@ -14,12 +14,15 @@ from .ops import (
     Close,
     Create,
     CreateAp,
+    Exit,
     FileIoctl,
     FileRange,
     Ftruncate,
     GuestAccess,
     GuestRange,
+    HostAccess,
     Hypercall,
+    MapBytes,
     MapRange,
     Mmap,
     Munmap,
@@ -31,6 +34,7 @@ from .ops import (
     Signal,
     SignalPending,
     Sleep,
+    Stat,
     Unbind,
 )
 from .tables import unknown
@@ -49,7 +53,7 @@ __all__ = ["Step", "resolve_ops", "time_of"]
 #: A vCPU thread only.
 _VCPU_OPS = (GuestAccess, Accept, CreateAp, Hypercall, PageStateChange, Prefault)
 #: Not before the tasks run.
-_TASK_OPS = (Barrier, Signal, SignalPending, Sleep)
+_TASK_OPS = (Barrier, Exit, Signal, SignalPending, Sleep)
 
 
 @attrs.frozen
@@ -132,13 +136,20 @@ def _step(tables: Tables, path: Path, op: Op, ident: int, vm: str | None, role: 
     elif isinstance(op, FileRange):
         file = _file(tables, path, op.file)
         lo, hi = _file_range(tables, path, op, file)
+    elif isinstance(op, HostAccess) and op.buffer is not None:
+        if op.map is not None:
+            raise tables.source.error((*path, "buffer"), "either a map or a buffer")
+        lo, hi = op.start, op.start + (op.count or 1)
     elif isinstance(op, MapRange):
         mapped = _map(tables, path, op.map)
-        lo, hi = _clip(tables, path, op, mapped.pages, f"map {mapped.id}")
+        if not _raw(tables, path, op, "offset", "length"):
+            lo, hi = _clip(tables, path, op, mapped.pages, f"map {mapped.id}")
     elif isinstance(op, (Mmap, Munmap)):
         mapped = _map(tables, path, op.map)
+        if isinstance(op, Mmap):
+            _both(tables, path, op.offset, op.length)
         lo, hi = 0, mapped.pages
-    elif isinstance(op, (Create, Close, Ftruncate, FileIoctl)):
+    elif isinstance(op, (Create, Close, Ftruncate, FileIoctl, Stat)):
         file = _file(tables, path, op.file)
         home = file.vm
     elif isinstance(op, (Bind, Unbind)):
@@ -192,15 +203,21 @@ def _file_range(tables: Tables, path: Path, op: FileRange, file: File) -> tuple[
 def _raw(tables: Tables, path: Path, op: PageRange, first: str, second: str) -> bool:
     """Whether the operation gives raw bytes: both keys or none, and then no pages."""
     values = (getattr(op, first, None), getattr(op, second, None))
-    if values == (None, None) or not isinstance(op, (FileRange, Prefault, SetAttributes)):
+    if values == (None, None) or not isinstance(op, (FileRange, MapBytes, Populate, Prefault, SetAttributes)):
         return False
-    if None in values:
-        raise tables.source.error(path, f"{first} and {second} go together")
+    _both(tables, path, *values, first, second)
     if op.start or op.count is not None or op.chunk is not None or op.slice:
         raise tables.source.error(
             (*path, first), f"{first} is in bytes: leave out start, count, chunk and slice"
         )
     return True
+
+
+def _both(
+    tables: Tables, path: Path, first: object, second: object, name: str = "offset", other: str = "length"
+) -> None:
+    if (first is None) != (second is None):
+        raise tables.source.error(path, f"{name} and {other} go together")
 
 
 def _clip(tables: Tables, path: Path, op: PageRange, pages: int, what: str) -> tuple[int, int]:

@@ -17,9 +17,11 @@ if TYPE_CHECKING:
     from .lines import Path
     from .model import Document, FileTable, MapTable, SlotTable, VmTable
 
-__all__ = ["FLAGS", "VM_TYPES", "File", "Map", "Slot", "Tables", "resolve_tables"]
+__all__ = ["FLAGS", "VMM", "VM_TYPES", "File", "Map", "Slot", "Tables", "resolve_tables"]
 
 FLAGS: Final = ("MMAP", "INIT_SHARED", "HUGETLB", "HUGETLB_2M", "HUGETLB_1G")
+#: The process that all tasks are of unless they say otherwise.
+VMM: Final = "vmm"
 VM_TYPES: Final = ("default", "sw-protected", "snp", "tdx", "pkvm")
 
 #: Open points of all arch actors; one that an actor does not have means nothing to it.
@@ -48,7 +50,7 @@ class File:
 
 @attrs.frozen
 class Slot:
-    """A memslot; `file` None: ordinary memory only. `userspace`: see `SlotTable`. `flags`: without KVM_MEM_."""
+    """A memslot; `file` None: ordinary memory only. `userspace…`: see `SlotTable`. `flags`: without KVM_MEM_."""
 
     id: int
     vm: str
@@ -60,6 +62,7 @@ class Slot:
     flags: frozenset[str]
     absent: bool
     path: Path
+    userspace_start: int = 0
 
 
 @attrs.frozen
@@ -209,7 +212,10 @@ def _slot(tables: Tables, path: Path, slot: SlotTable) -> Slot:
         "LOG_DIRTY_PAGES": slot.log_dirty,
     }
     flags = frozenset(name for name, wanted in given.items() if wanted)
-    made = Slot(slot.id, vm, slot.gfn, pages, slot.file, slot.start, slot.userspace, flags, slot.absent, path)
+    made = Slot(
+        slot.id, vm, slot.gfn, pages, slot.file, slot.start, slot.userspace, flags, slot.absent, path,
+        slot.userspace_start,
+    )  # fmt: skip
     for other in tables.slots.values():
         if made.absent or other.absent:
             continue

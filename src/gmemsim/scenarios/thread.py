@@ -5,6 +5,7 @@ from __future__ import annotations
 from itertools import repeat
 from typing import TYPE_CHECKING, Final
 
+from ..arch.memory import ZERO, data
 from ..engine.op import Op
 from .draws import keyed_number
 from .errors import ScenarioError
@@ -128,14 +129,14 @@ class Thread:
         t.call = self.round * CALLS
         return await self.session.background.load(t) > 0
 
-    async def step(self, t: Task, step: Step) -> None:
+    async def step(self, t: Task, step: Step) -> Outcome:
         """One operation: call id, range, handler, bookkeeping."""
         session = self.session
         t.call = self.round * CALLS + step.ident
         armed = session.machine.armed
         t.touch_task("w")
-        if t.name in armed:
-            armed.discard(t.name)
+        if self.actor.name in armed:
+            armed.discard(self.actor.name)
             t.signal_pending = True
         else:
             # A signal that came between two system calls was handled there.
@@ -152,7 +153,7 @@ class Thread:
         self.doing, self.began = None, 0
         if checker is not None:
             checker.end(t)
-        if t.name not in armed:
+        if self.actor.name not in armed:
             t.signal_pending = False
         results = self.results
         results.count(step.op.name, outcome)
@@ -164,6 +165,7 @@ class Thread:
             )
         if step.expect and outcome.outcome not in step.expect:
             session.unexpected(t, step, outcome)
+        return outcome
 
     @property
     def exits(self) -> int:
@@ -172,7 +174,7 @@ class Thread:
 
     def must_accept(self, gfn: int) -> bool:
         """Whether the guest has to accept a private page before it may use it."""
-        if self.vmm.accept == "never" or not self._can_accept:
+        if self.vmm.accept in ("never", "on_exception") or not self._can_accept:
             return False
         return gfn not in self.machine.accepted[self.actor.vm].done
 
@@ -227,10 +229,12 @@ def region_of(step: Step, actor: Actor, number: int, seed: int) -> tuple[int, in
 
 
 def filled(text: str, task: str, number: int, page: int) -> str:
-    """A value to write in round `number` of `task`, its placeholders filled in, as a content token."""
+    """A value to write in round `number` of `task`, its placeholders filled in, as a content token; `zero` is zeros."""
+    if text == ZERO:
+        return ZERO
     if "{" in text:
         text = text.replace("{task}", task).replace("{round}", str(number)).replace("{page}", str(page))
-    return f"data:{text}"
+    return data(text)
 
 
 def _decrement(count: int) -> int:

@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING, Final
 
 import attrs
 
-from .ops import Accept, Barrier, CreateAp, GuestAccess, Prefault, Signal
+from .ops import Accept, Barrier, CreateAp, Exit, GuestAccess, Prefault, Signal
 from .steps import resolve_ops, time_of
-from .tables import Tables, resolve_tables, unknown
+from .tables import VMM, Tables, resolve_tables, unknown
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -53,6 +53,7 @@ class Actor:
         background: whether others wait for it so.
         barriers: that it takes part in.
         table: name of its table, without a number.
+        process: that it is a thread of.
     """
 
     name: str
@@ -68,6 +69,7 @@ class Actor:
     steps: tuple[Step, ...]
     barriers: tuple[str, ...]
     table: str
+    process: str = VMM
 
     @classmethod
     def for_setup(cls, vm: str, has_vcpu: bool) -> Actor:
@@ -188,6 +190,13 @@ def _actors(tables: Tables, path: Path, task: TaskTable, vcpus: dict[str, int]) 
         raise source.error(path, "a host task needs a name")
     if task.name in RESERVED:
         raise source.error((*path, "name"), f"{task.name} is the name of a task that the model itself has")
+    if task.role == "vcpu" and task.process != VMM:
+        raise source.error((*path, "process"), f"vCPUs are threads of {VMM}; leave the process out")
+    for position, op in enumerate(task.ops):
+        if isinstance(op, Exit) and task.process == VMM:
+            raise source.error(
+                (*path, "ops", position, "op"), f"exit needs a task of a process other than {VMM}"
+            )
     steps = resolve_ops(tables, (*path, "ops"), task.ops, vm, task.role)
     start = time_of(tables, (*path, "start"), task.start)
     gap = time_of(tables, (*path, "gap"), task.gap)
@@ -221,6 +230,7 @@ def _actors(tables: Tables, path: Path, task: TaskTable, vcpus: dict[str, int]) 
             steps,
             barriers,
             table,
+            task.process,
         )
         made.append(actor)
     return made

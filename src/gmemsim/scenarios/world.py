@@ -6,16 +6,18 @@ from typing import TYPE_CHECKING, Any
 
 import attrs
 
-from ..actors.errno import errno_name
+from ..actors.errno import EINVAL, ENOMEM, EOVERFLOW, errno_name
 from ..actors.inode import FILES, MAPPINGS, Process
 from ..actors.memory_region import MemoryRegion
 from ..actors.memslot import UserMemory
 from ..actors.vm import Vcpu, Vm, World
-from ..arch.memory import PhysicalMemory
+from ..arch.memory import FRAMES, FREE_LIST, ZERO, PhysicalMemory
 from ..engine.locks.rwsem import RwSem
+from ..engine.op import Op
 from ..nearest import hint
 from .acceptance import Acceptance
 from .errors import ScenarioError
+from .tables import VMM
 from .units import PAGE
 
 if TYPE_CHECKING:
@@ -28,8 +30,9 @@ if TYPE_CHECKING:
     from ..arch.costs import CostTable
     from ..engine.locks.rwsem_protocol import RwLock
     from ..engine.task import Task
+    from .ops_calls import RawRegion
     from .tables import File, Map, Slot
-    from .workload import Workload
+    from .workload import Actor, Workload
 
 __all__ = ["Machine"]
 
@@ -38,7 +41,7 @@ class Machine:
     """State of one run beside the engine.
 
     Attributes:
-        files: open descriptors by file id.
+        files: open descriptors of the VMM by file id; `children` are those of the processes that it forked.
         pins: long-term pins by mapping and page.
         inodes: every inode that was ever created, also those that are gone.
         accepted: what each VM's guest has accepted of its private memory.
@@ -60,6 +63,7 @@ class Machine:
         self.costs = costs
         self._lock = _lock_class(policy)
         self.files: dict[str, GmemFile] = {}
+        self.children: dict[str, dict[str, GmemFile]] = {}
         self.pins: dict[tuple[str, int], list[tuple[GmemInode, Folio]]] = {}
         self.inodes: list[GmemInode] = []
         self.accepted: dict[str, Acceptance] = {}
@@ -101,7 +105,11 @@ class Machine:
             return file.flags
         return frozenset() if self.vm(file.vm).arch.has_private_memory else frozenset({"MMAP", "INIT_SHARED"})
 
-    async def create(self, t: Task, file: File, size: int | None = None) -> str:
+    def descriptors(self, process: str) -> dict[str, GmemFile]:
+        """The open files of a process; one that nobody forked has none."""
+        return self.files if process == VMM else self.children.get(process, {})
+
+    async def create(self, t: Task, file: File, size: int | None = None, process: str = VMM) -> str:
         """KVM_CREATE_GUEST_MEMFD; a second descriptor under one id takes the place of the first."""
         vm = self.vm(file.vm)
         size = file.pages * PAGE if size is None else size
@@ -115,19 +123,30 @@ class Machine:
         inode.i_mmap_rwsem.line_ns = self.costs.line
         t.changed(FILES)
         self.inodes.append(inode)
-        self.files[file.id] = made
+        self.descriptors(process)[file.id] = made
         return "ok"
 
-    async def close(self, t: Task, file: File) -> str:
+    async def close(self, t: Task, file: File, process: str = VMM) -> str:
         """close(2)."""
         t.changed(FILES)
-        opened = self.files.pop(file.id, None)
+        opened = self.descriptors(process).pop(file.id, None)
         if opened is None:
             return "EBADF"
         await self.kernel.fput(t, opened)
         return "ok"
 
-    async def bind(self, t: Task, slot: Slot) -> str:
+    async def fork(self, t: Task, parent: str, child: str) -> None:
+        """fork(2)."""
+        t.changed(FILES)
+        files = self.descriptors(parent)
+        self.children[child] = await self.kernel.fork(t, self.process(parent), self.process(child), files)
+
+    async def exit(self, t: Task, process: str) -> None:
+        """_exit(2) of a process that was forked."""
+        t.changed(FILES)
+        await self.kernel.do_exit(t, self.process(process), self.children.pop(process, {}).values())
+
+    async def bind(self, t: Task, slot: Slot, raw: RawRegion | None = None) -> str:
         """Create the slot, its userspace address set as declared."""
         vm = self.vm(slot.vm)
         t.saw(FILES)
@@ -135,10 +154,7 @@ class Machine:
         shows = slot.userspace
         if shows == "auto":
             shows = "gmem" if file is not None and "MMAP" in file.inode.flags else f"slot{slot.id}.user"
-        user = None if shows == "gmem" else self.buffer(shows)
-        hva, mapped = None, False
-        if shows == "gmem" and file is not None:
-            hva, mapped = await self._address(t, slot, file)
+        user = None if shows in ("gmem", "none") else self.buffer(shows)
         region = MemoryRegion(
             slot.id,
             slot.gfn * PAGE,
@@ -147,8 +163,19 @@ class Machine:
             file=file,
             offset=slot.start * PAGE,
             user=user,
-            hva=hva,
+            user_offset=slot.userspace_start,
         )
+        if raw is not None:
+            region = _with_words(region, raw)
+            bad = self.kernel.check_memory_region_flags(vm, region.flags)
+            bad = bad or self.kernel.check_memory_region(region)
+            # A descriptor of something else is found, and refused because it is no guest_memfd.
+            if bad or raw.other_file or (raw.v1 and "GUEST_MEMFD" in region.flags):
+                return errno_name(bad or EINVAL)
+        hva, mapped = None, False
+        if shows == "gmem" and file is not None:
+            hva, mapped = await self._address(t, slot, file)
+            region = attrs.evolve(region, hva=hva)
         ret = await self.kernel.kvm_vm_ioctl_set_memory_region(t, vm, region)
         if ret and mapped and hva is not None:
             await self.kernel.munmap(t, hva)
@@ -159,9 +186,11 @@ class Machine:
         label = f"slot{slot.id}.hva"
         t.saw(MAPPINGS)
         mapping = self.world.mappings.get(label)
-        if mapping is not None:
+        if mapping is not None and mapping.inode is not file.inode:
             # Another file at that address is not the slot's.
-            return (mapping if mapping.inode is file.inode else None), False
+            return None, False
+        if mapping is not None and (mapping.start, mapping.pages) == (slot.start, slot.pages):
+            return mapping, False
         made = await self.kernel.kvm_gmem_mmap(t, file, self.process("vmm"), label, slot.start, slot.pages)
         return (None, False) if isinstance(made, int) else (made, True)
 
@@ -171,24 +200,81 @@ class Machine:
         ret = await self.kernel.kvm_set_memory_region(t, vm, slot.id, 0, 0)
         return "ok" if ret == 0 else errno_name(ret)
 
-    async def mmap(self, t: Task, mapping: Map, owner: str, shared: bool = True) -> str:
-        """mmap(2) of the file, for the thread `owner` if each has its own."""
+    async def mmap(
+        self,
+        t: Task,
+        mapping: Map,
+        owner: str,
+        shared: bool = True,
+        raw: tuple[int, int] | None = None,
+        process: str = VMM,
+    ) -> str:
+        """mmap(2) of the file, for the thread `owner` if each has its own; `raw` are offset and length in bytes.
+
+        What `ksys_mmap_pgoff` and `do_mmap` say to these comes before the file is asked.
+        """
         t.saw(FILES)
-        file = self.files.get(mapping.file)
+        file = self.descriptors(process).get(mapping.file)
         if file is None:
             return "EBADF"
+        start, pages = mapping.start, mapping.pages
+        if raw is not None:
+            offset, length = raw
+            if offset % PAGE or length == 0:
+                return errno_name(EINVAL)
+            if not 0 < length < 1 << 47:
+                return errno_name(ENOMEM)
+            if not 0 <= offset < 1 << 62:
+                return errno_name(EOVERFLOW)
+            start, pages = offset // PAGE, -(-length // PAGE)
         made = await self.kernel.kvm_gmem_mmap(
-            t, file, self.process(mapping.process), mapping.label(owner), mapping.start, mapping.pages, shared
+            t, file, self.process(mapping.process), mapping.label(owner), start, pages, shared
         )
         return errno_name(made) if isinstance(made, int) else "ok"
 
-    async def munmap(self, t: Task, mapping: Map, owner: str) -> str:
+    def mapping_label(self, mapping: Map, actor: Actor) -> str:
+        """Name in the world of the thread's own mapping, or of its process's copy of the parent's."""
+        label = mapping.label(actor.name)
+        if actor.process == mapping.process or actor.process not in self.children:
+            return label
+        return self.kernel.forked_label(label, self.process(actor.process))
+
+    async def munmap(self, t: Task, mapping: Map, actor: Actor) -> str:
         """munmap(2); nothing mapped there is no error."""
         t.saw(MAPPINGS)
-        made = self.world.mappings.get(mapping.label(owner))
+        made = self.world.mappings.get(self.mapping_label(mapping, actor))
         if made is not None:
             await self.kernel.munmap(t, made)
         return "ok"
+
+    async def buffer_access(self, t: Task, label: str, page: int, value: str | None) -> str:
+        """A host load (`value` None) or store of a page of an ordinary buffer; its first touch zeroes it."""
+        buffer = self.buffer(label)
+        if t.traps:
+            await t.point(Op("rmw", buffer.label, page, page + 1))
+        pfn = buffer.frames.get(page)
+        if pfn is None:
+            t.changed(FREE_LIST)
+            pfn = self.memory.allocate()
+            if pfn is None:
+                return "oom"
+            buffer.frames[page] = pfn
+            t.changed(FRAMES, pfn, pfn + 1)
+            self.memory.write(pfn, ZERO)
+        if value is None:
+            t.saw(FRAMES, pfn, pfn + 1)
+            return self.memory.read(pfn)
+        t.changed(FRAMES, pfn, pfn + 1)
+        self.memory.write(pfn, value)
+        return value
+
+
+def _with_words(region: MemoryRegion, raw: RawRegion) -> MemoryRegion:
+    given = {
+        "gpa": raw.address, "size": raw.size, "offset": raw.offset, "userspace_addr": raw.userspace_addr,
+        "flags": None if raw.flags is None else frozenset(raw.flags),
+    }  # fmt: skip
+    return attrs.evolve(region, **{name: value for name, value in given.items() if value is not None})  # type: ignore[arg-type]
 
 
 def _choose(arch: Arch, wanted: dict[str, Any]) -> None:

@@ -7,12 +7,15 @@ read as zeros; stale and ciphertext bytes are equal to nothing.
 
 from __future__ import annotations
 
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from ...arch.memory import ZERO
 from ..units import PAGE
 
-__all__ = ["read_bytes", "whole", "write_bytes"]
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+__all__ = ["pieces", "read_bytes", "text", "whole", "write_bytes"]
 
 _DATA: Final = "data:"
 
@@ -20,6 +23,21 @@ _DATA: Final = "data:"
 def whole(byte: int) -> str:
     """The token of a page of equal bytes."""
     return ZERO if byte == 0 else f"{_DATA}{byte:02x}"
+
+
+def text(token: str) -> str:
+    """What an operation of scenarios stores to make it that."""
+    return token.removeprefix(_DATA)
+
+
+def pieces(offset: int, length: int) -> Iterator[tuple[int, int, int]]:
+    """(page, first byte, end byte) of each page that [offset, offset + length) touches."""
+    end = offset + length
+    while offset < end:
+        page = offset // PAGE
+        until = min(end, (page + 1) * PAGE)
+        yield page, offset - page * PAGE, until - page * PAGE
+        offset = until
 
 
 def _runs(token: str) -> list[tuple[int, int | None]]:

@@ -18,6 +18,8 @@ from ...audit.kvm_events import (
 )
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from ...actors.inode import GmemInode
     from ...actors.vm import World
     from ...engine.task import Task
@@ -41,8 +43,17 @@ class EventCounts:
         """How often it happened to the page."""
         return self._counts[event, (inode.label, index)]
 
-    def rec(self, task: Task, event: Any) -> None:
-        """Count one."""
+    def before(self, rec: Callable[[Task, Any], None] | None) -> Callable[[Task, Any], None]:
+        """What counts each event and passes it on."""
+
+        def both(task: Task, event: Any) -> None:
+            self._rec(task, event)
+            if rec is not None:
+                rec(task, event)
+
+        return both
+
+    def _rec(self, task: Task, event: Any) -> None:
         match event:
             case PageCacheAdd():
                 self._place(event.pfn)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from ...actors.inode import HostMapping
 from ..units import PAGE
 from .arguments import Convert, HostRead, HostWrite
 
@@ -53,8 +52,8 @@ class TakenAway:
         return {(inode.label, index) for index in range(max(args.offset, 0) // PAGE, end)}
 
     def _touched(self, args: HostRead | HostWrite) -> set[Page]:
-        mapping = self._rig.maps.get(args.map)
-        if not isinstance(mapping, HostMapping) or not args.len:
+        mapping = self._rig.host_mapping(args.map)
+        if mapping is None or not args.len:
             return set()
         first, last = args.offset // PAGE, (args.offset + args.len - 1) // PAGE
         return {(mapping.inode.label, mapping.start + page) for page in range(first, last + 1)}

@@ -1,11 +1,10 @@
-"""Which coroutine carries out which operation of a vector."""
+"""Which coroutine makes operations of scenarios of which operation of a vector."""
 
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
-from ...actors.errno import errno_name
 from .arguments import ARGUMENTS, Args
 from .results import Got
 
@@ -14,7 +13,7 @@ if TYPE_CHECKING:
     from .rig import Rig
     from .vector import Step
 
-__all__ = ["OPS", "from_errno", "op"]
+__all__ = ["OPS", "op"]
 
 _A = TypeVar("_A", bound=Args)
 Runner = Callable[["Rig", "Task", "Step", _A], Awaitable[Got]]
@@ -32,8 +31,3 @@ def op(kind: type[_A]) -> Callable[[Runner[_A]], Runner[_A]]:
         return function
 
     return register
-
-
-def from_errno(ret: int) -> Got:
-    """0 is `ok`, a negative errno its name."""
-    return Got("ok" if ret == 0 else errno_name(ret))

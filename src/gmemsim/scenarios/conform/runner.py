@@ -6,18 +6,18 @@ from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple
 
 import attrs
 
-from ...actors.errno import EBADF
 from ...actors.release import RELEASES
 from ...engine import bare
 from ...engine.engine import Engine
 from ...engine.errors import EngineError, ModelError, Pruned
 from ...patches.registry import HUGE, IN_PLACE, PATCHES
-from . import ops_control, ops_files, ops_guest, ops_host, ops_vm
+from . import accesses, calls, probes
 from .arguments import Loop
 from .invariants import TAKEN_AWAY, TakenAway
-from .registry import OPS, from_errno
+from .registry import OPS
 from .results import Got, Mismatch, check
-from .rig import BadDescriptor, Rig, Unsupported
+from .rig import Rig, Unsupported
+from .setup import bring_about
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -33,7 +33,7 @@ __all__ = ["MAX_STEPS", "Case", "VectorRun", "Verdict", "applicable", "build_cas
 #: Steps of a vector at most: one pins the 262,144 pages of a GiB, which takes some millions.
 MAX_STEPS: Final = 1 << 24
 
-_MODULES: Final = (ops_control, ops_files, ops_guest, ops_host, ops_vm)
+_MODULES: Final = (accesses, calls, probes)
 
 #: Operations that go on until something disturbs them.
 GUEST_LOOPS: Final = ("guest_read_loop", "guest_write_loop")
@@ -119,22 +119,15 @@ class VectorRun:
         self, case: Case, strategy: Strategy | None, *, rec: Callable[..., Any] | None, max_steps: int
     ) -> None:
         self.case = case
-        self.rig = Rig(case.vector, case.patch, case.vm_type, case.release)
-        self._rec = rec
-        counting = any(step.op == "event_count" for step in case.vector.all_steps())
-        self.engine = Engine(
-            strategy, exploring=True, rec=self._count if counting else rec, max_steps=max_steps
-        )
+        self.rig = Rig(case, strategy, rec, max_steps)
+        self.engine = self.rig.session.engine
         watched = any(TAKEN_AWAY in step.expect.get("invariants", ()) for step in case.vector.all_steps())
         self._taken_away = TakenAway(self.rig) if watched else None
         setup = Engine(exploring=True, rec=rec, max_steps=max_steps)
-        setup.spawn("setup", self.rig.bring_about)
+        setup.spawn("setup", bring_about, self.rig)
         bare.run(setup)
-
-    def _count(self, task: Task, event: Any) -> None:
-        self.rig.counts.rec(task, event)
-        if self._rec is not None:
-            self._rec(task, event)
+        if any(step.op == "event_count" for step in case.vector.all_steps()):
+            self.engine.rec = self.rig.counts.before(rec)
 
     def run(self) -> None:
         """All steps.
@@ -143,7 +136,7 @@ class VectorRun:
             Mismatch, Unsupported, EngineError: see `verdict`.
         """
         self.engine.spawn("vector", self._steps, self.case.vector.steps)
-        bare.run(self.engine)
+        self.rig.session.run()
 
     def verdict(self) -> Verdict:
         """Run, and say how it ended.
@@ -178,21 +171,16 @@ class VectorRun:
             check(self.rig, step.path, step.expect, Got("ok"))
             return
         assert step.args is not None  # build_case refused a step that nobody knows
-        if step.actor == "child" and step.actor not in self.rig.forked:
+        if step.actor == "child" and step.actor not in self.rig.machine.children:
             raise Unsupported(f"step {step.path}: actor 'child', which no fork made")
-        armed = self.rig.armed
         before = frozenset() if self._taken_away is None else self._taken_away.begin(step)
-        t.call += 1
-        t.signal_pending = step.actor in armed
-        armed.discard(step.actor)
         try:
             got: Got = await OPS[type(step.args)](self.rig, t, step, step.args)
-        except BadDescriptor:
-            got = from_errno(EBADF)
         except Unsupported as error:
             raise Unsupported(f"step {step.path}: {error}") from None
-        finally:
-            t.signal_pending = False
+        if step.op != "signal_pending":
+            # It met this step, even if that was no call.
+            self.rig.machine.armed.discard(step.actor)
         check(self.rig, step.path, step.expect, got)
         if self._taken_away is not None and self._taken_away.broken(step, got, before):
             raise Mismatch(step.path, TAKEN_AWAY, got.plain())

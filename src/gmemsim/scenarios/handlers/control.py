@@ -1,4 +1,4 @@
-"""Operations that make a workload: time, signals, barriers."""
+"""Operations that make a workload: time, signals, barriers, processes."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, cast
 from ...audit.events import SignalSent
 from .. import ops
 from ..results import Outcome
+from ..tables import VMM
 from .registry import OK, handles
 
 if TYPE_CHECKING:
@@ -40,7 +41,7 @@ async def signal(thread: Thread, t: Task, step: Step, lo: int, hi: int) -> Outco
 
 @handles(ops.SignalPending)
 async def signal_pending(thread: Thread, t: Task, step: Step, lo: int, hi: int) -> Outcome:
-    thread.machine.armed.add(t.name)
+    thread.machine.armed.add(thread.actor.name)
     return OK
 
 
@@ -48,4 +49,20 @@ async def signal_pending(thread: Thread, t: Task, step: Step, lo: int, hi: int) 
 async def barrier(thread: Thread, t: Task, step: Step, lo: int, hi: int) -> Outcome:
     op = cast("ops.Barrier", step.op)
     await thread.session.barriers[op.barrier].wait(t)
+    return OK
+
+
+@handles(ops.Fork)
+async def fork(thread: Thread, t: Task, step: Step, lo: int, hi: int) -> Outcome:
+    op = cast("ops.Fork", step.op)
+    if op.process == VMM or op.process in thread.machine.children:
+        source = thread.session.workload.tables.source
+        raise source.error((), f"fork: expected a process that there is not, got {op.process}")
+    await thread.machine.fork(t, thread.actor.process, op.process)
+    return OK
+
+
+@handles(ops.Exit)
+async def leave(thread: Thread, t: Task, step: Step, lo: int, hi: int) -> Outcome:
+    await thread.machine.exit(t, thread.actor.process)
     return OK

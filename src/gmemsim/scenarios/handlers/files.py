@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections import Counter
 from typing import TYPE_CHECKING, cast
 
-from ...actors.errno import errno_name
+from ...actors.errno import EINVAL, EOPNOTSUPP, errno_name
+from ...actors.huge_pool import order_of
 from ...actors.inode import FILES
 from .. import ops
 from ..results import Outcome
 from ..units import PAGE
-from .registry import from_errno, handles, of_pages
+from .registry import from_errno, handles, in_bytes, of_pages
 
 if TYPE_CHECKING:
     from ...actors.inode import GmemFile
@@ -24,20 +25,35 @@ __all__: list[str] = []
 def _file(thread: Thread, t: Task, step: Step) -> GmemFile | None:
     assert step.file is not None
     t.saw(FILES)
-    return thread.machine.files.get(step.file.id)
+    return thread.machine.descriptors(thread.actor.process).get(step.file.id)
 
 
 @handles(ops.Create)
 async def create(thread: Thread, t: Task, step: Step, lo: int, hi: int) -> Outcome:
     op = cast("ops.Create", step.op)
     assert step.file is not None
-    return Outcome(await thread.machine.create(t, step.file, op.size))
+    return Outcome(await thread.machine.create(t, step.file, op.size, thread.actor.process))
 
 
 @handles(ops.Close)
 async def close(thread: Thread, t: Task, step: Step, lo: int, hi: int) -> Outcome:
     assert step.file is not None
-    return Outcome(await thread.machine.close(t, step.file))
+    return Outcome(await thread.machine.close(t, step.file, thread.actor.process))
+
+
+@handles(ops.Stat)
+async def stat(thread: Thread, t: Task, step: Step, lo: int, hi: int) -> Outcome:
+    file = _file(thread, t, step)
+    if file is None:
+        return Outcome("EBADF")
+    inode = file.inode
+    facts = {
+        "st_size": inode.pages * PAGE,
+        # HugeTLB's superblock has the huge page's size.
+        "st_blksize": PAGE << max(order_of(inode.flags), 0),
+        "ino": thread.machine.inodes.index(inode) + 1,
+    }
+    return Outcome("ok", tuple(map(str, facts.values())), facts=facts)
 
 
 @handles(ops.Allocate, ops.Punch)
@@ -46,9 +62,10 @@ async def fallocate(thread: Thread, t: Task, step: Step, lo: int, hi: int) -> Ou
     file = _file(thread, t, step)
     if file is None:
         return Outcome("EBADF")
-    offset, length = lo * PAGE, (hi - lo) * PAGE
-    if op.offset is not None and op.length is not None:
-        offset, length = op.offset, op.length
+    offset, length = in_bytes(op, lo, hi)
+    if op.modes:
+        # vfs_fallocate looks at the range first; the file system has only these two modes.
+        return from_errno(EINVAL if offset < 0 or length <= 0 else EOPNOTSUPP)
     punch = isinstance(op, ops.Punch)
     return from_errno(await thread.kernel.kvm_gmem_fallocate(t, file, offset, length, punch, op.keep_size))
 
@@ -59,6 +76,11 @@ async def file_write(thread: Thread, t: Task, step: Step, lo: int, hi: int) -> O
     file = _file(thread, t, step)
     if file is None:
         return Outcome("EBADF")
+    offset, length = in_bytes(op, lo, hi)
+    if op.positioned:
+        return from_errno(await thread.kernel.ksys_pwrite64(t, file, offset, length))
+    lo = offset // PAGE
+    hi = lo + min(max(-(-length // PAGE), 1), file.inode.pages)
     contents = tuple(thread.fill(op.value, page) for page in range(lo, hi))
     ret = await thread.kernel.kvm_gmem_write(t, file, lo, contents)
     return Outcome("ok" if ret == hi - lo else "short" if ret >= 0 else errno_name(ret), (str(max(ret, 0)),))
@@ -66,10 +88,12 @@ async def file_write(thread: Thread, t: Task, step: Step, lo: int, hi: int) -> O
 
 @handles(ops.FileRead)
 async def file_read(thread: Thread, t: Task, step: Step, lo: int, hi: int) -> Outcome:
+    op = cast("ops.FileRead", step.op)
     file = _file(thread, t, step)
     if file is None:
         return Outcome("EBADF")
-    return from_errno(await thread.kernel.vfs_read(t, file, lo * PAGE, (hi - lo) * PAGE))
+    read = thread.kernel.ksys_pread64 if op.positioned else thread.kernel.vfs_read
+    return from_errno(await read(t, file, *in_bytes(op, lo, hi)))
 
 
 @handles(ops.Ftruncate)

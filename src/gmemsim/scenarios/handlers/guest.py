@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections import Counter
 from typing import TYPE_CHECKING, cast
 
-from ...actors.errno import EINVAL, errno_name
+from ...actors.errno import EFAULT, EINVAL, errno_name
 from ...actors.stage2 import level_pages
 from .. import ops
 from ..guest import accept_large, accept_page, access
 from ..results import Outcome
 from ..units import PAGE
-from .registry import from_errno, handles, of_pages
+from .registry import from_errno, handles, in_bytes, of_pages
 
 if TYPE_CHECKING:
     from ...engine.task import Task
@@ -30,16 +30,24 @@ async def guest_access(thread: Thread, t: Task, step: Step, lo: int, hi: int) ->
     outcomes: Counter[str] = Counter()
     values: list[str] = []
     sees = op.sees if isinstance(op, ops.Read) else ()
+    done = None
     for gfn in range(lo, hi):
         await t.spend(next(paces))
         value = None if write is None else thread.fill(write, gfn)
-        outcome, seen = await access(thread, t, gfn, op.private, value)
+        outcome, seen, back = await access(thread, t, gfn, op.private, value)
         outcomes["other_value" if outcome == "ok" and sees and seen not in sees else outcome] += 1
+        if outcome != "ok":
+            done = back
         if keep:
             values.append(seen if outcome == "ok" else outcome)
         if thread.results.stopped:
             break
-    return of_pages(outcomes, values)
+    found = of_pages(outcomes, values)
+    if done is None:
+        return found
+    return found._replace(
+        facts={"kind": done.kind, "errno": done.errno, "gfn": done.gfn, "private": done.private}
+    )
 
 
 @handles(ops.Accept)
@@ -70,7 +78,7 @@ async def create_ap(thread: Thread, t: Task, step: Step, lo: int, hi: int) -> Ou
     if op.target is not None and op.target >= len(thread.vm.vcpus):
         return from_errno(EINVAL)
     target = thread.vcpu if op.target is None else thread.vm.vcpus[op.target]
-    outcome, _ = await access(thread, t, lo, True, None)
+    outcome, _, _ = await access(thread, t, lo, True, None)
     if outcome == "ok":
         done = await thread.kernel.guest_create_ap(t, thread.vcpu, target, lo)
         outcome = errno_name(done.errno) if done.kind == "error" else done.kind
@@ -81,8 +89,9 @@ async def create_ap(thread: Thread, t: Task, step: Step, lo: int, hi: int) -> Ou
 async def prefault(thread: Thread, t: Task, step: Step, lo: int, hi: int) -> Outcome:
     op = cast("ops.Prefault", step.op)
     assert thread.vcpu is not None
-    gpa, size = lo * PAGE, (hi - lo) * PAGE
-    if op.address is not None and op.size is not None:
-        gpa, size = op.address, op.size
-    ret, reached, _left = await thread.kernel.kvm_vcpu_pre_fault_memory(t, thread.vcpu, gpa, size)
-    return Outcome("ok" if ret == 0 else errno_name(ret), (str((reached - gpa) // PAGE),))
+    if op.bad_pointer:
+        return from_errno(EFAULT)
+    gpa, size = in_bytes(op, lo, hi)
+    ret, reached, left = await thread.kernel.kvm_vcpu_pre_fault_memory(t, thread.vcpu, gpa, size, op.flags)
+    facts = {"gpa": reached, "size": left}
+    return Outcome("ok" if ret == 0 else errno_name(ret), (str((reached - gpa) // PAGE),), facts=facts)

@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections import Counter
 from typing import TYPE_CHECKING, cast
 
-from ...actors.errno import errno_name
+from ...actors.errno import EFAULT, EINVAL, ENOMEM, errno_name
 from ...actors.inode import MAPPINGS
 from .. import ops
 from ..results import FAILURES, Outcome
-from .registry import OK, from_errno, handles, of_pages
+from ..units import PAGE
+from .registry import OK, from_errno, handles, in_bytes, of_pages
 
 if TYPE_CHECKING:
     from ...actors.inode import HostMapping
@@ -23,12 +24,12 @@ __all__: list[str] = []
 def _mapping(thread: Thread, t: Task, step: Step) -> HostMapping | None:
     assert step.map is not None
     t.saw(MAPPINGS)
-    return thread.machine.world.mappings.get(step.map.label(thread.actor.name))
+    return thread.machine.world.mappings.get(thread.machine.mapping_label(step.map, thread.actor))
 
 
 @handles(ops.HostTouch, ops.HostRead, ops.HostWrite)
 async def host_access(thread: Thread, t: Task, step: Step, lo: int, hi: int) -> Outcome:
-    op = step.op
+    op = cast("ops.HostAccess", step.op)
     write = op.write if isinstance(op, ops.HostTouch) else op.value if isinstance(op, ops.HostWrite) else None
     keep = isinstance(op, ops.HostRead)
     paces = thread.paces(step.time or thread.session.access_time, t.call)
@@ -37,9 +38,12 @@ async def host_access(thread: Thread, t: Task, step: Step, lo: int, hi: int) -> 
     sees = op.sees if isinstance(op, ops.HostRead) else ()
     for page in range(lo, hi):
         await t.spend(next(paces))
-        mapping = _mapping(thread, t, step)
+        mapping = None if op.buffer is not None else _mapping(thread, t, step)
         seen = "SIGSEGV"
-        if mapping is not None:
+        if op.buffer is not None:
+            value = None if write is None else thread.fill(write, page)
+            seen = await thread.machine.buffer_access(t, op.buffer, page, value)
+        elif mapping is not None:
             index = mapping.start + page
             value = None if write is None else thread.fill(write, index)
             seen = await thread.kernel.host_access(t, mapping, index, value)
@@ -54,30 +58,77 @@ async def host_access(thread: Thread, t: Task, step: Step, lo: int, hi: int) -> 
 async def mmap(thread: Thread, t: Task, step: Step, lo: int, hi: int) -> Outcome:
     op = cast("ops.Mmap", step.op)
     assert step.map is not None
-    return Outcome(await thread.machine.mmap(t, step.map, thread.actor.name, op.shared))
+    raw = None if op.offset is None or op.length is None else (op.offset, op.length)
+    actor = thread.actor
+    return Outcome(await thread.machine.mmap(t, step.map, actor.name, op.shared, raw, actor.process))
 
 
 @handles(ops.Munmap)
 async def munmap(thread: Thread, t: Task, step: Step, lo: int, hi: int) -> Outcome:
     assert step.map is not None
-    return Outcome(await thread.machine.munmap(t, step.map, thread.actor.name))
+    return Outcome(await thread.machine.munmap(t, step.map, thread.actor))
 
 
 @handles(ops.Madvise)
 async def madvise(thread: Thread, t: Task, step: Step, lo: int, hi: int) -> Outcome:
-    mapping = _mapping(thread, t, step)
-    if mapping is None:
-        return Outcome("ENOMEM")
-    await thread.kernel.madvise_dontneed(t, mapping, mapping.start + lo, mapping.start + hi)
+    found = _advised(thread, t, step, lo, hi)
+    if isinstance(found, int):
+        return from_errno(found)
+    mapping, start, end = found
+    # MADV_HUGEPAGE marks the mapping; without collapse nothing asks for it.
+    if cast("ops.Madvise", step.op).advice == "DONTNEED":
+        await thread.kernel.madvise_dontneed(t, mapping, start, end)
     return OK
 
 
 @handles(ops.Collapse)
 async def collapse(thread: Thread, t: Task, step: Step, lo: int, hi: int) -> Outcome:
+    found = _advised(thread, t, step, lo, hi)
+    return from_errno(found if isinstance(found, int) else await thread.kernel.collapse_file(t, *found))
+
+
+def _advised(thread: Thread, t: Task, step: Step, lo: int, hi: int) -> tuple[HostMapping, int, int] | int:
+    """Mapping and indices of a madvise(2), or what it says to a range that is none of them (`do_madvise`)."""
+    offset, length = in_bytes(step.op, lo, hi)
+    if offset % PAGE or length < 0:
+        return EINVAL
+    mapping = _mapping(thread, t, step)
+    if mapping is None or offset < 0 or offset + length > mapping.pages * PAGE:
+        return ENOMEM
+    return mapping, mapping.start + offset // PAGE, mapping.start - (-(offset + length) // PAGE)
+
+
+@handles(ops.Mbind)
+async def mbind(thread: Thread, t: Task, step: Step, lo: int, hi: int) -> Outcome:
+    op = cast("ops.Mbind", step.op)
     mapping = _mapping(thread, t, step)
     if mapping is None:
-        return Outcome("ENOMEM")
-    return from_errno(await thread.kernel.collapse_file(t, mapping, mapping.start + lo, mapping.start + hi))
+        return from_errno(EFAULT)
+    if any(node >= thread.session.workload.document.setup.numa_nodes for node in op.nodes):
+        return from_errno(EINVAL)
+    offset, length = in_bytes(op, lo, hi)
+    start, end = mapping.start + offset // PAGE, mapping.start - (-(offset + length) // PAGE)
+    return from_errno(await thread.kernel.mbind(t, mapping, start, end, op.policy, op.nodes))
+
+
+@handles(ops.GetMempolicy)
+async def get_mempolicy(thread: Thread, t: Task, step: Step, lo: int, hi: int) -> Outcome:
+    mapping = _mapping(thread, t, step)
+    if mapping is None:
+        return from_errno(EFAULT)
+    policy, nodes = await thread.kernel.get_mempolicy(t, mapping, mapping.start + lo)
+    return Outcome("ok", (policy, *map(str, nodes)), facts={"policy": policy, "nodes": list(nodes)})
+
+
+@handles(ops.MovePages)
+async def move_pages(thread: Thread, t: Task, step: Step, lo: int, hi: int) -> Outcome:
+    """The node of each page, or the errno that stands in its place."""
+    nodes: list[int] = []
+    for page in range(lo, hi):
+        mapping = _mapping(thread, t, step)
+        node = EFAULT if mapping is None else await thread.kernel.page_node(t, mapping, mapping.start + page)
+        nodes.append(node)
+    return Outcome("ok", tuple(map(str, nodes)), facts={"nodes": nodes})
 
 
 @handles(ops.Pin)
@@ -103,10 +154,11 @@ async def pin(thread: Thread, t: Task, step: Step, lo: int, hi: int) -> Outcome:
 async def unpin(thread: Thread, t: Task, step: Step, lo: int, hi: int) -> Outcome:
     assert step.map is not None
     outcomes: Counter[str] = Counter()
+    label = thread.machine.mapping_label(step.map, thread.actor)
     for page in range(lo, hi):
         if t.traps:
-            t.changed(f"{step.map.label(thread.actor.name)}.pins", page, page + 1)
-        held = thread.machine.pins.get((step.map.label(thread.actor.name), page))
+            t.changed(f"{label}.pins", page, page + 1)
+        held = thread.machine.pins.get((label, page))
         if not held:
             outcomes["EINVAL"] += 1
             continue

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Final, cast
 
-from ...actors.errno import ENOENT, errno_name
+from ...actors.errno import EFAULT, EINVAL, ENOENT, errno_name
 from ...actors.inode import FILES
 from ...audit.inplace_events import Hypercall
 from .. import ops
 from ..guest import access, convert
 from ..inplace import convert_file, convert_files
 from ..results import Outcome
-from ..units import PAGE
-from .registry import from_errno, handles
+from .registry import from_errno, handles, in_bytes
 
 if TYPE_CHECKING:
     from ...actors.vm import Vm
@@ -22,20 +21,28 @@ if TYPE_CHECKING:
 
 __all__: list[str] = []
 
+#: KVM_MEMORY_ATTRIBUTE_PRIVATE.
+PRIVATE: Final = 8
+
 
 @handles(ops.SetFileAttributes)
 async def set_file_attributes(thread: Thread, t: Task, step: Step, lo: int, hi: int) -> Outcome:
-    """The value, if there is one, is the page that `error_offset` names."""
+    """The value, if there is one, is the page that `error_offset` names.
+
+    `attributes` and `reserved` are words of its argument that the model's call does not have: what they may hold is
+    checked here, as `kvm_gmem_set_attributes` does before anything else.
+    """
     op = cast("ops.SetFileAttributes", step.op)
     assert step.file is not None
     t.saw(FILES)
-    file = thread.machine.files.get(step.file.id)
+    file = thread.machine.descriptors(thread.actor.process).get(step.file.id)
     if file is None:
         return Outcome("EBADF")
-    offset, size = lo * PAGE, (hi - lo) * PAGE
-    if op.offset is not None and op.length is not None:
-        offset, size = op.offset, op.length
-    done = await convert_file(thread.kernel, t, file, offset, size, op.private, op.flags, op.attempts)
+    word = PRIVATE * op.private if op.attributes is None else op.attributes
+    if thread.kernel.in_place and (op.bad_pointer or word & ~PRIVATE or any(op.reserved)):
+        return from_errno(EFAULT if op.bad_pointer else EINVAL)
+    offset, size = in_bytes(op, lo, hi)
+    done = await convert_file(thread.kernel, t, file, offset, size, bool(word), op.flags, op.attempts)
     where = () if done.error_index < 0 else (str(done.error_index),)
     return Outcome("ok" if done.ret == 0 else errno_name(done.ret), where)
 
@@ -77,6 +84,6 @@ async def guest_converts(thread: Thread, t: Task, vm: Vm, gfn: int, private: boo
         ret = await vm.arch.guest_convert(t, vm, gfn, private)
         if ret != ENOENT:
             return errno_name(ret) if ret else ""
-        outcome, _ = await access(thread, t, gfn, None, None)
+        outcome, _, _ = await access(thread, t, gfn, None, None)
         if outcome != "ok":
             return outcome

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Final
 
 from ...actors.errno import errno_name
 from ..results import Outcome
+from ..units import PAGE
 
 if TYPE_CHECKING:
     from collections import Counter
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
     from ..steps import Step
     from ..thread import Thread
 
-__all__ = ["HANDLERS", "OK", "Handler", "from_errno", "handles", "of_pages"]
+__all__ = ["HANDLERS", "OK", "Handler", "from_errno", "handles", "in_bytes", "of_pages"]
 
 Handler = Callable[["Thread", "Task", "Step", int, int], Awaitable[Outcome]]
 
@@ -43,6 +44,15 @@ def handles(*kinds: type[Op]) -> Callable[[Handler], Handler]:
 def from_errno(ret: int) -> Outcome:
     """The outcome of a call that returns 0 or a negative errno."""
     return Outcome("ok" if ret == 0 else errno_name(ret))
+
+
+def in_bytes(op: Op, lo: int, hi: int) -> tuple[int, int]:
+    """The range of a call in bytes, first and how many: as given, or that of its pages."""
+    for first, many in (("offset", "length"), ("address", "size")):
+        given = getattr(op, first, None), getattr(op, many, None)
+        if None not in given:
+            return given  # type: ignore[return-value]
+    return lo * PAGE, (hi - lo) * PAGE
 
 
 def of_pages(outcomes: Counter[str], values: list[str]) -> Outcome:

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, cast
 
-from ...actors.errno import EOPNOTSUPP, errno_name
+from ...actors.errno import EFAULT, EINVAL, EIO, EOPNOTSUPP, errno_name
 from ...actors.gmem_populate import Source
+from ...arch.snp import Snp
 from .. import ops
 from ..guest import convert
 from ..launch import launch_pages
 from ..results import Outcome
 from ..units import PAGE
-from .registry import from_errno, handles
+from .inplace import PRIVATE
+from .registry import OK, from_errno, handles, in_bytes
 
 if TYPE_CHECKING:
     from ...engine.task import Task
@@ -24,7 +26,7 @@ __all__: list[str] = []
 @handles(ops.Bind)
 async def bind(thread: Thread, t: Task, step: Step, lo: int, hi: int) -> Outcome:
     assert step.slot is not None
-    return Outcome(await thread.machine.bind(t, step.slot))
+    return Outcome(await thread.machine.bind(t, step.slot, cast("ops.Bind", step.op).raw))
 
 
 @handles(ops.Unbind)
@@ -36,11 +38,14 @@ async def unbind(thread: Thread, t: Task, step: Step, lo: int, hi: int) -> Outco
 @handles(ops.SetAttributes)
 async def set_attributes(thread: Thread, t: Task, step: Step, lo: int, hi: int) -> Outcome:
     op = cast("ops.SetAttributes", step.op)
-    address, size = lo * PAGE, (hi - lo) * PAGE
-    if op.address is not None and op.size is not None:
-        address, size = op.address, op.size
+    address, size = in_bytes(op, lo, hi)
+    word = PRIVATE * op.private if op.attributes is None else op.attributes
+    if word & ~PRIVATE:
+        return from_errno(EINVAL)
     vm = thread.machine.vm(step.vm)
-    return from_errno(await thread.kernel.kvm_vm_ioctl_set_mem_attributes(t, vm, address, size, op.private))
+    return from_errno(
+        await thread.kernel.kvm_vm_ioctl_set_mem_attributes(t, vm, address, size, bool(word), op.flags)
+    )
 
 
 @handles(ops.Convert)
@@ -56,21 +61,77 @@ async def populate(thread: Thread, t: Task, step: Step, lo: int, hi: int) -> Out
     vm = thread.machine.vm(step.vm)
     if not vm.arch.needs_launch:
         return from_errno(EOPNOTSUPP)
+    if op.bad_pointer:
+        return from_errno(EFAULT)
+    address, size = in_bytes(op, lo, hi)
+    if _refused_launch(op, vm.stage2.mirrored, address, size):
+        return from_errno(EINVAL)
+    lo, hi = address // PAGE, (address + size) // PAGE
     source: Source | None = None
-    if op.source is not None:
+    if op.source is not None and op.type != "zero":
         # A source that begins inside a page ends in one more.
         pages = range(hi - lo + (1 if op.offset else 0))
         contents = tuple(None if page in op.unmapped else thread.fill(op.source, page) for page in pages)
         source = Source(thread.machine.process(op.process), contents, op.offset)
     if ret := await thread.kernel.launch_update_lock(t, vm):
         return from_errno(ret)
+    table = thread.session.workload.tables.vms[step.vm]
+    late = vm.stage2.mirrored and source is not None and source.offset
+    if late or not table.launch_started or (vm.stage2.mirrored and not table.vcpus_initialized):
+        await thread.kernel.launch_update_unlock(t, vm)
+        return from_errno(EINVAL)
+    if isinstance(vm.arch, Snp):
+        vm.arch.launch_page_type = "zero" if op.type == "zero" else "normal"
     ret, done = await launch_pages(thread.kernel, t, vm, lo, hi - lo, source)
+    if isinstance(vm.arch, Snp):
+        vm.arch.launch_page_type = "normal"
     await thread.kernel.launch_update_unlock(t, vm)
     # What is measured at launch is the guest's already.
     t.changed(thread.machine.accepted[step.vm].label, lo, lo + done)
     thread.machine.accepted[step.vm].done.update(range(lo, lo + done))
+    if vm.stage2.mirrored and ret == 0:
+        ret = EIO  # tdx_vcpu_init_mem_region wants its one page
+    elif ret < 0 and isinstance(vm.arch, Snp):
+        # snp_launch_update looks at the slot and the source's alignment itself; whatever else fails below it is -EIO.
+        slot = vm.slot_of(lo)
+        early = slot is None or not slot.gmem or thread.kernel.populate_rejects(vm, source)
+        ret = ret if early else EIO
     outcome = "ok" if done == hi - lo else errno_name(ret) if ret < 0 else "short"
-    return Outcome(outcome, (str(done),))
+    return Outcome(outcome, (str(done),), facts={"done": done})
+
+
+def _refused_launch(op: ops.Populate, tdx: bool, address: int, size: int) -> bool:
+    """What the launch commands say is -EINVAL before they look at memory."""
+    if address % PAGE or size % PAGE or size <= 0 or address < 0 or address + size >= 1 << 64:
+        return True
+    # KVM_TDX_MEASURE_MEMORY_REGION extends the measurement and is nothing to the memory.
+    return bool(op.flags & ~int(tdx)) or (not tdx and op.type in ("vmsa", "bogus"))
+
+
+@handles(ops.Zap)
+async def zap(thread: Thread, t: Task, step: Step, lo: int, hi: int) -> Outcome:
+    """As the MMU notifier of a mapping would, but for both kinds."""
+    vm = thread.machine.vm(step.vm)
+    await vm.mmu_lock.write_lock(t)
+    if await thread.kernel.kvm_unmap_gfn_range(t, vm, lo, hi, "both"):
+        await thread.kernel.kvm_flush_remote_tlbs(t, vm)
+    await vm.mmu_lock.write_unlock(t)
+    return OK
+
+
+@handles(ops.CheckExtension)
+async def check_extension(thread: Thread, t: Task, step: Step, lo: int, hi: int) -> Outcome:
+    vm, kernel = thread.vm, thread.kernel
+    match cast("ops.CheckExtension", step.op).extension:
+        case "GUEST_MEMFD":
+            there = int(kernel.check_memory_region_flags(vm, frozenset({"GUEST_MEMFD"})) == 0)
+            return Outcome("ok", (str(there),), facts={"value": there})
+        case "GUEST_MEMFD_FLAGS":
+            names = sorted(kernel.gmem_supported_flags(vm))
+        case kind:
+            here = kernel.in_place == (kind == "GUEST_MEMFD_MEMORY_ATTRIBUTES")
+            names = ["PRIVATE"] if here and vm.arch.has_private_memory else []
+    return Outcome("ok", tuple(names), facts={"value": names})
 
 
 @handles(ops.LaunchFinish)
