@@ -89,9 +89,8 @@ def test_what_fails_below_an_snp_launch_is_eio() -> None:
 def test_a_child_has_copies_of_mappings_and_descriptors() -> None:
     """Nothing before the fork; its own afterwards, which the parent's munmap and close leave alone."""
     text = (
-        FILE
-        + MAP
-        + '[[task]]\nname = "vmm"\nops = [{ op = "host_write", value = "x", count = 1 }, { op = "barrier", '
+        FILE + MAP + '[[task]]\nname = "vmm"\nops = [{ op = "stat", file = "g" }, '
+        '{ op = "host_write", value = "x", count = 1 }, { op = "barrier", '
         'barrier = "early" }, { op = "fork" }, { op = "munmap", map = "m" }, { op = "close", file = "g" }, '
         '{ op = "barrier", barrier = "late" }]\n[[task]]\nname = "son"\nprocess = "child"\nops = [{ op = "punch" }, '
         '{ op = "barrier", barrier = "early" }, { op = "barrier", barrier = "late" }, { op = "host_read", count = 1 }, '
@@ -99,6 +98,7 @@ def test_a_child_has_copies_of_mappings_and_descriptors() -> None:
     )
     session = run(text)
     results = session.results["son"].operations
+    assert session.results["vmm"].operations[0].values == ("16384", "4096", "1")
     assert [r.outcome for r in results] == ["EBADF", "ok", "ok", "ok", "ok", "ok", "ok", "EBADF"]
     assert [r.values for r in results if r.op == "host_read"] == [("data:x",), ("zero",)]
     # Who exits last releases the file.
@@ -116,14 +116,14 @@ def test_forks_and_exits_that_make_no_sense() -> None:
 
 def test_a_policy_places_pages_from_6_19_on() -> None:
     ops = (
-        '{ op = "mbind", policy = "INTERLEAVE", nodes = [0, 1] }, { op = "get_mempolicy" }, { op = "host_touch" }, '
-        '{ op = "move_pages" }'
+        '{ op = "mbind", policy = "INTERLEAVE", nodes = [0, 1], start = 1 }, { op = "get_mempolicy" }, '
+        '{ op = "get_mempolicy", start = 3 }, { op = "host_touch" }, { op = "move_pages" }'
     )
     text = f'{FILE}{MAP}[setup]\nnuma_nodes = 2\n[[task]]\nname = "vmm"\nops = [{ops}]\n'
     for patch, nodes in (("v3", ("0", "1", "0", "1")), ("baseline", ("0",) * 4)):
         results = run(text, patch=patch).results["vmm"].operations
-        assert results[1].values == ("INTERLEAVE", "0", "1")
-        assert results[3].values == nodes
+        assert [result.values for result in results[1:3]] == [("DEFAULT",), ("INTERLEAVE", "0", "1")]
+        assert results[4].values == nodes
 
 
 def test_an_ordinary_buffer_is_what_the_guest_sees_at_its_slot() -> None:

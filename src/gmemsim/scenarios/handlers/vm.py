@@ -89,15 +89,17 @@ async def populate(thread: Thread, t: Task, step: Step, lo: int, hi: int) -> Out
     # What is measured at launch is the guest's already.
     t.changed(thread.machine.accepted[step.vm].label, lo, lo + done)
     thread.machine.accepted[step.vm].done.update(range(lo, lo + done))
+    inner: tuple[str, ...] = ()
     if vm.stage2.mirrored and ret == 0:
         ret = EIO  # tdx_vcpu_init_mem_region wants its one page
     elif ret < 0 and isinstance(vm.arch, Snp):
         # snp_launch_update looks at the slot and the source's alignment itself; whatever else fails below it is -EIO.
         slot = vm.slot_of(lo)
         early = slot is None or not slot.gmem or thread.kernel.populate_rejects(vm, source)
-        ret = ret if early else EIO
+        if not early:
+            ret, inner = EIO, (errno_name(ret),)
     outcome = "ok" if done == hi - lo else errno_name(ret) if ret < 0 else "short"
-    return Outcome(outcome, (str(done),), facts={"done": done})
+    return Outcome(outcome, (str(done), *inner), facts={"done": done})
 
 
 def _refused_launch(op: ops.Populate, tdx: bool, address: int, size: int) -> bool:
