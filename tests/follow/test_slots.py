@@ -24,7 +24,7 @@ def followed(path: Path, patch: str = MENDED) -> FollowResult:
     return follow(load_trace(path), load_patch(patch), bounds=Bounds(window=64, seconds=None))
 
 
-@pytest.mark.parametrize("number", [0, 2])
+@pytest.mark.parametrize("number", [0, 2, 4])
 @pytest.mark.parametrize("patch", [MENDED, "mainline-7.3"])
 def test_deletion_and_creation_are_calls_and_are_followed(number: int, patch: str) -> None:
     path = HERE / f"slot_delete-{number}.trace.gz"

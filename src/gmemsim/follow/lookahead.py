@@ -96,18 +96,22 @@ class Lookahead:
     def plan(self) -> FaultPlan:
         """The attempt of the fault handler that the thread is in or about to begin."""
         if self._plan is None or self.cursor > self._plan_until:
-            self._plan, self._plan_until = self._make_plan()
+            self._plan, self._plan_until = self._make_plan(self.cursor)
         return self._plan
 
-    def _make_plan(self) -> tuple[FaultPlan, int]:
+    def plan_from(self, number: int) -> FaultPlan:
+        """The attempt that begins with the thread's step of this number, or that the thread is in."""
+        return self.plan() if number <= self.cursor else self._make_plan(number)[0]
+
+    def _make_plan(self, first: int) -> tuple[FaultPlan, int]:
         get_pfn = mapped = False
         map_ret: int | None = None
         faultin_ret: int | None = None
         ret: int | None = None
         ends: int | None = None
         begun = False
-        number = self.cursor
-        for number in range(self.cursor, len(self.steps)):
+        number = first
+        for number in range(first, len(self.steps)):
             step = self.steps[number]
             name = step.name
             if name == "tdp_fault":

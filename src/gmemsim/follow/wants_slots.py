@@ -53,13 +53,20 @@ class SlotWants:
         return "no slot" if slot is None else "an INVALID slot" if slot.invalid else "a slot"
 
     def _publishes_early(self) -> bool:
-        """Whether no fault that is under way, or comes next, shows the array that is about to be replaced."""
+        """Whether no fault on the file that is under way, or comes next, shows the array that is to be replaced."""
+        first = self.attempt.trace.data_gfn
         for other in self.attempt.threads.values():
-            call = other.call or (other.calls[0] if other.calls else None)
-            if call is not None and call.kind in _FAULTS and call.args[0] >= self.attempt.trace.data_gfn:
-                found = _found(other.future.plan())
-                if found and found == self._state(call.args[0]):
+            calls = (other.call, *other.calls)
+            for call in calls:
+                if (
+                    call is None
+                    or call.kind not in _FAULTS
+                    or call.args[0] not in range(first, first + self.attempt.trace.pages)
+                ):
+                    continue
+                if _found(other.future.plan_from(call.first)) == self._state(call.args[0]):
                     return False
+                break
         return True
 
     def _roots_go(self) -> bool:
