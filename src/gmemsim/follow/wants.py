@@ -74,7 +74,7 @@ class Wants(SlotWants, PageCacheWants, FaultWants):
         if rule is not None:
             return rule(thread, op)
         if op.obj == self.vm.srcu.label and op.kind == "wait":
-            return self._grace_period()
+            return self._grace_period(thread)
         lock = self._sleeping.get(op.obj)
         if lock is not None and op.kind == "acquire":
             holders = tuple(lock.holders())
@@ -117,7 +117,7 @@ class Wants(SlotWants, PageCacheWants, FaultWants):
         if op.kind == "call":
             return False
         if op.obj == self.vm.srcu.label and op.kind == "wait":
-            return True if self._grace_period()[0] else None
+            return True if self._grace_period(thread)[0] else None
         if op is self.vm.store_slots:
             return True if self._publishes_early() else None
         if op.obj in self._free:

@@ -87,13 +87,14 @@ class SlotWants:
         )
 
     def may_begin(self, op: Op) -> bool:
-        """Whether a wait is the beginning of a grace period, and not a sleep."""
-        return op.obj == self.vm.srcu.label and not self.vm.srcu.statistics().waiters
+        """Whether a wait is for a grace period, which others may end, and no sleep on a lock."""
+        return op.obj == self.vm.srcu.label
 
-    def _grace_period(self) -> tuple[bool, str]:
-        """`synchronize_srcu` is taken when no vCPU is in a section; one that begins later does not concern it."""
-        holders = tuple(self.vm.srcu.holders())
-        return (False, f"waits for the SRCU sections of {', '.join(holders)}") if holders else _OK
+    def _grace_period(self, thread: Thread) -> tuple[bool, str]:
+        """`synchronize_srcu` begins at any time, and ends with the last section that was open then."""
+        if thread.task.parked_on is None:
+            return _OK
+        return False, f"waits for the SRCU sections of {', '.join(self.vm.srcu.holders())}"
 
     def _stale(self, thread: Thread) -> bool:
         """Whether the roots that the fault began with are obsolete (`is_page_fault_stale`)."""
