@@ -7,7 +7,7 @@ from typing import Any
 from tests.model.rig import BASE, Rig, names, only
 
 from gmemsim.actors.errno import EFAULT
-from gmemsim.actors.fault import RetPf
+from gmemsim.actors.fault import Fault, RetPf
 from gmemsim.actors.stage2 import Spte
 from gmemsim.audit.events import Lock
 from gmemsim.audit.kvm_events import ExitMemoryFault, ExitMmio, FaultinRet, MapRet
@@ -27,6 +27,20 @@ def test_no_slot_is_mapped_as_mmio_under_mmu_lock() -> None:
     assert found[-4:] == ["FaultinRet", "Lock", "MapRet", "ExitMmio"]
     assert [event.ret for event in only(r.events, FaultinRet, MapRet)] == [RetPf.CONTINUE, RetPf.EMULATE]
     assert not r.vm.stage2.all()
+
+
+def test_a_leaf_that_came_to_be_meanwhile_makes_it_spurious() -> None:
+    """The slot was made and its page mapped since the fault found none; seen on 7.3.4, with a WARN."""
+    r = Rig(V3, "private")
+    assert access(r, 0, None).kind == "ok"
+    (gfn, spte), *_ = r.vm.stage2.all()
+    fault = Fault(r.vm.vcpus[1], gfn, True, False)
+    assert fault.slot is None
+    assert r.call(lambda t: r.kernel.tdp_mmu_map_mmio(t, fault)) == RetPf.SPURIOUS
+    assert r.vm.stage2.find(gfn, True) is spte
+    assert not only(r.events, ExitMmio)
+    fault = Fault(r.vm.vcpus[1], BASE + 40, True, False)
+    assert r.call(lambda t: r.kernel.tdp_mmu_map_mmio(t, fault)) == RetPf.EMULATE
 
 
 def test_host_memory_that_cannot_be_had_is_no_memory_fault() -> None:

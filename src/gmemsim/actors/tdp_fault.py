@@ -124,17 +124,23 @@ async def tdp_mmu_map_mmio(self: Kernel, t: Task, fault: Fault) -> int:
     """The part of `kvm_tdp_mmu_map` for a gfn without a slot: an MMIO SPTE, and the VMM emulates the access.
 
     Invalidations do not matter to it. The entry is a cache that the generation of the slots makes void, so the
-    model keeps none: each access to such a gfn takes this path.
+    model keeps none: each access to such a gfn takes this path. A leaf that is there by now (the slot was made, and
+    another vCPU mapped its page, since the fault found none) stays: the fault is spurious, with a WARN, as seen on
+    7.3.4. Before 6.13 the kernel writes its MMIO SPTE over it; the model leaves the leaf there, too.
     """
+    vm = fault.vcpu.vm
     if t.rec is not None:
         t.rec(t, Map(fault.gfn, fault.pfn, 1))
     await t.spend(self.costs.spte_install)
     if t.traps:
-        await t.point(Op("load", fault.vcpu.vm.spte_label, fault.gfn, fault.gfn + 1, "r"))
+        await t.point(Op("load", vm.spte_label, fault.gfn, fault.gfn + 1, "r"))
+    there = self.release.spurious_if_allowed and vm.stage2.find(fault.gfn, fault.private) is not None
+    ret: int = RetPf.SPURIOUS if there else RetPf.EMULATE
     if t.rec is not None:
-        t.rec(t, MapRet(RetPf.EMULATE))
-        t.rec(t, ExitMmio(fault.gfn))
-    return RetPf.EMULATE
+        t.rec(t, MapRet(ret))
+        if ret == RetPf.EMULATE:
+            t.rec(t, ExitMmio(fault.gfn))
+    return ret
 
 
 async def kvm_release_faultin_pfn(self: Kernel, t: Task, fault: Fault) -> None:

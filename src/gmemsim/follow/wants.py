@@ -118,14 +118,14 @@ class Wants(SlotWants, PageCacheWants, FaultWants):
             return False
         if op.obj == self.vm.srcu.label and op.kind == "wait":
             return True if self._grace_period(thread)[0] else None
-        if op is self.vm.store_slots:
-            return True if self._publishes_early() else None
         if op.obj in self._free:
             return True
         if op.obj == self.count.label:
             if thread.has_file and thread.releases_next and not self.attempt.is_last(thread):
                 return None
             return True if self.ready(thread, op)[0] else None
+        if op is self.vm.store_slots or self._binds(thread, op):
+            return True if self._publishes_early() and self.ready(thread, op)[0] else None
         if op.obj == self.vm.mmu_lock.label:
             return self._eager_mmu_lock(thread, op)
         if op.obj == self.vm.slots_lock.label and op.kind == "acquire":
@@ -152,10 +152,10 @@ class Wants(SlotWants, PageCacheWants, FaultWants):
             return op.obj, self.inode.lock_label
         if op is self.vm.load_slots:
             return op.obj, self.vm.spte_label
-        if op is self.vm.store_slots:
-            return (FAULT_ENDS,)
         if op.obj == self.vm.slots_lock.label:
             return op.obj, self.vm.attr_label
+        if op is self.vm.store_slots or op.kind in ("acquire", "release"):
+            return op.obj, FAULT_ENDS
         return (op.obj,)
 
     def soft(self, thread: Thread, op: Op) -> bool:

@@ -48,6 +48,12 @@ class SlotWants:
             return _OK
         return False, f"finds {found} at gfn {call.args[0]:#x}"
 
+    def _binds(self, thread: Thread, op: Op) -> bool:
+        """Whether a lock is taken or dropped to bind a new slot, which comes before it is published."""
+        call = thread.call
+        creates = call is not None and call.kind == "set_region" and call.args[1] > 0
+        return creates and op.kind in ("acquire", "release") and op.obj != self.vm.slots_lock.label
+
     def _state(self, gfn: int) -> str:
         slot = self.vm.slot_of(gfn)
         return "no slot" if slot is None else "an INVALID slot" if slot.invalid else "a slot"
