@@ -191,8 +191,7 @@ class Attempt(Agreeing, Showing, Outside, Releasing):
             assert index is not None  # see fails_elsewhere
             await kernel.memory_failure(t, setup.gmem.inode, index)
         elif kind == "set_region":
-            ret = await setup.set_region(t, *args[:3])
-            if ret != args[3]:
+            if (ret := await setup.set_region(t, *args[:3])) != args[3]:
                 raise Rejected(f"kvm_set_memory_region of the model's {thread.name} returns {ret} here")
         else:
             start, end, private = args
