@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
     from gmemsim.engine.tape import Tape
     from gmemsim.explore.failure import Failure
-    from gmemsim.explore.program import Program
+    from gmemsim.explore.runs import Program
 
 HEAD = "from gmemsim.patches.v3 import V3\n\n\nclass Mine(V3):\n"
 ENDLESS = (

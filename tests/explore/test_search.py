@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from gmemsim.engine.task import Task
-    from gmemsim.explore.program import Run
+    from gmemsim.explore.runs import Run
 
 
 async def lose_update(t: Task, cell: Cell[int]) -> None:

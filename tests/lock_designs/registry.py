@@ -28,7 +28,7 @@ from .spinning import Bakery, BiasedRwLock, QueuedRwWord, TestAndTestAndSet
 from .ticket import PhaseFairTicket, TaskFairTicket, TicketLock
 
 if TYPE_CHECKING:
-    from gmemsim.explore.program import Program
+    from gmemsim.explore.runs import Program
     from gmemsim.explore.search import SearchResult
 
 __all__ = ["DEEP_STRATEGIES", "DESIGNS", "STRATEGIES", "LockDesign", "search_design"]

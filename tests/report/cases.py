@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from gmemsim.engine.engine import Engine
     from gmemsim.engine.task import Task
-    from gmemsim.explore.program import Program
+    from gmemsim.explore.runs import Program
 
 __all__ = ["CASES", "Case", "Random", "find"]
 

@@ -10,7 +10,7 @@ from tests.report.cases import CASES, find
 from gmemsim.report import report_failure
 
 if TYPE_CHECKING:
-    from gmemsim.explore.program import Program
+    from gmemsim.explore.runs import Program
     from gmemsim.explore.search import Found
     from gmemsim.report import FailureReport
 

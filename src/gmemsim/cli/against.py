@@ -18,7 +18,8 @@ if TYPE_CHECKING:
 
     from ..explore.against import Both, Compared
     from ..explore.campaign import Campaign, Progress
-    from ..explore.program import Program, ScenarioProgram
+    from ..explore.program import ScenarioProgram
+    from ..explore.runs import Program
     from ..explore.search import Found, SearchResult
     from .reporting import Reported
 

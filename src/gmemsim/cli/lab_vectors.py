@@ -56,7 +56,7 @@ def vectors(
     from ..lab.vectors import run_vectors
     from ..lab.versions import release_of, version_of
     from ..patches.registry import load_patch
-    from ..scenarios.conform.runner import applicable
+    from ..scenarios.conform.case import applicable
     from ..scenarios.conform.suite import EMBEDDED
     from ..scenarios.conform.vector import VectorError, load_vectors
 

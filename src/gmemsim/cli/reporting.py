@@ -19,7 +19,7 @@ from ..report.nearest import TRIES
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from ..explore.program import Program
+    from ..explore.runs import Program
     from ..explore.search import Found
     from ..report import FailureReport
 

@@ -21,7 +21,8 @@ if TYPE_CHECKING:
     from ..audit.base import Event
     from ..engine.tape import Tape
     from ..explore.failure import Failure
-    from ..explore.program import Run, ScenarioProgram
+    from ..explore.program import ScenarioProgram
+    from ..explore.runs import Run
     from ..scenarios.session import Session
 
 __all__ = ["Collected", "collect_classes", "collect_seeds", "common_release"]

@@ -24,7 +24,7 @@ from .token import log_digest
 if TYPE_CHECKING:
     from ..engine.strategy import Strategy
     from ..engine.tape import Tape
-    from .program import Program
+    from .runs import Program
 
 __all__ = ["same_again"]
 

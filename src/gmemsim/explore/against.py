@@ -26,7 +26,8 @@ if TYPE_CHECKING:
 
     from .campaign import Campaign, CampaignResult, Progress
     from .failure import Failure
-    from .program import Program, ScenarioProgram
+    from .program import ScenarioProgram
+    from .runs import Program
     from .scene import Scene
     from .search import Found
 

@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 
     from ..engine.tape import Tape
     from .failure import Failure
-    from .program import Program
+    from .runs import Program
     from .search import State
 
 __all__ = ["BATCH", "LATE", "STATES", "Campaign", "CampaignResult", "Progress", "run_campaign"]

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from ..patches.entered import Entered
     from .classes import Coverage
     from .lock_graph import LockGraph
-    from .program import Program
+    from .runs import Program
     from .search import Key, SearchResult
 
 __all__ = ["Batch", "Campaign", "CampaignResult", "Progress"]

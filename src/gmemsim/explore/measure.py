@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from ..engine.tape import Tape
     from ..engine.task import Task
     from .failure import Failure
-    from .program import Program, Run
+    from .runs import Program, Run
 
 __all__ = ["Attempt", "Measure", "StepCounter", "attempt", "measure"]
 

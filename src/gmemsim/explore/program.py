@@ -1,14 +1,14 @@
 """What is searched: something that can be built afresh, run under a strategy, and asked what came of it.
 
-A `Program` makes `Run`s. A strategy sees only the engine of a run; the search sees the run. `ScenarioProgram` is the
-one that users meet; tests search programs of a few lines with `TaskProgram`.
+A `Program` makes `Run`s (`runs.py`). A strategy sees only the engine of a run; the search sees the run. Users meet
+`ScenarioProgram`; tests search programs of a few lines with `TaskProgram`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from functools import partial
-from typing import TYPE_CHECKING, Any, Protocol, TypeVar, cast
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 import attrs
 import msgspec
@@ -29,6 +29,7 @@ from .failure import Failure
 from .functions import functions_of
 from .judges.deadlock import Cycles
 from .observables import MOST, Tally, observe
+from .runs import Program
 
 if TYPE_CHECKING:
     from contextlib import AbstractContextManager
@@ -46,8 +47,6 @@ if TYPE_CHECKING:
     from .judges.linearizability import PageHistories
 
 __all__ = [
-    "Program",
-    "Run",
     "ScenarioProgram",
     "TaskProgram",
     "classes_of",
@@ -55,40 +54,6 @@ __all__ = [
     "read_files",
     "watched",
 ]
-
-
-class Run(Protocol):
-    """One run, built and not started.
-
-    Attributes:
-        engine: of the run. Whoever wants to watch sets `engine.rec` (see `watch_events`) and `engine.watch_steps`
-            before `run`: no task exists yet.
-    """
-
-    engine: Engine
-
-    def run(self) -> None:
-        """Run to the end. Whatever an oracle, the engine or the model raises goes through.
-
-        A second call goes on from where the engine stands: a search may have taken it back to an earlier state.
-        """
-
-    def found(self) -> Failure | None:
-        """What was wrong although nothing was raised."""
-
-    def outcome(self) -> str:
-        """What came of it, in one canonical line: equal lines are equal outcomes."""
-
-
-class Program(Protocol):
-    """Makes runs that differ only in the choices of their strategy."""
-
-    @property
-    def name(self) -> str:
-        """For reports."""
-
-    def build(self, strategy: Strategy, *, rec: Rec | None = None, max_steps: int = 20_000) -> Run:
-        """A fresh run."""
 
 
 def read_files(

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from ..engine.engine import Engine
     from ..oracles.own import Oracle
     from .failure import Failure
-    from .program import Program
+    from .runs import Program
 
 __all__ = ["Replayed", "replay"]
 

@@ -13,14 +13,14 @@ from ..patches.registry import registered_name
 from ..scenarios.thread import CALLS
 from .functions import raised_in
 from .judges.deadlock import WaitFor, wait_for
-from .program import ScenarioRun
 
 if TYPE_CHECKING:
     from ..engine.task import Task
+    from ..scenarios.session import Session
     from ..scenarios.thread import Thread
     from .failure import Failure
     from .judges.deadlock import WaitEdge
-    from .program import Run
+    from .runs import Run
 
 __all__ = ["Party", "Scene", "scene_of", "with_scene"]
 
@@ -77,9 +77,10 @@ def scene_of(run: Run, failure: Failure | None = None) -> Scene:
     engine = run.engine
     stuck = None if failure is None else failure.details.get("wait_for")
     waits = stuck if isinstance(stuck, WaitFor) else wait_for(engine.blocked())
-    session = run.session if isinstance(run, ScenarioRun) else None
+    # Of a program in Python there is neither.
+    session: Session | None = getattr(run, "session", None)
     threads = {} if session is None else {thread.actor.name: thread for thread in session.threads}
-    stacks = run.stacks if isinstance(run, ScenarioRun) else {}
+    stacks = getattr(run, "stacks", {})
     parties = tuple(
         _party(task, threads.get(task.name), stacks.get(task.name, ()), failure) for task in engine.tasks
     )

@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from ..engine.tape import Tape
     from ..engine.task import Task
     from ..oracles.exact import LookedAt
-    from .program import Program, Run
+    from .runs import Program, Run
     from .strategies.base import SearchStrategy
 
 __all__ = ["Found", "Judge", "Key", "Limits", "Observer", "SearchResult", "Stopped", "search", "watch_events"]

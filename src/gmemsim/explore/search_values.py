@@ -12,7 +12,7 @@ from .findings.table import sort_of
 
 if TYPE_CHECKING:
     from ..engine.tape import Tape
-    from .program import Program, Run
+    from .runs import Program, Run
 
 __all__ = ["Found", "Judge", "Key", "Limits", "Observer", "SearchResult", "Stopped"]
 

@@ -27,7 +27,7 @@ from .workload_tables import operations
 
 if TYPE_CHECKING:
     from .measure import Attempt
-    from .program import Program
+    from .runs import Program
 
 __all__ = ["ATTEMPTS", "Shrunk", "shrink"]
 

@@ -10,7 +10,7 @@ from .program import ScenarioProgram
 
 if TYPE_CHECKING:
     from ..scenarios.steps import Step
-    from .program import Program
+    from .runs import Program
 
 __all__ = ["calls"]
 

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from .measure import Attempt
-    from .program import Program
+    from .runs import Program
     from .shrink_try import Judge
 
 __all__ = ["shrink_schedule"]

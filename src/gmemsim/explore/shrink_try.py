@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from ..engine.strategy import Strategy
     from ..engine.tape import Tape
     from .measure import Attempt
-    from .program import Program
+    from .runs import Program
 
 __all__ = ["Judge"]
 

@@ -46,7 +46,7 @@ if TYPE_CHECKING:
     from ..audit.recorder import Entry
     from ..oracles.own import Oracle
     from ..scenarios.scenario import Scenario
-    from .program import Program
+    from .runs import Program
 
 __all__ = ["PREFIX", "Token", "TokenError", "decode", "encode", "log_digest"]
 

@@ -39,13 +39,6 @@ class Judged:
     text: str = ""
 
 
-@attrs.define
-class _Noted:
-    """What a vector notes for later steps."""
-
-    noted: dict[str, Any] = attrs.field(factory=dict)
-
-
 def run_vectors(
     kernel: Kernel, vectors: Iterable[Vector], machine: Machine, say: Callable[[str], None]
 ) -> tuple[dict[str, Judged], KernelRuns]:
@@ -97,7 +90,7 @@ def _judge_round(vector: Vector, made: Translation, result: Result) -> Judged:
     if any(call.outcome != "ok" for call in setup):
         bad = next(call for call in setup if call.outcome != "ok")
         return Judged(vector.id, "not run", text=f"setup: {bad.op} gives {bad.outcome}")
-    noted: Any = _Noted()
+    noted: dict[str, Any] = {}
     for number, taken in enumerate(made.taken):
         step = taken.step
         calls = result.tasks[taken.task][taken.first : taken.first + taken.count]

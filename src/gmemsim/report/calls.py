@@ -10,7 +10,7 @@ from .model import Call
 from .words import pages
 
 if TYPE_CHECKING:
-    from ..explore.program import Run
+    from ..explore.runs import Run
     from ..scenarios.results import OpResult
     from ..scenarios.session import Session
     from ..scenarios.steps import Step as Operation

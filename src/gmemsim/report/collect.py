@@ -22,7 +22,7 @@ from .why import explain, subject_of
 
 if TYPE_CHECKING:
     from ..explore.failure import Failure
-    from ..explore.program import Program
+    from ..explore.runs import Program
     from ..explore.search import Found
     from .model import Moment
     from .recording import Recording

@@ -19,7 +19,7 @@ from .words import event_text, is_message, op_text
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from ..explore.program import Program
+    from ..explore.runs import Program
     from .model import Step
     from .recording import Recording
 

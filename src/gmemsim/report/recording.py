@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from ..engine.strategy import Strategy
     from ..engine.task import Task
     from ..explore.failure import Failure
-    from ..explore.program import Program, Run
+    from ..explore.runs import Program, Run
 
 __all__ = ["Recording", "record"]
 

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import difflib
 import re
-import tomllib
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 
 from .errors import ScenarioError
-from .lines import Path, locate, nearest
+from .lines import Path
 from .model import (
     ConditionTable,
     Document,
@@ -24,13 +23,14 @@ from .model import (
 )
 from .ops import ALIASES, OPS, canonical
 from .own import document_type
+from .source import Source
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from .model import Scalar
 
-__all__ = ["Source", "decode", "field_name", "parse", "substitute"]
+__all__ = ["decode", "substitute"]
 
 _TABLES: dict[str, type[msgspec.Struct]] = {
     "scenario": Head, "vm": VmTable, "file": FileTable, "slot": SlotTable, "map": MapTable,
@@ -39,68 +39,8 @@ _TABLES: dict[str, type[msgspec.Struct]] = {
 _ARRAYS = ("vm", "file", "slot", "map", "task", "condition")
 _WHERE = re.compile(r"^(?P<message>.*?)(?: - at `(?:key in )?(?P<path>[^`]*)`)?$", re.DOTALL)
 _STEP = re.compile(r"\.([^.\[\]]+)|\[(\d+|\.\.\.)\]")
-_TOML_PLACE = re.compile(
-    r"^(?P<message>.*) \(at (?:line (?P<line>\d+), column \d+|end of document)\)$", re.DOTALL
-)
-#: No table of a scenario is nested deeper than a third of this.
-_DEEPEST = 16
 _UNKNOWN = re.compile(r"Object contains unknown field `(.*)`")
 _MISSING = re.compile(r"Object missing required field `(.*)`")
-
-
-class Source:
-    """A scenario text: its name for messages, its values as TOML has them, and where they stand."""
-
-    def __init__(self, name: str, text: str) -> None:
-        self.name = name
-        self.text = text
-        self.raw = parse(name, text)
-        self._lines: dict[Path, int] | None = None
-
-    @property
-    def lines(self) -> dict[Path, int]:
-        """Built at the first error; a run without errors does without."""
-        if self._lines is None:
-            self._lines = locate(self.text)
-        return self._lines
-
-    def error(self, path: Path, message: str) -> ScenarioError:
-        """An error about the thing at `path`."""
-        return ScenarioError(self.name, nearest(self.lines, path), field_name(path), message)
-
-
-def field_name(path: Path) -> str:
-    """`("task", 1, "repeat")` is written `task[1].repeat`."""
-    text = ""
-    for step in path:
-        text += f"[{step}]" if isinstance(step, int) else f".{step}"
-    return text.lstrip(".")
-
-
-def parse(name: str, text: str) -> dict[str, Any]:
-    """The values of a TOML text.
-
-    Raises:
-        ScenarioError: it is not TOML.
-    """
-    try:
-        values = tomllib.loads(text)
-    except RecursionError:
-        raise ScenarioError(name, 0, "", f"nested deeper than {_DEEPEST} levels") from None
-    except ValueError as error:
-        match = _TOML_PLACE.match(str(error))
-        if match is None:
-            raise ScenarioError(name, 0, "", f"not TOML: {error}") from None
-        line = int(match["line"]) if match["line"] else text.rstrip("\n").count("\n") + 1
-        raise ScenarioError(name, line, "", f"not TOML: {match['message']}") from None
-    if _deeper(values, _DEEPEST):
-        raise ScenarioError(name, 0, "", f"nested deeper than {_DEEPEST} levels")
-    return values
-
-
-def _deeper(value: Any, levels: int) -> bool:
-    inner = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
-    return levels < 0 or any(_deeper(each, levels - 1) for each in inner)
 
 
 def substitute(source: Source, parameters: Mapping[str, Scalar]) -> dict[str, Any]:

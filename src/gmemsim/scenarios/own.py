@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from functools import cache
 from inspect import iscoroutinefunction, signature
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Protocol, TypeVar, Union
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar, Union
 
 import msgspec
 from msgspec import Meta
@@ -25,23 +25,12 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from ..engine.task import Task
-    from .steps import Step
-    from .thread import Thread
 
 __all__ = ["document_type", "files_of", "is_own", "load_operations", "operation"]
 
 #: What a handler is called with, after the operation itself.
 _ARGUMENTS = ("thread", "t", "step", "lo", "hi")
 _own: dict[str, type[Op]] = {}
-
-
-class _Runs(Protocol):
-    """An operation of a user's."""
-
-    __struct_config__: ClassVar[Any]
-
-    async def run(self, thread: Thread, t: Task, step: Step, lo: int, hi: int) -> Outcome:
-        """Do it, as the thread's task `t`, on the pages `lo` to `hi` of this round."""
 
 
 _T = TypeVar("_T", bound=type[Any])
@@ -87,7 +76,8 @@ def operation(cls: _T) -> _T:
     return cls
 
 
-async def _run(thread: Thread, t: Task, step: Step, lo: int, hi: int) -> Outcome:
+async def _run(thread: Any, t: Task, step: Any, lo: int, hi: int) -> Outcome:
+    """The handler of all of them: a `Thread` and a `Step`, as every other gets."""
     op: Any = step.op
     outcome = await op.run(thread, t, step, lo, hi)
     if not isinstance(outcome, Outcome) or not isinstance(outcome.outcome, str):

@@ -6,9 +6,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from ..audit.bounded import TooLarge, read_bounded
-from .decode import Source, decode, substitute
+from .decode import decode, substitute
 from .errors import ScenarioError
 from .own import files_of, load_operations
+from .source import Source
 from .workload import Workload, make_workload
 
 if TYPE_CHECKING:

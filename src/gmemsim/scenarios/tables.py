@@ -13,9 +13,9 @@ from .units import PAGE, size_bytes
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
-    from .decode import Source
     from .lines import Path
     from .model import Document, FileTable, MapTable, SlotTable, VmTable
+    from .source import Source
 
 __all__ = ["FLAGS", "VMM", "VM_TYPES", "File", "Map", "Slot", "Tables", "resolve_tables"]
 

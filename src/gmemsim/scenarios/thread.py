@@ -9,7 +9,7 @@ from ..arch.memory import ZERO, data
 from ..engine.op import Op
 from .draws import keyed_number
 from .errors import ScenarioError
-from .handlers import HANDLERS
+from .handlers.registry import HANDLERS
 from .ops import PageRange
 from .results import OpResult, TaskResults
 

@@ -13,10 +13,10 @@ from .tables import VMM, Tables, resolve_tables, unknown
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from .decode import Source
     from .lines import Path
     from .model import Document, Head, Scalar, TaskTable
     from .ops import Op
+    from .source import Source
     from .steps import Step
     from .units import Duration
 

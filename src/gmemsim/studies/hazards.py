@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from ..audit.recorder import Actor
     from ..explore.failure import Failure
-    from ..explore.program import Run
+    from ..explore.runs import Run
     from ..patches.hazards.entry import Case, Hazard
 
 __all__ = ["Asked", "Verdict", "as_dict", "ask", "program_of", "survey", "versions"]

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     from ..explore.failure import Failure
     from ..explore.findings.finding import Finding
-    from ..explore.program import Run
+    from ..explore.runs import Run
 
 __all__ = ["VERSIONS", "CellResult", "LibraryCell", "cells", "explore_cell", "missing", "must_show"]
 

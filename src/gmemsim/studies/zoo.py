@@ -20,7 +20,7 @@ from .zoo_base import is_parent, not_seeded, taken_away
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-    from ..explore.program import Program
+    from ..explore.runs import Program
     from ..explore.search import SearchResult
     from ..patches.zoo.entry import Bug
 

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Generator
 
     from gmemsim.engine.task import Task
-    from gmemsim.explore.program import Program
+    from gmemsim.explore.runs import Program
 
 needs_frames = pytest.mark.skipif(not supported(), reason="coroutines cannot be put back on this interpreter")
 

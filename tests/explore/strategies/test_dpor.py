@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
     from gmemsim.engine.engine import Engine
     from gmemsim.engine.task import Task
-    from gmemsim.explore.program import Program
+    from gmemsim.explore.runs import Program
     from gmemsim.explore.strategies.base import SearchStrategy
 
 #: Schedules that a micro-program may have, so that depth-first search stays quick.

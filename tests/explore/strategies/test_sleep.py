@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from gmemsim.engine.engine import Engine
     from gmemsim.engine.task import Task
-    from gmemsim.explore.program import Program
+    from gmemsim.explore.runs import Program
 
 #: States that a micro-program may have, so that the tests stay quick.
 SMALL = 300

@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 
     from ...engine.engine import Engine
     from ...engine.task import Task
-    from ..program import Program
+    from ..runs import Program
     from ..scene import Scene
 
 __all__ = ["FAIR_STEPS", "Liveness", "ThenFair", "Trapped", "carry_on", "judge", "trapped"]

@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from ...engine.op import Op
     from ...engine.task import Task
     from ..failure import Failure
-    from ..program import Run
+    from ..runs import Run
 
 __all__ = ["CLAIMS", "Access", "Claim", "GuardedBy", "HappensBefore"]
 

@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from ...audit.recorder import Rec
     from ...engine.task import Task
     from ..failure import Failure
-    from ..program import Run
+    from ..runs import Run
 
 __all__ = ["BoundedWaiting", "bound_of"]
 

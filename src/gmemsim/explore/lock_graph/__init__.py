@@ -9,7 +9,7 @@ from .directed import Decided, Steering, decide, is_it
 from .graph import Edge, LockGraph, Witness
 
 if TYPE_CHECKING:
-    from ..program import Program
+    from ..runs import Program
 
 __all__ = [
     "Cycle",

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from ...engine.engine import Engine
     from ...engine.task import Task
     from ..failure import Failure
-    from ..program import Program
+    from ..runs import Program
     from ..search import Found, SearchResult
     from ..strategies.base import SearchStrategy
     from .cycles import Cycle

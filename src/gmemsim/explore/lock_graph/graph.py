@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from ...engine.tape import Tape
     from ...engine.task import Task
     from ..failure import Failure
-    from ..program import Run
+    from ..runs import Run
 
 __all__ = ["Edge", "LockGraph", "Witness"]
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from .case import Case, applicable, version_of
 from .rig import Unsupported
-from .runner import Case, VectorRun, Verdict, applicable, build_case, version_of
+from .runner import VectorRun, Verdict, build_case
 from .vector import EVIDENCE, Step, Vector, VectorError, load_vectors
 
 __all__ = [

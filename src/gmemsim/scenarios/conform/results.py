@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 import attrs
 
 from ...actors import errno
-
-if TYPE_CHECKING:
-    from .rig import Rig
 
 __all__ = ["Got", "Mismatch", "check", "unknown_expectation"]
 
@@ -107,21 +104,22 @@ def unknown_expectation(op: str, expect: dict[str, Any]) -> list[str]:
     return found
 
 
-def check(rig: Rig, path: str, expect: dict[str, Any], got: Got) -> None:
-    """Compare.
+def check(noted: dict[str, Any], path: str, expect: dict[str, Any], got: Got) -> None:
+    """Compare; `noted` are values that a step saves for a later one.
 
     Raises:
         Mismatch: they differ.
     """
-    if not _fits(rig, expect, got):
+    if not _fits(noted, expect, got):
         raise Mismatch(path, expect, got.plain())
 
 
-def _fits(rig: Rig, expect: dict[str, Any], got: Got) -> bool:
+def _fits(noted: dict[str, Any], expect: dict[str, Any], got: Got) -> bool:
     result = expect["result"]
     if result == "any_of":
         return any(
-            _fits(rig, each if isinstance(each, dict) else {"result": each}, got) for each in expect["any_of"]
+            _fits(noted, each if isinstance(each, dict) else {"result": each}, got)
+            for each in expect["any_of"]
         ) and _shrinks(expect, got)
     if result == "error":
         if got.result in _NO_ERROR:
@@ -130,7 +128,7 @@ def _fits(rig: Rig, expect: dict[str, Any], got: Got) -> bool:
         return False
     if result == "value" and not _same_value(expect, got):
         return False
-    if not _ino(rig, expect, got):
+    if not _ino(noted, expect, got):
         return False
     return all(got.more.get(name) == value for name, value in expect.items() if name in _COMPARED)
 
@@ -152,10 +150,10 @@ def _same_value(expect: dict[str, Any], got: Got) -> bool:
     return bool(value == expect["value"])
 
 
-def _ino(rig: Rig, expect: dict[str, Any], got: Got) -> bool:
+def _ino(noted: dict[str, Any], expect: dict[str, Any], got: Got) -> bool:
     number = got.more.get("ino")
     if "save_ino" in expect:
-        rig.noted[expect["save_ino"]] = number
-    if "ino_same_as" in expect and rig.noted.get(expect["ino_same_as"]) != number:
+        noted[expect["save_ino"]] = number
+    if "ino_same_as" in expect and noted.get(expect["ino_same_as"]) != number:
         return False
-    return "ino_differs_from" not in expect or rig.noted.get(expect["ino_differs_from"]) != number
+    return "ino_differs_from" not in expect or noted.get(expect["ino_differs_from"]) != number

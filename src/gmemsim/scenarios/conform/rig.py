@@ -8,10 +8,10 @@ from ...arch.costs import CostTable
 from ...engine.strategy import FirstRunnable
 from ...patches.inplace import Inplace
 from ...patches.inplace_content import InplaceContent
-from ..decode import Source
 from ..model import Document, Head, SetupTable, VmTable
 from ..options import Options
 from ..session import Session
+from ..source import Source
 from ..steps import Step
 from ..tables import VMM, File, Map, Tables
 from ..thread import Thread
@@ -31,8 +31,8 @@ if TYPE_CHECKING:
     from ..ops import Op
     from ..results import Outcome
     from ..tables import Slot
+    from .case import Case
     from .results import Got
-    from .runner import Case
 
 __all__ = ["MAPPED", "WALKED", "Rig", "Unsupported"]
 

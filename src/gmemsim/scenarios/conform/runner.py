@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, Literal
 
 import attrs
 
-from ...actors.release import RELEASES
 from ...engine import bare
 from ...engine.engine import Engine
 from ...engine.errors import EngineError, ModelError, Pruned
-from ...patches.registry import HUGE, IN_PLACE, PATCHES
 from . import accesses, calls, probes
 from .arguments import Loop
 from .invariants import TAKEN_AWAY, TakenAway
@@ -22,13 +20,12 @@ from .setup import bring_about
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
-    from ...actors.kernel import Kernel
-    from ...actors.release import Release
     from ...engine.strategy import Strategy
     from ...engine.task import Task
-    from .vector import Step, Vector
+    from .case import Case
+    from .vector import Step
 
-__all__ = ["MAX_STEPS", "Case", "VectorRun", "Verdict", "applicable", "build_case", "version_of"]
+__all__ = ["MAX_STEPS", "VectorRun", "Verdict", "build_case"]
 
 #: Steps of a vector at most: one pins the 262,144 pages of a GiB, which takes some millions.
 MAX_STEPS: Final = 1 << 24
@@ -37,25 +34,6 @@ _MODULES: Final = (accesses, calls, probes)
 
 #: Operations that go on until something disturbs them.
 GUEST_LOOPS: Final = ("guest_read_loop", "guest_write_loop")
-
-#: What the vectors call the patch versions and VM types.
-_VERSIONS: Final = {
-    "baseline": "baseline",
-    "v3": "v3",
-    "mainline-7.3": "v3",
-    "inplace-v8": "inplace",
-    "inplace": "inplace",
-    "hugepage": "hugepage",
-}
-
-
-class Case(NamedTuple):
-    """A vector on one patch version, VM type and release."""
-
-    vector: Vector
-    patch: type[Kernel]
-    vm_type: str
-    release: Release
 
 
 @attrs.frozen
@@ -72,39 +50,6 @@ class Verdict:
     step: str = ""
     expected: Any = None
     got: Any = None
-
-
-def version_of(patch: type[Kernel]) -> str | None:
-    """What the vectors call a patch version; a user's own counts as the version that it derives from."""
-    for cls in patch.__mro__:
-        name = vars(cls).get("name")
-        if name in PATCHES or name in IN_PLACE or name in HUGE:
-            return _VERSIONS.get(str(name))
-    return None
-
-
-def applicable(vector: Vector, patch: type[Kernel], vm_type: str, release: Release | None = None) -> str:
-    """Why the vector says nothing of this version, VM type and release; empty if it does."""
-    version = version_of(patch)
-    if vector.everywhere and version is not None:
-        # Where it applies is part of what is not known: it is unsupported wherever it is asked for.
-        return ""
-    if version not in vector.versions:
-        return f"is for {', '.join(vector.versions)}"
-    if vm_type.replace("-", "_") not in vector.vm_types:
-        return f"is for VM types {', '.join(vector.vm_types)}"
-    name = (release or RELEASES[patch.default_release]).name
-    number = _number(name)
-    kernels = vector.kernels
-    if kernels.min is not None and number < _number(kernels.min):
-        return f"is for kernels from {kernels.min}"
-    if kernels.below is not None and number >= _number(kernels.below):
-        return f"is for kernels below {kernels.below}"
-    return ""
-
-
-def _number(release: str) -> tuple[int, ...]:
-    return tuple(int(part) for part in release.lstrip("v").split(".") if part.isdigit())
 
 
 class VectorRun:
@@ -168,7 +113,7 @@ class VectorRun:
         if isinstance(step.args, Loop):
             for _ in range(step.args.count):
                 await self._steps(t, step.branches[0])
-            check(self.rig, step.path, step.expect, Got("ok"))
+            check(self.rig.noted, step.path, step.expect, Got("ok"))
             return
         assert step.args is not None  # build_case refused a step that nobody knows
         if step.actor == "child" and step.actor not in self.rig.machine.children:
@@ -181,7 +126,7 @@ class VectorRun:
         if step.op != "signal_pending":
             # It met this step, even if that was no call.
             self.rig.machine.armed.discard(step.actor)
-        check(self.rig, step.path, step.expect, got)
+        check(self.rig.noted, step.path, step.expect, got)
         if self._taken_away is not None and self._taken_away.broken(step, got, before):
             raise Mismatch(step.path, TAKEN_AWAY, got.plain())
 
@@ -192,7 +137,7 @@ class VectorRun:
         for number, branch in enumerate(step.branches):
             self.engine.spawn(f"branch{step.path}.{number}", self._branch, branch)
         await others.join(t)
-        check(self.rig, step.path, step.expect, Got("ok"))
+        check(self.rig.noted, step.path, step.expect, Got("ok"))
 
     async def _branch(self, t: Task, branch: tuple[Step, ...]) -> None:
         if branch[0].op not in GUEST_LOOPS:

@@ -11,9 +11,10 @@ from ...actors.release import RELEASES
 from ...arch.registry import ARCHES
 from ...engine.errors import Pruned
 from ...engine.strategy import RandomStrategy
+from .case import Case, applicable
 from .known import explanation
 from .rig import Unsupported
-from .runner import MAX_STEPS, Case, Verdict, applicable, build_case
+from .runner import MAX_STEPS, Verdict, build_case
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator

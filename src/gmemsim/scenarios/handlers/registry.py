@@ -15,14 +15,12 @@ from ..units import PAGE
 if TYPE_CHECKING:
     from collections import Counter
 
-    from ...engine.task import Task
     from ..ops import Op
-    from ..steps import Step
-    from ..thread import Thread
 
 __all__ = ["HANDLERS", "OK", "Handler", "from_errno", "handles", "in_bytes", "of_pages"]
 
-Handler = Callable[["Thread", "Task", "Step", int, int], Awaitable[Outcome]]
+#: Of thread, task, step and pages [lo, hi); what `Thread` is, it knows itself.
+Handler = Callable[..., Awaitable[Outcome]]
 
 #: Filled by the modules of this folder.
 HANDLERS: dict[type[Op], Handler] = {}

@@ -15,7 +15,7 @@ from ...scenarios.catalogue import load_named
 if TYPE_CHECKING:
     from ...actors.vm import World
     from ...explore.failure import Failure
-    from ...explore.program import Run
+    from ...explore.runs import Run
 
 __all__ = ["LeftMapped", "ask_scenario", "edge_text"]
 

@@ -1,0 +1,66 @@
+"""A vector on a version, VM type and release, and whether it says something of them."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final, NamedTuple
+
+from ...actors.release import RELEASES, Release
+from ...patches.registry import HUGE, IN_PLACE, PATCHES
+
+if TYPE_CHECKING:
+    from ...actors.kernel import Kernel
+    from .vector import Vector
+
+__all__ = ["Case", "applicable", "version_of"]
+
+#: What the vectors call the patch versions and VM types.
+_VERSIONS: Final = {
+    "baseline": "baseline",
+    "v3": "v3",
+    "mainline-7.3": "v3",
+    "inplace-v8": "inplace",
+    "inplace": "inplace",
+    "hugepage": "hugepage",
+}
+
+
+class Case(NamedTuple):
+    """A vector on one patch version, VM type and release."""
+
+    vector: Vector
+    patch: type[Kernel]
+    vm_type: str
+    release: Release
+
+
+def version_of(patch: type[Kernel]) -> str | None:
+    """What the vectors call a patch version; a user's own counts as the version that it derives from."""
+    for cls in patch.__mro__:
+        name = vars(cls).get("name")
+        if name in PATCHES or name in IN_PLACE or name in HUGE:
+            return _VERSIONS.get(str(name))
+    return None
+
+
+def applicable(vector: Vector, patch: type[Kernel], vm_type: str, release: Release | None = None) -> str:
+    """Why the vector says nothing of this version, VM type and release; empty if it does."""
+    version = version_of(patch)
+    if vector.everywhere and version is not None:
+        # Where it applies is part of what is not known: it is unsupported wherever it is asked for.
+        return ""
+    if version not in vector.versions:
+        return f"is for {', '.join(vector.versions)}"
+    if vm_type.replace("-", "_") not in vector.vm_types:
+        return f"is for VM types {', '.join(vector.vm_types)}"
+    name = (release or RELEASES[patch.default_release]).name
+    number = _number(name)
+    kernels = vector.kernels
+    if kernels.min is not None and number < _number(kernels.min):
+        return f"is for kernels from {kernels.min}"
+    if kernels.below is not None and number >= _number(kernels.below):
+        return f"is for kernels below {kernels.below}"
+    return ""
+
+
+def _number(release: str) -> tuple[int, ...]:
+    return tuple(int(part) for part in release.lstrip("v").split(".") if part.isdigit())
