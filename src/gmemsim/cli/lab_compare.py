@@ -59,6 +59,7 @@ _model_seconds = click.option(
 @click.option(
     "--first", type=click.IntRange(min=0), default=0, show_default=True, help="Number of the first drawn."
 )
+@click.option("--wide", is_flag=True, help="Drawn ones have two of something: slots of a file, files, VMs.")
 @click.option("--rounds", type=click.IntRange(min=1), default=40, show_default=True, help="Of each scenario.")
 @click.option(
     "--delay", type=click.IntRange(min=0), default=200, show_default=True, help="Longest drawn delay, in us."
@@ -87,6 +88,7 @@ def compare(
     patch: str | None,
     drawn: int | None,
     first: int,
+    wide: bool,
     rounds: int,
     delay: int,
     seed: int,
@@ -107,6 +109,7 @@ def compare(
     from ..lab.batch import Campaign, compare_all
     from ..lab.compare import check_comparable
     from ..lab.drawn import drawn as draw
+    from ..lab.drawn_wide import wide as draw_wide
     from ..lab.kernels import find_kernel
     from ..lab.refusals import vm_type_of
     from ..lab.results import Head, keep_row
@@ -121,9 +124,9 @@ def compare(
         version = patch or version_of(booted)
         head = Head(kernel=booted.release, patch=version, seed=seed, rounds=rounds, delay=delay)
         rows = _kept(results, head)
-        chosen = [draw(seed, number) for number in range(first, first + (drawn or 0))] + [
-            find(name) for name in scenarios
-        ]
+        chosen = [
+            (draw_wide if wide else draw)(seed, number) for number in range(first, first + (drawn or 0))
+        ] + [find(name) for name in scenarios]
         wanted = [scenario.head.name for scenario in chosen]
         chosen = [scenario for scenario in chosen if not _is_known(rows, scenario)]
         programs: list[Program] = []
@@ -286,11 +289,13 @@ def _begin(path: Path | None, head: Head) -> None:
 def scenario_of(name: str) -> Scenario:
     """A drawn scenario by the name that it has in results, or one of the library."""
     from ..lab.drawn import drawn
+    from ..lab.drawn_wide import wide
     from ..scenarios.catalogue import find
 
+    families = {"drawn": drawn, "wide": wide}
     parts = name.split("-")
-    if len(parts) == 3 and parts[0] == "drawn" and all(part.isdecimal() for part in parts[1:]):
-        return drawn(int(parts[1]), int(parts[2]))
+    if len(parts) == 3 and parts[0] in families and all(part.isdecimal() for part in parts[1:]):
+        return families[parts[0]](int(parts[1]), int(parts[2]))
     return find(name)
 
 
