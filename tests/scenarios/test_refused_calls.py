@@ -38,6 +38,20 @@ def test_ordinary_slots_may_have_them_where_registers_are_not_protected() -> Non
         run(text % "readonly", "snp", "v3")
 
 
+@pytest.mark.parametrize(
+    "op", ['"touch", write = "x"', '"write", value = "x"', '"write", value = "x", gfn = 0x10001']
+)
+def test_a_store_to_a_read_only_slot_is_refused_by_name(op: str) -> None:
+    """On a kernel it leaves to the VMM as MMIO; loads are as in any slot."""
+    text = (
+        "[[slot]]\nid = 3\ngfn = 0x10000\npages = 2\nreadonly = true\n"
+        '[[task]]\nrole = "vcpu"\nops = [{ op = "read" }, { op = %s }]\n'
+    )
+    with pytest.raises(ScenarioError, match="a store to the read-only slot 3: not modelled"):
+        loads(HEAD + text % op).resolve()
+    assert not run(text % '"touch"', "default", "v3").violations
+
+
 def test_the_default_type_has_no_such_slots_in_6_12() -> None:
     text = f'{FILE}flags = []\n[[slot]]\nfile = "g"\n[[task]]\nname = "vmm"\nops = [{{ op = "punch" }}]\n'
     assert not run(text, "sw-protected", "baseline", "6.12").violations

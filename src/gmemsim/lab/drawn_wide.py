@@ -16,6 +16,8 @@ __all__ = ["wide", "wide_text"]
 
 #: Operations of a vCPU and of a thread of the VMM, the frequent ones more than once; then what is refused or rare.
 _GUEST: Final = ("touch", "write", "write", "read", "read", "prefault")
+#: Where a slot is read-only: the model has no stores to it.
+_LOADS: Final = ("touch", "read", "prefault")
 _HOST: Final = (
     "punch", "punch", "allocate", "host_read", "host_write", "host_touch", "madvise", "bind", "bind", "unbind",
     "unbind", "munmap",
@@ -38,6 +40,7 @@ class _World:
     files: dict[str, int] = attrs.field(factory=dict)
     slots: dict[int, int] = attrs.field(factory=dict)
     maps: dict[str, int] = attrs.field(factory=dict)
+    readonly: bool = False
     #: Text of the mappings, which come last.
     maps_text: list[str] = attrs.field(factory=list)
     #: Each VM and the slots that it has.
@@ -86,6 +89,7 @@ def _world(draw: random.Random) -> _World:
         world.file(draw, "gmem0", 1)
         world.slot(0, 0x10000, 1, 'file = "gmem0"')
         odd = draw.choice(("", "", "readonly = true", "log_dirty = true"))
+        world.readonly = odd.startswith("readonly")
         gfn = 0x10000 if absent and draw.random() < 0.5 else draw.choice((0x10001, 0x20000))
         world.slot(1, gfn, draw.choice((1, 2)), *([odd] if odd else []), *absent)
     world.vms = [("vm0", [0]), ("vm1", [1])] if kind == "vms" else [("vm0", [0, 1])]
@@ -99,7 +103,7 @@ def _part(draw: random.Random, pages: int) -> str:
 
 
 def _guest_op(draw: random.Random, world: _World, slots: list[int], value: str) -> str:
-    op, slot = draw.choice(_GUEST), draw.choice(slots)
+    op, slot = draw.choice(_LOADS if world.readonly else _GUEST), draw.choice(slots)
     if op == "prefault" and draw.random() < 0.3:
         address = 0x10000000 + draw.choice((0, 1, -4096, 4096))
         return f'op = "prefault", address = {address}, size = {draw.choice((0, 1, 4096, 8192, 12288))}'

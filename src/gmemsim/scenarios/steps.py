@@ -35,7 +35,9 @@ from .ops import (
     SignalPending,
     Sleep,
     Stat,
+    Touch,
     Unbind,
+    Write,
 )
 from .tables import unknown
 from .units import duration
@@ -133,6 +135,8 @@ def _step(tables: Tables, path: Path, op: Op, ident: int, vm: str | None, role: 
                 (*path, "slot"), f"slot {op.slot} is in {home}, but this vCPU is of {vm}"
             )
         lo, hi = _guest_range(tables, path, op, slot)
+        if isinstance(op, Write) or (isinstance(op, Touch) and op.write is not None):
+            _no_readonly(tables, path, home, lo, hi)
     elif isinstance(op, FileRange):
         file = _file(tables, path, op.file)
         lo, hi = _file_range(tables, path, op, file)
@@ -163,6 +167,16 @@ def _step(tables: Tables, path: Path, op: Op, ident: int, vm: str | None, role: 
     expect = () if op.expect is None else (op.expect,) if isinstance(op.expect, str) else tuple(op.expect)
     time = time_of(tables, (*path, key), getattr(op, key, None))
     return Step(op, ident, lo, hi, slot, file, mapped, home, time, expect)
+
+
+def _no_readonly(tables: Tables, path: Path, vm: str, lo: int, hi: int) -> None:
+    """A store to a read-only slot leaves to the VMM as MMIO; the model's tables have no read-only leaf."""
+    for slot in tables.slots.values():
+        readonly = slot.vm == vm and slot.file is None and "READONLY" in slot.flags
+        if readonly and lo < slot.gfn + slot.pages and slot.gfn < hi:
+            raise tables.source.error(
+                (*path, "op"), f"a store to the read-only slot {slot.id}: not modelled, leave it out or read"
+            )
 
 
 def _slot(tables: Tables, path: Path, op: GuestRange, vm: str) -> tuple[Slot | None, str]:
