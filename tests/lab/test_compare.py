@@ -5,8 +5,9 @@ from __future__ import annotations
 import json
 
 from gmemsim.explore.program import ScenarioProgram
-from gmemsim.lab.compare import compare, kernel_outcome, model_set
+from gmemsim.lab.compare import check_comparable, compare, kernel_outcome, model_set
 from gmemsim.lab.drawn import drawn, drawn_text
+from gmemsim.lab.drawn_wide import wide, wide_text
 from gmemsim.lab.runs import Runs
 from gmemsim.lab.translate import translate
 from gmemsim.lab.wire import OPCODES, decode_line, outcome_name, read_result
@@ -95,4 +96,30 @@ def test_drawn_scenarios_are_small_the_same_for_a_seed_and_can_run_on_a_kernel()
         "unbind",
         "munmap",
         "close",
+    } <= names
+
+
+def test_wide_ones_have_two_of_something_and_can_run_on_a_kernel() -> None:
+    assert wide_text(1, 2) == wide_text(1, 2)
+    names, counts = set(), set()
+    for number in range(80):
+        workload = wide(3, number).resolve()
+        check_comparable(workload)
+        program = translate(workload, "default")
+        assert program.name == f"wide-3-{number}"
+        tables = workload.tables
+        counts.add((len(tables.vms), len(tables.files)))
+        assert len(tables.slots) == 2
+        names |= {step.op.name for actor in workload.actors for step in actor.steps}
+    assert counts == {(1, 1), (1, 2), (2, 2)}
+    assert {
+        "bind",
+        "unbind",
+        "write",
+        "read",
+        "prefault",
+        "host_write",
+        "punch",
+        "mmap",
+        "memory_failure",
     } <= names
