@@ -60,10 +60,16 @@ _WHERE: Final = {
 
 
 def __getattr__(name: str) -> Any:
-    """A public name, on first use."""
-    if name not in _WHERE:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(f"..{_WHERE[name]}", __name__), name)
+    """A public name, on first use; or the class of a version, whatever it is called."""
+    if name in _WHERE:
+        return getattr(import_module(f"..{_WHERE[name]}", __name__), name)
+    if name[:1].isupper():
+        from ..patches.registry import versions
+
+        for cls in versions().values():
+            if cls.__name__ == name:
+                return cls
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
 def __dir__() -> list[str]:

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from inspect import signature
+from pathlib import Path
+from typing import Any
+
 import pytest
 from tests.explore.strategies.schedules import steps
 
@@ -29,6 +33,22 @@ def test_every_strategy_runs_under_its_name(name: str) -> None:
     assert result.schedules
 
 
+@pytest.mark.parametrize("name", [name for name in STRATEGIES if name != "auto"])
+def test_who_draws_at_random_says_so(name: str) -> None:
+    """A campaign runs a strategy of which it does not know that once, whatever the seeds."""
+    cls: Any = STRATEGIES[name]
+    if "seed" in signature(cls).parameters:
+        assert cls.systematic is False
+
+
+def test_every_strategy_is_on_the_page() -> None:
+    page = Path(__file__).parents[3] / "docs" / "strategies.md"
+    if not page.exists():
+        pytest.skip("the pages are in the repository, not in the package")
+    text = page.read_text(encoding="utf-8")
+    assert [name for name in STRATEGIES if f"`{name}" not in text] == []
+
+
 def test_numbers() -> None:
     pct, preemption, delay = make_strategy("pct:5"), make_strategy("preemption:3"), make_strategy("delay:0")
     assert isinstance(pct, Pct)
@@ -43,7 +63,8 @@ def test_numbers() -> None:
     "spec", ["", "pc", "pct:", "pct:x", "pct:-1", "pct:0", "pct:1:2", "random:2", "dfs:", "pct:²"]
 )
 def test_bad_spec_is_one_clear_line(spec: str) -> None:
-    with pytest.raises(ValueError, match=r"portfolio, random, pos|at least 1") as caught:
+    names = r"(\[:N\])?, ".join(STRATEGIES)
+    with pytest.raises(ValueError, match=f"{names}|at least 1") as caught:
         make_strategy(spec)
     assert "\n" not in str(caught.value)
 

@@ -12,7 +12,7 @@ from gmemsim.actors.release import RELEASES
 from gmemsim.arch.registry import ARCHES
 from gmemsim.engine.strategy import RandomStrategy
 from gmemsim.patches.inplace import Inplace
-from gmemsim.patches.registry import IN_PLACE, PATCHES
+from gmemsim.patches.registry import IN_PLACE, PATCHES, VARIANTS
 from gmemsim.patches.v3 import V3
 from gmemsim.scenarios.conform import (
     Case,
@@ -170,6 +170,9 @@ def test_user_versions_count_as_their_parent() -> None:
         name = "mine"
 
     assert version_of(Mine) == "v3"
+    # Also one that is in the table of versions and says nothing of vectors.
+    assert version_of(VARIANTS["tracked"]) == "v3"
+    assert version_of(IN_PLACE["inplace-off"]) is None
     assert version_of(PATCHES["v1"]) is None
 
 

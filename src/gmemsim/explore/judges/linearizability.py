@@ -67,16 +67,31 @@ if TYPE_CHECKING:
 
 __all__ = ["PageHistories"]
 
-#: Operations after which the model has nothing to say of the file.
-_BEYOND: Final = (
-    ops.Bind, ops.Unbind, ops.Close, ops.Create, ops.CreateAp, ops.FileWrite, ops.MemoryFailure, ops.Populate,
-)  # fmt: skip
 _CONVERSIONS: Final = (ops.Convert, ops.SetAttributes, ops.SetFileAttributes, ops.Hypercall)
+#: Operations that `_effect` knows, and those that change no page and see none. Where there is any other (a slot bound
+#: anew, a page of several converted), the model has nothing to say of the files: pages could change without a reason.
+MODELLED: Final = (
+    ops.Touch, ops.Read, ops.Write, ops.HostTouch, ops.HostRead, ops.HostWrite, ops.Punch, ops.Allocate, ops.Accept,
+    ops.Prefault, ops.Pin, *_CONVERSIONS,
+)  # fmt: skip
+NO_EFFECT: Final = (
+    ops.Barrier, ops.CheckExtension, ops.Collapse, ops.FileIoctl, ops.FileRead, ops.Fork, ops.Ftruncate,
+    ops.GetMempolicy, ops.LaunchFinish, ops.Madvise, ops.Mbind, ops.Migrate, ops.Mmap, ops.MovePages, ops.Munmap,
+    ops.Signal, ops.SignalPending, ops.Sleep, ops.Stat, ops.Unpin, ops.Zap,
+)  # fmt: skip
 #: Their values are one a page; a thread that is stopped leaves the rest out.
 _LOADS: Final = (ops.Read, ops.HostRead)
 _CALLS: Final = 1000
 #: Conversions that an access may bring about by its exits, as far as they are looked at.
 _MANY_EXITS: Final = 3
+
+
+def _is_beyond(op: ops.Op) -> bool:
+    """Whether it may do to pages what is not modelled here."""
+    if type(op) not in MODELLED + NO_EFFECT or is_own(op):
+        return True
+    # The other half of a slot with two sources; a word in place of the kind.
+    return getattr(op, "buffer", None) is not None or getattr(op, "attributes", None) is not None
 
 
 @attrs.frozen
@@ -155,7 +170,7 @@ class PageHistories:
 
     def _find(self) -> Iterator[_Place]:
         steps = [step for thread in self.session.threads for step in thread.actor.steps]
-        beyond = sorted({step.op.name for step in steps if isinstance(step.op, _BEYOND) or is_own(step.op)})
+        beyond = sorted({step.op.name for step in steps if _is_beyond(step.op)})
         kernel: object = self.session.machine.kernel
         for inode in self._files.values():
             places = [

@@ -27,6 +27,8 @@ class SearchStrategy(Protocol):
         summary: one line for `gmemsim list strategies`.
         complete: `begin` returned False because nothing is left within `bound`. Never true of a random strategy.
         bound: what the strategy leaves out on purpose (`at most 2 preemptions`); empty if nothing.
+
+    One that draws at random says so with `systematic = False`: a campaign gives it many seeds, and any other one run.
     """
 
     name: ClassVar[str]

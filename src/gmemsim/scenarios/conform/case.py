@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from ...actors.release import RELEASES, Release
-from ...patches.registry import HUGE, IN_PLACE, PATCHES
 
 if TYPE_CHECKING:
     from ...actors.kernel import Kernel
@@ -13,14 +12,18 @@ if TYPE_CHECKING:
 
 __all__ = ["Case", "applicable", "version_of"]
 
-#: What the vectors call the patch versions and VM types.
-_VERSIONS: Final = {
+#: What the vectors call the patch versions; None: they say nothing of one. Any other counts as what it derives from.
+_VERSIONS: Final[dict[str, str | None]] = {
     "baseline": "baseline",
+    "v1": None,
+    "v2": None,
     "v3": "v3",
-    "mainline-7.3": "v3",
     "inplace-v8": "inplace",
     "inplace": "inplace",
+    "inplace-off": None,
+    "inplace-content": None,
     "hugepage": "hugepage",
+    "hugepage-mutex": None,
 }
 
 
@@ -37,8 +40,8 @@ def version_of(patch: type[Kernel]) -> str | None:
     """What the vectors call a patch version; a user's own counts as the version that it derives from."""
     for cls in patch.__mro__:
         name = vars(cls).get("name")
-        if name in PATCHES or name in IN_PLACE or name in HUGE:
-            return _VERSIONS.get(str(name))
+        if name in _VERSIONS:
+            return _VERSIONS[name]
     return None
 
 
