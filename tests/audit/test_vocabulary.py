@@ -48,6 +48,13 @@ def test_every_event_says_what_it_is() -> None:
         assert cls.__doc__.strip().splitlines()[0].endswith((".", "…")) or "\n" in cls.__doc__, cls
 
 
+def test_every_range_says_what_it_counts() -> None:
+    """Comparisons and reports would take guest frames for pages of a file."""
+    for cls in ours().values():
+        ranged = {"start", "end"} <= {field.name for field in structs.fields(cls)}
+        assert bool(cls.range_of) == ranged, cls
+
+
 def test_no_field_takes_the_name_of_a_line_s_own_keys() -> None:
     for cls in ours().values():
         assert not {"seq", "t", "actor", "event"} & {field.name for field in structs.fields(cls)}, cls

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from typing import ClassVar
+from typing import ClassVar, Literal
 
 import msgspec
 
@@ -23,10 +23,12 @@ class Event(msgspec.Struct, frozen=True, gc=False, tag_field="event", tag=event_
     Attributes:
         mirrors: the kernel function or tracepoint that the event stands for.
         family: group on the reference page.
+        range_of: what `start` and `end` count, if there are such: pages of the file, guest frames or host frames.
     """
 
     mirrors: ClassVar[str] = ""
     family: ClassVar[str] = ""
+    range_of: ClassVar[Literal["", "index", "gfn", "pfn"]] = ""
 
 
 def event_classes() -> dict[str, type[Event]]:

@@ -46,6 +46,7 @@ class HugeRefCheck(_HugeEvent, frozen=True, gc=False):
     """The reference check passes pages that nobody has looked at since the split: only the page cache has them."""
 
     mirrors: ClassVar[str] = "folio_ref_count of every folio of [start, end)"
+    range_of = "index"
     start: int
     end: int
     pfn: int
@@ -55,6 +56,7 @@ class PageCacheDeleteRange(_HugeEvent, frozen=True, gc=False):
     """Pages that nobody has looked at since the split left the page cache."""
 
     mirrors: ClassVar[str] = "tracepoint mm_filemap_delete_from_page_cache, for every folio of [start, end)"
+    range_of = "index"
     start: int
     end: int
     pfn: int

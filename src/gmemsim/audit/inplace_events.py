@@ -30,6 +30,7 @@ class GmemSetAttributes(_InplaceEvent, frozen=True, gc=False):
     """A conversion of a file range begins."""
 
     mirrors: ClassVar[str] = "kvm_gmem_set_attributes"
+    range_of = "index"
     file: str
     start: int
     end: int
@@ -48,6 +49,7 @@ class GmemAttrStore(_InplaceEvent, frozen=True, gc=False):
     """The attribute map of an inode changes: one range in one step."""
 
     mirrors: ClassVar[str] = "mas_store_prealloc on the inode's attributes"
+    range_of = "index"
     inode: str
     start: int
     end: int

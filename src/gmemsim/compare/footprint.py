@@ -54,7 +54,6 @@ _READS: Final[frozenset[type[Event]]] = frozenset({
     inplace_events.RefCheck, inplace_events.Hypercall, huge_events.HugeRefCheck,
 })  # fmt: skip
 
-_GUEST_RANGES: Final = (kvm.Zap, kvm.SetAttributes, kvm.AttrStore, kvm.ArchInvalidateRange)
 #: Look at the invalidation word of their VM: the snapshot, the early, the late and the last check.
 _SEQ_READERS: Final = (kvm.Faultin, kvm.FaultinRet, kvm.Map, kvm.Retry)
 _SEQ_WRITERS: Final = (kvm.MmuInvStart, kvm.MmuNotifierStart, kvm.MmuInvEnd)
@@ -190,7 +189,7 @@ class Footprints:
         if "start" in fields and "end" in fields and not isinstance(event, kvm.ArchInvalidate):
             start: int = event.start  # type: ignore[attr-defined] # as just established
             end: int = event.end  # type: ignore[attr-defined] # as just established
-            found.append((_GUEST if isinstance(event, _GUEST_RANGES) else _INDEX, start, max(end, start + 1)))
+            found.append((_GUEST if event.range_of == "gfn" else _INDEX, start, max(end, start + 1)))
         if isinstance(event, kvm.Gup):
             found.append(("source", event.page, event.page + 1))
         return found

@@ -9,7 +9,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from ..audit.kvm_events import Populate
-from ..audit.vocabulary import name_of
 from ..engine.op import ALL
 from .words import lock_of
 
@@ -25,8 +24,6 @@ __all__ = ["Interest", "Span", "spans_of_event", "spans_of_op"]
 #: What sort of number (`index`, `gfn`, `pfn`), and a half-open range of it.
 Span = tuple[str, int, int]
 
-_GUEST_RANGES: Final = frozenset({"arch_invalidate_range", "attr_store", "set_attributes", "zap"})
-_FRAME_RANGES: Final = frozenset({"arch_invalidate"})
 _INDEX_OBJECTS: Final = (".bindings", ".content", ".folio", ".mapcount", ".poison", ".ref", ".uptodate")
 _GUEST_OBJECTS: Final = (".attributes", ".spte")
 #: A range as wide as this is no place.
@@ -35,7 +32,6 @@ _WIDE: Final = 4096
 
 def spans_of_event(event: Event) -> list[Span]:
     """The pages that an event names."""
-    name = name_of(type(event))
     spans: list[Span] = []
     fields = event.__struct_fields__
     for field in ("index", "gfn", "pfn"):
@@ -43,8 +39,7 @@ def spans_of_event(event: Event) -> list[Span]:
             width = event.pages if isinstance(event, Populate) else 1
             spans.append((field, at, at + max(width, 1)))
     if "start" in fields and "end" in fields:
-        kind = "gfn" if name in _GUEST_RANGES else "pfn" if name in _FRAME_RANGES else "index"
-        spans.append((kind, event.start, event.end))  # type: ignore[attr-defined] # just looked
+        spans.append((event.range_of or "index", event.start, event.end))  # type: ignore[attr-defined] # just looked
     return spans
 
 

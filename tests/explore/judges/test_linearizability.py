@@ -10,9 +10,9 @@ import pytest
 from gmemsim.actors.gmem_convert import Converted
 from gmemsim.actors.vcpu_run import GuestResult
 from gmemsim.engine.strategy import FirstRunnable, RandomStrategy
-from gmemsim.explore.judges.linearizability import MODELLED, NO_EFFECT
 from gmemsim.explore.judges.linearizable import Linearizable
 from gmemsim.explore.judges.linearize import Interval, linearizable
+from gmemsim.explore.judges.modelled import MODELLED, NO_EFFECT
 from gmemsim.explore.program import ScenarioProgram
 from gmemsim.patches.inplace import Inplace
 from gmemsim.patches.registry import PATCHES
@@ -381,7 +381,7 @@ def test_what_is_not_looked_at_is_named() -> None:
 
 
 def test_an_operation_is_modelled_or_changes_nothing_or_is_left_out() -> None:
-    """A new one has to be put into a table of `linearizability`: until then its files are not looked at."""
+    """A new one has to be put into a table of `modelled`: until then its files are not looked at."""
     kinds = {*MODELLED, *NO_EFFECT}
     ours = {kind for kind in OPS.values() if kind.__module__.startswith("gmemsim.")}
     assert ours - kinds == {

@@ -64,6 +64,7 @@ class ArchInvalidate(_ArchEvent, frozen=True, gc=False):
     """pfns [start, end) leave the page cache."""
 
     mirrors: ClassVar[str] = "kvm_arch_gmem_invalidate"
+    range_of = "pfn"
     start: int
     end: int
 
@@ -80,6 +81,7 @@ class ArchInvalidateRange(_ArchEvent, frozen=True, gc=False):
     """Per slot, mmu_lock held for writing: after its zap and before the flush; when it is deleted, before its zap."""
 
     mirrors: ClassVar[str] = "kvm_arch_gmem_invalidate_range"
+    range_of = "gfn"
     vm: str
     start: int
     end: int

@@ -23,6 +23,7 @@ class SetAttributes(_AttrEvent, frozen=True, gc=False):
     """KVM_SET_MEMORY_ATTRIBUTES for gfns [start, end)."""
 
     mirrors: ClassVar[str] = "tracepoint kvm_vm_set_mem_attributes"
+    range_of = "gfn"
     start: int
     end: int
     private: bool
@@ -53,6 +54,7 @@ class AttrStore(_AttrEvent, frozen=True, gc=False):
     """One gfn (per-VM map) or range (per-file map) changes kind."""
 
     mirrors: ClassVar[str] = "xa_store in kvm_vm_set_mem_attributes"
+    range_of = "gfn"
     start: int
     end: int
     private: bool

@@ -77,6 +77,7 @@ class Truncate(_CacheEvent, frozen=True, gc=False):
     """Remove every folio of [start, end); an eviction's end is 2^52, that of any file."""
 
     mirrors: ClassVar[str] = "truncate_inode_pages_range"
+    range_of = "index"
     start: int
     end: int
 
@@ -106,5 +107,6 @@ class UnmapHost(_CacheEvent, frozen=True, gc=False):
     """Host page-table entries of [start, end) are removed."""
 
     mirrors: ClassVar[str] = "unmap_mapping_folio, unmap_mapping_pages"
+    range_of = "index"
     start: int
     end: int

@@ -62,6 +62,7 @@ class Bind(_GmemEvent, frozen=True, gc=False):
     """A memslot is bound to [start, end) of a file."""
 
     mirrors: ClassVar[str] = "kvm_gmem_bind; kvm_gmem_commit_memory_region (from 7.3)"
+    range_of = "index"
     file: str
     slot: int
     start: int
@@ -73,6 +74,7 @@ class BindPrepare(_GmemEvent, frozen=True, gc=False):
     """First phase of a bind: checks and the slot's pointer, no lock of the file."""
 
     mirrors: ClassVar[str] = "kvm_gmem_prepare_memory_region (from 7.3)"
+    range_of = "index"
     file: str
     slot: int
     start: int
@@ -161,6 +163,7 @@ class Fallocate(_GmemEvent, frozen=True, gc=False):
     """fallocate on the file: `punch` is False for plain allocation; [start, end) in pages."""
 
     mirrors: ClassVar[str] = "kvm_gmem_fallocate"
+    range_of = "index"
     punch: bool
     start: int
     end: int
@@ -177,6 +180,7 @@ class InvStart(_GmemEvent, frozen=True, gc=False):
     """Begin to invalidate [start, end) of a file for every VM bound there; a release's end is -1ul."""
 
     mirrors: ClassVar[str] = "__kvm_gmem_invalidate_begin (7.x: _start)"
+    range_of = "index"
     start: int
     end: int
 
@@ -191,6 +195,7 @@ class InvEnd(_GmemEvent, frozen=True, gc=False):
     """End of the invalidation of [start, end)."""
 
     mirrors: ClassVar[str] = "kvm_gmem_invalidate_end"
+    range_of = "index"
     start: int
     end: int
 

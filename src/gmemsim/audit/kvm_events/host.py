@@ -74,6 +74,7 @@ class Discard(_HostEvent, frozen=True, gc=False):
     """madvise(MADV_DONTNEED) or munmap of [start, end)."""
 
     mirrors: ClassVar[str] = "zap_page_range_single"
+    range_of = "index"
     start: int
     end: int
     mapping: str = ""

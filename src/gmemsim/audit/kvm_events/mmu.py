@@ -45,6 +45,7 @@ class Zap(_MmuEvent, frozen=True, gc=False):
     """Remove the SPTEs of gfns [start, end) whose kind is in `filter` (private, shared, both)."""
 
     mirrors: ClassVar[str] = "kvm_mmu_unmap_gfn_range, kvm_unmap_gfn_range"
+    range_of = "gfn"
     vm: str
     start: int
     end: int

@@ -39,10 +39,10 @@ from ...arch.memory import CIPHER, ZERO
 from ...oracles.exact import Exact
 from ...patches.inplace_v8 import InplaceV8
 from ...scenarios import ops
-from ...scenarios.own import is_own
 from ...scenarios.results import FAILURES
 from ..failure import Failure
 from .linearize import Interval, frontier, linearizable, overlap
+from .modelled import CONVERSIONS, is_beyond
 from .page_model import (
     Page,
     access,
@@ -67,31 +67,11 @@ if TYPE_CHECKING:
 
 __all__ = ["PageHistories"]
 
-_CONVERSIONS: Final = (ops.Convert, ops.SetAttributes, ops.SetFileAttributes, ops.Hypercall)
-#: Operations that `_effect` knows, and those that change no page and see none. Where there is any other (a slot bound
-#: anew, a page of several converted), the model has nothing to say of the files: pages could change without a reason.
-MODELLED: Final = (
-    ops.Touch, ops.Read, ops.Write, ops.HostTouch, ops.HostRead, ops.HostWrite, ops.Punch, ops.Allocate, ops.Accept,
-    ops.Prefault, ops.Pin, *_CONVERSIONS,
-)  # fmt: skip
-NO_EFFECT: Final = (
-    ops.Barrier, ops.CheckExtension, ops.Collapse, ops.FileIoctl, ops.FileRead, ops.Fork, ops.Ftruncate,
-    ops.GetMempolicy, ops.LaunchFinish, ops.Madvise, ops.Mbind, ops.Migrate, ops.Mmap, ops.MovePages, ops.Munmap,
-    ops.Signal, ops.SignalPending, ops.Sleep, ops.Stat, ops.Unpin, ops.Zap,
-)  # fmt: skip
 #: Their values are one a page; a thread that is stopped leaves the rest out.
 _LOADS: Final = (ops.Read, ops.HostRead)
 _CALLS: Final = 1000
 #: Conversions that an access may bring about by its exits, as far as they are looked at.
 _MANY_EXITS: Final = 3
-
-
-def _is_beyond(op: ops.Op) -> bool:
-    """Whether it may do to pages what is not modelled here."""
-    if type(op) not in MODELLED + NO_EFFECT or is_own(op):
-        return True
-    # The other half of a slot with two sources; a word in place of the kind.
-    return getattr(op, "buffer", None) is not None or getattr(op, "attributes", None) is not None
 
 
 @attrs.frozen
@@ -170,7 +150,7 @@ class PageHistories:
 
     def _find(self) -> Iterator[_Place]:
         steps = [step for thread in self.session.threads for step in thread.actor.steps]
-        beyond = sorted({step.op.name for step in steps if _is_beyond(step.op)})
+        beyond = sorted({step.op.name for step in steps if is_beyond(step.op)})
         kernel: object = self.session.machine.kernel
         for inode in self._files.values():
             places = [
@@ -261,7 +241,7 @@ class PageHistories:
         converts = [
             (result.began, result.ended)
             for result, step, _, _ in mine
-            if isinstance(step.op, _CONVERSIONS) and result.outcome == "ok"
+            if isinstance(step.op, CONVERSIONS) and result.outcome == "ok"
         ]
         converting = [
             (thread.actor.name, thread.began)
@@ -269,7 +249,7 @@ class PageHistories:
             if under_way
             and thread.actor.name in under_way
             and thread.doing is not None
-            and isinstance(thread.doing.op, _CONVERSIONS)
+            and isinstance(thread.doing.op, CONVERSIONS)
         ]
         for result, step, thread, position in mine:
             if result.values and position >= len(result.values) and isinstance(step.op, _LOADS):
@@ -355,7 +335,7 @@ class PageHistories:
             return allocate(result.outcome)
         if isinstance(op, ops.SetAttributes) and self.session.patch.in_place:
             return None  # the VM has no attributes then: the ioctl refuses, or does nothing
-        if isinstance(op, _CONVERSIONS):
+        if isinstance(op, CONVERSIONS):
             both = getattr(self.session.patch, "convert_filter", None) is InplaceV8.convert_filter
             spares = not (both and place.vm.arch.mirror_root)
             effect = convert(op.private, good, keyed=keyed, spares=spares, whole=len(place.vm.slots) == 1)
