@@ -12,10 +12,12 @@ from .output import console, print_json
 from .watching import toward
 
 if TYPE_CHECKING:
-    from ..follow.result import FollowResult
+    from ..follow.result import FollowResult, Window
 
 __all__ = ["command"]
 
+#: Events of a window that are shown, at most.
+_MOST_EVENTS: Final = 24
 _COLORS: Final = {"accepted": "green", "undecided": "yellow", "rejected": "red"}
 
 
@@ -139,6 +141,7 @@ def _document(result: FollowResult) -> dict[str, Any]:
             "thread": at.thread,
             "since_line": at.since,
             "otherwise": list(at.otherwise),
+            "window": None if at.window is None else _window_document(at.window),
         }
     return {
         "trace": result.trace,
@@ -158,6 +161,34 @@ def _document(result: FollowResult) -> dict[str, Any]:
         "notes": list(result.notes),
         "seconds": round(result.seconds, 3),
     }
+
+
+def _window_document(window: Window) -> dict[str, Any]:
+    return {
+        "first_line": window.first,
+        "last_line": window.last,
+        "calls": window.calls,
+        "threads": list(window.threads),
+        "whole": window.whole,
+        "events": [{"line": line, "thread": thread, "event": event} for line, thread, event in window.events],
+    }
+
+
+def _show_window(window: Window) -> None:
+    """What a reader has to look at, the latest events of it."""
+    out = console()
+    what = "the trace up to it" if window.whole else "shortest window"
+    calls = f"{window.calls:,} call{'' if window.calls == 1 else 's'}"
+    out.print(
+        f"  {what}: lines {window.first} to {window.last}, {calls} of {', '.join(window.threads)}",
+        soft_wrap=True,
+        markup=False,
+    )
+    hidden = len(window.events) - _MOST_EVENTS
+    if hidden > 0:
+        out.print(f"    ({hidden:,} events before; --json has them)", soft_wrap=True, markup=False)
+    for line, thread, event in window.events[-_MOST_EVENTS:]:
+        out.print(f"    {line}  {thread}  {event}", soft_wrap=True, markup=False)
 
 
 def _show(results: list[FollowResult], traces: int) -> None:
@@ -186,6 +217,8 @@ def _show(results: list[FollowResult], traces: int) -> None:
                 )
             for other in at.otherwise:
                 out.print(f"  with other placements: {other}", soft_wrap=True, markup=False)
+            if at.window is not None:
+                _show_window(at.window)
     first = results[0]
     out.print(
         f"Probes read from the {first.probes_from}; not observed there: {', '.join(first.unobserved) or 'nothing'}."

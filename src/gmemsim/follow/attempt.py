@@ -27,7 +27,7 @@ from ..engine.op import Op
 from .agreeing import Agreeing
 from .calls import calls_of
 from .frames import Frames
-from .initial import initial_pages
+from .initial import initial_pages, unseen_pages
 from .lookahead import Lookahead
 from .outside import Outside
 from .probes import HINTS, PROBES, Observation
@@ -67,6 +67,7 @@ class How(NamedTuple):
         turned: faults whose first look-up of the gfn's kind is placed otherwise than by default: 1 at the other end
             of its window, 2 at its end with the kind that a conversion in progress gives.
         begin_conversions: a conversion whose start no probe shows may be begun early for the sake of a retry.
+        mapped: indices that the guest has mapped at the beginning; None: each page that can be there.
     """
 
     trace: Trace
@@ -74,13 +75,14 @@ class How(NamedTuple):
     release: str | None = None
     turned: Mapping[tuple[str, int], int] = MappingProxyType({})
     begin_conversions: bool = True
+    mapped: frozenset[int] | None = frozenset()
 
 
 class Attempt(Agreeing, Showing, Outside, Releasing):
     """One attempt to follow a trace with one patch version."""
 
     def __init__(self, how: How) -> None:
-        trace, kernel_class, release, self.turned, self.begin_conversions = how
+        trace, kernel_class, release, self.turned, self.begin_conversions, mapped = how
         self.trace = trace
         self.suspect: tuple[str, int] | None = None
         self.release = RELEASES[chosen_release(trace, kernel_class, release)]
@@ -89,9 +91,13 @@ class Attempt(Agreeing, Showing, Outside, Releasing):
         # A hook that the kernel does not have is shown too, so that a version that calls it is found out.
         self.probed = trace.probed | trace.absent
         pages = initial_pages(trace)
-        self.setup = build_world(
-            trace, kernel_class, self.release, {index: page.uptodate for index, page in pages.items()}
-        )
+        present = {index: page.uptodate for index, page in pages.items()}
+        if mapped is None:
+            present = dict.fromkeys(unseen_pages(trace), True) | present
+            mapped = frozenset(present)
+        else:
+            present = dict.fromkeys(mapped, True) | present
+        self.setup = build_world(trace, kernel_class, self.release, present, mapped)
         for index, page in pages.items():
             folio = self.setup.gmem.inode.folios[index]
             self.frames.bind(folio.pfn, page.pfn, index)

@@ -12,6 +12,7 @@ from .calls import calls_of
 from .conversions import readings
 from .probes import GUEST_MEMFD
 from .search import Bounds, search
+from .window import shortest_window
 from .world import chosen_release
 
 if TYPE_CHECKING:
@@ -58,10 +59,27 @@ def follow(
     elif not result.accepted:
         found = search(best.how, bounds, best.place, result)
         result = attrs.evolve(found, seconds=result.seconds + found.seconds)
+        if result.verdict == "rejected":
+            result = _with_window(result, best.how, bounds)
     if best.how.trace is not trace:
         note = "ranges of conversions are not in the trace; they were inferred from what faults saw"
         result = attrs.evolve(result, notes=(*result.notes, note))
     return result
+
+
+def _with_window(result: FollowResult, how: How, bounds: Bounds) -> FollowResult:
+    """The rejection with the shortest end of the trace that shows it."""
+    at = result.rejected_at
+    assert at is not None
+
+    def again(trace: Trace, mapped: frozenset[int] | None, bounds: Bounds) -> FollowResult:
+        followed = _follow(trace, how.kernel_class, how.release, how.begin_conversions, mapped)
+        if followed.result.accepted:
+            return followed.result
+        return search(followed.how, bounds, followed.place, followed.result)
+
+    window = shortest_window(how.trace, at, again, bounds)
+    return attrs.evolve(result, rejected_at=attrs.evolve(at, window=window))
 
 
 class _Followed(NamedTuple):
@@ -79,12 +97,16 @@ def _observed(trace: Trace, thread: str) -> bool:
 
 
 def _follow(
-    trace: Trace, kernel_class: type[Kernel], release: str | None, begin_conversions: bool
+    trace: Trace,
+    kernel_class: type[Kernel],
+    release: str | None,
+    begin_conversions: bool,
+    mapped: frozenset[int] | None = frozenset(),
 ) -> _Followed:
     """By rules alone, with a few faults' look-ups of the kind turned."""
     turned: dict[tuple[str, int], int] = {}
     while True:
-        how = How(trace, kernel_class, release, dict(turned), begin_conversions)
+        how = How(trace, kernel_class, release, dict(turned), begin_conversions, mapped)
         attempt = Attempt(how)
         result = attempt.run()
         suspect = attempt.suspect

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 if TYPE_CHECKING:
     from .trace import Trace
 
-__all__ = ["InitialPage", "initial_pages"]
+__all__ = ["InitialPage", "initial_pages", "unseen_pages"]
+
+#: Pages of a file that are thought to be there although nothing shows them, at most.
+_MOST: Final = 4096
 
 
 class InitialPage(NamedTuple):
@@ -44,3 +47,11 @@ def initial_pages(trace: Trace) -> dict[int, InitialPage]:
         elif name == "set_uptodate" and isinstance(obs.a, int):
             zeroed.add(obs.a)
     return {index: InitialPage(pfn, pfn not in zeroed) for index, pfn in found.items()}
+
+
+def unseen_pages(trace: Trace) -> set[int]:
+    """Indices that the trace says nothing of, where it shows insertions: their pages can have been there all along."""
+    if "page_cache_add" not in trace.probed:
+        return set()
+    inserted = {step.observation.a for step in trace.steps if step.name == "page_cache_add"}
+    return {index for index in range(min(trace.pages, _MOST)) if index not in inserted}

@@ -57,13 +57,18 @@ class Releasing:
         used = (s.position for s in trace.steps if s.name in _USES and s.position not in ours)
         return max(used, default=0)
 
-    def is_last(self, thread: Thread) -> bool:
-        """Whether the reference that the thread drops next can be the last: the descriptor's went before."""
+    def can_be_last(self, thread: Thread) -> bool:
+        """Whether the thread releases the file next, with the reference that it has from a fault or a system call."""
+        in_region = thread.call is not None and thread.call.kind == "set_region"
+        return thread.has_file and thread.releases_next and not in_region
+
+    def is_last(self) -> bool:
+        """Whether a reference that is dropped can be the last: the descriptor's went before, and nobody gets one."""
         return self.setup.gmem.count.value == 2 and self.last_use <= self.position
 
     def descriptor_goes(self, thread: Thread) -> None:
         """Before the thread drops a reference: if that is what releases the file, it was closed by now."""
-        if thread.has_file and thread.releases_next and self.is_last(thread):
+        if self.can_be_last(thread) and self.is_last():
             self.unmap_all(thread)
             self.setup.gmem.count.value = 1
 

@@ -4,7 +4,27 @@ from __future__ import annotations
 
 import attrs
 
-__all__ = ["FollowResult", "Rejection"]
+__all__ = ["FollowResult", "Rejection", "Window"]
+
+
+@attrs.frozen
+class Window:
+    """The shortest end of a trace that is refused at the same event for the same reason when it is followed alone.
+
+    Attributes:
+        first, last: lines of its first and last event; calls that were over before have lines between that are no part.
+        calls: how many calls it consists of, those cut off at its end included.
+        threads: who makes them.
+        events: (line, thread, event).
+        whole: it is all of the trace up to the refused event: no shorter end is refused, or there was no time to know.
+    """
+
+    first: int
+    last: int
+    calls: int
+    threads: tuple[str, ...]
+    events: tuple[tuple[int, str, str], ...]
+    whole: bool = False
 
 
 @attrs.frozen
@@ -20,6 +40,7 @@ class Rejection:
         since: line of the thread's event before: the unobserved steps that the event depends on first of all lie
             between the two.
         otherwise: what it could have done there with other placements of unobserved steps.
+        window: what of the trace shows it; None: the trace is undecided.
     """
 
     index: int
@@ -29,6 +50,7 @@ class Rejection:
     thread: str
     since: int = 0
     otherwise: tuple[str, ...] = ()
+    window: Window | None = None
 
 
 @attrs.frozen

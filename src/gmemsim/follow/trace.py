@@ -71,6 +71,7 @@ class Trace:
         flaw: the first event that no kernel can have shown where it is, whatever its version (`nesting`).
         begins: the recording began before the memory was touched, as a marker in it says.
         releases: where the file is released (positions).
+        converted: (first gfn, end, private) of conversions that were over before, in order.
         conversions: arguments of conversions whose call was not probed, by thread (or its name without the pid, where
             another recording of the same workload shows them).
     """
@@ -92,6 +93,7 @@ class Trace:
     flaw: Rejection | None = None
     begins: bool = False
     releases: Releases = attrs.field(factory=lambda: Releases((), None, None))
+    converted: tuple[tuple[int, ...], ...] = ()
     metadata: dict[str, object] = attrs.field(factory=dict)
     conversions: dict[str, list[tuple[int, int, int]]] = attrs.field(factory=dict)
 

@@ -121,7 +121,7 @@ class Wants(SlotWants, PageCacheWants, FaultWants):
         if op.obj in self._free:
             return True
         if op.obj == self.count.label:
-            if thread.has_file and thread.releases_next and not self.attempt.is_last(thread):
+            if self.attempt.can_be_last(thread) and not self.attempt.is_last():
                 return None
             return True if self.ready(thread, op)[0] else None
         if op is self.vm.store_slots or self._binds(thread, op):

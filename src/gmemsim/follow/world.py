@@ -95,6 +95,9 @@ class Setup:
         if trace.sw_protected:
             # "All memory private at start" (seen in the recordings).
             vm.attributes.update(range(trace.data_gfn, trace.data_gfn + trace.pages))
+            for start, end, private in trace.converted:
+                change = vm.attributes.update if private else vm.attributes.difference_update
+                change(range(start, end))
 
     async def set_region(self, t: Task, first: int, pages: int, index: int) -> int:
         """Make or (no pages) delete the slot of the file, as the ioctl does: 0 or an errno."""
@@ -117,6 +120,13 @@ class Setup:
             await self.kernel.folio_unlock(t, folio)
             await self.kernel.folio_put(t, self.gmem.inode, folio)
 
+    async def map(self, t: Task, pages: dict[int, bool], mapped: frozenset[int]) -> None:
+        """Let a vCPU map these of the pages, where they were uptodate."""
+        vcpu = self.vcpu(min(self.trace.threads))
+        for index, uptodate in sorted(pages.items()):
+            if uptodate and index in mapped:
+                await self.kernel.handle_ept_violation(t, vcpu, self.trace.data_gfn + index, None)
+
 
 def chosen_release(trace: Trace, kernel_class: type[Kernel], release: str | None) -> str:
     """The kernel release around the patch: the one asked for, else the trace's, else the version's own."""
@@ -125,9 +135,13 @@ def chosen_release(trace: Trace, kernel_class: type[Kernel], release: str | None
 
 
 def build_world(
-    trace: Trace, kernel_class: type[Kernel], release: Release | None, present: dict[int, bool]
+    trace: Trace,
+    kernel_class: type[Kernel],
+    release: Release | None,
+    present: dict[int, bool],
+    mapped: frozenset[int],
 ) -> Setup:
-    """A world in the state that the recording started from.
+    """A world in the state that the recording started from, with `mapped` of `present` mapped for the guest.
 
     Raises:
         ValueError: the model would not have accepted the recorded set-up.
@@ -137,6 +151,8 @@ def build_world(
     async def boot(t: Task) -> None:
         await setup.prepare(t)
         await setup.preallocate(t, present)
+        if mapped:
+            await setup.map(t, present, mapped)
 
     engine = Engine()
     engine.spawn("boot", boot)
