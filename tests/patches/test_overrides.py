@@ -225,6 +225,15 @@ def test_every_seed_can_run() -> None:
     assert {seed for seed, _ in dead} == {"large-folios"}
 
 
+@pytest.mark.parametrize("patch", sorted(versions()))
+def test_whatever_a_version_defines_can_run(patch: str) -> None:
+    """What is refused of a user's patch when it is loaded; ours are not looked at then."""
+    cls = versions()[patch]
+    can_run = reached(cls).definitions
+    own = [name for name, value in vars(cls).items() if function_of(value) and not name.startswith("__")]
+    assert [name for name in own if (cls, name) not in can_run] == []
+
+
 @pytest.mark.parametrize("patch", ["baseline", "v3", "mainline-7.3", "inplace", "hugepage"])
 def test_what_runs_can_run(patch: str) -> None:
     """The graph errs on one side only: no function that a run enters is said to be dead."""
