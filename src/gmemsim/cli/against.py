@@ -9,9 +9,9 @@ import click
 from .errors import INTERRUPTED, UNDECIDED, VIOLATION, InputError
 from .output import colored, console, print_json, say
 from .program import describe
+from .progress import budgets, searching
 from .reporting import Budget, report_all
 from .scope import nothing_ran, scope, scope_document
-from .watching import budgets, watching
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -42,7 +42,7 @@ def explore_against(
 
     program: Any = campaign.program
     budget = Budget(campaign.limits.seconds)
-    with watching(
+    with searching(
         f"{describe(base)}, then {program.name}", budgets(campaign.limits, campaign.strategy)
     ) as watcher:
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import attrs
 
 from .errors import InputError
-from .whole import check_writable, write_whole
+from .output_files import check_writable, write_whole
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

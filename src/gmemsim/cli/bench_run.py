@@ -9,7 +9,7 @@ import attrs
 import click
 
 from .errors import InputError, Interrupted
-from .watching import toward
+from .progress import counted
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
@@ -70,7 +70,7 @@ def run_cells(
         if kept is not None:
             found = {cell: done_of(kept.results[cell]) for cell in cells if cell in kept.results}
         missing = [cell for cell in cells if cell not in found]
-        say = stack.enter_context(toward("bench", len(cells)))
+        say = stack.enter_context(counted("bench", len(cells)))
         try:
             for done in _done(missing, where, trace):
                 found[done.cell] = done

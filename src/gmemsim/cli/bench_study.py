@@ -12,8 +12,8 @@ from ..nearest import hint
 from .bench_run import Ways, campaign_options
 from .errors import InputError, Interrupted
 from .output import LIMITS, console, print_json
-from .watching import toward
-from .whole import check_writable, write_whole
+from .output_files import check_writable, write_whole
+from .progress import counted
 
 if TYPE_CHECKING:
     from ..contention.questions.runner import Answer, Cell
@@ -82,7 +82,7 @@ def _answer(question: str, sweep: bool, ways: Ways) -> Answer:
             raise InputError(str(error)) from None
         if kept is not None:
             values = {cell: kept.results[cell]["values"] for cell in wanted if cell in kept.results}
-        say = stack.enter_context(toward(f"study {question}", len(wanted)))
+        say = stack.enter_context(counted(f"study {question}", len(wanted)))
         missing = [cell for cell in wanted if cell not in values]
         try:
             for done in share(run_cell, missing, where):

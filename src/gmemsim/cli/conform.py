@@ -13,9 +13,9 @@ from ..audit.bounded import clean
 from ..nearest import hint
 from .errors import VIOLATION, InputError, Interrupted
 from .output import console, print_json, say
+from .output_files import check_writable
+from .progress import counted
 from .verdicts import Verdict, verdict_options, write_verdicts
-from .watching import toward
-from .whole import check_writable
 
 if TYPE_CHECKING:
     from ..scenarios.conform.suite import CaseResult
@@ -89,7 +89,7 @@ def command(
     entered = Entered(())
     try:
         with (
-            toward("conform", len(wanted)) as show,
+            counted("conform", len(wanted)) as show,
             user_error(*patches),
             watch_overrides(*versions) as entered,
         ):

@@ -9,9 +9,9 @@ import click
 
 from .errors import INTERRUPTED, VIOLATION, InputError, Interrupted
 from .output import print_json, progress
+from .output_files import check_writable
 from .params import SECONDS, own_events, read_events
-from .watching import one_interrupt, toward
-from .whole import check_writable
+from .progress import counted, one_interrupt
 
 if TYPE_CHECKING:
     from ..audit.header import Header
@@ -80,7 +80,7 @@ def command(ctx: click.Context, /, left: str, right: str, most: int, as_json: bo
         from ..compare.page import page
         from .diff_report import context, verdict
         from .output import LIMITS
-        from .whole import write_whole
+        from .output_files import write_whole
 
         text = page(document, found, context(document), verdict(document, found), LIMITS)
         write_whole(options["html"], text.encode())
@@ -197,7 +197,7 @@ def _versions(left: str, right: str, options: dict[str, Any]) -> tuple[dict[str,
         if options["classes"] is not None:
             sides = []
             for name, program in zip((left, right), programs, strict=True):
-                with toward(f"diff, {name}", options["classes"]) as show, user_error(name):
+                with counted(f"diff, {name}", options["classes"]) as show, user_error(name):
                     show(0)
                     sides.append(collect_classes(program, options["classes"], options["max_seconds"], show))
                 if sides[-1].stopped == "interrupted":
@@ -243,7 +243,7 @@ def _seeds(programs: list[Any], names: tuple[str, str], seeds: range) -> list[Co
 
     sides = [Collected(), Collected()]
     try:
-        with toward("diff", 2 * len(seeds)) as show:
+        with counted("diff", 2 * len(seeds)) as show:
             for seed in seeds:
                 for name, program, side in zip(names, programs, sides, strict=True):
                     show(len(sides[0].runs) + len(sides[1].runs), f"{name}, seed {seed}")

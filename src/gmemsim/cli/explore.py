@@ -9,11 +9,11 @@ import click
 
 from .errors import INTERRUPTED, UNDECIDED, VIOLATION, InputError
 from .output import colored, console, print_json, say
+from .output_files import check_writable, write_whole
 from .params import SECONDS, max_states, schedule_limit
 from .program import describe, input_errors, make_program, program_options
+from .progress import budgets, one_interrupt, searching
 from .scope import nothing_ran, scope, scope_document
-from .watching import budgets, one_interrupt, watching
-from .whole import check_writable, write_whole
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -141,7 +141,7 @@ def command(
                 _write(reports, html, trace)
             ctx.exit(code)
         budget = Budget(max_seconds)
-        with watching(describe(program), budgets(limits, strategy)) as watcher:
+        with searching(describe(program), budgets(limits, strategy)) as watcher:
             with deadline(None if max_seconds is None else max_seconds + LATE):
                 result = run_past_choices(campaign, watcher)
             if result.search.stopped == "interrupted":

@@ -9,7 +9,7 @@ import click
 
 from .errors import INTERRUPTED, VIOLATION, InputError
 from .output import console, print_json
-from .watching import toward
+from .progress import counted
 
 if TYPE_CHECKING:
     from ..follow.result import FollowResult, Window
@@ -86,7 +86,7 @@ def command(
     interrupted = False
     try:
         kernel_class = load_patch(patch)
-        with toward("follow", len(traces)) as show:
+        with counted("follow", len(traces)) as show:
             for number, path in enumerate(traces):
                 show(number, path.name)
                 trace = load_trace(path, metadata)

@@ -15,9 +15,9 @@ from .. import __version__
 from ..audit.bounded import clean
 from ..engine.blame import said
 from ..nearest import hint
+from .command_help import WIDEST, prepare
 from .commands import COMMANDS, available
 from .config import defaults
-from .dress import WIDEST, prepare
 from .encoding import drop_output
 from .errors import INPUT, INTERRUPTED, Interrupted
 

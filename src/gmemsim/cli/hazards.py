@@ -9,7 +9,7 @@ import click
 from .errors import INTERRUPTED, VIOLATION, InputError
 from .output import console, print_json
 from .params import SECONDS
-from .watching import toward
+from .progress import counted
 
 if TYPE_CHECKING:
     from ..patches.hazards.entry import Case, Hazard
@@ -86,7 +86,7 @@ def _ask(
     from ..studies.hazards import survey
 
     asked: list[Asked] = []
-    with toward("hazards", len(hazards)) as progress:
+    with counted("hazards", len(hazards)) as progress:
         for number, hazard in enumerate(hazards):
             here: list[Asked] = []
             progress(number, f"hazard {hazard.number}")

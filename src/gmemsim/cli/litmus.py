@@ -10,8 +10,8 @@ from .conditions import answers_document, show_answers, show_outcomes
 from .errors import INTERRUPTED, UNDECIDED, VIOLATION, InputError
 from .output import console, print_json
 from .params import SECONDS
+from .progress import counted, one_interrupt
 from .scope import nothing_ran
-from .watching import one_interrupt, toward
 
 if TYPE_CHECKING:
     from ..studies.litmus import Litmus
@@ -70,7 +70,7 @@ def command(
     interrupted = False
     ctx.with_resource(one_interrupt())
     try:
-        with toward("litmus", len(tests or litmus_names())) as show:
+        with counted("litmus", len(tests or litmus_names())) as show:
             for done, name in enumerate(tests or litmus_names()):
                 known = LITMUS + name in litmus_names()
                 scenario = find(LITMUS + name if known else name)

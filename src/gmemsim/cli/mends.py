@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from ..nearest import hint
 from .errors import InputError
 from .output import console, print_json
-from .watching import toward
+from .progress import counted
 
 if TYPE_CHECKING:
     from ..explore.findings.finding import Finding
@@ -39,7 +39,7 @@ def show_mends(finding: Finding, version: str | None, *, states: int, seconds: f
     ended = True
     try:
         total = len(shown_on(finding, version)) * (1 + len(mends_of(finding.ident)))
-        with toward(f"{finding.ident} on {version}", total) as show:
+        with counted(f"{finding.ident} on {version}", total) as show:
             show(0)
             for row in rows(finding, version, states=states, seconds=seconds):
                 done.append(row)

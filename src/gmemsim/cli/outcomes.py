@@ -11,8 +11,8 @@ from .errors import INTERRUPTED, UNDECIDED, VIOLATION, InputError
 from .output import console, print_json
 from .params import SECONDS, max_states, schedule_limit
 from .program import describe, input_errors, make_program, program_options
+from .progress import budgets, one_interrupt, searching
 from .scope import nothing_ran, scope, scope_document
-from .watching import budgets, one_interrupt, watching
 
 if TYPE_CHECKING:
     from ..explore.campaign import CampaignResult
@@ -99,7 +99,7 @@ def command(
                 schedules=schedule_limit(ctx, strategy, max_schedules), seconds=max_seconds, states=max_states
             )
             time = None if max_seconds is None else max_seconds + LATE
-            with watching(describe(program), budgets(limits, strategy)) as progress, deadline(time):
+            with searching(describe(program), budgets(limits, strategy)) as progress, deadline(time):
                 results[patch] = run_past_choices(
                     Campaign(
                         program=program,

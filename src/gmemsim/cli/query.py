@@ -9,8 +9,8 @@ import click
 from ..nearest import hint
 from .errors import InputError
 from .output import console, print_json, progress
+from .output_files import check_writable
 from .params import own_events, read_events
-from .whole import check_writable
 
 __all__ = ["command"]
 

@@ -9,9 +9,9 @@ import click
 
 from .errors import VIOLATION, InputError
 from .output import colored, console, print_json
+from .output_files import check_writable, write_whole
 from .params import own_operations, own_oracles
 from .program import input_errors
-from .whole import check_writable, write_whole
 
 if TYPE_CHECKING:
     from ..explore.replay import Replayed

@@ -11,8 +11,8 @@ import click
 from .costs import TABLES, costs_of
 from .errors import INTERRUPTED, VIOLATION, InputError
 from .output import print_json, progress
+from .output_files import check_writable
 from .params import own_operations, own_oracles
-from .whole import check_writable
 
 if TYPE_CHECKING:
     from ..patches.entered import Entered

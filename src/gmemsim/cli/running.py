@@ -21,7 +21,7 @@ from ..patches.registry import PatchError, named
 from ..scenarios.errors import ScenarioError
 from ..scenarios.session import finish
 from .errors import InputError
-from .whole import check_directory
+from .output_files import check_directory
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator

@@ -12,11 +12,11 @@ import click
 from ..nearest import hint
 from .errors import INTERRUPTED, VIOLATION, InputError
 from .output import console, print_json, say
+from .output_files import check_writable
 from .params import own_operations, own_oracles
 from .program import input_errors, parse_rules
+from .progress import counted
 from .verdicts import Verdict, verdict_options, write_verdicts
-from .watching import toward
-from .whole import check_writable
 
 if TYPE_CHECKING:
     from ..explore.stress import Cell, Plan
@@ -113,7 +113,7 @@ def command(
         kept, where = _campaign(stack, state, plan, jobs, cluster)
         if kept is not None:
             results = {cell: kept.results[cell] for cell in cells if cell in kept.results}
-        show = stack.enter_context(toward("stress", len(cells)))
+        show = stack.enter_context(counted("stress", len(cells)))
         show(len(results))
         try:
             for result in run_cells((cell for cell in cells if cell not in results), plan, where):

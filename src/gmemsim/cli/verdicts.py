@@ -10,7 +10,7 @@ from typing import Any, Literal, NamedTuple
 import click
 
 from ..audit.bounded import clean
-from .whole import write_whole
+from .output_files import write_whole
 
 __all__ = ["Verdict", "verdict_options", "write_verdicts"]
 

@@ -10,11 +10,11 @@ import click
 from ..nearest import hint
 from .errors import INTERRUPTED, VIOLATION, InputError
 from .output import console, print_json, say
+from .output_files import check_writable
 from .params import SECONDS
 from .program import input_errors
+from .progress import counted
 from .verdicts import Verdict, verdict_options, write_verdicts
-from .watching import toward
-from .whole import check_writable
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -141,14 +141,14 @@ def _hunts(work: list[tuple[Bug, str, str, Hunt]], jobs: int) -> Iterator[ZooRow
     from ..studies.zoo import hunt_at
 
     if jobs == 1:
-        with toward("zoo", len(work)) as show:
+        with counted("zoo", len(work)) as show:
             for done, item in enumerate(work):
                 show(done, item[0].id)
                 yield hunt_at(*item)
         return
     from ..jobs.workers import Workers
 
-    with Workers(jobs) as workers, toward("zoo", len(work)) as show:
+    with Workers(jobs) as workers, counted("zoo", len(work)) as show:
         waiting = [workers.submit(hunt_at, *item) for item in work]
         try:
             for done, item in enumerate(work):

@@ -260,7 +260,7 @@ RULES: Final[dict[str, Rule]] = {
             "user memory is never read under the invalidate lock",
             "commit 2a62345b3052 (pull for 7.0)",
             unless="gup_under_invalidate_lock",
-            why="version A does so, and is what the series repaired",
+            why="baseline does so, and is what the series repaired",
         ),
         _rule(
             "I38",

@@ -37,7 +37,7 @@ class V2(V1):
     def populate_fetches(self, source: Source | None) -> bool:
         """v2 calls GUP whatever the source.
 
-        See guest-memfd.md 3; 4.9 writes "if src" for C as well: guest-memfd.md 3 is followed.
+        See guest-memfd.md 3; 4.9 has the condition for v2 as well: guest-memfd.md 3 is followed.
         """
         return True
 

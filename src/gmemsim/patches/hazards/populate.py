@@ -190,7 +190,7 @@ HAZARDS = (
             ),
         ),
         answer="The arch does: the RMP look-up, the S-EPT's state. Without the look-up the second population writes "
-        "to a page of the guest; version A alone still refuses, in common code. slots_lock is not what keeps two "
+        "to a page of the guest; baseline alone still refuses, in common code. slots_lock is not what keeps two "
         "populations apart: the invalidate lock is, and only without both do they meet between look-up and RMPUPDATE. "
         "On TDX not even then: the leaf is installed once, and who finds it there is refused.",
     ),

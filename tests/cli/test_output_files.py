@@ -10,7 +10,7 @@ from click.testing import CliRunner
 
 from gmemsim.cli.errors import InputError
 from gmemsim.cli.group import cli
-from gmemsim.cli.whole import check_directory, check_writable, write_whole
+from gmemsim.cli.output_files import check_directory, check_writable, write_whole
 
 
 def test_a_link_stays_one(tmp_path: Path) -> None:

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from gmemsim.cli import watching
-from gmemsim.cli.watching import Goal, Watcher, budgets, toward
+from gmemsim.cli import progress
+from gmemsim.cli.progress import Counted, Searching, budgets, counted
 from gmemsim.explore.campaign import Progress
 from gmemsim.explore.search import Limits
 
@@ -37,7 +37,7 @@ class Screen:
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     clock = Clock()
-    monkeypatch.setattr(watching, "monotonic", clock)
+    monkeypatch.setattr(progress, "monotonic", clock)
     return clock
 
 
@@ -47,7 +47,7 @@ def screen() -> Status:
 
 def test_time_left_is_that_of_the_pieces_that_were_done_here(clock: Clock) -> None:
     line = screen()
-    goal = Goal("stress", 100, line)
+    goal = Counted("stress", 100, line)
     goal(40)  # a campaign that goes on
     assert line.text == "stress: 40 of 100 in 0 s"  # type: ignore[attr-defined]
     clock.now = 30.0
@@ -56,7 +56,7 @@ def test_time_left_is_that_of_the_pieces_that_were_done_here(clock: Clock) -> No
 
 
 def test_piped_it_is_said_now_and_then(clock: Clock, capsys: pytest.CaptureFixture[str]) -> None:
-    with toward("conform", 10) as goal:
+    with counted("conform", 10) as goal:
         for done in range(10):
             clock.now += 10.0
             goal(done)
@@ -84,7 +84,7 @@ def test_a_search_ends_at_the_nearest_of_its_limits(
 ) -> None:
     line = screen()
     clock.now = 10.0
-    Watcher("punch", limits, line)(
+    Searching("punch", limits, line)(
         Progress(schedules=100, classes=7, seconds=10.0, depth=3, states=states, phase="")
     )
     assert line.text.endswith(f"depth 3{left}")  # type: ignore[attr-defined]

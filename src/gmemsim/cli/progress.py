@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from ..explore.campaign import Progress
     from ..explore.search import Limits
 
-__all__ = ["Goal", "Watcher", "budgets", "one_interrupt", "toward", "watching"]
+__all__ = ["Counted", "Searching", "budgets", "counted", "one_interrupt", "searching"]
 
 #: Seconds between two updates of the line on a terminal, and between two lines elsewhere.
 _EVERY: Final = 0.1
@@ -48,7 +48,7 @@ class _Line:
             self._line.update(clean(f"{self._title}: {text}", 300))
 
 
-class Goal(_Line):
+class Counted(_Line):
     """What a command of many pieces calls before each: how many are done, and which one comes now."""
 
     def __init__(self, title: str, total: int, line: Status | None) -> None:
@@ -86,7 +86,7 @@ def _span(seconds: float) -> str:
     return f"{seconds / 60:.0f} min" if seconds < 6000 else f"{seconds / 3600:.1f} h"
 
 
-class Watcher(_Line):
+class Searching(_Line):
     """What a campaign calls with its progress; `say` is for what comes after the search."""
 
     def __init__(self, title: str, limits: Limits | None, line: Status | None) -> None:
@@ -137,11 +137,11 @@ class Watcher(_Line):
 
 
 @contextmanager
-def watching(title: str, limits: Limits | None = None) -> Iterator[Watcher]:
+def searching(title: str, limits: Limits | None = None) -> Iterator[Searching]:
     """Show progress towards `limits` while the block runs."""
     with ExitStack() as stack:
         line = stack.enter_context(status(f"{title} …")) if watched() else None
-        yield Watcher(title, limits, line)
+        yield Searching(title, limits, line)
 
 
 def budgets(limits: Limits, strategy: str) -> Limits:
@@ -155,11 +155,11 @@ def budgets(limits: Limits, strategy: str) -> Limits:
 
 
 @contextmanager
-def toward(title: str, total: int) -> Iterator[Goal]:
+def counted(title: str, total: int) -> Iterator[Counted]:
     """Show how many of `total` pieces are done while the block runs, and how long the others may take."""
     with ExitStack() as stack:
         line = stack.enter_context(status(f"{title} …")) if watched() else None
-        yield Goal(title, total, line)
+        yield Counted(title, total, line)
 
 
 @contextmanager
