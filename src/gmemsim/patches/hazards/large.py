@@ -179,8 +179,8 @@ HAZARDS = (
                 not_for={"*": _SMALL},
             ),
         ),
-        answer="Baseline and v1 clear the whole folio, everything from v2 to conversion in place only its first page: the "
-        "second reaches the guest with what the host had there. The versions with huge folios clear all of it again.",
+        answer="Baseline and v1 clear the whole folio, everything from v2 to conversion in place only its first page: "
+        "the second reaches the guest with what the host had there. The versions with huge folios clear all of it again.",
     ),
     Hazard(
         number=2,
