@@ -180,7 +180,8 @@ HAZARDS = (
             ),
         ),
         answer="Baseline and v1 clear the whole folio, everything from v2 to conversion in place only its first page: "
-        "the second reaches the guest with what the host had there. The versions with huge folios clear all of it again.",
+        "the second reaches the guest with what the host had there. The versions with huge folios clear all of it "
+        "again.",
     ),
     Hazard(
         number=2,
