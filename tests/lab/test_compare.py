@@ -123,3 +123,12 @@ def test_wide_ones_have_two_of_something_and_can_run_on_a_kernel() -> None:
         "mmap",
         "memory_failure",
     } <= names
+
+
+def test_what_a_scenario_expects_is_nothing_to_compare_by() -> None:
+    """It expects that the error is dealt with, which neither the version nor a kernel of it says."""
+    program = ScenarioProgram(scenario=load_named("zoo-memory_failure"), patch="mainline-7.3", arch="default")
+    model = model_set(program, states=2_000)
+    assert model.outcomes == {"mce(memory_failure=EBUSY) gmem0[0=SIGBUS]"}
+    assert model.complete
+    assert not model_set(program, states=2_000, rules=None).outcomes & model.outcomes

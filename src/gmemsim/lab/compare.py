@@ -94,7 +94,11 @@ class _Observed(ScenarioProgram):
     """The scenario with outcomes as a kernel shows them."""
 
     def build(self, strategy: Strategy, *, rec: Rec | None = None, max_steps: int = 20_000) -> ScenarioRun:
-        return _Run(super().build(strategy, rec=rec, max_steps=max_steps).session)
+        without = self.without
+        if self.rules is not None and not self.rules:
+            # Nobody looks after rules, nor after what the scenario expects.
+            without |= {"unexpected_outcome"}
+        return _Run(super().build(strategy, rec=rec, max_steps=max_steps).session, without=without)
 
 
 def check_comparable(workload: Workload) -> None:

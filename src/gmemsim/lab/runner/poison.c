@@ -62,8 +62,9 @@ int frame_failure(int number, uint64_t index)
 	if (!ready)
 		return OUT_CANNOT;
 	pfn = frame_of(fd, index);
+	/* Where it went with the file that was closed meanwhile, the file was gone first. */
 	if (!pfn)
-		return 0;
+		return S->files[number].fd < 0 ? EBADF : 0;
 	snprintf(text, sizeof(text), "0x%llx", (unsigned long long)pfn);
 	ret = write_file(CORRUPT, text);
 	return ret == ENOENT ? OUT_CANNOT : ret;
