@@ -14,6 +14,7 @@ from collections import Counter
 from mended_kernel import on_a_kernel, workloads
 from mends_cells import (
     HERE,
+    SEARCHES,
     Rows,
     asked_of,
     breaks,
@@ -22,10 +23,12 @@ from mends_cells import (
     gone,
     healed,
     load,
+    new_rules,
     of,
     order,
     recorded,
 )  # fmt: skip
+from mends_text import DECIDED, RECOMMENDED
 
 from gmemsim.explore.findings.groups import ALL_VERSIONS
 from gmemsim.explore.findings.table import FINDINGS
@@ -33,52 +36,6 @@ from gmemsim.patches.mends.registry import MENDS, mends_of
 from gmemsim.studies.mends.questions import PARTS, UNJUDGED, applies, questions
 
 BEGIN, END = "<!-- mends: made by docs/generate_mends.py -->", "<!-- end of mends -->"
-
-_LOCK = (
-    "`error-bindings-lock`. It takes the edge from the folio lock to the invalidate lock away, adds none that closes a "
-    "circle, and keeps what memory_failure promises when it returns. A trylock alone leaves mappings for good; with "
-    "a worker they go later, which needs an allocation in the hook and references of inode and VM. Without the folio "
-    "lock nothing keeps the inode."
-)
-_KIND = (
-    "`get-pfn-checks-kind`: the attribute is read there anyway, under the lock that conversions hold, so that it also "
-    "stands against look-ups that are still to come. `kind-of-fault-slot` is as good in the model and smaller."
-)
-_ENTRIES = (
-    "None; the VMM's MADV_DONTNEED, or a new mapping, after the hole. Each candidate that takes the entry away also "
-    "takes from every other process the one thing that told it of the loss (rule I50). To be decided by maintainers; "
-    "the call without even_cows changes nothing."
-)
-RECOMMENDED = {
-    "memory-failure-against-punch": _LOCK,
-    "memory-failure-allocation-writer": _LOCK,
-    "memory-failure-fault-conversion": _LOCK,
-    "memory-failure-against-populate": _LOCK,
-    "unbind-during-memory-failure": "`unbind-locks`, which is upstream in 7.3, for trees before it; "
-    "`error-bindings-lock` mends this and the deadlocks of memory_failure at once.",
-    "host-fault-on-poisoned-page": "`fault-dirties`: it restores what kept the page to 7.3, in the one place that "
-    "knows that KVM may write to it. `error-references-first` mends it for every file system and is a change of mm/. "
-    "The look in guest_memfd's own handler does not mend it.",
-    "poisoned-mapping-survives-punch": _ENTRIES,
-    "tdx-removal-failure": "`tdx-leak-on-failure`. The VM is dead by then, so a leaked page is the least of it; an "
-    "error of PUNCH_HOLE does not help the last close.",
-    "snp-launch-update-after-finish": "`snp-launch-state`, as posted. The invalidate lock in every fault mends it "
-    "too, and brings the deadlock of memory failures to faults.",
-    "snp-vmsa-page-freed-in-use": "`vmsa-reload`, which is upstream. `reclaim-leaks` is a net below it: it loses "
-    "memory. A reference of the vCPU mends nothing.",
-    "snp-rmp-fault-against-reclaim": "`rmp-fault-checks-invalidation`: the protocol that the fault path has, with no "
-    "sleeping lock and no reference that outlives get_pfn. A look without a lock mends nothing.",
-    "hugepage-hole-zeroes-private-pages": "`huge-hole-whole-pages`, as review asked: the others either leave data that "
-    "userspace wanted gone, or take validated pages from a guest.",
-    "private-page-mapped-shared-at-slot-deletion": _KIND,
-    "hugepage-split-waits-for-look-up": "`huge-mutex`, as announced. A wake-up alone ends the hang and not the shared "
-    "page in a huge folio.",
-    "hugepage-split-waits-for-memory-failure": "`huge-split-gives-up`. A look at the references before the split "
-    "leaves the race with a memory failure that is on its way.",
-    "prefault-against-slot-deletion": "`prefault-eagain`, which is upstream in 6.18.",
-    "v8-fault-keeps-reference": "`get-pfn-puts`, as the series was applied. A grace period under the invalidate lock "
-    "is a deadlock, and a second look is none.",
-}
 
 #: The version on which a mend is checked first, of those that have the finding.
 LATEST = ("mainline-7.3", "v3", "v2", "inplace", *reversed(ALL_VERSIONS))
@@ -176,6 +133,17 @@ def tables(rows: Rows, finding: str, version: str) -> list[str]:
     return lines
 
 
+def decided(rows: Rows, finding: str) -> list[str]:
+    """What each new violation under the mends is."""
+    lines = []
+    for mend in mends_of(finding):
+        new = {rule: None for version in versions(rows) for rule in new_rules(rows, version, mend)}
+        lines += [
+            f"* `{mend.ident}`, {rule}: {DECIDED.get((mend.ident, rule), 'not decided yet')}." for rule in new
+        ]
+    return ["", "New violations, decided from the sources:", "", *lines] if lines else []
+
+
 def others(rows: Rows, finding: str, main: str) -> list[str]:
     """What was asked of the mends on other versions."""
     lines = []
@@ -188,7 +156,7 @@ def others(rows: Rows, finding: str, main: str) -> list[str]:
                 for part, name in ASKED.items()
                 if of(rows, part, version, mend.ident)
             ]
-            if parts:
+            if any(of(rows, part, version, mend.ident) for part in SEARCHES):
                 found = gone(rows, finding, version, mend)
                 lines.append(
                     row_of(f"`{mend.ident}`", version, found, breaks(rows, version, mend), "<br>".join(parts))
@@ -258,7 +226,13 @@ def section(rows: Rows, finding: str) -> str:
             f"On `{main}`, held against `{main}` without the mend ([what the words mean](../mends.md)):",
             "",
         ]
-        lines += [*tables(rows, finding, main), *others(rows, finding, main), unasked(rows, finding), ""]
+        lines += [
+            *tables(rows, finding, main),
+            *decided(rows, finding),
+            *others(rows, finding, main),
+            unasked(rows, finding),
+            "",
+        ]
     return "\n".join([*lines, END])
 
 

@@ -94,30 +94,39 @@ def gone(rows: Rows, finding: str, version: str, mend: Mend) -> str:
     return "not met; its search was cut short" if cut else "gone"
 
 
-def breaks(rows: Rows, version: str, mend: Mend) -> str:
-    """Rules that break with the mend and not without; other verdicts of vectors and hazards; what stays mapped."""
-    lines = []
+def new_rules(rows: Rows, version: str, mend: Mend) -> dict[str, dict[str, str]]:
+    """Rules that break with the mend and not without: by rule, searches (`2 of 93 pairs`) and what the first says."""
+    found: dict[str, dict[str, str]] = {}
     for part, name in SEARCHES.items():
         mine = of(rows, part, version, mend.ident)
-        new: Counter[str] = Counter()
+        count: Counter[str] = Counter()
         says: dict[str, str] = {}
         for key, row in mine.items():
             base = base_of(rows, key)
-            for each in row["violations"]:
-                # What is known is the version's, with the mend or without.
-                rule = each["rule"]
-                if not each["known"] and (base is None or rule not in rules(base)):
-                    new[rule] += 1
-                    says.setdefault(rule, each["summary"])
-        lines += [
-            f"**{rule}** in {count} of {len(mine)} {name} ({says[rule]})" for rule, count in new.items()
-        ]
+            there = rules(base) if base is not None else {}
+            # What is known is the version's, with the mend or without.
+            new = {each["rule"]: each["summary"] for each in reversed(row["violations"]) if not each["known"]}
+            new = {rule: summary for rule, summary in new.items() if rule not in there}
+            count.update(list(new))
+            says = new | says
+        for rule, summary in says.items():
+            found.setdefault(rule, {})[f"{count[rule]} of {len(mine)} {name}"] = summary
+    return found
+
+
+def breaks(rows: Rows, version: str, mend: Mend) -> str:
+    """What breaks with the mend and not without; other verdicts of vectors and hazards; what stays mapped."""
+    lines = [
+        f"**{rule}** in {where} ({says})"
+        for rule, found in new_rules(rows, version, mend).items()
+        for where, says in found.items()
+    ]
     left = sum(row["left_mapped"] for row in of(rows, "findings", version, mend.ident).values())
     if left:
         lines.append(f"in {counted(left, 'scenario')} a run ends with the poisoned page mapped in the guest")
     lines += [f"vector {one} fails" for one in newly_failed(rows, version, mend)]
     lines += other_hazards(rows, version, mend, holds=False)
-    asked = any(of(rows, part, version, mend.ident) for part in (*SEARCHES, "vectors", "hazards"))
+    asked = any(of(rows, part, version, mend.ident) for part in SEARCHES)
     return "<br>".join(lines) or ("nothing new" if asked else "not asked")
 
 

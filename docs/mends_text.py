@@ -1,0 +1,78 @@
+"""What docs/generate_mends.py says of mends in words: which is recommended, and what new violations are."""
+
+from __future__ import annotations
+
+_LOCK = (
+    "`error-bindings-lock`. It takes the edge from the folio lock to the invalidate lock away, adds none that closes a "
+    "circle, and keeps what memory_failure promises when it returns. A trylock alone leaves mappings for good; with "
+    "a worker they go later, which needs an allocation in the hook and references of inode and VM. Without the folio "
+    "lock nothing keeps the inode."
+)
+_KIND = (
+    "`get-pfn-checks-kind`: the attribute is read there anyway, under the lock that conversions hold, so that it also "
+    "stands against look-ups that are still to come. `kind-of-fault-slot` is as good in the model and smaller."
+)
+_ENTRIES = (
+    "None; the VMM's MADV_DONTNEED, or a new mapping, after the hole. Each candidate that takes the entry away also "
+    "takes from every other process the one thing that told it of the loss (rule I50). To be decided by maintainers; "
+    "the call without even_cows changes nothing."
+)
+RECOMMENDED = {
+    "memory-failure-against-punch": _LOCK,
+    "memory-failure-allocation-writer": _LOCK,
+    "memory-failure-fault-conversion": _LOCK,
+    "memory-failure-against-populate": _LOCK,
+    "unbind-during-memory-failure": "`unbind-locks`, which is upstream in 7.3, for trees before it; "
+    "`error-bindings-lock` mends this and the deadlocks of memory_failure at once.",
+    "host-fault-on-poisoned-page": "`fault-dirties`: it restores what kept the page to 7.3, in the one place that "
+    "knows that KVM may write to it. `error-references-first` mends it for every file system and is a change of mm/. "
+    "The look in guest_memfd's own handler does not mend it.",
+    "poisoned-mapping-survives-punch": _ENTRIES,
+    "tdx-removal-failure": "`tdx-leak-on-failure`. The VM is dead by then, so a leaked page is the least of it; an "
+    "error of PUNCH_HOLE does not help the last close.",
+    "snp-launch-update-after-finish": "`snp-launch-state`, as posted. The invalidate lock in every fault mends it "
+    "too, and brings the deadlock of memory failures to faults.",
+    "snp-vmsa-page-freed-in-use": "`vmsa-reload`, which is upstream. `reclaim-leaks` is a net below it: it loses "
+    "memory. A reference of the vCPU mends nothing.",
+    "snp-rmp-fault-against-reclaim": "`rmp-fault-checks-invalidation`: the protocol that the fault path has, with no "
+    "sleeping lock and no reference that outlives get_pfn. A look without a lock mends nothing.",
+    "hugepage-hole-zeroes-private-pages": "`huge-hole-whole-pages`, as review asked: the others either leave data that "
+    "userspace wanted gone, or take validated pages from a guest.",
+    "private-page-mapped-shared-at-slot-deletion": _KIND,
+    "hugepage-split-waits-for-look-up": "`huge-mutex`, as announced. A wake-up alone ends the hang and not the shared "
+    "page in a huge folio.",
+    "hugepage-split-waits-for-memory-failure": "`huge-split-gives-up`. A look at the references before the split "
+    "leaves the race with a memory failure that is on its way.",
+    "prefault-against-slot-deletion": "`prefault-eagain`, which is upstream in 6.18.",
+    "v8-fault-keeps-reference": "`get-pfn-puts`, as the series was applied. A grace period under the invalidate lock "
+    "is a deadlock, and a second look is none.",
+}
+
+#: Violations under a mend that the version does not have without it, decided from the sources.
+DECIDED = {
+    (
+        "error-trylock",
+        "poison",
+    ): "the hook found the lock taken and zapped nothing, so that memory_failure returns with "
+    "the page mapped in the guest. Here the hole, or the close, that has the lock zaps it a moment later. Where the "
+    "lock is held for another range (a hole elsewhere, a bind) nobody does: `kvm_gmem_error_folio` answers MF_DELAYED "
+    "whatever it did, and a second memory_failure of a page that is poisoned returns before the hook (7.3.4). An error "
+    "of the mend",
+    (
+        "error-trylock-worker",
+        "poison",
+    ): "memory_failure returns before the worker has run, and the page is mapped until "
+    "then. This is what *delayed* announces; once the worker has run no mapping is left. The guest can read the "
+    "poisoned frame meanwhile. A cost of the mend, and no error of it",
+    (
+        "error-worker",
+        "poison",
+    ): "as with `error-trylock-worker`, and at every memory failure: until the worker runs the "
+    "page stays mapped, and a fault that had looked the page up before can map it still. A cost of the mend",
+    (
+        "error-drop-folio-lock",
+        "use_after_free",
+    ): "the last close evicts the inode while the hook waits for the lock in "
+    "it. The reference of memory_failure keeps the page and not its mapping; only the folio lock kept truncation, and "
+    "so eviction, from going on (7.3.4). An error of the mend",
+}
