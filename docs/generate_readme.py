@@ -97,7 +97,7 @@ def facts() -> str:
         "model; altered ones are rejected, but for a few that are runs of the model, too (`docs/follow.md`)."
         + rest,
         f"* {len(FINDINGS)} findings (`gmemsim findings`, `docs/findings`), {confirmed} of them confirmed on stock "
-        f"kernels by the programs in `reproducers/`, and {nobody} that nobody reported as far as we know.",
+        f"kernels (`reproducers/`, `gmemsim lab`), and {nobody} that nobody reported as far as we know.",
         f"* Known bugs, seeded: `gmemsim zoo` finds {found} of {len(searched)} variants of shipped, reviewed "
         "and made-up bugs, each in an ordinary scenario in which the version without it is clean; the others are "
         "listed with the reason (`docs/zoo.md`).",

@@ -43,6 +43,8 @@ RECOMMENDED = {
     "page in a huge folio.",
     "hugepage-split-waits-for-memory-failure": "`huge-split-gives-up`. A look at the references before the split "
     "leaves the race with a memory failure that is on its way.",
+    "fault-against-slot-creation": "`mmio-map-retries`: one comparison less, in the place that knows that there is "
+    "nothing to compare. A second look-up costs every MMIO access whose entry is not cached.",
     "prefault-against-slot-deletion": "`prefault-eagain`, which is upstream in 6.18.",
     "v8-fault-keeps-reference": "`get-pfn-puts`, as the series was applied. A grace period under the invalidate lock "
     "is a deadlock, and a second look is none.",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from . import memory_failure, series, vm_types
+from . import memory_failure, series, slots, vm_types
 from .finding import Finding
 
 if TYPE_CHECKING:
@@ -14,7 +14,8 @@ __all__ = ["FINDINGS", "known", "sort_of"]
 
 #: By id, those that kernels were seen to do first.
 FINDINGS: Final[dict[str, Finding]] = {
-    one.ident: one for one in (*memory_failure.FINDINGS, *vm_types.FINDINGS, *series.FINDINGS)
+    one.ident: one
+    for one in (*memory_failure.FINDINGS, *slots.FINDINGS, *vm_types.FINDINGS, *series.FINDINGS)
 }
 
 

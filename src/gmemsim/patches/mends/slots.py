@@ -27,6 +27,7 @@ __all__ = ["MENDS"]
 
 _KIND: Final = ("private-page-mapped-shared-at-slot-deletion",)
 _PREFAULT: Final = ("prefault-against-slot-deletion",)
+_CREATION: Final = ("fault-against-slot-creation",)
 
 
 def get_pfn_checks_kind(parent: type[Kernel]) -> type[Kernel]:
@@ -119,7 +120,54 @@ def prefault_gives_up(parent: type[Kernel]) -> type[Kernel]:
     return PrefaultGivesUp
 
 
+def mmio_map_retries(parent: type[Kernel]) -> type[Kernel]:
+    """`kvm_tdp_mmu_map` of a fault without a slot that meets a leaf: a retry in place of the warning."""
+
+    class MmioMapRetries(parent):
+        async def tdp_mmu_map_mmio(self, t: Task, fault: Fault) -> int:
+            ret: int = await super().tdp_mmu_map_mmio(t, fault)
+            return self.retry(t, fault, "spte") if ret == RetPf.SPURIOUS else ret
+
+    return MmioMapRetries
+
+
+def mmio_fault_looks_again(parent: type[Kernel]) -> type[Kernel]:
+    """A fault that found no slot looks once more under mmu_lock, and is retried if there is one by now."""
+
+    class MmioFaultLooksAgain(parent):
+        async def tdp_mmu_map_mmio(self, t: Task, fault: Fault) -> int:
+            vm = fault.vcpu.vm
+            if t.traps:
+                await t.point(vm.load_slots)
+            if vm.slot_of(fault.gfn) is not None:
+                return self.retry(t, fault, "slot")
+            ret: int = await super().tdp_mmu_map_mmio(t, fault)
+            return ret
+
+    return MmioFaultLooksAgain
+
+
 MENDS: Final = (
+    Mend(
+        ident="mmio-map-retries",
+        title="a fault without a slot that meets a leaf is retried, and nothing warns",
+        says="in tdp_mmu_map_handle_target_level, where the frame is compared: only faults with a slot have one to "
+        "compare. Userspace sees no change: the guest's access is tried again, as it is today",
+        findings=_CREATION,
+        make=mmio_map_retries,
+        blind="the warning itself, which is no failure of the model",
+        meets=("make slot",),
+    ),
+    Mend(
+        ident="mmio-fault-looks-again",
+        title="a fault that found no slot looks again under mmu_lock, and is retried if there is one by now",
+        says="the check of stale faults (is_page_fault_stale) then has something for faults without a slot. It leaves "
+        "the MMIO entry out too, which the new slot makes void anyway",
+        findings=_CREATION,
+        make=mmio_fault_looks_again,
+        blind="what a look-up of the slot costs under mmu_lock at every access to MMIO whose entry is not cached",
+        meets=("make slot",),
+    ),
     Mend(
         ident="get-pfn-checks-kind",
         title="get_pfn compares the kind that the fault asked for with the attribute, under the invalidate lock",

@@ -48,7 +48,10 @@ _READERS: Final = frozenset({"touch", "host write", "allocate"})
 #: Scenarios whose outcomes are compared for mends of memory failures; for others those of their findings are.
 _OUTCOMES: Final = ("zoo-poison_punch", "zoo-poison_allocate", "zoo-poison_later", "zoo-poison_repair")
 #: A finding that no oracle calls an error has no versions in the table; these have it by what was seen and read.
-UNJUDGED: Final = {"poisoned-mapping-survives-punch": ("v3", "mainline-7.3", "inplace")}
+UNJUDGED: Final = {
+    "poisoned-mapping-survives-punch": ("v3", "mainline-7.3", "inplace"),
+    "fault-against-slot-creation": ("mainline-7.3",),
+}
 #: Vectors with parallel steps: states up to 200 times as many, else so many schedules.
 _SCHEDULES: Final = 2
 _STORMS: Final = ("first-touch", "punch", "memory-failure")
@@ -129,7 +132,7 @@ def _asked(part: str, version: str, mend: Mend) -> Iterator[tuple[str, str]]:
             yield types[0] if types else "sw-protected", scenario
         if "memory failure" not in mend.meets:
             yield from _shown(version, mend)
-        if set(mend.findings) & set(UNJUDGED):
+        if "poisoned-mapping-survives-punch" in mend.findings:
             yield "default", "zoo-poison_repair"
     elif part == "costs":
         for storm in _STORMS:
