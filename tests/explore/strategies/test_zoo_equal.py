@@ -13,7 +13,7 @@ from gmemsim.patches.zoo.registry import BUGS
 from gmemsim.studies.zoo import places, program_of
 
 if TYPE_CHECKING:
-    from gmemsim.explore.program import Program
+    from gmemsim.explore.runs import Program
     from gmemsim.explore.search import SearchResult
 
 #: Places that are through within a second or two; the others are for `make check-long`.
