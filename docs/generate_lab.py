@@ -25,19 +25,20 @@ BEGIN, END = "<!-- written by generate_lab.py -->\n", "<!-- end -->"
 def drawn() -> list[str]:
     """A row for each campaign."""
     lines = [
-        "| kernel | version | `--seed` | scenarios | rounds | distinct outcomes | agree | differ | undecided | "
+        "| kernel | version | drawn | scenarios | rounds | distinct outcomes | agree | differ | undecided | "
         "refused | "
         "outcomes seen of the model's, where all of these are known | s on the kernel |",
-        "|---|---|--:|--:|--:|--:|--:|--:|--:|--:|--:|--:|",
+        "|---|---|---|--:|--:|--:|--:|--:|--:|--:|--:|--:|",
     ]
     for path in sorted(DATA.glob("results-*.jsonl.gz")):
         head, rows = read_results(path)
         sums = totals(rows.values())
         count = [sums.verdicts.get(word, 0) for word in ("agree", "differ", "undecided", "refused")]
+        wide = " `--wide`" if any(name.startswith("wide-") for name in rows) else ""
         share = f"{sums.seen} of {sums.outcomes} ({sums.complete} scenarios)"
         lines.append(
-            f"| {head.kernel} | `{head.patch}` | {head.seed} | {sums.scenarios} | {sums.rounds:,} | {sums.distinct} | "
-            f"{' | '.join(map(str, count))} | {share} | {sums.seconds:,.0f} |"
+            f"| {head.kernel} | `{head.patch}` | `--seed {head.seed}`{wide} | {sums.scenarios} | {sums.rounds:,} | "
+            f"{sums.distinct} | {' | '.join(map(str, count))} | {share} | {sums.seconds:,.0f} |"
         )
     return lines
 

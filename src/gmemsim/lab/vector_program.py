@@ -22,9 +22,7 @@ if TYPE_CHECKING:
 
     from ..scenarios.conform.vector import Step, Vector
 
-__all__ = [
-    "PRIVATE", "CannotRun", "Taken", "Translation", "moved_back", "policy_name", "vector_program",
-]  # fmt: skip
+__all__ = ["PRIVATE", "CannotRun", "Translation", "moved_back", "policy_name", "vector_program"]
 
 _MODES: Final = {"KEEP_SIZE": 1, "PUNCH_HOLE": 2, "COLLAPSE_RANGE": 8, "ZERO_RANGE": 16, "INSERT_RANGE": 32}
 _SLOT_FLAGS: Final = {"LOG_DIRTY_PAGES": 1, "READONLY": 2, "GUEST_MEMFD": 4}
@@ -89,7 +87,7 @@ class Translation:
     """Setup and steps as raw calls."""
 
     def __init__(self, vector: Vector) -> None:
-        # Where there are several, the first call of one says which: a task keeps it from one round to the next.
+        # With several, the first call of one says which: a task keeps it from one round to the next.
         self.vcpu = 0 if vector.setup.vcpus < 2 else -1
         self.tasks = [_Task("vector", 0, self.vcpu)]
         self.now = self.tasks[0]
