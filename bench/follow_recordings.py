@@ -4,7 +4,8 @@
 
 DIRECTORY holds the recordings, one folder a kernel. Prints a table per kernel, what was rejected and why, the cross
 table (a recording against other versions), the share of altered traces that was rejected, and the same where one event
-of each probe is doubled or dropped. Of an altered trace no more than BUDGET placements are tried. With `--state` what
+of each probe is doubled or dropped. Of an altered trace no more than BUDGET placements are tried; each that is accepted
+is listed. With `--state` what
 was found is kept after each trace, so that it can be made in pieces; ends with 3 where a piece was not the last.
 """
 
@@ -13,7 +14,6 @@ from __future__ import annotations
 import argparse
 import gzip
 import json
-import sys
 import time
 from collections import Counter
 from functools import partial
@@ -66,7 +66,7 @@ class Found:
 
 def follow_one(path: Path, patch: str, bounds: Bounds | None = None) -> dict[str, Any]:
     """A recording with a version."""
-    result = follow(load_trace(path), PATCHES[patch], bounds=bounds)
+    result = follow(load_trace(path), PATCHES[patch], bounds=bounds, explain=False)
     at = result.rejected_at
     return {
         "verdict": result.verdict,
@@ -143,6 +143,7 @@ class Tally:
         self.what = what
         self.kept = kept
         self.verdicts: dict[str, Counter[str]] = {}
+        self.others: list[str] = []
 
     def take(
         self, row: str, make: Callable[[], list[str] | None], path: Path, metadata: Any, told: str
@@ -155,14 +156,15 @@ class Tally:
                 return {"verdict": ""}
             events = (event for number, line in enumerate(lines, 1) if (event := parse_line(line, number)))
             trace = trace_from_events(events, str(path), metadata)
-            return {"verdict": follow(trace, PATCHES[version_of(path.parent.name)], bounds=BUDGET).verdict}
+            patch = PATCHES[version_of(path.parent.name)]
+            return {"verdict": follow(trace, patch, bounds=BUDGET, explain=False).verdict}
 
         where = f"{path.parent.name}/{path.name.removesuffix('.trace.gz')}"
         found = self.kept.of(f"{self.what}: {row} {where} {told}", verdict)["verdict"]
         if found:
             self.verdicts.setdefault(row, Counter())[found] += 1
         if found not in ("", "rejected"):
-            print(f"{found} although altered: {where} {row} {told}", file=sys.stderr)
+            self.others.append(f"| {found} | {row} | {where} | {told} |")
 
     def table(self) -> list[str]:
         lines = [f"| {self.what} | made | rejected | undecided | accepted |", "|---|--:|--:|--:|--:|"]
@@ -173,7 +175,10 @@ class Tally:
             )
             every += found
         share = 100 * every["rejected"] / max(1, every.total())
-        return [*lines, "", f"{every['rejected']} of {every.total()} are rejected ({share:.1f} %).", ""]
+        lines += ["", f"{every['rejected']} of {every.total()} are rejected ({share:.1f} %).", ""]
+        if self.others:
+            lines += ["| not rejected | altered | recording | where |", "|---|---|---|---|", *self.others, ""]
+        return lines
 
 
 def read(path: Path) -> tuple[list[str], dict[str, object]]:
@@ -193,7 +198,7 @@ def altered(root: Path, seeds: int, kept: Found) -> list[str]:
                 lines, metadata = read(path)
                 for seed in range(seeds):
                     random = Random(f"{directory} {name} {seed}")
-                    tally.take(kind, partial(alter, lines, kind, random), path, metadata, f"seed {seed}")
+                    tally.take(kind, partial(alter, lines, kind, random), path, metadata, f"draw {seed}")
     return tally.table()
 
 
@@ -214,10 +219,18 @@ def probes(root: Path, kept: Found) -> list[str]:
 #: Recordings of each kernel and kind of work, small ones.
 PROBED = (
     "linux-6.12.107-custom/pv_conv1_v1",
+    "linux-6.12.107-custom/pv_prefault_v2",
+    "linux-6.12.107-custom/pv_same_v2",
     "linux-6.18.15-debian/sh_same_v2",
+    "linux-6.18.15-debian/sh_prepop_v4",
+    "linux-6.18.15-debian/sh_mmap_h1_v2",
     "linux-7.2.13-custom/pv_conv1_v1",
+    "linux-7.2.13-custom/sh_disjoint_v4",
     "linux-7.2.13-debian/sh_punch1_v1",
+    "linux-7.2.13-debian/sh_same_v4",
     "linux-7.3.4-debian/sh_mmap_h1_v2",
+    "linux-7.3.4-debian/sh_prefault_v2",
+    "linux-7.3.4-debian/sh_same_v8",
 )
 
 
@@ -226,7 +239,7 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("directory", type=Path)
-    parser.add_argument("--seeds", type=int, default=1, help="altered traces per recording and kind")
+    parser.add_argument("--seeds", type=int, default=3, help="altered traces per recording and kind")
     parser.add_argument("--state", type=Path, help="keep what was found there, and go on from it")
     parser.add_argument("--max-seconds", type=float, help="begin no further trace after that")
     parser.add_argument("--markdown", type=Path, help="write the tables there")

@@ -1,8 +1,10 @@
-"""Write the figures of docs/follow.md: follow every recording, across versions, and altered ones.
+"""Write the figures of docs/follow.md: follow every recording, across versions, and altered ones; speed and size.
 
     python docs/generate_follow.py [DIRECTORY [STATE]]
+    python docs/generate_follow.py --speed
 
-Without the full set of recordings nothing is changed. STATE is a file of bench/follow_recordings.py `--state`.
+Without the full set of recordings nothing is changed. STATE is a file of bench/follow_recordings.py `--state`. Speed
+and size are measured when asked for only, since they are of a machine.
 """
 
 from __future__ import annotations
@@ -14,25 +16,36 @@ from tempfile import TemporaryDirectory
 
 HERE = Path(__file__).parent
 PAGE = HERE / "follow.md"
-BEGIN, END = "<!-- figures -->\n", "<!-- /figures -->"
+FIGURES = "<!-- figures -->\n", "<!-- /figures -->"
+SPEED = "<!-- speed -->\n", "<!-- /speed -->"
+
+
+def replace(begin: str, end: str, figures: str) -> None:
+    """Put `figures` between two marks of the page."""
+    text = PAGE.read_text()
+    head, rest = text.split(begin)
+    PAGE.write_text(f"{head}{begin}\n{figures.rstrip()}\n\n{end}{rest.split(end)[1]}")
+
+
+def made_by(script: str, *arguments: str) -> str:
+    """The tables that a script of bench/ writes."""
+    with TemporaryDirectory() as folder:
+        tables = Path(folder) / "tables.md"
+        command = [sys.executable, str(HERE.parent / "bench" / script), *arguments, "--markdown", str(tables)]
+        subprocess.run(command, check=True)
+        return tables.read_text()
 
 
 def main() -> None:
+    if sys.argv[1:] == ["--speed"]:
+        replace(*SPEED, made_by("follow_speed.py"))
+        return
     directory = Path(sys.argv[1]) if len(sys.argv) > 1 else HERE.parents[1] / "shared" / "traces"
     if not directory.is_dir():
         print(f"{PAGE.name}: no recordings at {directory}; left as it is")
         return
-    with TemporaryDirectory() as folder:
-        tables = Path(folder) / "tables.md"
-        script = HERE.parent / "bench" / "follow_recordings.py"
-        command = [sys.executable, str(script), str(directory), "--markdown", str(tables)]
-        if len(sys.argv) > 2:
-            command += ["--state", sys.argv[2]]
-        subprocess.run(command, check=True)
-        figures = tables.read_text().replace("## ", "### ")
-    text = PAGE.read_text()
-    head, rest = text.split(BEGIN)
-    PAGE.write_text(f"{head}{BEGIN}\n{figures.rstrip()}\n\n{END}{rest.split(END)[1]}")
+    state = ["--state", sys.argv[2]] if len(sys.argv) > 2 else []
+    replace(*FIGURES, made_by("follow_recordings.py", str(directory), *state).replace("## ", "### "))
 
 
 if __name__ == "__main__":

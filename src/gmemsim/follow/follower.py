@@ -27,7 +27,12 @@ _TURNS = 24
 
 
 def follow(
-    trace: Trace, kernel_class: type[Kernel], release: str | None = None, bounds: Bounds | None = None
+    trace: Trace,
+    kernel_class: type[Kernel],
+    release: str | None = None,
+    bounds: Bounds | None = None,
+    *,
+    explain: bool = True,
 ) -> FollowResult:
     """Is `trace` a run of `kernel_class`?
 
@@ -35,6 +40,7 @@ def follow(
     version could do the rest of it.
 
     Unobserved steps are placed by rules; where these do not fit, other placements are searched for within `bounds`.
+    A rejection is explained by its shortest window unless told otherwise.
     """
     bounds = bounds or Bounds()
     known = RELEASES[chosen_release(trace, kernel_class, release)]
@@ -59,7 +65,7 @@ def follow(
     elif not result.accepted:
         found = search(best.how, bounds, best.place, result)
         result = attrs.evolve(found, seconds=result.seconds + found.seconds)
-        if result.verdict == "rejected":
+        if explain and result.verdict == "rejected":
             result = _with_window(result, best.how, bounds)
     if best.how.trace is not trace:
         note = "ranges of conversions are not in the trace; they were inferred from what faults saw"

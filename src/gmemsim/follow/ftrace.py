@@ -10,6 +10,7 @@ from __future__ import annotations
 import gzip
 import re
 import zlib
+from sys import intern
 from typing import TYPE_CHECKING, Final, NamedTuple, cast
 
 from ..audit.bounded import clean
@@ -116,7 +117,8 @@ def parse_line(text: str, line: int = 0) -> KernelEvent | None:
         whole, fraction = time.groups()
         moment = int(whole) if fraction is None else int(whole) * 1_000_000 + int(fraction.ljust(6, "0")[:6])
         # (perf probe names a return probe by itself.)
-        name = event[1].removesuffix("__return")
+        # Names are few and events many: each is kept once.
+        name = intern(event[1].removesuffix("__return"))
         return KernelEvent(line, moment, thread, name, rest[event.end() :].rstrip())
     short = text.strip()
     if written := _WRITTEN.match(text):
@@ -139,7 +141,7 @@ def _thread(text: str) -> str | None:
     for separator in "- ":
         comm, found, pid = text.rpartition(separator)
         if found and comm and _PID.fullmatch(pid):
-            return f"{comm.strip()}-{pid.rpartition('/')[2]}"
+            return intern(f"{comm.strip()}-{pid.rpartition('/')[2]}")
     return None
 
 

@@ -143,7 +143,15 @@ def trace_from_events(
     threads: dict[str, list[Step]] = {}
     ignored: dict[str, int] = {}
     emulated = from_mmio_entries(listed)
-    for position, event in enumerate(listed):
+    probed, probes_from = _probed(meta, listed)
+    names = {event.name for event in listed}
+    flaw = first_flaw(listed, names | _recorded(meta))
+    total = len(listed)
+    kept: dict[Observation, Observation] = {}
+    # An event is let go when it has become a step: the two are never there for all at once.
+    listed.reverse()
+    for position in range(total):
+        event = listed.pop()
         reader.releasing = position in releases.ours
         try:
             if position in emulated:
@@ -159,18 +167,18 @@ def trace_from_events(
             ignored[key] = ignored.get(key, 0) + 1
             continue
         mine = threads.setdefault(event.thread, [])
-        step = Step(position, len(mine), event.line, event.thread, event.name, found)
+        # Many events show the same: what they show is kept once.
+        shows = kept.setdefault(found, found)
+        step = Step(position, len(mine), event.line, event.thread, event.name, shows)
         mine.append(step)
         steps.append(step)
     if not steps:
         raise TraceError(f"{path}: no event of a guest_memfd in it")
-    probed, probes_from = _probed(meta, listed)
-    names = {event.name for event in listed}
     return Trace(
         path=path,
         steps=steps,
         threads=threads,
-        events=len(listed),
+        events=total,
         ignored=dict(sorted(ignored.items())),
         probed=probed,
         absent=_absent(meta, probed),
@@ -180,7 +188,7 @@ def trace_from_events(
         data_gfn=data_gfn,
         release=_release(meta),
         scenario=mark[1] if mark else str(meta.get("scenario", "")),
-        flaw=first_flaw(listed, names | _recorded(meta)),
+        flaw=flaw,
         begins=mark is not None,
         releases=releases,
         gmem_prepare=bool(probed & {"prepare", "make_private", "arch_invalidate", "arch_reclaim"}),
