@@ -21,7 +21,7 @@ CONCEPTS: Final = {
     r"engine\.locks\.rwsem_(core|spin)": "one lock in two files",
     r"explore\.(failure|runs|scene)": "a run: its failure, and the scene that it left",
     r"explore\.lock_graph\.(cycles|graph)": "the graph of locks and its cycles",
-    r"follow\.\w+": "an attempt to follow a trace: what a thread wants, and what the others do about it",
+    r"follow\.\w+": "an attempt to follow a trace: the outcome that a step must have, and what others do for it",
     r"lab\.(fronts|machine)": "a machine and how it is started",
     r"oracles\.\w+": "the judge and its subjects",
     r"patches\.(fitting|overrides|registry)": "what a class of a user's has to be, to be loaded",

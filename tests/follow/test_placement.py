@@ -98,7 +98,7 @@ def test_a_scan_is_told_from_a_look_up_whatever_sleeps_are_between() -> None:
     scans = {}
     for step in trace.threads["punch0-20"]:
         thread.future.cursor = step.number
-        scans[step.kernel_name, step.number] = attempt.wants._is_scan(thread)
+        scans[step.kernel_name, step.number] = attempt.outcomes._is_scan(thread)
     attempt.close()
     names = [name for name, _ in scans]
     behind = names.index("fm_get") + 1

@@ -103,3 +103,12 @@ def test_private_is_the_fourth_attribute(attributes: str, private: int) -> None:
     )
     assert event is not None
     assert Observer(5, 0x10, 8).observe(event) == Observation("set_attributes", 0x10, 0x12, private)
+
+
+def test_what_many_events_share_is_kept_once(carried: Path) -> None:
+    trace = load_trace(carried / "7.2.13" / "sh_same_v2.trace.gz")
+    steps = trace.steps
+    for kept in ("thread", "kernel_name", "observation"):
+        values = [getattr(step, kept) for step in steps]
+        assert len({id(value) for value in values}) == len(set(values)), kept
+    assert len({step.observation for step in steps}) < len(steps)

@@ -137,8 +137,8 @@ def test_a_step_is_taken_although_the_future_asks_for_another_outcome(
         taken = thread.taken
         if departs:
             attempt.depart([Departure("anyway", thread.name, taken)])
-        monkeypatch.setattr(attempt.wants, "ready", lambda thread, op: (False, "refuses"))
-        monkeypatch.setattr(attempt.wants, "soft", lambda thread, op: False)
+        monkeypatch.setattr(attempt.outcomes, "ready", lambda thread, op: (False, "refuses"))
+        monkeypatch.setattr(attempt.outcomes, "soft", lambda thread, op: False)
         monkeypatch.setattr(attempt, "pull", lambda thread: False)
         with nullcontext() if departs else pytest.raises(Rejected, match="refuses"):
             attempt._run(thread, trace.steps[place])

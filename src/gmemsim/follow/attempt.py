@@ -6,9 +6,9 @@ lies between two events of a thread is silent: the model's steps there may be pl
 kernel's were. Three rules place them:
 
 * a step that changes something (a store, a lock taken or given back) is put off until the thread's next event is
-  due, or until another thread needs its effect (`pull`);
+  due, or until another thread needs its effect (`advance_others`);
 * a step that reads something is taken at the first moment at which it gives the outcome that the thread's future
-  in the trace requires (`wants`); while it does not, the thread waits and is asked again after each change;
+  in the trace requires (`outcomes`); while it does not, the thread waits and is asked again after each change;
 * nobody is let into a queue: a thread takes a lock when it can have it.
 
 So an attempt looks for one placement. It can refuse a possible trace if the rules miss the one placement that fits
@@ -24,18 +24,18 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 from ..actors.release import RELEASES
 from ..engine.engine import Engine
 from ..engine.op import Op
-from .agreeing import Agreeing
 from .calls import calls_of
+from .comparison import Comparison
 from .frames import Frames
 from .initial import initial_pages, unseen_pages
 from .lookahead import Lookahead
+from .outcomes import FAULT_ENDS, Outcomes
 from .outside import Outside
 from .probes import HINTS, PROBES, Observation
+from .recorder import TraceRecorder
 from .release import Releasing
 from .result import FollowResult, Rejection
-from .showing import Showing
 from .thread import Rejected, Thread, kind_of
-from .wants import FAULT_ENDS, Wants
 from .watch import observers
 from .world import build_world, chosen_release
 
@@ -78,7 +78,7 @@ class How(NamedTuple):
     mapped: frozenset[int] | None = frozenset()
 
 
-class Attempt(Agreeing, Showing, Outside, Releasing):
+class Attempt(Comparison, TraceRecorder, Outside, Releasing):
     """One attempt to follow a trace with one patch version."""
 
     def __init__(self, how: How) -> None:
@@ -129,7 +129,7 @@ class Attempt(Agreeing, Showing, Outside, Releasing):
         self._make_threads()
         self.last_use = self.find_last_use(trace, self.threads)
         self.count = self.setup.gmem.count
-        self.wants = Wants(self)
+        self.outcomes = Outcomes(self)
 
     def _make_threads(self) -> None:
         ends = [step.position for step in self.trace.steps if step.name == "mmu_inv_end"]
@@ -239,7 +239,7 @@ class Attempt(Agreeing, Showing, Outside, Releasing):
         for place, step in enumerate(steps[first:last], first):
             thread = self.threads[step.thread]
             try:
-                if step.number < thread.future.cursor and not thread.started:
+                if step.number < thread.future.cursor:
                     self.pass_over(thread, step)
                 else:
                     self._take(thread, step)
@@ -283,7 +283,7 @@ class Attempt(Agreeing, Showing, Outside, Releasing):
     def _take(self, thread: Thread, step: Step) -> None:
         observation = step.observation
         if step.name in HINTS:
-            self._heed(thread, step)
+            self._take_hint(thread, step)
             return
         if self.fails_elsewhere(thread, step):
             thread.calls.popleft()
@@ -299,7 +299,6 @@ class Attempt(Agreeing, Showing, Outside, Releasing):
                 thread.future.cursor = step.number + 1
                 return
             observation = Observation("folio_unlock", index)
-        thread.started = True
         self.position = step.position
         thread.future.cursor = max(thread.future.cursor, step.number)
         if not thread.shown:
@@ -312,15 +311,15 @@ class Attempt(Agreeing, Showing, Outside, Releasing):
         for other in self.waiting.pop(step.name, []) if step.name == FAULT_ENDS else ():
             self._eager(other)
 
-    def _heed(self, thread: Thread, step: Step) -> None:
+    def _take_hint(self, thread: Thread, step: Step) -> None:
         """The thread goes to sleep on a folio lock: by now it has found the folio, and somebody else has it locked."""
         task = thread.task
         if thread.call is None or thread.shown or step.number < thread.future.cursor:
             return
         self.position = step.position
         thread.future.cursor = step.number
-        if not self.wants.ready(thread, task.pending)[0]:
-            self.pull(thread)
+        if not self.outcomes.ready(thread, task.pending)[0]:
+            self.advance_others(thread)
         self._eager(thread)
         self._reach_folio_lock(thread)
         thread.future.cursor = step.number + 1
@@ -332,7 +331,7 @@ class Attempt(Agreeing, Showing, Outside, Releasing):
             op = task.pending
             if thread.shown or task.done or op.kind == "call" or (op.kind == "acquire" and op.obj == lock):
                 return
-            if not self.wants.ready(thread, op)[0] and not self.pull(thread):
+            if not self.outcomes.ready(thread, op)[0] and not self.advance_others(thread):
                 return
             if task.pending is op:
                 self.step(thread)
@@ -356,12 +355,12 @@ class Attempt(Agreeing, Showing, Outside, Releasing):
             if index in mapping.mapped:
                 # What is mapped does not fault: the entry was dropped before.
                 self.drop(mapping, index)
-        ready, why = self.wants.ready(thread, task.pending)
+        ready, why = self.outcomes.ready(thread, task.pending)
         if not ready:
-            if self.pull(thread):
+            if self.advance_others(thread):
                 return
-            if not self.wants.soft(thread, task.pending):
-                raise Rejected(f"the model's {thread.name} {why}", self.wants.suspect(thread, why))
+            if not self.outcomes.soft(thread, task.pending):
+                raise Rejected(f"the model's {thread.name} {why}", self.outcomes.suspect(thread, why))
         self.step(thread)
 
     def step(self, thread: Thread) -> None:
@@ -369,14 +368,14 @@ class Attempt(Agreeing, Showing, Outside, Releasing):
         op = task.pending
         if op.obj == self.count.label:
             self.descriptor_goes(thread)
-        self.wants.before(thread, op)
+        self.outcomes.before(thread, op)
         self.steps += 1
         thread.taken += 1
         try:
             task.send(None)
         except StopIteration as stop:
             self.engine.finish(task, stop.value)
-        if task.pending.kind == "wait" and not self.wants.may_begin(task.pending):
+        if task.pending.kind == "wait" and not self.outcomes.may_begin(task.pending):
             raise Rejected(f"the model's {thread.name} sleeps on {task.pending.obj}")
         if op.mode == "w" or (op.kind == "release" and op.obj == self.setup.vm.srcu.label):
             for other in self.waiting.pop(op.obj, ()):
@@ -393,9 +392,9 @@ class Attempt(Agreeing, Showing, Outside, Releasing):
             if thread.shown or task.done:
                 return
             op = task.pending
-            verdict = self.wants.eager(thread, op)
+            verdict = self.outcomes.eager(thread, op)
             if verdict is None:
-                for obj in self.wants.depends_on(op):
+                for obj in self.outcomes.depends_on(op):
                     waiting = self.waiting.setdefault(obj, [])
                     if thread not in waiting:
                         waiting.append(thread)

@@ -102,13 +102,13 @@ class Departing(Attempt):
             other = self.threads[name]
             while other.taken <= amount and not other.shown and not other.task.done:
                 pending = other.task.pending
-                if (pending.kind == "call" and not self._begins(other)) or not self.wants.ready(
+                if (pending.kind == "call" and not self._begins(other)) or not self.outcomes.ready(
                     other, pending
                 )[0]:
                     break
                 self.step(other)
             op = thread.task.pending
-            if thread.taken != key[1] or (op.kind == "acquire" and not self.wants.ready(thread, op)[0]):
+            if thread.taken != key[1] or (op.kind == "acquire" and not self.outcomes.ready(thread, op)[0]):
                 # It was let go on by what came first, or that has the lock now.
                 return
         since = self._shown.get(thread.name, -1)
@@ -124,9 +124,9 @@ class Departing(Attempt):
         left = self._later.get(key, 0)
         if left and not thread.shown and not thread.task.done:
             op = thread.task.pending
-            if self.wants.eager(thread, op):
+            if self.outcomes.eager(thread, op):
                 self._later[key] = left - 1
-                for obj in self.wants.depends_on(op):
+                for obj in self.outcomes.depends_on(op):
                     waiting = self.waiting.setdefault(obj, [])
                     if thread not in waiting:
                         waiting.append(thread)
@@ -137,7 +137,7 @@ class Departing(Attempt):
         self._due = thread
         pending = thread.task.pending
         # A lock that somebody has is not taken, whatever follows from its outcome.
-        free = pending.kind != "acquire" or self.wants.ready(thread, pending)[0]
+        free = pending.kind != "acquire" or self.outcomes.ready(thread, pending)[0]
         if (thread.name, thread.taken) in self._anyway and free and not thread.task.done:
             self.step(thread)
         else:
@@ -177,7 +177,7 @@ class Departing(Attempt):
         if not failing.task.done:
             pending = failing.task.pending
             touched.append(pending)
-            if pending.kind != "call" and not self.wants.ready(failing, pending)[0]:
+            if pending.kind != "call" and not self.outcomes.ready(failing, pending)[0]:
                 found[Departure("anyway", failing.name, failing.taken)] = None
             self._let_first(found, failing, failing.taken, pending)
         for entry in reversed(mine[-_NEAR:]):

@@ -24,7 +24,7 @@ class Thread:
         shown: observations that the task produced and the trace has not reached yet.
         waits_for_folios: the truncation is past its edges, in the pass that waits for busy folios.
         has_file: it has a reference of the file (`get_file_active`, `fdget`).
-        gfn, snapshot, ranges, private, generation: state of the fault in progress, for the wants.
+        gfn, snapshot, ranges, private, generation: state of the fault in progress, for `outcomes`.
         call: the call that the task makes, or None between two calls.
         made: the call that it made last.
         taken: steps that the task has taken.
@@ -32,7 +32,7 @@ class Thread:
 
     __slots__ = (
         "call", "calls", "future", "generation", "gfn", "has_file", "looking", "made", "name", "notifying", "private",
-        "ranges", "shown", "snapshot", "started", "taken", "task", "truncating", "waits_for_folios", "zapping",
+        "ranges", "shown", "snapshot", "taken", "task", "truncating", "waits_for_folios", "zapping",
     )  # fmt: skip
 
     def __init__(self, name: str, future: Lookahead, calls: list[Call]) -> None:
@@ -54,7 +54,6 @@ class Thread:
         self.zapping = False
         self.notifying = False
         self.task: Task
-        self.started = False
         self.taken = 0
 
     @property

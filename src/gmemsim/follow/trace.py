@@ -39,7 +39,7 @@ _METADATA: Final = 4 << 20
 
 
 class Step:
-    """One event that is to be matched (or, for a hint, heeded): where, by whom, and what it shows."""
+    """One event that is to be matched (or, for a hint, used): where, by whom, and what it shows."""
 
     __slots__ = ("kernel_name", "line", "name", "number", "observation", "position", "thread")
 
@@ -60,7 +60,7 @@ class Trace:
     """A parsed trace.
 
     Attributes:
-        steps: the events to match or heed, in order; `number` counts within the thread.
+        steps: the events to match or to take as hints, in order; `number` counts within the thread.
         threads: steps of each thread, by its name.
         events: events in the file, including those left out.
         ignored: left-out events by name and reason.

@@ -11,21 +11,21 @@ from .thread import next_position
 if TYPE_CHECKING:
     from ..actors.inode import HostMapping
     from ..engine.op import Op
+    from .outcomes import Outcomes
     from .thread import Thread
-    from .wants import Wants
     from .world import Setup
 
-__all__ = ["PULL_LIMIT", "Helping"]
+__all__ = ["HELP_ROUNDS", "OtherThreads"]
 
 #: Rounds of helping before a step is given up.
-PULL_LIMIT = 256
+HELP_ROUNDS = 256
 
 
-class Helping:
+class OtherThreads:
     """What `Attempt` does with everybody but the thread whose event is due."""
 
     setup: Setup
-    wants: Wants
+    outcomes: Outcomes
     threads: dict[str, Thread]
     begin_conversions: bool
     lock_wanted: bool
@@ -45,22 +45,22 @@ class Helping:
         may need it there.
         """
 
-    def pull(self, thread: Thread) -> bool:
+    def advance_others(self, thread: Thread) -> bool:
         """Take silent steps of other threads until `thread`'s next step has the outcome it needs."""
         op = thread.task.pending
         self.lock_wanted = op.kind == "acquire" and op.obj == self.setup.vm.mmu_lock.label
         try:
-            return self._pull_for(thread, op)
+            return self._advance_others_for(thread, op)
         finally:
             self.lock_wanted = False
 
-    def _pull_for(self, thread: Thread, op: Op) -> bool:
+    def _advance_others_for(self, thread: Thread, op: Op) -> bool:
         if op.obj.endswith(".mapcount") and not thread.future.name_is_next("down_read"):
             mappings = [mapping for mapping in self.setup.mappings.values() if op.lo in mapping.mapped]
             for mapping in mappings:
                 self.drop(mapping, op.lo)
             return bool(mappings)
-        for _ in range(PULL_LIMIT):
+        for _ in range(HELP_ROUNDS):
             moved = False
             for other in self._helpers(thread):
                 while self._may_move(other):
@@ -76,7 +76,7 @@ class Helping:
                     self.step(other)
                     moved = True
                     # The step may have let `thread` itself go on (see `_eager`); then the question is another one.
-                    if thread.task.pending is not op or self.wants.ready(thread, op)[0]:
+                    if thread.task.pending is not op or self.outcomes.ready(thread, op)[0]:
                         return True
                     if op.kind != "acquire" and other.task.pending.obj != op.obj:
                         break
@@ -98,7 +98,7 @@ class Helping:
                 and self._may_move(other)
             ):
                 self.step(other)
-                if thread.task.pending is not op or self.wants.ready(thread, op)[0]:
+                if thread.task.pending is not op or self.outcomes.ready(thread, op)[0]:
                     return True
         return False
 
@@ -116,7 +116,7 @@ class Helping:
                 self.step(other)
             while other.call is not None and other.call.kind == "set_attributes" and self._may_move(other):
                 self.step(other)
-                if thread.task.pending is not op or self.wants.ready(thread, op)[0]:
+                if thread.task.pending is not op or self.outcomes.ready(thread, op)[0]:
                     return True
         return False
 
@@ -135,7 +135,7 @@ class Helping:
         """Threads whose silent steps may help: the holders of a lock, or else whoever is about to change the object."""
         op = thread.task.pending
         if op.kind == "acquire":
-            holders = self.wants.holders(thread, op)
+            holders = self.outcomes.holders(thread, op)
             return [other for other in self.threads.values() if other.task in holders and not other.shown]
         near, far = [], []
         for other in self.threads.values():
@@ -168,4 +168,4 @@ class Helping:
         op = other.task.pending
         if op.kind == "call":
             return False
-        return self.wants.ready(other, op)[0]
+        return self.outcomes.ready(other, op)[0]

@@ -19,12 +19,12 @@ if TYPE_CHECKING:
     from .frames import Frames
     from .thread import Thread
 
-__all__ = ["PageCacheWants"]
+__all__ = ["PageCacheOutcomes"]
 
 _OK: tuple[bool, str] = (True, "")
 
 
-class PageCacheWants:
+class PageCacheOutcomes:
     """Look-ups, insertions, removals, and who may have a folio lock."""
 
     attempt: Attempt

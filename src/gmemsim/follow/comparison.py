@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import deque
 from typing import TYPE_CHECKING
 
-from .helping import PULL_LIMIT, Helping
+from .other_threads import HELP_ROUNDS, OtherThreads
 from .probes import Observation
 from .thread import Rejected
 
@@ -13,10 +13,10 @@ if TYPE_CHECKING:
     from .frames import Frames
     from .thread import Thread
 
-__all__ = ["Agreeing"]
+__all__ = ["Comparison"]
 
 
-class Agreeing(Helping):
+class Comparison(OtherThreads):
     """The comparison of one observation with one event of the trace."""
 
     frames: Frames
@@ -58,7 +58,7 @@ class Agreeing(Helping):
     def _let_go(self, real: int) -> bool:
         """Take silent steps until the frame is free: somebody's last reference has not been dropped yet."""
         for other in self.threads.values():
-            for _ in range(PULL_LIMIT):
+            for _ in range(HELP_ROUNDS):
                 if self.frames.index_of(real) is None:
                     return True
                 if not self._may_move(other):

@@ -9,9 +9,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from .wants_faults import FaultWants
-from .wants_page_cache import PageCacheWants
-from .wants_slots import SlotWants
+from .outcomes_faults import FaultOutcomes
+from .outcomes_page_cache import PageCacheOutcomes
+from .outcomes_slots import SlotOutcomes
 
 if TYPE_CHECKING:
     from ..actors.vm import Vm
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from .attempt import Attempt
     from .thread import Thread
 
-__all__ = ["FAULT_ENDS", "Wants"]
+__all__ = ["FAULT_ENDS", "Outcomes"]
 
 #: Waited for by steps whose place the next fault of others tells.
 FAULT_ENDS: Final = "tdp_fault_ret"
@@ -27,7 +27,7 @@ FAULT_ENDS: Final = "tdp_fault_ret"
 _OK: tuple[bool, str] = (True, "")
 
 
-class Wants(SlotWants, PageCacheWants, FaultWants):
+class Outcomes(SlotOutcomes, PageCacheOutcomes, FaultOutcomes):
     """Outcome rules for one attempt."""
 
     def __init__(self, attempt: Attempt) -> None:

@@ -12,12 +12,12 @@ if TYPE_CHECKING:
     from .attempt import Attempt
     from .thread import Thread
 
-__all__ = ["FaultWants"]
+__all__ = ["FaultOutcomes"]
 
 _OK: tuple[bool, str] = (True, "")
 
 
-class FaultWants:
+class FaultOutcomes:
     """Retries and the kinds of memory that faults see."""
 
     attempt: Attempt

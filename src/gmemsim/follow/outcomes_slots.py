@@ -15,14 +15,14 @@ if TYPE_CHECKING:
     from .lookahead import FaultPlan
     from .thread import Thread
 
-__all__ = ["SlotWants"]
+__all__ = ["SlotOutcomes"]
 
 _OK: tuple[bool, str] = (True, "")
 _EMULATE = 2
 _FAULTS = ("fault", "prefault")
 
 
-class SlotWants:
+class SlotOutcomes:
     """Look-ups of slots, and the grace periods of those who change them."""
 
     attempt: Attempt

@@ -30,10 +30,10 @@ if TYPE_CHECKING:
     from .thread import Thread
     from .world import Setup
 
-__all__ = ["Showing"]
+__all__ = ["TraceRecorder"]
 
 
-class Showing:
+class TraceRecorder:
     """The recorder of an attempt: observations go to the thread, in `shown`."""
 
     setup: Setup
