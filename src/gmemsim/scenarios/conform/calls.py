@@ -189,11 +189,9 @@ async def bind_v1(rig: Rig, t: Task, step: Step, args: a.BindV1) -> Got:
     return await _bind(rig, t, step, args, None, 0)
 
 
-async def _bind(
-    rig: Rig, t: Task, step: Step, args: a.Bind | a.BindV1, gmem: str | int | None, offset: int
-) -> Got:
+async def _bind(rig: Rig, t: Task, step: Step, args: a.BindV1, gmem: str | int | None, offset: int) -> Got:
     number = KVM_USER_MEM_SLOTS if isinstance(args.slot, str) else args.slot
-    v1, userspace = isinstance(args, a.BindV1), args.userspace_addr
+    v1, userspace = not isinstance(args, a.Bind), args.userspace_addr
     file, other_file = None, False
     if "GUEST_MEMFD" in args.flags and isinstance(gmem, str) and args.size:
         name = gmem.removeprefix("file:")
