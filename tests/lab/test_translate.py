@@ -91,7 +91,10 @@ def test_memory_failure_by_madvise_goes_by_a_mapping_that_shows_the_page() -> No
         ('[[task]]\nrole = "vcpu"\nops = [{ op = "accept" }]', "accept: needs SNP or TDX hardware"),
         ('[[task]]\nname = "a"\nops = [{ op = "migrate" }]', "migrate: no call"),
         ('[[task]]\nname = "a"\nops = [{ op = "populate", source = "x" }]', "populate: needs"),
-        ('[[task]]\nname = "a"\nops = [{ op = "signal_pending" }]', "signal_pending: a signal"),
+        (
+            '[[task]]\nname = "a"\nops = [{ op = "signal_pending" }, { op = "host_read" }]',
+            "signal_pending before host_read: the runner sends a signal with allocate, punch, prefault",
+        ),
         (
             '[[task]]\nname = "a"\nops = [{ op = "punch" }]\n[faults]\nalloc_folio = 1',
             "fault point alloc_folio",
@@ -118,7 +121,7 @@ def test_every_operation_is_translated_or_refused() -> None:
     own = {"next_round", "madvise_failure"}
     refused = {
         "accept", "create_ap", "page_state_change", "hypercall", "populate", "launch_finish", "migrate",
-        "signal_pending", "check_extension", "exit", "fork", "get_mempolicy", "mbind", "move_pages", "stat", "zap",
+        "check_extension", "exit", "fork", "get_mempolicy", "mbind", "move_pages", "stat", "zap",
     }  # fmt: skip
     assert set(OPS) - set(OPCODES) == refused
     assert {name for name in OPCODES if not name.startswith("raw_")} - set(OPS) == own

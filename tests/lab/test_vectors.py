@@ -92,7 +92,7 @@ def test_memory_errors_come_by_frame_or_by_mapping_and_signals_with_a_call() -> 
     ]
     assert inject == [0, 1, 0, 1, 0, 0]
     names = [name for name, _ in operations(VECTORS["run-signal-before-entry"])["vector"]]
-    assert names[-4:] == ["raw_signal", "raw_guest_store", "raw_resume", "raw_guest_load"]
+    assert names[-4:] == ["signal_pending", "raw_guest_store", "raw_resume", "raw_guest_load"]
     line = (
         '{"id":"x","area":"a","evidence":"derived","applies_to":{"versions":["v3"],"vm_types":["default"]},'
         '"setup":{"gmems":[{"id":"g0","size":4096,"flags":[]}]},"steps":['

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import TYPE_CHECKING, Final
 
 from msgspec.structs import fields
@@ -31,7 +32,6 @@ _NOT_THERE: Final[dict[type[ops.Op], str]] = {
     ops.Populate: "needs SNP or TDX hardware",
     ops.LaunchFinish: "needs SNP or TDX hardware",
     ops.Migrate: "no call moves a page that is not mapped",
-    ops.SignalPending: "a signal cannot be made to arrive just as a call begins",
     **dict.fromkeys(
         (
             ops.CheckExtension,
@@ -46,6 +46,8 @@ _NOT_THERE: Final[dict[type[ops.Op], str]] = {
         "the runner has no such call in a scenario",
     ),
 }
+#: With which a signal can be made to arrive.
+_SIGNALLED: Final = (ops.Allocate, ops.Punch, ops.Prefault)
 #: Keys of operations that the runner does not know; most are words of calls that are there to be refused.
 _UNKNOWN_KEYS: Final = (
     "advice",
@@ -113,6 +115,10 @@ def refusals(workload: Workload, vm_type: str) -> list[str]:
         else:
             _other_keys(step.op, found)
     for actor in workload.actors:
+        for step, then in pairwise((*actor.steps, *actor.steps[:1])):
+            if isinstance(step.op, ops.SignalPending) and not isinstance(then.op, _SIGNALLED):
+                known = ", ".join(kind.__name__.lower() for kind in _SIGNALLED)
+                found[f"signal_pending before {then.op.name}: the runner sends a signal with {known}"] = None
         if (actor.repeat or 1) > _MOST_ROUNDS:
             found[f"task {actor.name}: expected at most {_MOST_ROUNDS} rounds"] = None
     counts = {

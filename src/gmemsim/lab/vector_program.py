@@ -343,7 +343,7 @@ class Translation:
         self._line("raw_resume")
 
     def _do_signal_pending(self, _a: args.SignalPending) -> None:
-        self._line("raw_signal")
+        self._line("signal_pending")
 
     def _do_fork(self, _a: args.Fork) -> None:
         self._line("raw_fork")

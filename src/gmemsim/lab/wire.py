@@ -28,8 +28,8 @@ OPCODES: Final[dict[str, int]] = {
             "raw_create", "raw_fallocate", "raw_stat", "raw_read", "raw_write", "raw_pread", "raw_pwrite", "raw_mmap",
             "raw_munmap", "raw_madvise", "raw_load", "raw_store", "raw_bind", "raw_bind1", "raw_attributes",
             "raw_convert", "raw_prefault", "raw_mbind", "raw_mempolicy", "raw_guest_load", "raw_guest_store",
-            "raw_flags", "raw_resume", "raw_inject", "raw_unpoison", "raw_node", "raw_vcpu", "raw_signal", "raw_fork",
-            "raw_exit",
+            "raw_flags", "raw_resume", "raw_inject", "raw_unpoison", "raw_node", "raw_vcpu", "signal_pending",
+            "raw_fork", "raw_exit",
         )
     )
 }  # fmt: skip

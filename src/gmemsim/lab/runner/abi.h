@@ -148,7 +148,7 @@ enum opcode {
 	OP_RAW_UNPOISON,
 	OP_RAW_NODE,
 	OP_RAW_VCPU, /* calls of vCPUs are this one's from here on */
-	OP_RAW_SIGNAL, /* with the task's next call a signal arrives */
+	OP_SIGNAL_PENDING, /* with the task's next call a signal arrives */
 	OP_RAW_FORK, /* the task's calls are made by a child process from here on */
 	OP_RAW_EXIT,
 };

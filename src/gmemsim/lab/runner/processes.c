@@ -88,7 +88,7 @@ static int in_child(struct task *task, const struct op *op)
  */
 static int hold_and_signal(pid_t process, pid_t thread, unsigned long number, unsigned long request, int ready)
 {
-	int status;
+	int status, given = 0;
 
 	if (ptrace(PTRACE_SEIZE, thread, NULL, (void *)PTRACE_O_TRACESYSGOOD) || ptrace(PTRACE_INTERRUPT, thread, NULL, NULL) ||
 	    waitpid(thread, &status, __WALL) != thread || write(ready, "", 1) != 1)
@@ -96,8 +96,10 @@ static int hold_and_signal(pid_t process, pid_t thread, unsigned long number, un
 	for (;;) {
 		struct __ptrace_syscall_info info;
 
-		if (ptrace(PTRACE_SYSCALL, thread, NULL, NULL) || waitpid(thread, &status, __WALL) != thread || !WIFSTOPPED(status))
+		if (ptrace(PTRACE_SYSCALL, thread, NULL, (void *)(long)given) || waitpid(thread, &status, __WALL) != thread || !WIFSTOPPED(status))
 			return 1;
+		/* Another's signal is delivered. */
+		given = WSTOPSIG(status) == AT_CALL || status >> 16 ? 0 : WSTOPSIG(status);
 		if (WSTOPSIG(status) != AT_CALL ||
 		    ptrace(PTRACE_GET_SYSCALL_INFO, thread, (void *)sizeof(info), &info) <= 0 ||
 		    info.op != PTRACE_SYSCALL_INFO_ENTRY || info.entry.nr != number ||
@@ -114,13 +116,17 @@ static int with_signal(struct task *task, const struct op *op)
 	unsigned long number = SYS_ioctl, request = KVM_RUN;
 	int ready[2], status = 1, code = OUT_CANNOT;
 	pid_t process = getpid(), tracer;
+	ssize_t got;
 	char byte;
 
 	switch (op->opcode) {
 	case OP_RAW_FALLOCATE:
+	case OP_ALLOCATE:
+	case OP_PUNCH:
 		number = SYS_fallocate;
 		break;
 	case OP_RAW_PREFAULT:
+	case OP_PREFAULT:
 		request = GMEM_PREFAULT;
 		break;
 	case OP_RAW_GUEST_LOAD:
@@ -135,11 +141,15 @@ static int with_signal(struct task *task, const struct op *op)
 	if (!tracer)
 		_exit(hold_and_signal(process, task->tid, number, request, ready[1]));
 	close(ready[1]);
-	if (tracer > 0 && read(ready[0], &byte, 1) == 1)
+	/* Other signals may come meanwhile. */
+	do
+		got = read(ready[0], &byte, 1);
+	while (got < 0 && errno == EINTR);
+	if (tracer > 0 && got == 1)
 		code = one_call(task, op);
 	close(ready[0]);
-	if (tracer > 0)
-		waitpid(tracer, &status, 0);
+	while (tracer > 0 && waitpid(tracer, &status, 0) < 0 && errno == EINTR)
+		;
 	task->armed = 0;
 	return status ? OUT_CANNOT : code;
 }
@@ -149,7 +159,7 @@ int placed_call(struct task *task, const struct op *op)
 {
 	if (op->opcode == OP_RAW_FORK)
 		return fork_child(task);
-	if (op->opcode == OP_RAW_SIGNAL) {
+	if (op->opcode == OP_SIGNAL_PENDING) {
 		task->armed = 1;
 		return 0;
 	}
