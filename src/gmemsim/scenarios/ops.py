@@ -37,157 +37,17 @@ from .ops_calls import (
     Stat,
     Zap,
 )
+from .ops_guest import Accept, CreateAp, Hypercall, PageStateChange, Prefault, Read, Touch, Write
 
 __all__ = [
-    "ALIASES",
-    "OPS",
-    "Accept",
-    "Allocate",
-    "AnyOp",
-    "Barrier",
-    "Bind",
-    "CheckExtension",
-    "Close",
-    "Collapse",
-    "Convert",
-    "Create",
-    "CreateAp",
-    "Exit",
-    "FileIoctl",
-    "FileRange",
-    "FileRead",
-    "FileWrite",
-    "Fork",
-    "Ftruncate",
-    "GetMempolicy",
-    "GuestAccess",
-    "GuestRange",
-    "HostAccess",
-    "HostRead",
-    "HostTouch",
-    "HostWrite",
-    "Hypercall",
-    "LaunchFinish",
-    "Madvise",
-    "MapBytes",
-    "MapRange",
-    "Mbind",
-    "MemoryFailure",
-    "Migrate",
-    "Mmap",
-    "MovePages",
-    "Munmap",
-    "Op",
-    "PageRange",
-    "PageStateChange",
-    "Pin",
-    "Populate",
-    "Prefault",
-    "Punch",
-    "RawRegion",
-    "Read",
-    "SetAttributes",
-    "SetFileAttributes",
-    "Signal",
-    "SignalPending",
-    "Sleep",
-    "Stat",
-    "Touch",
-    "Unbind",
-    "Unpin",
-    "Write",
-    "Zap",
-    "canonical",
+    "ALIASES", "OPS", "Accept", "Allocate", "AnyOp", "Barrier", "Bind", "CheckExtension", "Close", "Collapse",
+    "Convert", "Create", "CreateAp", "Exit", "FileIoctl", "FileRange", "FileRead", "FileWrite", "Fork", "Ftruncate",
+    "GetMempolicy", "GuestAccess", "GuestRange", "HostAccess", "HostRead", "HostTouch", "HostWrite", "Hypercall",
+    "LaunchFinish", "Madvise", "MapBytes", "MapRange", "Mbind", "MemoryFailure", "Migrate", "Mmap", "MovePages",
+    "Munmap", "Op", "PageRange", "PageStateChange", "Pin", "Populate", "Prefault", "Punch", "RawRegion", "Read",
+    "SetAttributes", "SetFileAttributes", "Signal", "SignalPending", "Sleep", "Stat", "Touch", "Unbind", "Unpin",
+    "Write", "Zap", "canonical",
 ]  # fmt: skip
-
-
-#: The argument of the call cannot be read: -EFAULT.
-BadPointer = bool
-#: Of a page of the tables: 1 = 4 KiB, 2 = 2 MiB.
-Level = Annotated[int, Meta(ge=1, le=2)]
-
-
-# -- guest ---------------------------------------------------------------------------------------
-
-
-class Touch(GuestAccess, frozen=True, kw_only=True):
-    """Access every page; a store if `write` is given. Only outcomes are kept."""
-
-    write: str | None = None
-
-
-class Read(GuestAccess, frozen=True, kw_only=True):
-    """Load every page and keep the values.
-
-    Attributes:
-        sees: values that a load may see; any other makes the outcome `other_value`.
-    """
-
-    sees: tuple[str, ...] = ()
-
-
-class Write(GuestAccess, frozen=True, kw_only=True):
-    """Store `value` to every page; `{task}`, `{round}` and `{page}` in it are filled in."""
-
-    value: str
-
-
-class Accept(GuestRange, frozen=True, kw_only=True):
-    """Make private pages usable: PVALIDATE, TDG.MEM.PAGE.ACCEPT.
-
-    Attributes:
-        level: 2 asks for 2 MiB at a time where the range has an aligned one of which nothing was accepted, and for
-            4 KiB if hardware has it in smaller pieces. Pages that were accepted are left out then.
-    """
-
-    level: Level = 1
-
-
-class CreateAp(GuestRange, frozen=True, kw_only=True):
-    """SNP: the guest makes the page at the range's start a save area (VMSA), and a vCPU is to go on with it.
-
-    Attributes:
-        target: number of that vCPU; default: the one that asks.
-    """
-
-    target: Index | None = None
-
-
-class Prefault(GuestRange, frozen=True, kw_only=True):
-    """KVM_PRE_FAULT_MEMORY on the whole range; `flags` are passed on."""
-
-    address: int | None = None
-    size: int | None = None
-    flags: int = 0
-    bad_pointer: BadPointer = False
-
-
-class Hypercall(GuestRange, frozen=True, kw_only=True):
-    """The guest asks for the range to become private or shared, and the VMM converts it.
-
-    Attributes:
-        private: what it is to become.
-        attempts: how often the VMM calls when pages are in use (-EAGAIN) before it tells the guest so.
-    """
-
-    private: bool
-    attempts: Count = 64
-
-
-class PageStateChange(GuestRange, frozen=True, kw_only=True):
-    """SNP: the guest asks for many pages at once, in a buffer of entries that KVM takes to the VMM range by range.
-
-    Attributes:
-        private: what they are to become.
-        level: 2 makes entries of 2 MiB where the range has aligned ones.
-        done: pages of the first entry that the buffer says are done.
-        attempts: as for `hypercall`, for each range.
-    """
-
-    private: bool
-    level: Level = 1
-    done: Index = 0
-    attempts: Count = 64
 
 
 # -- host mappings -------------------------------------------------------------------------------
@@ -323,6 +183,7 @@ class SetFileAttributes(FileRange, frozen=True, kw_only=True):
     Attributes:
         attempts: calls while it answers -EAGAIN.
         flags, attributes, reserved: passed on as they are; `attributes` in place of what `private` says.
+        bad_pointer: the argument cannot be read: -EFAULT.
     """
 
     private: bool
@@ -330,7 +191,7 @@ class SetFileAttributes(FileRange, frozen=True, kw_only=True):
     flags: int = 0
     attributes: int | None = None
     reserved: tuple[int, ...] = ()
-    bad_pointer: BadPointer = False
+    bad_pointer: bool = False
 
 
 # -- the VM --------------------------------------------------------------------------------------
@@ -381,6 +242,7 @@ class Populate(GuestRange, frozen=True, kw_only=True):
         type: of SNP's pages; the model tells `zero`, which takes no source, from the others.
         flags: passed on as they are.
         address, size: bytes, not checked.
+        bad_pointer: the argument cannot be read: -EFAULT.
     """
 
     source: str | None = None
@@ -391,7 +253,7 @@ class Populate(GuestRange, frozen=True, kw_only=True):
     flags: int = 0
     address: int | None = None
     size: int | None = None
-    bad_pointer: BadPointer = False
+    bad_pointer: bool = False
 
 
 class LaunchFinish(Op, frozen=True, kw_only=True):
