@@ -5,7 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import pytest
+from tests.model.rig import BASE, Rig
 
+from gmemsim.actors.fault import Fault, RetPf
 from gmemsim.explore.findings.table import FINDINGS
 from gmemsim.explore.judges.livelock import judge
 from gmemsim.explore.program import ScenarioProgram
@@ -266,3 +268,17 @@ def test_the_bindings_lock_covers_the_invalidation() -> None:
     found = search(program, make_strategy("pos", 0), Limits(schedules=1), judge=judge).found
     assert [one.failure.rule for one in found] == ["I15"]
     assert "bindings_lock" in found[0].failure.summary
+
+
+@pytest.mark.parametrize(
+    ("mend", "expected"),
+    [("", RetPf.SPURIOUS), ("mmio-map-retries", RetPf.RETRY), ("mmio-fault-looks-again", RetPf.RETRY)],
+)
+def test_a_fault_without_a_slot_that_meets_a_leaf(mend: str, expected: int) -> None:
+    r = Rig(load_patch(f"mainline-7.3+{mend}" if mend else "mainline-7.3"), "private")
+    vcpu = r.vm.vcpus[0]
+    assert r.call(lambda t: r.kernel.guest_access(t, vcpu, BASE, True, None)).kind == "ok"
+    assert r.call(lambda t: r.kernel.tdp_mmu_map_mmio(t, Fault(vcpu, BASE, True, False))) == expected
+    # Of a gfn that has no slot the access is emulated as before.
+    beyond = Fault(vcpu, BASE + 40, True, False)
+    assert r.call(lambda t: r.kernel.tdp_mmu_map_mmio(t, beyond)) == RetPf.EMULATE
