@@ -44,3 +44,11 @@ def test_a_trylock_is_another_mend() -> None:
         load_trace(MEETS), load_patch("mainline-7.3+error-trylock"), bounds=Bounds(window=64, seconds=None)
     )
     assert result.verdict == "rejected"
+
+
+def test_a_memory_failure_of_a_frame_that_left_the_file_is_left_out() -> None:
+    """The hole was over before: the failure is a free page's, with nothing for guest_memfd to do."""
+    trace = load_trace(HERE / "memory_failure-0.trace.gz")
+    result = follow(trace, load_patch("mainline-7.3+error-bindings-lock"))
+    assert result.accepted, result.rejected_at
+    assert result.matched == len(trace.steps) - 2

@@ -286,7 +286,7 @@ class Attempt(Comparison, TraceRecorder, Outside, Releasing):
             self._take_hint(thread, step)
             return
         if self.fails_elsewhere(thread, step):
-            thread.calls.popleft()
+            thread.left_out = thread.calls.popleft()
         if not self.in_call(thread, step):
             self.pass_over(thread, step)
             thread.future.cursor = step.number + 1

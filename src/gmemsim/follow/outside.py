@@ -40,12 +40,14 @@ class Outside:
     probed: frozenset[str]
 
     def pass_over(self, thread: Thread, step: Step) -> None:
-        """An event outside any modelled call: of the VMM's other work.
+        """An event outside any modelled call: of the VMM's other work, or of a call that is left out.
 
         Raises:
             Rejected: it belongs to a call whose beginning is not there.
         """
         if not self.trace.begins or step.name in _ANYWHERE or step.name in HINTS:
+            return
+        if thread.left_out is not None and step.number <= thread.left_out.last:
             return
         if step.name == "folio_unlock" and self.frames.index_of(step.observation.a) is None:  # type: ignore[arg-type]
             return

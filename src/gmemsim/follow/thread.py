@@ -27,12 +27,13 @@ class Thread:
         gfn, snapshot, ranges, private, generation: state of the fault in progress, for `outcomes`.
         call: the call that the task makes, or None between two calls.
         made: the call that it made last.
+        left_out: the last call that is none of the file's (`fails_elsewhere`).
         taken: steps that the task has taken.
     """
 
     __slots__ = (
-        "call", "calls", "future", "generation", "gfn", "has_file", "looking", "made", "name", "notifying", "private",
-        "ranges", "shown", "snapshot", "taken", "task", "truncating", "waits_for_folios", "zapping",
+        "call", "calls", "future", "generation", "gfn", "has_file", "left_out", "looking", "made", "name", "notifying",
+        "private", "ranges", "shown", "snapshot", "taken", "task", "truncating", "waits_for_folios", "zapping",
     )  # fmt: skip
 
     def __init__(self, name: str, future: Lookahead, calls: list[Call]) -> None:
@@ -41,6 +42,7 @@ class Thread:
         self.calls = deque(calls)
         self.call: Call | None = None
         self.made: Call | None = None
+        self.left_out: Call | None = None
         self.shown: deque[Observation] = deque()
         self.has_file = False
         self.gfn = -1
