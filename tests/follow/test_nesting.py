@@ -47,3 +47,19 @@ def test_a_dropped_line_is_found(name: str) -> None:
     twice = [*WHOLE, *WHOLE, *WHOLE]
     at = len(WHOLE) + WHOLE.index(name)
     assert first_flaw(events(*twice[:at], *twice[at + 1 :]), set(WHOLE)) is not None
+
+
+def test_the_window_is_what_cannot_follow_each_other() -> None:
+    names = [*WHOLE, "arch_prepare", "sev_prepare", "sev_prepare"]
+    flaw = first_flaw(events(*names), set(WHOLE))
+    assert flaw is not None
+    assert flaw.window is not None
+    assert [event for _, _, event in flaw.window.events] == ["sev_prepare: ", "sev_prepare: "]
+    assert (flaw.window.first, flaw.window.last) == (len(names) - 1, len(names))
+    # A return that nothing was called for: since when it was not called shows in its last return.
+    names = ["folio_lock_slow", "folio_lock_slow_ret", "arch_prepare", "sev_prepare", "folio_lock_slow_ret"]
+    flaw = first_flaw(events(*names), set(WHOLE))
+    assert flaw is not None
+    assert flaw.window is not None
+    assert flaw.window.last == 5
+    assert flaw.window.first > 1

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from .result import Rejection
+from .result import Rejection, Window
 
 if TYPE_CHECKING:
     from collections.abc import Sequence, Set
@@ -28,6 +28,8 @@ _ASLEEP: Final = frozenset({"io_sched", "io_sched_ret", "folio_lock_slow_ret"})
 #: guest_memfd's invalidation, in another file than what it calls, so that no compiler leaves a call of it out.
 _INVALIDATIONS: Final = frozenset({"inv_begin", "inv_begin2", "inv_start", "inv_start2"})
 _BEGINNINGS: Final = frozenset({"mmu_inv_begin", "mmu_inv_start"})
+#: Events of a thread that are tried as a window.
+_MOST: Final = 64
 #: Events of interrupts and of the scheduler, which fall between any two.
 _BETWEEN: Final = frozenset({"sched_switch", "contention_begin", "contention_end", "wake_bit"})
 
@@ -87,5 +89,22 @@ def first_flaw(events: Sequence[KernelEvent], recorded: Set[str]) -> Rejection |
         if event.name not in _BETWEEN:
             reason = nesting.flaw(event.thread, event.name)
             if reason:
-                return Rejection(position, event.line, f"{event.name}: {event.args}", reason, event.thread)
+                shown = f"{event.name}: {event.args}"
+                window = _window(events[: position + 1], recorded, reason)
+                return Rejection(position, event.line, shown, reason, event.thread, window=window)
     return None
+
+
+def _window(events: Sequence[KernelEvent], recorded: Set[str], reason: str) -> Window:
+    """As few of the thread's last events as cannot follow each other for that reason, or the last `_MOST`."""
+    thread = events[-1].thread
+    mine = [event for event in events if event.thread == thread and event.name not in _BETWEEN][-_MOST:]
+    least = next((n for n in range(1, len(mine)) if _flawed_at_end(mine[-n:], recorded, reason)), len(mine))
+    shown = tuple((event.line, thread, f"{event.name}: {event.args}") for event in mine[-least:])
+    return Window(shown[0][0], shown[-1][0], 1, (thread,), shown, whole=least == _MOST)
+
+
+def _flawed_at_end(events: Sequence[KernelEvent], recorded: Set[str], reason: str) -> bool:
+    nesting = _Nesting(recorded)
+    found = [nesting.flaw(event.thread, event.name) for event in events]
+    return found[-1] == reason and not any(found[:-1])

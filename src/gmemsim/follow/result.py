@@ -40,7 +40,7 @@ class Rejection:
         since: line of the thread's event before: the unobserved steps that the event depends on first of all lie
             between the two.
         otherwise: what it could have done there with other placements of unobserved steps.
-        window: what of the trace shows it; None: the trace is undecided.
+        window: what of the trace shows it; None: it was not asked for, or the trace is undecided.
     """
 
     index: int
