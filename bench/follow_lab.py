@@ -2,7 +2,7 @@
 
     python bench/follow_lab.py FOLDER --kernel K [--kernel K] [--rounds N] [SCENARIO ...] [--markdown FILE]
 
-One boot a kernel, in which every scenario that a stock kernel can do runs N times at its small size; FOLDER/K gets the
+Every scenario that a stock kernel can do runs N times at its small size, each in a boot of its own; FOLDER/K gets the
 recordings (what is there already is not made again). The table has, for each scenario and kernel, how many there are
 and how many of them are accepted by the plain command; what is not is listed.
 """
@@ -54,10 +54,10 @@ def record(kernel: str, folder: Path, wanted: list[str], rounds: int) -> None:
     """Make the recordings that are not there."""
     folder.mkdir(parents=True, exist_ok=True)
     todo = [program for program in programs(wanted) if not (folder / f"{program.name}-0.trace.gz").exists()]
-    if todo:
-        steering = Steering(rounds=rounds, spread_ns=60_000, trace=True, each=True)
+    steering = Steering(rounds=rounds, spread_ns=60_000, trace=True, each=True)
+    for program in todo:
         runs = run_programs(
-            find_kernel(kernel), todo, steering, machine=Machine(), probes=probe_text(), say=print
+            find_kernel(kernel), [program], steering, machine=Machine(), probes=probe_text(), say=print
         )
         write_recordings(folder, runs, "default")
 
@@ -122,7 +122,7 @@ def main() -> None:
     parser.add_argument("--kernel", action="append", required=True)
     parser.add_argument("--rounds", type=int, default=2)
     parser.add_argument("--markdown", type=Path, help="write the table there")
-    options = parser.parse_args()
+    options = parser.parse_intermixed_args()
     for kernel in options.kernel:
         record(kernel, options.folder / kernel, options.scenarios or list(names()), options.rounds)
     text = "\n".join(table(options.folder, options.kernel))

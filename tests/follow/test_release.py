@@ -115,3 +115,18 @@ def test_the_index_at_which_a_truncation_without_end_looks_last_is_that_of_the_r
     result = follow(parse(changed, old), load_patch("mainline-7.3"), bounds=FEW)
     # The release decides it, not the version: that look-up is taken, whatever else 6.18 does otherwise.
     assert result.accepted or (result.rejected_at is not None and "0xffff" not in result.rejected_at.reason)
+
+
+def test_a_release_that_names_no_file_can_be_of_another() -> None:
+    lines, metadata = read("close_empty")
+    mark = next(number for number, line in enumerate(lines) if "GMEM start" in line)
+    release = [line for line in lines if "vmm-" in line]
+    # Of a file in no slot: nothing is invalidated. The followed file's slot would show.
+    unbound = [line for line in release if not any(name in line for name in ("mmu_inv", "unmap", "arch_inv"))]
+    assert len(unbound) < len(release)
+    trace = parse([*lines[: mark + 1], *unbound, lines[-1]], metadata)
+    assert trace.releases.unnamed
+    result = follow(trace, load_patch("mainline-7.3"), bounds=FEW)
+    assert result.verdict == "undecided"
+    assert "nothing of guest_memfd" in result.undecided
+    assert any("of another one" in note for note in result.notes)

@@ -40,6 +40,9 @@ class _Release:
         self.mapping: int | None = None
         self.inodes: set[int] = set()
         self.truncates = False
+        self.complete = False
+        #: Its thread did something else before it was over.
+        self.broken = False
 
     def is_of(self, mapping: int | None, ino: int | None) -> bool | None:
         """Whether it is of that file; None: nothing in it tells."""
@@ -56,21 +59,31 @@ class Releases:
     Attributes:
         ours: positions of events in a release of the followed file, or of one that can be.
         others: positions of events in a release of another file.
-        unnamed: positions in `ours` of releases that can be of another file as well.
+        unnamed: positions in `ours` of whole releases that can be of another file as well.
     """
 
-    def __init__(self, events: Sequence[KernelEvent], mapping: int | None, ino: int | None) -> None:
+    def __init__(
+        self, events: Sequence[KernelEvent] = (), mapping: int | None = None, ino: int | None = None
+    ) -> None:
         self.ours: set[int] = set()
         self.others: set[int] = set()
         self.unnamed: set[int] = set()
-        for release in _find(events):
+        found = _find(events)
+        whole = not any(release.broken for release in found)
+        for release in found:
             of = release.is_of(mapping, ino)
             if of is False:
                 self.others.update(release.events)
                 continue
             self.ours.update(release.events)
-            if of is None:
+            if of is None and release.complete and whole:
                 self.unnamed.update(release.events)
+
+    def named(self) -> Releases:
+        """The same without those that can be of another file."""
+        found = Releases()
+        found.ours, found.others = self.ours - self.unnamed, self.others | self.unnamed
+        return found
 
 
 def _find(events: Iterable[KernelEvent]) -> list[_Release]:
@@ -96,6 +109,7 @@ def _find(events: Iterable[KernelEvent]) -> list[_Release]:
             if kind == "page_cache_delete" and (inode := INODE.search(event.args)):
                 release.inodes.add(int(inode[1], 16))
             elif kind == "truncate_ret":
+                release.complete = True
                 del current[thread]
             continue
         elif kind == "truncate" and _is_whole(event, "lstart", "lend"):
@@ -111,6 +125,8 @@ def _find(events: Iterable[KernelEvent]) -> list[_Release]:
             current[thread] = release
             continue
         elif kind == "inv_start" and _is_whole(event, "start", "end"):
+            if release is not None:
+                release.broken = True
             current[thread] = release = _Release(position)
             found.append(release)
             continue
@@ -122,7 +138,9 @@ def _find(events: Iterable[KernelEvent]) -> list[_Release]:
             elif thread in before:
                 before[thread].append(position)
             continue
-        current.pop(thread, None)
+        if release is not None:
+            release.broken = True
+            del current[thread]
         before.pop(thread, None)
     return found
 

@@ -43,6 +43,24 @@ def follow(
     A rejection is explained by its shortest window unless told otherwise.
     """
     bounds = bounds or Bounds()
+    result = _follow_one(trace, kernel_class, release, bounds, explain)
+    unnamed = trace.releases.unnamed
+    if result.accepted or not unnamed:
+        return result
+    rest = trace.with_steps(step for step in trace.steps if step.position not in unnamed)
+    other = _follow_one(
+        attrs.evolve(rest, releases=trace.releases.named()), kernel_class, release, bounds, explain
+    )
+    if other.verdict == "rejected":
+        return result
+    note = "a release that does not say of which file it is was taken to be of another one"
+    return attrs.evolve(other, notes=(*other.notes, note))
+
+
+def _follow_one(
+    trace: Trace, kernel_class: type[Kernel], release: str | None, bounds: Bounds, explain: bool
+) -> FollowResult:
+    """As `follow`, where every release in the trace is of the file."""
     known = RELEASES[chosen_release(trace, kernel_class, release)]
     best: _Followed | None = None
     for reading in readings(trace, known.zap_filter):

@@ -92,7 +92,7 @@ class Trace:
     gmem_prepare: bool = False
     flaw: Rejection | None = None
     begins: bool = False
-    releases: Releases = attrs.field(factory=lambda: Releases((), None, None))
+    releases: Releases = attrs.field(factory=Releases)
     converted: tuple[tuple[int, ...], ...] = ()
     metadata: dict[str, object] = attrs.field(factory=dict)
     conversions: dict[str, list[tuple[int, int, int]]] = attrs.field(factory=dict)
@@ -106,6 +106,17 @@ class Trace:
         return {
             s.observation.a for s in self.steps if s.name == "page_fault" and isinstance(s.observation.a, int)
         }
+
+    def with_steps(self, steps: Iterable[Step]) -> Trace:
+        """The same with these of its steps only, numbered anew."""
+        kept: list[Step] = []
+        threads: dict[str, list[Step]] = {}
+        for step in steps:
+            mine = threads.setdefault(step.thread, [])
+            new = Step(step.position, len(mine), step.line, step.thread, step.kernel_name, step.observation)
+            mine.append(new)
+            kept.append(new)
+        return attrs.evolve(self, steps=kept, threads=threads)
 
     def take_conversions(self, other: Trace) -> None:
         """Use the conversions of `other`, a recording of the same program with the same seed."""

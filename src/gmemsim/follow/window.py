@@ -19,7 +19,6 @@ from ..engine.errors import ModelError
 from .calls import calls_of
 from .result import Window
 from .search import Bounds
-from .trace import Step
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -151,19 +150,14 @@ def _cut(
         thread: {n for call in calls_of(trace, thread)[0] for n in range(call.first, call.last + 1)}
         for thread in trace.threads
     }
-    threads: dict[str, list[Step]] = {}
-    kept: list[Step] = []
-    for step in trace.steps:
-        if step.position > until:
-            break
-        if step.thread in without or step.number in gone.get(step.thread, ()):
-            continue
-        if step.position < since and step.number not in in_calls[step.thread]:
-            continue
-        mine = threads.setdefault(step.thread, [])
-        new = Step(step.position, len(mine), step.line, step.thread, step.kernel_name, step.observation)
-        mine.append(new)
-        kept.append(new)
+    kept = (
+        step
+        for step in trace.steps
+        if step.position <= until
+        and step.thread not in without
+        and step.number not in gone.get(step.thread, ())
+        and (step.position >= since or step.number in in_calls[step.thread])
+    )
     conversions = {thread: trace.conversions_of(thread) for thread in trace.threads}
     converted = []
     for done in reversed(dropped):
@@ -172,7 +166,7 @@ def _cut(
             if trace.threads[done.thread][done.call.first].name == "set_attributes_pre":
                 conversions[done.thread] = conversions[done.thread][1:]
     return attrs.evolve(
-        trace, steps=kept, threads=threads, conversions=conversions, converted=tuple(converted), flaw=None
+        trace.with_steps(kept), conversions=conversions, converted=tuple(converted), flaw=None
     )
 
 

@@ -65,7 +65,6 @@ static void install(struct probe *probe)
 {
 	const char *word = probe->kind == 'r' ? "RET" : probe->kind == 'o' ? "OFF" : "PROBE";
 	char text[1024], file[256];
-	int ret;
 
 	if (probe->kind == 'o')
 		snprintf(probe->symbol, sizeof(probe->symbol), "%s", probe->function);
@@ -73,9 +72,7 @@ static void install(struct probe *probe)
 		return report(word, probe->function, "", "missing (inlined or absent)");
 	snprintf(text, sizeof(text), "%s:g/%s %s %s\n", probe->kind == 'r' ? "r64" : "p", probe->name, probe->symbol,
 		 probe->arguments);
-	/* It is there already from the program before in this boot, which traced other threads. */
-	ret = append(TRACE "kprobe_events", text);
-	if (ret && ret != EEXIST)
+	if (append(TRACE "kprobe_events", text))
 		return report(word, probe->name, probe->symbol, "failed");
 	snprintf(file, sizeof(file), TRACE "events/g/%s/filter", probe->name);
 	write_file(file, filter);
