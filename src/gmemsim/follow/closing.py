@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Final
 from .probes import INODE, PROBES, arguments
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Sequence
 
     from .ftrace import KernelEvent
 
@@ -33,10 +33,10 @@ _CALLS: Final = {
 
 
 class _Release:
-    """Events of one release: the thread's events from `first` on, the `mapping` and inodes that it named."""
+    """Positions of the events of one release, and the mapping and inodes that it named."""
 
-    def __init__(self, first: int) -> None:
-        self.events = [first]
+    def __init__(self, events: list[int]) -> None:
+        self.events = list(events)
         self.mapping: int | None = None
         self.inodes: set[int] = set()
         self.truncates = False
@@ -68,9 +68,13 @@ class Releases:
         self.ours: set[int] = set()
         self.others: set[int] = set()
         self.unnamed: set[int] = set()
-        found = _find(events)
-        whole = not any(release.broken for release in found)
-        for release in found:
+        finder = _Finder()
+        for position, event in enumerate(events):
+            kind = PROBES.get(event.name)
+            if kind is not None:
+                finder.take(position, event, kind)
+        whole = not any(release.broken for release in finder.found)
+        for release in finder.found:
             of = release.is_of(mapping, ino)
             if of is False:
                 self.others.update(release.events)
@@ -86,63 +90,65 @@ class Releases:
         return found
 
 
-def _find(events: Iterable[KernelEvent]) -> list[_Release]:
-    found: list[_Release] = []
-    #: By thread: the release that it is in; events that can be the beginning of one; the call that it is in.
-    current: dict[str, _Release] = {}
-    before: dict[str, list[int]] = {}
-    inside: dict[str, str] = {}
-    for position, event in enumerate(events):
-        kind = PROBES.get(event.name)
-        if kind is None:
-            continue
+class _Finder:
+    """One pass over the events; by thread the release that it is in, what can be the beginning of one, and the call."""
+
+    def __init__(self) -> None:
+        self.found: list[_Release] = []
+        self._current: dict[str, _Release] = {}
+        self._before: dict[str, list[int]] = {}
+        self._inside: dict[str, str] = {}
+
+    def take(self, position: int, event: KernelEvent, kind: str) -> None:
+        """The next event."""
         thread = event.thread
-        release = current.get(thread)
+        release = self._current.get(thread)
         if kind in _CALLS:
-            inside[thread] = _CALLS[kind]
-        elif kind == inside.get(thread):
-            del inside[thread]
-        elif thread in inside:
-            pass
+            self._inside[thread] = _CALLS[kind]
+        elif thread in self._inside:
+            if kind == self._inside[thread]:
+                del self._inside[thread]
         elif release is not None and release.truncates:
-            release.events.append(position)
-            if kind == "page_cache_delete" and (inode := INODE.search(event.args)):
-                release.inodes.add(int(inode[1], 16))
-            elif kind == "truncate_ret":
-                release.complete = True
-                del current[thread]
-            continue
+            self._truncates(position, event, kind, release)
+            return
         elif kind == "truncate" and _is_whole(event, "lstart", "lend"):
             if release is None:
                 # Of the invalidation in front of it only the inner steps were probed.
-                release = _Release(position)
-                release.events = [*before.get(thread, ()), position]
-                found.append(release)
-            else:
-                release.events.append(position)
+                release = self._begin(thread, self._before.get(thread, []))
+            release.events.append(position)
             release.truncates = True
             release.mapping = arguments(event.args).get("mapping")
-            current[thread] = release
-            continue
+            return
         elif kind == "inv_start" and _is_whole(event, "start", "end"):
             if release is not None:
                 release.broken = True
-            current[thread] = release = _Release(position)
-            found.append(release)
-            continue
+            self._begin(thread, [position])
+            return
         elif kind in _INVALIDATION:
             if release is not None:
                 release.events.append(position)
             elif kind == "mmu_inv_start":
-                before[thread] = [position]
-            elif thread in before:
-                before[thread].append(position)
-            continue
+                self._before[thread] = [position]
+            elif thread in self._before:
+                self._before[thread].append(position)
+            return
         if release is not None:
             release.broken = True
-            del current[thread]
-        before.pop(thread, None)
-    return found
+            del self._current[thread]
+        self._before.pop(thread, None)
+
+    def _begin(self, thread: str, events: list[int]) -> _Release:
+        release = self._current[thread] = _Release(events)
+        self.found.append(release)
+        return release
+
+    def _truncates(self, position: int, event: KernelEvent, kind: str, release: _Release) -> None:
+        release.events.append(position)
+        if kind == "page_cache_delete" and (inode := INODE.search(event.args)):
+            release.inodes.add(int(inode[1], 16))
+        elif kind == "truncate_ret":
+            release.complete = True
+            del self._current[event.thread]
 
 
 def _is_whole(event: KernelEvent, start: str, end: str) -> bool:
