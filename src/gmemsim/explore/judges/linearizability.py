@@ -29,6 +29,7 @@ population, writes, or with slots or descriptors that come and go.
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar, Final
 
 import attrs
@@ -51,6 +52,7 @@ from .page_model import (
     forgets,
     host_access,
     maybe,
+    perhaps,
     perhaps_converted,
     punch,
     same,
@@ -265,13 +267,18 @@ class PageHistories:
             name = f"{thread.actor.name}.{result.call} {result.op}={result.outcome}"
             call = (thread.actor.name, result.call)
             yield (*call, 0), Interval(name, result.began, result.ended, effect)
+            if isinstance(step.op, ops.Punch) and not self.session.patch.in_place:
+                # truncate_inode_pages_range goes over the range until nothing is left: also what a host fault, which
+                # takes no invalidate lock in these versions, has put there meanwhile.
+                again = partial(perhaps, effect)
+                yield (*call, 1), Interval(f"{name}, once more", result.began, result.ended, again)
             if self._may_convert(thread, step):
                 # Every exit may have brought a conversion, which is over before the access goes through.
-                perhaps = perhaps_converted(place.vm.arch.hardware_private)
+                converted = perhaps_converted(place.vm.arch.hardware_private)
                 for number in range(min(_MANY_EXITS, result.exits)):
                     yield (
                         (*call, number + 1),
-                        Interval(f"{name}, exit {number}", result.began, result.ended, perhaps),
+                        Interval(f"{name}, exit {number}", result.began, result.ended, converted),
                     )
 
     @staticmethod

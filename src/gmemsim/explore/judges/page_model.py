@@ -23,6 +23,7 @@ __all__ = [
     "forgets",
     "host_access",
     "maybe",
+    "perhaps",
     "perhaps_converted",
     "punch",
     "same",
@@ -144,6 +145,11 @@ def convert(
         return [page] if whole else [page, done(page)]
 
     return effect
+
+
+def perhaps(effect: Callable[[Page], list[Page]], page: Page) -> list[Page]:
+    """It happened, or it did not."""
+    return [page, *effect(page)]
 
 
 def perhaps_converted(keyed: bool) -> Callable[[Page], list[Page]]:
