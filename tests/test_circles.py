@@ -24,6 +24,7 @@ CONCEPTS: Final = {
     r"follow\.\w+": "an attempt to follow a trace: the outcome that a step must have, and what others do for it",
     r"lab\.(fronts|machine)": "a machine and how it is started",
     r"oracles\.\w+": "the judge and its subjects",
+    r"patches\.(gmem|huge|inplace|lru|mainline|rmp)\w*": "a version: its page, and the functions that it names",
     r"patches\.(fitting|overrides|registry)": "what a class of a user's has to be, to be loaded",
     r"scenarios\.(session|setup|summary|thread)": "a session: its setup, its threads, its summary",
 }

@@ -7,14 +7,15 @@ from typing import TYPE_CHECKING, Any
 from tests.explore.workloads import AssigningArch
 from tests.model.rig import BASE, PAGE, Rig
 
-from gmemsim.actors.gmem_convert import Converted, GmemConversion
 from gmemsim.actors.inode import GmemFile, GmemInode, HostMapping
 from gmemsim.actors.vm import Vcpu, Vm
 from gmemsim.arch.memory import PhysicalMemory, data
 from gmemsim.arch.snp import Snp
 from gmemsim.arch.sw_protected import SwProtected
 from gmemsim.arch.tdx import Tdx
+from gmemsim.patches.gmem_convert import Converted
 from gmemsim.patches.inplace import Inplace
+from gmemsim.patches.inplace_v8 import InplaceV8
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -51,9 +52,9 @@ class InplaceRig(Rig):
             self.do(lambda t: self.kernel.launch_finish(t, self.vm))
 
     @property
-    def inplace(self) -> GmemConversion:
+    def inplace(self) -> InplaceV8:
         """The kernel, as one that converts."""
-        assert isinstance(self.kernel, GmemConversion)
+        assert isinstance(self.kernel, InplaceV8)
         return self.kernel
 
     def add_vm(self, label: str, kind: str, vcpus: int, share: GmemInode | None = None) -> Vm:

@@ -9,6 +9,7 @@ from tests.model.large_rig import BASE, HUGE, PAGE, LargeRig
 
 from gmemsim.engine.strategy import RandomStrategy
 from gmemsim.patches.hugepage import Hugepage
+from gmemsim.patches.inplace import InplaceOff
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
 PAGES = 3 * HUGE
 
 
-class VmKinds(Hugepage):
+class VmKinds(Hugepage, InplaceOff):
     """Huge folios, with private and shared an attribute of the VM: a file's folios stay whole."""
 
     in_place = False

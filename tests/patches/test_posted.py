@@ -12,6 +12,7 @@ from gmemsim.actors.errno import EBUSY
 from gmemsim.actors.release import RELEASES
 from gmemsim.audit.kvm_events import MmuNotifierStart, VmsaReload
 from gmemsim.cli.listing import command
+from gmemsim.patches.hugepage import Hugepage
 from gmemsim.patches.posted import CHANGES, SEEDS
 from gmemsim.patches.registry import load_patch
 
@@ -44,6 +45,7 @@ def test_psmash_unassigned_benign(patch: str, unassigned: int) -> None:
     vcpu = r.vm.vcpus[0]
 
     async def failed(t: Task) -> tuple[int, int]:
+        assert isinstance(r.kernel, Hugepage)
         host = await r.kernel.sev_psmash_failed(t, vcpu, 100, 7)
         await r.arch.rmp_make_private(t, 512, BASE, 2, 1)
         return host, await r.kernel.sev_psmash_failed(t, vcpu, 512, 7)

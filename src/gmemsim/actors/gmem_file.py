@@ -32,8 +32,8 @@ def gmem_known_flags(self: Kernel, vm: Vm) -> frozenset[str]:
 
 
 def tdx_premaps(self: Kernel) -> bool:
-    """Whether a TDX launch maps by a fault; in place that fault would wait for the lock that populate holds."""
-    return self.release.tdx_premap and not self.in_place
+    """Whether a TDX launch maps by a fault."""
+    return self.release.tdx_premap
 
 
 def arch_choices(self: Kernel) -> dict[str, object]:
@@ -42,7 +42,7 @@ def arch_choices(self: Kernel) -> dict[str, object]:
         "in_place_source": self.in_place,
         "large_make_private": self.huge_pages,
         "page_references": self.release.tdx_page_references,
-        "premap": self.tdx_premaps,
+        "premap": self.tdx_premaps(),
     }
 
 

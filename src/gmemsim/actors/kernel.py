@@ -30,7 +30,6 @@ from . import (
     mmu_invalidate,
     page_cache,
     prefault,
-    rmp_fault,
     snp_vmsa,
     split_leafs,
     tdp_fault,
@@ -72,8 +71,6 @@ class Kernel:
         in_place: private or shared is an attribute of the file's index, converted in place.
         huge_pages: folios may be larger than 4 KiB.
         get_pfn_puts: `kvm_gmem_get_pfn` drops its reference itself instead of handing it out.
-        lru_batch: folios that a batch on its way to an LRU list holds before it empties itself; 0: batches are not
-            kept, what they hold is drawn.
         delayed_is_failure: "delayed" from guest_memfd's hook for memory errors counts as a failure, so the call returns
             -EBUSY although the invalidation succeeded. True in every tree read; an RFC of October 2025 would make it
             False.
@@ -87,7 +84,6 @@ class Kernel:
     in_place: ClassVar[bool] = False
     huge_pages: ClassVar[bool] = False
     get_pfn_puts: ClassVar[bool] = False
-    lru_batch: ClassVar[int] = 0
     delayed_is_failure: ClassVar[bool] = True
     vmsa_puts_early: ClassVar[bool] = False
 
@@ -113,8 +109,6 @@ class Kernel:
         self.gmem_prepare = gmem_prepare
         #: Files whose release each task has put off (`task_struct.task_works`).
         self.task_works: dict[Task, list[GmemFile]] = {}
-        #: Folios in batches on their way to an LRU list, with the inode they were made for, by the task that made them.
-        self._lru: dict[Task, list[tuple[GmemInode, Folio]]] = {}
         #: NUMA policy and nodes by file label and index; the node of a frame that a file has or had, where it is not 0.
         self._policies: dict[str, dict[int, tuple[str, tuple[int, ...]]]] = {}
         self._nodes: dict[int, int] = {}
@@ -141,7 +135,7 @@ class Kernel:
 
     gmem_supported_flags = gmem_file.gmem_supported_flags
     gmem_known_flags = gmem_file.gmem_known_flags
-    tdx_premaps = property(gmem_file.tdx_premaps)
+    tdx_premaps = gmem_file.tdx_premaps
     arch_choices = gmem_file.arch_choices
     tell_arch = gmem_file.tell_arch
     kvm_gmem_create = gmem_file.kvm_gmem_create
@@ -250,15 +244,12 @@ class Kernel:
     kvm_gmem_free_folio = truncate.kvm_gmem_free_folio
     inode_vm = truncate.inode_vm
 
-    lru_batches = lru.lru_batches
     lru_references = lru.lru_references
+    folios_in_batches = lru.folios_in_batches
     folio_in_lru_batch = lru.folio_in_lru_batch
     shake_folio = lru.shake_folio
-    folios_in_batches = lru.folios_in_batches
     folio_add_lru = lru.folio_add_lru
-    lru_add_drain = lru.lru_add_drain
     lru_add_drain_all = lru.lru_add_drain_all
-    _drain = lru._drain
 
     note_node = mempolicy.note_node
     _node = mempolicy._node
@@ -266,7 +257,6 @@ class Kernel:
     mbind = mempolicy.mbind
     get_mempolicy = mempolicy.get_mempolicy
     madvise_collapse = mempolicy.madvise_collapse
-    _shared_policy = mempolicy._shared_policy
     _policies_of = mempolicy._policies_of
 
     mf_mutex = hwpoison.mf_mutex
@@ -380,16 +370,12 @@ class Kernel:
     kvm_arch_vcpu_ioctl_run = vcpu_run.kvm_arch_vcpu_ioctl_run
     guest_touch = vcpu_run.guest_touch
     handle_ept_violation = vcpu_run.handle_ept_violation
+    npf_interception = vcpu_run.npf_interception
+    spte_fits = vcpu_run.spte_fits
+    accept_fault = vcpu_run.accept_fault
     guest_create_ap = vcpu_run.guest_create_ap
     guest_accept = vcpu_run.guest_accept
     guest_accept_mapped = vcpu_run.guest_accept_mapped
-
-    fast_page_fault = rmp_fault.fast_page_fault
-    sev_handle_rmp_fault = rmp_fault.sev_handle_rmp_fault
-    sev_psmash = rmp_fault.sev_psmash
-    sev_psmash_failed = rmp_fault.sev_psmash_failed
-    sev_after_psmash = rmp_fault.sev_after_psmash
-    npf_interception = rmp_fault.npf_interception
 
     sev_snp_ap_creation = snp_vmsa.sev_snp_ap_creation
     vcpu_enter_guest = snp_vmsa.vcpu_enter_guest

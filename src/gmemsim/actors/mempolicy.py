@@ -56,7 +56,7 @@ async def mbind(
     if policy not in _POLICIES or (policy == "DEFAULT") != (not nodes):
         return EINVAL
     await mapping.process.mmap_lock.down_write(t)
-    shared = self._shared_policy(mapping)
+    shared = self._policies_of(mapping.inode)
     for index in range(start, end):
         if policy == "DEFAULT":
             shared.pop(index, None)
@@ -71,7 +71,7 @@ async def get_mempolicy(
 ) -> tuple[str, tuple[int, ...]]:
     """get_mempolicy(2) with MPOL_F_ADDR: policy and nodes."""
     await mapping.process.mmap_lock.down_read(t)
-    found = self._shared_policy(mapping).get(index, ("DEFAULT", ()))
+    found = self._policies_of(mapping.inode).get(index, ("DEFAULT", ()))
     await mapping.process.mmap_lock.up_read(t)
     return found
 
@@ -79,10 +79,6 @@ async def get_mempolicy(
 def madvise_collapse(self: Kernel, mapping: HostMapping) -> int:
     """MADV_COLLAPSE: -EINVAL. Folios of a guest_memfd must not be collapsed; khugepaged skips the file."""
     return EINVAL
-
-
-def _shared_policy(self: Kernel, mapping: HostMapping) -> dict[int, tuple[str, tuple[int, ...]]]:
-    return self._policies_of(mapping.inode)
 
 
 def _policies_of(self: Kernel, inode: GmemInode) -> dict[int, tuple[str, tuple[int, ...]]]:

@@ -19,7 +19,7 @@ from ..engine.errors import ModelError
 from ..engine.op import Op
 from .errno import EEXIST, ENOENT, ENOMEM
 from .folio import Folio
-from .mm_locks import added_to_lru, allocated, inserted
+from .mm_locks import allocated, inserted
 
 if TYPE_CHECKING:
     from ..engine.task import Task
@@ -71,11 +71,11 @@ async def filemap_create_folio(self: Kernel, t: Task, inode: GmemInode, index: i
 
     Reclaim drains every batch of folios on their way to an LRU list before memory runs out.
     """
-    if self.lru_batch and self.memory.in_use >= self.memory.limit:
+    if self.memory.in_use >= self.memory.limit:
         await self.lru_add_drain_all(t)
     folio = await self.filemap_insert_folio(t, inode, index)
     if not isinstance(folio, int):
-        await (self.folio_add_lru(t, inode, folio) if self.lru_batch else added_to_lru(t))
+        await self.folio_add_lru(t, inode, folio)
         self.note_node(inode, folio)
     return folio
 

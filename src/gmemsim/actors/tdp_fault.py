@@ -113,9 +113,9 @@ async def kvm_mmu_finish_page_fault(self: Kernel, t: Task, fault: Fault, ret: in
     """`kvm_mmu_finish_page_fault` (6.13 and later), under mmu_lock: the page is dirty unless the fault is a retry.
 
     map_writable is true for all of guest_memfd's pages, whose slots cannot be READONLY: so reads and pre-faults
-    dirty them too. Where get_pfn hands out no page (in place) there is nothing to mark.
+    dirty them too.
     """
-    if ret != RetPf.RETRY and fault.folio is not None and not self.get_pfn_puts:
+    if ret != RetPf.RETRY and fault.folio is not None:
         self.folio_mark_dirty(t, fault.folio)
     await self.kvm_release_faultin_pfn(t, fault)
 

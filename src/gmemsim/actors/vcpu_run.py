@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from ..engine.task import Task
     from .kernel import Kernel
     from .stage2 import Spte
-    from .vm import Vcpu
+    from .vm import Vcpu, Vm
 
 __all__ = ["GuestResult"]
 
@@ -79,7 +79,7 @@ async def kvm_arch_vcpu_ioctl_run(
         if done is not None and done.kind != "npf":
             return done
         faults += 1
-        if done is not None and self.huge_pages and vm.arch.rmp_faults:
+        if done is not None:
             ret = await self.npf_interception(t, vcpu, gfn, private, write is not None)
         else:
             ret = await self.handle_ept_violation(t, vcpu, gfn, private)
@@ -115,7 +115,7 @@ async def guest_touch(
             if len(vcpu.tlb) > TLB_ENTRIES and not t.traps:
                 for old in list(islice(vcpu.tlb, TLB_ENTRIES // 4)):
                     del vcpu.tlb[old]
-        if self.huge_pages and not vm.arch.level_fits(t, spte.pfn, kind, spte.level):
+        if not self.spte_fits(t, vm, spte, kind):
             t.saw(vm.tlb_label)
             vcpu.tlb.pop((gfn, kind), None)
             return GuestResult("npf")
@@ -155,6 +155,22 @@ async def handle_ept_violation(self: Kernel, t: Task, vcpu: Vcpu, gfn: int, priv
     await vm.srcu.read_unlock(t, section)
     await self.task_work_run(t)
     return ret
+
+
+async def npf_interception(
+    self: Kernel, t: Task, vcpu: Vcpu, gfn: int, private: bool | None, write: bool
+) -> int:
+    """The exit for an access that hardware refuses although it is mapped: with small pages as any other fault."""
+    return await self.handle_ept_violation(t, vcpu, gfn, private)
+
+
+def spte_fits(self: Kernel, t: Task, vm: Vm, spte: Spte, private: bool) -> bool:
+    """Whether hardware takes a leaf of that level: a small one always."""
+    return True
+
+
+async def accept_fault(self: Kernel, t: Task, vcpu: Vcpu, gfn: int, level: int) -> None:
+    """What the arch does in the exit of an accept before the fault is handled: nothing for small pages."""
 
 
 async def guest_create_ap(self: Kernel, t: Task, vcpu: Vcpu, target: Vcpu, gfn: int) -> GuestResult:
@@ -199,11 +215,8 @@ async def guest_accept(self: Kernel, t: Task, vcpu: Vcpu, gfn: int, level: int =
                 return GuestResult(result.kind, result.value, faults=faults)
             refused = True
         faults += 1
-        if self.huge_pages:
-            await vm.arch.accept_fault(t, vm, vcpu.ident, gfn, level)
-            if vm.arch.splits_for_accept:
-                await self.split_for_accept(t, vm, gfn, level)
-        if refused and self.huge_pages and vm.arch.rmp_faults:
+        await self.accept_fault(t, vcpu, gfn, level)
+        if refused:
             ret = await self.npf_interception(t, vcpu, gfn, True, True)
         else:
             ret = await self.handle_ept_violation(t, vcpu, gfn, True)
@@ -218,7 +231,7 @@ async def guest_accept_mapped(
     """The instruction itself, through a mapping that is there."""
     vm = vcpu.vm
     accept: Any = vm.arch
-    if self.huge_pages and not vm.arch.level_fits(t, spte.pfn, True, spte.level):
+    if not self.spte_fits(t, vm, spte, True):
         return GuestAccess("npf")
     if level == 1:
         result: GuestAccess = await accept.guest_accept(t, vm, gfn, spte.pfn)

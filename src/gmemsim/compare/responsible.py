@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -10,11 +9,12 @@ from typing import TYPE_CHECKING, Any
 from msgspec import structs
 
 from ..audit.vocabulary import vocabulary
-from ..patches.sources import defined_as
+from ..patches.sources import defined_as, function_of
 from .behaviour import RENAMED
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
+    from types import CodeType
 
     from .behaviour import Behaviours
     from .rows import Row
@@ -90,10 +90,9 @@ def _methods(
     first, second = versions
     for function in (*functions, *_emitters(events, versions)):
         for name in _called(function, versions):
-            one, two = getattr(first, name, None), getattr(second, name, None)
             if existing is None:
                 existing = _name(first, name), _name(second, name)
-            if getattr(one, "__code__", one) is getattr(two, "__code__", two):
+            if _code(first, name) is _code(second, name):
                 continue
             if any(
                 target in _names(version, called)
@@ -108,7 +107,7 @@ def _methods(
 
 def _names(version: type, method: str) -> tuple[str, ...]:
     """What the code of a method names."""
-    code = getattr(getattr(version, method, None), "__code__", None)
+    code = _code(version, method)
     return () if code is None else code.co_names
 
 
@@ -117,7 +116,7 @@ def _called(function: str, versions: tuple[type, type]) -> Iterator[str]:
     todo = [function]
     seen = {function}
     for name in todo:
-        codes = [getattr(getattr(version, name, None), "__code__", None) for version in versions]
+        codes = [_code(version, name) for version in versions]
         if not any(codes):
             continue
         yield name
@@ -137,18 +136,22 @@ def _emitters(events: list[str], versions: tuple[type, type]) -> list[str]:
         written = {classes[name].__name__ for name in names if name in classes}
         for version in versions:
             for name in dir(version):
-                code = getattr(getattr(version, name, None), "__code__", None)
+                code = _code(version, name)
                 if code is not None and written & set(code.co_names):
                     found.append(name)
     return list(dict.fromkeys(found))
 
 
+def _code(version: type, name: str) -> CodeType | None:
+    function = function_of(getattr(version, name, None))
+    return None if function is None else function.__code__
+
+
 def _name(version: type, name: str) -> str:
     """Class and method, and file and line: ours from the folder of the package on."""
-    method: Any = getattr(version, name, None)
-    if method is None:
+    if not hasattr(version, name):
         return ""
-    code = getattr(inspect.unwrap(method), "__code__", None)
+    code = _code(version, name)
     if code is None:
         return defined_as(version, name)
     path = Path(code.co_filename)

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any, Final
 
 import attrs
 
-from ..actors.gmem_convert import GmemConversion
 from ..actors.gmem_populate import Source
 from ..actors.inode import Process
 from ..actors.lock_table import lock_classes
@@ -25,6 +24,7 @@ from ..arch.tdx import Tdx
 from ..engine import bare
 from ..engine.engine import Engine
 from ..engine.locks.spinlock import SpinLock
+from ..patches.inplace_v8 import InplaceV8
 from ..patches.registry import check_instance, load_patch
 from .contended import ContentionBook
 from .lines import charge_lines, with_file_line
@@ -227,7 +227,7 @@ class StormMachine:
             address = _GFN * _PAGE + offset
             ret = await kernel.kvm_vm_ioctl_set_mem_attributes(t, self.vm, address, size, private)
         else:
-            assert isinstance(kernel, GmemConversion)
+            assert isinstance(kernel, InplaceV8)
             done = await kernel.kvm_gmem_set_attributes(t, self.file, offset, size, private)
             ret = done.ret
         assert ret == 0, ret

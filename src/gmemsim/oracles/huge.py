@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from ..actors.huge_cache import Gap, HugeCache
-from ..actors.huge_put import HugePuts
 from ..audit.huge_events import HugeMerge, HugePagesPut, HugeSplit
 from ..audit.kvm_events import FilemapAdd, FreePage, GetFolio, GetFolioRet, PageCacheAdd, SetUptodate
+from ..patches.hugepage import Hugepage
 from .ledger import Life
 from .watch import Subject, after, at_rest, before, track
 
@@ -35,18 +35,18 @@ class HugePages(Subject):
         self.inserted: dict[Task, int] = {}
         #: Index that a task looks up.
         self.asked: dict[Task, int] = {}
-        if isinstance(self.kernel, HugePuts):
+        if isinstance(self.kernel, Hugepage):
             for first, pool in self.kernel.huge_frames.items():
                 self.out[first] = pool.stash.get(first, 0)
                 self.sizes[first] = 1 << pool.order
 
     def _pool(self, pfn: int) -> tuple[int, Subpool] | None:
-        return self.kernel.huge_page_of(pfn) if isinstance(self.kernel, HugePuts) else None
+        return self.kernel.huge_page_of(pfn) if isinstance(self.kernel, Hugepage) else None
 
     def _inode(self, pfn: int) -> GmemInode | None:
         """The file whose huge page a frame is part of."""
         found = self._pool(pfn)
-        if found is None or not isinstance(self.kernel, HugePuts):
+        if found is None or not isinstance(self.kernel, Hugepage):
             return None
         for label, pool in self.kernel.subpools.items():
             if pool is found[1]:
@@ -290,7 +290,7 @@ class HugePages(Subject):
     @at_rest("I44")
     def stash_matches(self, full: bool) -> None:
         """Every split range has its stash entry, and every entry a split range, or pages that have yet to come back."""
-        if not full or not isinstance(self.kernel, HugePuts):
+        if not full or not isinstance(self.kernel, Hugepage):
             return
         for label, pool in self.kernel.subpools.items():
             inode = self.world.inodes.get(label)

@@ -139,7 +139,7 @@ class Baseline(Kernel):
                 t, vm, gfn, folio, partial(self.copy_from_user, t, source, number, folio)
             )
         content: str | None = None
-        if source is None and self.tdx_premaps and vm.arch.populate_maps:
+        if source is None and self.tdx_premaps() and vm.arch.populate_maps:
             return EFAULT
         if source is not None:
             found = await self.get_user_pages_fast(t, source, number)

@@ -132,8 +132,12 @@ class _Graph:
 
     def _uses(self, position: int, name: str) -> Iterator[tuple[int, str]]:
         """Names that a function mentions, each with the place in the resolution order where the look-up begins."""
-        function = function_of(vars(self.mro[position])[name])
+        value = vars(self.mro[position])[name]
+        function = function_of(value)
         assert function is not None
+        if hasattr(value, "otherwise"):
+            # Of other files the one of the version below (`by_file`).
+            yield position + 1, name
         for each in _bodies(function):
             yield from self._used_in(each, position)
 

@@ -8,41 +8,60 @@ between would never be prepared again if uptodate spoke for that too (`hugepage-
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, ClassVar
+from collections import deque
+from typing import TYPE_CHECKING, Any, ClassVar
 
-from ..actors.errno import EAGAIN, EEXIST, EINTR, EINVAL, ENOMEM
-from ..actors.folio import Folio
-from ..actors.huge_cache import Gap, HugeCache
-from ..actors.huge_convert import HugeConversion
+from ..actors.errno import EINVAL, ENOMEM
+from ..actors.huge_cache import HugeCache
 from ..actors.huge_pool import ORDER_1G, ORDER_2M, Subpool, order_of
 from ..actors.kernel import Kernel
-from ..actors.mm_locks import inserted
-from ..arch.memory import FREE_LIST
-from ..audit.kvm_events import Create, FilemapAdd, FilemapAddRet, PageCacheAdd
-from ..engine.op import Op
+from ..arch.spin import SpinWait
+from ..audit.kvm_events import Create
+from . import huge_convert, huge_folio, huge_gmem, huge_put, huge_walk, rmp_fault
+from .by_file import by_file
 from .inplace import Inplace
 
 if TYPE_CHECKING:
+    from ..actors.folio import Folio
     from ..actors.inode import GmemFile, GmemInode
-    from ..actors.memslot import Memslot
     from ..actors.vm import Vm
     from ..engine.task import Task
 
 __all__ = ["Hugepage"]
 
 
-class Hugepage(HugeConversion, Inplace):
+class Hugepage(Inplace):
     """Huge while the whole range is private; small pages while any page of it is shared.
+
+    `by_file` names two functions: that of a file with huge folios, and that of every other file.
 
     Attributes:
         pool_sizes: huge pages that the machine has for all files, by order: 2 TiB of each.
+        split_to: order of the pieces that a folio of an order is split into: 1 GiB -> 4 KiB at once (guest-memfd.md
+            4.15).
+        subpools: subpool of every file with huge folios, by label.
+        huge_frames: subpool of every huge page in use, by first frame.
+        unfrozen: who waits to freeze the references of folios.
     """
 
     name: ClassVar[str] = "hugepage"
     huge_pages: ClassVar[bool] = True
     pool_sizes: ClassVar[dict[int, int]] = {ORDER_2M: 1 << 20, ORDER_1G: 1 << 11}
+    split_to: ClassVar[dict[int, int]] = {ORDER_1G: 0, ORDER_2M: 0}
 
-    # -- file ----------------------------------------------------------------------------------------
+    #: The number of a worker is only for its name.
+    __digest_skip__ = ("_workers",)
+
+    def __init__(self, *args: Any, **options: Any) -> None:
+        super().__init__(*args, **options)
+        self.subpools: dict[str, Subpool] = {}
+        self.huge_frames: dict[int, Subpool] = {}
+        self._queue: deque[tuple[int, int]] = deque()
+        self._worker: Task | None = None
+        self._workers = 0
+        self.unfrozen = SpinWait("hugetlb.freeze")
+
+    # -- file ------------------------------------------------------------------------------------------
 
     def gmem_known_flags(self, vm: Vm) -> frozenset[str]:
         """Huge folios besides, which KVM_CAP_GUEST_MEMFD_FLAGS does not name in the vectors."""
@@ -78,123 +97,28 @@ class Hugepage(HugeConversion, Inplace):
         await super().evict_inode(t, inode, vm)
         self.subpools.pop(inode.label, None)
 
-    # -- look-up ---------------------------------------------------------------------------------------
+    # -- look-up, vCPU fault, populate, fallocate (`huge_gmem`) ----------------------------------------
 
-    async def filemap_create_folio(self, t: Task, inode: GmemInode, index: int) -> Folio | int:
-        """A huge folio at the aligned index, split at once if a page of its range is shared: -EEXIST, to look up.
+    filemap_create_folio = by_file(huge_gmem.filemap_create_folio, Inplace.filemap_create_folio)
+    kvm_gmem_unlock_fresh = huge_gmem.kvm_gmem_unlock_fresh
+    filemap_remove_unsplit = huge_gmem.filemap_remove_unsplit
+    kvm_gmem_get_locked_pfn = by_file(huge_gmem.kvm_gmem_get_locked_pfn, Inplace.kvm_gmem_get_locked_pfn)
+    kvm_gmem_make_huge_ready = huge_gmem.kvm_gmem_make_huge_ready
+    kvm_gmem_prepare_again = huge_gmem.kvm_gmem_prepare_again
+    kvm_gmem_populate_one = by_file(huge_gmem.kvm_gmem_populate_one, Inplace.kvm_gmem_populate_one)
+    kvm_gmem_allocate = by_file(huge_gmem.kvm_gmem_allocate, Inplace.kvm_gmem_allocate)
+    kvm_gmem_punch_hole = by_file(huge_gmem.kvm_gmem_punch_hole, Inplace.kvm_gmem_punch_hole)
+    kvm_gmem_punch_range = huge_gmem.kvm_gmem_punch_range
+    kvm_gmem_punch_shared = huge_gmem.kvm_gmem_punch_shared
 
-        `kvm_gmem_filemap_add_folio` of the RFC: the folio is visible before its bit is cleared, and nobody is woken.
-        The split begins with neither lock nor reference, so a look-up can come in between.
-        """
-        cache = self.huge_cache(inode)
-        if cache is None:
-            return await super().filemap_create_folio(t, inode, index)
-        pool = self.subpools[inode.label]
-        base, end = self.huge_range(cache, index)
-        t.changed(FREE_LIST)
-        if t.fault("alloc_folio") or pool.used >= pool.size:
-            # Two who allocate one huge page at once can exceed the subpool for a moment: one fails for nothing.
-            return ENOMEM
-        pfn = self.memory.allocate_huge(pool.order)
-        if pfn is None:
-            return ENOMEM
-        pool.used += 1
-        self.huge_frames[pfn] = pool
-        rec = t.rec
-        folio = Folio(inode, base, pfn, pool.order)
-        folio.lock.take_new(t)
-        if rec is not None:
-            rec(t, FilemapAdd(base, pfn))
-        await inserted(t, inode, hugetlb=True)
-        if t.traps:
-            await t.point(Op("rmw", inode.label, base, end))
-        if cache.next_piece(base, end) is not None:
-            if rec is not None:
-                rec(t, FilemapAddRet(EEXIST))
-            folio.lock.release(t)
-            folio.mapping = None
-            self.free_page(t, folio)
-            return EEXIST
-        cache[base] = folio
-        folio.ref = folio.pages + 1
-        if rec is not None:
-            rec(t, PageCacheAdd(base, pfn, folio.order))
-            rec(t, FilemapAddRet(0))
-        await self.kvm_gmem_unlock_fresh(t, folio)
-        await self.folio_put(t, inode, folio)
-        if not self.all_private(inode, base, folio.pages):
-            ret = await self.split_range(t, inode, base)
-            if ret:
-                await self.filemap_remove_unsplit(t, inode, cache, folio)
-                return ret
-        # The page at the index, which is another folio now if it was split.
-        return EEXIST
-
-    async def kvm_gmem_unlock_fresh(self, t: Task, folio: Folio) -> None:
-        """`__folio_clear_locked`, as if nobody could have seen the folio."""
-        await folio.lock.clear_locked(t)
-
-    async def filemap_remove_unsplit(self, t: Task, inode: GmemInode, cache: HugeCache, folio: Folio) -> None:
-        """A shared page must not be part of a huge folio: what cannot be split goes again."""
-        if folio.mapping is inode:
-            self._remove(t, inode, folio)
-            await self.folio_put(t, inode, folio, folio.pages)
-            return
-        # The first of two stages was done.
-        await self.merge_range(t, inode, folio.index, private=False, sure=True)
-        merged = cache[folio.index]
-        self._remove(t, inode, merged)
-        await self.folio_put(t, inode, merged, merged.pages)
-
-    # -- preparation -----------------------------------------------------------------------------------
+    #: The look-up clears nothing of huge folios: get_pfn does, and prepares, before the folio is uptodate (4.7).
+    kvm_gmem_get_checked_folio = by_file(
+        Kernel.kvm_gmem_get_checked_folio, Inplace.kvm_gmem_get_checked_folio
+    )
 
     def pages_to_clear(self, folio: Folio) -> int:
         """The whole folio: its one flag speaks for all pages."""
         return folio.pages
-
-    async def kvm_gmem_get_checked_folio(
-        self, t: Task, file: GmemFile, slot: Memslot, index: int
-    ) -> Folio | int:
-        """The look-up clears nothing here: get_pfn does, and prepares, before the folio is uptodate.
-
-        See guest-memfd.md 4.7.
-        """
-        if self.huge_cache(file.inode) is None:
-            return await super().kvm_gmem_get_checked_folio(t, file, slot, index)
-        return await Kernel.kvm_gmem_get_checked_folio(self, t, file, slot, index)
-
-    async def kvm_gmem_get_locked_pfn(
-        self, t: Task, vm: Vm, file: GmemFile, slot: Memslot, gfn: int, index: int
-    ) -> tuple[int, Folio | None]:
-        """Look up, make ready; the reference is dropped before the invalidate lock is, as in `inplace`."""
-        inode = file.inode
-        if self.huge_cache(inode) is None:
-            return await super().kvm_gmem_get_locked_pfn(t, vm, file, slot, gfn, index)
-        folio = await self.kvm_gmem_get_checked_folio(t, file, slot, index)
-        if isinstance(folio, int):
-            return folio, None
-        ret = await self.kvm_gmem_make_huge_ready(t, vm, inode, folio, gfn, index)
-        await self.folio_unlock(t, folio)
-        await self.folio_put(t, inode, folio)
-        return (ret, None) if ret else (0, folio)
-
-    async def kvm_gmem_make_huge_ready(
-        self, t: Task, vm: Vm, inode: GmemInode, folio: Folio, gfn: int, index: int
-    ) -> int:
-        """Zero all of it, prepare, and only then uptodate: a folio whose preparation failed is zeroed again."""
-        if folio.uptodate:
-            return await self.kvm_gmem_prepare_again(t, vm, inode, folio, gfn, index)
-        await self.kvm_gmem_clear_folio(t, inode, folio, self.pages_to_clear(folio))
-        ret = await self.kvm_gmem_make_private(t, vm, inode, folio, gfn, index)
-        if ret == 0:
-            await self.kvm_gmem_mark_uptodate(t, inode, folio)
-        return ret
-
-    async def kvm_gmem_prepare_again(
-        self, t: Task, vm: Vm, inode: GmemInode, folio: Folio, gfn: int, index: int
-    ) -> int:
-        """The arch is asked at every private fault, and knows what is prepared already."""
-        return await self.kvm_gmem_make_private(t, vm, inode, folio, gfn, index)
 
     async def kvm_gmem_make_private(
         self, t: Task, vm: Vm, inode: GmemInode, folio: Folio, gfn: int, index: int
@@ -213,96 +137,65 @@ class Hugepage(HugeConversion, Inplace):
         pfn = folio.pfn + index - folio.index
         return await self.kvm_arch_gmem_make_private(t, vm, gfn, pfn, pages, index % pages)
 
-    # -- populate --------------------------------------------------------------------------------------
+    # -- the vCPU and the level of its leaves (`rmp_fault`) --------------------------------------------
 
-    async def kvm_gmem_populate_one(
-        self, t: Task, vm: Vm, slot: Memslot, file: GmemFile, gfn: int, content: str | None
-    ) -> int:
-        """As in `inplace`, page by page: a folio never cleared is, all of it, before its first page is filled."""
-        inode = file.inode
-        if self.huge_cache(inode) is None:
-            return await super().kvm_gmem_populate_one(t, vm, slot, file, gfn, content)
-        index = slot.index_of(gfn)
-        folio = await self.kvm_gmem_get_checked_folio(t, file, slot, index)
-        if isinstance(folio, int):
-            return folio
-        if not folio.uptodate:
-            await self.kvm_gmem_clear_folio(t, inode, folio, self.pages_to_clear(folio))
-            await self.kvm_gmem_mark_uptodate(t, inode, folio)
-        await self.folio_unlock(t, folio)
-        private = await self.kvm_gmem_wants_private(t, vm, inode, gfn, index)
-        ret = await self.post_populate(t, vm, gfn, folio, content) if private else EINVAL
-        await self.folio_put(t, inode, folio)
-        return ret
+    npf_interception = rmp_fault.npf_interception
+    fast_page_fault = rmp_fault.fast_page_fault
+    sev_handle_rmp_fault = rmp_fault.sev_handle_rmp_fault
+    sev_psmash = rmp_fault.sev_psmash
+    sev_psmash_failed = rmp_fault.sev_psmash_failed
+    sev_after_psmash = rmp_fault.sev_after_psmash
+    spte_fits = rmp_fault.spte_fits
+    accept_fault = rmp_fault.accept_fault
 
-    # -- fallocate ---------------------------------------------------------------------------------------
+    # -- structure of a huge range (`huge_folio`) ------------------------------------------------------
 
-    async def kvm_gmem_allocate(self, t: Task, inode: GmemInode, start: int, end: int) -> int:
-        """From folio to folio (`folio_next_index`); what is there and was never looked at needs no look-up."""
-        cache = self.huge_cache(inode)
-        if cache is None or end > inode.pages:
-            return await super().kvm_gmem_allocate(t, inode, start, end)
-        ret = 0
-        await inode.invalidate_lock.down_read(t)
-        while start < end:
-            if t.signalled():
-                ret = EINTR
-                break
-            piece = cache.next_piece(start, start + 1)
-            if isinstance(piece, Gap):
-                if t.traps:
-                    await t.point(Op("load", inode.label, start, end, "r"))
-                piece = cache.next_piece(start, end)
-                if isinstance(piece, Gap) and piece.start <= start:
-                    start = piece.end
-                continue
-            folio = await self.kvm_gmem_get_folio(t, inode, start)
-            if isinstance(folio, int):
-                ret = folio
-                break
-            start = folio.index + folio.pages
-            await self.folio_unlock(t, folio)
-            await self.folio_put(t, inode, folio)
-        await inode.invalidate_lock.up_read(t)
-        return ret
+    huge_cache = staticmethod(huge_folio.huge_cache)
+    huge_range = staticmethod(huge_folio.huge_range)
+    all_private = huge_folio.all_private
+    folio_put = by_file(huge_folio.folio_put, Inplace.folio_put)
+    folio_ref_freeze = huge_folio.folio_ref_freeze
+    split_range = huge_folio.split_range
+    split_folio = huge_folio.split_folio
+    merge_range = huge_folio.merge_range
+    merge_folio = huge_folio.merge_folio
+    _uptodate = staticmethod(huge_folio._uptodate)
+    kvm_gmem_clear_folio = huge_folio.kvm_gmem_clear_folio
+    clear_piece = huge_folio.clear_piece
+    _clear = huge_folio._clear
 
-    async def kvm_gmem_punch_hole(self, t: Task, inode: GmemInode, start: int, end: int) -> int:
-        """Whole huge pages go; head and tail are only zeroed. -EAGAIN if a page of a shared one is in use."""
-        cache = self.huge_cache(inode)
-        if cache is None:
-            return await super().kvm_gmem_punch_hole(t, inode, start, end)
-        end = min(end, inode.pages)
-        ret = 0
-        await inode.invalidate_lock.down_write(t)
-        if start < end:
-            ret = await self.kvm_gmem_split_private(t, inode, start, end)
-        if start < end and not ret:
-            await self.kvm_gmem_invalidate_start(t, inode, start, end, self.invalidate_filter(inode))
-            ret = await self.kvm_gmem_punch_range(t, inode, cache, start, end)
-            await self.kvm_gmem_invalidate_end(t, inode, start, end)
-        await inode.invalidate_lock.up_write(t)
-        return ret
+    # -- walks of conversion and truncation (`huge_walk`) ----------------------------------------------
 
-    async def kvm_gmem_punch_range(
-        self, t: Task, inode: GmemInode, cache: HugeCache, start: int, end: int
-    ) -> int:
-        """The part between start and end of the invalidation."""
-        size = 1 << cache.order
-        first, last = -(-start // size) * size, end // size * size
-        for low, high in ((start, end),) if first > last else ((start, first), (last, end)):
-            await self.zero_pages(t, inode, low, high)
-        while first < last and (piece := cache.next_piece(first, last)) is not None:
-            base, first = self.huge_range(cache, piece.start if isinstance(piece, Gap) else piece.index)
-            if not self.all_private(inode, base, size):
-                ret = await self.kvm_gmem_punch_shared(t, inode, base, first)
-                if ret:
-                    return ret
-            await self.truncate_inode_pages_range(t, inode, base, first)
-        return 0
+    mapped_in = by_file(huge_walk.mapped_in, Inplace.mapped_in)
+    indices = by_file(huge_walk.indices, Inplace.indices)
+    first_index = by_file(huge_walk.first_index, Inplace.first_index)
+    kvm_gmem_outside_reference = by_file(
+        huge_walk.kvm_gmem_outside_reference, Inplace.kvm_gmem_outside_reference
+    )
+    settled = huge_walk.settled
+    kvm_gmem_make_shared = by_file(huge_walk.kvm_gmem_make_shared, Inplace.kvm_gmem_make_shared)
+    _truncate = by_file(huge_walk._truncate, Inplace._truncate)
+    truncate_gap = huge_walk.truncate_gap
+    zero_pages = huge_walk.zero_pages
 
-    async def kvm_gmem_punch_shared(self, t: Task, inode: GmemInode, start: int, end: int) -> int:
-        """A huge page with shared pages becomes one folio again before it goes: 0, -EAGAIN or -ENOMEM."""
-        await self.unmap_mapping_pages(t, inode, start, end)
-        if await self.kvm_gmem_outside_reference(t, inode, start, end) is not None:
-            return EAGAIN
-        return await self.merge_range(t, inode, start, private=False)
+    # -- conversion (`huge_convert`) -------------------------------------------------------------------
+
+    kvm_gmem_convert = by_file(huge_convert.kvm_gmem_convert, Inplace.kvm_gmem_convert)
+    kvm_gmem_convert_compute_work = staticmethod(huge_convert.kvm_gmem_convert_compute_work)
+    kvm_gmem_convert_invalidate_begin = huge_convert.kvm_gmem_convert_invalidate_begin
+    kvm_gmem_convert_should_proceed = huge_convert.kvm_gmem_convert_should_proceed
+    kvm_gmem_unmap_shared = huge_convert.kvm_gmem_unmap_shared
+    kvm_gmem_unmap = huge_convert.kvm_gmem_unmap
+    _execute = huge_convert._execute
+    kvm_gmem_restructure = huge_convert.kvm_gmem_restructure
+
+    # -- pool and worker (`huge_put`) ------------------------------------------------------------------
+
+    huge_page_of = huge_put.huge_page_of
+    stash_split = huge_put.stash_split
+    stash_merged = huge_put.stash_merged
+    free_page = huge_put.free_page
+    free_pages = huge_put.free_pages
+    free_huge_folio = huge_put.free_huge_folio
+    queue_work = huge_put.queue_work
+    _work = huge_put._work

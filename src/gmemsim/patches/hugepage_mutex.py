@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from ..actors.errno import EINVAL
 from ..engine.locks.mutex import Mutex
 from ..engine.locks.stats import LockClass
+from .by_file import by_file
 from .hugepage import Hugepage
 
 if TYPE_CHECKING:
@@ -19,6 +20,20 @@ if TYPE_CHECKING:
     from ..engine.task import Task
 
 __all__ = ["HugepageMutex"]
+
+
+async def get_folio_under_mutex(self: HugepageMutex, t: Task, inode: GmemInode, index: int) -> Folio | int:
+    """Under the mutex of the huge index; the kernel hashes them into a table, here each has its own."""
+    cache = self.huge_cache(inode)
+    assert cache is not None
+    key = inode.label, index >> cache.order
+    mutex = self._mutexes.get(key)
+    if mutex is None:
+        mutex = self._mutexes[key] = Mutex(f"{inode.label}.huge[{key[1]}]", self._mutex_class)
+    await mutex.lock(t)
+    folio = await Hugepage.kvm_gmem_get_folio(self, t, inode, index)
+    await mutex.unlock(t)
+    return folio
 
 
 class HugepageMutex(Hugepage):
@@ -38,19 +53,7 @@ class HugepageMutex(Hugepage):
         self._mutexes: dict[tuple[str, int], Mutex] = {}
         self._mutex_class = LockClass("huge_mutex")
 
-    async def kvm_gmem_get_folio(self, t: Task, inode: GmemInode, index: int) -> Folio | int:
-        """Under the mutex of the huge index; the kernel hashes them into a table, here each has its own."""
-        cache = self.huge_cache(inode)
-        if cache is None:
-            return await super().kvm_gmem_get_folio(t, inode, index)
-        key = inode.label, index >> cache.order
-        mutex = self._mutexes.get(key)
-        if mutex is None:
-            mutex = self._mutexes[key] = Mutex(f"{inode.label}.huge[{key[1]}]", self._mutex_class)
-        await mutex.lock(t)
-        folio = await super().kvm_gmem_get_folio(t, inode, index)
-        await mutex.unlock(t)
-        return folio
+    kvm_gmem_get_folio = by_file(get_folio_under_mutex, Hugepage.kvm_gmem_get_folio)
 
     async def kvm_gmem_punch_hole(self, t: Task, inode: GmemInode, start: int, end: int) -> int:
         """-EINVAL for parts of a huge page."""

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 from ..actors.errno import EEXIST, EFAULT, EINTR, EINVAL
 from ..actors.huge_pool import ORDER_1G, ORDER_2M
+from .by_file import by_file
 from .hugepage import Hugepage
 from .hugepage_mutex import HugepageMutex
 
@@ -54,7 +55,9 @@ class HugepageNotifier(Hugepage):
     """
 
     name: ClassVar[str] = "hugepage-notifier"
-    zap_shared: ClassVar[bool] = False
+
+    async def kvm_gmem_unmap_shared(self, t: Task, inode: GmemInode, start: int, end: int) -> None:
+        """Left to the notifiers."""
 
 
 class HugepageStaged(HugepageMutex):
@@ -67,6 +70,53 @@ class HugepageStaged(HugepageMutex):
     split_to: ClassVar[dict[int, int]] = {ORDER_1G: ORDER_2M, ORDER_2M: 0}
 
 
+async def populate_chunks(
+    self: HugepagePopulate,
+    t: Task,
+    vm: Vm,
+    slot: Memslot,
+    file: GmemFile,
+    gfn: int,
+    pages: int,
+    source: Source | None,
+) -> int:
+    """The exclusive lock is held around the look-up only; the callback takes a chunk."""
+    lock = file.inode.invalidate_lock
+    ret = done = 0
+    while done < pages:
+        if t.signalled():
+            ret = EINTR
+            break
+        await lock.down_write(t)
+        folio = await self.kvm_gmem_get_checked_folio(t, file, slot, slot.index_of(gfn + done))
+        await lock.up_write(t)
+        if isinstance(folio, int):
+            ret = folio
+            break
+        filled = folio.uptodate and not vm.arch.populate_maps
+        await self.folio_unlock(t, folio)
+        chunk = self.populate_chunk(file.inode, folio, slot.index_of(gfn + done), gfn + done, pages - done)
+        ret = EEXIST if filled else 0 if chunk else EINVAL
+        for page in range(done, done + chunk) if ret == 0 else ():
+            content: str | None = None
+            if self.populate_fetches(source):
+                found = EFAULT if source is None else await self.get_user_pages_fast(t, source, page)
+                if isinstance(found, int):
+                    ret = found
+                    break
+                content = found
+            ret = await self.post_populate(t, vm, gfn + page, folio, content)
+            if ret:
+                break
+        if ret == 0:
+            await self.kvm_gmem_mark_uptodate(t, file.inode, folio)
+        await self.folio_put(t, file.inode, folio)
+        if ret:
+            break
+        done += chunk
+    return done or ret
+
+
 class HugepagePopulate(Hugepage):
     """Populate as the series has it: in chunks of a folio, after which all of the folio counts as uptodate.
 
@@ -77,48 +127,7 @@ class HugepagePopulate(Hugepage):
 
     name: ClassVar[str] = "hugepage-populate"
 
-    async def kvm_gmem_populate_pages(
-        self, t: Task, vm: Vm, slot: Memslot, file: GmemFile, gfn: int, pages: int, source: Source | None
-    ) -> int:
-        """The exclusive lock is held around the look-up only; the callback takes a chunk."""
-        if self.huge_cache(file.inode) is None:
-            return await super().kvm_gmem_populate_pages(t, vm, slot, file, gfn, pages, source)
-        lock = file.inode.invalidate_lock
-        ret = done = 0
-        while done < pages:
-            if t.signalled():
-                ret = EINTR
-                break
-            await lock.down_write(t)
-            folio = await self.kvm_gmem_get_checked_folio(t, file, slot, slot.index_of(gfn + done))
-            await lock.up_write(t)
-            if isinstance(folio, int):
-                ret = folio
-                break
-            filled = folio.uptodate and not vm.arch.populate_maps
-            await self.folio_unlock(t, folio)
-            chunk = self.populate_chunk(
-                file.inode, folio, slot.index_of(gfn + done), gfn + done, pages - done
-            )
-            ret = EEXIST if filled else 0 if chunk else EINVAL
-            for page in range(done, done + chunk) if ret == 0 else ():
-                content: str | None = None
-                if self.populate_fetches(source):
-                    found = EFAULT if source is None else await self.get_user_pages_fast(t, source, page)
-                    if isinstance(found, int):
-                        ret = found
-                        break
-                    content = found
-                ret = await self.post_populate(t, vm, gfn + page, folio, content)
-                if ret:
-                    break
-            if ret == 0:
-                await self.kvm_gmem_mark_uptodate(t, file.inode, folio)
-            await self.folio_put(t, file.inode, folio)
-            if ret:
-                break
-            done += chunk
-        return done or ret
+    kvm_gmem_populate_pages = by_file(populate_chunks, Hugepage.kvm_gmem_populate_pages)
 
     def populate_chunk(self, inode: GmemInode, folio: Folio, index: int, gfn: int, left: int) -> int:
         """The largest power of two that is aligned, asked for, inside the folio and all private; 0 if none is."""

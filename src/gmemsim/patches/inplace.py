@@ -8,10 +8,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, ClassVar
 
-from ..actors.gmem_arch import ReclaimHook
-from ..actors.gmem_bind import TwoPhaseBind
-from ..actors.gmem_convert import GmemConversion
-from ..actors.truncate import LAST_INDEX
+from ..actors.errno import ENOTTY
+from ..actors.kernel import Kernel
+from . import gmem_arch, gmem_attributes, gmem_bind, gmem_convert
+from .gmem_convert import Converted
 from .inplace_v8 import InplaceV8
 
 if TYPE_CHECKING:
@@ -26,15 +26,14 @@ if TYPE_CHECKING:
 __all__ = ["Inplace", "InplaceOff"]
 
 
-class Inplace(TwoPhaseBind, ReclaimHook, InplaceV8):
+class Inplace(InplaceV8):
     """The latest in-place conversion."""
 
     name: ClassVar[str] = "inplace"
     default_release: ClassVar[str] = "7.4"
     get_pfn_puts: ClassVar[bool] = True
 
-    def release_end(self, inode: GmemInode) -> int:
-        return LAST_INDEX
+    release_end = Kernel.release_end
 
     # -- vCPU fault ------------------------------------------------------------------------------
 
@@ -50,17 +49,25 @@ class Inplace(TwoPhaseBind, ReclaimHook, InplaceV8):
     async def kvm_release_faultin_pfn(self, t: Task, fault: Fault) -> None:
         """There is none."""
 
-    def populate_rejects(self, vm: Vm, source: Source | None) -> bool:
-        """With conversion in place off a TDX launch needs a source, as in 7.3."""
-        refused = not self.in_place and vm.arch.populate_maps and source is None
-        return super().populate_rejects(vm, source) or refused
+    async def kvm_mmu_finish_page_fault(self, t: Task, fault: Fault, ret: int) -> None:
+        """No page was handed out that could be marked dirty."""
+        await self.kvm_release_faultin_pfn(t, fault)
 
-    # -- conversion --------------------------------------------------------------------------------
+    # -- conversion: what v8 had in another way (`gmem_convert`) ---------------------------------------
 
-    folio_is_used = GmemConversion.folio_is_used
-    gmem_attr_missing = GmemConversion.gmem_attr_missing
-    convert_filter = GmemConversion.convert_filter
-    kvm_gmem_arch_make_shared = GmemConversion.kvm_gmem_arch_make_shared
+    folio_is_used = gmem_convert.folio_is_used
+    gmem_attr_missing = gmem_attributes.gmem_attr_missing
+    convert_filter = gmem_convert.convert_filter
+    kvm_gmem_arch_make_shared = gmem_convert.kvm_gmem_arch_make_shared
+
+    # -- of Linux 7.3: binding in two phases (`gmem_bind`), the hook when a folio goes (`gmem_arch`) ---
+
+    kvm_gmem_prepare_memory_region = gmem_bind.kvm_gmem_prepare_memory_region
+    kvm_gmem_commit_memory_region = gmem_bind.kvm_gmem_commit_memory_region
+    kvm_gmem_undo_binding = gmem_bind.kvm_gmem_undo_binding
+    kvm_gmem_bound = gmem_bind.kvm_gmem_bound
+    kvm_gmem_unbind = gmem_bind.kvm_gmem_unbind
+    kvm_gmem_free_folio = gmem_arch.kvm_gmem_free_folio
 
 
 class InplaceOff(Inplace):
@@ -68,3 +75,33 @@ class InplaceOff(Inplace):
 
     name: ClassVar[str] = "inplace-off"
     in_place: ClassVar[bool] = False
+
+    # -- the VM's attributes, and files without any ----------------------------------------------------
+
+    kvm_mem_is_private = Kernel.kvm_mem_is_private
+    gfn_is_private = Kernel.gfn_is_private
+    kvm_vm_ioctl_set_mem_attributes = Kernel.kvm_vm_ioctl_set_mem_attributes
+    gmem_supported_flags = Kernel.gmem_supported_flags
+    kvm_gmem_init_inode = Kernel.kvm_gmem_init_inode
+    kvm_gmem_store_binding = Kernel.kvm_gmem_store_binding
+    invalidate_filter = Kernel.invalidate_filter
+
+    # -- launch ----------------------------------------------------------------------------------------
+
+    tdx_premaps = Kernel.tdx_premaps
+
+    def populate_rejects(self, vm: Vm, source: Source | None) -> bool:
+        """A TDX launch needs a source, as in 7.3."""
+        return super().populate_rejects(vm, source) or (vm.arch.populate_maps and source is None)
+
+    async def kvm_gmem_wants_private(self, t: Task, vm: Vm, inode: GmemInode, gfn: int, index: int) -> bool:
+        """What populate asks (`kvm_is_private_gfn`): the VM's attributes."""
+        return await self.kvm_mem_is_private(t, vm, gfn)
+
+    # -- conversion ------------------------------------------------------------------------------------
+
+    def kvm_gmem_check_attributes(
+        self, file: GmemFile, offset: int, size: int, private: bool, flags: int
+    ) -> Converted:
+        """The file has no such call."""
+        return Converted(ENOTTY)

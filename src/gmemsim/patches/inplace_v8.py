@@ -7,12 +7,11 @@ count alone; an index without an attribute counts as shared.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from ..actors.errno import EFAULT, EINVAL, ENOMEM
-from ..actors.gmem_arch import MakePrivateHook
-from ..actors.gmem_convert import GmemConversion
 from ..actors.gmem_user_fault import SIGBUS
+from . import gmem_arch, gmem_attributes, gmem_convert, lru_batches
 from .v3 import V3
 
 if TYPE_CHECKING:
@@ -25,18 +24,88 @@ if TYPE_CHECKING:
 __all__ = ["InplaceV8"]
 
 
-class InplaceV8(GmemConversion, MakePrivateHook, V3):
-    """Faults of vCPUs and of the host take the invalidate lock shared."""
+class InplaceV8(V3):
+    """Private or shared by the file's index; faults of vCPUs and of the host take the invalidate lock shared.
+
+    Attributes:
+        lru_batch: folios that a batch on its way to an LRU list holds before it empties itself.
+    """
 
     name: ClassVar[str] = "inplace-v8"
     default_release: ClassVar[str] = "7.3"
     in_place: ClassVar[bool] = True
+    lru_batch: ClassVar[int] = 31
+
+    def __init__(self, *args: Any, **options: Any) -> None:
+        super().__init__(*args, **options)
+        #: Folios in batches on their way to an LRU list, with the inode they were made for, by the task that made them.
+        self._lru: dict[Task, list[tuple[GmemInode, Folio]]] = {}
 
     def release_end(self, inode: GmemInode) -> int:
         """The file's size, since the filter would walk the attributes (v8 19/46); not so as applied."""
         return inode.pages
 
-    # -- vCPU fault ------------------------------------------------------------------------------
+    # -- private or shared as an attribute of the file's index (`gmem_attributes`) ---------------------
+
+    gmem_supported_flags = gmem_attributes.gmem_supported_flags
+    kvm_gmem_init_inode = gmem_attributes.kvm_gmem_init_inode
+    gmem_attr_label = staticmethod(gmem_attributes.gmem_attr_label)
+    gmem_attr_value = gmem_attributes.gmem_attr_value
+    kvm_gmem_is_private = gmem_attributes.kvm_gmem_is_private
+    kvm_mem_is_private = gmem_attributes.kvm_mem_is_private
+    gfn_is_private = gmem_attributes.gfn_is_private
+    kvm_gmem_store_attributes = gmem_attributes.kvm_gmem_store_attributes
+    kvm_vm_ioctl_set_mem_attributes = gmem_attributes.kvm_vm_ioctl_set_mem_attributes
+
+    def gmem_attr_missing(self, inode: GmemInode) -> bool:
+        """Shared."""
+        return False
+
+    # -- the call that converts (`gmem_convert`) -------------------------------------------------------
+
+    kvm_gmem_set_attributes = gmem_convert.kvm_gmem_set_attributes
+    kvm_gmem_check_attributes = gmem_convert.kvm_gmem_check_attributes
+    content_flags = gmem_convert.content_flags
+    kvm_gmem_convert = gmem_convert.kvm_gmem_convert
+    kvm_gmem_apply_content_mode = gmem_convert.kvm_gmem_apply_content_mode
+    unmap_mapping_pages = gmem_convert.unmap_mapping_pages
+    mapped_in = gmem_convert.mapped_in
+    kvm_gmem_outside_reference = gmem_convert.kvm_gmem_outside_reference
+    folio_has_outside_reference = gmem_convert.folio_has_outside_reference
+    present = gmem_convert.present
+    invalidate_filter = gmem_convert.invalidate_filter
+    kvm_gmem_make_shared = gmem_convert.kvm_gmem_make_shared
+    kvm_gmem_make_folio_shared = gmem_convert.kvm_gmem_make_folio_shared
+    kvm_gmem_make_pages_shared = gmem_convert.kvm_gmem_make_pages_shared
+
+    async def folio_is_used(self, t: Task, inode: GmemInode, folio: Folio) -> str:
+        """The count alone."""
+        return "references" if await gmem_convert.folio_is_used(self, t, inode, folio) else ""
+
+    def convert_filter(self, inode: GmemInode, start: int, end: int, private: bool) -> str:
+        """Every kind present in the range, the one that stays included."""
+        assert inode.attributes is not None
+        kinds = {kind for _, _, kind in inode.attributes.ranges(start, end)}
+        return "both" if len(kinds) > 1 else "private" if True in kinds else "shared"
+
+    async def kvm_gmem_arch_make_shared(self, t: Task, inode: GmemInode, pfn: int, pages: int) -> None:
+        """The hook of the free path serves."""
+        await self.inode_vm(inode).arch.invalidate(t, pfn, pfn + pages)
+
+    # -- batches of folios on their way to an LRU list, which a conversion drains (`lru_batches`) ------
+
+    lru_references = lru_batches.lru_references
+    folios_in_batches = lru_batches.folios_in_batches
+    folio_in_lru_batch = lru_batches.folio_in_lru_batch
+    shake_folio = lru_batches.shake_folio
+    folio_add_lru = lru_batches.folio_add_lru
+    lru_add_drain = lru_batches.lru_add_drain
+    lru_add_drain_all = lru_batches.lru_add_drain_all
+    _drain = lru_batches._drain
+
+    # -- vCPU fault ------------------------------------------------------------------------------------
+
+    kvm_arch_gmem_make_private = gmem_arch.kvm_arch_gmem_make_private
 
     async def kvm_gmem_get_file_pfn(
         self, t: Task, vm: Vm, slot: Memslot, gfn: int, index: int
@@ -105,7 +174,7 @@ class InplaceV8(GmemConversion, MakePrivateHook, V3):
             return found
         return "oom" if found == ENOMEM else SIGBUS
 
-    # -- populate, bind, conversion ----------------------------------------------------------------
+    # -- populate, bind --------------------------------------------------------------------------------
 
     async def kvm_gmem_populate_one(
         self, t: Task, vm: Vm, slot: Memslot, file: GmemFile, gfn: int, content: str | None
@@ -123,33 +192,16 @@ class InplaceV8(GmemConversion, MakePrivateHook, V3):
         return ret
 
     async def kvm_gmem_wants_private(self, t: Task, vm: Vm, inode: GmemInode, gfn: int, index: int) -> bool:
-        """What populate asks (`kvm_is_private_gfn`): the file's map, or the VM's with conversion in place off."""
-        if self.in_place:
-            return await self.kvm_gmem_is_private(t, inode, index)
-        return await self.kvm_mem_is_private(t, vm, gfn)
+        """What populate asks (`kvm_is_private_gfn`): the file's map."""
+        return await self.kvm_gmem_is_private(t, inode, index)
+
+    def tdx_premaps(self) -> bool:
+        """Never: the fault would wait for the lock that populate holds."""
+        return False
 
     async def kvm_gmem_store_binding(
         self, t: Task, file: GmemFile, slot: Memslot, start: int, end: int
     ) -> None:
         """A slot of a convertible file is served by it for both kinds, MMAP or not."""
-        if self.in_place:
-            slot.gmem_only = True
+        slot.gmem_only = True
         await super().kvm_gmem_store_binding(t, file, slot, start, end)
-
-    async def folio_is_used(self, t: Task, inode: GmemInode, folio: Folio) -> str:
-        """The count alone."""
-        return "references" if await super().folio_is_used(t, inode, folio) else ""
-
-    def gmem_attr_missing(self, inode: GmemInode) -> bool:
-        """Shared."""
-        return False
-
-    def convert_filter(self, inode: GmemInode, start: int, end: int, private: bool) -> str:
-        """Every kind present in the range, the one that stays included."""
-        assert inode.attributes is not None
-        kinds = {kind for _, _, kind in inode.attributes.ranges(start, end)}
-        return "both" if len(kinds) > 1 else "private" if True in kinds else "shared"
-
-    async def kvm_gmem_arch_make_shared(self, t: Task, inode: GmemInode, pfn: int, pages: int) -> None:
-        """The hook of the free path serves."""
-        await self.inode_vm(inode).arch.invalidate(t, pfn, pfn + pages)

@@ -8,8 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, ClassVar
 
-from ..actors.gmem_arch import MakePrivateHook, ReclaimHook
-from ..actors.gmem_bind import TwoPhaseBind
+from . import gmem_arch, gmem_bind
 from .v3 import V3
 
 if TYPE_CHECKING:
@@ -22,11 +21,24 @@ if TYPE_CHECKING:
 __all__ = ["Mainline73"]
 
 
-class Mainline73(TwoPhaseBind, MakePrivateHook, ReclaimHook, V3):
+class Mainline73(V3):
     """v3 as Linux 7.3 has it."""
 
     name: ClassVar[str] = "mainline-7.3"
     default_release: ClassVar[str] = "7.3"
+
+    # -- binding in two phases (`gmem_bind`) -----------------------------------------------------------
+
+    kvm_gmem_prepare_memory_region = gmem_bind.kvm_gmem_prepare_memory_region
+    kvm_gmem_commit_memory_region = gmem_bind.kvm_gmem_commit_memory_region
+    kvm_gmem_undo_binding = gmem_bind.kvm_gmem_undo_binding
+    kvm_gmem_bound = gmem_bind.kvm_gmem_bound
+    kvm_gmem_unbind = gmem_bind.kvm_gmem_unbind
+
+    # -- the arch hooks under their new names (`gmem_arch`) --------------------------------------------
+
+    kvm_arch_gmem_make_private = gmem_arch.kvm_arch_gmem_make_private
+    kvm_gmem_free_folio = gmem_arch.kvm_gmem_free_folio
 
     async def kvm_gmem_make_ready(self, t: Task, vm: Vm, inode: GmemInode, folio: Folio, gfn: int) -> int:
         """Clear, then `kvm_arch_gmem_make_private` if the file lacks INIT_SHARED (`kvm_gmem_is_private_mem`).

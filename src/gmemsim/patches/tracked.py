@@ -36,7 +36,6 @@ class Tracked(V3):
     """Look up under the shared lock, mark under the exclusive one."""
 
     name: ClassVar[str] = "tracked"
-    exclusive_to_mark: ClassVar[bool] = True
 
     def prepared_of(self, inode: GmemInode) -> set[int]:
         """The bitmap of an inode: indices whose folio was prepared and has not left the page cache since."""
@@ -57,16 +56,21 @@ class Tracked(V3):
             if not isinstance(found, int):
                 await self.folio_unlock(t, found)
             await lock.up_read(t)
-        elif self.exclusive_to_mark:
-            await lock.up_read(t)
-            await lock.down_write(t)
-            found = await self.kvm_gmem_get_ready_folio(t, vm, file, slot, gfn, index)
-            await lock.up_write(t)
         else:
-            found = await self.kvm_gmem_get_ready_folio(t, vm, file, slot, gfn, index)
-            await lock.up_read(t)
+            found = await self.kvm_gmem_get_unprepared(t, vm, file, slot, gfn, index)
         await self.fput_later(t, file)
         return (found, None) if isinstance(found, int) else (0, found)
+
+    async def kvm_gmem_get_unprepared(
+        self, t: Task, vm: Vm, file: GmemFile, slot: Memslot, gfn: int, index: int
+    ) -> Folio | int:
+        """The shared lock, which is held, is given up and taken exclusively: back without it."""
+        lock = file.inode.invalidate_lock
+        await lock.up_read(t)
+        await lock.down_write(t)
+        found = await self.kvm_gmem_get_ready_folio(t, vm, file, slot, gfn, index)
+        await lock.up_write(t)
+        return found
 
     async def kvm_gmem_get_ready_folio(
         self, t: Task, vm: Vm, file: GmemFile, slot: Memslot, gfn: int, index: int
@@ -130,7 +134,14 @@ class TrackedShared(Tracked):
     """As `tracked`, but under the shared lock throughout, and the bit is set atomically."""
 
     name: ClassVar[str] = "tracked-shared"
-    exclusive_to_mark: ClassVar[bool] = False
+
+    async def kvm_gmem_get_unprepared(
+        self, t: Task, vm: Vm, file: GmemFile, slot: Memslot, gfn: int, index: int
+    ) -> Folio | int:
+        """Under the shared lock, which is given back."""
+        found = await self.kvm_gmem_get_ready_folio(t, vm, file, slot, gfn, index)
+        await file.inode.invalidate_lock.up_read(t)
+        return found
 
 
 def _bitmaps(kernel: Kernel) -> dict[GmemInode, set[int]]:

@@ -5,11 +5,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from ..actors.errno import EAGAIN, EFAULT, EINTR, EINVAL, errno_name
-from ..actors.gmem_attributes import GmemAttributes
 from ..actors.inode import FILES
 from ..actors.stage2 import PG_LEVEL_2M, level_pages
 from ..actors.vcpu_run import GuestResult
 from ..arch.memory import ZERO
+from ..patches.inplace_v8 import InplaceV8
 from .inplace import convert_files
 from .units import PAGE
 
@@ -163,7 +163,7 @@ def guest_kind(thread: Thread, t: Task, gfn: int, private: bool | None) -> bool 
         return private
     t.saw(thread.vm.attr_label, gfn, gfn + 1)
     kernel = thread.kernel
-    if kernel.in_place and isinstance(kernel, GmemAttributes):
+    if kernel.in_place and isinstance(kernel, InplaceV8):
         t.saw(FILES)
         for slot in thread.machine.workload.tables.slots.values():
             file = None if slot.file is None else thread.machine.files.get(slot.file)

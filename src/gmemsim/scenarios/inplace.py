@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from ..actors.errno import EAGAIN, EINVAL, ENOTTY
-from ..actors.gmem_convert import Converted, GmemConversion
+from ..patches.gmem_convert import Converted
+from ..patches.inplace_v8 import InplaceV8
 from .units import PAGE
 
 if TYPE_CHECKING:
@@ -28,7 +29,7 @@ async def convert_file(
     attempts: int = 1,
 ) -> Converted:
     """Call, and call again while somebody uses a page, up to `attempts` times; offset and size in bytes."""
-    if not isinstance(kernel, GmemConversion):
+    if not isinstance(kernel, InplaceV8):
         return Converted(ENOTTY)
     while True:
         attempts -= 1

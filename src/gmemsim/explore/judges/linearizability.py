@@ -34,8 +34,6 @@ from typing import TYPE_CHECKING, Any, ClassVar, Final
 
 import attrs
 
-from ...actors.gmem_attributes import GmemAttributes
-from ...actors.gmem_convert import GmemConversion
 from ...arch.memory import CIPHER, ZERO
 from ...oracles.exact import Exact
 from ...patches.inplace_v8 import InplaceV8
@@ -163,7 +161,7 @@ class PageHistories:
             ]
             if beyond:
                 self.skipped[inode.label] = f"operations {', '.join(beyond)}"
-            elif isinstance(kernel, GmemConversion) and kernel.in_place and kernel.content_flags():
+            elif isinstance(kernel, InplaceV8) and kernel.in_place and kernel.content_flags():
                 self.skipped[inode.label] = "a conversion may write content"
             elif "HUGETLB" in inode.flags:
                 self.skipped[inode.label] = "huge folios: pages come and go together"
@@ -183,7 +181,7 @@ class PageHistories:
 
     def _private(self, place: _Place) -> bool:
         kernel = self.session.machine.kernel
-        if self.session.patch.in_place and isinstance(kernel, GmemAttributes):
+        if self.session.patch.in_place and isinstance(kernel, InplaceV8):
             return place.vm.arch.has_private_memory and kernel.gmem_attr_value(place.inode, place.index)
         return place.gfn in place.vm.attributes
 

@@ -33,9 +33,8 @@ def migrate_folios(parent: type[Kernel]) -> type[Kernel]:
 
         async def kvm_gmem_migrate_folio(self, t: Task, inode: GmemInode, index: int) -> int:
             lock = inode.invalidate_lock
-            if self.lru_batch:
-                # Folios on their way to an LRU list have a reference that nobody would give up otherwise.
-                await self.lru_add_drain_all(t)
+            # Folios on their way to an LRU list have a reference that nobody would give up otherwise.
+            await self.lru_add_drain_all(t)
             if self.migrate_locks and not await lock.down_read_trylock(t):
                 return EAGAIN
             folio = await self.filemap_get_folio(t, inode, index, create=False)

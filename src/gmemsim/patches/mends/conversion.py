@@ -38,6 +38,10 @@ def get_pfn_puts(parent: type[Kernel]) -> type[Kernel]:
         async def kvm_release_faultin_pfn(self, t: Task, fault: Fault) -> None:
             """There is none."""
 
+        async def kvm_mmu_finish_page_fault(self, t: Task, fault: Fault, ret: int) -> None:
+            """No page was handed out that could be marked dirty."""
+            await self.kvm_release_faultin_pfn(t, fault)
+
     return GetPfnPuts
 
 

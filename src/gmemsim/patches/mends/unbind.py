@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final
 
-from ...actors.gmem_bind import TwoPhaseBind
+from .. import gmem_bind
 from .entry import Mend
 
 if TYPE_CHECKING:
@@ -22,7 +22,7 @@ def unbind_locks(parent: type[Kernel]) -> type[Kernel]:
     class UnbindLocks(parent):
         async def kvm_gmem_unbind(self, t: Task, slot: Memslot) -> None:
             version: Any = self
-            await TwoPhaseBind.kvm_gmem_unbind(version, t, slot)
+            await gmem_bind.kvm_gmem_unbind(version, t, slot)
 
     return UnbindLocks
 

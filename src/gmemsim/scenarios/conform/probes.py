@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from ...actors.gmem_convert import GmemConversion
+from ...patches.inplace_v8 import InplaceV8
 from ..units import PAGE
 from . import arguments as a
 from .registry import op
@@ -47,7 +47,7 @@ async def event_count(rig: Rig, t: Task, step: Step, args: a.EventCount) -> Got:
 async def get_state(rig: Rig, t: Task, step: Step, args: a.GetState) -> Got:
     """Whether a range is private or shared, or mixed."""
     kernel = rig.kernel
-    if not isinstance(kernel, GmemConversion) or not kernel.in_place:
+    if not isinstance(kernel, InplaceV8) or not kernel.in_place:
         raise Unsupported("state of a file without conversion in place")
     row = rig.file(args.gmem)
     if row.id not in rig.machine.descriptors(rig.process(step.actor)):

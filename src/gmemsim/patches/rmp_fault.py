@@ -1,24 +1,26 @@
 """Nested faults of SEV-SNP that the RMP causes although a mapping is there (arch.md 1.3, "RMP fault").
 
 Only versions with huge folios come here: below them every RMP entry is one of 4 KiB, and the handler returns at step 4.
+Besides, the other places where a vCPU meets the level of a leaf: accesses, and the exit of an accept.
 """
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from .fault import Fault, RetPf
-from .stage2 import FROZEN, PG_LEVEL_2M, level_pages
+from ..actors.fault import Fault, RetPf
+from ..actors.stage2 import FROZEN, PG_LEVEL_2M, level_pages
 
 if TYPE_CHECKING:
+    from ..actors.folio import Folio
+    from ..actors.stage2 import Spte
+    from ..actors.vm import Vcpu, Vm
     from ..engine.task import Task
-    from .folio import Folio
-    from .kernel import Kernel
-    from .vm import Vcpu
+    from .hugepage import Hugepage
 
 
 async def fast_page_fault(
-    self: Kernel, t: Task, vcpu: Vcpu, gfn: int, private: bool | None, write: bool
+    self: Hugepage, t: Task, vcpu: Vcpu, gfn: int, private: bool | None, write: bool
 ) -> bool:
     """Whether the fault is taken as spurious without a look at the pfn.
 
@@ -33,7 +35,7 @@ async def fast_page_fault(
     return spte is not None and spte.pfn != FROZEN
 
 
-async def sev_handle_rmp_fault(self: Kernel, t: Task, vcpu: Vcpu, gfn: int) -> int:
+async def sev_handle_rmp_fault(self: Hugepage, t: Task, vcpu: Vcpu, gfn: int) -> int:
     """Split the RMP entry behind `gfn` if it is one of 2 MiB, then zap so that the tables follow.
 
     SRCU is held, and no lock from the look-up to the zap. The result is 0 whatever happens: the guest tries again.
@@ -62,27 +64,29 @@ async def sev_handle_rmp_fault(self: Kernel, t: Task, vcpu: Vcpu, gfn: int) -> i
     return ret
 
 
-async def sev_psmash(self: Kernel, t: Task, vcpu: Vcpu, folio: Folio, pfn: int) -> int | None:
+async def sev_psmash(self: Hugepage, t: Task, vcpu: Vcpu, folio: Folio, pfn: int) -> int | None:
     """Look up and split: None if there is nothing to split, else PSMASH's answer. At most a reference is held."""
     return await vcpu.vm.arch.rmp_fault(t, pfn)
 
 
-async def sev_psmash_failed(self: Kernel, t: Task, vcpu: Vcpu, pfn: int, code: int) -> int:
+async def sev_psmash_failed(self: Hugepage, t: Task, vcpu: Vcpu, pfn: int, code: int) -> int:
     """Look again: another CPU may have split the entry in between, which is as good."""
     return await vcpu.vm.arch.rmp_recheck(t, pfn, code)
 
 
-async def sev_after_psmash(self: Kernel, t: Task, vcpu: Vcpu, gfn: int, code: int) -> int:
+async def sev_after_psmash(self: Hugepage, t: Task, vcpu: Vcpu, gfn: int, code: int) -> int:
     """Zap 512 gfns from the faulting one on, so part of the next 2 MiB too; `code` is only traced."""
     await self.kvm_zap_gfn_range(t, vcpu.vm, gfn, gfn + level_pages(PG_LEVEL_2M))
     return 0
 
 
 async def npf_interception(
-    self: Kernel, t: Task, vcpu: Vcpu, gfn: int, private: bool | None, write: bool
+    self: Hugepage, t: Task, vcpu: Vcpu, gfn: int, private: bool | None, write: bool
 ) -> int:
     """The exit for a nested fault with the RMP bit: the common fault path, then the RMP's, in one SRCU section."""
     vm = vcpu.vm
+    if not vm.arch.rmp_faults:
+        return await self.handle_ept_violation(t, vcpu, gfn, private)
     section = await vm.srcu.read_lock(t)
     if await self.fast_page_fault(t, vcpu, gfn, private, write):
         ret: int = RetPf.SPURIOUS
@@ -94,3 +98,16 @@ async def npf_interception(
     await vm.srcu.read_unlock(t, section)
     await self.task_work_run(t)
     return ret
+
+
+def spte_fits(self: Hugepage, t: Task, vm: Vm, spte: Spte, private: bool) -> bool:
+    """Whether hardware takes a leaf of that level: the RMP has an entry of that size, say."""
+    return vm.arch.level_fits(t, spte.pfn, private, spte.level)
+
+
+async def accept_fault(self: Hugepage, t: Task, vcpu: Vcpu, gfn: int, level: int) -> None:
+    """The arch notes the level that the guest asks for, and a larger leaf is split if it does so here."""
+    vm = vcpu.vm
+    await vm.arch.accept_fault(t, vm, vcpu.ident, gfn, level)
+    if vm.arch.splits_for_accept:
+        await self.split_for_accept(t, vm, gfn, level)
