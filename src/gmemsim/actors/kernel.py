@@ -95,12 +95,14 @@ class Kernel:
         costs: CostTable | None = None,
         gmem_prepare: bool = True,
     ) -> None:
-        """Args:
-        world: the VMs and files to work on.
-        memory: frames and their contents.
-        release: steps outside the series; default: the version's own.
-        costs: virtual ns per operation; default: everything is free.
-        gmem_prepare: CONFIG_HAVE_KVM_ARCH_GMEM_PREPARE, which KVM_AMD_SEV selects.
+        """No file, no mapping, no batch.
+
+        Args:
+            world: the VMs and files to work on.
+            memory: frames and their contents.
+            release: steps outside the series; default: the version's own.
+            costs: virtual ns per operation; default: everything is free.
+            gmem_prepare: CONFIG_HAVE_KVM_ARCH_GMEM_PREPARE, which KVM_AMD_SEV selects.
         """
         self.world = world
         self.memory = memory

@@ -53,6 +53,7 @@ class Hugepage(Inplace):
     __digest_skip__ = ("_workers",)
 
     def __init__(self, *args: Any, **options: Any) -> None:
+        """Subpools, huge pages in use, and the worker that they come back by."""
         super().__init__(*args, **options)
         self.subpools: dict[str, Subpool] = {}
         self.huge_frames: dict[int, Subpool] = {}
@@ -111,7 +112,7 @@ class Hugepage(Inplace):
     kvm_gmem_punch_range = huge_gmem.kvm_gmem_punch_range
     kvm_gmem_punch_shared = huge_gmem.kvm_gmem_punch_shared
 
-    #: The look-up clears nothing of huge folios: get_pfn does, and prepares, before the folio is uptodate (4.7).
+    #: The look-up clears nothing of huge folios: get_pfn does, and prepares, before uptodate (guest-memfd.md 4.7).
     kvm_gmem_get_checked_folio = by_file(
         Kernel.kvm_gmem_get_checked_folio, Inplace.kvm_gmem_get_checked_folio
     )

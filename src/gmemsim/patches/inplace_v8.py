@@ -37,6 +37,7 @@ class InplaceV8(V3):
     lru_batch: ClassVar[int] = 31
 
     def __init__(self, *args: Any, **options: Any) -> None:
+        """Batches, which are kept."""
         super().__init__(*args, **options)
         #: Folios in batches on their way to an LRU list, with the inode they were made for, by the task that made them.
         self._lru: dict[Task, list[tuple[GmemInode, Folio]]] = {}
