@@ -153,7 +153,11 @@ def test_virtme_ng_is_taken_where_it_is_and_the_initramfs_where_not(
         "--numa=1024M,cpus=0-1",
         "--numa=1024M,cpus=2-3",
     ]
+    assert ("-accel", "tcg,thread=multi") in pairwise(line)
     assert (tmp_path / "guest" / "modules" / "order").is_file()
+    line = prepare(Machine(front="auto", accel="kvm"), kernel, files, tmp_path, tmp_path / "cache")
+    assert "--disable-kvm" not in line
+    assert "-accel" not in line
 
 
 def test_scenes_are_scenarios_of_findings_and_know_their_kernels() -> None:

@@ -85,8 +85,10 @@ def prepare(
     """
     front, _ = front_of(machine, kernel)
     accel, cpu = ("kvm", "host") if machine.accel == "kvm" else ("tcg,thread=multi", "EPYC,+svm,+npt")
+    # virtme-ng says itself that there is KVM, and QEMU takes it from one place only.
+    said = ["-accel", accel, "-cpu", cpu] if front == "initramfs" or machine.accel == "tcg" else []
     qemu = [
-        "-accel", accel, "-cpu", cpu, "-serial", f"pipe:{folder / 'results'}",
+        *said, "-serial", f"pipe:{folder / 'results'}",
         *(["-gdb", f"unix:{folder / 'debugger'},server=on,wait=off"] if machine.debug else []),
     ]  # fmt: skip
     return (_virtme_ng if front == "virtme-ng" else _initramfs)(machine, kernel, files, folder, cache, qemu)
