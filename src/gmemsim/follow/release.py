@@ -24,6 +24,8 @@ __all__ = ["Releasing"]
 #: Events of a look-up in the file: whoever shows them had a reference of it.
 _USES = frozenset({"get_folio", "filemap_get", "fallocate", "user_fault"})
 
+_FAULTS = frozenset({"fault", "prefault"})
+
 
 class Releasing:
     """What an attempt does where the file is released."""
@@ -113,3 +115,22 @@ class Releasing:
             for index in list(mapping.mapped):
                 self.drop(mapping, index)
         inode.mappings.clear()
+        self._exit_mmap(thread)
+
+    def _exit_mmap(self, thread: Thread) -> None:
+        """A process that exits has no address space any more when its files are closed: the guest has nothing mapped.
+
+        `kvm_mmu_notifier_release` zaps all roots, which no probe shows and nobody flushes. It has happened if the
+        release finds nothing to flush, and can have if no vCPU faults any more.
+        """
+        call = thread.calls[0] if thread.releases_next else thread.call
+        steps = self.trace.threads[thread.name]
+        assert call is not None
+        zaps = [step for step in steps[call.first : call.last + 1] if step.name == "zap_ret"]
+        over = not any(
+            coming is not None and coming.kind in _FAULTS and other.future.cursor <= coming.last
+            for other in self.threads.values()
+            for coming in (other.call, *other.calls)
+        )
+        if over and zaps and not any(step.observation.a for step in zaps):
+            self.setup.vm.stage2.clear()
