@@ -130,3 +130,26 @@ def test_a_release_that_names_no_file_can_be_of_another() -> None:
     assert result.verdict == "undecided"
     assert "nothing of guest_memfd" in result.undecided
     assert any("of another one" in note for note in result.notes)
+
+
+def test_the_deletion_of_another_slot_shows_nothing_of_the_file() -> None:
+    lines, metadata = read("close")
+    probes = metadata["probes"]
+    assert isinstance(probes, list)
+    metadata = {**metadata, "probes": [*probes, "PROBE set_region kvm_set_memory_region ok"]}
+    metadata["probes"] = [*metadata["probes"], "RET set_region_ret kvm_set_memory_region ok"]  # type: ignore[misc]
+    head = "             vmm-117     [002] .....    14.033800: "
+    ioctl = "(kvm_set_memory_region+0x0/0x620 [kvm])"
+    back = "(kvm_vm_ioctl+0x10ba/0x1980 [kvm] <- kvm_set_memory_region)"
+    shown = [
+        f"set_region: {ioctl} slot=0 gpa=0x10000000 size=0x1000 offset=0x0",
+        f"set_region_ret: {back} ret=-22",
+        f"set_region: {ioctl} slot=3 gpa=0x0 size=0x0 offset=0x0",
+        "arch_inv_range: (kvm_arch_gmem_invalidate_range+0x4/0x10 [kvm])",
+        f"set_region_ret: {back} ret=0",
+    ]
+    mark = next(number for number, line in enumerate(lines) if "GMEM start" in line)
+    trace = parse([*lines[: mark + 1], *(f"{head}{text}\n" for text in shown), *lines[mark + 1 :]], metadata)
+    assert trace.ignored["arch_inv_range (other slot)"] == 1
+    result = follow(trace, load_patch("mainline-7.3"), bounds=FEW)
+    assert result.accepted, result.rejected_at

@@ -39,9 +39,10 @@ class Observer:
         #: The event lies in a release of the file (`closing`).
         self.releasing = False
         self.last_add: dict[str, int] = {}
-        #: The file's slot, as soon as it is made or deleted, and threads in the ioctl.
+        #: The file's slot, as soon as it is made or deleted, and threads in the ioctl for it, or for another slot.
         self.slot: int | None = None
         self.in_region: set[str] = set()
+        self.in_other_region: set[str] = set()
         #: Threads in memory_failure before its first section under the folio lock, which does nothing but ask
         #: hwpoison_filter, and which the model leaves out (mm/memory-failure.c of 6.12.107, 7.2.13, 7.3.4).
         self.unfiltered: set[str] = set()
@@ -157,6 +158,9 @@ class Observer:
         args = arguments(event.args)
         return Observation(kind, args["start"], args["end"])
 
+    def _arch_invalidate_range(self, event: KernelEvent, kind: str) -> Observation | str:
+        return "other slot" if event.thread in self.in_other_region else Observation(kind)
+
     def _arch_reclaim(self, event: KernelEvent, kind: str) -> Observation:
         return Observation(kind, arguments(event.args)["pfn"])
 
@@ -177,6 +181,7 @@ class Observer:
         ):
             self.slot = args["slot"]
         if args["slot"] != self.slot:
+            self.in_other_region.add(event.thread)
             return "other slot"
         self.in_region.add(event.thread)
         if not pages:
@@ -186,6 +191,7 @@ class Observer:
 
     def _set_region_ret(self, event: KernelEvent, kind: str) -> Observation | str:
         if event.thread not in self.in_region:
+            self.in_other_region.discard(event.thread)
             return "other slot"
         self.in_region.discard(event.thread)
         return self._ret(event, kind)
