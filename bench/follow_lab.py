@@ -1,6 +1,6 @@
 """Record the library's scenarios on stock kernels and follow each recording with the version of its kernel.
 
-    python bench/follow_lab.py FOLDER --kernel K [--kernel K] [--rounds N] [SCENARIO ...] [--markdown FILE]
+    python bench/follow_lab.py FOLDER --kernel K [--kernel K] [--rounds N] [SCENARIO ...] [--no-more] [--markdown FILE]
 
 Every scenario that a stock kernel can do runs N times at its small size, each in a boot of its own; FOLDER/K gets the
 recordings (what is there already is not made again). The table has, for each scenario and kernel, how many there are
@@ -121,9 +121,10 @@ def main() -> None:
     parser.add_argument("scenarios", nargs="*")
     parser.add_argument("--kernel", action="append", required=True)
     parser.add_argument("--rounds", type=int, default=2)
+    parser.add_argument("--no-more", action="store_true", help="the table of what is there")
     parser.add_argument("--markdown", type=Path, help="write the table there")
     options = parser.parse_intermixed_args()
-    for kernel in options.kernel:
+    for kernel in () if options.no_more else options.kernel:
         record(kernel, options.folder / kernel, options.scenarios or list(names()), options.rounds)
     text = "\n".join(table(options.folder, options.kernel))
     print(text)

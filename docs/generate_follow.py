@@ -2,9 +2,10 @@
 
     python docs/generate_follow.py [DIRECTORY [STATE]]
     python docs/generate_follow.py --speed
+    python docs/generate_follow.py --lab FOLDER KERNEL ...
 
 Without the full set of recordings nothing is changed. STATE is a file of bench/follow_recordings.py `--state`. Speed
-and size are measured when asked for only, since they are of a machine.
+and size are measured when asked for only, since they are of a machine; so are recordings of the lab, in FOLDER/KERNEL.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from tempfile import TemporaryDirectory
 HERE = Path(__file__).parent
 PAGE = HERE / "follow.md"
 FIGURES = "<!-- figures -->\n", "<!-- /figures -->"
+LAB = "<!-- lab -->\n", "<!-- /lab -->"
 SPEED = "<!-- speed -->\n", "<!-- /speed -->"
 
 
@@ -39,6 +41,11 @@ def made_by(script: str, *arguments: str) -> str:
 def main() -> None:
     if sys.argv[1:] == ["--speed"]:
         replace(*SPEED, made_by("follow_speed.py"))
+        return
+    if sys.argv[1:2] == ["--lab"]:
+        folder, *kernels = sys.argv[2:]
+        asked = [word for kernel in kernels for word in ("--kernel", kernel)]
+        replace(*LAB, made_by("follow_lab.py", folder, *asked, "--no-more"))
         return
     directory = Path(sys.argv[1]) if len(sys.argv) > 1 else HERE.parents[1] / "shared" / "traces"
     if not directory.is_dir():

@@ -139,7 +139,7 @@ def test_a_step_is_taken_although_the_future_asks_for_another_outcome(
             attempt.depart([Departure("anyway", thread.name, taken)])
         monkeypatch.setattr(attempt.outcomes, "ready", lambda thread, op: (False, "refuses"))
         monkeypatch.setattr(attempt.outcomes, "soft", lambda thread, op: False)
-        monkeypatch.setattr(attempt, "pull", lambda thread: False)
+        monkeypatch.setattr(attempt, "advance_others", lambda thread: False)
         with nullcontext() if departs else pytest.raises(Rejected, match="refuses"):
             attempt._run(thread, trace.steps[place])
         assert thread.taken == taken + departs

@@ -47,7 +47,7 @@ _COLORS: Final = {"accepted": "green", "undecided": "yellow", "rejected": "red"}
     type=click.FloatRange(min=0, min_open=True),
     default=60.0,
     show_default=True,
-    help="Time for that search, for each trace.",
+    help="Time for that search, and as much for the shortest window of a rejection, for each trace.",
 )
 @click.option("--json", "as_json", is_flag=True, help="One JSON document.")
 @click.pass_context
@@ -66,8 +66,9 @@ def command(
 
     A trace is accepted if the model can take its steps in its order. Steps that no probe shows are placed by rules, and
     where these do not fit by a bounded search; if none of its placements fits the trace is rejected at the first event
-    that the model cannot take, with what it could have done instead. Exit code 1 if any trace is rejected; 2 if one is
-    undecided, because nothing of guest_memfd was observed in it or a limit ended the search.
+    that the model cannot take, with what it could have done instead and the shortest window that shows it. Exit code 1
+    if any trace is rejected; 2 if one is undecided, because nothing of guest_memfd was observed in it or a limit ended
+    the search.
     """
     from ..actors.release import RELEASES
     from ..follow.follower import follow

@@ -15,6 +15,7 @@ from .thread import Rejected
 if TYPE_CHECKING:
     from ..actors.inode import HostMapping
     from ..engine.task import Task
+    from .calls import Call
     from .thread import Thread
     from .trace import Trace
     from .world import Setup
@@ -60,9 +61,15 @@ class Releasing:
         return max(used, default=0)
 
     def can_be_last(self, thread: Thread) -> bool:
-        """Whether the thread releases the file next, with the reference that it has from a fault or a system call."""
-        in_region = thread.call is not None and thread.call.kind == "set_region"
-        return thread.has_file and thread.releases_next and not in_region
+        """Whether the thread releases the file next, with the reference that it has from a fault or a system call.
+
+        If its release finds nothing to flush of what is mapped, it is one of a process that exits (`_exit_mmap`).
+        """
+        if not (thread.has_file and thread.releases_next) or thread.call is None:
+            return False
+        mapped = bool(self.setup.vm.stage2.root(private=False) or self.setup.vm.stage2.root(private=True))
+        exits = self._flushes_nothing(thread, thread.calls[0]) and (mapped or thread.future.plan().mapped)
+        return thread.call.kind != "set_region" and not exits
 
     def is_last(self) -> bool:
         """Whether a reference that is dropped can be the last: the descriptor's went before, and nobody gets one."""
@@ -124,13 +131,17 @@ class Releasing:
         release finds nothing to flush, and can have if no vCPU faults any more.
         """
         call = thread.calls[0] if thread.releases_next else thread.call
-        steps = self.trace.threads[thread.name]
         assert call is not None
-        zaps = [step for step in steps[call.first : call.last + 1] if step.name == "zap_ret"]
         over = not any(
             coming is not None and coming.kind in _FAULTS and other.future.cursor <= coming.last
             for other in self.threads.values()
             for coming in (other.call, *other.calls)
         )
-        if over and zaps and not any(step.observation.a for step in zaps):
+        if over and self._flushes_nothing(thread, call):
             self.setup.vm.stage2.clear()
+
+    def _flushes_nothing(self, thread: Thread, call: Call) -> bool:
+        """Whether the release shows zaps, and none that has to be flushed."""
+        steps = self.trace.threads[thread.name][call.first : call.last + 1]
+        zaps = [step.observation.a for step in steps if step.name == "zap_ret"]
+        return bool(zaps) and not any(zaps)
