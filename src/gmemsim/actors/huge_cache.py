@@ -201,8 +201,10 @@ class HugeCache(dict[int, Folio]):
     def next_piece(self, start: int, end: int) -> Folio | Gap | None:
         """The first of [start, end) that is there: a folio that is an object, or untouched pages, clipped to it.
 
-        It is for walks that others may change the page cache under: ask again from where the last piece ended.
+        It is for walks that others may change the page cache under: ask again from where the last piece ended. The
+        range may reach beyond the file, as that of an eviction does.
         """
+        end = min(end, self._inode.pages)
         while start < end:
             found = self._find(start)
             if isinstance(found, Folio):
