@@ -27,6 +27,7 @@ from ..engine.op import Op
 from .calls import calls_of
 from .comparison import Comparison
 from .frames import Frames
+from .hints import SILENT_LIMIT, Hints
 from .initial import initial_pages, unseen_pages
 from .lookahead import Lookahead
 from .outcomes import FAULT_ENDS, Outcomes
@@ -50,8 +51,6 @@ if TYPE_CHECKING:
 
 __all__ = ["Attempt", "How"]
 
-#: A thread that takes this many steps without showing an event is stuck in a loop of the model's.
-_SILENT_LIMIT = 20_000
 #: Stands for whoever in the VMM drops page-table entries (MADV_DONTNEED, munmap), which no probe shows.
 DROPPING: Final = "VMM"
 #: Events inside a write section of mmu_lock.
@@ -78,7 +77,7 @@ class How(NamedTuple):
     mapped: frozenset[int] | None = frozenset()
 
 
-class Attempt(Comparison, TraceRecorder, Outside, Releasing):
+class Attempt(Comparison, TraceRecorder, Outside, Releasing, Hints):
     """One attempt to follow a trace with one patch version."""
 
     def __init__(self, how: How) -> None:
@@ -283,7 +282,7 @@ class Attempt(Comparison, TraceRecorder, Outside, Releasing):
     def _take(self, thread: Thread, step: Step) -> None:
         observation = step.observation
         if step.name in HINTS:
-            self._take_hint(thread, step)
+            self.take_hint(thread, step)
             return
         if self.fails_elsewhere(thread, step):
             thread.left_out = thread.calls.popleft()
@@ -307,42 +306,17 @@ class Attempt(Comparison, TraceRecorder, Outside, Releasing):
         self.compare(thread, shown, observation)
         thread.future.cursor = step.number + 1
         self.matched += 1
-        self._eager(thread)
+        self.eager(thread)
         for other in self.waiting.pop(step.name, []) if step.name == FAULT_ENDS else ():
-            self._eager(other)
-
-    def _take_hint(self, thread: Thread, step: Step) -> None:
-        """The thread goes to sleep on a folio lock: by now it has found the folio, and somebody else has it locked."""
-        task = thread.task
-        if thread.call is None or thread.shown or step.number < thread.future.cursor:
-            return
-        self.position = step.position
-        thread.future.cursor = step.number
-        if not self.outcomes.ready(thread, task.pending)[0]:
-            self.advance_others(thread)
-        self._eager(thread)
-        self._reach_folio_lock(thread)
-        thread.future.cursor = step.number + 1
-
-    def _reach_folio_lock(self, thread: Thread) -> None:
-        """Take what lies between the thread's last event and the lock it sleeps on: it all came before the sleep."""
-        task, lock = thread.task, self.setup.gmem.inode.lock_label
-        for _ in range(_SILENT_LIMIT):
-            op = task.pending
-            if thread.shown or task.done or op.kind == "call" or (op.kind == "acquire" and op.obj == lock):
-                return
-            if not self.outcomes.ready(thread, op)[0] and not self.advance_others(thread):
-                return
-            if task.pending is op:
-                self.step(thread)
+            self.eager(other)
 
     def _advance(self, thread: Thread, step: Step) -> None:
         """Run the thread's task until it shows something; other threads give way where it needs them to."""
-        for _ in range(_SILENT_LIMIT):
+        for _ in range(SILENT_LIMIT):
             self._run(thread, step)
             if thread.shown:
                 return
-        raise Rejected(f"the model's {thread.name} shows nothing in {_SILENT_LIMIT} steps")
+        raise Rejected(f"the model's {thread.name} shows nothing in {SILENT_LIMIT} steps")
 
     def _run(self, thread: Thread, step: Step) -> None:
         task = thread.task
@@ -380,14 +354,14 @@ class Attempt(Comparison, TraceRecorder, Outside, Releasing):
         if op.mode == "w" or (op.kind == "release" and op.obj == self.setup.vm.srcu.label):
             for other in self.waiting.pop(op.obj, ()):
                 if other is not thread:
-                    self._eager(other)
+                    self.eager(other)
         if op.mode == "w" and thread.call is not None and thread.call.kind == "set_region":
             # What follows a publication begins at once, whoever needed it: its grace period is no matter of events.
-            self._eager(thread)
+            self.eager(thread)
 
-    def _eager(self, thread: Thread) -> None:
+    def eager(self, thread: Thread) -> None:
         """Take the thread's reads that already have the outcome they need."""
-        for _ in range(_SILENT_LIMIT):
+        for _ in range(SILENT_LIMIT):
             task = thread.task
             if thread.shown or task.done:
                 return

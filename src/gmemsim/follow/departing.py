@@ -119,7 +119,7 @@ class Departing(Attempt):
     def _begins(self, other: Thread) -> bool:
         return other.call is None and self._converts_unseen(other)
 
-    def _eager(self, thread: Thread) -> None:
+    def eager(self, thread: Thread) -> None:
         key = (thread.name, thread.taken)
         left = self._later.get(key, 0)
         if left and not thread.shown and not thread.task.done:
@@ -131,7 +131,7 @@ class Departing(Attempt):
                     if thread not in waiting:
                         waiting.append(thread)
                 return
-        super()._eager(thread)
+        super().eager(thread)
 
     def _run(self, thread: Thread, step: Step) -> None:
         self._due = thread

@@ -75,7 +75,7 @@ class OtherThreads:
                         break
                     self.step(other)
                     moved = True
-                    # The step may have let `thread` itself go on (see `_eager`); then the question is another one.
+                    # The step may have let `thread` itself go on (see `eager`); then the question is another one.
                     if thread.task.pending is not op or self.outcomes.ready(thread, op)[0]:
                         return True
                     if op.kind != "acquire" and other.task.pending.obj != op.obj:
