@@ -221,10 +221,12 @@ def probes(root: Path, kept: Found) -> list[str]:
 
 #: Recordings of each kernel and kind of work, small ones.
 PROBED = (
+    "linux-6.12.107-custom/pv_conv1_v1",
     "linux-6.12.107-custom/pv_same_v1",
     "linux-6.12.107-custom/pv_prefault_v2",
     "linux-6.18.15-debian/sh_same_v2",
     "linux-6.18.15-debian/sh_prefault_v1",
+    "linux-7.2.13-custom/pv_conv1_v1",
     "linux-7.2.13-custom/pv_same_v1",
     "linux-7.2.13-custom/pv_prefault_v1",
     "linux-7.2.13-custom/sh_prefault_v1",
