@@ -270,7 +270,7 @@ def _events(side: Any) -> Iterable[tuple[str, Event]]:
 
 def follow(
     trace: str | Path,
-    patch: str | type[Kernel] = "v3",
+    patch: str | type[Kernel] | None = None,
     *,
     release: str | None = None,
     metadata: str | Path | None = None,
@@ -278,6 +278,7 @@ def follow(
     """Is a kernel trace (ftrace text, plain or gzip) a run of a patch version?
 
     Args:
+        patch: default: the version of the recording's kernel by its metadata, else v3.
         release: around the patch; default: as the metadata of the trace says.
         metadata: JSON that lists the probes; default: the file beside the trace, else inferred.
 
@@ -287,9 +288,11 @@ def follow(
     """
     from .follow.follower import follow as follow_trace
     from .follow.trace import load_trace
+    from .patches.stock import stock_version
 
-    kernel = load_patch(patch) if isinstance(patch, str) else patch
     found = load_trace(Path(trace), None if metadata is None else Path(metadata))
+    patch = patch or stock_version(release or found.release or "") or "v3"
+    kernel = load_patch(patch) if isinstance(patch, str) else patch
     return follow_trace(found, kernel, release)
 
 

@@ -55,6 +55,13 @@ def test_people_see_the_same() -> None:
     assert "1 of 2 accepted" in result.stdout
 
 
+def test_without_a_patch_a_recording_is_followed_by_its_kernels_version() -> None:
+    result = gmem("follow", BEFORE, AFTER, "--json")
+    assert result.exit_code == 0
+    found = json.loads(result.stdout)["traces"]
+    assert [(one["patch"], one["verdict"]) for one in found] == [("baseline", "accepted"), ("v3", "accepted")]
+
+
 def test_a_users_patch_is_followed_too(tmp_path: Path) -> None:
     mine = tmp_path / "mine.py"
     mine.write_text(MINE)

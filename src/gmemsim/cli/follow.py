@@ -23,7 +23,10 @@ _COLORS: Final = {"accepted": "green", "undecided": "yellow", "rejected": "red"}
 
 @click.command("follow")
 @click.argument("traces", nargs=-1, required=True, type=click.Path(path_type=Path))
-@click.option("--patch", default="v3", show_default=True, help="Patch version, or path/to/file.py:Class.")
+@click.option(
+    "--patch",
+    help="Patch version, or path/to/file.py:Class; default: that of each recording's kernel by its metadata, else v3.",
+)
 @click.option("--release", help="Kernel release around the patch; default: as the metadata says.")
 @click.option(
     "--metadata",
@@ -54,7 +57,7 @@ _COLORS: Final = {"accepted": "green", "undecided": "yellow", "rejected": "red"}
 def command(
     ctx: click.Context,
     traces: tuple[Path, ...],
-    patch: str,
+    patch: str | None,
     release: str | None,
     metadata: Path | None,
     conversions_from: Path | None,
@@ -77,6 +80,7 @@ def command(
     from ..follow.search import Bounds
     from ..follow.trace import load_trace
     from ..patches.registry import PatchError, load_patch
+    from ..patches.stock import stock_version
     from .running import patches_told, user_error
 
     if release is not None and release not in RELEASES:
@@ -86,15 +90,17 @@ def command(
     results: list[FollowResult] = []
     interrupted = False
     try:
-        kernel_class = load_patch(patch)
+        if patch is not None:
+            load_patch(patch)
         with counted("follow", len(traces)) as show:
             for number, path in enumerate(traces):
                 show(number, path.name)
                 trace = load_trace(path, metadata)
                 if conversions_from is not None:
                     trace.take_conversions(load_trace(conversions_from))
-                with user_error(patch), patches_told([patch], path.name):
-                    results.append(follow(trace, kernel_class, release, Bounds(states, max_seconds)))
+                name = patch or stock_version(release or trace.release or "") or "v3"
+                with user_error(name), patches_told([name], path.name):
+                    results.append(follow(trace, load_patch(name), release, Bounds(states, max_seconds)))
                 if results[-1].undecided == CUT_SHORT:
                     raise KeyboardInterrupt
     except KeyboardInterrupt:

@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 from ..actors.release import RELEASES
+from ..patches.stock import stock_version
 from .errors import LabError
 
 if TYPE_CHECKING:
     from .kernels import Kernel
 
 __all__ = ["release_of", "version_of"]
-
-#: First series of each version, newest first; 6.19 to 7.1 were not looked at, so they have none.
-_VERSIONS: Final = (((7, 3), "mainline-7.3"), ((7, 2), "v3"), ((6, 19), ""), ((6, 8), "baseline"))
 
 
 def version_of(kernel: Kernel) -> str:
@@ -22,11 +20,9 @@ def version_of(kernel: Kernel) -> str:
     Raises:
         LabError: nobody has looked which it is.
     """
-    for series, version in _VERSIONS:
-        if kernel.series >= series and version:
-            return version
-        if kernel.series >= series:
-            break
+    version = stock_version(kernel.release)
+    if version:
+        return version
     raise LabError(f"{kernel.release}: which version of the model it is nobody has looked at; give --patch")
 
 
