@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from ..actors.vm import Vm
     from ..engine.task import Task
 
-__all__ = ["Inplace", "InplaceOff"]
+__all__ = ["Inplace", "InplaceOff", "without_conversion"]
 
 
 class Inplace(InplaceV8):
@@ -92,7 +92,7 @@ class InplaceOff(Inplace):
 
     def populate_rejects(self, vm: Vm, source: Source | None) -> bool:
         """A TDX launch needs a source, as in 7.3."""
-        return super().populate_rejects(vm, source) or (vm.arch.populate_maps and source is None)
+        return InplaceV8.populate_rejects(self, vm, source) or (vm.arch.populate_maps and source is None)
 
     async def kvm_gmem_wants_private(self, t: Task, vm: Vm, inode: GmemInode, gfn: int, index: int) -> bool:
         """What populate asks (`kvm_is_private_gfn`): the VM's attributes."""
@@ -105,3 +105,11 @@ class InplaceOff(Inplace):
     ) -> Converted:
         """The file has no such call."""
         return Converted(ENOTTY)
+
+
+def without_conversion(cls: type[Kernel]) -> type[Kernel]:
+    """A version in place with `gmem_in_place_conversion` off: what `InplaceOff` puts back, on top of it."""
+    own = {
+        name: value for name, value in vars(InplaceOff).items() if not name.startswith("_") and name != "name"
+    }
+    return type(cls.__name__, (cls,), own)

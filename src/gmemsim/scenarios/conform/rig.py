@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from ...arch.costs import CostTable
 from ...engine.strategy import FirstRunnable
-from ...patches.inplace import Inplace
+from ...patches.inplace import Inplace, without_conversion
 from ...patches.inplace_content import InplaceContent
 from ..model import Document, Head, SetupTable, VmTable
 from ..options import Options
@@ -71,7 +71,7 @@ class Rig:
             # The interface of an RFC: a variant of the version that came of it.
             cls = type(cls.__name__, (InplaceContent, cls), {}) if cls is not Inplace else InplaceContent
         if setup.module_params.gmem_in_place_conversion is False:
-            cls = type(cls.__name__, (cls,), {"in_place": False})
+            cls = without_conversion(cls)
         if setup.variant is not None and not issubclass(cls, InplaceContent):
             raise Unsupported(f"variant {setup.variant!r} on {cls.name}")
         if any(gmem.huge_page_size for gmem in setup.gmems) and not cls.huge_pages:
