@@ -121,7 +121,8 @@ def test_asking_again_goes_on_where_it_was_interrupted(
 
     monkeypatch.setattr("gmemsim.lab.batch.ask_again", ask)
     command = ["lab", "again", str(path), "--results", str(kept), "--write", str(other)]
-    assert CliRunner().invoke(cli, command).exit_code == 130
+    cut = CliRunner().invoke(cli, command)
+    assert cut.exit_code == 130, cut.output
     assert list(read_results(kept)[1]) == ["hole"]
     assert {name: row.model_states for name, row in read_results(other)[1].items()} == {
         "hole": 7, "punch": 0, "munmap": 0,
