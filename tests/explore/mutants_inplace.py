@@ -11,8 +11,8 @@ from tests.model.inplace_rig import InplaceRig
 
 from gmemsim.actors.attribute_map import AttributeMap
 from gmemsim.actors.errno import EAGAIN, ENOMEM
+from gmemsim.actors.gmem_convert import Converted
 from gmemsim.actors.kernel import Kernel
-from gmemsim.patches.gmem_convert import Converted
 from gmemsim.patches.inplace import Inplace
 from gmemsim.patches.inplace_v8 import InplaceV8
 

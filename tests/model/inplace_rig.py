@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING, Any
 from tests.explore.workloads import AssigningArch
 from tests.model.rig import BASE, PAGE, Rig
 
+from gmemsim.actors.gmem_convert import Converted
 from gmemsim.actors.inode import GmemFile, GmemInode, HostMapping
 from gmemsim.actors.vm import Vcpu, Vm
 from gmemsim.arch.memory import PhysicalMemory, data
 from gmemsim.arch.snp import Snp
 from gmemsim.arch.sw_protected import SwProtected
 from gmemsim.arch.tdx import Tdx
-from gmemsim.patches.gmem_convert import Converted
 from gmemsim.patches.inplace import Inplace
 from gmemsim.patches.inplace_v8 import InplaceV8
 

@@ -10,6 +10,7 @@ from tests.model.inplace_rig import InplaceRig
 from tests.model.rig import BASE, PAGE, Rig, names, only
 
 from gmemsim.actors.errno import EAGAIN, EBADF, EFAULT, EINVAL, ENOMEM, ENOTTY
+from gmemsim.actors.gmem_convert import Converted
 from gmemsim.actors.gmem_user_fault import SIGBUS
 from gmemsim.arch.memory import ZERO, data
 from gmemsim.audit.events import Lock, Unlock
@@ -25,7 +26,6 @@ from gmemsim.audit.kvm_events import (
     UnmapHost,
     Zap,
 )
-from gmemsim.patches.gmem_convert import Converted
 from gmemsim.patches.inplace import Inplace, InplaceOff
 from gmemsim.patches.inplace_v8 import InplaceV8
 from gmemsim.patches.mainline_7_3 import Mainline73

@@ -7,10 +7,10 @@ from tests.model.inplace_rig import InplaceRig
 from tests.model.rig import names, only
 
 from gmemsim.actors.errno import EINVAL, EOPNOTSUPP
+from gmemsim.actors.gmem_convert import Converted
 from gmemsim.arch.memory import ZERO as ZEROES
 from gmemsim.arch.memory import data
 from gmemsim.audit.inplace_events import ContentMode, GmemAttrStore, MakeShared
-from gmemsim.patches.gmem_convert import Converted
 from gmemsim.patches.inplace_content import PRESERVE, ZERO, InplaceContent
 
 

@@ -10,6 +10,7 @@ from tests.model.inplace_rig import InplaceRig
 from tests.model.rig import BASE, names, only
 
 from gmemsim.actors.errno import EAGAIN, EEXIST, EFAULT, ENOMEM
+from gmemsim.actors.gmem_convert import Converted
 from gmemsim.actors.gmem_populate import Source
 from gmemsim.arch.memory import data
 from gmemsim.audit.events import Lock
@@ -17,7 +18,6 @@ from gmemsim.audit.inplace_events import LruDrain, MakeShared, RefCheck
 from gmemsim.audit.kvm_events import Bind, BindPrepare, Clear, HardwareOp, PopulateCallback, PopulateRet
 from gmemsim.engine.errors import Deadlock
 from gmemsim.engine.strategy import RandomStrategy
-from gmemsim.patches.gmem_convert import Converted
 from gmemsim.patches.inplace import Inplace
 from gmemsim.patches.inplace_v8 import InplaceV8
 

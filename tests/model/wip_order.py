@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from gmemsim.actors.errno import EAGAIN
-from gmemsim.patches.gmem_convert import Converted
+from gmemsim.actors.gmem_convert import Converted
 from gmemsim.patches.inplace import Inplace
 
 if TYPE_CHECKING:

@@ -6,9 +6,10 @@ its own, since patch versions differ in single ones.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from ..actors.errno import EAGAIN, EBADF, EINVAL, ENOMEM
+from ..actors.gmem_convert import Converted
 from ..actors.lru import LRU
 from ..audit.inplace_events import (
     GmemSetAttributes,
@@ -28,17 +29,10 @@ if TYPE_CHECKING:
     from ..engine.task import Task
     from .inplace_v8 import InplaceV8
 
-__all__ = ["Converted", "Drains"]
+__all__ = ["Drains"]
 
 #: Drains of LRU batches that the reference check has not done yet.
 Drains: TypeAlias = "list[Callable[[Task], Coroutine[Any, Any, None]]]"
-
-
-class Converted(NamedTuple):
-    """Answer of the call: 0 or a negative errno, and the index that `error_offset` names (-1: not written)."""
-
-    ret: int
-    error_index: int = -1
 
 
 async def kvm_gmem_set_attributes(

@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, NamedTuple
 
 from ..actors.errno import EAGAIN, ENOMEM
+from ..actors.gmem_convert import Converted
 from ..actors.huge_cache import Gap
 from ..audit.kvm_events import ArchInvalidateRange, InvStart, InvStartRet
 from ..engine.op import Op
-from .gmem_convert import Converted
 
 if TYPE_CHECKING:
     from ..actors.huge_cache import HugeCache

@@ -9,9 +9,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, ClassVar
 
 from ..actors.errno import ENOTTY
+from ..actors.gmem_convert import Converted
 from ..actors.kernel import Kernel
 from . import gmem_arch, gmem_attributes, gmem_bind, gmem_convert
-from .gmem_convert import Converted
 from .inplace_v8 import InplaceV8
 
 if TYPE_CHECKING:

@@ -9,9 +9,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, ClassVar, Final
 
 from ..actors.errno import EINVAL, EOPNOTSUPP
+from ..actors.gmem_convert import Converted
 from ..arch.memory import data
 from ..audit.inplace_events import ContentMode
-from .gmem_convert import Converted
 from .inplace import Inplace
 
 if TYPE_CHECKING:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from ..actors.errno import EAGAIN, EINVAL, ENOTTY
-from ..patches.gmem_convert import Converted
+from ..actors.gmem_convert import Converted
 from ..patches.inplace_v8 import InplaceV8
 from .units import PAGE
 

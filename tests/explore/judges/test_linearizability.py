@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from gmemsim.actors.gmem_convert import Converted
 from gmemsim.actors.vcpu_run import GuestResult
 from gmemsim.engine.strategy import FirstRunnable, RandomStrategy
 from gmemsim.explore.judges.linearizable import Linearizable
 from gmemsim.explore.judges.linearize import Interval, linearizable
 from gmemsim.explore.judges.modelled import MODELLED, NO_EFFECT
 from gmemsim.explore.program import ScenarioProgram
-from gmemsim.patches.gmem_convert import Converted
 from gmemsim.patches.inplace import Inplace
 from gmemsim.patches.registry import PATCHES
 from gmemsim.patches.v3 import V3

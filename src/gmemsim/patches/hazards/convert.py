@@ -10,10 +10,10 @@ from ...actors.truncate import LAST_INDEX
 from .entry import A_TO_D, IN_PLACE, Case, Hazard
 
 if TYPE_CHECKING:
+    from ...actors.gmem_convert import Converted
     from ...actors.inode import GmemInode
     from ...actors.kernel import Kernel
     from ...engine.task import Task
-    from ..gmem_convert import Converted
 
 __all__ = ["HAZARDS", "SEEDS"]
 

@@ -6,10 +6,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Final
 
 from ...actors.errno import EAGAIN, EINVAL
+from ...actors.gmem_convert import Converted
 from ...engine.locks.mutex import Mutex
 from ...engine.locks.stats import LockClass
 from ...engine.op import Op
-from ..gmem_convert import Converted
 from .entry import Mend
 
 if TYPE_CHECKING:

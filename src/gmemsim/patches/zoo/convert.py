@@ -6,8 +6,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from ...actors.errno import ENOMEM
+from ...actors.gmem_convert import Converted
 from ...actors.gmem_user_fault import SIGBUS
-from ..gmem_convert import Converted
 from .entry import bug, missing
 
 if TYPE_CHECKING:
