@@ -55,6 +55,9 @@ REFUSED = [
     ("v3", "V3", f"@staticmethod\n    {READY}", "has to take (t, vm, inode, folio, gfn)"),
     ("v3", "V3", "kvm_gmem_make_ready = __import__('functools').partial(print)", "a partial is not given `self`"),
     ("v3", "V3", "in_place = 'yes'", "expected bool, as False in v3, got 'yes'"),
+    ("inplace", "Inplace", "in_place = False", "and changes nothing by itself: derive from a version in place, or"),
+    ("v3", "V3", "huge_pages = True", "only says what v3 is, and changes nothing by itself: derive from hugepage"),
+    ("inplace_v8", "InplaceV8", "get_pfn_puts = True", "override kvm_gmem_get_locked_pfn"),
     ("v3", "V3", "default_release = '9.9'", "no release '9.9'; expected one of 6.12"),
     ("v3", "V3", "def one(self):\n        self.two()\n\n    def two(self):\n        self.one()", "nothing calls"),
 ]  # fmt: skip
@@ -93,6 +96,12 @@ ACCEPTED = [
     ),
     ("v3", "V3", "populate_fetches = staticmethod(lambda self, source=None: True)"),
     ("v3", "V3", "gup_under_invalidate_lock = True"),
+    ("v3", "V3", "in_place = False"),
+    (
+        "inplace_v8",
+        "InplaceV8",
+        "get_pfn_puts = True\n\n    async def kvm_release_faultin_pfn(self, t, fault):\n        pass",
+    ),
     ("v3", "V3", "limit = 4\n    kvm_gmem_get_pfn = V3.kvm_gmem_get_pfn"),
     ("v3", "V3", f"@staticmethod\n    {READY.replace('self, ', '')}"),
     ("v3", "V3", READY.replace("kvm_gmem_make_ready", "other") + "\n\n    kvm_gmem_make_ready = other"),

@@ -27,6 +27,12 @@ if TYPE_CHECKING:
 
 __all__ = ["PatchError", "check_instance", "check_overrides"]
 
+#: What the rules are told of a version and no function asks, with what does it.
+_FACTS: Final = {
+    "in_place": "derive from a version in place, or from inplace-off",
+    "huge_pages": "derive from hugepage",
+    "get_pfn_puts": "override kvm_gmem_get_locked_pfn, kvm_release_faultin_pfn or kvm_gmem_get_pfn besides",
+}
 _VARIADIC: Final = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
 
 
@@ -154,6 +160,10 @@ def _check_value(
             raise _refused(
                 owner, name, None, f"no release {value!r:.60}; expected one of {', '.join(RELEASES)}"
             )
+        does_it = {each for each in _FACTS.get(name, "").replace(",", "").split() if each.startswith("kvm_")}
+        if name in _FACTS and value != base and does_it.isdisjoint(of for _, of, _ in own_functions(cls)):
+            text = f"only says what {version.name} is, and changes nothing by itself: {_FACTS[name]}"
+            raise _refused(owner, name, None, text)
         return
     if isinstance(value, type):
         return
