@@ -429,3 +429,31 @@ def test_a_punch_takes_a_page_away_that_came_back_meanwhile() -> None:
         (read,) = run.session.results["reader"].operations[1:]
         met += read.values == ("zero",) and 0 not in run.session.machine.inodes[0].folios
     assert met
+
+
+class PunchesTwice(Inplace):
+    """A hole in two phases, with the invalidate lock dropped between them."""
+
+    async def kvm_gmem_punch_hole(self, t: Task, inode: GmemInode, start: int, end: int) -> int:
+        await super().kvm_gmem_punch_hole(t, inode, start, end)
+        return await super().kvm_gmem_punch_hole(t, inode, start, end)
+
+
+def test_in_place_a_punch_takes_a_page_away_once() -> None:
+    """Host faults take the invalidate lock there: what was stored after the page was gone stays."""
+    text = TWICE.replace(
+        '{ op = "host_read", map = "other", count = 1 }',
+        """{ op = "host_read", map = "other", count = 1 }, { op = "host_write", map = "other", value = "x" },
+        { op = "host_read", map = "other", count = 1 }""",
+    )
+    found = {}
+    for patch in (Inplace, PunchesTwice):
+        inner = ScenarioProgram(scenario=loads(HEAD + text), patch=patch)
+        for seed in range(400):
+            run = Linearizable(inner).build(RandomStrategy(seed))
+            run.run()
+            failure = run.found()
+            if failure is not None:
+                found[patch] = failure.rule
+                break
+    assert found == {PunchesTwice: "linearizability"}
