@@ -11,8 +11,9 @@ import pytest
 
 from gmemsim.follow.alter import alter_at, places
 from gmemsim.follow.calls import calls_of
+from gmemsim.follow.closing import Releases
 from gmemsim.follow.follower import follow
-from gmemsim.follow.ftrace import parse_line
+from gmemsim.follow.ftrace import KernelEvent, parse_line
 from gmemsim.follow.search import Bounds
 from gmemsim.follow.trace import trace_from_events
 from gmemsim.patches.registry import load_patch
@@ -153,3 +154,11 @@ def test_the_deletion_of_another_slot_shows_nothing_of_the_file() -> None:
     assert trace.ignored["arch_inv_range (other slot)"] == 1
     result = follow(trace, load_patch("mainline-7.3"), bounds=FEW)
     assert result.accepted, result.rejected_at
+
+
+@pytest.mark.parametrize(("end", "release"), [("0xffffffffffffffff", True), ("-1", True), ("0x8", False)])
+def test_only_a_whole_invalidation_or_truncation_is_a_release(end: str, release: bool) -> None:
+    """Where fallocate is not probed, a hole at the file's beginning is none."""
+    steps = [("inv_start", f"start=0x0 end={end}"), ("trunc", f"mapping=0x1 lstart=0x0 lend={end}")]
+    for name, args in steps:
+        assert Releases([KernelEvent(1, 1, "vmm-1", name, args)]).ours == ({0} if release else set())
