@@ -134,6 +134,7 @@ HAZARDS = (
             ),
         ),
         answer="No harm: what lies behind the file counts as an index without an entry, so at worst a kind is zapped "
-        "that nothing has (and the kernel warns of the entry that is missing).",
+        'that nothing has (and the kernel warns of the entry that is missing). In v8 "as it is" '
+        "is the file's size; the series as applied (`inplace`) is back at -1ul.",
     ),
 )
