@@ -11,9 +11,9 @@ import pytest
 
 from gmemsim.follow.alter import alter_at, places
 from gmemsim.follow.calls import calls_of
-from gmemsim.follow.closing import Releases
 from gmemsim.follow.follower import follow
 from gmemsim.follow.ftrace import KernelEvent, parse_line
+from gmemsim.follow.release_events import Releases
 from gmemsim.follow.search import Bounds
 from gmemsim.follow.trace import trace_from_events
 from gmemsim.patches.registry import load_patch

@@ -13,11 +13,11 @@ from typing import TYPE_CHECKING, Final
 import attrs
 
 from ..audit.bounded import clean, json_value, read_bounded
-from .closing import Releases
 from .ftrace import TraceError, read_trace
 from .nesting import first_flaw
 from .observe import Observer, first_scan, from_mmio_entries
 from .probes import PROBES, Observation, arguments
+from .release_events import Releases
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
