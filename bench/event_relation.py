@@ -27,6 +27,11 @@ VM_WIDE = (
 )  # fmt: skip
 
 
+#: More pages than a file has on the small size of a scenario: of a range that goes on (an eviction's, to the end of any
+#: mapping) so many are named.
+MOST = 4096
+
+
 def names_of(event: Event) -> set[tuple[str, Any]]:
     """What an event names, one entry a page, frame, lock, …; ranges page by page, for logs are small here."""
     found: set[tuple[str, Any]] = set()
@@ -45,7 +50,8 @@ def names_of(event: Event) -> set[tuple[str, Any]]:
             else "index"
         )
         space = "pfn" if isinstance(event, kvm.ArchInvalidate) else space
-        found |= {(space, page) for page in range(fields["start"], fields["end"])}
+        first, end = fields["start"], min(fields["end"], fields["start"] + MOST)
+        found |= {(space, page) for page in range(first, end)}
     if "gpa" in fields:
         found |= {("gfn", (fields["gpa"] >> 12) + page) for page in range(max(fields["size"] >> 12, 1))}
     for name in ("lock", "vm", "slot", "file", "inode", "id", "target", "page", "point"):
