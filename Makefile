@@ -22,7 +22,7 @@ define install
 endef
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test fuzz lint types check-long lab bench docs docs-site docs-check format lock clean
+.PHONY: help demo test fuzz lint types check-long quick lab bench docs docs-site docs-check format lock clean
 
 help: ## list the targets
 	@grep -hE '^[a-z.-]+:.*## ' Makefile | sed 's/:.*## /\t/' | expand -t 14
@@ -49,6 +49,9 @@ types: $(READY) ## mypy, strict
 format: $(READY) ## let ruff sort imports and format
 	@$(BIN)/ruff check --fix-only --quiet
 	@$(BIN)/ruff format
+
+quick: $(READY) ## the inner loops of complete searches in C (takes a compiler and Python's headers)
+	@$(BIN)/python -m gmemsim.explore.state.compile
 
 lab: $(READY) ## a real kernel in QEMU against the model, in minutes (KERNEL=7.3.4)
 	@$(BIN)/gmemsim lab setup --fetch $(KERNEL)

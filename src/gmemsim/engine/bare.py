@@ -10,7 +10,7 @@ from heapq import heappop, heappushpop
 from typing import TYPE_CHECKING
 
 from .answers import answer_of
-from .errors import Deadlock, StepLimit
+from .errors import Deadlock, Pruned, StepLimit
 from .observed import STEP
 
 if TYPE_CHECKING:
@@ -33,6 +33,8 @@ def run(engine: Engine) -> None:
             _explore(engine)
         else:
             _timed(engine)
+    except Pruned:
+        raise
     except Exception:
         for look in engine.at_failure:
             look()

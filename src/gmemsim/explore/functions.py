@@ -7,10 +7,11 @@ belongs to the machinery (engine, scenario threads, recorders) is left out, and 
 from __future__ import annotations
 
 import sys
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
-    from types import FrameType, TracebackType
+    from types import CodeType, FrameType, TracebackType
 
     from ..engine.task import Task
 
@@ -66,8 +67,13 @@ def raised_in(trace: TracebackType | None) -> tuple[str, ...]:
 
 
 def _in_kernel(frame: FrameType) -> bool:
-    name = frame.f_code.co_name
+    return _is_kernel(frame.f_code, str(frame.f_globals.get("__name__", "")))
+
+
+@lru_cache(4096)
+def _is_kernel(code: CodeType, module: str) -> bool:
+    name = code.co_name
     if (name.startswith("_") and not name.startswith("__")) or name in _HELPERS or name.startswith("<"):
         return False
-    package, _, rest = str(frame.f_globals.get("__name__", "")).partition(".")
+    package, _, rest = module.partition(".")
     return package != _PACKAGE or rest.partition(".")[0] in _KERNEL

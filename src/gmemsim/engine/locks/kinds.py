@@ -44,9 +44,9 @@ def class_of(label: str) -> str:
     """The class of the lock of that label.
 
     What states none, is no lock, or none of this process (it stands in a log), has only its name: what comes behind the
-    owner's.
+    owner's and before an index.
     """
-    return stated(label) or label.rpartition(".")[2]
+    return stated(label) or label.rpartition(".")[2].partition("[")[0]
 
 
 def stated(label: str) -> str:

@@ -88,7 +88,7 @@ class Kind:
         whole: there is nothing beside the content.
     """
 
-    __slots__ = ("fixed", "names", "put", "read", "target", "whole")
+    __slots__ = ("fixed", "names", "plain", "put", "read", "target", "whole")
 
     def __init__(
         self,
@@ -98,6 +98,7 @@ class Kind:
         *,
         fixed: bool = False,
         names: tuple[str, ...] = (),
+        plain: bool = True,
         whole: bool = False,
     ) -> None:
         self.read = read
@@ -105,6 +106,7 @@ class Kind:
         self.target = target
         self.fixed = fixed
         self.names = names
+        self.plain = plain
         self.whole = whole
 
 
@@ -247,11 +249,12 @@ def kind_of(cls: type, example: Any) -> Kind | None:
             return None
         raise NotRestorable(f"an object of {cls.__module__}.{cls.__qualname__}")
     read = _reader(names)
-    if issubclass(cls, RwSemCore):
+    plain = not issubclass(cls, RwSemCore)
+    if not plain:
         # What the digest says of it depends on whether somebody is queued.
         attributes = read
         read = lambda value: (*attributes(value), bool(value.queue))  # noqa: E731
-    return Kind(read, _writer(names), fixed=is_fixed(cls), names=names, whole=kept is not None)
+    return Kind(read, _writer(names), fixed=is_fixed(cls), names=names, plain=plain, whole=kept is not None)
 
 
 def by_content(value: Any) -> bool:

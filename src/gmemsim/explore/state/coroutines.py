@@ -24,6 +24,8 @@ from struct import Struct, unpack_from
 from types import CoroutineType, FrameType, GeneratorType, coroutine
 from typing import TYPE_CHECKING, Any, Final
 
+from . import quick
+
 if TYPE_CHECKING:
     from collections.abc import Generator
 
@@ -33,6 +35,7 @@ _WORD: Final = 8
 _read: Final = ctypes.string_at
 _write: Final = ctypes.memmove
 _POINTER: Final = Struct("<Q")
+_TOP: Final = Struct("<i")
 
 #: Iterators that `copy` gives back as one of the same sort, at the same place.
 _WALKED: Final[tuple[Any, ...]] = ([], (), "", range(1), range(1 << 70), b"")
@@ -108,12 +111,16 @@ def _words(suspended: Any) -> list[int]:
 _layout: _Layout | None = None
 
 
+def _code_of(coro: Any) -> Any:
+    return coro.cr_code if coro.__class__ is CoroutineType else coro.gi_code
+
+
 def _owned(coro: Any) -> list[Any]:
     """What the coroutine would let go of at its end."""
     owned = get_referents(coro)
     assert _layout is not None
     if _layout.keeps_code:
-        code = coro.cr_code if coro.__class__ is CoroutineType else coro.gi_code
+        code = _code_of(coro)
         for number, value in enumerate(owned):
             if value is code:
                 del owned[number]
@@ -157,9 +164,8 @@ class Image:
         self.below = below
         self.holds: list[Any] = []
         self.said: Any = None
-        for value in self.owned:
-            if value.__class__ not in _PLAIN:
-                self._look_at(value)
+        for value in quick.unusual(self.owned, _PLAIN):
+            self._look_at(value)
 
     def _look_at(self, value: Any) -> None:
         cls = value.__class__
@@ -181,13 +187,13 @@ class Image:
         assert _layout is not None
         return int(_POINTER.unpack_from(self.raw, _layout.position - _layout.start)[0])
 
-    def words(self) -> tuple[int, ...]:
-        """Addresses of the locals in the order of the code's names, then of the stack; 0 where nothing is."""
+    def words(self) -> memoryview:
+        """Addresses of the locals in the order of the code's names, then of the stack, as bytes; 0 for none."""
         layout = _layout
         assert layout is not None
-        raw = self.raw
-        (top,) = unpack_from("<i", raw, layout.top - layout.start)
-        return unpack_from(f"<{top}Q", raw, layout.locals - layout.start)
+        (top,) = _TOP.unpack_from(self.raw, layout.top - layout.start)
+        first = layout.locals - layout.start
+        return memoryview(self.raw)[first : first + top * _WORD]
 
 
 _RUNNING: Final = (CoroutineType, GeneratorType)
@@ -244,6 +250,10 @@ def put_back(image: Image) -> None:
     layout = _layout
     assert layout is not None
     coro = image.coro
+    if quick.COMPILED and not image.copies:
+        kept = _code_of(coro) if layout.keeps_code else None
+        if quick.put_back(coro, layout.start, image.raw, image.owned, layout.frame - layout.start, kept):
+            return
     before = _owned(coro)
     frame = _frame_of(before)
     raw = bytearray(image.raw)

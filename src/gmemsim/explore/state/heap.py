@@ -17,7 +17,8 @@ from operator import call, getitem, is_not, ne
 from types import MethodType
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
-from .contents import QUICK, Kind, by_content, careful, items, kind_of
+from . import quick
+from .contents import QUICK, UNSET, Kind, by_content, careful, items, kind_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -61,6 +62,9 @@ class Heap:
         self._readers: list[Callable[[Any], tuple[Any, ...]]] = []
         self._targets: list[Any] = []
         self._last: list[tuple[Any, ...]] = []
+        #: For `quick.changed`.
+        self._holders: list[Any] = []
+        self._ways: list[Any] = []
         self._places = range(0)
         self._place_of: dict[int, int] = {}
         self._waiting: list[Any] = []
@@ -84,6 +88,12 @@ class Heap:
 
         Of these `known` is out of date, and the caller's to renew.
         """
+        changed = self._look_quickly() if quick.COMPILED else self._look()
+        if self._waiting:
+            self._add_waiting()
+        return changed
+
+    def _look(self) -> list[int]:
         try:
             now = list(map(call, self._readers, self._targets))
         except AttributeError:
@@ -97,9 +107,31 @@ class Heap:
                 changed.append(number)
                 place = self._place_of[number]
                 self._changed(place, number, now[place])
-        if self._waiting:
-            self._add_waiting()
         return changed
+
+    def _look_quickly(self) -> list[int]:
+        """The same: what is the same object by object is the same; of the rest it is asked as in `_look`."""
+        changed = []
+        last = self._last
+        for place in quick.changed(self._holders, self._ways, self._readers, self._targets, last, UNSET):
+            try:
+                new = self._readers[place](self._targets[place])
+            except AttributeError:
+                self._readers[place] = careful(self._kind_of[self._read[place]].names)
+                new = self._readers[place](self._targets[place])
+            number = self._read[place]
+            if new != last[place] or self._is_moved(number, last[place], new):
+                changed.append(number)
+                self._changed(place, number, new)
+            else:
+                last[place] = self.content[number] = new
+        return changed
+
+    def _is_moved(self, number: int, before: tuple[Any, ...], now: tuple[Any, ...]) -> bool:
+        """Whether of two equal contents one has another container in it than the other."""
+        if self._kind_of[number].target is items:
+            before, now = (tuple(item for _, item in one) for one in (before, now))
+        return any(map(by_content, compress(now, map(is_not, before, now))))
 
     def _changed(self, place: int, number: int, new: tuple[Any, ...]) -> None:
         self.journal.append(Undo(number, self._last[place], self.known[number]))
@@ -113,7 +145,7 @@ class Heap:
         numbers = self.numbers
         alone = self._alone
         self._waiting.extend([v for v in values if v.__class__ not in alone and id(v) not in numbers])
-        if not kind.fixed:
+        if not (kind.fixed or quick.COMPILED):
             self._hold(number, content)
 
     def _hold(self, number: int, content: tuple[Any, ...]) -> None:
@@ -242,10 +274,22 @@ class Heap:
                 self._readers.append(read)
                 self._targets.append(target)
                 self._last.append(content)
+                if quick.COMPILED:
+                    self._holders.append(value)
+                    self._ways.append(self._way_of(kind, value))
             self._take_in(number, content)
             if not kind.whole:
                 waiting.append(getattr(value, "__dict__", None))
         self._places = range(len(self._read))
+
+    def _way_of(self, kind: Kind, value: Any) -> Any:
+        """How `quick.changed` reads an object."""
+        cls = value.__class__
+        if cls is dict or cls is list:
+            return cls
+        if kind.names and kind.plain:
+            return quick.offsets(cls, kind.names)
+        return None
 
     # -- going back ----------------------------------------------------------------------------
 
@@ -277,7 +321,8 @@ class Heap:
                 place = self._place_of[number]
                 self._last[place] = content = self._readers[place](self._targets[place])
                 self.content[number] = content
-                self._hold(number, content)
+                if not quick.COMPILED:
+                    self._hold(number, content)
 
     def _forget(self, count: int) -> None:
         for value in self.objects[count:]:
@@ -292,7 +337,7 @@ class Heap:
             del self._place_of[number]
             self._let_go(number)
             self._found.pop(number, None)
-        for more in (self._read, self._readers, self._targets, self._last):
+        for more in (self._read, self._readers, self._targets, self._last, self._holders, self._ways):
             del more[kept:]
         self._places = range(kept)
 

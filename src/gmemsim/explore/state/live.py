@@ -12,9 +12,10 @@ from __future__ import annotations
 from array import array
 from hashlib import blake2b
 from inspect import CORO_CREATED, getcoroutinestate
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from ...engine.tape import Tape
+from . import quick
 from .coroutines import Image, chain_of, drop, put_back, take
 from .heap import Heap
 from .nodes import Nodes
@@ -47,14 +48,14 @@ class _Order(NamedTuple):
 
 
 class _Hanging(NamedTuple):
-    """What the digest says of the coroutines of a task: texts, and all that they refer to, in order."""
+    """What the digest says of the coroutines of a task: the texts, and how many; all that they refer to, in order."""
 
-    texts: list[int]
+    said: bytes
     refers: list[int]
     mark: int
 
 
-_NO_FRAMES: Final = _Hanging([], [], 0)
+_NO_FRAMES: Final = _Hanging(b"", [], 0)
 
 
 class Mark(NamedTuple):
@@ -124,27 +125,19 @@ class LiveState:
         order = self._orders.get(self._nodes.structure)
         if order is None:
             order = self._walk()
-        parts = array("q", [known[number].text for number in order.nodes])
         shape = order.shape
-        met: dict[int, tuple[int, int]] = {}
-        for ident, hanging in enumerate(self._hanging):
+        behind: list[list[int]] = []
+        for hanging in self._hanging:
             below = order.hanging.get(hanging.mark)
             if below is None:
                 below = order.hanging[hanging.mark] = self._walk_below(hanging.refers, order)
-            shape += below.shape
-            parts.append(-1)
-            parts.extend(hanging.texts)
-            for at, number in enumerate(below.nodes):
-                parts.append(known[number].text)
-                first = met.setdefault(number, (ident, at))
-                if first[0] != ident:
-                    # Only coroutines refer to it, and those of two tasks do.
-                    parts.extend((-2, *first))
-        return blake2b(shape + parts.tobytes(), digest_size=16).digest()
+            shape += below.shape + hanging.said
+            behind.append(below.nodes)
+        return blake2b(shape + quick.texts(known, order.nodes, behind), digest_size=16).digest()
 
     def _hang(self, ident: int, images: dict[int, Image]) -> None:
         """Renew what the coroutines of a task say, and what hangs on them."""
-        texts: list[int] = []
+        texts = array("q", [0])
         refers: list[int] = []
         for image in images.values():
             frame: Frame = image.said or self._nodes.frame(image)
@@ -153,11 +146,12 @@ class LiveState:
             if image.holds:
                 # Which of the task's coroutines it holds; the one that it awaits is the next.
                 keys = list(images)
-                texts += [keys.index(key) for key in frame.inner]
+                texts.extend([keys.index(key) for key in frame.inner])
+        texts[0] = len(texts)
         known = self._heap.known
         for number in [number for number in refers if known[number] is None]:
             self._nodes.node(number)
-        self._hanging[ident] = _Hanging(texts, refers, self._nodes.mark(-1 - ident, tuple(refers)))
+        self._hanging[ident] = _Hanging(texts.tobytes(), refers, self._nodes.mark(-1 - ident, tuple(refers)))
 
     def _look_at(self, task: Task) -> dict[int, Image]:
         """Images of what a task has suspended. What is awaited as before has not run, nor what awaits it."""
@@ -206,28 +200,8 @@ class LiveState:
         self, start: list[int], before: dict[int, int], place: dict[int, int]
     ) -> tuple[list[int], bytes]:
         """The nodes behind `start` that are not in `before`, put into `place`, and how they hang together."""
-        nodes: list[int] = []
-        met: list[Any] = list(map(before.get, start))
-        if None not in met:
-            return nodes, blake2b(array("q", met).tobytes(), digest_size=16).digest()
-        known = self._heap.known
-        base = len(before)
-        shape = array("q")
-        stack = start[::-1]
-        while stack:
-            number = stack.pop()
-            at = before.get(number)
-            if at is None:
-                at = place.get(number)
-            if at is not None:
-                shape.append(at)
-                continue
-            place[number] = base + len(nodes)
-            nodes.append(number)
-            shape.append(-1)
-            node = known[number] or self._nodes.node(number)
-            stack.extend(node.refers[::-1])
-        return nodes, blake2b(shape.tobytes(), digest_size=16).digest()
+        nodes, shape = quick.meet(start, before, place, self._heap.known, self._nodes.node)
+        return nodes, blake2b(shape, digest_size=16).digest()
 
     # -- going back ----------------------------------------------------------------------------
 

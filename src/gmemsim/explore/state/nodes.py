@@ -23,6 +23,7 @@ from ...engine.engine import Engine
 from ...engine.locks.rwsem_core import RwSemCore
 from ...engine.op import Op
 from ...engine.task import Task
+from . import quick
 from .contents import UNSET
 from .digest import layout_of, rank
 from .ignored import CONSTANTS, COUNTED, LOCALS
@@ -40,7 +41,7 @@ _RUNNING: Final = (CoroutineType, GeneratorType)
 _RANGE: Final = type(iter(range(1)))
 _PLAIN: Final = frozenset({type(None), bool, int, str})
 #: On the heap, and yet in words.
-_IN_WORDS: Final = frozenset({Task, Engine})
+_IN_WORDS: Final = (Task, Engine)
 _ITERATORS: Final[set[type]] = set()
 _NOTHING: Final[frozenset[str]] = frozenset()
 _WAIT_TIMEOUT: Final = frozenset({"_wait_timeout"})
@@ -156,28 +157,14 @@ class Nodes:
             return known
         coro = image.coro
         self._out = out = []
-        self._refers = refers = []
+        self._refers = []
         self._inner = []
         code = coro.cr_code if coro.__class__ is CoroutineType else coro.gi_code
         skip, counted = self._codes.get(code) or self._look_at_code(code, coro.__qualname__)
         out.append(f"{id(code)}+{image.position}")
-        numbers = self._heap.numbers
-        values: dict[int, Any] = {}
-        for place, word in enumerate(image.words()):
-            if place in skip:
-                continue
-            number = numbers.get(word)
-            if number is not None:
-                out.append("#")
-                refers.append(number)
-            elif word:
-                values = values or {id(value): value for value in image.owned}
-                value = values[word]
-                if not counted or value.__class__ is not _RANGE:
-                    self._write_variable(value)
-            else:
-                out.append("-")
-        image.said = frame = Frame(self._text(out), tuple(refers), tuple(map(id, self._inner)))
+        other = self._write_uncounted if counted else self._write_variable
+        quick.write_frame(image.words(), skip, out, self._refers, self._heap.numbers, other, image.owned)
+        image.said = frame = Frame(self._text(out), tuple(self._refers), tuple(map(id, self._inner)))
         return frame
 
     def _look_at_code(self, code: CodeType, name: str) -> tuple[frozenset[int], bool]:
@@ -189,12 +176,15 @@ class Nodes:
         found = self._codes[code] = skip, name in COUNTED
         return found
 
+    def _write_uncounted(self, value: Any) -> None:
+        """The same where a loop only counts."""
+        if value.__class__ is not _RANGE:
+            self._write_variable(value)
+
     def _write_variable(self, value: Any) -> None:
-        """A local, or an entry of a stack."""
+        """A local, or an entry of a stack, that is neither plain nor on the heap."""
         cls = value.__class__
-        if cls in _PLAIN:
-            self._out.append(repr(value))
-        elif cls in _RUNNING:
+        if cls in _RUNNING:
             self._out.append("runs")
             self._inner.append(value)
         elif cls in _ITERATORS or hasattr(cls, "__next__"):
@@ -213,21 +203,7 @@ class Nodes:
 
     def _write_all(self, values: Iterable[Any]) -> None:
         """Values: in words if they have no identity, else as references."""
-        out = self._out
-        refers = self._refers
-        numbers = self._heap.numbers
-        for value in values:
-            cls = value.__class__
-            if cls in _PLAIN:
-                out.append(repr(value))
-                continue
-            if cls not in _IN_WORDS:
-                number = numbers.get(id(value))
-                if number is not None:
-                    out.append("#")
-                    refers.append(number)
-                    continue
-            self._write(value)
+        quick.write(values, self._out, self._refers, self._heap.numbers, _IN_WORDS, self._write)
 
     def _write(self, value: Any) -> None:
         """One value."""

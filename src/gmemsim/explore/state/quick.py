@@ -1,0 +1,172 @@
+"""The inner loops of `heap`, `nodes`, `live` and `coroutines`: in C where that was compiled, else in Python.
+
+`make quick` compiles `_quick.c` beside this file, which takes a C compiler and Python's headers; coverage.py does the
+same with its tracer. Both come to the same, and a test holds them against each other; with GMEMSIM_PURE set in the
+environment it is Python all the same. What has no function here in Python (`changed`, `offsets`, `put_back`) is done
+by its caller in another way where `COMPILED` is False.
+"""
+
+from __future__ import annotations
+
+import os
+from array import array
+from hashlib import blake2b
+from importlib import import_module
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+    from types import ModuleType
+
+__all__ = [
+    "COMPILED", "changed", "digest_of_source", "meet", "offsets", "put_back", "take", "texts", "unusual", "write",
+    "write_frame",
+]  # fmt: skip
+
+_PLAIN: Final = frozenset({type(None), bool, int, str})
+
+
+def _texts(known: list[Any], numbers: list[int], behind: list[list[int]]) -> bytes:
+    """The texts of nodes, then those of each list in `behind`.
+
+    Behind one that an earlier list of `behind` has too come -2, the number of that list, and the place in it.
+    """
+    parts = array("q", [known[number].text for number in numbers])
+    met: dict[int, tuple[int, int]] = {}
+    for ident, nodes in enumerate(behind):
+        for at, number in enumerate(nodes):
+            parts.append(known[number].text)
+            first = met.setdefault(number, (ident, at))
+            if first[0] != ident:
+                parts.extend((-2, *first))
+    return parts.tobytes()
+
+
+def _meet(
+    start: list[int],
+    before: dict[int, int],
+    place: dict[int, int],
+    known: list[Any],
+    work_out: Callable[[int], Any],
+) -> tuple[list[int], bytes]:
+    """The nodes behind `start`, depth first, that are not in `before`, put into `place`; and how they hang together.
+
+    That is, for each reference, the place that it leads to, and -1 for a new one. `work_out` gives a node that is not
+    known.
+    """
+    nodes: list[int] = []
+    met: list[Any] = list(map(before.get, start))
+    if None not in met:
+        return nodes, array("q", met).tobytes()
+    base = len(before)
+    shape = array("q")
+    stack = start[::-1]
+    while stack:
+        number = stack.pop()
+        at = before.get(number)
+        if at is None:
+            at = place.get(number)
+        if at is not None:
+            shape.append(at)
+            continue
+        place[number] = base + len(nodes)
+        nodes.append(number)
+        shape.append(-1)
+        node = known[number] or work_out(number)
+        stack.extend(node.refers[::-1])
+    return nodes, shape.tobytes()
+
+
+def _write(
+    values: Iterable[Any],
+    out: list[str],
+    refers: list[int],
+    numbers: dict[int, int],
+    words: tuple[type, ...],
+    other: Callable[[Any], None],
+) -> None:
+    """Append what is said of values: plain ones as they are shown, those with a number as a reference.
+
+    `other` says it of everything else, and of the classes in `words`.
+    """
+    for value in values:
+        cls = value.__class__
+        if cls in _PLAIN:
+            out.append(repr(value))
+            continue
+        number = None if cls in words else numbers.get(id(value))
+        if number is not None:
+            out.append("#")
+            refers.append(number)
+        else:
+            other(value)
+
+
+def _write_frame(
+    words: memoryview,
+    skip: frozenset[int],
+    out: list[str],
+    refers: list[int],
+    numbers: dict[int, int],
+    other: Callable[[Any], None],
+    owned: list[Any],
+) -> None:
+    """The same of a frame: addresses of its variables, 0 for none, and what it owns. Places in `skip` are left out."""
+    values: dict[int, Any] = {}
+    for place, word in enumerate(words.cast("Q")):
+        if place in skip:
+            continue
+        number = numbers.get(word)
+        if number is not None:
+            out.append("#")
+            refers.append(number)
+        elif word:
+            values = values or {id(value): value for value in owned}
+            value = values[word]
+            if value.__class__ in _PLAIN:
+                out.append(repr(value))
+            else:
+                other(value)
+        else:
+            out.append("-")
+
+
+def _unusual(values: list[Any], classes: set[type]) -> list[Any]:
+    """The values whose class is not in a set."""
+    return [value for value in values if value.__class__ not in classes]
+
+
+def digest_of_source() -> str:
+    """Of `_quick.c`: what was compiled from another text is not taken."""
+    source = Path(__file__).with_name("_quick.c")
+    return blake2b(source.read_bytes(), digest_size=16).hexdigest() if source.exists() else "none"
+
+
+def _compiled() -> ModuleType | None:
+    if os.environ.get("GMEMSIM_PURE"):
+        return None
+    try:
+        found = import_module("._quick", __package__)
+    except ImportError:
+        return None
+    return found if digest_of_source() == found.SOURCE else None
+
+
+texts, meet, write, write_frame, unusual = _texts, _meet, _write, _write_frame, _unusual
+changed: Any = None
+offsets: Any = None
+put_back: Any = None
+COMPILED = False
+
+
+def take(found: ModuleType) -> None:
+    """Use the compiled functions from now on."""
+    ours = globals()
+    ours |= {name: getattr(found, name) for name in __all__ if hasattr(found, name)}
+    ours["COMPILED"] = True
+
+
+_found = _compiled()
+if _found is not None:
+    take(_found)
