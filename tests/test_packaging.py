@@ -15,7 +15,7 @@ import pytest
 import gmemsim
 
 ROOT = Path(__file__).resolve().parent.parent
-NOT_SOURCE = shutil.ignore_patterns("__pycache__", "*.egg-info", ".*", "*~")
+NOT_SOURCE = shutil.ignore_patterns("__pycache__", "*.egg-info", ".*", "*.so", "*~")
 
 # The builds are shared by the tests below, so under xdist they stay on one worker.
 pytestmark = pytest.mark.xdist_group("packaging")
