@@ -93,12 +93,6 @@ def test_the_all_in_tdx_accept_sweep_gives_what_was_published() -> None:
     assert totals == [2460, 4960, 7960]
 
 
-def test_published_exit_ratios() -> None:
-    """T12: an SNP hypercall costs 2.83 times a plain one, composed of #VC and VMGEXIT."""
-    table = CostTable()
-    assert (table.snp_vc + table.snp_vmgexit) / table.exit_entry == pytest.approx(2.83, rel=0.1)
-
-
 def snp_lifetime(snp: Snp, vm: FakeVm) -> Body:
     async def body(t: Task) -> None:
         await snp.prepare(t, vm, GFN, PFN, 0)

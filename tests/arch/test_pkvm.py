@@ -19,7 +19,7 @@ from gmemsim.actors.errno import (
 )
 from gmemsim.arch.base import GuestAccess, HookResult
 from gmemsim.arch.choices import PkvmChoices
-from gmemsim.arch.memory import ZERO, PhysicalMemory, data
+from gmemsim.arch.memory import STALE, ZERO, PhysicalMemory, data
 from gmemsim.arch.pkvm import Pkvm
 from gmemsim.arch.pkvm_el2 import El2
 from gmemsim.arch.pkvm_state import HOST_PAGE, HYP, El2Vm, GuestPage, HostPage, PageState
@@ -291,7 +291,7 @@ def test_kernel_touch_of_a_page_of_the_hypervisor_is_an_oops(run: Runner) -> Non
 
     run.one(touch)
     assert arch.flags == [("PKVM_OOPS", PFN)]
-    assert arch.is_stale(PFN)
+    assert arch.memory.content(PFN) == STALE
 
 
 def test_user_touch_is_a_signal_and_takes_nothing(run: Runner, vm: FakeVm) -> None:

@@ -235,14 +235,11 @@ def test_block_by_state(rig: Rig, state: str, status: int, after: str) -> None:
     assert rig.state() == after
 
 
-def test_block_of_a_table_and_back(rig: Rig) -> None:
+def test_block_of_a_table(rig: Rig) -> None:
     rig.mapped()
     assert rig.call("range_block", GFN, 2) == TdxStatus.SUCCESS
     assert rig.td.sept.state(GFN, 2) == SeptState.NL_BLOCKED
     assert rig.td.sept.walk(GFN) is None
-    rig.call("mem_track")
-    assert rig.call("range_unblock", GFN, 2) == TdxStatus.SUCCESS
-    assert rig.td.sept.walk(GFN) is not None
 
 
 def test_block_notes_the_epoch(rig: Rig) -> None:
@@ -251,16 +248,6 @@ def test_block_notes_the_epoch(rig: Rig) -> None:
     entry = rig.td.sept.find(GFN)
     assert entry is not None
     assert entry.bepoch == rig.td.epochs.epoch == 2
-
-
-@pytest.mark.parametrize("state", [SeptState.PENDING, SeptState.MAPPED])
-def test_unblock_goes_back_once_tracked(rig: Rig, state: str) -> None:
-    rig.to(state).call("range_block", GFN)
-    assert rig.call("range_unblock", GFN) == TdxStatus.TRACKING_NOT_DONE
-    rig.call("mem_track")
-    assert rig.call("range_unblock", GFN) == TdxStatus.SUCCESS
-    assert rig.state() == state
-    assert rig.call("range_unblock", GFN) == TdxStatus.NOT_BLOCKED
 
 
 # -- PAGE.REMOVE -----------------------------------------------------------------------------------
@@ -391,7 +378,6 @@ HOST_CALLS = [
     ("sept_add", (GFN,)),
     ("page_aug", (GFN, PFN)),
     ("range_block", (GFN,)),
-    ("range_unblock", (GFN,)),
     ("page_remove", (GFN,)),
 ]
 

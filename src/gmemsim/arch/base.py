@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, ClassVar, Final, NamedTuple, Protocol
 
 from ..audit.kvm_events import IllegalAccess
 from .costs import CostTable
-from .memory import FRAMES, HOST_KEY, STALE, ZERO, PhysicalMemory
+from .memory import FRAMES, HOST_KEY, ZERO, PhysicalMemory
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterable
@@ -328,7 +328,3 @@ class Arch:
             return []
         found = ((self.page_freed(t, frame), frame) for frame in range(pfn, pfn + pages))
         return [(flag, frame) for flag, frame in found if flag is not None]
-
-    def is_stale(self, pfn: int) -> bool:
-        """Whether the frame still holds what the host had there before."""
-        return self.memory.content(pfn) == STALE

@@ -116,12 +116,6 @@ class CostTable:
     )
     #: Any other security processor command.
     psp_command: int = ns(100_000, 30_000, 1_000_000, "no source; mailbox round trip", "E")
-    #: #VC in the guest, without an exit.
-    snp_vc: int = ns(650, 600, 700, "arch.md 6.2 (SNP): TUM", "A")
-    #: VMGEXIT-based exit + entry of an SNP guest, on top of the #VC that led to it.
-    snp_vmgexit: int = ns(2900, 2700, 3250, "arch.md 6.2 (SNP): TUM, hypercall 3.55 less #VC", "B")
-    #: Nested-fault exit + entry of an SNP guest (no #VC).
-    snp_npf_exit: int = ns(1650, 1300, 2000, "arch.md 6.2 (SNP)", "E")
 
     # -- TDX ---------------------------------------------------------------------------------------
     #: Exit + entry of a TD.

@@ -148,17 +148,6 @@ class TdxModule(TdxAccept):
         code = await self._on_entry(t, td, gfn, level, "BLOCK", self.costs.block, change)
         return self._done(t, "TDH.MEM.RANGE.BLOCK", -1, code)
 
-    async def range_unblock(self, t: Task, td: Td, gfn: int, level: int = 1) -> int:
-        """TDH.MEM.RANGE.UNBLOCK: back to what it was, once tracked."""
-
-        def change(entry: SeptEntry) -> int:
-            entry.state = next(plain for plain, blocked in BLOCKED_FORM.items() if blocked == entry.state)
-            return TdxStatus.SUCCESS
-
-        before = self._tracked_step(td)
-        code = await self._on_entry(t, td, gfn, level, "UNBLOCK", self.costs.block, change, before)
-        return self._done(t, "TDH.MEM.RANGE.UNBLOCK", -1, code)
-
     @staticmethod
     def _tracked_step(td: Td) -> tuple[Op, Callable[[SeptEntry], int]]:
         """Test that an entry is blocked and tracked; it races with vCPUs that leave the guest."""

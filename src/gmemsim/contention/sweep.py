@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Final
 
 import attrs
 
-from ..arch.cost_file import GENERIC, Costs, load_costs
+from ..arch.cost_file import GENERIC, Costs
 from ..arch.costs import SWEEPS, CostTable
-from .campaign import Cell, run_cell
+from .campaign import Cell
 from .point import CannotError, Point, PointError, check, common_release
 from .storm import run
 from .storms import BACKGROUNDS, FAULT_STORMS
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from .result import Result
     from .trace import TraceBook
 
-__all__ = ["PATCHES", "UNCERTAIN", "VCPUS", "Corner", "corners", "points", "run_all", "sensitivity"]
+__all__ = ["PATCHES", "UNCERTAIN", "VCPUS", "Corner", "corners", "points", "run_all"]
 
 VCPUS: Final = (1, 2, 4, 8, 16, 32, 64)
 PATCHES: Final = ("baseline", "v3", "tracked", "tracked-shared")
@@ -168,12 +168,3 @@ def corners(costs: Costs = GENERIC) -> list[Corner]:
     if costs.full:
         return once
     return [*once, *(attrs.evolve(corner, other_lines=True) for corner in once)]
-
-
-def sensitivity(wanted: Sequence[Point]) -> list[tuple[Corner, list[Result]]]:
-    """Run all points in every corner."""
-    found = []
-    for corner in corners(load_costs(wanted[0].costs)):
-        results = [run_cell(cell).result for cell in corner.cells(wanted)]
-        found.append((corner, results))
-    return found

@@ -53,10 +53,6 @@ __all__ = ["Attempt", "How"]
 
 #: Stands for whoever in the VMM drops page-table entries (MADV_DONTNEED, munmap), which no probe shows.
 DROPPING: Final = "VMM"
-#: Events inside a write section of mmu_lock.
-_WRITE_LOCKED = frozenset(
-    {"mmu_inv_start", "mmu_inv_end", "zap", "zap_ret", "set_attributes_pre", "set_attributes_post"}
-)
 
 
 class How(NamedTuple):
@@ -124,7 +120,6 @@ class Attempt(Comparison, TraceRecorder, Outside, Releasing, Hints):
             for step in trace.steps
             if step.kernel_name in ("down_read", "down_write", "up_read", "up_write")
         }
-        self.writers = [(s.position, s.thread) for s in trace.steps if s.name in _WRITE_LOCKED]
         self._make_threads()
         self.last_use = self.find_last_use(trace, self.threads)
         self.count = self.setup.gmem.count

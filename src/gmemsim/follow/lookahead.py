@@ -19,8 +19,6 @@ __all__ = ["FaultPlan", "Lookahead"]
 
 RETRY = 1
 _EFAULT = -14
-#: Events that show a batch of deletions to be over.
-_ENDS_BATCH = frozenset({"folio_unlock", "filemap_get", "truncate_ret", "io_sched", "folio_lock_slow"})
 
 
 @attrs.frozen

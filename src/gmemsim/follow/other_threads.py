@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from bisect import bisect_right
 from typing import TYPE_CHECKING
 
 from .thread import next_position
@@ -31,7 +30,6 @@ class OtherThreads:
     lock_wanted: bool
     probed: frozenset[str]
     position: int
-    writers: list[tuple[int, str]]
 
     @abstractmethod
     def step(self, thread: Thread) -> None:
@@ -119,12 +117,6 @@ class OtherThreads:
                 if thread.task.pending is not op or self.outcomes.ready(thread, op)[0]:
                     return True
         return False
-
-    def _lock_is_taken_before(self, other: Thread) -> bool:
-        """Whether somebody else shows that it has mmu_lock for writing before `other` shows anything."""
-        due = next_position(other)
-        first = bisect_right(self.writers, (self.position, "~"))
-        return any(name != other.name for position, name in self.writers[first:] if position < due)
 
     def _converts_unseen(self, other: Thread) -> bool:
         """Whether the thread's next call is a conversion whose entry no probe shows."""

@@ -14,7 +14,6 @@ from ..engine.op import ALL
 if TYPE_CHECKING:
     from ..audit.base import Event
     from ..engine.op import Op
-    from .model import Happening, Step
 
 __all__ = [
     "event_text",
@@ -25,7 +24,6 @@ __all__ = [
     "mirrors",
     "op_text",
     "pages",
-    "step_lines",
 ]
 
 _HEX: Final = frozenset({"gfn", "gpa", "pfn"})
@@ -134,16 +132,3 @@ def _named(obj: str, primitive: str) -> str:
     if primitive in {"lock", "trylock", "unlock"}:
         return f"mutex_{primitive}"
     return primitive
-
-
-def step_lines(step: Step) -> list[str]:
-    """What the step did, for people: its events, or the operation if it has none of note."""
-    told = [line for happening in step.happenings if (line := _line(happening))]
-    lines = told or [op_text(step.op, step.primitive)]
-    lines += [f"draws {label}: {value}" for label, value in step.draws]
-    return lines
-
-
-def _line(happening: Happening) -> str:
-    event = happening.event
-    return "" if is_message(event) or isinstance(event, LockRequest) else event_text(event)

@@ -14,7 +14,7 @@ from gmemsim.engine.locks.rwsem import RwSem
 from gmemsim.engine.locks.srcu import Srcu
 from gmemsim.engine.mailbox import Mailbox
 from gmemsim.engine.strategy import FirstRunnable, RandomStrategy, ReplayStrategy
-from gmemsim.explore.lock_graph import LockGraph, decide, default_observers
+from gmemsim.explore.lock_graph import LockGraph, decide
 from gmemsim.explore.program import ScenarioProgram, TaskProgram
 from gmemsim.explore.search import Limits, search
 from gmemsim.explore.strategies.dfs import DepthFirst
@@ -60,7 +60,7 @@ def program(setup: Callable[[], dict[str, Body]]) -> TaskProgram:
 
 def after_one_run(what: TaskProgram | ScenarioProgram) -> LockGraph:
     """The graph after one run that ends well."""
-    (graph,) = default_observers(what)
+    graph = LockGraph(what.name)
     result = search(what, Once(), Limits(schedules=1), observers=[graph])
     assert not result.found
     return graph
@@ -260,7 +260,7 @@ def test_shared_inside_exclusive_of_the_same_lock() -> None:
         return {"populate": body}
 
     what = program(setup)
-    (graph,) = default_observers(what)
+    graph = LockGraph(what.name)
     search(what, Once(), Limits(schedules=1), observers=[graph])
     (cycle,) = graph.cycles()
     assert cycle.classes == ("invalidate_lock",)
