@@ -58,7 +58,8 @@ def either(monkeypatch: pytest.MonkeyPatch) -> Callable[[ModuleType | None], Non
     def switch(module: ModuleType | None) -> None:
         plain: dict[str, Any] = {
             "texts": quick._texts, "meet": quick._meet, "write": quick._write, "write_frame": quick._write_frame,
-            "unusual": quick._unusual, "changed": None, "offsets": None, "put_back": None,
+            "fresh": quick._fresh, "unusual": quick._unusual,
+            "changed": None, "drop": None, "offsets": None, "put_back": None,
         }  # fmt: skip
         for name, function in plain.items():
             monkeypatch.setattr(quick, name, function if module is None else getattr(module, name))

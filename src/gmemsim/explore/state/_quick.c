@@ -43,6 +43,14 @@ same_dict(PyObject *holder, PyObject *last)
 }
 
 static int
+same_cell(PyObject *holder, PyObject *last, PyObject *unset)
+{
+    PyObject *item = PyCell_GET(holder);
+
+    return PyTuple_GET_SIZE(last) == 1 && (item == NULL ? unset : item) == PyTuple_GET_ITEM(last, 0);
+}
+
+static int
 same_list(PyObject *holder, PyObject *last)
 {
     Py_ssize_t count = PyList_GET_SIZE(holder);
@@ -80,7 +88,7 @@ same_read(PyObject *reader, PyObject *target, PyObject *last)
 PyDoc_STRVAR(changed_doc,
 "changed(holders, ways, readers, targets, last, unset) -> list of int\n\n"
 "Places at which a content is not, object by object, what `last` has. A way is the offsets of the slots as bytes,\n"
-"`dict`, `list`, or None: then the reader is called with the target. An empty slot is `unset`.");
+"`dict`, `list`, `CellType`, or None: then the reader is called with the target. What is empty is `unset`.");
 
 static PyObject *
 changed(PyObject *module, PyObject *const *args, Py_ssize_t nargs)
@@ -113,6 +121,8 @@ changed(PyObject *module, PyObject *const *args, Py_ssize_t nargs)
             same = same_dict(holder, before);
         else if (way == (PyObject *)&PyList_Type)
             same = same_list(holder, before);
+        else if (way == (PyObject *)&PyCell_Type)
+            same = same_cell(holder, before, args[5]);
         else
             same = same_read(PyList_GET_ITEM(readers, i), PyList_GET_ITEM(targets, i), before);
         if (same < 0)
@@ -476,6 +486,39 @@ write_frame(PyObject *module, PyObject *args)
     Py_RETURN_NONE;
 }
 
+PyDoc_STRVAR(fresh_doc,
+"fresh(content, pairs, classes, numbers) -> list\n\n"
+"The values of a tuple, or of the pairs in it, whose class is not in the set and that have no number.");
+
+static PyObject *
+fresh(PyObject *module, PyObject *args)
+{
+    PyObject *content, *classes, *numbers, *found;
+    int pairs;
+
+    if (!PyArg_ParseTuple(args, "O!pO!O!", &PyTuple_Type, &content, &pairs, &PySet_Type, &classes, &PyDict_Type,
+                          &numbers))
+        return NULL;
+    found = PyList_New(0);
+    for (Py_ssize_t i = 0; found != NULL && i < PyTuple_GET_SIZE(content); i++) {
+        PyObject *part = PyTuple_GET_ITEM(content, i);
+
+        for (Py_ssize_t side = 0; found != NULL && side < (pairs ? 2 : 1); side++) {
+            PyObject *value = pairs ? PyTuple_GET_ITEM(part, side) : part;
+            int known = PySet_Contains(classes, (PyObject *)Py_TYPE(value));
+
+            if (known == 0) {
+                PyObject *address = PyLong_FromVoidPtr(value);
+                known = address == NULL ? -1 : PyDict_Contains(numbers, address);
+                Py_XDECREF(address);
+            }
+            if (known < 0 || (!known && PyList_Append(found, value) < 0))
+                Py_CLEAR(found);
+        }
+    }
+    return found;
+}
+
 PyDoc_STRVAR(unusual_doc,
 "unusual(values, classes) -> list\n\n"
 "The values whose class is not in the set.");
@@ -560,7 +603,44 @@ put_back(PyObject *module, PyObject *args)
     Py_RETURN_TRUE;
 }
 
+PyDoc_STRVAR(drop_doc,
+"drop(coro, state_at, ended) -> bool\n\n"
+"Mark a suspended coroutine as ended and let go of what it has, without running any of it. Where somebody else has its\n"
+"frame object, which lies in it, both stay. False, and nothing done, if it has more than fits.");
+
+static PyObject *
+drop(PyObject *module, PyObject *args)
+{
+    PyObject *coro;
+    PyObject *had[256], *has[256];
+    Referents before = {had, 0, 256}, after = {has, 0, 256};
+    Py_ssize_t state_at;
+    unsigned char ended;
+
+    if (!PyArg_ParseTuple(args, "Onb", &coro, &state_at, &ended))
+        return NULL;
+    if (!(PyCoro_CheckExact(coro) || PyGen_CheckExact(coro))) {
+        PyErr_SetString(PyExc_TypeError, "drop takes a coroutine");
+        return NULL;
+    }
+    if (Py_TYPE(coro)->tp_traverse(coro, note, &before) != 0)
+        Py_RETURN_FALSE;
+    for (Py_ssize_t i = 0; i < before.length; i++)
+        if (PyFrame_Check(had[i]) && Py_REFCNT(had[i]) > 1)
+            Py_INCREF(coro);
+    ((unsigned char *)coro)[state_at] = ended;
+    if (Py_TYPE(coro)->tp_traverse(coro, note, &after) != 0)
+        Py_UNREACHABLE();
+    for (Py_ssize_t i = 0; i < after.length; i++)
+        Py_INCREF(has[i]);
+    for (Py_ssize_t i = 0; i < before.length; i++)
+        Py_DECREF(had[i]);
+    Py_RETURN_TRUE;
+}
+
 static PyMethodDef methods[] = {
+    {"drop", drop, METH_VARARGS, drop_doc},
+    {"fresh", fresh, METH_VARARGS, fresh_doc},
     {"put_back", put_back, METH_VARARGS, put_back_doc},
     {"unusual", unusual, METH_VARARGS, unusual_doc},
     {"write", write_values, METH_VARARGS, write_doc},

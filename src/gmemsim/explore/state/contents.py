@@ -109,6 +109,11 @@ class Kind:
         self.plain = plain
         self.whole = whole
 
+    @property
+    def is_empty(self) -> bool:
+        """There is nothing to read: a `__dict__` has all."""
+        return self.read is _read_nothing
+
 
 def _put_list(value: Any, content: tuple[Any, ...]) -> None:
     list.__setitem__(value, slice(None), content)

@@ -280,6 +280,8 @@ def drop(coro: Any) -> None:
     """End a suspended coroutine without running any more of it: no `finally`, no exit of a context manager."""
     layout = _layout
     assert layout is not None
+    if quick.COMPILED and not layout.keeps_code and quick.drop(coro, layout.state, layout.ended):
+        return
     before = _owned(coro)
     frame = _frame_of(before)
     if frame is not None and sys.getrefcount(frame) > 4:

@@ -12,9 +12,9 @@ object says that it keeps from run to run: `__kept__` of its class, True for all
 from __future__ import annotations
 
 from collections import deque
-from itertools import chain, compress
+from itertools import compress
 from operator import call, getitem, is_not, ne
-from types import MethodType
+from types import CellType, MethodType
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from . import quick
@@ -34,6 +34,11 @@ class Undo(NamedTuple):
     number: int
     content: tuple[Any, ...]
     known: Any
+
+
+_new: Final = tuple.__new__
+#: What `quick.changed` reads by itself.
+_WAYS: Final = frozenset({dict, list, CellType})
 
 
 class Heap:
@@ -134,17 +139,16 @@ class Heap:
         return any(map(by_content, compress(now, map(is_not, before, now))))
 
     def _changed(self, place: int, number: int, new: tuple[Any, ...]) -> None:
-        self.journal.append(Undo(number, self._last[place], self.known[number]))
+        # `Undo` itself, without the function that a NamedTuple calls for it.
+        undo: Undo = _new(Undo, (number, self._last[place], self.known[number]))
+        self.journal.append(undo)
         self._last[place] = self.content[number] = new
         self._take_in(number, new)
 
     def _take_in(self, number: int, content: tuple[Any, ...]) -> None:
         """Find what a content refers to."""
         kind = self._kind_of[number]
-        values = chain.from_iterable(content) if kind.target is items else content
-        numbers = self.numbers
-        alone = self._alone
-        self._waiting.extend([v for v in values if v.__class__ not in alone and id(v) not in numbers])
+        self._waiting += quick.fresh(content, kind.target is items, self._alone, self.numbers)
         if not (kind.fixed or quick.COMPILED):
             self._hold(number, content)
 
@@ -285,9 +289,9 @@ class Heap:
     def _way_of(self, kind: Kind, value: Any) -> Any:
         """How `quick.changed` reads an object."""
         cls = value.__class__
-        if cls is dict or cls is list:
+        if cls in _WAYS:
             return cls
-        if kind.names and kind.plain:
+        if kind.plain and (kind.names or kind.is_empty):
             return quick.offsets(cls, kind.names)
         return None
 

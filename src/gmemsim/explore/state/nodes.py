@@ -36,6 +36,8 @@ if TYPE_CHECKING:
 
 __all__ = ["Frame", "Node", "Nodes"]
 
+#: Makes one of a NamedTuple without the function that it calls for it.
+_new: Final = tuple.__new__
 _NAMED: Final = (type, ModuleType, CodeType, BuiltinFunctionType)
 _RUNNING: Final = (CoroutineType, GeneratorType)
 _RANGE: Final = type(iter(range(1)))
@@ -137,7 +139,7 @@ class Nodes:
             self._write_object(self._heap.objects[one])
             refers = tuple(self._refers)
             mark = self.mark(one, refers)
-            known[one] = Node(self._text(self._out), refers, mark)
+            known[one] = _new(Node, (self._text(self._out), refers, mark))
             self.structure ^= mark
             self.worked.append(one)
             waiting.extend(refers)
@@ -149,7 +151,7 @@ class Nodes:
         if node is not None:
             self._out = []
             self._remembered(self._heap.objects[number])
-            self._heap.known[number] = Node(self._text(self._out), node.refers, node.mark)
+            self._heap.known[number] = _new(Node, (self._text(self._out), node.refers, node.mark))
 
     def frame(self, image: Image) -> Frame:
         known: Frame | None = image.said

@@ -2,8 +2,8 @@
 
 `make quick` compiles `_quick.c` beside this file, which takes a C compiler and Python's headers; coverage.py does the
 same with its tracer. Both come to the same, and a test holds them against each other; with GMEMSIM_PURE set in the
-environment it is Python all the same. What has no function here in Python (`changed`, `offsets`, `put_back`) is done
-by its caller in another way where `COMPILED` is False.
+environment it is Python all the same. What has no function here in Python (`changed`, `drop`, `offsets`, `put_back`)
+is done by its caller in another way where `COMPILED` is False.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ import os
 from array import array
 from hashlib import blake2b
 from importlib import import_module
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -20,8 +21,8 @@ if TYPE_CHECKING:
     from types import ModuleType
 
 __all__ = [
-    "COMPILED", "changed", "digest_of_source", "meet", "offsets", "put_back", "take", "texts", "unusual", "write",
-    "write_frame",
+    "COMPILED", "changed", "digest_of_source", "drop", "fresh", "meet", "offsets", "put_back", "take", "texts",
+    "unusual", "write", "write_frame",
 ]  # fmt: skip
 
 _PLAIN: Final = frozenset({type(None), bool, int, str})
@@ -132,6 +133,12 @@ def _write_frame(
             out.append("-")
 
 
+def _fresh(content: tuple[Any, ...], pairs: bool, classes: set[type], numbers: dict[int, int]) -> list[Any]:
+    """The values of a content, or of the pairs in it, whose class is not in a set and that have no number."""
+    values = chain.from_iterable(content) if pairs else content
+    return [value for value in values if value.__class__ not in classes and id(value) not in numbers]
+
+
 def _unusual(values: list[Any], classes: set[type]) -> list[Any]:
     """The values whose class is not in a set."""
     return [value for value in values if value.__class__ not in classes]
@@ -150,11 +157,13 @@ def _compiled() -> ModuleType | None:
         found = import_module("._quick", __package__)
     except ImportError:
         return None
-    return found if digest_of_source() == found.SOURCE else None
+    return found if getattr(found, "SOURCE", "") == digest_of_source() else None
 
 
-texts, meet, write, write_frame, unusual = _texts, _meet, _write, _write_frame, _unusual
+texts, meet, write, write_frame = _texts, _meet, _write, _write_frame
+fresh, unusual = _fresh, _unusual
 changed: Any = None
+drop: Any = None
 offsets: Any = None
 put_back: Any = None
 COMPILED = False
