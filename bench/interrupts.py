@@ -11,6 +11,7 @@ be told, and no process may be left. `--page` writes docs/interrupts.md.
 from __future__ import annotations
 
 import os
+import shlex
 import signal
 import subprocess
 import sys
@@ -24,7 +25,7 @@ import attrs
 __all__ = ["CASES", "Came", "Case", "try_case"]
 
 ROOT: Final = Path(__file__).parents[1]
-_RECORDED: Final = ROOT / "src" / "gmemsim" / "scenarios" / "recorded" / "7.2.13"
+_RECORDED: Final = shlex.quote(str(ROOT / "src" / "gmemsim" / "scenarios" / "recorded" / "7.2.13"))
 PAGE: Final = ROOT / "docs" / "interrupts.md"
 #: Seconds until a process that has not ended by then counts as hanging; the machine may be slow.
 PATIENCE: Final = 200.0
@@ -71,7 +72,7 @@ class Case:
         name: of the command and its phase.
         place: function that is entered then, as `module:name`, where it is looked up.
         count: at which entry the signal comes.
-        arguments: of gmemsim.
+        command: what gmemsim is called with, as in a shell.
         kept: texts that have to be in the output after SIGINT and SIGTERM.
         codes: exit codes that are right then.
     """
@@ -79,7 +80,7 @@ class Case:
     name: str
     place: str
     count: int
-    arguments: tuple[str, ...]
+    command: str
     kept: tuple[str, ...] = ()
     codes: tuple[int, ...] = (130,)
 
@@ -100,23 +101,17 @@ class Came:
 
 
 _SEARCH: Final = "gmemsim.explore.search:_one"
-_DEADLOCK: Final = ("explore", "zoo-poison_punch", "--patch", "v3", "--strategy", "random")
-_FAILS: Final = ("explore", "punch", "--patch", "v3+prepare-outside-folio-lock", "--strategy", "random")
+_DEADLOCK: Final = "explore zoo-poison_punch --patch v3 --strategy random"
+_FAILS: Final = "explore punch --patch v3+prepare-outside-folio-lock --strategy random"
 
 CASES: Final = (
-    Case(
-        "explore, searching",
-        _SEARCH,
-        30,
-        ("explore", "punch", "--strategy", "random"),
-        ("29 runs", "No violation"),
-    ),
-    Case("explore, every state", _SEARCH, 30, ("explore", "punch"), ("interrupted",)),
+    Case("explore, searching", _SEARCH, 30, "explore punch --strategy random", ("29 runs", "No violation")),
+    Case("explore, every state", _SEARCH, 30, "explore punch", ("interrupted",)),
     Case(
         "explore --keep-going, searching",
         _SEARCH,
         400,
-        (*_DEADLOCK, "--keep-going", "--no-shrink"),
+        f"{_DEADLOCK} --keep-going --no-shrink",
         ("deadlock",),
         (1,),
     ),
@@ -124,7 +119,7 @@ CASES: Final = (
         "explore, judging",
         "gmemsim.explore.campaign:judge",
         1,
-        ("explore", "punch", "--strategy", "random", "--max-steps", "5"),
+        "explore punch --strategy random --max-steps 5",
         ("interrupted before it was judged",),
         (1,),
     ),
@@ -148,7 +143,7 @@ CASES: Final = (
         "explore --html, writing",
         "gmemsim.cli.explore:write_whole",
         1,
-        (*_FAILS, "--html", "page.html", "--no-shrink", "--no-cycles"),
+        f"{_FAILS} --html page.html --no-shrink --no-cycles",
         ("I33", "page.html: whole"),
         (1,),
     ),
@@ -156,60 +151,38 @@ CASES: Final = (
         "explore --jobs",
         "gmemsim.explore.campaign:_Merger.add",
         2,
-        ("explore", "punch", "--strategy", "random", "--jobs", "2", "--max-schedules", "1000000"),
+        "explore punch --strategy random --jobs 2 --max-schedules 1000000",
         ("No violation",),
     ),
     Case(
         "explore --against",
         _SEARCH,
         60,
-        ("explore", "punch", "--strategy", "random", "--max-schedules", "50", "--against", "v2"),
+        "explore punch --strategy random --max-schedules 50 --against v2",
         ("interrupted",),
         (130, 2),
     ),
-    Case("replay", "gmemsim.explore.replay:attempt", 1, ("replay", "@token"), (), (130,)),
-    Case("run", "gmemsim.scenarios.thread:Thread.step", 20, ("run", "punch"), ("interrupted", "vcpu0")),
+    Case("replay", "gmemsim.explore.replay:attempt", 1, "replay @token", (), (130,)),
+    Case("run", "gmemsim.scenarios.thread:Thread.step", 20, "run punch", ("interrupted", "vcpu0")),
     Case(
         "run --log",
         "gmemsim.scenarios.thread:Thread.step",
         20,
-        ("run", "punch", "--log", "x.jsonl"),
+        "run punch --log x.jsonl",
         ("interrupted", "x.jsonl: not there"),
     ),
     Case(
         "outcomes, second version",
         _SEARCH,
         60,
-        (
-            "outcomes",
-            "same",
-            "--patch",
-            "v3",
-            "--patch",
-            "v2",
-            "--strategy",
-            "random",
-            "--max-schedules",
-            "50",
-        ),
+        "outcomes same --patch v3 --patch v2 --strategy random --max-schedules 50",
         ("v3", "v2"),
     ),
     Case(
         "stress, second cell",
         "gmemsim.explore.stress:run_cell",
         2,
-        (
-            "stress",
-            "zoo-poison_punch",
-            "--arch",
-            "sw-protected",
-            "--seeds",
-            "3",
-            "--schedules",
-            "100",
-            "--state",
-            "s.state",
-        ),
+        "stress zoo-poison_punch --arch sw-protected --seeds 3 --schedules 100 --state s.state",
         ("1 of 3 cells", "s.state: 2 lines"),
         (130,),
     ),
@@ -217,62 +190,51 @@ CASES: Final = (
         "stress --jobs",
         "gmemsim.cli.stress:_cell",
         1,
-        ("stress", "same", "--arch", "snp", "--seeds", "50", "--schedules", "200", "--jobs", "2"),
+        "stress same --arch snp --seeds 50 --schedules 200 --jobs 2",
         ("interrupted",),
     ),
-    Case("litmus", "gmemsim.studies.litmus:run_litmus", 2, ("litmus", "first_fault"), ("first_fault",)),
-    Case("conform", "gmemsim.scenarios.conform.suite:judge", 3, ("conform", "--arch", "default"), ("2 of ",)),
+    Case("litmus", "gmemsim.studies.litmus:run_litmus", 2, "litmus first_fault", ("first_fault",)),
+    Case("conform", "gmemsim.scenarios.conform.suite:judge", 3, "conform --arch default", ("2 of ",)),
     Case(
         "zoo",
         "gmemsim.studies.zoo:hunt_at",
         2,
-        (
-            "zoo",
-            "launch-finish-repeated",
-            "unbind-skips-dying-file",
-            "--repetitions",
-            "1",
-            "--schedules",
-            "50",
-        ),
+        "zoo launch-finish-repeated unbind-skips-dying-file --repetitions 1 --schedules 50",
         ("launch-finish-repeated",),
     ),
     Case(
-        "zoo --jobs",
-        "gmemsim.jobs.workers:Workers.submit",
-        2,
-        ("zoo", "--repetitions", "1", "--schedules", "500", "--jobs", "2"),
+        "zoo --jobs", "gmemsim.jobs.workers:Workers.submit", 2, "zoo --repetitions 1 --schedules 500 --jobs 2"
     ),
-    Case("hazards", "gmemsim.studies.hazards:ask", 2, ("hazards", "14", "--schedules", "50"), ("prepare",)),
+    Case("hazards", "gmemsim.studies.hazards:ask", 2, "hazards 14 --schedules 50", ("prepare",)),
     Case(
         "diff of versions",
         "gmemsim.scenarios.session:Session.run",
         5,
-        ("diff", "v2", "v3", "--scenario", "same", "--seeds", "10"),
+        "diff v2 v3 --scenario same --seeds 10",
         ("interrupted",),
     ),
     Case(
         "bench",
         "gmemsim.contention.campaign:run_cell",
         2,
-        ("bench", "contention", "--vcpus", "1,2", "--pages", "4"),
+        "bench contention --vcpus 1,2 --pages 4",
         ("first-touch",),
     ),
     Case(
         "follow, second trace",
         "gmemsim.follow.follower:follow",
         2,
-        ("follow", str(_RECORDED / "sh_same_v2.trace.gz"), str(_RECORDED / "sh_punch1_v1.trace.gz")),
+        f"follow {_RECORDED}/sh_same_v2.trace.gz {_RECORDED}/sh_punch1_v1.trace.gz",
         ("accepted",),
     ),
     Case(
         "explore, lock cycles",
         "gmemsim.explore.lock_graph.directed:Steering.pick",
         1,
-        ("explore", "zoo-poison_allocate", "--patch", "v3", "--strategy", "random", "--max-schedules", "5"),
+        "explore zoo-poison_allocate --patch v3 --strategy random --max-schedules 5",
         ("interrupted", "lock cycle"),
     ),
-    Case("demo", "gmemsim.scenarios.session:Session.run", 2, ("demo",)),
+    Case("demo", "gmemsim.scenarios.session:Session.run", 2, "demo"),
 )
 
 
@@ -280,7 +242,7 @@ def _prepare(folder: Path) -> None:
     """Inputs that some rows read."""
     if not (folder / "token").exists():
         done = subprocess.run(
-            [sys.executable, "-m", "gmemsim", *_FAILS, "--json", "--no-shrink"],
+            [sys.executable, "-m", "gmemsim", *shlex.split(_FAILS), "--json", "--no-shrink"],
             cwd=folder,
             capture_output=True,
             text=True,
@@ -305,7 +267,15 @@ def try_case(case: Case, number: signal.Signals, folder: Path) -> Came:
         _prepare(folder)
     began = time.monotonic()
     child = subprocess.Popen(
-        [sys.executable, "-c", _CHILD, case.place, str(case.count), str(int(number)), *case.arguments],
+        [
+            sys.executable,
+            "-c",
+            _CHILD,
+            case.place,
+            str(case.count),
+            str(int(number)),
+            *shlex.split(case.command),
+        ],
         cwd=folder,
         env={**os.environ, "PYTHONPATH": str(ROOT / "src")},
         stdout=subprocess.PIPE,

@@ -12,8 +12,8 @@ from collections import deque
 from errno import EINTR
 from typing import TYPE_CHECKING
 
-from ...audit.events import Contended, Lock, LockRequest, Unlock
-from .rwsem_base import RwLockBase
+from ...audit.events import Contended, Lock, LockRequest
+from .one_step import OneStepRwLock
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -35,7 +35,7 @@ class Entry:
         self.granted = False
 
 
-class PolicyLock(RwLockBase):
+class PolicyLock(OneStepRwLock):
     """A read/write lock whose subclass decides who is admitted.
 
     A subclass answers `_may_read` and `_may_write` (for somebody who arrives), and `_admit` (after somebody
@@ -49,9 +49,6 @@ class PolicyLock(RwLockBase):
         self._queue: deque[Entry] = deque()
 
     # -- the policy ----------------------------------------------------------------------------
-
-    def _may_read(self) -> bool:
-        raise NotImplementedError
 
     def _may_write(self) -> bool:
         return self._writer is None and not self._readers and not self._queue
@@ -94,92 +91,9 @@ class PolicyLock(RwLockBase):
     def _waiting(self) -> Iterable[Task]:
         return [entry.task for entry in self._queue]
 
-    async def down_read(self, t: Task) -> None:
-        """Acquire shared."""
-        await self._down(t, False, False)
-
-    async def down_write(self, t: Task) -> None:
-        """Acquire exclusively."""
-        await self._down(t, True, False)
-
-    async def down_read_killable(self, t: Task) -> int:
-        """Acquire shared unless a signal comes first: 0, or -EINTR without the lock."""
-        return await self._down(t, False, True)
-
-    async def down_write_killable(self, t: Task) -> int:
-        """Acquire exclusively unless a signal comes first: 0, or -EINTR without the lock."""
-        return await self._down(t, True, True)
-
-    async def down_read_trylock(self, t: Task) -> bool:
-        """Acquire shared if the policy admits a newcomer."""
-        if t.traps:
-            await t.point(self._try_w)
-        if not self._may_read():
-            return False
-        self._hold_read(t)
-        if t.rec is not None:
-            t.rec(t, Lock(self.label, "r"))
-        return True
-
-    async def down_write_trylock(self, t: Task) -> bool:
-        """Acquire exclusively if the policy admits a newcomer."""
-        if t.traps:
-            await t.point(self._try_w)
-        if not self._may_write():
-            return False
-        self._hold_write(t)
-        if t.rec is not None:
-            t.rec(t, Lock(self.label, "w"))
-        return True
-
-    async def up_read(self, t: Task) -> None:
-        """Release one shared hold of `t`.
-
-        Raises:
-            ModelError: `t` has none.
-        """
-        if t.rec is not None:
-            t.rec(t, Unlock(self.label, "r"))
-        if t.traps:
-            await t.point(self._release_w)
-        elif self.line_ns:
-            await self._move_line(t)
-        self._drop_read(t)
+    def _left(self, t: Task, after_write: bool) -> None:
         if self._queue:
-            self._admit(t, False)
-
-    async def up_write(self, t: Task) -> None:
-        """Release the exclusive hold of `t`.
-
-        Raises:
-            ModelError: `t` has none.
-        """
-        if t.rec is not None:
-            t.rec(t, Unlock(self.label, "w"))
-        if t.traps:
-            await t.point(self._release_w)
-        elif t.engine.cpus is not None:
-            await self._move_line(t)
-        self._drop_write(t)
-        if self._queue:
-            self._admit(t, True)
-
-    async def downgrade_write(self, t: Task) -> None:
-        """Turn the exclusive hold of `t` into a shared one; those readers join who may at the end of a write
-        phase.
-
-        Raises:
-            ModelError: `t` does not hold the lock exclusively.
-        """
-        if t.traps:
-            await t.point(self._release_w)
-        self._drop_write(t)
-        self._hold_read(t)
-        if t.rec is not None:
-            t.rec(t, Unlock(self.label, "w"))
-            t.rec(t, Lock(self.label, "r"))
-        if self._queue:
-            self._admit(t, True)
+            self._admit(t, after_write)
 
     async def _down(self, t: Task, write: bool, killable: bool) -> int:
         mode = "w" if write else "r"

@@ -14,13 +14,13 @@ from __future__ import annotations
 
 from collections import deque
 from errno import EINTR
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from ...audit.events import Contended, Lock, LockRequest, Unlock
-from .rwsem_base import RwLockBase
+from ...audit.events import Contended, Lock, LockRequest
+from .one_step import OneStepRwLock
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Coroutine, Iterable
 
     from ..task import Task
     from .stats import LockClass
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 __all__ = ["RtRwSem"]
 
 
-class RtRwSem(RwLockBase):
+class RtRwSem(OneStepRwLock):
     """`struct rw_semaphore` with CONFIG_PREEMPT_RT."""
 
     __slots__ = ("_draining", "_mutex", "_queue")
@@ -44,42 +44,24 @@ class RtRwSem(RwLockBase):
     def _waiting(self) -> Iterable[Task]:
         return self._queue if self._draining is None else (self._draining, *self._queue)
 
-    # -- shared --------------------------------------------------------------------------------
+    def _may_read(self) -> bool:
+        return self._writer is None and self._draining is None
 
-    async def down_read(self, t: Task) -> None:
-        """Acquire shared."""
-        await self._down_read(t, False)
+    def _may_write(self) -> bool:
+        return self._mutex is None and not self._readers
 
-    async def down_read_killable(self, t: Task) -> int:
-        """Acquire shared unless a signal comes first: 0, or -EINTR without the lock."""
-        return await self._down_read(t, True)
+    def _hold_write(self, t: Task) -> None:
+        self._mutex = t
+        super()._hold_write(t)
 
-    async def down_read_trylock(self, t: Task) -> bool:
-        """Acquire shared if no writer has begun."""
-        if t.traps:
-            await t.point(self._try_w)
-        if self._writer is not None or self._draining is not None:
-            return False
-        self._hold_read(t)
-        if t.rec is not None:
-            t.rec(t, Lock(self.label, "r"))
-        return True
-
-    async def up_read(self, t: Task) -> None:
-        """Release one shared hold of `t`.
-
-        Raises:
-            ModelError: `t` has none.
-        """
-        if t.rec is not None:
-            t.rec(t, Unlock(self.label, "r"))
-        if t.traps:
-            await t.point(self._release_w)
-        elif self.line_ns:
-            await self._move_line(t)
-        self._drop_read(t)
-        if self._draining is not None and not self._readers:
+    def _left(self, t: Task, after_write: bool) -> None:
+        if after_write:
+            self._unlock_mutex(t)
+        elif self._draining is not None and not self._readers:
             t.engine.wake(self._draining, delay=t.engine.wake_ns)
+
+    def _down(self, t: Task, write: bool, killable: bool) -> Coroutine[Any, Any, int]:
+        return self._down_write(t, killable) if write else self._down_read(t, killable)
 
     async def _down_read(self, t: Task, killable: bool) -> int:
         if t.rec is not None:
@@ -100,58 +82,6 @@ class RtRwSem(RwLockBase):
         if t.rec is not None:
             t.rec(t, Lock(self.label, "r"))
         return 0
-
-    # -- exclusive -----------------------------------------------------------------------------
-
-    async def down_write(self, t: Task) -> None:
-        """Acquire exclusively."""
-        await self._down_write(t, False)
-
-    async def down_write_killable(self, t: Task) -> int:
-        """Acquire exclusively unless a signal comes first: 0, or -EINTR without the lock."""
-        return await self._down_write(t, True)
-
-    async def down_write_trylock(self, t: Task) -> bool:
-        """Acquire exclusively if no reader is inside and the rt-mutex is free."""
-        if t.traps:
-            await t.point(self._try_w)
-        if self._mutex is not None or self._readers:
-            return False
-        self._mutex = t
-        self._hold_write(t)
-        if t.rec is not None:
-            t.rec(t, Lock(self.label, "w"))
-        return True
-
-    async def up_write(self, t: Task) -> None:
-        """Release the exclusive hold of `t`.
-
-        Raises:
-            ModelError: `t` has none.
-        """
-        if t.rec is not None:
-            t.rec(t, Unlock(self.label, "w"))
-        if t.traps:
-            await t.point(self._release_w)
-        elif t.engine.cpus is not None:
-            await self._move_line(t)
-        self._drop_write(t)
-        self._unlock_mutex(t)
-
-    async def downgrade_write(self, t: Task) -> None:
-        """Turn the exclusive hold of `t` into a shared one; readers may enter, and the next writer may begin.
-
-        Raises:
-            ModelError: `t` does not hold the lock exclusively.
-        """
-        if t.traps:
-            await t.point(self._release_w)
-        self._drop_write(t)
-        self._hold_read(t)
-        if t.rec is not None:
-            t.rec(t, Unlock(self.label, "w"))
-            t.rec(t, Lock(self.label, "r"))
-        self._unlock_mutex(t)
 
     async def _down_write(self, t: Task, killable: bool) -> int:
         if t.rec is not None:
