@@ -381,8 +381,11 @@ def test_lost_page(host: Host) -> None:
 
 def test_a_page_that_the_guest_gave_back_is_not_lost(host: Host) -> None:
     host.ready()
-    host.tdx.guest_release(host.vm, GFN)
-    assert host.do(host.remove(), host.set_spte(), host.guest()) == GuestAccess("dead")
+
+    async def forgets(t: Task) -> None:
+        host.tdx.guest_forgets(t, host.vm, GFN, GFN + 1)
+
+    assert host.do(forgets, host.remove(), host.set_spte(), host.guest()) == GuestAccess("dead")
     assert host.flags == []
 
 

@@ -5,9 +5,10 @@ from __future__ import annotations
 from itertools import pairwise
 
 import pytest
+from tests.lock_designs.seqlock import SeqCount
 
 from gmemsim.engine import bare
-from gmemsim.engine.cell import Cell, RefCount, SeqCount
+from gmemsim.engine.cell import Cell, RefCount
 from gmemsim.engine.engine import Engine
 from gmemsim.engine.errors import Deadlock, ModelError, TapeMismatch
 from gmemsim.engine.op import Op

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from gmemsim.engine.cell import Cell, SeqCount
+from gmemsim.engine.cell import Cell
 from gmemsim.explore.program import TaskProgram
 
 from .ticket import TicketLock
@@ -20,7 +20,34 @@ if TYPE_CHECKING:
     from gmemsim.engine.engine import Engine
     from gmemsim.engine.task import Task
 
-__all__ = ["SeqLock", "seqlock_lab"]
+__all__ = ["SeqCount", "SeqLock", "seqlock_lab"]
+
+
+class SeqCount:
+    """`seqcount_t`: odd while a writer is inside; a reader compares before and after."""
+
+    __slots__ = ("_cell",)
+
+    def __init__(self, label: str) -> None:
+        self._cell: Cell[int] = Cell(label, 0)
+
+    @property
+    def value(self) -> int:
+        return self._cell.value
+
+    async def begin(self, t: Task) -> int:
+        """`read_seqcount_begin`, without the wait: the caller checks for odd and retries."""
+        return await self._cell.load(t)
+
+    async def retry(self, t: Task, start: int) -> bool:
+        """`read_seqcount_retry`: whether a writer was inside since `start`, or is now."""
+        return bool(start & 1) or await self._cell.load(t) != start
+
+    async def write_begin(self, t: Task) -> None:
+        await self._cell.rmw(t, lambda value: value + 1)
+
+    async def write_end(self, t: Task) -> None:
+        await self._cell.rmw(t, lambda value: value + 1)
 
 
 class SeqLock:

@@ -169,3 +169,22 @@ ops = [
     ((_, outcome, _),) = results(session, "vcpu0")
     assert outcome == "ok"
     assert session.tasks["vcpu0"].result.exits["memory_fault"] > 1
+
+
+@pytest.mark.parametrize("patch", ["v3", "inplace"])
+@pytest.mark.parametrize("gives_back", [True, False])
+def test_a_td_that_gave_a_page_back_did_not_lose_it(patch: str, gives_back: bool) -> None:
+    """It has the page pending in either case and dies of it; only where nobody asked it was the VMM."""
+    away = [
+        '{ op = "hypercall", private = false, expect = "ok" }',
+        '{ op = "hypercall", private = true, expect = "ok" }',
+    ] if gives_back else ['{ op = "punch_hole", expect = "ok" }']  # fmt: skip
+    steps = ['{ op = "accept", expect = "ok" }', '{ op = "touch", write = "out" }', *away, '{ op = "touch" }']
+    text = TEXT.replace('on_memory_fault = "convert"', 'accept = "never"').partition("[[map]]")[0]
+    text = text.replace('flags = ["MMAP"]', "").replace("pages = 4", "pages = 1")
+    flags: list[str] = []
+    options = Options(rec=lambda t, event: flags.append(getattr(event, "flag", "")))
+    scenario = loads(f'{text}[[task]]\nrole = "vcpu"\nops = [{", ".join(steps)}]', "t.toml")
+    session = build(scenario, patch, "tdx", options=options).run()
+    assert results(session, "vcpu0")[-1][1] == "dead"
+    assert ("TDX_LOST_PAGE" in flags) is not gives_back

@@ -254,6 +254,9 @@ class Arch:
         """The guest's own part of a conversion, before the exit to the VMM (`guest_converts`): 0 or an errno."""
         return 0
 
+    def guest_forgets(self, t: Task, vm: VmIdentity, start: int, end: int) -> None:
+        """The guest asks for a conversion of gfns [start, end): what it had accepted there is not taken from it."""
+
     async def kernel_touch(self, t: Task, pfn: int) -> None:
         """The host kernel is about to access a frame (`host_stage2`): its aborts end here, the access follows."""
 

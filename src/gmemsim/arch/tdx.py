@@ -332,9 +332,11 @@ class Tdx(TdxHost):
         """`accept`, as the common code asks for it."""
         return await self.accept(t, vm, gfn, level)
 
-    def guest_release(self, vm: VmIdentity, gfn: int) -> None:
-        """The guest gives a page back (converts it to shared): finding it pending later is no loss."""
-        self.td(vm).accepted.discard(gfn)
+    def guest_forgets(self, t: Task, vm: VmIdentity, start: int, end: int) -> None:
+        """MapGPA: a page that the guest finds pending later was not taken from it."""
+        td = self.td(vm)
+        t.changed(td.sept.label, start, end)
+        td.accepted.difference_update(range(start, end))
 
     # -- host ----------------------------------------------------------------------------------
 

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from .task import Task
 
-__all__ = ["Cell", "RefCount", "SeqCount"]
+__all__ = ["Cell", "RefCount"]
 
 T = TypeVar("T")
 
@@ -90,30 +90,3 @@ class RefCount:
             raise ModelError(f"{t.name} drops a reference of {self.label} that nobody holds")
         self.value -= 1
         return self.value == 0
-
-
-class SeqCount:
-    """`seqcount_t`: odd while a writer is inside; a reader compares before and after."""
-
-    __slots__ = ("_cell",)
-
-    def __init__(self, label: str) -> None:
-        self._cell: Cell[int] = Cell(label, 0)
-
-    @property
-    def value(self) -> int:
-        return self._cell.value
-
-    async def begin(self, t: Task) -> int:
-        """`read_seqcount_begin`, without the wait: the caller checks for odd and retries."""
-        return await self._cell.load(t)
-
-    async def retry(self, t: Task, start: int) -> bool:
-        """`read_seqcount_retry`: whether a writer was inside since `start`, or is now."""
-        return bool(start & 1) or await self._cell.load(t) != start
-
-    async def write_begin(self, t: Task) -> None:
-        await self._cell.rmw(t, lambda value: value + 1)
-
-    async def write_end(self, t: Task) -> None:
-        await self._cell.rmw(t, lambda value: value + 1)

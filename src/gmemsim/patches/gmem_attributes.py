@@ -40,7 +40,7 @@ def gmem_attr_label(inode: GmemInode) -> str:
 
 
 def gmem_attr_missing(self: InplaceV8, inode: GmemInode) -> bool:
-    """What an index without an entry counts as (WARN in the kernel): how the inode began."""
+    """Whether an index without an entry (WARN in the kernel) counts as private: as the inode began."""
     return not inode.init_shared
 
 

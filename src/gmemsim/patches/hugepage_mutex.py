@@ -65,6 +65,6 @@ class HugepageMutex(Hugepage):
     async def kvm_gmem_punch_range(
         self, t: Task, inode: GmemInode, cache: HugeCache, start: int, end: int
     ) -> int:
-        """Nothing is merged first."""
+        """Whole huge pages are removed as they are, split or not: nothing is merged first."""
         await self.truncate_inode_pages_range(t, inode, start, end)
         return 0

@@ -44,7 +44,7 @@ class HugepageTracked(Hugepage):
     async def kvm_gmem_prepare_again(
         self, t: Task, vm: Vm, inode: GmemInode, folio: Folio, gfn: int, index: int
     ) -> int:
-        """Not asked."""
+        """The arch is not asked at a re-fault: uptodate says that the folio is prepared."""
         return 0
 
 
@@ -57,7 +57,7 @@ class HugepageNotifier(Hugepage):
     name: ClassVar[str] = "hugepage-notifier"
 
     async def kvm_gmem_unmap_shared(self, t: Task, inode: GmemInode, start: int, end: int) -> None:
-        """Left to the notifiers."""
+        """The MMU notifiers of the host mapping take the guests' shared mappings away."""
 
 
 class HugepageStaged(HugepageMutex):

@@ -47,7 +47,7 @@ class Inplace(InplaceV8):
         return ret, folio
 
     async def kvm_release_faultin_pfn(self, t: Task, fault: Fault) -> None:
-        """There is none."""
+        """No reference to drop: `kvm_gmem_get_pfn` kept none."""
 
     async def kvm_mmu_finish_page_fault(self, t: Task, fault: Fault, ret: int) -> None:
         """No page was handed out that could be marked dirty."""

@@ -30,7 +30,7 @@ class InplaceContent(Inplace):
     name: ClassVar[str] = "inplace-content"
 
     def content_flags(self) -> int:
-        """The two modes."""
+        """Content modes that `flags` of the call can hold."""
         return ZERO | PRESERVE
 
     def kvm_gmem_check_attributes(

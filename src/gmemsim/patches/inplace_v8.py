@@ -59,7 +59,7 @@ class InplaceV8(V3):
     kvm_vm_ioctl_set_mem_attributes = gmem_attributes.kvm_vm_ioctl_set_mem_attributes
 
     def gmem_attr_missing(self, inode: GmemInode) -> bool:
-        """Shared."""
+        """Whether an index without an entry counts as private: never, however the inode began."""
         return False
 
     # -- the call that converts (`gmem_convert`) -------------------------------------------------------
@@ -80,7 +80,7 @@ class InplaceV8(V3):
     kvm_gmem_make_pages_shared = gmem_convert.kvm_gmem_make_pages_shared
 
     async def folio_is_used(self, t: Task, inode: GmemInode, folio: Folio) -> str:
-        """The count alone."""
+        """One answer for every reason: v8 looks at the reference count alone."""
         return "references" if await gmem_convert.folio_is_used(self, t, inode, folio) else ""
 
     def convert_filter(self, inode: GmemInode, start: int, end: int, private: bool) -> str:

@@ -6,11 +6,11 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 import pytest
+from tests.explore.judges.linearizable import Linearizable
 
 from gmemsim.actors.gmem_convert import Converted
 from gmemsim.actors.vcpu_run import GuestResult
 from gmemsim.engine.strategy import FirstRunnable, RandomStrategy
-from gmemsim.explore.judges.linearizable import Linearizable
 from gmemsim.explore.judges.linearize import Interval, linearizable
 from gmemsim.explore.judges.modelled import MODELLED, NO_EFFECT
 from gmemsim.explore.program import ScenarioProgram

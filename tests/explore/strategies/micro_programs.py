@@ -10,7 +10,9 @@ from functools import partial
 from random import Random
 from typing import TYPE_CHECKING, Any
 
-from gmemsim.engine.cell import Cell, RefCount, SeqCount
+from tests.lock_designs.seqlock import SeqCount
+
+from gmemsim.engine.cell import Cell, RefCount
 from gmemsim.engine.locks.folio_lock import FolioLock, FolioLockClass
 from gmemsim.engine.locks.mutex import Mutex
 from gmemsim.engine.locks.policies import LOCK_POLICIES

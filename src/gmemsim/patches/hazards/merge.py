@@ -37,7 +37,7 @@ def merge_clears_none(parent: type[Kernel]) -> type[Kernel]:
 
     class MergeClearsNone(parent):
         async def clear_piece(self, t: Task, inode: GmemInode, piece: Folio | Gap) -> None:
-            """Left as it is."""
+            """A piece keeps what it holds; it is not zeroed."""
 
     return MergeClearsNone
 

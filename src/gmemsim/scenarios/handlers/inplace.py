@@ -67,6 +67,7 @@ async def hypercall(thread: Thread, t: Task, step: Step, lo: int, hi: int) -> Ou
     book = thread.machine.accepted[step.vm]
     t.changed(book.label, lo, hi)
     book.done.difference_update(range(lo, hi))
+    vm.arch.guest_forgets(t, vm, lo, hi)
     if thread.kernel.in_place:
         ret = await convert_files(thread.kernel, t, vm, lo, hi, op.private, op.attempts)
     else:

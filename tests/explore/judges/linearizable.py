@@ -6,13 +6,13 @@ from typing import TYPE_CHECKING
 
 import attrs
 
-from .linearizability import PageHistories
+from gmemsim.explore.judges.linearizability import PageHistories
 
 if TYPE_CHECKING:
-    from ...audit.recorder import Rec
-    from ...engine.strategy import Strategy
-    from ..failure import Failure
-    from ..program import ScenarioProgram, ScenarioRun
+    from gmemsim.audit.recorder import Rec
+    from gmemsim.engine.strategy import Strategy
+    from gmemsim.explore.failure import Failure
+    from gmemsim.explore.program import ScenarioProgram, ScenarioRun
 
 __all__ = ["Linearizable"]
 
