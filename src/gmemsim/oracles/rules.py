@@ -55,8 +55,8 @@ class Rule:
         return ""
 
 
-_E: Final = "attributes of the inode and conversion in place"
-_F: Final = "folios larger than 4 KiB"
+_ATTRIBUTES: Final = "attributes of the inode and conversion in place"
+_LARGE: Final = "folios larger than 4 KiB"
 
 
 def _rule(ident: str, says: str, source: str, **rest: str) -> Rule:
@@ -68,11 +68,11 @@ def _choice(ident: str, says: str, source: str, **rest: str) -> Rule:
 
 
 def _in_place(ident: str, says: str, source: str) -> Rule:
-    return Rule(ident, says, source, needs="in_place", why=_E)
+    return Rule(ident, says, source, needs="in_place", why=_ATTRIBUTES)
 
 
 def _huge(ident: str, says: str, source: str) -> Rule:
-    return Rule(ident, says, source, needs="huge_pages", why=_F)
+    return Rule(ident, says, source, needs="huge_pages", why=_LARGE)
 
 
 RULES: Final[dict[str, Rule]] = {
@@ -106,7 +106,7 @@ RULES: Final[dict[str, Rule]] = {
             "every folio has order 0",
             "v2 1/5, WARN_ON_ONCE(folio_order(folio))",
             unless="huge_pages",
-            why=_F,
+            why=_LARGE,
         ),
         _rule("I7", "the file never changes its size", "kvm_gmem_setattr: -EINVAL (Linux 7.0)"),
         _rule(
@@ -188,7 +188,7 @@ RULES: Final[dict[str, Rule]] = {
             "the attribute map is written only under the invalidate lock, exclusive",
             "mt_set_external_lock on the invalidate lock (in-place v13)",
             needs="in_place",
-            why=_E,
+            why=_ATTRIBUTES,
         ),
         _in_place(
             "I24",
@@ -280,7 +280,7 @@ RULES: Final[dict[str, Rule]] = {
             "split and merge happen under the invalidate lock or right after insertion",
             "1G page RFC v2, split and merge",
             needs="huge_pages",
-            why=_F,
+            why=_LARGE,
         ),
         _huge(
             "I43",

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from .entry import A_TO_D, IN_PLACE, Case, Hazard
+from .entry import BEFORE_IN_PLACE, IN_PLACE, Case, Hazard
 
 if TYPE_CHECKING:
     from ...actors.inode import GmemFile
@@ -42,7 +42,7 @@ HAZARDS = (
                 says="as it is: half is stored, and taken back",
                 scenario="zoo-bind_fails",
                 versions=("mainline-7.3", "inplace"),
-                not_for={**dict.fromkeys((*A_TO_D[:-1], IN_PLACE[0]), _IGNORED), "*": _HUGE},
+                not_for={**dict.fromkeys((*BEFORE_IN_PLACE[:-1], IN_PLACE[0]), _IGNORED), "*": _HUGE},
             ),
             Case(
                 says="half is stored, and stays",
@@ -50,7 +50,7 @@ HAZARDS = (
                 scenario="zoo-bind_fails",
                 versions=("mainline-7.3", "inplace"),
                 violated={"*": "I12"},
-                not_for={**dict.fromkeys((*A_TO_D[:-1], IN_PLACE[0]), _IGNORED), "*": _HUGE},
+                not_for={**dict.fromkeys((*BEFORE_IN_PLACE[:-1], IN_PLACE[0]), _IGNORED), "*": _HUGE},
             ),
         ),
         answer="Whether the kernel's xarray can do it is open. Since 7.3 a store that failed is erased again before "

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from ...actors.errno import EAGAIN
 from ...actors.truncate import LAST_INDEX
-from .entry import A_TO_D, IN_PLACE, Case, Hazard
+from .entry import BEFORE_IN_PLACE, IN_PLACE, Case, Hazard
 
 if TYPE_CHECKING:
     from ...actors.gmem_convert import Converted
@@ -75,8 +75,8 @@ SEEDS = {
     "release-to-the-end": release_to_the_end,
 }
 
-_NO_CALL = dict.fromkeys(A_TO_D, "no conversion in place")
-_NO_MAP = dict.fromkeys(A_TO_D, "the filter follows from the file's flags; no map is walked")
+_NO_CALL = dict.fromkeys(BEFORE_IN_PLACE, "no conversion in place")
+_NO_MAP = dict.fromkeys(BEFORE_IN_PLACE, "the filter follows from the file's flags; no map is walked")
 _AS_INPLACE = "converts as `inplace` does where a file has small folios"
 
 HAZARDS = (

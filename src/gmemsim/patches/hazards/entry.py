@@ -13,13 +13,13 @@ import attrs
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-__all__ = ["A_TO_D", "HUGE_PAGES", "IN_PLACE", "SMALL", "Case", "Hazard"]
+__all__ = ["BEFORE_IN_PLACE", "HUGE_PAGES", "IN_PLACE", "SMALL", "Case", "Hazard"]
 
 #: Versions whose faults take no invalidate lock; those that convert in place; those with 2 MiB folios, the last two as
 #: the series has populate and the flag.
-A_TO_D: Final = ("baseline", "v1", "v2", "v3", "mainline-7.3")
+BEFORE_IN_PLACE: Final = ("baseline", "v1", "v2", "v3", "mainline-7.3")
 IN_PLACE: Final = ("inplace-v8", "inplace")
-SMALL: Final = A_TO_D + IN_PLACE
+SMALL: Final = BEFORE_IN_PLACE + IN_PLACE
 HUGE_PAGES: Final = ("hugepage", "hugepage-mutex", "hugepage-populate", "hugepage-tracked")
 
 

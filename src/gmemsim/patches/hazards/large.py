@@ -20,7 +20,7 @@ from ...audit.kvm_events import (
     PrepareRet,
 )
 from ...engine.op import Op
-from .entry import A_TO_D, HUGE_PAGES, IN_PLACE, SMALL, Case, Hazard
+from .entry import BEFORE_IN_PLACE, HUGE_PAGES, IN_PLACE, SMALL, Case, Hazard
 
 if TYPE_CHECKING:
     from ...actors.inode import GmemInode
@@ -225,7 +225,7 @@ HAZARDS = (
                 says="folios of order 1 under a slot that begins at page 1",
                 seed="large-folios",
                 scenario="zoo-odd_slot",
-                versions=A_TO_D,
+                versions=BEFORE_IN_PLACE,
                 arches=("sw-protected", "snp"),
                 violated={"baseline": "prepare_gfn", "v1": "prepare_gfn", "*": "prepare_gfn I2"},
                 not_for={"*": _OWN, **dict.fromkeys(IN_PLACE, "asked below: make_private does not align")},

@@ -9,7 +9,7 @@ from ...actors.errno import EINVAL, EIO
 from ...arch.psp import PspCommand
 from ...arch.snp import Snp
 from ..zoo.populate import populate_without_il, prefault_before_launch_finish
-from .entry import A_TO_D, HUGE_PAGES, IN_PLACE, SMALL, Case, Hazard
+from .entry import BEFORE_IN_PLACE, HUGE_PAGES, IN_PLACE, SMALL, Case, Hazard
 
 if TYPE_CHECKING:
     from ...actors.folio import Folio
@@ -266,7 +266,7 @@ HAZARDS = (
                 scenario="zoo-inplace_launch",
                 versions=IN_PLACE,
                 arches=("snp", "tdx"),
-                not_for={**dict.fromkeys(A_TO_D, _NO_SOURCE), "*": _ORDER_9},
+                not_for={**dict.fromkeys(BEFORE_IN_PLACE, _NO_SOURCE), "*": _ORDER_9},
             ),
             Case(
                 says="zero always",
@@ -275,7 +275,7 @@ HAZARDS = (
                 versions=IN_PLACE,
                 arches=("snp", "tdx"),
                 violated={"*": "I5"},
-                not_for={**dict.fromkeys(A_TO_D, _NO_SOURCE), "*": _ORDER_9},
+                not_for={**dict.fromkeys(BEFORE_IN_PLACE, _NO_SOURCE), "*": _ORDER_9},
             ),
             Case(
                 says="refuse what was never written",
@@ -283,7 +283,7 @@ HAZARDS = (
                 scenario="zoo-inplace_launch",
                 versions=IN_PLACE,
                 arches=("snp", "tdx"),
-                not_for={**dict.fromkeys(A_TO_D, _NO_SOURCE), "*": _ORDER_9},
+                not_for={**dict.fromkeys(BEFORE_IN_PLACE, _NO_SOURCE), "*": _ORDER_9},
             ),
         ),
         answer="Zeroing always wipes what the host wrote before the conversion (the page is cleared a second time). "
@@ -300,7 +300,7 @@ HAZARDS = (
                 scenario="zoo-inplace_launch",
                 versions=IN_PLACE,
                 arches=("tdx",),
-                not_for={**dict.fromkeys(A_TO_D, _NO_SOURCE), "*": _ORDER_9},
+                not_for={**dict.fromkeys(BEFORE_IN_PLACE, _NO_SOURCE), "*": _ORDER_9},
                 counts={"pages added in place": "populate_callback:ret=0"},
             ),
         ),

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from ...engine.locks.rwsem import RwSem
 from ...engine.locks.stats import LockClass
 from ..zoo.prepare import prepare_outside_folio_lock
-from .entry import A_TO_D, HUGE_PAGES, IN_PLACE, Case, Hazard
+from .entry import BEFORE_IN_PLACE, HUGE_PAGES, IN_PLACE, Case, Hazard
 
 if TYPE_CHECKING:
     from ...actors.folio import Folio
@@ -85,7 +85,7 @@ HAZARDS = (
             Case(
                 says="two vCPUs fault on one page, 4 KiB",
                 scenario="zoo-prepare_again",
-                versions=A_TO_D[:-1],
+                versions=BEFORE_IN_PLACE[:-1],
                 arches=("snp",),
                 not_for={"*": _OTHER_HOOK},
                 counts=_PREPARE,
@@ -106,7 +106,8 @@ HAZARDS = (
                 arches=("snp",),
                 not_for={
                     **dict.fromkeys(
-                        A_TO_D[2:], "a folio of that order shows its second page uncleared first (hazard 1)"
+                        BEFORE_IN_PLACE[2:],
+                        "a folio of that order shows its second page uncleared first (hazard 1)",
                     ),
                     "*": _OTHER_HOOK,
                 },
@@ -137,7 +138,7 @@ HAZARDS = (
                 says="no folio lock around prepare, and nothing instead (I33 not looked at)",
                 seed="prepare-outside-folio-lock",
                 scenario="zoo-prepare_punch",
-                versions=A_TO_D,
+                versions=BEFORE_IN_PLACE,
                 arches=("snp",),
                 violated={"baseline": "I4 I5", "*": "I31 I32"},
                 not_for={"*": _OTHER_HOOK},
@@ -147,7 +148,7 @@ HAZARDS = (
                 says="an rw-semaphore, shared to prepare and exclusive to undo (I33 not looked at)",
                 seed="prepare-rwsem",
                 scenario="zoo-prepare_punch",
-                versions=A_TO_D,
+                versions=BEFORE_IN_PLACE,
                 arches=("snp",),
                 violated={"baseline": "I4 I5", "*": "I32"},
                 not_for={"*": _OTHER_HOOK},
