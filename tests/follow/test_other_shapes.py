@@ -21,7 +21,6 @@ if TYPE_CHECKING:
 
 RECORDED = Path(gmemsim.__file__).parent / "scenarios" / "recorded" / "7.2.13" / "sh_same_v2.trace.gz"
 LINE = re.compile(r"\s*(.+)-(\d+)\s+(\[\d+\])\s+(\S+)\s+(\d+)\.(\d+): (\S+): ?(.*)")
-Shape = "Callable[[str, str, str, str, str, str, str, str], str]"
 
 SHAPES: dict[str, Callable[[str, str, str, str, str, str, str, str], str]] = {
     "as it is": lambda c, p, cpu, fl, s, u, e, a: f"{c}-{p} {cpu} {fl} {s}.{u}: {e}: {a}",

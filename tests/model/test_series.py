@@ -42,7 +42,6 @@ if TYPE_CHECKING:
     from gmemsim.engine.task import Task
 
 ALL = sorted(PATCHES)
-SERIES = ["v1", "v2", "v3", "mainline-7.3"]
 CLEARING = (Clear, SetUptodate, Prepare, MakePrivate)
 PREPARED = (PrepareRet, MakePrivateRet)
 

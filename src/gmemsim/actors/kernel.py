@@ -353,7 +353,6 @@ class Kernel:
     lpage_allowed = tdp_large.lpage_allowed
     kvm_gmem_max_order = tdp_large.kvm_gmem_max_order
     kvm_mmu_hugepage_adjust = tdp_large.kvm_mmu_hugepage_adjust
-    give_up = tdp_large.give_up
     tdp_mmu_map_level = tdp_large.tdp_mmu_map_level
     tdp_mmu_link_sp = tdp_large.tdp_mmu_link_sp
     tdp_mmu_split_huge_page = tdp_large.tdp_mmu_split_huge_page

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from ..audit.kvm_events import Retry
 from ..engine.op import Op
 from .errno import EBUSY
 from .fault import RetPf
@@ -74,13 +73,6 @@ async def kvm_mmu_hugepage_adjust(self: Kernel, t: Task, fault: Fault) -> int:
 # -- walk ----------------------------------------------------------------------------------------
 
 
-def give_up(self: Kernel, t: Task, fault: Fault, reason: str) -> int:
-    """RET_PF_RETRY, and why."""
-    if t.rec is not None:
-        t.rec(t, Retry(fault.gfn, reason))
-    return RetPf.RETRY
-
-
 async def tdp_mmu_map_level(self: Kernel, t: Task, fault: Fault, level: int) -> int:
     """The walk of `kvm_tdp_mmu_map` from the root to the entry of that level, and the leaf there.
 
@@ -113,16 +105,16 @@ async def tdp_mmu_map_level(self: Kernel, t: Task, fault: Fault, level: int) -> 
             continue
         if leaf is not None and leaf.level == entry:
             if leaf.pfn == FROZEN:
-                return self.give_up(t, fault, "frozen")
+                return self.retry(t, fault, "frozen")
             if mirror:
                 fault.goal_level = entry
                 same = leaf.pfn + gfn - low == fault.pfn
-                return RetPf.SPURIOUS if same else self.give_up(t, fault, "spte")
+                return RetPf.SPURIOUS if same else self.retry(t, fault, "spte")
             linked = await self.tdp_mmu_split_huge_page(t, vm, fault.private, low, leaf)
         else:
             linked = await self.tdp_mmu_link_sp(t, vm, fault.private, low, entry)
         if not linked:
-            return self.give_up(t, fault, "spte")
+            return self.retry(t, fault, "spte")
         entry -= 1
 
 
@@ -171,7 +163,7 @@ async def tdp_mmu_map_handle_target_level(self: Kernel, t: Task, fault: Fault, l
     old = found if found is not None and found.level == level and not table else None
     new = Spte(fault.pfn - (fault.gfn - low), level, fault.private, fault.folio)
     if old is not None and old.pfn == FROZEN:
-        return self.give_up(t, fault, "frozen")
+        return self.retry(t, fault, "frozen")
     if old is not None:
         # With another frame too, which is a WARN in the kernel.
         return RetPf.SPURIOUS
@@ -183,9 +175,9 @@ async def tdp_mmu_map_handle_target_level(self: Kernel, t: Task, fault: Fault, l
         t.saw(vm.table_label, low, high)
     if (level + 1, fault.gfn >> 9 * level) not in tables or (key in tables) != table:
         # The table that holds the entry was taken out (its entries are frozen then), or the entry got a table.
-        return self.give_up(t, fault, "spte")
+        return self.retry(t, fault, "spte")
     if not table and self.entry_of(root, low, level) is not old:
-        return self.give_up(t, fault, "spte")
+        return self.retry(t, fault, "spte")
     if level > PG_LEVEL_4K:
         vm.stage2.large = True
     if vm.stage2.mirrored and fault.private:
@@ -234,4 +226,4 @@ async def publish_through_arch(
         del root[low]
     else:
         root[low] = old
-    return self.give_up(t, fault, "busy") if ret == EBUSY else ret
+    return self.retry(t, fault, "busy") if ret == EBUSY else ret

@@ -12,34 +12,35 @@ if TYPE_CHECKING:
 
     from ..scenarios.scenario import Scenario
 
-__all__ = ["drawn", "drawn_text"]
+__all__ = ["drawn", "drawn_text", "part_of"]
 
 
-def _range(draw: random.Random, pages: int) -> str:
+def part_of(draw: random.Random, pages: int) -> str:
+    """A range of so many pages, as keys of an operation."""
     start = draw.randrange(pages)
     return f"start = {start}, count = {draw.randint(1, pages - start)}"
 
 
 #: Operations of a vCPU: text of each from the number of pages and the value that this task writes.
 _GUEST: Final[tuple[Callable[[random.Random, int, str], str], ...]] = (
-    lambda d, n, v: f'op = "touch", write = "{v}", {_range(d, n)}',
-    lambda d, n, v: f'op = "touch", {_range(d, n)}',
-    lambda d, n, v: f'op = "write", value = "{v}", {_range(d, n)}',
-    lambda d, n, v: f'op = "read", {_range(d, n)}',
-    lambda d, n, v: f'op = "read", {_range(d, n)}',
-    lambda d, n, v: f'op = "prefault", {_range(d, n)}',
+    lambda d, n, v: f'op = "touch", write = "{v}", {part_of(d, n)}',
+    lambda d, n, v: f'op = "touch", {part_of(d, n)}',
+    lambda d, n, v: f'op = "write", value = "{v}", {part_of(d, n)}',
+    lambda d, n, v: f'op = "read", {part_of(d, n)}',
+    lambda d, n, v: f'op = "read", {part_of(d, n)}',
+    lambda d, n, v: f'op = "prefault", {part_of(d, n)}',
 )
 
 #: Operations of a thread of the VMM.
 _HOST: Final[tuple[Callable[[random.Random, int, str], str], ...]] = (
-    lambda d, n, v: f'op = "punch", {_range(d, n)}',
-    lambda d, n, v: f'op = "punch", {_range(d, n)}',
-    lambda d, n, v: f'op = "allocate", {_range(d, n)}',
-    lambda d, n, v: f'op = "host_read", {_range(d, n)}',
-    lambda d, n, v: f'op = "host_read", {_range(d, n)}',
-    lambda d, n, v: f'op = "host_write", value = "{v}", {_range(d, n)}',
-    lambda d, n, v: f'op = "host_touch", {_range(d, n)}',
-    lambda d, n, v: f'op = "madvise", {_range(d, n)}',
+    lambda d, n, v: f'op = "punch", {part_of(d, n)}',
+    lambda d, n, v: f'op = "punch", {part_of(d, n)}',
+    lambda d, n, v: f'op = "allocate", {part_of(d, n)}',
+    lambda d, n, v: f'op = "host_read", {part_of(d, n)}',
+    lambda d, n, v: f'op = "host_read", {part_of(d, n)}',
+    lambda d, n, v: f'op = "host_write", value = "{v}", {part_of(d, n)}',
+    lambda d, n, v: f'op = "host_touch", {part_of(d, n)}',
+    lambda d, n, v: f'op = "madvise", {part_of(d, n)}',
     lambda d, n, v: 'op = "unbind", slot = 0',
     lambda d, n, v: 'op = "bind", slot = 0',
     lambda d, n, v: 'op = "munmap", map = "m"',
@@ -48,22 +49,22 @@ _HOST: Final[tuple[Callable[[random.Random, int, str], str], ...]] = (
 #: What is refused or ends something: drawn less often.
 _ODD: Final[tuple[Callable[[random.Random, int, str], str], ...]] = (
     lambda d, n, v: 'op = "close", file = "gmem0"',
-    lambda d, n, v: f'op = "file_write", value = "{v}", {_range(d, n)}',
-    lambda d, n, v: f'op = "file_read", {_range(d, n)}',
+    lambda d, n, v: f'op = "file_write", value = "{v}", {part_of(d, n)}',
+    lambda d, n, v: f'op = "file_read", {part_of(d, n)}',
     lambda d, n, v: f'op = "ftruncate", file = "gmem0", size = {d.choice((0, 4096, 12288))}',
     lambda d, n, v: 'op = "file_ioctl", file = "gmem0"',
-    lambda d, n, v: f'op = "set_attributes", private = {d.choice(("true", "false"))}, {_range(d, n)}',
-    lambda d, n, v: f'op = "set_file_attributes", private = {d.choice(("true", "false"))}, {_range(d, n)}',
+    lambda d, n, v: f'op = "set_attributes", private = {d.choice(("true", "false"))}, {part_of(d, n)}',
+    lambda d, n, v: f'op = "set_file_attributes", private = {d.choice(("true", "false"))}, {part_of(d, n)}',
     lambda d, n, v: (
         f'op = "punch", offset = {d.choice((0, 1, 4095, 8192, -4096))}, length = {d.choice((0, 1, 4096))}'
     ),
     lambda d, n, v: f'op = "allocate", offset = {d.choice((0, 1, 8192))}, length = {d.choice((0, 1, 4096))}',
-    lambda d, n, v: f'op = "punch", keep_size = false, {_range(d, n)}',
+    lambda d, n, v: f'op = "punch", keep_size = false, {part_of(d, n)}',
     lambda d, n, v: f'op = "create", file = "gmem0", size = {d.choice((0, 1, 4096, 4097))}',
-    lambda d, n, v: f'op = "collapse", {_range(d, n)}',
+    lambda d, n, v: f'op = "collapse", {part_of(d, n)}',
     lambda d, n, v: f'op = "mmap", map = "m", shared = {d.choice(("true", "true", "false"))}',
-    lambda d, n, v: f'op = "pin", map = "m", {_range(d, n)}',
-    lambda d, n, v: f'op = "unpin", map = "m", {_range(d, n)}',
+    lambda d, n, v: f'op = "pin", map = "m", {part_of(d, n)}',
+    lambda d, n, v: f'op = "unpin", map = "m", {part_of(d, n)}',
     lambda d, n, v: 'op = "signal", task = "vcpu0"',
     lambda d, n, v: f'op = "memory_failure", start = {d.randrange(n)}, count = 1',
 )
@@ -95,9 +96,9 @@ def drawn_text(seed: int, number: int) -> str:
         tasks.append((kind, ops))
     setup = []
     if draw.random() < 0.4:
-        setup.append(f'op = "allocate", {_range(draw, pages)}')
+        setup.append(f'op = "allocate", {part_of(draw, pages)}')
     if flags is None and draw.random() < 0.3:
-        setup.append(f'op = "host_write", value = "first", {_range(draw, pages)}')
+        setup.append(f'op = "host_write", value = "first", {part_of(draw, pages)}')
     lines = [
         "[scenario]",
         f'name = "drawn-{seed}-{number}"',

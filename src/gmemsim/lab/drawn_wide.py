@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Final
 import attrs
 
 from ..scenarios.scenario import loads
+from .drawn import part_of
 
 if TYPE_CHECKING:
     from ..scenarios.scenario import Scenario
@@ -97,18 +98,13 @@ def _world(draw: random.Random) -> _World:
     return world
 
 
-def _part(draw: random.Random, pages: int) -> str:
-    start = draw.randrange(pages)
-    return f"start = {start}, count = {draw.randint(1, pages - start)}"
-
-
 def _guest_op(draw: random.Random, world: _World, slots: list[int], value: str) -> str:
     op, slot = draw.choice(_LOADS if world.readonly else _GUEST), draw.choice(slots)
     if op == "prefault" and draw.random() < 0.3:
         address = 0x10000000 + draw.choice((0, 1, -4096, 4096))
         return f'op = "prefault", address = {address}, size = {draw.choice((0, 1, 4096, 8192, 12288))}'
     what = f', value = "{value}"' if op == "write" else ""
-    return f'op = "{op}", slot = {slot}{what}, {_part(draw, world.slots[slot])}'
+    return f'op = "{op}", slot = {slot}{what}, {part_of(draw, world.slots[slot])}'
 
 
 def _host_op(draw: random.Random, world: _World, value: str, other: str) -> str:
@@ -128,7 +124,7 @@ def _host_op(draw: random.Random, world: _World, value: str, other: str) -> str:
         return f"{on_file}, start = {draw.randrange(world.files[file])}, count = 1"
     if op in ("punch", "allocate", "file_write"):
         what = f', value = "{value}"' if op == "file_write" else ""
-        return f"{on_file}{what}, {_part(draw, world.files[file])}"
+        return f"{on_file}{what}, {part_of(draw, world.files[file])}"
     if op == "set_attributes":
         slot = draw.choice(list(world.slots))
         return f'op = "{op}", private = {draw.choice(("true", "false"))}, slot = {slot}'
@@ -138,7 +134,7 @@ def _host_op(draw: random.Random, world: _World, value: str, other: str) -> str:
     if op in ("mmap", "munmap"):
         return f'op = "{op}", map = "{mapping}"'
     what = f', value = "{value}"' if op == "host_write" else ""
-    return f'op = "{op}", map = "{mapping}"{what}, {_part(draw, world.maps[mapping])}'
+    return f'op = "{op}", map = "{mapping}"{what}, {part_of(draw, world.maps[mapping])}'
 
 
 def wide_text(seed: int, number: int) -> str:
@@ -158,7 +154,7 @@ def wide_text(seed: int, number: int) -> str:
     ]
     if draw.random() < 0.3:
         file = draw.choice(list(world.files))
-        filled = f'op = "allocate", file = "{file}", {_part(draw, world.files[file])}'
+        filled = f'op = "allocate", file = "{file}", {part_of(draw, world.files[file])}'
         lines += ["[setup]", f"ops = [{{ {filled} }}]"]
     # vCPUs are called so by their tasks' order.
     names = [f"{kind}{kinds[:position].count(kind)}" for position, kind in enumerate(kinds)]

@@ -10,10 +10,10 @@ from __future__ import annotations
 import inspect
 from difflib import get_close_matches
 from functools import cache, partial, partialmethod
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from ..actors.release import RELEASES
+from ..engine.blame import shown
 from .call_graph import reached, set_on_kernels
 from .entered import PatchError
 from .fitting import guard_results
@@ -191,7 +191,7 @@ def _refused(owner: type, name: str, function: FunctionType | None, text: str) -
         path, line = function.__code__.co_filename, function.__code__.co_firstlineno
     else:
         path, line = _place(owner, name)
-    where = f"{_shown(path)}:{line}: " if path else ""
+    where = f"{shown(path)}:{line}: " if path else ""
     return PatchError(f"{where}{owner.__name__}.{name}: {text}")
 
 
@@ -206,12 +206,6 @@ def _place(owner: type, name: str) -> tuple[str, int]:
         if text.strip().startswith(name):
             return path, number
     return path, first
-
-
-def _shown(path: str) -> str:
-    """As a user would type it."""
-    file, here = Path(path), Path.cwd()
-    return str(file.relative_to(here)) if file.is_relative_to(here) else path
 
 
 def _why_not(cls: type[Kernel], name: str, version: Any, has: bool, versions: dict[str, type[Kernel]]) -> str:

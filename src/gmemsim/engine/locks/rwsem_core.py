@@ -81,16 +81,7 @@ class RwSemCore(RwLockBase):
 
     def statistics(self) -> RwSemStatistics:
         """Frozen counters, holders and queue (spinners after the queue)."""
-        base = super().statistics()
-        return RwSemStatistics(
-            base.name,
-            base.read,
-            base.write,
-            base.holders,
-            base.waiters,
-            base.line_total,
-            self.paths.snapshot(),
-        )
+        return RwSemStatistics.of(super().statistics(), self.paths)
 
     def is_locked(self) -> bool:
         """`rwsem_is_locked`: held in either mode, or somebody is queued (a spinner is not)."""

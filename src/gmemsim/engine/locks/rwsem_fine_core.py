@@ -152,16 +152,7 @@ class FineCore(RwLockBase):
 
     def statistics(self) -> RwSemStatistics:
         """Frozen counters, holders and queue (spinners after the queue)."""
-        base = super().statistics()
-        return RwSemStatistics(
-            base.name,
-            base.read,
-            base.write,
-            base.holders,
-            base.waiters,
-            base.line_total,
-            self.paths.snapshot(),
-        )
+        return RwSemStatistics.of(super().statistics(), self.paths)
 
     def is_locked(self) -> bool:
         """`rwsem_is_locked`: any bit of the count is set, so a passing bias counts as well."""

@@ -108,3 +108,10 @@ class RwSemStatistics(RwLockStatistics):
     """Snapshot of one rw-semaphore."""
 
     paths: RwSemPaths = attrs.field(factory=RwSemPaths)
+
+    @classmethod
+    def of(cls, lock: RwLockStatistics, paths: PathCounters) -> RwSemStatistics:
+        """What every read/write lock counts, and the paths."""
+        return cls(
+            lock.name, lock.read, lock.write, lock.holders, lock.waiters, lock.line_total, paths.snapshot()
+        )
