@@ -87,6 +87,33 @@ def test_bad_input_is_one_line_and_exit_2(arguments: list[object], says: str) ->
     assert not result.stdout
 
 
+def test_of_several_traces_each_is_answered_although_one_cannot_be_read(tmp_path: Path) -> None:
+    damaged = tmp_path / "damaged.trace.gz"
+    damaged.write_bytes(Path(BEFORE).read_bytes()[:600])
+    empty = tmp_path / "empty.trace"
+    empty.touch()
+    result = gmem("follow", damaged, BEFORE, empty)
+    assert result.exit_code == 2
+    assert "1 of 1 accepted, 2 not readable" in result.stdout
+    assert [line.partition(": ")[0] for line in result.stderr.splitlines()] == ["gmemsim follow"] * 2
+    document = json.loads(gmem("follow", BEFORE, damaged, "--json").stdout)
+    assert document["accepted"] == 1
+    assert [one["trace"] for one in document["unreadable"]] == [str(damaged)]
+    # A rejection counts for more.
+    assert gmem("follow", damaged, BEFORE, "--patch", "v3").exit_code == 1
+
+
+def test_of_a_kernel_whose_version_nobody_knows_it_has_to_be_said(tmp_path: Path) -> None:
+    about = tmp_path / "about.json"
+    about.write_text(json.dumps({"uname": "Linux (none) 7.0.3"}))
+    result = gmem("follow", BEFORE, "--metadata", about)
+    assert result.exit_code == 2
+    assert "7.0" in result.stderr
+    assert "--patch" in result.stderr
+    about.write_text("{}")
+    assert "followed by v3" in gmem("follow", BEFORE, "--metadata", about).stdout
+
+
 def test_the_demo_holds() -> None:
     result = gmem("demo")
     assert result.exit_code == 0, result.output

@@ -7,17 +7,19 @@ from typing import TYPE_CHECKING, Any, Final
 
 import click
 
-from .errors import INTERRUPTED, VIOLATION, InputError
+from .errors import INPUT, INTERRUPTED, VIOLATION, InputError
 from .output import console, print_json
 from .progress import counted
 
 if TYPE_CHECKING:
     from ..follow.result import FollowResult, Window
+    from ..follow.trace import Trace
 
 __all__ = ["command"]
 
 #: Events of a window that are shown, at most.
 _MOST_EVENTS: Final = 24
+_UNKNOWN: Final = "nothing says which kernel was recorded: followed by v3 (--patch)"
 _COLORS: Final = {"accepted": "green", "undecided": "yellow", "rejected": "red"}
 
 
@@ -53,9 +55,7 @@ _COLORS: Final = {"accepted": "green", "undecided": "yellow", "rejected": "red"}
     help="Time for that search, and as much for the shortest window of a rejection, for each trace.",
 )
 @click.option("--json", "as_json", is_flag=True, help="One JSON document.")
-@click.pass_context
 def command(
-    ctx: click.Context,
     traces: tuple[Path, ...],
     patch: str | None,
     release: str | None,
@@ -70,9 +70,11 @@ def command(
     A trace is accepted if the model can take its steps in its order. Steps that no probe shows are placed by rules, and
     where these do not fit by a bounded search; if none of its placements fits the trace is rejected at the first event
     that the model cannot take, with what it could have done instead and the shortest window that shows it. Exit code 1
-    if any trace is rejected; 2 if one is undecided, because nothing of guest_memfd was observed in it or a limit ended
-    the search.
+    if any trace is rejected; 2 if one is undecided, because it does not show enough or a limit ended the search, or is
+    no readable trace. Of several traces each is answered.
     """
+    import attrs
+
     from ..actors.release import RELEASES
     from ..follow.follower import follow
     from ..follow.ftrace import TraceError
@@ -80,7 +82,6 @@ def command(
     from ..follow.search import Bounds
     from ..follow.trace import load_trace
     from ..patches.registry import PatchError, load_patch
-    from ..patches.stock import stock_version
     from .running import patches_told, user_error
 
     if release is not None and release not in RELEASES:
@@ -88,40 +89,80 @@ def command(
             f"no release {release!r}; expected one of: {', '.join(RELEASES)}", param_hint="--release"
         )
     results: list[FollowResult] = []
+    unreadable: dict[str, str] = {}
     interrupted = False
     try:
         if patch is not None:
             load_patch(patch)
+        other = None if conversions_from is None else load_trace(conversions_from)
         with counted("follow", len(traces)) as show:
             for number, path in enumerate(traces):
                 show(number, path.name)
-                trace = load_trace(path, metadata)
-                if conversions_from is not None:
-                    trace.take_conversions(load_trace(conversions_from))
-                name = patch or stock_version(release or trace.release or "") or "v3"
-                with user_error(name), patches_told([name], path.name):
-                    results.append(follow(trace, load_patch(name), release, Bounds(states, max_seconds)))
+                try:
+                    trace = load_trace(path, metadata)
+                    if other is not None:
+                        trace.take_conversions(other)
+                    name = patch or _version_of(trace, release)
+                    with user_error(name), patches_told([name], path.name):
+                        result = follow(trace, load_patch(name), release, Bounds(states, max_seconds))
+                    if not (patch or release or trace.release):
+                        result = attrs.evolve(result, notes=(_UNKNOWN, *result.notes))
+                    results.append(result)
+                except (TraceError, ValueError) as error:
+                    unreadable[str(path)] = str(error)
+                    continue
                 if results[-1].undecided == CUT_SHORT:
                     raise KeyboardInterrupt
     except KeyboardInterrupt:
         if not results:
             raise
         interrupted = True
-    except (TraceError, PatchError, ValueError) as error:
+    except (TraceError, PatchError) as error:
         raise InputError(str(error)) from None
     if as_json:
-        documents = [_document(result) for result in results]
-        print_json(
-            documents[0]
-            if len(traces) == 1
-            else {"traces": documents, "of": len(traces), "interrupted": interrupted, **_totals(results)}
-        )
-    else:
-        _show(results, len(traces))
-    if interrupted:
-        ctx.exit(INTERRUPTED)
-    if any(result.verdict == "rejected" for result in results):
-        ctx.exit(VIOLATION)
+        _print_json(results, unreadable, len(traces), interrupted)
+    elif results:
+        _show(results, len(traces), len(unreadable), interrupted)
+    _end(results, list(unreadable.values()), interrupted)
+
+
+def _version_of(trace: Trace, release: str | None) -> str:
+    """The version that a recording's kernel has; v3 where nothing says which kernel it was.
+
+    Raises:
+        ValueError: nobody has looked which version that kernel has.
+    """
+    from ..patches.stock import stock_version
+
+    known = release or trace.release
+    name = stock_version(known or "0")
+    if known and not name:
+        raise ValueError(f"{trace.path}: a kernel {known}, whose version nobody has looked at: give --patch")
+    return name or "v3"
+
+
+def _print_json(
+    results: list[FollowResult], unreadable: dict[str, str], traces: int, interrupted: bool
+) -> None:
+    """One trace's document, or all of several."""
+    documents = [_document(result) for result in results]
+    if traces == 1:
+        for document in documents:
+            print_json(document)
+        return
+    refused = [{"trace": path, "error": error} for path, error in unreadable.items()]
+    about = {"unreadable": refused, "of": traces, "interrupted": interrupted}
+    print_json({"traces": documents, **about, **_totals(results)})
+
+
+def _end(results: list[FollowResult], unreadable: list[str], interrupted: bool) -> None:
+    """A line for each trace that was not read, or else for the first that is undecided, and the exit code."""
+    for error in unreadable:
+        click.echo(f"gmemsim follow: {error}", err=True)
+    rejected = any(result.verdict == "rejected" for result in results)
+    code = INTERRUPTED if interrupted else VIOLATION if rejected else INPUT if unreadable else 0
+    if code:
+        click.get_current_context().exit(code)
     for result in results:
         if result.undecided:
             raise InputError(f"{result.trace}: undecided: {result.undecided}")
@@ -198,7 +239,7 @@ def _show_window(window: Window) -> None:
         out.print(f"    {line}  {thread}  {event}", soft_wrap=True, markup=False)
 
 
-def _show(results: list[FollowResult], traces: int) -> None:
+def _show(results: list[FollowResult], traces: int, unreadable: int, interrupted: bool) -> None:
     from rich.text import Text
 
     out = console()
@@ -212,6 +253,8 @@ def _show(results: list[FollowResult], traces: int) -> None:
             ),
             soft_wrap=True,
         )
+        if result.undecided:
+            out.print(f"  {result.undecided}", soft_wrap=True, markup=False)
         at = result.rejected_at
         if at is not None:
             out.print(f"  line {at.line}, {at.thread}, {at.event}", soft_wrap=True, markup=False)
@@ -232,10 +275,11 @@ def _show(results: list[FollowResult], traces: int) -> None:
     )
     for note in dict.fromkeys(note for result in results for note in result.notes):
         out.print(f"Note: {note}.")
-    if len(results) < traces:
-        out.print(f"interrupted: {len(results)} of {traces} traces")
+    if interrupted:
+        out.print(f"interrupted: {len(results) + unreadable} of {traces} traces")
     if traces > 1:
         totals = _totals(results)
         seconds = sum(result.seconds for result in results)
         rate = totals["events"] / max(seconds, 1e-9)
-        out.print(f"{totals['accepted']} of {len(results)} accepted; {rate:,.0f} events a second.")
+        bad = f", {unreadable} not readable" if unreadable else ""
+        out.print(f"{totals['accepted']} of {len(results)} accepted{bad}; {rate:,.0f} events a second.")

@@ -136,8 +136,8 @@ class Departing(Attempt):
     def _run(self, thread: Thread, step: Step) -> None:
         self._due = thread
         pending = thread.task.pending
-        # A lock that somebody has is not taken, whatever follows from its outcome.
-        free = pending.kind != "acquire" or self.outcomes.ready(thread, pending)[0]
+        # A lock that somebody has is not taken, whatever follows from its outcome, and a sleep is slept to its end.
+        free = pending.kind not in ("acquire", "wait") or self.outcomes.ready(thread, pending)[0]
         if (thread.name, thread.taken) in self._anyway and free and not thread.task.done:
             self.step(thread)
         else:

@@ -10,8 +10,10 @@ from ..actors.release import RELEASES
 from .attempt import Attempt, How
 from .calls import calls_of
 from .conversions import readings
+from .initial import mapped_before
 from .probes import GUEST_MEMFD
 from .search import Bounds, search
+from .unseen import LATE, not_shown
 from .window import shortest_window
 from .world import chosen_release
 
@@ -44,6 +46,12 @@ def follow(
     """
     bounds = bounds or Bounds()
     result = _follow_one(trace, kernel_class, release, bounds, explain)
+    if (
+        result.verdict == "rejected"
+        and result.rejected_at is not trace.flaw
+        and (why := not_shown(trace, result))
+    ):
+        return attrs.evolve(result, undecided=why)
     unnamed = trace.releases.unnamed
     if result.accepted or not unnamed:
         return result
@@ -63,14 +71,17 @@ def _follow_one(
     """As `follow`, where every release in the trace is of the file."""
     known = RELEASES[chosen_release(trace, kernel_class, release)]
     best: _Followed | None = None
-    for reading in readings(trace, known.zap_filter):
-        for begin_conversions in (True, False) if trace.sw_protected else (True,):
-            followed = _follow(reading, kernel_class, release, begin_conversions)
-            if best is None or followed.result.accepted or followed.result.matched > best.result.matched:
-                best = followed
-            if best.result.accepted:
-                break
-        if best is not None and best.result.accepted:
+    ways = (
+        (reading, begin_conversions, mapped)
+        for reading in readings(trace, known.zap_filter)
+        for begin_conversions in ((True, False) if trace.sw_protected else (True,))
+        for mapped in mapped_before(reading)
+    )
+    for reading, begin_conversions, mapped in ways:
+        followed = _follow(reading, kernel_class, release, begin_conversions, mapped)
+        if best is None or followed.result.accepted or followed.result.matched > best.result.matched:
+            best = followed
+        if best.result.accepted:
             break
     assert best is not None
     result = best.result
@@ -83,10 +94,13 @@ def _follow_one(
     elif not result.accepted:
         found = search(best.how, bounds, best.place, result)
         result = attrs.evolve(found, seconds=result.seconds + found.seconds)
-        if explain and result.verdict == "rejected":
+        if (explain or not trace.begins) and result.verdict == "rejected":
             result = _with_window(result, best.how, bounds)
     if best.how.trace is not trace:
         note = "ranges of conversions are not in the trace; they were inferred from what faults saw"
+        result = attrs.evolve(result, notes=(*result.notes, note))
+    if trace.back:
+        note = f"times go back at line {trace.back}: events are taken in the order of the text"
         result = attrs.evolve(result, notes=(*result.notes, note))
     return result
 
@@ -103,6 +117,8 @@ def _with_window(result: FollowResult, how: How, bounds: Bounds) -> FollowResult
         return search(followed.how, bounds, followed.place, followed.result)
 
     window = shortest_window(how.trace, at, again, bounds)
+    if window is None:
+        return attrs.evolve(result, undecided=LATE)
     return attrs.evolve(result, rejected_at=attrs.evolve(at, window=window))
 
 

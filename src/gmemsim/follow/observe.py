@@ -5,16 +5,14 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Final
 
-from .probes import HINTS, PROBES, Observation, arguments, signed
+from .probes import ADDRESS, CACHE, HINTS, PROBES, Observation, arguments, signed
 
 if TYPE_CHECKING:
     from .ftrace import KernelEvent
 
-__all__ = ["Observer", "first_scan", "from_mmio_entries"]
+__all__ = ["Observer", "from_mmio_entries"]
 
-_CACHE = re.compile(r"ino ([0-9a-f]{1,16}) pfn=(0x[0-9a-f]{1,16}) ofs=(\d{1,20})")
 _ATTRIBUTES = re.compile(r"(0x[0-9a-f]{1,16}) -- (0x[0-9a-f]{1,16}) \[(0x[0-9a-f]{1,16})\]")
-_ADDRESS = re.compile(r"address (0x[0-9a-f]{1,16})")
 _ERROR_CODE = re.compile(r"error_code (0x[0-9a-f]{1,16})")
 _PAGE_SHIFT: Final = 12
 #: PFERR_RSVD_MASK: the entry that was met has reserved bits, as those of guest frames without a slot do.
@@ -87,7 +85,7 @@ class Observer:
         return mapping is not None and mapping == self.mapping, args
 
     def _page_fault(self, event: KernelEvent, kind: str) -> Observation | str:
-        match = _ADDRESS.search(event.args)
+        match = ADDRESS.search(event.args)
         return Observation(kind, int(match[1], 16) >> _PAGE_SHIFT) if match else "no address"
 
     def _ret(self, event: KernelEvent, kind: str) -> Observation:
@@ -130,7 +128,7 @@ class Observer:
         return self._ret(event, kind)
 
     def _cache(self, event: KernelEvent, kind: str) -> Observation | str:
-        match = _CACHE.search(event.args)
+        match = CACHE.search(event.args)
         if match is None or int(match[1], 16) != self.ino:
             return "other file"
         return Observation(kind, int(match[3]) >> _PAGE_SHIFT, int(match[2], 16))
@@ -269,33 +267,3 @@ def from_mmio_entries(events: list[KernelEvent]) -> set[int]:
         if code is not None and int(code[1], 16) & _RSVD:
             last[event.thread] = position
     return found | set(last.values())
-
-
-def first_scan(events: list[KernelEvent]) -> tuple[int | None, int | None, int | None]:
-    """What must be known before the first event: our mapping, vmemmap's base, the inode seen in use."""
-    mapping: int | None = None
-    base: int | None = None
-    ino: int | None = None
-    adding: dict[str, int] = {}
-    fault_thread: dict[str, bool] = {}
-    for event in events:
-        name = event.name
-        if name in ("get_pfn", "user_fault", "fallocate"):
-            fault_thread[event.thread] = True
-        elif name in ("get_pfn_ret", "user_fault_ret", "fallocate_ret"):
-            fault_thread[event.thread] = False
-        elif name in ("fm_get", "fm_getm", "trunc", "fm_add") and fault_thread.get(event.thread):
-            args = arguments(event.args)
-            if mapping is None:
-                mapping = args.get("mapping")
-            if name == "fm_add" and "folio" in args:
-                adding[event.thread] = args["folio"]
-        elif name == "mm_filemap_add_to_page_cache" and event.thread in adding:
-            match = _CACHE.search(event.args)
-            folio = adding.pop(event.thread)
-            if match and base is None:
-                base = folio - (int(match[2], 16) << 6)
-                ino = int(match[1], 16)
-        if mapping is not None and base is not None:
-            break
-    return mapping, base, ino

@@ -10,7 +10,18 @@ from __future__ import annotations
 import re
 from typing import Final, NamedTuple
 
-__all__ = ["ENOENT", "GUEST_MEMFD", "HINTS", "INODE", "PROBES", "Observation", "arguments", "signed"]
+__all__ = [
+    "ADDRESS",
+    "CACHE",
+    "ENOENT",
+    "GUEST_MEMFD",
+    "HINTS",
+    "INODE",
+    "PROBES",
+    "Observation",
+    "arguments",
+    "signed",
+]
 
 ENOENT: Final = -2
 
@@ -97,7 +108,10 @@ class Observation(NamedTuple):
         return f"{self.name}({shown})"
 
 
-#: The inode number in an event of the page cache's tracepoints.
+#: Where kvm_page_fault says the address.
+ADDRESS: Final = re.compile(r"address (0x[0-9a-f]{1,16})")
+#: An event of the page cache's tracepoints, and the inode number in it.
+CACHE: Final = re.compile(r"ino ([0-9a-f]{1,16}) pfn=(0x[0-9a-f]{1,16}) ofs=(\d{1,20})")
 INODE: Final = re.compile(r"ino ([0-9a-f]{1,16})")
 _KEY = re.compile(r"\w+$")
 _NUMBER = re.compile(r"0x[0-9a-f]{1,16}|-?\d{1,20}")

@@ -80,7 +80,7 @@ class Releases:
                 self.others.update(release.events)
                 continue
             self.ours.update(release.events)
-            if of is None and release.complete and whole:
+            if of is None and whole:
                 self.unnamed.update(release.events)
 
     def named(self) -> Releases:

@@ -13,10 +13,11 @@ from typing import TYPE_CHECKING, Final
 import attrs
 
 from ..audit.bounded import clean, json_value, read_bounded
+from .files import Others, geometry, others, scan
 from .ftrace import TraceError, read_trace
 from .nesting import first_flaw
-from .observe import Observer, first_scan, from_mmio_entries
-from .probes import PROBES, Observation, arguments
+from .observe import Observer, from_mmio_entries
+from .probes import PROBES, Observation
 from .release_events import Releases
 
 if TYPE_CHECKING:
@@ -70,6 +71,8 @@ class Trace:
         sw_protected, pages, data_gfn, release: the VM and the kernel.
         flaw: the first event that no kernel can have shown where it is, whatever its version (`nesting`).
         begins: the recording began before the memory was touched, as a marker in it says.
+        alone: no other guest_memfd file is in use in it.
+        back: line of the first event whose time is before that of the line above; 0: none.
         releases: where the file is released (positions).
         converted: (first gfn, end, private) of conversions that were over before, in order.
         conversions: arguments of conversions whose call was not probed, by thread (or its name without the pid, where
@@ -92,6 +95,8 @@ class Trace:
     gmem_prepare: bool = False
     flaw: Rejection | None = None
     begins: bool = False
+    alone: bool = True
+    back: int = 0
     releases: Releases = attrs.field(factory=Releases)
     converted: tuple[tuple[int, ...], ...] = ()
     metadata: dict[str, object] = attrs.field(factory=dict)
@@ -106,6 +111,15 @@ class Trace:
         return {
             s.observation.a for s in self.steps if s.name == "page_fault" and isinstance(s.observation.a, int)
         }
+
+    def is_bound(self) -> bool:
+        """Whether the file has its slot from the beginning, which it has not if the first change of it makes it."""
+        first = next((step for step in self.steps if step.name == "set_region"), None)
+        if first is None or first.observation.b == 0:
+            return True
+        rest = self.threads[first.thread][first.number :]
+        returned = next((step.observation.a for step in rest if step.name == "set_region_ret"), 0)
+        return returned != 0
 
     def with_steps(self, steps: Iterable[Step]) -> Trace:
         """The same with these of its steps only, numbered anew."""
@@ -139,17 +153,9 @@ def trace_from_events(
     lost = meta.get("lost_events")
     if isinstance(lost, int) and lost > 0:
         raise TraceError(f"{path}: {lost:,} events were lost, says the metadata: record with a larger buffer")
-    mark = next((m for e in listed if e.name in _MARKERS and (m := _MARK.search(e.args))), None)
-    mapping, base, seen_ino = first_scan(listed)
-    ino = int(mark[4]) if mark else seen_ino
-    gfns = [gfn for e in listed if e.name == "get_pfn" and (gfn := arguments(e.args).get("gfn")) is not None]
-    data_gfn = int(mark[5], 16) if mark else min(gfns, default=0x10000)
-    pages = int(mark[3]) if mark else max((gfn - data_gfn + 1 for gfn in gfns), default=1)
-    if not 0 < pages <= _MOST_PAGES:
-        raise TraceError(f"{path}: a file of {pages:,} pages; expected 1 to {_MOST_PAGES:,}")
-    reader = Observer(ino, data_gfn, pages)
-    reader.mapping, reader.vmemmap = mapping, base
-    releases = Releases(listed, mapping, ino)
+    mark = _start_line(listed, path)
+    reader, elsewhere, alone = _reader(listed, mark, path)
+    releases = Releases(listed, reader.mapping, reader.ino)
     steps: list[Step] = []
     threads: dict[str, list[Step]] = {}
     ignored: dict[str, int] = {}
@@ -161,13 +167,17 @@ def trace_from_events(
     kept: dict[Observation, Observation] = {}
     # An event is let go when it has become a step: the two are never there for all at once.
     listed.reverse()
+    earlier = back = 0
     for position in range(total):
         event = listed.pop()
+        if event.time_us < earlier and not back:
+            back = event.line
+        earlier = event.time_us
         reader.releasing = position in releases.ours
         try:
             if position in emulated:
                 found: Observation | str = "from an MMIO entry"
-            elif position in releases.others:
+            elif position in releases.others or (event.thread, position) in elsewhere:
                 found = "other file"
             else:
                 found = reader.observe(event)
@@ -195,14 +205,16 @@ def trace_from_events(
         absent=_absent(meta, probed),
         probes_from=probes_from,
         sw_protected=bool(meta.get("vm_type") == "KVM_X86_SW_PROTECTED_VM" or "arch_pre_set_attrs" in names),
-        pages=pages,
-        data_gfn=data_gfn,
+        pages=reader.pages,
+        data_gfn=reader.data_gfn,
         release=_release(meta),
         scenario=mark[1] if mark else str(meta.get("scenario", "")),
         flaw=flaw,
         begins=mark is not None,
+        alone=alone and not releases.others,
+        back=back,
         releases=releases,
-        gmem_prepare=bool(probed & {"prepare", "make_private", "arch_invalidate", "arch_reclaim"}),
+        gmem_prepare=bool(probed & _ARCH_HOOKS),
         metadata=meta,
     )
 
@@ -210,6 +222,51 @@ def trace_from_events(
 def _release(meta: dict[str, object]) -> str | None:
     match = re.search(r"Linux \S+ (\d+\.\d+)", str(meta.get("uname", "")))
     return match[1] if match else None
+
+
+def _reader(
+    listed: list[KernelEvent], mark: re.Match[str] | None, path: str
+) -> tuple[Observer, Others, bool]:
+    """Who reads the events of the followed file, the calls of other ones, and whether there are none.
+
+    Raises:
+        TraceError: the file of the start line does not show, or its size is none.
+    """
+    files = scan(listed)
+    try:
+        mapping = files.mapping_of(int(mark[4]) if mark else None)
+    except LookupError:
+        shown = ", ".join(map(str, sorted(filter(None, files.inodes.values()))))
+        raise TraceError(
+            f"{path}: the start line names inode {mark and mark[4]}, and the events are of inode {shown}"
+        ) from None
+    ino = int(mark[4]) if mark else None if mapping is None else files.inodes[mapping]
+    alone = len(files.inodes) < 2
+    data_gfn, pages = (int(mark[5], 16), int(mark[3])) if mark else geometry(listed, mapping, alone)
+    if not 0 < pages <= _MOST_PAGES:
+        raise TraceError(f"{path}: a file of {pages:,} pages; expected 1 to {_MOST_PAGES:,}")
+    reader = Observer(ino, data_gfn, pages)
+    reader.mapping, reader.vmemmap = mapping, files.vmemmap
+    elsewhere = Others() if alone else others(listed, mapping, range(data_gfn, data_gfn + pages))
+    return reader, elsewhere, alone
+
+
+def _start_line(events: list[KernelEvent], path: str) -> re.Match[str] | None:
+    """The start line, if there is one.
+
+    Raises:
+        TraceError: there are two.
+    """
+    found = (
+        (event.line, m) for event in events if event.name in _MARKERS and (m := _MARK.search(event.args))
+    )
+    first = next(found, None)
+    second = next(found, None)
+    if first is not None and second is not None:
+        raise TraceError(
+            f"{path}:{second[0]}: a second start line, the first is line {first[0]}: expected one recording a file"
+        )
+    return None if first is None else first[1]
 
 
 _PROBE = re.compile(r"^(?:OFF|PROBE|RET|TP) (\S+).* ok$")
@@ -238,12 +295,14 @@ def _probed(meta: dict[str, object], events: list[KernelEvent]) -> tuple[frozens
 
 
 #: The kernel's hook behind each observation. They are called across modules, so a missing symbol is no inlined one.
-_HOOKS = {
+_HOOKS: Final = {
     "prepare": "kvm_arch_gmem_prepare",
     "make_private": "kvm_arch_gmem_make_private",
     "arch_invalidate": "kvm_arch_gmem_invalidate",
     "arch_reclaim": "kvm_arch_gmem_reclaim",
 }
+#: A kernel that has one of these was built with all hooks of its release.
+_ARCH_HOOKS: Final = frozenset({*_HOOKS, "arch_invalidate_range"})
 
 
 def _absent(meta: dict[str, object], probed: frozenset[str]) -> frozenset[str]:

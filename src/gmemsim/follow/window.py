@@ -48,8 +48,11 @@ class _Over(NamedTuple):
     call: Call
 
 
-def shortest_window(trace: Trace, at: Rejection, follow: Follow, bounds: Bounds) -> Window:
-    """The window of the rejection `at`; the whole trace up to there, where no shorter one is refused in time."""
+def shortest_window(trace: Trace, at: Rejection, follow: Follow, bounds: Bounds) -> Window | None:
+    """The window of the rejection `at`; the whole trace up to there, where no shorter one is refused in time.
+
+    None if the recording began in the middle, and not even all of it is refused in each state that can have been there.
+    """
     over: list[_Over] = []
     for thread, steps in trace.threads.items():
         for call in calls_of(trace, thread)[0]:
@@ -71,7 +74,12 @@ def shortest_window(trace: Trace, at: Rejection, follow: Follow, bounds: Bounds)
             return True
         # A state from which an earlier event is refused was not the one before the window.
         states: tuple[frozenset[int] | None, ...] = (frozenset(), None)
-        others = (left.follow(follow, cut, state) for state in states if state != mapped)
+        others = (
+            left.follow(follow, before, state)
+            for before in _kinds(trace, cut)
+            for state in states
+            if state != mapped or before is not cut
+        )
         return all(found is not None and found.index <= at.index for found in others)
 
     until, most = at.index, len(over)
@@ -85,7 +93,7 @@ def shortest_window(trace: Trace, at: Rejection, follow: Follow, bounds: Bounds)
             if count is None or (shorter is not None and shorter < count):
                 until, count = behind[more], shorter
     if count is None:
-        return _window(_cut(trace, over, most, until), whole=True)
+        return _window(_cut(trace, over, most, until), whole=True) if trace.begins else None
     without: frozenset[str] = frozenset()
     for thread in sorted(trace.threads.keys() - {at.thread}):
         if refused(count, until, without | {thread}):
@@ -168,6 +176,14 @@ def _cut(
     return attrs.evolve(
         trace.with_steps(kept), conversions=conversions, converted=tuple(converted), flaw=None
     )
+
+
+def _kinds(trace: Trace, cut: Trace) -> tuple[Trace, ...]:
+    """A window with what is known of the kinds of memory before it; where that is nothing with all shared, too."""
+    if trace.begins or not trace.sw_protected:
+        return (cut,)
+    shared = (trace.data_gfn, trace.data_gfn + trace.pages, 0)
+    return cut, attrs.evolve(cut, converted=(shared, *cut.converted))
 
 
 def _mapped(trace: Trace, dropped: list[_Over]) -> frozenset[int]:

@@ -81,7 +81,7 @@ class Setup:
             # The slot's userspace address is a mapping of the same file; nobody touches memory through it.
             self.hva = HostMapping("slot0", self.process, file.inode, 0, trace.pages)
             file.inode.mappings.append(self.hva)
-        ret = await self.set_region(t, trace.data_gfn, trace.pages, 0)
+        ret = await self.set_region(t, trace.data_gfn, trace.pages, 0) if trace.is_bound() else 0
         ret = ret or await kernel.kvm_set_memory_region(
             t, vm, 1, 0, trace.data_gfn, None, 0, UserMemory("code")
         )
@@ -151,7 +151,7 @@ def build_world(
     async def boot(t: Task) -> None:
         await setup.prepare(t)
         await setup.preallocate(t, present)
-        if mapped:
+        if mapped and trace.is_bound():
             await setup.map(t, present, mapped)
 
     engine = Engine()
