@@ -33,7 +33,8 @@ from mends_text import DECIDED, RECOMMENDED
 from gmemsim.explore.findings.groups import ALL_VERSIONS
 from gmemsim.explore.findings.table import FINDINGS
 from gmemsim.patches.mends.registry import MENDS, mends_of
-from gmemsim.studies.mends.questions import PARTS, UNJUDGED, applies, questions
+from gmemsim.studies.mends.questions import PARTS, applies, questions
+from gmemsim.studies.mends.unjudged import shown_on, versions_of
 
 BEGIN, END = "<!-- mends: made by docs/generate_mends.py -->", "<!-- end of mends -->"
 
@@ -82,6 +83,10 @@ WORDS = (
     "to break something is rejected by that; the pairs and versions that are missing could only add to it. Those that "
     "are missing of a recommended mend are open: nothing here speaks for them. They were left out for want of "
     "computing time alone, and `bench/mends.py` goes on with them.",
+    "",
+    "An answer is of the code on the day when it was asked, and the model went on since: a part of the pairs, triples, "
+    "hazards, vectors and outcomes is of earlier code, on which a search can have had other numbers of states. What is "
+    "held against each other for *breaks* is of one question, and not always of one day.",
 )
 
 
@@ -92,7 +97,7 @@ def versions(rows: Rows) -> list[str]:
 
 def has(finding: str, version: str) -> bool:
     """Whether the version has the finding."""
-    return version in UNJUDGED.get(finding, FINDINGS[finding].versions)
+    return version in versions_of(FINDINGS[finding])
 
 
 def row_of(*cells: str) -> str:
@@ -119,7 +124,9 @@ def tables(rows: Rows, finding: str, version: str) -> list[str]:
     lines += [f"|{'---|' * (len(ASKED) + 2)}"]
     for mend in mends:
         parts = [
-            "" if part == "triples" and not mend.triples else asked_of(rows, part, version, mend)
+            ""
+            if part == "triples" and not (mend.triples or mend.three)
+            else asked_of(rows, part, version, mend)
             for part in ASKED
         ]
         lines.append(row_of(f"`{mend.ident}`", *parts, healed(rows, version, mend)))
@@ -188,17 +195,25 @@ def unasked(rows: Rows, finding: str) -> str:
 
 def how_to_check(finding: str) -> list[str]:
     """Commands that search the scenarios with the recommended mend, and all candidates."""
+    there = versions_of(FINDINGS[finding])
     shown = FINDINGS[finding].shown
     best = next(iter(re.findall(r"`([\w-]+)`", RECOMMENDED.get(finding, ""))), "")
-    if not shown or best not in MENDS:
+    if best not in MENDS or not any(shown_on(FINDINGS[finding], version) for version in there):
         return []
-    versions_of = FINDINGS[finding].versions
+    if not shown:
+        return [
+            "**How to check it.** No rule calls it an error; whether any run of a scenario comes to it, with each "
+            "candidate and without:",
+            "",
+            f"    gmemsim findings {finding} --mends",
+            "",
+        ]
     lines = [
         "**How to check it.** Every state of the scenarios with the recommended mend, then all candidates:",
         "",
     ]
     for one in shown:
-        version = next(each for each in LATEST if each in (one.versions or versions_of))
+        version = next(each for each in LATEST if each in (one.versions or there))
         lines.append(
             f"    gmemsim explore {one.scenario} --patch {version}+{best} --arch {one.vm_type} --strategy stateful"
         )

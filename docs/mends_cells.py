@@ -11,6 +11,7 @@ import zstandard
 
 from gmemsim.explore.findings.table import FINDINGS
 from gmemsim.patches.mends.entry import Mend
+from gmemsim.studies.mends.unjudged import UNJUDGED, met, shown_on
 
 HERE = Path(__file__).parent
 DATA = HERE / "mends.jsonl.zst"
@@ -71,9 +72,10 @@ def rules(row: Row) -> dict[str, str]:
 
 def gone(rows: Rows, finding: str, version: str, mend: Mend) -> str:
     """Whether the finding is met in its scenarios, in pairs and in triples."""
-    if not FINDINGS[finding].shown and not FINDINGS[finding].patterns:
+    told = FINDINGS[finding]
+    shown = {(one.vm_type, one.scenario) for one in shown_on(told, version)}
+    if not shown:
         return "no rule calls it an error: see the last column"
-    shown = {(one.vm_type, one.scenario) for one in FINDINGS[finding].shown}
     lines, cut, count = [], 0, 0
     for part, name in SEARCHES.items():
         mine = {
@@ -81,15 +83,19 @@ def gone(rows: Rows, finding: str, version: str, mend: Mend) -> str:
             for key, row in of(rows, part, version, mend.ident).items()
             if part != "findings" or key[3:] in shown
         }
-        met = [key for key, row in mine.items() if any(one["known"] == finding for one in row["violations"])]
-        if met:
-            lines.append(f"**met** in {len(met)} of {len(mine)} {name}, the first: {met[0][4]} ({met[0][3]})")
+        having = [key for key, row in mine.items() if met(told, row)]
+        if having:
+            first = f"{having[0][4]} ({having[0][3]})"
+            lines.append(f"**met** in {len(having)} of {len(mine)} {name}, the first: {first}")
         if part == "findings":
             cut, count = sum(not is_complete(row) for row in mine.values()), len(mine)
     if lines:
         return "<br>".join(lines)
     if not count:
-        asked = any(of(rows, part, version, mend.ident) for part in ("pairs", "triples"))
+        # What no rule calls an error only its scenarios tell.
+        asked = finding not in UNJUDGED and any(
+            of(rows, part, version, mend.ident) for part in ("pairs", "triples")
+        )
         return "not met in pairs; its scenarios were not asked" if asked else "not asked"
     return "not met; its search was cut short" if cut else "gone"
 
@@ -194,20 +200,28 @@ def asked_of(rows: Rows, part: str, version: str, mend: Mend) -> str:
 
 
 def order(rows: Rows, version: str, mend: Mend) -> list[str]:
-    """Edges and cycles of the lock order over the scenarios, against those without the mend."""
+    """Edges and cycles of the lock order over the scenarios, against those without the mend.
+
+    What was not seen is only said to be missing, or new, where the other search looked at every state.
+    """
     lines: list[str] = []
     mine = of(rows, "findings", version, mend.ident)
-    held = {key: row for key, row in mine.items() if base_of(rows, key) is not None}
+    held = [(row, base) for key, row in mine.items() if (base := base_of(rows, key)) is not None]
     for name, one in (("edges", "edge"), ("cycles", "cycle")):
-        now = {each for row in held.values() for each in row[name]}
-        before = {each for key in held for each in (base_of(rows, key) or {name: ()})[name]}
-        if now - before:
-            lines.append(f"new {one if len(now - before) == 1 else name}: {'; '.join(sorted(now - before))}")
-        if before - now:
-            lines.append(
-                f"no more {one if len(before - now) == 1 else name}: {'; '.join(sorted(before - now))}"
-            )
-    return lines if held else []
+        now = {each for row, _ in held for each in row[name]}
+        before = {each for _, base in held for each in base[name]}
+        new = {each for row, base in held if is_complete(base) for each in row[name]} - before
+        gone_now = {each for row, base in held if is_complete(row) for each in base[name]} - now
+        if new:
+            lines.append(f"new {one if len(new) == 1 else name}: {'; '.join(sorted(new))}")
+        if gone_now:
+            lines.append(f"no more {one if len(gone_now) == 1 else name}: {'; '.join(sorted(gone_now))}")
+    cut = sum(not (is_complete(row) and is_complete(base)) for row, base in held)
+    if cut:
+        lines.append(
+            f"{counted(cut, 'scenario')} cut short, with or without: what is missing there is not said"
+        )
+    return lines
 
 
 def costs(rows: Rows, version: str, mend: Mend) -> str:

@@ -43,8 +43,11 @@ RECOMMENDED = {
     "page in a huge folio.",
     "hugepage-split-waits-for-memory-failure": "`huge-split-gives-up`. A look at the references before the split "
     "leaves the race with a memory failure that is on its way.",
-    "fault-against-slot-creation": "`mmio-map-retries`: one comparison less, in the place that knows that there is "
-    "nothing to compare. A second look-up costs every MMIO access whose entry is not cached.",
+    "fault-against-slot-creation": "`mmio-map-retries`: it looks after the entry was read, so that nothing can come in "
+    "between; one branch in a path that is not taken otherwise, and userspace sees no change. A second look at the "
+    "slots before the entry is read (`mmio-fault-looks-again`) does not mend it: the model still comes to the warning. "
+    "`slot-invalid-first` takes the cause away, for one more grace period at each creation of a slot. No kernel was "
+    "built with any of them.",
     "prefault-against-slot-deletion": "`prefault-eagain`, which is upstream in 6.18.",
     "v8-fault-keeps-reference": "`get-pfn-puts`, as the series was applied. A grace period under the invalidate lock "
     "is a deadlock, and a second look is none.",

@@ -86,3 +86,28 @@ def test_stress_and_outcomes_name_it() -> None:
     asked = ("outcomes", "zoo-poison_punch", "--patch", "v3", "--max-schedules", "60", "--strategy", "random")
     assert json.loads(call(*asked, "--json").output)["v3"]["known"] == ["memory-failure-against-punch"]
     assert "known finding memory-failure-against-punch" in call(*asked).output
+
+
+def test_mends_of_what_no_rule_calls_an_error_are_searched_where_a_scenario_comes_to_it() -> None:
+    result = call("findings", "fault-against-slot-creation", "--mends", "--states", "400", "--json")
+    document = json.loads(result.output)
+    assert document["version"] == "mainline-7.3"
+    assert [row["mend"] for row in document["rows"]] == [
+        None, "mmio-map-retries", "mmio-fault-looks-again", "slot-invalid-first",
+    ]  # fmt: skip
+    # Cut short: gone is not said.
+    assert not any(row["gone"] or row["complete"] for row in document["rows"])
+
+
+def test_mends_that_no_search_can_tell_of_are_refused(capsys: pytest.CaptureFixture[str]) -> None:
+    for asked, said in (
+        (["poisoned-mapping-survives-punch"], "docs/findings/poisoned-mapping-survives-punch.md"),
+        (
+            ["fault-against-slot-creation", "--patch", "inplace"],
+            "expected one of: baseline, v3, mainline-7.3",
+        ),
+    ):
+        with pytest.raises(SystemExit) as end:
+            cli.main(["findings", *asked, "--mends"], prog_name="gmemsim")
+        assert end.value.code == 2
+        assert said in capsys.readouterr().err

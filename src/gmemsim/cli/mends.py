@@ -23,16 +23,18 @@ def show_mends(finding: Finding, version: str | None, *, states: int, seconds: f
         InputError: nothing to search.
     """
     from ..patches.mends.registry import mends_of
-    from ..studies.mends.table import default_version, rows, shown_on
+    from ..studies.mends.table import default_version, rows
+    from ..studies.mends.unjudged import shown_on, versions_of
 
-    if not finding.shown:
+    there = versions_of(finding)
+    if not any(shown_on(finding, name) for name in there):
         raise InputError(
             f"no oracle calls {finding.ident} an error; what its mends change is in {finding.page}"
         )
     if version is None:
         version = default_version(finding)
-    elif version not in finding.versions:
-        raise InputError(f"--patch {version}: {hint(version, finding.versions)}")
+    elif version not in there:
+        raise InputError(f"--patch {version}: {hint(version, there)}")
     if not shown_on(finding, version):
         raise InputError(f"no scenario shows {finding.ident} on {version}")
     done: list[Row] = []

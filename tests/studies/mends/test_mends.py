@@ -5,9 +5,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import pytest
-from tests.model.rig import BASE, Rig
+from tests.model.rig import BASE, Rig, only
 
 from gmemsim.actors.fault import Fault, RetPf
+from gmemsim.audit.kvm_events import MapRet, SlotPublish
 from gmemsim.explore.findings.table import FINDINGS
 from gmemsim.explore.judges.livelock import judge
 from gmemsim.explore.program import ScenarioProgram
@@ -17,7 +18,7 @@ from gmemsim.patches.mends.registry import MENDS, mends_of
 from gmemsim.patches.registry import load_patch, versions
 from gmemsim.scenarios.catalogue import load_named
 from gmemsim.scenarios.scenario import loads
-from gmemsim.studies.mends.ask import ask_scenario
+from gmemsim.studies.mends.ask import Warned, ask_scenario
 from gmemsim.studies.mends.questions import Question, answer, applies
 from gmemsim.studies.mends.table import judged
 from gmemsim.studies.operations import Cell, scenario_text
@@ -278,7 +279,41 @@ def test_a_fault_without_a_slot_that_meets_a_leaf(mend: str, expected: int) -> N
     r = Rig(load_patch(f"mainline-7.3+{mend}" if mend else "mainline-7.3"), "private")
     vcpu = r.vm.vcpus[0]
     assert r.call(lambda t: r.kernel.guest_access(t, vcpu, BASE, True, None)).kind == "ok"
+    r.events.clear()
     assert r.call(lambda t: r.kernel.tdp_mmu_map_mmio(t, Fault(vcpu, BASE, True, False))) == expected
+    if mend != "mmio-fault-looks-again":
+        # The log says what the function returned.
+        assert [event.ret for event in only(r.events, MapRet)] == [expected]
     # Of a gfn that has no slot the access is emulated as before.
     beyond = Fault(vcpu, BASE + 40, True, False)
     assert r.call(lambda t: r.kernel.tdp_mmu_map_mmio(t, beyond)) == RetPf.EMULATE
+
+
+@pytest.mark.parametrize(
+    ("mend", "warned"),
+    [
+        ("", True),
+        ("mmio-map-retries", False),
+        # The slot comes between the second look and the reading of the entry.
+        ("mmio-fault-looks-again", True),
+        ("slot-invalid-first", False),
+    ],
+)
+def test_whether_a_fault_without_a_slot_comes_to_a_leaf(mend: str, warned: bool) -> None:
+    observer = Warned()
+    program = ScenarioProgram(
+        scenario=load_named("zoo-slot_create"),
+        patch=f"mainline-7.3+{mend}" if mend else "mainline-7.3",
+        arch="default",
+    )
+    found = search(program, make_strategy("preemption:2", 0), Limits(schedules=400), observers=(observer,))
+    assert not found.found
+    assert observer.found is warned
+
+
+def test_a_slot_that_comes_invalid_first_is_valid_in_the_end() -> None:
+    r = Rig(load_patch("mainline-7.3+slot-invalid-first"), "private")
+    assert r.call(lambda t: r.kernel.kvm_set_memory_region(t, r.vm, 5, BASE + 1000, 4)) == 0
+    assert [event.state for event in only(r.events, SlotPublish)] == ["invalid", "valid"]
+    assert not any(slot.invalid for slot in r.vm.slots)
+    assert r.call(lambda t: r.kernel.guest_access(t, r.vm.vcpus[0], BASE, True, None)).kind == "ok"

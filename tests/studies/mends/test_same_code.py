@@ -8,7 +8,7 @@ import pytest
 
 from gmemsim.actors.kernel import Kernel
 from gmemsim.actors.release import RELEASES, Release
-from gmemsim.patches.registry import load_patch
+from gmemsim.patches.registry import load_patch, registered_name
 from gmemsim.patches.v3 import V3
 from gmemsim.studies.matrix import explore_cell
 from gmemsim.studies.mends.questions import Question, answers
@@ -76,6 +76,16 @@ def test_a_field_of_the_release_counts_where_it_was_read(touched: Touched) -> No
     }
     assert same(Touched(), V3, Later)
     assert not same(Touched(release=differing - {"name"}), V3, Later)
+
+
+@pytest.mark.parametrize("version", ["baseline", "v2"])
+def test_a_failure_is_known_while_its_version_is_watched(version: str) -> None:
+    # By the name of the version itself, and not of the one that it derives from.
+    asked = Question("findings", version, "", "sw-protected", "zoo-poison_punch")
+    with touching(load_patch(version)):
+        assert registered_name(load_patch(version)) == version
+    (row,) = answers([asked], 3_000)
+    assert [one["known"] for one in row["violations"]] == ["memory-failure-against-punch"]
 
 
 def test_a_mend_that_makes_a_release_of_its_own_can_be_watched() -> None:

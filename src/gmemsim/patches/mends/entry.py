@@ -23,6 +23,7 @@ class Mend:
         blind: what of it the model can't see.
         meets: operations of the matrix that it changes or is about; it is judged in every pair that has one of them.
         triples: and with memory failure, a writer and a reader of the invalidate lock at once.
+        three: and in these triples.
         arches: VM types that it is for; empty: all.
     """
 
@@ -35,4 +36,5 @@ class Mend:
     blind: str = ""
     meets: tuple[str, ...] = ("memory failure",)
     triples: bool = False
+    three: tuple[tuple[str, ...], ...] = ()
     arches: tuple[str, ...] = ()

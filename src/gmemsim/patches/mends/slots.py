@@ -1,5 +1,5 @@
 # mypy: disable-error-code="misc,valid-type,no-any-return"
-"""Mends of faults against the deletion of their slot."""
+"""Mends of faults against the deletion or the creation of their slot."""
 
 from __future__ import annotations
 
@@ -28,6 +28,8 @@ __all__ = ["MENDS"]
 _KIND: Final = ("private-page-mapped-shared-at-slot-deletion",)
 _PREFAULT: Final = ("prefault-against-slot-deletion",)
 _CREATION: Final = ("fault-against-slot-creation",)
+#: One finds no slot, the other maps the page.
+_TWO_FAULTS: Final = (("touch", "touch", "make slot"),)
 
 
 def get_pfn_checks_kind(parent: type[Kernel]) -> type[Kernel]:
@@ -124,9 +126,8 @@ def mmio_map_retries(parent: type[Kernel]) -> type[Kernel]:
     """`kvm_tdp_mmu_map` of a fault without a slot that meets a leaf: a retry in place of the warning."""
 
     class MmioMapRetries(parent):
-        async def tdp_mmu_map_mmio(self, t: Task, fault: Fault) -> int:
-            ret: int = await super().tdp_mmu_map_mmio(t, fault)
-            return self.retry(t, fault, "spte") if ret == RetPf.SPURIOUS else ret
+        def noslot_over_leaf(self, t: Task, fault: Fault) -> int:
+            return self.retry(t, fault, "spte")
 
     return MmioMapRetries
 
@@ -147,6 +148,26 @@ def mmio_fault_looks_again(parent: type[Kernel]) -> type[Kernel]:
     return MmioFaultLooksAgain
 
 
+def slot_invalid_first(parent: type[Kernel]) -> type[Kernel]:
+    """`kvm_set_memslot` of a new slot publishes an INVALID copy and waits for SRCU before it publishes the slot."""
+
+    class SlotInvalidFirst(parent):
+        async def swap_active_memslots(
+            self, t: Task, vm: Vm, slots: tuple[Memslot, ...], slot: Memslot, state: str
+        ) -> None:
+            if state != "valid":
+                await super().swap_active_memslots(t, vm, slots, slot, state)
+                return
+            copy = slot.invalid_copy()
+            with_copy = tuple(copy if other is slot else other for other in slots)
+            await super().swap_active_memslots(t, vm, with_copy, slot, "invalid")
+            await vm.slots_arch_lock.lock(t)
+            await super().swap_active_memslots(t, vm, slots, slot, state)
+            copy.freed = True
+
+    return SlotInvalidFirst
+
+
 MENDS: Final = (
     Mend(
         ident="mmio-map-retries",
@@ -155,18 +176,33 @@ MENDS: Final = (
         "compare. Userspace sees no change: the guest's access is tried again, as it is today",
         findings=_CREATION,
         make=mmio_map_retries,
-        blind="the warning itself, which is no failure of the model",
+        blind="whether another comparison of kvm_tdp_mmu_map warns of such a fault",
         meets=("make slot",),
+        three=_TWO_FAULTS,
     ),
     Mend(
         ident="mmio-fault-looks-again",
         title="a fault that found no slot looks again under mmu_lock, and is retried if there is one by now",
-        says="the check of stale faults (is_page_fault_stale) then has something for faults without a slot. It leaves "
-        "the MMIO entry out too, which the new slot makes void anyway",
+        says="the check of stale faults (is_page_fault_stale) then has something for faults without a slot. The slot "
+        "is published without mmu_lock, and faults hold it shared",
         findings=_CREATION,
         make=mmio_fault_looks_again,
+        wrong="the slot can be published, and its page mapped by another vCPU, between the second look and the "
+        "reading of the entry: the window is smaller, and there",
         blind="what a look-up of the slot costs under mmu_lock at every access to MMIO whose entry is not cached",
         meets=("make slot",),
+        three=_TWO_FAULTS,
+    ),
+    Mend(
+        ident="slot-invalid-first",
+        title="a new slot is published as INVALID, and as valid after a grace period of SRCU",
+        says="as a deletion does. A fault that found no slot is over before another can map a page; faults in between "
+        "are retried, and pre-faults answer -EAGAIN. One more grace period at each creation of a slot",
+        findings=_CREATION,
+        make=slot_invalid_first,
+        blind="what another grace period costs a VMM that makes many slots at its start",
+        meets=("make slot",),
+        three=_TWO_FAULTS,
     ),
     Mend(
         ident="get-pfn-checks-kind",

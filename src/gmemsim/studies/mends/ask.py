@@ -3,21 +3,24 @@
 from __future__ import annotations
 
 from time import process_time
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
+from ...actors.fault import RetPf
+from ...audit.kvm_events import Map, MapRet
 from ...explore.judges.livelock import judge
 from ...explore.lock_graph import LockGraph
 from ...explore.program import ScenarioProgram
-from ...explore.search import Limits, search
+from ...explore.search import Limits, search, watch_events
 from ...explore.strategies import make_strategy
 from ...scenarios.catalogue import load_named
 
 if TYPE_CHECKING:
     from ...actors.vm import World
+    from ...audit.recorder import Actor, Rec
     from ...explore.failure import Failure
     from ...explore.runs import Run
 
-__all__ = ["LeftMapped", "ask_scenario", "edge_text"]
+__all__ = ["LeftMapped", "Warned", "ask_scenario", "edge_text"]
 
 #: Resumptions of a run at most.
 _STEPS = 6_000
@@ -51,6 +54,34 @@ class LeftMapped:
                         self.found.add((vm.label, gfn))
 
 
+class Warned:
+    """An `Observer`: whether a fault that found no slot came to a leaf, where `kvm_tdp_mmu_map` (6.13 on) warns.
+
+    Attributes:
+        found: it did, in any run.
+    """
+
+    __kept__ = ("found",)
+
+    def __init__(self) -> None:
+        self.found = False
+        self._noslot: dict[str, bool] = {}
+
+    def attach(self, run: Run) -> None:
+        """Watch how faults without a frame end."""
+        self._noslot = {}
+        watch_events(run.engine, cast("Rec", self._event))
+
+    def done(self, run: Run, failure: Failure | None, *, pruned: bool) -> None:
+        """Nothing to conclude from how it ended."""
+
+    def _event(self, t: Actor, event: object) -> None:
+        if isinstance(event, Map):
+            self._noslot[t.name] = event.pfn < 0
+        elif isinstance(event, MapRet) and event.ret == RetPf.SPURIOUS and self._noslot.get(t.name):
+            self.found = True
+
+
 def edge_text(edge: tuple[str, str, str, str]) -> str:
     """`folio (w) > invalidate_lock (r)`: held, then asked for."""
     return f"{edge[0]} ({edge[1]}) > {edge[2]} ({edge[3]})"
@@ -73,22 +104,22 @@ def ask_scenario(
 
     Returns:
         As a JSON line: `complete`, `states`, `seconds` (CPU), `violations` (rule, kind, summary, and the finding that
-        it is on the version), `left_mapped` (some run ends with a poisoned page mapped), `edges` and `cycles` of the
-        lock order.
+        it is on the version), `left_mapped` (some run ends with a poisoned page mapped), `warned` (`Warned`), `edges`
+        and `cycles` of the lock order.
 
     Raises:
         KeyboardInterrupt: the user's.
     """
     began = process_time()
     program = ScenarioProgram(scenario=load_named(scenario), patch=patch, arch=vm_type, release=release)
-    graph, left = LockGraph(program.name), LeftMapped()
+    graph, left, warned = LockGraph(program.name), LeftMapped(), Warned()
     result = search(
         program,
         make_strategy("stateful", 0),
         Limits(schedules=None, states=states, seconds=seconds, steps=_STEPS),
         keep_going=True,
         judge=judge,
-        observers=(graph, left),
+        observers=(graph, left, warned),
     )
     if result.stopped == "interrupted":
         raise KeyboardInterrupt
@@ -109,6 +140,7 @@ def ask_scenario(
             for rule, kind, finding in (one.sort,)
         ],
         "left_mapped": bool(left.found),
+        "warned": warned.found,
         "edges": sorted(edge_text(edge) for edge in edges),
         "cycles": sorted({cycle.text() for cycle in graph.cycles()}),
     }

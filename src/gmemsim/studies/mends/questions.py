@@ -30,13 +30,14 @@ from ..matrix import cells, explore_cell
 from ..operations import Cell
 from .ask import ask_scenario
 from .same_code import same, touching
+from .unjudged import shown_on, versions_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
     from ...patches.mends.entry import Mend
 
-__all__ = ["PARTS", "UNJUDGED", "Question", "answer", "answers", "applies", "questions"]
+__all__ = ["PARTS", "Question", "answer", "answers", "applies", "questions"]
 
 PARTS: Final = ("findings", "pairs", "triples", "vectors", "hazards", "costs", "outcomes")
 _FAILURE: Final = "memory failure"
@@ -48,11 +49,6 @@ _WRITERS: Final = frozenset(
 _READERS: Final = frozenset({"touch", "host write", "allocate"})
 #: Scenarios whose outcomes are compared for mends of memory failures; for others those of their findings are.
 _OUTCOMES: Final = ("zoo-poison_punch", "zoo-poison_allocate", "zoo-poison_later", "zoo-poison_repair")
-#: A finding that no oracle calls an error has no versions in the table; these have it by what was seen and read.
-UNJUDGED: Final = {
-    "poisoned-mapping-survives-punch": ("v3", "mainline-7.3", "inplace"),
-    "fault-against-slot-creation": ("mainline-7.3",),
-}
 #: Vectors with parallel steps: states up to 200 times as many, else so many schedules.
 _SCHEDULES: Final = 2
 _STORMS: Final = ("first-touch", "punch", "memory-failure")
@@ -91,7 +87,7 @@ class Question:
 
 def applies(mend: Mend, version: str) -> bool:
     """Whether the version has a finding that the mend is for."""
-    return any(version in UNJUDGED.get(one, FINDINGS[one].versions) for one in mend.findings)
+    return any(version in versions_of(FINDINGS[one]) for one in mend.findings)
 
 
 def questions(part: str, version: str, mend: str) -> Iterator[Question]:
@@ -118,7 +114,7 @@ def _asked(part: str, version: str, mend: Mend) -> Iterator[tuple[str, str]]:
         if "memory failure" in mend.meets:
             # Known to be the place where a file goes while its page fails.
             yield "sw-protected", "zoo-poison_close"
-    elif part == "pairs" or (part == "triples" and mend.triples):
+    elif part == "pairs" or (part == "triples" and (mend.triples or mend.three)):
         for cell in _cells(version, mend, 2 if part == "pairs" else 3):
             yield cell.arch, " + ".join((*cell.names, cell.setup))
     elif part == "hazards":
@@ -149,8 +145,8 @@ def _asked(part: str, version: str, mend: Mend) -> Iterator[tuple[str, str]]:
 def _shown(version: str, mend: Mend) -> Iterator[tuple[str, str]]:
     """Scenarios that show the mend's findings on the version."""
     for finding in (FINDINGS[name] for name in sorted(mend.findings)):
-        for shown in finding.shown:
-            if version in finding.versions and (not shown.versions or version in shown.versions):
+        if version in versions_of(finding):
+            for shown in shown_on(finding, version):
                 yield shown.vm_type, shown.scenario
 
 
@@ -161,7 +157,12 @@ def _cells(version: str, mend: Mend, together: int) -> Iterator[Cell]:
         if together == 2:
             wanted = not names.isdisjoint(mend.meets)
         else:
-            wanted = len(names) == 3 and _FAILURE in names and bool(names & _WRITERS and names & _READERS)
+            wanted = any(sorted(cell.names) == sorted(three) for three in mend.three) or (
+                mend.triples
+                and len(names) == 3
+                and _FAILURE in names
+                and bool(names & _WRITERS and names & _READERS)
+            )
         if wanted:
             yield cell
 

@@ -24,7 +24,8 @@ if TYPE_CHECKING:
 
 __all__ = ["Touched", "same", "touching"]
 
-#: What a version is called is told to no step, and its release is looked at field by field.
+#: What a version is called is told to no step, and its release is looked at field by field. What failure is a known
+#: finding depends on the name (`registered_name`), which finds it where it stands: nothing stands in for these.
 _NO_STEP: Final = frozenset({"name", "default_release"})
 _ABSENT: Final = object()
 
@@ -151,7 +152,7 @@ def same(touched: Touched, cls: type[Kernel], other: type[Kernel]) -> bool:
     here, there = RELEASES[cls.default_release], RELEASES[other.default_release]
     return (
         all(getattr(here, name) == getattr(there, name) for name in touched.release - {"name"})
-        and all(_held(cls, name) == _held(other, name) for name in touched.read - _NO_STEP)
+        and all(_held(cls, name) == _held(other, name) for name in touched.read)
         and not any(hasattr(other, name) for name in touched.missed)
         and all(_alike(touched, cls, other, name) for name in {name for _, name in touched.entered})
     )
@@ -180,7 +181,10 @@ def _values(cls: type[Kernel]) -> list[str]:
     return [
         name
         for name in dir(cls)
-        if not name.startswith("__") and name != "_abc_impl" and not hasattr(_held(cls, name), "__get__")
+        if not name.startswith("__")
+        and name not in _NO_STEP
+        and name != "_abc_impl"
+        and not hasattr(_held(cls, name), "__get__")
     ]
 
 

@@ -9,14 +9,15 @@ import attrs
 from ...explore.findings.groups import IN_PLACE
 from ...patches.mends.registry import mends_of
 from .ask import ask_scenario
+from .unjudged import met, shown_on, versions_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from ...explore.findings.finding import Finding, Shown
+    from ...explore.findings.finding import Finding
     from ...patches.mends.entry import Mend
 
-__all__ = ["Row", "default_version", "rows", "shown_on"]
+__all__ = ["Row", "default_version", "rows"]
 
 
 @attrs.frozen
@@ -43,20 +44,15 @@ class Row:
 
 def default_version(finding: Finding) -> str:
     """The newest released version that has it, else the series in place, else its last."""
+    there = versions_of(finding)
     for name in ("mainline-7.3", "v3", "inplace", *reversed(IN_PLACE), "hugepage"):
-        if name in finding.versions:
+        if name in there:
             return name
-    return finding.versions[-1]
-
-
-def shown_on(finding: Finding, version: str) -> list[Shown]:
-    """Scenarios that show the finding on this version."""
-    return [one for one in finding.shown if not one.versions or version in one.versions]
+    return there[-1]
 
 
 def judged(finding: Finding, mend: Mend | None, asked: dict[str, Any], base: dict[str, Any]) -> Row:
     """Hold one answer against that of the version as it is."""
-    met = any(each["known"] == finding.ident for each in asked["violations"])
     there = {each["rule"] for each in base["violations"] if not each["known"]}
     broken: dict[str, str] = {}
     for each in asked["violations"]:
@@ -69,7 +65,7 @@ def judged(finding: Finding, mend: Mend | None, asked: dict[str, Any], base: dic
         mend=mend,
         scenario=asked["scenario"],
         asked=asked,
-        gone=False if met else True if asked["complete"] else None,
+        gone=False if met(finding, asked) else True if asked["complete"] else None,
         broken=broken,
         added=tuple(sorted(edges - before)),
         removed=tuple(sorted(before - edges)),
