@@ -165,8 +165,8 @@ def healed(rows: Rows, version: str, mend: Mend) -> str:
         for key, row in of(rows, part, version, mend.ident).items():
             base = base_of(rows, key)
             if base is not None and is_complete(row):
-                found.update(set(rules(base)) - set(rules(row)))
-    lines = [f"{rule} in {count}" for rule, count in found.items()]
+                found.update(sorted(set(rules(base)) - set(rules(row))))
+    lines = [f"{rule} in {count}" for rule, count in sorted(found.items())]
     return "<br>".join(lines + other_hazards(rows, version, mend, holds=True))
 
 
