@@ -11,6 +11,7 @@ import pytest
 from gmemsim.follow.files import geometry, scan
 from gmemsim.follow.follower import follow
 from gmemsim.follow.ftrace import KernelEvent, TraceError, parse_line
+from gmemsim.follow.search import Bounds
 from gmemsim.follow.trace import Trace, trace_from_events
 from gmemsim.patches.registry import load_patch
 
@@ -136,3 +137,14 @@ def test_times_that_go_back_are_told() -> None:
     result = follow(made(swapped, metadata), load_patch("mainline-7.3"), explain=False)
     assert any("times go back at line 17" in note for note in result.notes)
     assert not any("times go back" in note for note in follow(made(lines, metadata), load_patch("v3")).notes)
+
+
+def test_a_deletion_that_returns_before_a_fault_that_was_under_way_is_over_is_not_accepted() -> None:
+    """Its grace period ends behind the last fault that had begun before; the search has to leave it asleep."""
+    lines, metadata = read("close_unbound_6.18")
+    at = next(n for n, line in enumerate(lines) if "set_region_ret" in line)
+    lines.insert(at - 3, lines.pop(at))
+    bounds = Bounds(states=40, seconds=None, window=64)
+    result = follow(made(lines, metadata), load_patch("baseline"), bounds=bounds, explain=False)
+    assert not result.accepted
+    assert result.states > 0

@@ -151,7 +151,7 @@ def run(
     from ..lab.compare import kernel_outcome
     from ..lab.kernels import find_kernel
     from ..lab.probes import probe_text
-    from ..lab.recording import write_recordings
+    from ..lab.recording import check_folder, write_recordings
     from ..lab.refusals import vm_type_of
     from ..lab.runs import run_programs
     from ..lab.translate import Steering, translate
@@ -166,13 +166,11 @@ def run(
             madvise=madvise,
         )  # fmt: skip
         if trace is not None:
-            trace.mkdir(parents=True, exist_ok=True)
+            check_folder(trace)
         runs = run_programs(
             find_kernel(kernel), [program], steering,
             machine=machine(accel, front, max_seconds), probes=probe_text() if trace else "", say=say,
         )  # fmt: skip
-        if trace is not None:
-            write_recordings(trace, runs, vm_type)
     one = runs.runs[0]
     outcomes: dict[str, int] = {}
     for result, count in one.results.items():
@@ -187,7 +185,11 @@ def run(
         for text, count in sorted(outcomes.items(), key=lambda item: -item[1]):
             click.echo(f"{count:>7}  {text}")
         show_bad(one)
+    if trace is not None:
+        with lab_errors():
+            write_recordings(trace, runs, vm_type)
     if runs.interrupted:
+        say("interrupted")
         ctx.exit(INTERRUPTED)
     if one.hung is not None or one.died:
         ctx.exit(VIOLATION)

@@ -189,6 +189,7 @@ def _show_witness(witness: Witness, runs: KernelRuns, found: Mapping[str, object
 def _exit(ctx: click.Context, booted: Kernel, runs: KernelRuns, *, seen: bool, told: bool) -> None:
     one = runs.runs[0]
     if runs.interrupted:
+        say("interrupted")
         ctx.exit(INTERRUPTED)
     if seen:
         ctx.exit(VIOLATION)

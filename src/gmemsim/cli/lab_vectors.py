@@ -91,6 +91,7 @@ def vectors(
             f"{len(runs.boots)} boots with {runs.front}, {runs.seconds:.0f} s"
         )
     if runs.interrupted:
+        say("interrupted")
         ctx.exit(INTERRUPTED)
     if counts["failed"]:
         ctx.exit(VIOLATION)

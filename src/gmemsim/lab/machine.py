@@ -17,7 +17,6 @@ from typing import TYPE_CHECKING, Any, Final
 import attrs
 
 from .errors import LabError
-from .fetch import need
 from .fronts import prepare
 from .wire import decode_line
 
@@ -70,7 +69,6 @@ class Boot:
     def __init__(
         self, machine: Machine, kernel: Kernel, files: Mapping[str, bytes], cache: Path | None = None
     ) -> None:
-        need("qemu-system-x86_64")
         self.machine = machine
         self.console = bytearray()
         self.ended = ""
@@ -78,10 +76,14 @@ class Boot:
         self._folder = tempfile.TemporaryDirectory(prefix="gmemsim-lab-")
         folder = Path(self._folder.name)
         self.debugger = folder / "debugger"
-        command = prepare(machine, kernel, files, folder, cache)
-        # QEMU's pipe is two: it writes .out and reads .in.
-        for name in ("results.in", "results.out"):
-            os.mkfifo(folder / name)
+        try:
+            command = prepare(machine, kernel, files, folder, cache)
+            # QEMU's pipe is two: it writes .out and reads .in.
+            for name in ("results.in", "results.out"):
+                os.mkfifo(folder / name)
+        except OSError as error:
+            self._folder.cleanup()
+            raise LabError(f"{error.filename or folder.parent}: {error.strerror}") from None
         self._lines: SimpleQueue[bytes | None] = SimpleQueue()
         libc = ctypes.CDLL(None)
         # A Ctrl-C waits until the process can be ended.

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Final
 import msgspec
 
 from .errors import LabError
+from .whole import write_whole
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -179,13 +180,20 @@ def read_results(path: Path, head: Head | None = None) -> tuple[Head, dict[str, 
 
 
 def keep_row(path: Path, row: Row) -> None:
-    """Add a line at the end of a file that `write_results` began; not for compressed ones."""
-    with path.open("r+b") as file:
-        data = file.read()
-        # What a process that was killed left of its last line goes.
-        file.truncate(data.rfind(b"\n") + 1)
-        file.seek(0, os.SEEK_END)
-        file.write(msgspec.json.encode(row) + b"\n")
+    """Add a line at the end of a file that `write_results` began; not for compressed ones.
+
+    Raises:
+        LabError: it cannot be written; what there is of the line goes with the next one.
+    """
+    try:
+        with path.open("r+b") as file:
+            data = file.read()
+            # What a process that was killed left of its last line goes.
+            file.truncate(data.rfind(b"\n") + 1)
+            file.seek(0, os.SEEK_END)
+            file.write(msgspec.json.encode(row) + b"\n")
+    except OSError as error:
+        raise LabError(f"{path}: {error.strerror}") from None
 
 
 def write_results(path: Path, head: Head, rows: Iterable[Row]) -> None:
@@ -198,10 +206,4 @@ def write_results(path: Path, head: Head, rows: Iterable[Row]) -> None:
     data = b"".join(msgspec.json.encode(each) + b"\n" for each in every)
     if path.suffix == ".gz":
         data = gzip.compress(data, 9, mtime=0)
-    fresh = path.with_name(f".{path.name}.new")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        fresh.write_bytes(data)
-        fresh.replace(path)
-    except OSError as error:
-        raise LabError(f"{path}: {error.strerror}") from None
+    write_whole({path: data})

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 import attrs
 
 from .errors import LabError
+from .fetch import need
 from .fronts import front_of, virtme_name
 from .image import guest_files
 from .machine import Boot, Machine
@@ -110,6 +111,7 @@ def run_programs(
     """
     found = KernelRuns(kernel, [Runs(program) for program in programs])
     machine = machine or Machine()
+    need("qemu-system-x86_64")
     began = monotonic()
     idle = 0
     try:

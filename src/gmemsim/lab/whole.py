@@ -1,0 +1,37 @@
+"""Files that appear whole or not at all."""
+
+from __future__ import annotations
+
+import secrets
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from .errors import LabError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+__all__ = ["write_whole"]
+
+
+def write_whole(files: Mapping[Path, bytes]) -> None:
+    """Write all of them beside their names, then move them into place, in order.
+
+    Raises:
+        LabError: the system refuses; nothing is there that was not, unless it refuses to rename.
+    """
+    written: dict[Path, Path] = {}
+    path = Path()
+    try:
+        for path, data in files.items():
+            path.parent.mkdir(parents=True, exist_ok=True)
+            fresh = path.with_name(f".{path.name[:200]}.{secrets.token_hex(6)}.new")
+            written[path] = fresh
+            fresh.write_bytes(data)
+        for path, fresh in written.items():
+            fresh.replace(path)
+    except OSError as error:
+        raise LabError(f"{path}: {error.strerror}") from None
+    finally:
+        for fresh in written.values():
+            fresh.unlink(missing_ok=True)
