@@ -193,12 +193,46 @@ def unasked(rows: Rows, finding: str) -> str:
     )
 
 
+def recommended(finding: str) -> str:
+    """The mend that the recommendation names first; empty: none is recommended."""
+    said = RECOMMENDED.get(finding, "")
+    first = next(iter(re.findall(r"`([\w-]+)`", said)), "")
+    return first if said.startswith(f"`{first}`") and first in MENDS else ""
+
+
+def open_questions(rows: Rows, finding: str, main: str) -> str:
+    """What was asked of the recommended mend on the version of the tables, and what was not, in words."""
+    mend = recommended(finding)
+    if not mend:
+        return ""
+
+    def asked(version: str, part: str) -> tuple[int, int]:
+        wanted = [question.key for question in questions(part, version, mend)]
+        return sum(key in rows for key in wanted), len(wanted)
+
+    there = [version for version in ALL_VERSIONS if has(finding, version)]
+    counts = {part: asked(main, part) for part in PARTS}
+    words = ASKED | {"costs": "storms", "outcomes": "outcomes"}
+    whole = [words[part] for part, (done, wanted) in counts.items() if done == wanted > 0]
+    left = [
+        f"{words[part]} ({wanted - done} of {wanted})"
+        for part, (done, wanted) in counts.items()
+        if done < wanted
+    ]
+    text = f"Of `{mend}` on {main} was asked, all of it: {', '.join(whole) or 'nothing'}. "
+    text += (
+        f"**Not asked**, and nothing speaks for it there: {', '.join(left)}." if left else "Nothing is open."
+    )
+    none = [version for version in there if not any(asked(version, part)[0] for part in PARTS)]
+    return text + (f" Nothing was asked on {', '.join(none)}, which have the finding." if none else "")
+
+
 def how_to_check(finding: str) -> list[str]:
     """Commands that search the scenarios with the recommended mend, and all candidates."""
     there = versions_of(FINDINGS[finding])
     shown = FINDINGS[finding].shown
-    best = next(iter(re.findall(r"`([\w-]+)`", RECOMMENDED.get(finding, ""))), "")
-    if best not in MENDS or not any(shown_on(FINDINGS[finding], version) for version in there):
+    best = recommended(finding)
+    if not best or not any(shown_on(FINDINGS[finding], version) for version in there):
         return []
     if not shown:
         return [
@@ -228,25 +262,25 @@ def section(rows: Rows, finding: str) -> str:
         lines.append(f"* `{mend.ident}`: {mend.title}. {mend.says[0].upper()}{mend.says[1:]}.{wrong}")
         if mend.blind:
             lines.append(f"  Not seen by the model: {mend.blind}.")
-    if finding in RECOMMENDED:
-        lines += ["", f"**Recommendation.** {RECOMMENDED[finding]}"]
-    lines += ["", *on_a_kernel(finding)]
-    lines += how_to_check(finding)
-    there = [
-        version
+    # The version of which most was asked is told whole, the others in a line a mend.
+    counts = {
+        version: sum(
+            bool(of(rows, part, version, mend.ident)) for mend in mends_of(finding) for part in PARTS
+        )
         for version in versions(rows)
         if has(finding, version)
-        and any(of(rows, part, version, mend.ident) for mend in mends_of(finding) for part in PARTS)
-    ]
-    if there:
-        # The version of which most was asked, whole; the others in a line a mend.
-        main = max(there, key=lambda version: sum(bool(of(rows, part, version, mend.ident))
-                   for mend in mends_of(finding) for part in PARTS))  # fmt: skip
+    }
+    main = max(counts, key=lambda version: counts[version])
+    if finding in RECOMMENDED:
+        lines += ["", f"**Recommendation.** {RECOMMENDED[finding]}"]
+    if said := open_questions(rows, finding, main):
+        lines += ["", said]
+    lines += ["", *on_a_kernel(finding)]
+    lines += how_to_check(finding)
+    if counts[main]:
         lines += [
             f"On `{main}`, held against `{main}` without the mend ([what the words mean](../mends.md)):",
             "",
-        ]
-        lines += [
             *tables(rows, finding, main),
             *decided(rows, finding),
             *others(rows, finding, main),

@@ -27,6 +27,11 @@ def load() -> Rows:
     if plain.exists():
         text = plain.read_text(encoding="utf-8")
         DATA.write_bytes(zstandard.ZstdCompressor(level=19).compress(text.encode()))
+    return packed()
+
+
+def packed() -> Rows:
+    """All answers that are compressed, by their keys."""
     text = zstandard.ZstdDecompressor().decompress(DATA.read_bytes()).decode()
     rows = (json.loads(line) for line in text.splitlines() if line)
     return {tuple(row["key"]): row for row in rows}
@@ -36,8 +41,8 @@ def recorded() -> Rows:
     """Pairs and triples without a mend, keyed as those with one."""
     found: Rows = {}
     for part in ("pairs", "triples"):
-        packed = (HERE / f"{part}.jsonl.zst").read_bytes()
-        for line in zstandard.ZstdDecompressor().decompress(packed).decode().splitlines():
+        compressed = (HERE / f"{part}.jsonl.zst").read_bytes()
+        for line in zstandard.ZstdDecompressor().decompress(compressed).decode().splitlines():
             row = json.loads(line)
             if not row.get("huge"):
                 key = (part, row["patch"], "", row["arch"], " + ".join((*row["names"], row["setup"])))

@@ -11,6 +11,8 @@ import re
 import sys
 from pathlib import Path
 
+#: What it edits, for build.sh.
+FILE = "virt/kvm/guest_memfd.c"
 LOCK = "bindings_lock"
 
 

@@ -7,6 +7,7 @@ import json
 import pytest
 from click.testing import CliRunner, Result
 
+from gmemsim.cli.errors import INTERRUPTED
 from gmemsim.cli.group import cli
 from gmemsim.explore.findings.table import FINDINGS
 
@@ -111,3 +112,24 @@ def test_mends_that_no_search_can_tell_of_are_refused(capsys: pytest.CaptureFixt
             cli.main(["findings", *asked, "--mends"], prog_name="gmemsim")
         assert end.value.code == 2
         assert said in capsys.readouterr().err
+
+
+def test_what_ended_before_an_interruption_is_shown(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[str] = []
+
+    def ask(scenario: str, patch: str, *given: object, **more: object) -> dict[str, object]:
+        asked.append(patch)
+        if len(asked) % 3 == 0:
+            raise KeyboardInterrupt
+        return {
+            "scenario": scenario, "patch": patch, "arch": "default", "complete": True, "states": 1, "schedules": 1,
+            "cpu_seconds": 0.0, "violations": [], "left_mapped": False, "warned": False, "edges": [], "cycles": [],
+        }  # fmt: skip
+
+    monkeypatch.setattr("gmemsim.studies.mends.table.ask_scenario", ask)
+    command = ("findings", "fault-against-slot-creation", "--mends")
+    result = call(*command)
+    assert result.exit_code == INTERRUPTED
+    assert "Interrupted: 2 of 4 searches ended." in result.output
+    document = json.loads(call(*command, "--json").output)
+    assert (document["interrupted"], document["searches"], len(document["rows"])) == (True, 4, 2)

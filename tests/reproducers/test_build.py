@@ -76,3 +76,27 @@ def test_the_edit_of_another_file_writes_nothing(tmp_path: Path) -> None:
     assert done.returncode == 1
     assert "kvm_gmem_alloc_inode" in done.stderr
     assert "bindings_lock" not in source.read_text()
+
+
+def test_the_edit_returns_before_the_comparison(tmp_path: Path) -> None:
+    head = (
+        "static int tdp_mmu_map_handle_target_level(struct kvm_vcpu *vcpu,\n\t\t\tstruct tdp_iter *iter)\n{\n"
+    )
+    there = "\t\tWARN_ON_ONCE(fault->pfn != spte_to_pfn(iter->old_spte));\n\t\treturn RET_PF_SPURIOUS;\n"
+    script = FOLDER / "mend" / "edit_noslot_leaf.py"
+    source = tmp_path / "tdp_mmu.c"
+    source.write_text(f"{head}{there}}}\n")
+    subprocess.run([sys.executable, script, source], check=True)
+    assert source.read_text() == f"{head}\t\tif (!fault->slot)\n\t\t\treturn RET_PF_RETRY;\n{there}}}\n"
+    other = f"{head}}}\n{there}"
+    source.write_text(other)
+    done = subprocess.run([sys.executable, script, source], capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert source.read_text() == other
+
+
+def test_each_edit_says_which_file_it_is_for() -> None:
+    for script in (FOLDER / "mend").glob("edit_*.py"):
+        assert (
+            sum(line.startswith('FILE = "') for line in script.read_text(encoding="utf-8").splitlines()) == 1
+        )

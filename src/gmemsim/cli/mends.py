@@ -39,8 +39,8 @@ def show_mends(finding: Finding, version: str | None, *, states: int, seconds: f
         raise InputError(f"no scenario shows {finding.ident} on {version}")
     done: list[Row] = []
     ended = True
+    total = len(shown_on(finding, version)) * (1 + len(mends_of(finding.ident)))
     try:
-        total = len(shown_on(finding, version)) * (1 + len(mends_of(finding.ident)))
         with counted(f"{finding.ident} on {version}", total) as show:
             show(0)
             for row in rows(finding, version, states=states, seconds=seconds):
@@ -49,9 +49,19 @@ def show_mends(finding: Finding, version: str | None, *, states: int, seconds: f
     except KeyboardInterrupt:
         ended = False
     if as_json:
-        print_json({"finding": finding.ident, "version": version, "rows": [_document(row) for row in done]})
+        print_json(
+            {
+                "finding": finding.ident,
+                "version": version,
+                "interrupted": not ended,
+                "searches": total,
+                "rows": [_document(row) for row in done],
+            }
+        )
     else:
         _show(version, done)
+        if not ended:
+            console().print(f"Interrupted: {len(done)} of {total} searches ended.", highlight=False)
     return ended
 
 
@@ -96,11 +106,12 @@ def _show(version: str, done: list[Row]) -> None:
             out.print(f"  Known to be wrong: {mend.wrong}.", highlight=False)
         if mend.blind:
             out.print(f"  Not seen by the model: {mend.blind}.", highlight=False)
-    out.print(
-        "A finding is gone where a complete search of the scenario, on its small size, did not meet it. What a mend "
-        "breaks elsewhere is in the finding's page.",
-        highlight=False,
-    )
+    if done:
+        out.print(
+            "A finding is gone where a complete search of the scenario, on its small size, did not meet it. What a "
+            "mend breaks elsewhere is in the finding's page.",
+            highlight=False,
+        )
 
 
 def _broken(row: Row) -> str:
