@@ -7,13 +7,14 @@ from tests.explore.strategies import commute
 from tests.explore.strategies.commute import swap_neighbours
 from tests.explore.strategies.micro_programs import FLAVOURS, micro_program
 
+from gmemsim.arch.registry import ARCHES
 from gmemsim.engine.locks.policies import LOCK_POLICIES
 from gmemsim.explore.program import ScenarioProgram
 from gmemsim.explore.search import Limits, search
 from gmemsim.explore.strategies.dpor import Dpor
 from gmemsim.explore.strategies.dpor_order import Footprint, conflict
 from gmemsim.explore.strategies.stateful import Stateful
-from gmemsim.scenarios.catalogue import load_named
+from gmemsim.scenarios.catalogue import load_named, names
 
 
 def program(scenario: str, patch: str, arch: str | None = None) -> ScenarioProgram:
@@ -46,6 +47,19 @@ def test_independent_neighbours_commute(scenario: str, patch: str, arch: str | N
         assert not wrong, wrong[0]
         compared += count
     assert compared
+
+
+@pytest.mark.parametrize("patch", ["v3", "inplace", "hugepage"])
+def test_independent_neighbours_commute_in_every_scenario(patch: str) -> None:
+    """A few pairs of one run of each, on each VM type that it is for: wide where the rows above are deep."""
+    compared = 0
+    for name in names():
+        for arch in load_named(name).head.vm_types:
+            if arch in ARCHES or patch == "inplace":
+                count, wrong = swap_neighbours(program(name, patch, arch), 1, 4)
+                assert not wrong, f"{name} on {arch}: {wrong[0]}"
+                compared += count
+    assert compared > 250
 
 
 @pytest.mark.parametrize("flavour", FLAVOURS)
