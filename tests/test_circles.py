@@ -21,7 +21,9 @@ CONCEPTS: Final = {
     r"engine\.locks\.rwsem_(core|spin)": "one lock in two files",
     r"explore\.(failure|runs|scene)": "a run: its failure, and the scene that it left",
     r"explore\.lock_graph\.(cycles|graph)": "the graph of locks and its cycles",
-    r"follow\.\w+": "an attempt to follow a trace: the outcome that a step must have, and what others do for it",
+    r"follow\.(attempt|comparison|hints|other_threads|outcomes\w*)": (
+        "an attempt to follow a trace: the outcome that a step must have, and what others do for it"
+    ),
     r"lab\.(fronts|machine)": "a machine and how it is started",
     r"oracles\.\w+": "the judge and its subjects",
     r"patches\.(gmem|huge|inplace|lru|mainline|rmp)\w*": "a version: its page, and the functions that it names",

@@ -28,7 +28,8 @@ class SearchStrategy(Protocol):
         complete: `begin` returned False because nothing is left within `bound`. Never true of a random strategy.
         bound: what the strategy leaves out on purpose (`at most 2 preemptions`); empty if nothing.
 
-    One that draws at random says so with `systematic = False`: a campaign gives it many seeds, and any other one run.
+    Each but `auto`, which is both, says whether it is `systematic`. If not, it draws at random: a campaign gives
+    it many seeds, and what it saw tells how likely the next run is to show something new.
     """
 
     name: ClassVar[str]

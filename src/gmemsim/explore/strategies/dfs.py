@@ -30,6 +30,7 @@ class DepthFirst:
     name: ClassVar[str] = "dfs"
     summary: ClassVar[str] = "every schedule, depth first, without reduction"
     bound: ClassVar[str] = ""
+    systematic: ClassVar[bool] = True
 
     def __init__(self) -> None:
         self.schedules = 0

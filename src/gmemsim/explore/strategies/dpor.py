@@ -83,6 +83,7 @@ class Dpor:
     name: ClassVar[str] = "dpor"
     summary: ClassVar[str] = "one schedule of each class that differs in independent steps only"
     bound: ClassVar[str] = ""
+    systematic: ClassVar[bool] = True
     reduces: ClassVar[bool] = True
 
     def __init__(self, cache: int = 1) -> None:
