@@ -161,8 +161,9 @@ numbered, says a line that you write into the trace when recording has begun:
     GMEM start name=NAME vcpus=N pages=PAGES ino=INODE data_gfn=0xGFN
 
 PAGES is the size of the file in pages of 4 KiB, INODE what `stat -L -c %i /proc/PID/fd/FD` says of its descriptor,
-GFN the gfn to which page 0 of the file is bound. Without the line the file is the first one in use, its page 0 at
-the lowest gfn that `get_pfn` shows, its end at the highest: right only if those pages were touched.
+GFN the gfn to which page 0 of the file is bound. Without the line the file is the first one in use, its page 0 where a
+fault's gfn and the index that it looks up say, and its end behind what is used of it; what was there before the first
+event is then not known, and much that would be rejected is undecided. One line a recording.
 
 **A clock that is the same on all CPUs.** Events are taken in the order of the text, which is that of the clock.
 `mono` is what the lab uses; `x86-tsc` and `counter` are read as well. `local`, the default of tracefs, can differ
@@ -171,8 +172,11 @@ between CPUs and put a cause after its effect.
 **A buffer that is large enough.** Buffers are per CPU, and a full one drops events (see LOST EVENTS below). The
 recordings of `docs/follow.md` used 16,384 KiB a CPU. Short runs are better than large buffers.
 
-**The beginning.** Record from before the memory is first touched. Pages that were there before are inferred from
-their first event, and a call that had begun before is left out.
+**The beginning.** Record from before the memory is first touched, and write the start line then. Pages that were
+there before are inferred from their first event, and a call that had begun before is left out.
+
+**Slots.** If a slot of the file is made or deleted meanwhile, `set_region` and its return have to be probed; without
+them a trace that shows that is undecided.
 
 ## The probes
 
