@@ -99,7 +99,8 @@ def table(root: Path, kernels: list[str]) -> list[str]:
     lines += [
         "",
         f"{told.count('accepted')} of {len(told)} recordings that say something of the file are accepted, {searched} "
-        f"of them with a search; {every.count('nothing of the file')} say nothing of it.",
+        f"of them with a search; {every.count('nothing of the file')} say nothing of it, {every.count('too long')} "
+        f"have more than {MOST_EVENTS:,} events and were not followed.",
         "",
     ]
     if others:

@@ -62,7 +62,9 @@ class Found:
                 raise SystemExit(3)
             self._found[key] = make()
             if self._path is not None:
-                self._path.write_text(json.dumps(self._found))
+                fresh = self._path.with_name(f".{self._path.name}.new")
+                fresh.write_text(json.dumps(self._found))
+                fresh.replace(self._path)
         found: dict[str, Any] = self._found[key]
         return found
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import click
 
@@ -35,6 +35,8 @@ __all__ = ["reproduce"]
 
 #: Rounds of a token, unless told otherwise: held ones take seconds each, and are alike.
 _HELD, _DRAWN = 10, 3000
+#: How a state of a finding is said of a kernel.
+_ON: Final = {"confirmed": "confirmed on", "fixed in": "fixed in", "refuted": "refuted for"}
 
 
 @click.command("reproduce")
@@ -143,7 +145,7 @@ def _finding(
         click.echo(
             f"{booted.release}: {scene.finding} {'seen' if seen else 'not seen'} in "
             f"{one.rounds + (one.hung is not None)} rounds, "
-            f"{runs.seconds:.0f} s, boot included{f' (known: {known})' if known else ''}"
+            f"{runs.seconds:.0f} s, boot included{f' (known: {_ON[known]} this kernel)' if known else ''}"
         )
         show_bad(one)
     _exit(ctx, booted, runs, seen=seen, told=True)
