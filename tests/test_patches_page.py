@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from inspect import signature
 from pathlib import Path
 
 import pytest
@@ -16,6 +17,7 @@ from gmemsim.engine.locks.mutex import Mutex
 from gmemsim.engine.locks.rwsem import RwSem
 from gmemsim.engine.locks.spinlock import QueuedRwLock
 from gmemsim.engine.task import Task
+from gmemsim.patches.inplace import Inplace
 from gmemsim.patches.v3 import V3
 
 FILE = Path(__file__).parents[1] / "docs" / "patches.md"
@@ -57,6 +59,23 @@ def test_the_right_one_is_taken(folder: Path) -> None:
     )
     assert result.exit_code == 0, result.output
     assert "never ran" not in result.output
+
+
+def test_an_arch_hook_is_changed_for_one_vm_type(folder: Path) -> None:
+    assert "    gmemsim explore hole --patch mine.py:NoPrepare --arch snp\n" in PAGE
+    for arch, ends in (("snp", False), ("tdx", True)):
+        command = f"run hole --patch mine.py:NoPrepare --arch {arch} --small --limit 1ms"
+        result = CliRunner().invoke(cli, command.split())
+        assert ("time_limit" not in result.output) is ends, result.output
+
+
+def test_functions_that_call_the_arch_are_in_a_version() -> None:
+    rows = re.findall(r"^\| `\w+`.* \| `(\w+)(?:\((t, .*)\))?` \|$", PAGE, re.MULTILINE)
+    assert len(rows) == 8
+    for name, arguments in rows:
+        taken = list(signature(getattr(Inplace, name, None) or getattr(V3, name)).parameters)
+        given = ["self", *filter(None, arguments.split(", "))]
+        assert taken[: len(given)] == given, name
 
 
 def test_what_the_table_names_is_there() -> None:
