@@ -217,7 +217,8 @@ def _why_not(cls: type[Kernel], name: str, version: Any, has: bool, versions: di
     if has:
         text = f"{version.name} never calls {name}"
     elif any(hasattr(arch, name) for arch in ARCHES.values()):
-        return f"{name} is a function of the arch actors (arch/), which a patch class does not override"
+        text = f"{name} is a function of the arch actors (arch/), which a patch class does not override"
+        return f"{text}; override the kernel's function that calls it (`gmemsim show {version.name} --all`)"
     else:
         text = f"{version.name} has no function {name}, and nothing calls it"
     parts = [text]
