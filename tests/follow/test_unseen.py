@@ -147,3 +147,15 @@ def test_a_deletion_that_returns_before_a_fault_that_was_under_way_is_over_is_no
     bounds = Bounds(states=40, seconds=None, window=64)
     result = follow(made(lines, metadata), load_patch("baseline"), bounds=bounds, explain=False)
     assert not result.accepted
+
+
+def test_a_hole_whose_entry_is_missing_is_no_deletion_of_a_slot(carried: Path) -> None:
+    """The hook lies between the invalidation's start and its return there; without the slot's probes it is rejected."""
+    path = carried / "7.2.13" / "sh_punch1_v1.trace.gz"
+    lines = gzip.decompress(path.read_bytes()).decode().splitlines()[:2500]
+    metadata = json.loads(path.with_name("sh_punch1_v1.json").read_text())
+    last = max(number for number, line in enumerate(lines) if " fallocate: " in line)
+    bounds = Bounds(states=200, seconds=None, window=32)
+    trace = made(lines[:last] + lines[last + 1 :], metadata)
+    result = follow(trace, load_patch("v3"), bounds=bounds, explain=False)
+    assert result.verdict == "rejected", result.undecided

@@ -77,8 +77,12 @@ def _slots_changed(trace: Trace) -> bool:
             faults = call.kind in ("fault", "prefault") and call.args[0] in ours
             if faults and "get_pfn" not in names and _EMULATE in found:
                 return True
-        if any(step.name == "arch_invalidate_range" and step.number not in inside for step in steps):
-            return True
+        invalidates = False
+        for step in steps:
+            # A deletion calls the hook by itself, an invalidation between its start and its return.
+            invalidates = step.name == "inv_start" or (invalidates and step.name != "inv_start_ret")
+            if step.name == "arch_invalidate_range" and not invalidates and step.number not in inside:
+                return True
     return False
 
 
