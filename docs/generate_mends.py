@@ -64,6 +64,7 @@ within the model's bounds. A search of more states than its bound is cut there, 
 is not complete.
 
 * *Gone*: the finding is met in none of its scenarios, which were searched completely, and in no pair or triple.
+  A finding that no rule calls an error is told by its scenario alone, where a search notes the step; pairs say nothing.
 * *By the code of* a version: the search of that version entered no function, and read no value, in which the two
   differ. Its answer is the other's too, and was not asked again (`gmemsim.studies.mends.same_code`). Only searches that
   met no failure are so shared.
