@@ -40,7 +40,7 @@ def made_by(script: str, *arguments: str) -> str:
 
 def main() -> None:
     if sys.argv[1:] == ["--speed"]:
-        replace(*SPEED, made_by("follow_speed.py"))
+        replace(*SPEED, made_by("follow_speed.py", "--longest", "800000"))
         return
     if sys.argv[1:2] == ["--lab"]:
         folder, *kernels = sys.argv[2:]
