@@ -104,11 +104,12 @@ TRIPLES = """# Three operations at once
 
 Three tasks with one operation each, on one page of one file, or (`hugepage`) on one huge page of 2 MiB of which the
 first two pages are used. A version that is not in the table was not recorded since its model changed. Cells were
-drawn at random from all of v3, mainline-7.3 and inplace, as far as the time went, some with a budget of 100,000 states,
-most with 4,000 or 2,000; those that are not complete are searched again with a larger one. A cell is three operations and
-the state that the page begins in, as in [pairs](pairs.md): untouched; used by the guest as private memory; shared
-and used by both. The operations are vCPU fault, host fault, allocation, truncation, conversion both ways (on a huge
-page: split and merge), memory failure, making and deleting a slot, release, and populate with the end of the launch, as
+drawn at random from all of v3, mainline-7.3 and inplace, as far as the time went, some with a budget of 100,000
+states, most with 4,000 or 2,000; those that are not complete are searched again with a larger one. A cell is three
+operations and the state that the page begins in, as in [pairs](pairs.md): untouched; used by the guest as private
+memory; shared and used by both. The operations are vCPU fault, host fault, allocation, truncation, conversion both
+ways (on a huge page: split and merge), memory failure, making and deleting a slot, release, and populate with the end
+of the launch, as
 far as VM type and file have them.
 {how}
 `python bench/matrix.py 3` goes on where this record ends. The tables at the end have the cells one by one, signs as in
