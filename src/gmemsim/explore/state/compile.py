@@ -1,4 +1,4 @@
-"""Compile `_quick.c` beside this file: `python -m gmemsim.explore.state.compile`.
+"""Compile `_quick*.c` beside this file: `python -m gmemsim.explore.state.compile`.
 
 Nothing needs it. With it a complete search takes about six tenths of the time (`bench/quick.py`).
 """
@@ -12,14 +12,11 @@ import sys
 import sysconfig
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Final
 
 from .coroutines import supported
-from .quick import digest_of_source
+from .quick import digest_of_source, sources
 
 __all__ = ["build", "main"]
-
-_SOURCE: Final = Path(__file__).with_name("_quick.c")
 
 
 def build(target: Path | None = None) -> Path:
@@ -36,13 +33,14 @@ def build(target: Path | None = None) -> Path:
     if not Path(headers, "Python.h").is_file():
         raise OSError(f"{headers}/Python.h: expected Python's headers (on Debian: apt install python3-dev)")
     compiler = shlex.split(os.environ.get("CC") or "cc")
-    where = (target or _SOURCE.parent) / f"_quick{suffix}"
+    where = (target or Path(__file__).parent) / f"_quick{suffix}"
     with TemporaryDirectory() as folder:
         # Moved into its place whole: a process that has the old one loaded keeps it.
         made = Path(folder, where.name)
         defined = f'-DSOURCE="{digest_of_source()}"'
         options = ["-O2", "-shared", "-fPIC", f"-I{headers}", defined]
-        command = [*compiler, *options, str(_SOURCE), "-o", str(made)]
+        files = [str(path) for path in sources() if path.suffix == ".c"]
+        command = [*compiler, *options, *files, "-o", str(made)]
         try:
             done = subprocess.run(command, capture_output=True, text=True, check=False)
         except FileNotFoundError:

@@ -1,7 +1,7 @@
 """The inner loops of `heap`, `nodes`, `live` and `coroutines`: in C where that was compiled, else in Python.
 
-`make quick` compiles `_quick.c` beside this file, which takes a C compiler and Python's headers; coverage.py does the
-same with its tracer. Both come to the same, and a test holds them against each other; with GMEMSIM_PURE set in the
+`make quick` compiles `_quick*.c` beside this file, which takes a C compiler and Python's headers; coverage.py does
+the same with its tracer. Both come to the same, and a test holds them against each other; with GMEMSIM_PURE set in the
 environment it is Python all the same. What has no function here in Python (`changed`, `drop`, `offsets`, `put_back`)
 is done by its caller in another way where `COMPILED` is False.
 """
@@ -21,8 +21,8 @@ if TYPE_CHECKING:
     from types import ModuleType
 
 __all__ = [
-    "COMPILED", "changed", "digest_of_source", "drop", "fresh", "meet", "offsets", "put_back", "take", "texts",
-    "unusual", "write", "write_frame",
+    "COMPILED", "changed", "digest_of_source", "drop", "fresh", "meet", "offsets", "put_back", "sources", "take",
+    "texts", "unusual", "write", "write_frame",
 ]  # fmt: skip
 
 _PLAIN: Final = frozenset({type(None), bool, int, str})
@@ -144,10 +144,14 @@ def _unusual(values: list[Any], classes: set[type]) -> list[Any]:
     return [value for value in values if value.__class__ not in classes]
 
 
+def sources() -> list[Path]:
+    """The files in C, header included."""
+    return sorted(Path(__file__).parent.glob("_quick*.[ch]"))
+
+
 def digest_of_source() -> str:
-    """Of `_quick.c`: what was compiled from another text is not taken."""
-    source = Path(__file__).with_name("_quick.c")
-    return blake2b(source.read_bytes(), digest_size=16).hexdigest() if source.exists() else "none"
+    """Of what is compiled: a module from another text is not taken."""
+    return blake2b(b"".join(path.read_bytes() for path in sources()), digest_size=16).hexdigest()
 
 
 def _compiled() -> ModuleType | None:
