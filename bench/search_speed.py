@@ -45,8 +45,8 @@ def program(scenario: str, every: bool) -> Any:
     if not every:
         build = programs.ScenarioRun.__init__
 
-        def without(self: Any, session: Any, *, watch: bool = False) -> None:
-            build(self, session, watch=False)
+        def without(self: Any, session: Any, *, watch: bool = False, **options: Any) -> None:
+            build(self, session, watch=False, **options)
 
         programs.ScenarioRun.__init__ = without  # type: ignore[method-assign] # both commits have it
     return programs.ScenarioProgram(scenario=load_named(scenario), patch="v3")
