@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from random import Random
 from typing import Any
 
@@ -11,6 +12,7 @@ import pytest
 from gmemsim.actors.release import RELEASES
 from gmemsim.arch.registry import ARCHES
 from gmemsim.engine.strategy import RandomStrategy
+from gmemsim.explore.strategies.complete_first import CompleteFirst
 from gmemsim.patches.inplace import Inplace
 from gmemsim.patches.registry import IN_PLACE, PATCHES, VARIANTS
 from gmemsim.patches.v3 import V3
@@ -163,6 +165,20 @@ def test_parallel_branches_are_explored() -> None:
     found = judge(case(attrs.evolve(vector, steps=(broken,)), "v3", "sw-protected"), schedules=5)
     assert found.verdict.result == "failed"
     assert found.verdict.step == reader.path
+
+
+@pytest.mark.parametrize("states", [40, 400])
+def test_a_run_that_only_an_unfair_schedule_keeps_from_ending_passes(states: int) -> None:
+    """A guest that writes to a deleted slot for ever, until the host makes it again: it has its turn in the end."""
+    (vector,) = [one for one in VECTORS if one.id == "exit-slot-deleted-write-loop-per-vm"]
+    result = judge(
+        case(vector, "v3", "sw-protected"),
+        schedules=2,
+        max_steps=100_000,
+        search=partial(CompleteFirst, 0, states),
+    )
+    assert result.verdict.result == "passed", result.verdict
+    assert not result.complete
 
 
 def test_user_versions_count_as_their_parent() -> None:
