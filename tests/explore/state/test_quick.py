@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from asyncio import sleep
 from importlib.machinery import ExtensionFileLoader
 from importlib.util import module_from_spec, spec_from_loader
 from random import Random
@@ -17,7 +18,7 @@ from gmemsim.explore.search import Limits, search
 from gmemsim.explore.state import compile as compiling
 from gmemsim.explore.state import quick
 from gmemsim.explore.state.contents import UNSET
-from gmemsim.explore.state.coroutines import supported
+from gmemsim.explore.state.coroutines import drop, supported
 from gmemsim.explore.strategies.stateful import Stateful
 from gmemsim.scenarios.catalogue import load_named
 
@@ -217,6 +218,29 @@ def test_nothing_is_leaked(compiled: ModuleType, either: Callable[[ModuleType | 
         compiled.unusual([kept], {int})
     assert sys.getrefcount(kept) == before[0]
     assert abs(sys.getrefcount(None) - before[1]) < 50
+
+
+@pytest.mark.parametrize("in_c", [False, True])
+def test_a_frame_that_somebody_looks_into_keeps_its_coroutine(
+    compiled: ModuleType, either: Callable[[ModuleType | None], None], in_c: bool
+) -> None:
+    either(compiled if in_c else None)
+
+    async def waits(value: object) -> None:
+        await sleep(0)
+        raise AssertionError(value)
+
+    for look in (False, True):
+        held = object()
+        coro: Any = waits(held)
+        coro.send(None)
+        frame = coro.cr_frame if look else None
+        before = sys.getrefcount(coro), sys.getrefcount(held)
+        drop(coro)
+        # The frame lies in the coroutine, so that one has to stay as long as the other.
+        assert sys.getrefcount(coro) == before[0] + look
+        assert sys.getrefcount(held) == before[1] - 1
+        del frame
 
 
 def test_one_of_another_source_is_not_taken(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
