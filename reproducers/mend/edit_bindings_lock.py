@@ -76,7 +76,8 @@ def edited(text):
     return within(text, hook, 1, call("filemap_invalidate_unlock_shared"), unlock(r"\2->host"))
 
 
-def main():
+def main(edited):
+    """Change the file that the command line names; `edited` gives its new text."""
     path = Path(sys.argv[1])
     try:
         text = edited(path.read_text())
@@ -86,4 +87,4 @@ def main():
 
 
 if __name__ == "__main__":
-    main()
+    main(edited)

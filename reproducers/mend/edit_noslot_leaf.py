@@ -6,10 +6,7 @@ The place is found by the function and the comparison, which must be there once,
 is 1.
 """
 
-import sys
-from pathlib import Path
-
-from edit_bindings_lock import NotThere, within
+from edit_bindings_lock import main, within
 
 FILE = "arch/x86/kvm/mmu/tdp_mmu.c"
 
@@ -25,14 +22,5 @@ def edited(text):
     )
 
 
-def main():
-    path = Path(sys.argv[1])
-    try:
-        text = edited(path.read_text())
-    except NotThere as error:
-        sys.exit(f"{path}: {error}")
-    path.write_text(text)
-
-
 if __name__ == "__main__":
-    main()
+    main(edited)
