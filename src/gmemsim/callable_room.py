@@ -12,8 +12,6 @@ from importlib import import_module
 from types import ModuleType
 from typing import Any
 
-__all__ = ["make_callable"]
-
 
 class _CallableRoom(ModuleType):
     """A package that passes calls on to the function of its name in `gmemsim.api`."""

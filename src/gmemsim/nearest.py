@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-__all__ = ["hint", "nearest"]
-
 #: A longer list of names is not read at the end of an error.
 _FEW = 24
 

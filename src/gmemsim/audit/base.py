@@ -7,8 +7,6 @@ from typing import ClassVar, Literal
 
 import msgspec
 
-__all__ = ["Event", "event_classes", "event_name"]
-
 _CAMEL = re.compile(r"(?<!^)(?=[A-Z])")
 
 

@@ -5,8 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-__all__ = ["TooLarge", "clean", "json_value", "read_bounded"]
-
 
 class TooLarge(ValueError):
     """More bytes than a file of this kind has, or nested deeper; the message is one line."""

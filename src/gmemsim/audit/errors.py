@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-__all__ = ["LogError"]
-
 
 class LogError(Exception):
     """A log cannot be written or read. The message is one line for the user.

@@ -13,8 +13,6 @@ from typing import Any
 
 import msgspec
 
-__all__ = ["END_PREFIX", "SCHEMA", "Header", "end_line", "given_twice", "parse_end"]
-
 #: Version of the log's format. It changes when a reader of the old format would misread the new one.
 SCHEMA = 1
 

@@ -29,8 +29,6 @@ if TYPE_CHECKING:
     from .base import Event
     from .recorder import Actor, Entry
 
-__all__ = ["LiveLog"]
-
 
 class _EventLogger(structlog.BoundLoggerBase):
     """A bound logger with one method: there are no levels here."""

@@ -15,8 +15,6 @@ if TYPE_CHECKING:
 
     from rich.table import Table
 
-__all__ = ["LockRow", "format_ns", "lock_table"]
-
 
 class LockRow(msgspec.Struct, frozen=True):
     """One mode of one lock or lock class.

@@ -14,8 +14,6 @@ from .errors import LogError
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-__all__ = ["LogFile", "blocks", "is_compressed"]
-
 _SUFFIXES = (".jsonl", ".jsonl.zst")
 _ZSTD_MAGIC = b"\x28\xb5\x2f\xfd"
 #: Level 1 is smaller than level 3 on logs, and faster.

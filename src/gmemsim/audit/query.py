@@ -31,8 +31,6 @@ if TYPE_CHECKING:
 
     import duckdb
 
-__all__ = ["READY", "Answer", "Missing", "NotSql", "ask"]
-
 #: Ready-made queries by name: what they show, and the SQL.
 READY: Final[dict[str, tuple[str, str]]] = {
     "waits": (

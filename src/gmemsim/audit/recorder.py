@@ -18,8 +18,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from types import TracebackType
 
-__all__ = ["Actor", "Entry", "Rec", "Recorder", "Sink", "fan_out"]
-
 #: What a recorder takes down: virtual ns, name of the actor, event.
 Entry = tuple[int, str, Event]
 #: What the engine calls for every event.

@@ -19,8 +19,6 @@ from .vocabulary import MODULES, name_of
 if TYPE_CHECKING:
     from types import ModuleType
 
-__all__ = ["main", "render_reference"]
-
 _DEFAULT = Path("docs/events.md")
 
 _INTRODUCTION = """\

@@ -22,8 +22,6 @@ if TYPE_CHECKING:
 
     from .recorder import Entry
 
-__all__ = ["LogWriter", "render_lines", "write_log"]
-
 _BATCH = 4096
 
 # "deterministic" sorts sets and dicts; the fields of a struct stay in declared order.

@@ -9,8 +9,6 @@ from . import events, huge_events, inplace_events, kvm_events
 from .base import Event, event_classes
 from .kvm_events import arch_hooks, attributes, cache, fault, gmem, host, mmu
 
-__all__ = ["MODULES", "name_of", "vocabulary"]
-
 MODULES = (
     events,
     kvm_events,

@@ -5,8 +5,6 @@ To add a command, write `cli/NAME.py` with a click command called `command`, and
 
 from __future__ import annotations
 
-__all__ = ["main"]
-
 
 def main() -> None:
     """Entry point of `gmemsim`."""

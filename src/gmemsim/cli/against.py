@@ -23,8 +23,6 @@ if TYPE_CHECKING:
     from ..explore.search import Found, SearchResult
     from .reporting import Reported
 
-__all__ = ["explore_against"]
-
 
 def explore_against(
     campaign: Campaign, base: ScenarioProgram, *, shrink: bool, max_steps: int, as_json: bool

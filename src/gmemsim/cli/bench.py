@@ -22,8 +22,6 @@ if TYPE_CHECKING:
     from ..contention.result import Result
     from ..contention.sweep import Corner
 
-__all__ = ["command", "contention"]
-
 
 @click.group("bench", invoke_without_command=True)
 @click.pass_context

@@ -16,8 +16,6 @@ if TYPE_CHECKING:
     from ..contention.result import Result
     from ..contention.trace import TraceBook
 
-__all__ = ["Files"]
-
 
 @attrs.define
 class Files:

@@ -19,8 +19,6 @@ if TYPE_CHECKING:
     from ..contention.trace import TraceBook
     from ..jobs.share import Place
 
-__all__ = ["Ways", "campaign_options", "run_cells"]
-
 
 @attrs.frozen
 class Ways:

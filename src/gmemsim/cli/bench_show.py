@@ -17,8 +17,6 @@ if TYPE_CHECKING:
     from ..contention.result import Result
     from ..contention.sweep import Corner
 
-__all__ = ["REPORTS", "show", "show_sweep", "table"]
-
 #: What can be asked for.
 REPORTS: Final = {
     "summary": "throughput, latency, what is waited for most, work for nothing",

@@ -18,8 +18,6 @@ from .progress import counted
 if TYPE_CHECKING:
     from ..contention.questions.runner import Answer, Cell
 
-__all__ = ["study"]
-
 
 @click.command("study")
 @click.argument("question", required=False)

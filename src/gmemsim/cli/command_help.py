@@ -15,8 +15,6 @@ from click.shell_completion import CompletionItem
 from ..nearest import hint
 from .examples import EXAMPLES, sentence
 
-__all__ = ["WIDEST", "prepare"]
-
 #: Columns that `--help` takes at most.
 WIDEST: Final = 100
 

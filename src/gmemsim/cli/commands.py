@@ -5,8 +5,6 @@ from __future__ import annotations
 from importlib.util import find_spec
 from typing import Final, NamedTuple
 
-__all__ = ["COMMANDS", "Command", "available"]
-
 
 class Command(NamedTuple):
     """Where a command is, and what `--help` says about it without importing it.

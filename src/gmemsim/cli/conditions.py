@@ -11,8 +11,6 @@ if TYPE_CHECKING:
 
     from ..studies.litmus import Answer
 
-__all__ = ["answers_document", "show_answers", "show_outcomes"]
-
 
 def answers_document(answers: Sequence[Answer]) -> list[dict[str, Any]]:
     """As JSON."""

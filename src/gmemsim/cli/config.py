@@ -17,8 +17,6 @@ import click
 from ..nearest import hint
 from .errors import InputError
 
-__all__ = ["defaults"]
-
 _OWN: Final = "gmemsim.toml"
 _SHARED: Final = "pyproject.toml"
 

@@ -20,8 +20,6 @@ from .verdicts import Verdict, verdict_options, write_verdicts
 if TYPE_CHECKING:
     from ..scenarios.conform.suite import CaseResult
 
-__all__ = ["command"]
-
 #: States of the search before schedules are drawn, for each schedule.
 _STATES: Final = 200
 

@@ -12,8 +12,6 @@ from .output import console, print_json
 if TYPE_CHECKING:
     from ..arch.cost_file import Costs
 
-__all__ = ["TABLES", "costs", "costs_of"]
-
 #: For help texts; `arch/cost_file.py` has the list.
 TABLES: Final = "generic, full, milan, genoa, sapphire-rapids, FILE.toml"
 

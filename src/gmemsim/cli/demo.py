@@ -15,8 +15,6 @@ if TYPE_CHECKING:
 
     from ..follow.demo import DemoReport, Row, Workload
 
-__all__ = ["command", "show"]
-
 #: Positions of the two preparation laws in `laws.Tally.laws`.
 PREPARE_A_ZEROING, PREPARE_A_PFN = 4, 5
 

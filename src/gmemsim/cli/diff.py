@@ -19,8 +19,6 @@ if TYPE_CHECKING:
     from ..compare.diff import Diff
     from ..compare.runs import Run, Steps
 
-__all__ = ["command"]
-
 #: Header keys that may differ between logs that are compared; the rest must be the same unless --force is given.
 _FREE = ("patch", "seed", "release", "version")
 

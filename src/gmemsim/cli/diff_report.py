@@ -10,8 +10,6 @@ if TYPE_CHECKING:
     from ..compare.diff import Diff
     from ..compare.rows import Row
 
-__all__ = ["context", "show", "verdict"]
-
 
 def show(document: dict[str, Any], found: Diff, most: int) -> None:
     """Context, verdict, ranked rows, first divergence, events and locks."""

@@ -14,8 +14,6 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
-__all__ = ["any_text", "drop_output"]
-
 _INSTEAD: Final = {
     "…": "...",
     "\N{EN DASH}": "-",

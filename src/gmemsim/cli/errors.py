@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import click
 
-__all__ = ["INPUT", "INTERRUPTED", "UNDECIDED", "VIOLATION", "InputError", "Interrupted"]
-
 #: Exit codes.
 VIOLATION = 1
 INPUT = 2

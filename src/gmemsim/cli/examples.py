@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from typing import Final
 
-__all__ = ["EXAMPLES", "sentence"]
-
 #: By command: what is typed after `gmemsim `, and what it is good for.
 EXAMPLES: Final[dict[str, tuple[tuple[str, str], ...]]] = {
     "run": (

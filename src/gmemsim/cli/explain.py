@@ -13,8 +13,6 @@ from .output import console, print_json
 if TYPE_CHECKING:
     from ..oracles.rules import Rule
 
-__all__ = ["command"]
-
 _KINDS = {
     "harm": "about harm",
     "choice": "restates the choice of a lock or an order: a search goes on past it and looks for harm",

@@ -25,8 +25,6 @@ if TYPE_CHECKING:
     from ..report import FailureReport
     from .reporting import Budget, Reported
 
-__all__ = ["command"]
-
 
 @click.command("explore")
 @click.argument("scenario")

@@ -14,8 +14,6 @@ from .params import SECONDS
 if TYPE_CHECKING:
     from ..explore.findings.finding import Finding
 
-__all__ = ["command"]
-
 
 @click.command("findings")
 @click.argument("ident", required=False, metavar="[ID]")

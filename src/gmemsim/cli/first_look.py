@@ -16,8 +16,6 @@ if TYPE_CHECKING:
     from ..actors.vm import Vm
     from ..engine.task import Task
 
-__all__ = ["ClearTwice", "first_look"]
-
 _VCPUS = (1, 16, 64)
 
 

@@ -15,8 +15,6 @@ if TYPE_CHECKING:
     from ..follow.result import FollowResult, Window
     from ..follow.trace import Trace
 
-__all__ = ["command"]
-
 #: Events of a window that are shown, at most.
 _MOST_EVENTS: Final = 24
 _UNKNOWN: Final = "nothing says which kernel was recorded: followed by v3 (--patch)"

@@ -24,8 +24,6 @@ from .errors import INPUT, INTERRUPTED, Interrupted
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-__all__ = ["LazyGroup", "cli"]
-
 
 class LazyGroup(click.Group):
     """A group whose commands are modules that are imported when they are used."""

@@ -31,8 +31,6 @@ if TYPE_CHECKING:
 
     from ..lab.runs import Runs
 
-__all__ = ["command"]
-
 
 @click.group("lab")
 def command() -> None:

@@ -32,8 +32,6 @@ if TYPE_CHECKING:
     from ..lab.translate import Program
     from ..scenarios.scenario import Scenario
 
-__all__ = ["again", "compare"]
-
 _Command = TypeVar("_Command", bound="Callable[..., Any]")
 
 

@@ -15,11 +15,6 @@ if TYPE_CHECKING:
     from ..lab.machine import Machine
     from ..lab.runs import KernelRuns, Runs
 
-__all__ = [
-    "about", "accel_option", "front_option", "json_option", "kernel_option", "lab_errors", "machine", "say",
-    "seed_option", "show_bad",
-]  # fmt: skip
-
 kernel_option = click.option(
     "--kernel", required=True, help="Release of a fetched kernel (7.3.4), or PATH of a vmlinuz."
 )

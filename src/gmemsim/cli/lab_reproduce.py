@@ -31,8 +31,6 @@ if TYPE_CHECKING:
     from ..lab.runs import KernelRuns
     from ..lab.witness import Witness
 
-__all__ = ["reproduce"]
-
 #: Rounds of a token, unless told otherwise: held ones take seconds each, and are alike.
 _HELD, _DRAWN = 10, 3000
 #: How a state of a finding is said of a kernel.

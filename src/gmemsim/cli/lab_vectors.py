@@ -22,8 +22,6 @@ from .lab_options import (
 from .output import print_json
 from .params import SECONDS
 
-__all__ = ["vectors"]
-
 
 @click.command("vectors")
 @click.argument("file", required=False, type=click.Path(path_type=Path, exists=True, dir_okay=False))

@@ -12,8 +12,6 @@ import click
 
 from .output import console, print_json
 
-__all__ = ["command"]
-
 Row = dict[str, Any]
 
 

@@ -8,8 +8,6 @@ from ..nearest import hint
 from .commands import COMMANDS, available
 from .errors import InputError
 
-__all__ = ["command"]
-
 
 @click.command("man")
 @click.argument("name", required=False, metavar="[COMMAND]")

@@ -14,8 +14,6 @@ from .examples import EXAMPLES, sentence
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-__all__ = ["Entry", "entries", "markdown", "roff"]
-
 _EXIT = (
     ("0", "fine"),
     ("1", "a violation, a difference, a rejected trace: what was looked for was found"),

@@ -19,8 +19,6 @@ if TYPE_CHECKING:
     from ..explore.search import SearchResult
     from ..studies.litmus import Answer
 
-__all__ = ["command"]
-
 
 @click.command("outcomes")
 @click.argument("scenario")

@@ -20,8 +20,6 @@ if TYPE_CHECKING:
     from rich.console import Console
     from rich.status import Status
 
-__all__ = ["LIMITS", "colored", "console", "print_json", "progress", "say", "status", "watched"]
-
 #: What every report ends with.
 LIMITS = (
     "Virtual time under the model's cost table: for orderings, ratios and scaling. Not seen: weak memory, interrupts, "

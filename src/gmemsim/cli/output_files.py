@@ -12,8 +12,6 @@ from .errors import InputError
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-__all__ = ["check_directory", "check_writable", "write_whole"]
-
 
 def check_directory(path: Path | None) -> None:
     """Refuse a file name whose directory is not there, before anything is run.

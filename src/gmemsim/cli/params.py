@@ -9,16 +9,6 @@ import click
 
 from .errors import InputError
 
-__all__ = [
-    "SECONDS",
-    "max_states",
-    "own_events",
-    "own_operations",
-    "own_oracles",
-    "read_events",
-    "schedule_limit",
-]
-
 
 class _Seconds(click.FloatRange):
     """Not negative, and a number: comparisons with NaN are all false, so a limit of that would be none."""

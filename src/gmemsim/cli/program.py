@@ -19,8 +19,6 @@ if TYPE_CHECKING:
 
     from ..explore.program import ScenarioProgram
 
-__all__ = ["describe", "input_errors", "make_program", "parse_rules", "program_options"]
-
 _OPTIONS: tuple[Callable[[Any], Any], ...] = (
     click.option("--arch", help="VM type; default: the first that the scenario is for."),
     click.option("--release", help="Kernel release around the patch; default: the version's own."),

@@ -21,8 +21,6 @@ if TYPE_CHECKING:
     from ..explore.campaign import Progress
     from ..explore.search import Limits
 
-__all__ = ["Counted", "Searching", "budgets", "counted", "one_interrupt", "searching"]
-
 #: Seconds between two updates of the line on a terminal, and between two lines elsewhere.
 _EVERY: Final = 0.1
 _SELDOM: Final = 30.0

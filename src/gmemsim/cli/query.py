@@ -12,8 +12,6 @@ from .output import console, print_json, progress
 from .output_files import check_writable
 from .params import own_events, read_events
 
-__all__ = ["command"]
-
 
 @click.command("query")
 @click.argument("log", type=click.Path(path_type=Path), required=False)

@@ -16,8 +16,6 @@ from .program import input_errors
 if TYPE_CHECKING:
     from ..explore.replay import Replayed
 
-__all__ = ["command"]
-
 
 @click.command("replay")
 @click.argument("token")

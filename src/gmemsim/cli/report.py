@@ -14,8 +14,6 @@ if TYPE_CHECKING:
     from ..scenarios.session import Session
     from ..scenarios.summary import Summary
 
-__all__ = ["lock_rows", "report"]
-
 
 def lock_rows(summary: Summary) -> list[LockRow]:
     """One row a lock class and mode that was taken."""

@@ -23,8 +23,6 @@ if TYPE_CHECKING:
     from ..explore.search import Found
     from ..report import FailureReport
 
-__all__ = ["Budget", "Reported", "report_all"]
-
 
 class Budget:
     """The time that a command has, and whether the user has had enough.

@@ -19,8 +19,6 @@ if TYPE_CHECKING:
     from ..scenarios.scenario import Scenario
     from ..scenarios.session import Session
 
-__all__ = ["command"]
-
 
 @click.command("run")
 @click.argument("scenario")

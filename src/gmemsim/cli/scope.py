@@ -7,8 +7,6 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from ..explore.search import SearchResult
 
-__all__ = ["nothing_ran", "scope", "scope_document"]
-
 _WHY = {
     "violation": "stopped at the first violation",
     "schedules": "stopped at --max-schedules",

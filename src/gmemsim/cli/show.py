@@ -14,8 +14,6 @@ if TYPE_CHECKING:
     from ..actors.kernel import Kernel
     from ..patches.difference import Definition, Difference
 
-__all__ = ["command"]
-
 
 @click.command("show")
 @click.argument("version")

@@ -23,8 +23,6 @@ if TYPE_CHECKING:
     from ..jobs.share import Place
     from ..jobs.state_file import StateFile
 
-__all__ = ["command"]
-
 
 @click.command("stress")
 @click.argument("scenarios", nargs=-1)

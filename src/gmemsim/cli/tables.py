@@ -16,8 +16,6 @@ if TYPE_CHECKING:
 
     from rich.console import RenderableType
 
-__all__ = ["FittingConsole"]
-
 #: Rows of more lines than this, on average, are shown heading by heading.
 _TALL: Final = 4
 

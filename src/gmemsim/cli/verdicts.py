@@ -12,8 +12,6 @@ import click
 from ..audit.bounded import clean
 from .output_files import write_whole
 
-__all__ = ["Verdict", "verdict_options", "write_verdicts"]
-
 
 class Verdict(NamedTuple):
     """One case.

@@ -13,8 +13,6 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Hashable, Sequence
 
-__all__ = ["MAX_EDITS", "align", "increasing", "occurrences"]
-
 #: Edits up to which the script is a shortest one.
 MAX_EDITS = 192
 

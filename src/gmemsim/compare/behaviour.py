@@ -26,8 +26,6 @@ if TYPE_CHECKING:
     from ..audit.base import Event
     from .runs import Run, Step, Steps
 
-__all__ = ["RENAMED", "Behaviour", "Behaviours", "behaviours"]
-
 #: Hooks that 7.3 gave another name; they are compared under the old one.
 RENAMED: Final = {
     "make_private": "prepare",

@@ -25,8 +25,6 @@ if TYPE_CHECKING:
     from ..explore.runs import Run
     from ..scenarios.session import Session
 
-__all__ = ["Collected", "collect_classes", "collect_seeds", "common_release"]
-
 
 class Collected:
     """One side's runs.

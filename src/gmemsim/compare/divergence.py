@@ -15,9 +15,6 @@ if TYPE_CHECKING:
     from ..audit.base import Event
     from .runs import Run, Steps
 
-__all__ = ["Divergence", "Lane", "around", "first_divergence"]
-
-
 _CHUNK = 4096
 #: Steps before and after a divergence that a report shows.
 _BEFORE = 16

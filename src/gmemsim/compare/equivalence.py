@@ -24,9 +24,6 @@ from .order import inversions
 from .renaming import Renaming
 from .runs import Run, Step, Steps
 
-__all__ = ["Comparison", "Inversion", "compare_runs", "fits"]
-
-
 #: Runs that differ in more steps than this are not compared step by step.
 _FEW: Final = 1000
 

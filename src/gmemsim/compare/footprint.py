@@ -33,8 +33,6 @@ if TYPE_CHECKING:
     from ..audit.base import Event
     from ..engine.op import Mode
 
-__all__ = ["MESSAGES", "Footprints", "frames_of", "is_read"]
-
 #: Objects of operations, beside those that the explorer has, too.
 MESSAGES: Final = "messages"
 #: What the events of users' files are about, beside the pages that they name: nobody knows, so their order counts.

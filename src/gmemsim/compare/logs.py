@@ -24,8 +24,6 @@ if TYPE_CHECKING:
     from ..audit.header import Header
     from .runs import Steps
 
-__all__ = ["Log", "read_run", "same_lines"]
-
 _LINE: Final = re.compile(rb'\{"seq":(\d+),"t":(\d+),(.*)\}\n')
 _ID: Final = re.compile(rb'"id":(\d+),')
 #: In one line: none of them may be lost.

@@ -15,8 +15,6 @@ if TYPE_CHECKING:
     from .footprint import Footprints
     from .runs import Run, Steps
 
-__all__ = ["Cells", "inversions"]
-
 #: First and last cell, and whether the step changes them.
 _Access = tuple[int, int, bool]
 

@@ -16,8 +16,6 @@ if TYPE_CHECKING:
     from .divergence import Lane
     from .rows import Row
 
-__all__ = ["page"]
-
 _TAG = re.compile("<[^>]*>")
 
 

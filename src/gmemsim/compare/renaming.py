@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from bisect import bisect_right
 
-__all__ = ["Renaming"]
-
 
 class _Shifts:
     """A partial map of numbers to numbers, as disjoint ranges that are each shifted by some distance."""

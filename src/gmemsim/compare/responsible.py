@@ -19,8 +19,6 @@ if TYPE_CHECKING:
     from .behaviour import Behaviours
     from .rows import Row
 
-__all__ = ["explained"]
-
 _PACKAGE = Path(__file__).resolve().parent.parent
 _NAME = re.compile(r"[a-z_][a-z0-9_]{3,}")
 

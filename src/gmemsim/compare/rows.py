@@ -9,8 +9,6 @@ import msgspec
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-__all__ = ["KINDS", "Row", "ranked"]
-
 #: Kinds of rows, in the order of a report. `preparation` is the order of clear, prepare and uptodate.
 KINDS: Final = (
     "preparation", "result", "order", "lock", "step", "wait", "retry", "frame", "message", "count", "value", "gone",

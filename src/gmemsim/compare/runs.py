@@ -19,8 +19,6 @@ if TYPE_CHECKING:
 
     from ..audit.base import Event
 
-__all__ = ["Run", "Step", "Steps", "shape_of"]
-
 _PFN = re.compile(r"\bpfn=(0x[0-9a-f]+|\d+)")
 
 

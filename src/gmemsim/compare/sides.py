@@ -13,8 +13,6 @@ if TYPE_CHECKING:
 
     from .behaviour import Behaviours
 
-__all__ = ["compare_sides"]
-
 _PREPARATION: Final = frozenset({"clear", "prepare", "set_uptodate"})
 #: What moved is named after these, first to last.
 _TELLING: Final = (

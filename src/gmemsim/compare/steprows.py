@@ -17,8 +17,6 @@ if TYPE_CHECKING:
     from .equivalence import Comparison
     from .runs import Run, Step, Steps
 
-__all__ = ["step_rows"]
-
 _ACCESS = name_of(Access)
 
 

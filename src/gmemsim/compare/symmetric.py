@@ -27,8 +27,6 @@ if TYPE_CHECKING:
     from ..audit.base import Event
     from .runs import Run
 
-__all__ = ["exchange"]
-
 _NUMBER = re.compile(r"\d+$")
 
 Colours = dict[str, int]

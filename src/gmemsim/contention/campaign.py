@@ -28,8 +28,6 @@ if TYPE_CHECKING:
 
     from .trace import TraceBook
 
-__all__ = ["Cell", "Done", "done_of", "open_state", "run_cell", "sources_digest"]
-
 _SCHEMA: Final = 1
 #: Whose sources a result follows from.
 _ROOMS: Final = ("audit", "engine", "arch", "actors", "patches", "contention")

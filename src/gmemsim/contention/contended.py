@@ -19,8 +19,6 @@ if TYPE_CHECKING:
     from ..engine.locks.stats import LockClass
     from ..engine.task import Task
 
-__all__ = ["Contention", "ContentionBook", "perf_report"]
-
 #: perf's name of each lock's kind, by the last part of the lock's label. A folio lock is none that it knows.
 _TYPES: Final = {
     "invalidate_lock": "rwsem",

@@ -17,8 +17,6 @@ from .waste import Waste
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-__all__ = ["REASONS", "read_csv", "to_csv", "to_parquet"]
-
 #: Reasons of the event `retry`; a column each.
 REASONS: Final = ("early", "late", "stale", "invalid_slot", "spte")
 _POINT: Final = {field.name: str(field.type) for field in attrs.fields(Point)}

@@ -16,8 +16,6 @@ if TYPE_CHECKING:
 
     from .result import Result
 
-__all__ = ["to_html"]
-
 _STYLE: Final = """
 body{font:15px/1.45 system-ui,sans-serif;max-width:75em;margin:2em auto;padding:0 1em;color:#222;background:#fff}
 table{border-collapse:collapse;margin:.6em 0}th,td{padding:.15em .7em;text-align:right;border-bottom:1px solid #ddd}

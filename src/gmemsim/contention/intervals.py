@@ -13,8 +13,6 @@ if TYPE_CHECKING:
     from .point import Point
     from .result import Result
 
-__all__ = ["Interval", "by_point", "interval", "ratio"]
-
 #: 97.5 % quantiles of Student's t for 1 to 30 degrees of freedom, then 40, 60, 120 and the normal distribution.
 _T: Final = (
     12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262, 2.228, 2.201, 2.179, 2.160, 2.145, 2.131,

@@ -18,8 +18,6 @@ if TYPE_CHECKING:
     from ..actors.vm import Vm
     from ..engine.task import Task
 
-__all__ = ["Line", "LinedRwLock", "charge_lines", "with_file_line"]
-
 
 class Line:
     """A cache line as a server with one queue, as in `rwsem_base`."""

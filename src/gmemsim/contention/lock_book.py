@@ -25,8 +25,6 @@ if TYPE_CHECKING:
     from ..engine.locks.stats import LockClass
     from ..engine.task import Task
 
-__all__ = ["LOCK_EVENTS", "LockBooks", "ModeBook", "Queueing", "Site", "caller", "class_of"]
-
 #: What the books want to know of.
 LOCK_EVENTS: Final = frozenset({Contended, Lock, LockRequest})
 _NOT_KERNEL: Final = ("gmemsim.engine", "gmemsim.contention", "gmemsim.audit")

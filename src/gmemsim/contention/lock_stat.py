@@ -19,8 +19,6 @@ if TYPE_CHECKING:
     from .lock_book import Site
     from .result import Result
 
-__all__ = ["lock_stat"]
-
 _COLUMNS: Final = (
     "con-bounces", "contentions", "waittime-min", "waittime-max", "waittime-total", "waittime-avg",
     "acq-bounces", "acquisitions", "holdtime-min", "holdtime-max", "holdtime-total", "holdtime-avg",

@@ -46,8 +46,6 @@ if TYPE_CHECKING:
 
     Phase = Callable[[Task], Coroutine[Any, Any, None]]
 
-__all__ = ["StormMachine"]
-
 #: First gfn of the slot: aligned to 1 GiB, as huge folios want it.
 _GFN: Final = 1 << 18
 _PAGE: Final = 4096

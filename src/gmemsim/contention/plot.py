@@ -12,8 +12,6 @@ if TYPE_CHECKING:
 
     from .result import Result
 
-__all__ = ["FORMATS", "to_image"]
-
 FORMATS = ("svg", "png", "pdf")
 _STYLES = {"baseline": "o-", "v3": "s--", "tracked": "^-", "tracked-shared": "v:"}
 

@@ -22,8 +22,6 @@ if TYPE_CHECKING:
     from ..actors.kernel import Kernel
     from ..arch.base import Arch
 
-__all__ = ["FOLIOS", "TDX_MODULES", "CannotError", "Point", "PointError", "check", "common_release"]
-
 #: Folio sizes by the name that a user gives them, in 4 KiB pages.
 FOLIOS: Final[dict[str, int]] = {"4K": 1, "2M": 512, "1G": 1 << 18}
 

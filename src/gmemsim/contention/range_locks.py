@@ -29,8 +29,6 @@ if TYPE_CHECKING:
     from ..engine.locks.stats import LockClass
     from ..engine.task import Task
 
-__all__ = ["POLICIES", "RANGE_POLICIES", "PerFolioLock", "RangeLock", "with_ranges"]
-
 #: The whole file, for a caller that said nothing.
 _ALL: Final = (0, 1 << 62)
 

@@ -19,8 +19,6 @@ if TYPE_CHECKING:
     from .lock_book import LockBooks
     from .steady import Window
 
-__all__ = ["Bottleneck", "LockFigures", "Ranks", "Result", "lock_figures"]
-
 
 @attrs.frozen
 class LockFigures:

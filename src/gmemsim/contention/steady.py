@@ -15,8 +15,6 @@ import attrs
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-__all__ = ["Units", "Window", "window"]
-
 
 class Units:
     """Units of work, in columns, as there can be millions.

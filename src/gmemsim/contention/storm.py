@@ -24,8 +24,6 @@ if TYPE_CHECKING:
     from .point import Point
     from .trace import TraceBook
 
-__all__ = ["run"]
-
 
 class _Storm:
     """The measured part, on a machine that is set up for it."""

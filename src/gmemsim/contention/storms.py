@@ -13,8 +13,6 @@ if TYPE_CHECKING:
     from ..engine.task import Task
     from .machine import StormMachine
 
-__all__ = ["BACKGROUNDS", "FAULT_STORMS", "STORMS", "Storm"]
-
 BACKGROUNDS: Final[dict[str, str]] = {
     "none": "nobody else",
     "punch": "a thread punches a chunk of its own and touches it again",

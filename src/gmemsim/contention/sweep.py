@@ -20,8 +20,6 @@ if TYPE_CHECKING:
     from .result import Result
     from .trace import TraceBook
 
-__all__ = ["PATCHES", "UNCERTAIN", "VCPUS", "Corner", "corners", "points", "run_all"]
-
 VCPUS: Final = (1, 2, 4, 8, 16, 32, 64)
 PATCHES: Final = ("baseline", "v3", "tracked", "tracked-shared")
 

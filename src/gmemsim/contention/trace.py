@@ -15,8 +15,6 @@ if TYPE_CHECKING:
     from ..engine.task import Task
     from .point import Point
 
-__all__ = ["TraceBook"]
-
 #: Slices that a trace has at most: viewers grow slow with more.
 _MOST: Final = 400_000
 

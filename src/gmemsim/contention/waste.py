@@ -25,8 +25,6 @@ from ..audit.kvm_events import (
 if TYPE_CHECKING:
     from ..engine.task import Task
 
-__all__ = ["WASTE_EVENTS", "Waste", "WasteBook"]
-
 
 @attrs.frozen
 class Waste:

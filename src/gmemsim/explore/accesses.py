@@ -17,8 +17,6 @@ if TYPE_CHECKING:
     from ..engine.op import Op
     from ..engine.task import Task
 
-__all__ = ["record_accesses"]
-
 
 def record_accesses(engine: Engine, rec: Rec) -> None:
     """Have `rec` see the accesses of a run that has not started, under a strategy that does not ask for them itself."""

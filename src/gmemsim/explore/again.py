@@ -26,8 +26,6 @@ if TYPE_CHECKING:
     from ..engine.tape import Tape
     from .runs import Program
 
-__all__ = ["same_again"]
-
 
 @contextmanager
 def same_again(program: Program, max_steps: int) -> Iterator[Callable[[], None]]:

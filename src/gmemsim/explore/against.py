@@ -31,8 +31,6 @@ if TYPE_CHECKING:
     from .scene import Scene
     from .search import Found
 
-__all__ = ["Both", "Compared", "identity", "search_against", "under_the_same_choices"]
-
 #: What the other side does under the choices of a failure: the same, something else, or nothing bad.
 There = Literal["fails alike", "fails otherwise", "passes", "not tried"]
 #: How a search ends that says nothing of the rest.

@@ -17,8 +17,6 @@ if TYPE_CHECKING:
     from .runs import Program
     from .search import Key, SearchResult
 
-__all__ = ["Batch", "Campaign", "CampaignResult", "Progress"]
-
 
 @attrs.frozen(kw_only=True)
 class Campaign:

@@ -24,8 +24,6 @@ if TYPE_CHECKING:
     from .failure import Failure
     from .runs import Run
 
-__all__ = ["ClassCounter", "Coverage"]
-
 _MASK = (1 << 64) - 1
 
 

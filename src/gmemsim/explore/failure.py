@@ -19,8 +19,6 @@ if TYPE_CHECKING:
     from ..audit.base import Event
     from .scene import Scene
 
-__all__ = ["CRASH", "Failure", "NotReproduced", "failure_of", "slow"]
-
 #: Rule of an exception that neither an oracle nor the engine raised: the model or a user's patch is broken.
 CRASH: Final = "crash"
 

@@ -15,8 +15,6 @@ if TYPE_CHECKING:
 
     from ..engine.task import Task
 
-__all__ = ["functions_of", "raised_in", "running_functions"]
-
 _PACKAGE: Final = __name__.partition(".")[0]
 #: Rooms whose functions are the kernel's, the guest's or the host's. Anything outside the package is a user's patch.
 _KERNEL: Final = frozenset({"actors", "arch", "patches"})

@@ -16,8 +16,6 @@ if TYPE_CHECKING:
     from ..engine.tape import Tape
     from ..engine.task import Task
 
-__all__ = ["LenientReplay", "Turns"]
-
 #: Steps that a task may take in a row before another one is let in. No kernel function of the model has as many.
 MAX_ALONE: Final = 400
 

@@ -27,8 +27,6 @@ if TYPE_CHECKING:
     from .failure import Failure
     from .runs import Program, Run
 
-__all__ = ["Attempt", "Measure", "StepCounter", "attempt", "measure"]
-
 
 @attrs.frozen(order=True)
 class Measure:

@@ -36,8 +36,6 @@ if TYPE_CHECKING:
     from ..audit.base import Event
     from ..scenarios.session import Session
 
-__all__ = ["MOST", "Tally", "check_names", "observe"]
-
 MOST: Final = 8
 #: A huge page is cleared page by page.
 _MOST_PAGES: Final = 1 << 20

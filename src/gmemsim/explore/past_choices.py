@@ -25,8 +25,6 @@ if TYPE_CHECKING:
     from .campaign import Progress
     from .search import Found, Key, SearchResult, Stopped
 
-__all__ = ["broken_choices", "in_words", "merged", "run_past_choices"]
-
 _STOPPED: Final = {
     "interrupted": "interrupted",
     "worker": "a process was killed",

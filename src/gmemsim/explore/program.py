@@ -46,15 +46,6 @@ if TYPE_CHECKING:
     from ..scenarios.session import Session
     from .judges.linearizability import PageHistories
 
-__all__ = [
-    "ScenarioProgram",
-    "TaskProgram",
-    "classes_of",
-    "leaving_out",
-    "read_files",
-    "watched",
-]
-
 
 def read_files(
     patch: str | type[Kernel], oracles: Iterable[str | type[Oracle]], operations: Iterable[str]

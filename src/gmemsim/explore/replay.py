@@ -26,8 +26,6 @@ if TYPE_CHECKING:
     from .failure import Failure
     from .runs import Program
 
-__all__ = ["Replayed", "replay"]
-
 
 @attrs.frozen
 class Replayed:

@@ -10,8 +10,6 @@ if TYPE_CHECKING:
     from ..engine.strategy import Strategy
     from .failure import Failure
 
-__all__ = ["Program", "Run"]
-
 
 class Run(Protocol):
     """One run, built and not started.

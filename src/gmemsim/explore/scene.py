@@ -22,8 +22,6 @@ if TYPE_CHECKING:
     from .judges.deadlock import WaitEdge
     from .runs import Run
 
-__all__ = ["Party", "Scene", "scene_of", "with_scene"]
-
 
 @attrs.frozen(kw_only=True)
 class Party:

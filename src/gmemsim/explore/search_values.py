@@ -14,8 +14,6 @@ if TYPE_CHECKING:
     from ..engine.tape import Tape
     from .runs import Program, Run
 
-__all__ = ["Found", "Judge", "Key", "Limits", "Observer", "SearchResult", "Stopped"]
-
 #: Why a search ended: something was found; the strategy has nothing left; a limit; Ctrl-C; a process was killed.
 Stopped = Literal["violation", "exhausted", "schedules", "states", "seconds", "interrupted", "worker"]
 

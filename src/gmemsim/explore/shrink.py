@@ -29,8 +29,6 @@ if TYPE_CHECKING:
     from .measure import Attempt
     from .runs import Program
 
-__all__ = ["ATTEMPTS", "Shrunk", "shrink"]
-
 #: Runs that a shrinker makes at most.
 ATTEMPTS = 2_000
 #: A candidate that takes this many times the steps is given up.

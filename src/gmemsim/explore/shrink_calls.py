@@ -12,8 +12,6 @@ if TYPE_CHECKING:
     from ..scenarios.steps import Step
     from .runs import Program
 
-__all__ = ["calls"]
-
 #: Keys that the line has in another form, or that an exploring run has no use for.
 _OMIT: Final = frozenset(
     {"count", "expect", "file", "gfn", "id", "map", "pace", "private", "slot", "start", "time"}

@@ -21,8 +21,6 @@ if TYPE_CHECKING:
     from .runs import Program
     from .shrink_try import Judge
 
-__all__ = ["shrink_schedule"]
-
 #: Random runs per number of preemptions.
 _TRIES = 12
 

@@ -15,8 +15,6 @@ if TYPE_CHECKING:
     from ..engine.engine import Engine
     from ..engine.task import Task
 
-__all__ = ["FewPreemptions", "InOrder"]
-
 
 class _Fair:
     """Draws other than scheduling come from a tape, as far as it has them; nobody runs alone for ever."""

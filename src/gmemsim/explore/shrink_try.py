@@ -21,8 +21,6 @@ if TYPE_CHECKING:
     from .measure import Attempt
     from .runs import Program
 
-__all__ = ["Judge"]
-
 #: Runs of the short search for a workload whose schedule no longer fits.
 _SEARCH = 24
 #: Steps of an average run, for the budget: a livelock takes longer, and must not take all day.

@@ -23,8 +23,6 @@ if TYPE_CHECKING:
     from .program import ScenarioProgram
     from .shrink_try import Judge
 
-__all__ = ["shrink_workload"]
-
 #: An unrolled task has no more operations than this.
 _UNROLLED = 12
 #: What an operation is about, or cannot do without.

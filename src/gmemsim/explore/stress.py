@@ -33,8 +33,6 @@ if TYPE_CHECKING:
     from ..jobs.share import Place
     from .search import SearchResult
 
-__all__ = ["Cell", "CellInterrupted", "Plan", "open_state", "run_cell", "run_cells"]
-
 _SCHEMA: Final = 3
 
 

@@ -9,8 +9,6 @@ import msgspec
 from ..engine.tape import Tape
 from .token_names import TokenError
 
-__all__ = ["Columns", "pack", "unpack"]
-
 #: Bytes of a number: more than 64 bits no choice has.
 _LONGEST: Final = 10
 

@@ -21,11 +21,6 @@ if TYPE_CHECKING:
     from ..actors.release import Release
     from ..oracles.own import Oracle
 
-__all__ = [
-    "TokenError", "oracle_digest", "oracle_names", "patch_digest", "patch_name", "policy_name", "release_name",
-    "replay_options",
-]  # fmt: skip
-
 
 class TokenError(ValueError):
     """A text that is no token, a token that does not fit, or a run that no token can name. One line for the user."""

@@ -23,8 +23,6 @@ if TYPE_CHECKING:
     from ..scenarios.workload import Actor, Workload
     from .program import ScenarioProgram
 
-__all__ = ["Values", "explicit", "fix_ranges", "on_tables", "operations", "ranges", "task_names"]
-
 #: Tables as TOML has them.
 Values = dict[str, Any]
 

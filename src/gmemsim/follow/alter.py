@@ -20,8 +20,6 @@ if TYPE_CHECKING:
 
     from .ftrace import KernelEvent
 
-__all__ = ["ALTERATIONS", "alter", "alter_at", "places"]
-
 Lines = list[str]
 _CLEAR = re.compile(r"zero_begin_\w+")
 

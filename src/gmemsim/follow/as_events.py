@@ -19,8 +19,6 @@ if TYPE_CHECKING:
     from .probes import Observation
     from .trace import Trace
 
-__all__ = ["events_of"]
-
 
 class _Context:
     """What a thread did last: the page that its next steps are about."""

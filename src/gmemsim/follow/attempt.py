@@ -49,8 +49,6 @@ if TYPE_CHECKING:
     from .calls import Call
     from .trace import Step, Trace
 
-__all__ = ["Attempt", "How"]
-
 #: Stands for whoever in the VMM drops page-table entries (MADV_DONTNEED, munmap), which no probe shows.
 DROPPING: Final = "VMM"
 

@@ -11,8 +11,6 @@ from .probes import HINTS
 if TYPE_CHECKING:
     from .trace import Step, Trace
 
-__all__ = ["Call", "calls_of"]
-
 
 @attrs.define
 class Call:

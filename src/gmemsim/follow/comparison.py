@@ -13,8 +13,6 @@ if TYPE_CHECKING:
     from .frames import Frames
     from .thread import Thread
 
-__all__ = ["Comparison"]
-
 
 class Comparison(OtherThreads):
     """The comparison of one observation with one event of the trace."""

@@ -22,8 +22,6 @@ if TYPE_CHECKING:
     from .evidence import Clue, Conversion
     from .trace import Trace
 
-__all__ = ["Ranges", "infer", "readings"]
-
 #: States kept after each conversion, ranges tried from each of them, and proposals given back.
 _BEAM: Final = 64
 _RANGES: Final = 64

@@ -26,8 +26,6 @@ if TYPE_CHECKING:
     from .laws import Tally
     from .result import FollowResult
 
-__all__ = ["RECORDED", "SIDES", "WORKLOADS", "DemoReport", "Row", "Workload", "run_demo"]
-
 RECORDED = Path(__file__).parents[1] / "scenarios" / "recorded"
 
 

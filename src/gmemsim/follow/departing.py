@@ -23,8 +23,6 @@ if TYPE_CHECKING:
     from .thread import Thread
     from .trace import Step
 
-__all__ = ["Departing", "Departure"]
-
 #: How many chances to be taken a step may let go by: one a change of what it reads.
 _CHANCES: Final = (1, 2, 1000)
 #: Steps of the failing thread, of those before a step that conflict with it, and of those looked through for them.

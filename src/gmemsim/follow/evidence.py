@@ -8,8 +8,6 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 if TYPE_CHECKING:
     from .trace import Step, Trace
 
-__all__ = ["Clue", "Conversion", "Evidence", "collect"]
-
 _RETRY: Final = 1
 _EFAULT: Final = -14
 #: Pages of a file up to which each is looked at; beyond, only those that faults touch.

@@ -16,8 +16,6 @@ if TYPE_CHECKING:
 
     from .ftrace import KernelEvent
 
-__all__ = ["Files", "Others", "geometry", "others", "scan"]
-
 _INSIDE: Final = frozenset({"get_pfn", "user_fault", "fallocate"})
 _OUTSIDE: Final = frozenset({f"{name}_ret" for name in _INSIDE})
 _LOOKS_UP: Final = frozenset({"fm_get", "fm_getm", "fm_add", "trunc"})

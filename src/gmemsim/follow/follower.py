@@ -22,8 +22,6 @@ if TYPE_CHECKING:
     from .result import FollowResult
     from .trace import Trace
 
-__all__ = ["follow"]
-
 #: How many faults may have their look-up placed the other way before the trace is rejected.
 _TURNS = 24
 

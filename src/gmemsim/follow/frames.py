@@ -6,8 +6,6 @@ inserts it: from then on the two numbers stand for each other, until the model f
 
 from __future__ import annotations
 
-__all__ = ["Frames"]
-
 
 class Frames:
     """A partial bijection between model pfns and trace pfns, and the file index of each."""

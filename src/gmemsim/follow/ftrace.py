@@ -20,8 +20,6 @@ if TYPE_CHECKING:
     from pathlib import Path
     from typing import BinaryIO
 
-__all__ = ["KernelEvent", "TraceError", "parse_line", "read_trace"]
-
 _CPU: Final = re.compile(r"\s\[(\d{1,6})\]\s")
 _PID: Final = re.compile(r"\d{1,10}(?:/\d{1,10})?")
 _TIME: Final = re.compile(r"(\d{1,19})(?:\.(\d{1,9}))?:")

@@ -11,8 +11,6 @@ if TYPE_CHECKING:
     from .trace import Step
     from .world import Setup
 
-__all__ = ["SILENT_LIMIT", "Hints"]
-
 #: A thread that takes this many steps without showing an event is stuck in a loop of the model's.
 SILENT_LIMIT: Final = 20_000
 

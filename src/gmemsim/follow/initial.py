@@ -11,8 +11,6 @@ if TYPE_CHECKING:
 
     from .trace import Trace
 
-__all__ = ["InitialPage", "initial_pages", "mapped_before", "unseen_pages"]
-
 #: Pages of a file that are thought to be there although nothing shows them, at most.
 _MOST: Final = 4096
 

@@ -17,8 +17,6 @@ if TYPE_CHECKING:
 
     from ..audit.base import Event
 
-__all__ = ["Law", "Tally", "tally"]
-
 
 @attrs.frozen
 class Law:

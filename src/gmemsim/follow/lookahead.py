@@ -15,8 +15,6 @@ import attrs
 if TYPE_CHECKING:
     from .trace import Step, Trace
 
-__all__ = ["FaultPlan", "Lookahead"]
-
 RETRY = 1
 _EFAULT = -14
 

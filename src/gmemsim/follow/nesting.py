@@ -15,8 +15,6 @@ if TYPE_CHECKING:
 
     from .ftrace import KernelEvent
 
-__all__ = ["NESTED", "first_flaw"]
-
 #: What is the next event of the thread, where both are recorded: kvm_arch_gmem_prepare and kvm_mmu_unmap_gfn_range do
 #: nothing else before, and who is in io_schedule does nothing at all. Held in each of the recordings.
 _NEXT: Final = {"arch_prepare": "sev_prepare", "unmap_gfn": "unmap_gfn2", "io_sched": "io_sched_ret"}

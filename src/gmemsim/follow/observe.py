@@ -10,8 +10,6 @@ from .probes import ADDRESS, CACHE, HINTS, PROBES, Observation, arguments, signe
 if TYPE_CHECKING:
     from .ftrace import KernelEvent
 
-__all__ = ["Observer", "from_mmio_entries"]
-
 _ATTRIBUTES = re.compile(r"(0x[0-9a-f]{1,16}) -- (0x[0-9a-f]{1,16}) \[(0x[0-9a-f]{1,16})\]")
 _ERROR_CODE = re.compile(r"error_code (0x[0-9a-f]{1,16})")
 _PAGE_SHIFT: Final = 12

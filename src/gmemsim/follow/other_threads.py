@@ -14,8 +14,6 @@ if TYPE_CHECKING:
     from .thread import Thread
     from .world import Setup
 
-__all__ = ["HELP_ROUNDS", "OtherThreads"]
-
 #: Rounds of helping before a step is given up.
 HELP_ROUNDS = 256
 

@@ -19,8 +19,6 @@ if TYPE_CHECKING:
     from .attempt import Attempt
     from .thread import Thread
 
-__all__ = ["FAULT_ENDS", "Outcomes"]
-
 #: Waited for by steps whose place the next fault of others tells.
 FAULT_ENDS: Final = "tdp_fault_ret"
 

@@ -12,8 +12,6 @@ if TYPE_CHECKING:
     from .attempt import Attempt
     from .thread import Thread
 
-__all__ = ["FaultOutcomes"]
-
 _OK: tuple[bool, str] = (True, "")
 
 

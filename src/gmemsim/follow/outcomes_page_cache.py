@@ -19,8 +19,6 @@ if TYPE_CHECKING:
     from .frames import Frames
     from .thread import Thread
 
-__all__ = ["PageCacheOutcomes"]
-
 _OK: tuple[bool, str] = (True, "")
 
 

@@ -15,8 +15,6 @@ if TYPE_CHECKING:
     from .lookahead import FaultPlan
     from .thread import Thread
 
-__all__ = ["SlotOutcomes"]
-
 _OK: tuple[bool, str] = (True, "")
 _EMULATE = 2
 _FAULTS = ("fault", "prefault")

@@ -13,8 +13,6 @@ if TYPE_CHECKING:
     from .trace import Step, Trace
     from .world import Setup
 
-__all__ = ["Outside"]
-
 #: What the VMM's other work shows as well: its own locks, MMU notifiers, memslots.
 _ANYWHERE: Final = frozenset(
     {

@@ -10,19 +10,6 @@ from __future__ import annotations
 import re
 from typing import Final, NamedTuple
 
-__all__ = [
-    "ADDRESS",
-    "CACHE",
-    "ENOENT",
-    "GUEST_MEMFD",
-    "HINTS",
-    "INODE",
-    "PROBES",
-    "Observation",
-    "arguments",
-    "signed",
-]
-
 ENOENT: Final = -2
 
 #: Probe name -> name of the observation. Several kernels call one step by different names.

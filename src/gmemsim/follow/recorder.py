@@ -30,8 +30,6 @@ if TYPE_CHECKING:
     from .thread import Thread
     from .world import Setup
 
-__all__ = ["TraceRecorder"]
-
 
 class TraceRecorder:
     """The recorder of an attempt: observations go to the thread, in `shown`."""

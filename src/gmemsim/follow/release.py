@@ -20,8 +20,6 @@ if TYPE_CHECKING:
     from .trace import Trace
     from .world import Setup
 
-__all__ = ["Releasing"]
-
 #: Events of a look-up in the file: whoever shows them had a reference of it.
 _USES = frozenset({"get_folio", "filemap_get", "fallocate", "user_fault"})
 

@@ -16,8 +16,6 @@ if TYPE_CHECKING:
 
     from .ftrace import KernelEvent
 
-__all__ = ["Releases"]
-
 _MAX: Final = (1 << 64) - 1
 #: What `kvm_gmem_release` shows before it truncates.
 _INVALIDATION: Final = frozenset(

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import attrs
 
-__all__ = ["FollowResult", "Rejection", "Window"]
-
 
 @attrs.frozen
 class Window:

@@ -31,8 +31,6 @@ if TYPE_CHECKING:
     from .attempt import How
     from .result import FollowResult
 
-__all__ = ["INTERRUPTED", "Bounds", "search"]
-
 #: Why a trace is undecided whose search was ended by Ctrl-C.
 INTERRUPTED: Final = "interrupted while placements were searched for"
 

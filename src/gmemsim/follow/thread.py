@@ -12,8 +12,6 @@ if TYPE_CHECKING:
     from .lookahead import Lookahead
     from .probes import Observation
 
-__all__ = ["Rejected", "Thread", "kind_of", "next_position"]
-
 _DIGITS: Final = re.compile(r"\d+")
 
 

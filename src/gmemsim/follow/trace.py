@@ -26,8 +26,6 @@ if TYPE_CHECKING:
     from .ftrace import KernelEvent
     from .result import Rejection
 
-__all__ = ["Step", "Trace", "load_trace", "trace_from_events"]
-
 _MARK = re.compile(
     r"GMEM start name=(\S{1,200}) vcpus=(\d{1,9}) pages=(\d{1,18}) ino=(\d{1,20}) data_gfn=(0x[0-9a-f]{1,16})"
 )

@@ -14,8 +14,6 @@ if TYPE_CHECKING:
     from .result import FollowResult
     from .trace import Trace
 
-__all__ = ["LATE", "not_shown"]
-
 LATE: Final = (
     "the recording has no start line, and what it does not show from before its first event can explain the event that "
     "was refused"

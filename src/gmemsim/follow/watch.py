@@ -15,8 +15,6 @@ if TYPE_CHECKING:
     from ..audit.base import Event
     from .frames import Frames
 
-__all__ = ["observe", "observers"]
-
 _FOLIO = re.compile(r"\.folio\[(\d+)\]$")
 
 

@@ -30,8 +30,6 @@ if TYPE_CHECKING:
     #: Follows a trace, from a state in which these indices are mapped (None: all that can be), within bounds.
     Follow = Callable[[Trace, frozenset[int] | None, Bounds], FollowResult]
 
-__all__ = ["shortest_window"]
-
 #: Calls that change what no later event tells: a window begins behind none of them.
 _LASTING = frozenset({"release", "set_region"})
 #: Searches whose placements are spent on one window.

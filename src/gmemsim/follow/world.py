@@ -21,8 +21,6 @@ if TYPE_CHECKING:
     from ..engine.task import Task
     from .trace import Trace
 
-__all__ = ["Setup", "build_world", "chosen_release"]
-
 
 class Setup:
     """The objects that the follower's calls need."""

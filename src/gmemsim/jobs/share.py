@@ -17,8 +17,6 @@ from .workers import WorkerKilled, Workers
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
-__all__ = ["ClusterError", "Place", "here", "place", "share"]
-
 _C = TypeVar("_C")
 _R = TypeVar("_R")
 

@@ -16,8 +16,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
     from pathlib import Path
 
-__all__ = ["StateError", "StateFile"]
-
 _K = TypeVar("_K")
 
 #: Bytes of a line: a cell of `stress` has a token for each kind of failure.

@@ -23,8 +23,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
     from types import TracebackType
 
-__all__ = ["WorkerKilled", "Workers", "tick"]
-
 _T = TypeVar("_T")
 
 #: Seconds that a worker has to end its run and send what it has.

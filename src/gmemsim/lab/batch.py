@@ -26,8 +26,6 @@ if TYPE_CHECKING:
     from .results import Head
     from .translate import Program, Steering
 
-__all__ = ["BATCH", "Campaign", "ask_again", "compare_all"]
-
 #: Schedules at random of the first look at the model, where its states were not all.
 _FIRST_SCHEDULES: Final = 200
 #: Scenarios of one boot.

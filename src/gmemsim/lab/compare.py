@@ -23,19 +23,6 @@ if TYPE_CHECKING:
     from .translate import Program
     from .wire import Result
 
-__all__ = [
-    "HANGS",
-    "Comparison",
-    "ModelSet",
-    "check_comparable",
-    "compare",
-    "held",
-    "kernel_outcome",
-    "model_set",
-    "observed",
-    "outcome_of",
-]
-
 #: How a run of the model ends that a kernel shows as a hang.
 HANGS: Final = frozenset({"deadlock", "livelock", "lost_wakeup"})
 

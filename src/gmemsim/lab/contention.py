@@ -10,8 +10,6 @@ import attrs
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-__all__ = ["LOCK_EVENTS", "Waits", "waits_of"]
-
 #: For the runner: every beginning of a wait with the stack that it comes from, and every end.
 LOCK_EVENTS: Final = "e lock/contention_begin stacktrace\ne lock/contention_end -\n"
 

@@ -12,8 +12,6 @@ if TYPE_CHECKING:
 
     from ..scenarios.scenario import Scenario
 
-__all__ = ["drawn", "drawn_text", "part_of"]
-
 
 def part_of(draw: random.Random, pages: int) -> str:
     """A range of so many pages, as keys of an operation."""

@@ -13,8 +13,6 @@ from .drawn import part_of
 if TYPE_CHECKING:
     from ..scenarios.scenario import Scenario
 
-__all__ = ["wide", "wide_text"]
-
 #: Operations of a vCPU and of a thread of the VMM, the frequent ones more than once; then what is refused or rare.
 _GUEST: Final = ("touch", "write", "write", "read", "read", "prefault")
 #: Where a slot is read-only: the model has no stores to it.

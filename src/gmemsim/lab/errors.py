@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-__all__ = ["LabError"]
-
 
 class LabError(Exception):
     """Something is missing, cannot be run on a kernel, or a kernel did not boot."""

@@ -17,8 +17,6 @@ from .kernels import Kernel, cache_folder, fetched_kernels
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-__all__ = ["TOOLS", "Tool", "fetch", "install", "missing_tools", "need"]
-
 _MIRROR: Final = "http://deb.debian.org/debian"
 _KEYRING: Final = "/usr/share/keyrings/debian-archive-keyring.gpg"
 #: Newest last: a package is taken from the first that has it.

@@ -21,8 +21,6 @@ if TYPE_CHECKING:
     from .kernels import Kernel
     from .machine import Machine
 
-__all__ = ["FRONTS", "front_of", "prepare", "virtme_missing", "virtme_name"]
-
 FRONTS: Final = ("auto", "virtme-ng", "initramfs")
 #: Grace periods are expedited: making and ending a VM waits for several.
 _APPEND: Final = "mitigations=off nokaslr no_timer_check psi=0 rcupdate.rcu_expedited=1 loglevel=5"

@@ -19,8 +19,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
     from pathlib import Path
 
-__all__ = ["Stop", "Stub"]
-
 _PACKET: Final = re.compile(rb"\$([^#]*)#[0-9a-f]{2}")
 #: SIGTRAP: a breakpoint or the end of a step; SIGINT: our own interruption.
 _TRAP: Final = "05"

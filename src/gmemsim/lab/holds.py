@@ -21,8 +21,6 @@ if TYPE_CHECKING:
 
     from .machine import Boot
 
-__all__ = ["Holder"]
-
 #: Seconds in which a block that ends with a wait is taken to have come to it, and in which any other has to end.
 _WAIT: Final = 1.5
 _LATE: Final = 3.0

@@ -17,8 +17,6 @@ from .modules import module_name, module_text, module_tree, modules_in_order
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-__all__ = ["archive", "build_runner", "guest_files"]
-
 
 def build_runner(cache: Path | None = None) -> Path:
     """The runner, compiled from the sources in the package, once for each state of them.

@@ -10,8 +10,6 @@ import attrs
 
 from .errors import LabError
 
-__all__ = ["Kernel", "cache_folder", "fetched_kernels", "find_kernel"]
-
 #: Offset of the version's address in the header of a bzImage, and of the header's magic (boot protocol 2.00).
 _VERSION_AT = 0x20E
 _MAGIC_AT = 0x202

@@ -25,8 +25,6 @@ if TYPE_CHECKING:
 
     from .kernels import Kernel
 
-__all__ = ["Boot", "Machine"]
-
 _PR_SET_PDEATHSIG: Final = 1
 #: Of the console, kept in memory.
 _MOST_CONSOLE: Final = 4 << 20

@@ -24,8 +24,6 @@ if TYPE_CHECKING:
 
     from .kernels import Kernel
 
-__all__ = ["module_name", "module_text", "module_tree", "modules_in_order"]
-
 #: One of the vendors' does not load; hwpoison_inject for memory errors by frame.
 _WANTED: Final = ("kvm_amd", "kvm_intel", "hwpoison_inject")
 _OPEN: Final = {".xz": lzma.decompress, ".gz": gzip.decompress}

@@ -14,8 +14,6 @@ import attrs
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-__all__ = ["Block", "Director", "Place", "Plan", "Step", "blocks_of"]
-
 #: Kinds of places: before a call (all of them made: the number after the last), at a function's entry, in a wait.
 Kind = Literal["call", "entry", "waits"]
 

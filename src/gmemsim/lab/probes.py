@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from typing import Final
 
-__all__ = ["EVENTS", "PROBES", "RETURNS", "probe_text"]
-
 #: Name in the trace -> function and arguments, at its entry. Registers are those of x86-64's calling convention.
 PROBES: Final[dict[str, tuple[str, str]]] = {
     "get_pfn": ("kvm_gmem_get_pfn", "gfn=%dx:x64"),

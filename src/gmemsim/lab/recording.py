@@ -16,8 +16,6 @@ if TYPE_CHECKING:
 
     from .runs import KernelRuns
 
-__all__ = ["check_folder", "write_recordings"]
-
 _TYPES = {"default": "KVM_X86_DEFAULT_VM", "sw-protected": "KVM_X86_SW_PROTECTED_VM"}
 
 

@@ -17,8 +17,6 @@ if TYPE_CHECKING:
     from ..scenarios.tables import Map
     from ..scenarios.workload import Workload
 
-__all__ = ["FILE_FLAGS", "LIMITS", "VM_TYPES", "owners", "refusals", "vm_type_of"]
-
 #: Numbers of VM types of KVM that need no hardware of their own.
 VM_TYPES: Final = {"default": 0, "sw-protected": 1}
 

@@ -28,11 +28,6 @@ if TYPE_CHECKING:
     from .translate import Program
     from .witness import Witness
 
-__all__ = [
-    "SCENES", "Scene", "document", "expected", "followed", "reproduce", "reproduce_witness", "scene_of", "seen_of",
-    "shown", "witness_document",
-]  # fmt: skip
-
 
 @attrs.frozen
 class Scene:

@@ -23,18 +23,6 @@ if TYPE_CHECKING:
 
     from .compare import Comparison
 
-__all__ = [
-    "Head",
-    "Row",
-    "Totals",
-    "digest_of",
-    "keep_row",
-    "read_results",
-    "row_of",
-    "totals",
-    "write_results",
-]
-
 FORMAT: Final = "gmemsim-lab-1"
 #: Outcomes of the model that a line shows beside one that it does not have.
 _SHOWN: Final = 8

@@ -22,8 +22,6 @@ if TYPE_CHECKING:
     from .kernels import Kernel
     from .translate import Program, Steering
 
-__all__ = ["KernelRuns", "Runs", "run_programs"]
-
 #: Words of lines in which the kernel complains.
 COMPLAINTS: Final = (
     "blocked for more than", "is blocked on", "likely owned by", "WARNING:", "BUG:", "Oops", "Kernel panic", "RIP:",

@@ -24,8 +24,6 @@ if TYPE_CHECKING:
     from ..scenarios.units import Duration
     from ..scenarios.workload import Workload
 
-__all__ = ["Program", "Steering", "translate"]
-
 _POLICIES: Final = {"reenter": 0, "convert": 1, "stop": 2}
 _SLOT_FLAGS: Final = {"LOG_DIRTY_PAGES": 1, "READONLY": 2, "GUEST_MEMFD": 4}
 

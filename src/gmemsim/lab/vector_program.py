@@ -22,8 +22,6 @@ if TYPE_CHECKING:
 
     from ..scenarios.conform.vector import Step, Vector
 
-__all__ = ["PRIVATE", "CannotRun", "Translation", "moved_back", "policy_name", "vector_program"]
-
 _MODES: Final = {"KEEP_SIZE": 1, "PUNCH_HOLE": 2, "COLLAPSE_RANGE": 8, "ZERO_RANGE": 16, "INSERT_RANGE": 32}
 _SLOT_FLAGS: Final = {"LOG_DIRTY_PAGES": 1, "READONLY": 2, "GUEST_MEMFD": 4}
 _POLICIES: Final = {"DEFAULT": 0, "PREFERRED": 1, "BIND": 2, "INTERLEAVE": 3, "LOCAL": 4, "999": 999}

@@ -23,8 +23,6 @@ if TYPE_CHECKING:
     from .runs import Runs
     from .wire import Call, Result
 
-__all__ = ["Judged", "judge", "run_vectors"]
-
 #: The longest delay drawn before a call, so that steps at the same time come in many orders.
 _SPREAD_NS: Final = 100_000
 

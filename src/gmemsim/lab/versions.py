@@ -11,8 +11,6 @@ from .errors import LabError
 if TYPE_CHECKING:
     from .kernels import Kernel
 
-__all__ = ["release_of", "version_of"]
-
 
 def version_of(kernel: Kernel) -> str:
     """The version that a stock kernel of this release is.

@@ -11,8 +11,6 @@ from .errors import LabError
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-__all__ = ["write_whole"]
-
 
 def write_whole(files: Mapping[Path, bytes]) -> None:
     """Write all of them beside their names, then move them into place, in order.

@@ -14,8 +14,6 @@ import msgspec
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-__all__ = ["OPCODES", "Call", "Page", "Result", "decode_line", "outcome_name", "read_result", "value_name"]
-
 #: Operation of a scenario -> its number; `next_round` and `madvise_failure` are the runner's own, `raw_` vectors'.
 OPCODES: Final[dict[str, int]] = {
     name: number

@@ -28,8 +28,6 @@ if TYPE_CHECKING:
     from .plan import Block
     from .translate import Program
 
-__all__ = ["Witness", "read_witness"]
-
 #: Plans that a kernel is given the choice of.
 _MOST: Final = 400
 #: Schedules of each random strategy, and seconds in all, in which an easier one is looked for.

@@ -17,8 +17,6 @@ if TYPE_CHECKING:
     from ..engine.task import Task
     from .oracles import Oracles
 
-__all__ = ["Attributes"]
-
 
 class Attributes(Subject):
     """What a conversion in place promises."""

@@ -16,8 +16,6 @@ if TYPE_CHECKING:
     from ..engine.task import Task
     from .oracles import Oracles
 
-__all__ = ["Bindings"]
-
 Shape = tuple[tuple[int, int, "Memslot"], ...]
 
 

@@ -13,8 +13,6 @@ if TYPE_CHECKING:
     from .ledger import Life
     from .oracles import Oracles
 
-__all__ = ["DirtyPages"]
-
 #: RET_PF_FIXED, RET_PF_SPURIOUS.
 _MAPPED = (5, 6)
 

@@ -14,8 +14,6 @@ if TYPE_CHECKING:
     from ..engine.task import Task
     from .oracles import Oracles
 
-__all__ = ["Causes"]
-
 
 class Causes(Subject):
     """Who made a conversion fail."""

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from typing import Final
 
-__all__ = ["EFFECTS"]
-
 EFFECTS: Final[dict[str, str]] = {
     "I1": "two folios at one index: two users of one guest page see different memory",
     "I2": "the guest or the host reads what the frame held before",

@@ -9,8 +9,6 @@ from typing import Final
 from .hardware import FATAL_FLAGS
 from .rules import RULES, Rule
 
-__all__ = ["ALWAYS", "EVERY_RULE", "UnknownRule", "is_choice", "left_out", "rule_named", "versions_of"]
-
 _ENGINE: Final = "the engine"
 
 _OTHERS: Final = (

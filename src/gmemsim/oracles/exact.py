@@ -15,8 +15,6 @@ import attrs
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-__all__ = ["Exact", "LookedAt", "in_short"]
-
 
 @attrs.frozen(kw_only=True)
 class Exact:

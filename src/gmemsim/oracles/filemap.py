@@ -30,8 +30,6 @@ if TYPE_CHECKING:
     from ..engine.task import Task
     from .oracles import Oracles
 
-__all__ = ["Filemap"]
-
 #: RET_PF_FIXED.
 _FIXED = 5
 

@@ -14,8 +14,6 @@ if TYPE_CHECKING:
     from .ledger import Life
     from .oracles import Oracles
 
-__all__ = ["FATAL_FLAGS", "SOFT_FLAGS", "Hardware"]
-
 #: Flags that mean a bug of the kernel: the rule that they break, and what happened.
 FATAL_FLAGS: Final[dict[str, tuple[str, str]]] = {
     "HOST_RMP_VIOLATION": ("I35", "the host wrote to a page that the RMP assigns to a guest"),

@@ -18,8 +18,6 @@ if TYPE_CHECKING:
     from ..engine.task import Task
     from .oracles import Oracles
 
-__all__ = ["HugePages"]
-
 
 class HugePages(Subject):
     """What must hold of files with huge folios."""

@@ -16,8 +16,6 @@ if TYPE_CHECKING:
     from ..engine.task import Task
     from .oracles import Oracles
 
-__all__ = ["Invalidations"]
-
 #: Kinds of locks under which bindings stay as they are, of which an invalidation needs one from start to end. The
 #: bindings lock is a candidate mend's (`error-bindings-lock`).
 _KEEPS_BINDINGS: Final = frozenset({"invalidate_lock", "bindings_lock", "slots_lock"})

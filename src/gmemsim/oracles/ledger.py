@@ -22,8 +22,6 @@ if TYPE_CHECKING:
     from ..actors.vm import Vm, World
     from ..engine.task import Task
 
-__all__ = ["SLEEPING", "Doing", "Invalidation", "Ledger", "Life"]
-
 #: Stands for the kinds of all locks that sleep, as they say themselves (`engine.locks.kinds`).
 SLEEPING: Final = "sleeping"
 

@@ -14,8 +14,6 @@ if TYPE_CHECKING:
     from ..audit.base import Event
     from ..engine.task import Task
 
-__all__ = ["Levels"]
-
 #: RET_PF_FIXED.
 _FIXED = 5
 

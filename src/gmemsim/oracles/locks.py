@@ -37,8 +37,6 @@ if TYPE_CHECKING:
     from ..audit.base import Event
     from ..engine.task import Task
 
-__all__ = ["Locks"]
-
 #: Entry of a function, by its return.
 _PAIRS: dict[type[Event], type[Event]] = {
     FallocateRet: Fallocate,

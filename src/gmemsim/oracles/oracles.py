@@ -55,8 +55,6 @@ if TYPE_CHECKING:
     Check = Callable[[Task, Any], None]
     Checks = tuple[Check, ...]
 
-__all__ = ["SUBJECTS", "Oracles", "checks_of"]
-
 #: In the order in which their bookkeeping runs.
 SUBJECTS: tuple[type[Subject], ...] = (
     Locks,

@@ -27,8 +27,6 @@ if TYPE_CHECKING:
     from ..engine.task import Task
     from .oracles import Oracles
 
-__all__ = ["Oracle", "OracleError", "adopted", "checks_by_name", "guarded", "rules_of"]
-
 _IDENT: Final = re.compile(r"[A-Za-z][A-Za-z0-9_-]{0,59}")
 #: Names of our own rules, before any user's is known.
 _OURS: Final = frozenset(EVERY_RULE)

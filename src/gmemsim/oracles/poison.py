@@ -15,8 +15,6 @@ if TYPE_CHECKING:
     from .ledger import Life
     from .oracles import Oracles
 
-__all__ = ["Poison"]
-
 #: RET_PF_FIXED.
 _FIXED = 5
 

@@ -11,8 +11,6 @@ from .watch import Subject, after, before, track
 if TYPE_CHECKING:
     from ..engine.task import Task
 
-__all__ = ["Populating"]
-
 
 class Populating(Subject):
     """`kvm_gmem_populate` and its callback."""

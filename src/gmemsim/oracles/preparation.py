@@ -23,8 +23,6 @@ if TYPE_CHECKING:
     from ..engine.task import Task
     from .ledger import Life
 
-__all__ = ["Preparation"]
-
 
 class Preparation(Subject):
     """What the hooks told hardware about a frame.

@@ -11,8 +11,6 @@ if TYPE_CHECKING:
     from ..actors.vm import Vm
     from ..engine.task import Task
 
-__all__ = ["Privacy"]
-
 #: RET_PF_FIXED.
 _FIXED = 5
 

@@ -18,8 +18,6 @@ if TYPE_CHECKING:
     from ..engine.engine import Engine
     from ..engine.task import Task
 
-__all__ = ["watch_promises"]
-
 
 def watch_promises(engine: Engine, lock: object) -> None:
     """Have every step on `engine` checked, if `lock` is an rw-semaphore; a promise that breaks ends the run."""

@@ -15,8 +15,6 @@ if TYPE_CHECKING:
     from ..engine.task import Task
     from .ledger import Life
 
-__all__ = ["References"]
-
 
 class References(Subject):
     """Counts."""

@@ -11,8 +11,6 @@ from .watch import Subject, track
 if TYPE_CHECKING:
     from ..engine.task import Task
 
-__all__ = ["Restructured"]
-
 
 class Restructured(Subject):
     """The account of a huge folio ends when it is split, and a new one begins when the pages are merged.

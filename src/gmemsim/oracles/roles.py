@@ -13,8 +13,6 @@ from ..engine.locks.kinds import stated
 if TYPE_CHECKING:
     from ..actors.vm import World
 
-__all__ = ["Role", "Roles"]
-
 _OF_VM: Final = ("mmu_lock", "slots_lock", "slots_arch_lock", "lock")
 _OF_INODE: Final = ("invalidate_lock", "i_mmap_rwsem")
 _OF_PROCESS: Final = ("mmap_lock",)

@@ -19,8 +19,6 @@ import attrs
 if TYPE_CHECKING:
     from ..actors.kernel import Kernel
 
-__all__ = ["RULES", "Kind", "Rule"]
-
 Kind = Literal["harm", "choice"]
 
 

@@ -24,8 +24,6 @@ if TYPE_CHECKING:
     from ..engine.task import Task
     from .ledger import Doing
 
-__all__ = ["Sptes"]
-
 #: RET_PF_FIXED.
 _FIXED = 5
 #: RET_PF_SPURIOUS.

@@ -9,8 +9,6 @@ import attrs
 if TYPE_CHECKING:
     from ..audit.base import Event
 
-__all__ = ["Note", "Violation"]
-
 
 class Violation(Exception):
     """An invariant of the spec does not hold.

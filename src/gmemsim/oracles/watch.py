@@ -18,8 +18,6 @@ if TYPE_CHECKING:
     from .ledger import Ledger
     from .oracles import Oracles
 
-__all__ = ["Subject", "Watch", "after", "at_rest", "before", "track", "watches"]
-
 F = TypeVar("F", bound="Callable[..., Any]")
 Phase = Literal["before", "track", "after", "rest"]
 

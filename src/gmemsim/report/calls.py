@@ -17,8 +17,6 @@ if TYPE_CHECKING:
     from ..scenarios.thread import Thread
     from .model import Step
 
-__all__ = ["ROUND", "calls_of", "context_of"]
-
 #: The system call, ioctl or kernel function behind an operation, where it is not the operation's own name.
 _KERNEL: Final = {
     "allocate": "fallocate",

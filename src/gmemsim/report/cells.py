@@ -12,8 +12,6 @@ from .words import event_text, is_message, kind_of, op_text
 if TYPE_CHECKING:
     from .model import Call, FailureReport, Step
 
-__all__ = ["MARKS", "Line", "Sort", "lines_of", "marks_of", "outcome_of"]
-
 #: `call` begin of a call, `end` its outcome, `function` where the next lines happen, `event`, `op` a step without
 #: events, `draw` a choice that was not the default, `sleep` the task goes to sleep.
 Sort = Literal["call", "end", "function", "event", "op", "draw", "sleep"]

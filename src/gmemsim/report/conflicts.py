@@ -16,8 +16,6 @@ if TYPE_CHECKING:
     from .interest import Interest
     from .model import Step
 
-__all__ = ["access_of", "conflicts", "keys_of"]
-
 _SYNCHRONIZE: Final = frozenset({"acquire", "release", "try", "wait", "wake"})
 _WORDS: Final = (".attributes", ".memslots", ".seq")
 _COUNTS: Final = (".f_count", ".ref", ".mapcount")

@@ -22,8 +22,6 @@ if TYPE_CHECKING:
 
     from .model import FailureReport, Step
 
-__all__ = ["ROWS", "render_html"]
-
 #: Steps that a page holds beside those that matter: the last ones.
 ROWS: Final = 250
 #: Colours of locks, and tracks of bars in a lane.

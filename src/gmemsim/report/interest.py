@@ -19,8 +19,6 @@ if TYPE_CHECKING:
     from ..audit.base import Event
     from ..engine.op import Op
 
-__all__ = ["Interest", "Span", "spans_of_event", "spans_of_op"]
-
 #: What sort of number (`index`, `gfn`, `pfn`), and a half-open range of it.
 Span = tuple[str, int, int]
 

@@ -14,8 +14,6 @@ from .words import fields_of, op_text
 if TYPE_CHECKING:
     from .model import FailureReport, Happening, Step
 
-__all__ = ["STEPS", "as_json"]
-
 #: Steps that the document has beside those that matter: the last ones; `length` says how many there were.
 STEPS: Final = 1_000
 

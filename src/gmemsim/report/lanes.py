@@ -12,8 +12,6 @@ if TYPE_CHECKING:
 
     from .model import FailureReport, Step
 
-__all__ = ["lanes"]
-
 #: Narrower columns than this are no columns.
 _NARROW: Final = 22
 _BETWEEN: Final = " │ "

@@ -9,8 +9,6 @@ from .model import Hold, LockState, Wait
 if TYPE_CHECKING:
     from .recording import Recording
 
-__all__ = ["lock_states"]
-
 
 def lock_states(recording: Recording, step: int) -> tuple[LockState, ...]:
     """Every lock that is held or awaited at the end of a step, those with a queue first, then by label."""

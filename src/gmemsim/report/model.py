@@ -11,11 +11,6 @@ if TYPE_CHECKING:
     from ..engine.op import Op
     from ..explore.findings.finding import Finding
 
-__all__ = [
-    "NOT_SEEN", "Access", "Call", "Conflict", "Edge", "FailureReport", "Happening", "Hold", "LockState", "Moment",
-    "Nearest", "Step", "Turn", "Wait", "Why",
-]  # fmt: skip
-
 #: What a report does not speak of, one sentence a line.
 NOT_SEEN: Final = (
     "Steps interleave one at a time: memory is sequentially consistent, weak ordering is outside the model.",

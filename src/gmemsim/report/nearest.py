@@ -23,8 +23,6 @@ if TYPE_CHECKING:
     from .model import Step
     from .recording import Recording
 
-__all__ = ["TRIES", "changes", "find_nearest"]
-
 #: Runs that the search for a passing schedule may take.
 TRIES: Final = 256
 #: Steps that they may take together: a livelock is long.

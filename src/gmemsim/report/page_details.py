@@ -10,8 +10,6 @@ from .words import event_text, is_message, op_text
 if TYPE_CHECKING:
     from .model import FailureReport, Step
 
-__all__ = ["details_of"]
-
 
 def details_of(report: FailureReport, step: Step) -> dict[str, Any]:
     """A heading, and rows of term and text; rows with an empty text are left out."""

@@ -12,16 +12,6 @@ if TYPE_CHECKING:
 
     from .model import Access, Edge, FailureReport, Turn
 
-__all__ = [
-    "calls_part",
-    "head_part",
-    "locks_part",
-    "nearest_part",
-    "not_seen_part",
-    "replay_part",
-    "why_part",
-]
-
 _MODES = {"r": "shared", "w": "exclusive", "?": "mode unknown"}
 
 

@@ -26,8 +26,6 @@ if TYPE_CHECKING:
     from ..explore.failure import Failure
     from ..explore.runs import Program, Run
 
-__all__ = ["Recording", "record"]
-
 
 @attrs.define
 class _Open:

@@ -15,8 +15,6 @@ if TYPE_CHECKING:
     from .interest import Interest
     from .model import Conflict, LockState, Nearest, Step, Why
 
-__all__ = ["LARGEST", "SMALL", "steps_that_matter"]
-
 #: A run of so few steps is shown whole.
 SMALL: Final = 16
 #: More steps than this are not read; the middle is left out.

@@ -13,8 +13,6 @@ if TYPE_CHECKING:
 
     from .model import Access, Conflict, Edge, FailureReport, Hold, LockState, Nearest, Turn, Wait
 
-__all__ = ["render_text"]
-
 #: ANSI codes by sort of text.
 _CODES: Final = {
     "verdict": "1;31",

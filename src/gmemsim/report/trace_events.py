@@ -22,8 +22,6 @@ if TYPE_CHECKING:
 
     from .model import FailureReport, Happening, Hold, Step
 
-__all__ = ["trace_events"]
-
 _TASKS: Final = 1
 _LOCKS: Final = 2
 _MODES: Final = {"r": "shared", "w": "exclusive", "?": "held"}

@@ -20,8 +20,6 @@ if TYPE_CHECKING:
     from .model import Call, Conflict, Step, Wait
     from .recording import Recording
 
-__all__ = ["STUCK", "Subject", "explain", "subject_of"]
-
 #: Rules of runs in which nobody can go on.
 STUCK: Final = frozenset({"deadlock", "lost_wakeup"})
 #: How many of the last steps stand for a run without end.

@@ -15,17 +15,6 @@ if TYPE_CHECKING:
     from ..audit.base import Event
     from ..engine.op import Op
 
-__all__ = [
-    "event_text",
-    "fields_of",
-    "is_message",
-    "kind_of",
-    "lock_of",
-    "mirrors",
-    "op_text",
-    "pages",
-]
-
 _HEX: Final = frozenset({"gfn", "gpa", "pfn"})
 _GUEST: Final = frozenset({"arch_invalidate", "arch_invalidate_range", "attr_store", "set_attributes", "zap"})
 _RET_PF: Final = {value: name for name, value in vars(RetPf).items() if isinstance(value, int)}

@@ -15,8 +15,6 @@ if TYPE_CHECKING:
 
     from ..engine.task import Task
 
-__all__ = ["Acceptance"]
-
 
 class Acceptance:
     """Pages of one VM.

@@ -10,8 +10,6 @@ from ..nearest import nearest
 from .errors import ScenarioError
 from .scenario import Scenario, load, loads
 
-__all__ = ["LITMUS", "ZOO", "find", "litmus_names", "load_named", "names", "zoo_names"]
-
 _FOLDER = Path(__file__).parent / "library"
 _ZOO_FOLDER = Path(__file__).parent / "zoo"
 _LITMUS_FOLDER = Path(__file__).parent / "litmus"

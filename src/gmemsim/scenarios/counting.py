@@ -44,8 +44,6 @@ if TYPE_CHECKING:
 
     from ..engine.task import Task
 
-__all__ = ["EventCounter", "Progress", "subtract"]
-
 #: What a run that gets nowhere does not do.
 _PROGRESS = (Clear, GuestTouch, HostTouch, PageCacheAdd, PageCacheDelete, PopulateCallback)
 #: What a fault does that is tried again and again.

@@ -30,8 +30,6 @@ if TYPE_CHECKING:
 
     from .model import Scalar
 
-__all__ = ["decode", "substitute"]
-
 _TABLES: dict[str, type[msgspec.Struct]] = {
     "scenario": Head, "vm": VmTable, "file": FileTable, "slot": SlotTable, "map": MapTable,
     "setup": SetupTable, "task": TaskTable, "condition": ConditionTable,

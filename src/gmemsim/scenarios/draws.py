@@ -11,8 +11,6 @@ if TYPE_CHECKING:
     from ..engine.engine import Engine
     from ..engine.task import Task
 
-__all__ = ["RARITY", "SeededDraws", "keyed_number"]
-
 #: In a timed run a fault point with budget left fires once in so many visits.
 RARITY: Final = 8
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-__all__ = ["Livelock", "ScenarioError", "TimeLimit"]
-
 from ..audit.bounded import clean
 from ..engine.errors import EngineError
 

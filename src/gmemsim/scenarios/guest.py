@@ -19,8 +19,6 @@ if TYPE_CHECKING:
     from ..engine.task import Task
     from .thread import Thread
 
-__all__ = ["EXIT_LIMIT", "Accessed", "accept_large", "accept_page", "access", "convert"]
-
 #: So many exits of one access in a row, and it is given up: whatever the VMM does, it does not help.
 EXIT_LIMIT: Final = 64
 

@@ -28,8 +28,6 @@ if TYPE_CHECKING:
     from ..engine.engine import Engine
     from ..engine.task import Task
 
-__all__ = ["Case", "Interruption", "Interruptions", "cases", "schedules", "workloads"]
-
 #: Choices within one call that an interruption can come after: about as many as a fault of two pages has.
 _LONGEST: Final = 60
 #: Most operations of one thread that shrink well.

@@ -15,8 +15,6 @@ if TYPE_CHECKING:
     from ..actors.vm import Vm
     from ..engine.task import Task
 
-__all__ = ["convert_file", "convert_files"]
-
 
 async def convert_file(
     kernel: Kernel,

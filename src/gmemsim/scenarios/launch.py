@@ -12,8 +12,6 @@ if TYPE_CHECKING:
     from ..actors.vm import Vm
     from ..engine.task import Task
 
-__all__ = ["launch_pages"]
-
 
 async def launch_pages(
     kernel: Kernel, t: Task, vm: Vm, gfn: int, pages: int, source: Source | None

@@ -8,8 +8,6 @@ from __future__ import annotations
 
 import re
 
-__all__ = ["Path", "locate", "nearest"]
-
 #: Keys and list positions from the top of the document.
 Path = tuple[str | int, ...]
 

@@ -10,10 +10,6 @@ from msgspec import Meta
 from .op_base import Count, Ident, Index
 from .ops import AnyOp
 
-__all__ = [
-    "Document", "FileTable", "Head", "MapTable", "Scalar", "SetupTable", "SlotTable", "TaskTable", "VmTable",
-]  # fmt: skip
-
 #: What a parameter can be.
 Scalar = int | str | bool
 

@@ -7,11 +7,6 @@ from typing import Annotated
 import msgspec
 from msgspec import Meta
 
-__all__ = [
-    "Count", "Expectation", "FileRange", "GuestAccess", "GuestRange", "HostAccess", "Ident", "Index", "MapBytes",
-    "MapRange", "Op", "PageRange", "Pages",
-]  # fmt: skip
-
 Index = Annotated[int, Meta(ge=0)]
 Count = Annotated[int, Meta(ge=1)]
 #: A range of pages is walked page by page: 4 GiB is more than any scenario needs.

@@ -15,8 +15,6 @@ if TYPE_CHECKING:
     from ..engine.strategy import Strategy
     from ..engine.task import Task
 
-__all__ = ["Checker", "Found", "Options", "Runtime"]
-
 Runtime = Literal["bare", "trio"]
 
 

@@ -26,8 +26,6 @@ if TYPE_CHECKING:
 
     from ..engine.task import Task
 
-__all__ = ["document_type", "files_of", "is_own", "load_operations", "operation"]
-
 #: What a handler is called with, after the operation itself.
 _ARGUMENTS = ("thread", "t", "step", "lo", "hi")
 _own: dict[str, type[Op]] = {}

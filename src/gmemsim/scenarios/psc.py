@@ -15,8 +15,6 @@ if TYPE_CHECKING:
 
     from ..engine.task import Task
 
-__all__ = ["PSC_MAX_COUNT", "PscBuffer", "PscEntry"]
-
 #: Entries that a buffer holds (VMGEXIT_PSC_MAX_COUNT).
 PSC_MAX_COUNT: Final = 253
 

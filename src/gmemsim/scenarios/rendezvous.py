@@ -11,8 +11,6 @@ if TYPE_CHECKING:
 
     from ..engine.task import Task
 
-__all__ = ["Rendezvous"]
-
 
 class Rendezvous:
     """A reusable barrier. A task that ends early drops out, and the others no longer wait for it."""

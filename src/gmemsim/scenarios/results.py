@@ -11,8 +11,6 @@ import attrs
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-__all__ = ["FAILURES", "OpResult", "Outcome", "TaskResults"]
-
 #: Host accesses that are no value.
 FAILURES = frozenset({"SIGBUS", "SIGSEGV", "oom"})
 

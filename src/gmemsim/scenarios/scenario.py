@@ -17,8 +17,6 @@ if TYPE_CHECKING:
 
     from .model import Head, Scalar
 
-__all__ = ["Scenario", "load", "loads"]
-
 #: Bytes of a scenario file.
 _LARGEST: Final = 1 << 20
 

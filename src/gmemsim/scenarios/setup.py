@@ -20,8 +20,6 @@ if TYPE_CHECKING:
     from .steps import Step
     from .tables import File, Map, Slot
 
-__all__ = ["SETUP", "bring_about"]
-
 #: Name of the task that does it: its events come before those of the measured part.
 SETUP = "setup"
 

@@ -9,8 +9,6 @@ from typing import Any
 from .errors import ScenarioError
 from .lines import Path, locate, nearest
 
-__all__ = ["Source", "field_name"]
-
 _TOML_PLACE = re.compile(
     r"^(?P<message>.*) \(at (?:line (?P<line>\d+), column \d+|end of document)\)$", re.DOTALL
 )

@@ -50,8 +50,6 @@ if TYPE_CHECKING:
     from .tables import File, Map, Slot, Tables
     from .units import Duration
 
-__all__ = ["Step", "resolve_ops", "time_of"]
-
 #: A vCPU thread only.
 _VCPU_OPS = (GuestAccess, Accept, CreateAp, Hypercall, PageStateChange, Prefault)
 #: Not before the tasks run.

@@ -15,8 +15,6 @@ if TYPE_CHECKING:
     from ..engine.locks.stats import LockStatistics
     from .session import Session
 
-__all__ = ["Summary", "Violation", "make_summary"]
-
 
 @attrs.frozen
 class Violation:

@@ -17,8 +17,6 @@ if TYPE_CHECKING:
     from .model import Document, FileTable, MapTable, SlotTable, VmTable
     from .source import Source
 
-__all__ = ["FLAGS", "VMM", "VM_TYPES", "File", "Map", "Slot", "Tables", "resolve_tables"]
-
 FLAGS: Final = ("MMAP", "INIT_SHARED", "HUGETLB", "HUGETLB_2M", "HUGETLB_1G")
 #: The process that all tasks are of unless they say otherwise.
 VMM: Final = "vmm"

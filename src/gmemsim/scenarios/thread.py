@@ -26,8 +26,6 @@ if TYPE_CHECKING:
     from .units import Duration
     from .workload import Actor
 
-__all__ = ["CALLS", "Thread", "filled", "region_of"]
-
 #: Calls of one round: the id of an operation is below this.
 CALLS = 1000
 

@@ -9,8 +9,6 @@ from typing import TYPE_CHECKING, Any, Final
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-__all__ = ["toml_text"]
-
 #: The order in which a reader expects them.
 _ORDER: Final = ("scenario", "parameters", "small", "vm", "file", "slot", "map", "setup", "task", "faults")
 _BARE = re.compile(r"[A-Za-z0-9_-]+")

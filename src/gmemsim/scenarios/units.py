@@ -6,8 +6,6 @@ import re
 from functools import lru_cache
 from typing import Final, NamedTuple
 
-__all__ = ["PAGE", "Duration", "duration", "size_bytes"]
-
 PAGE: Final = 4096
 
 _SIZE = re.compile(r"(\d{1,18})\s*([KMGT]?)(?:i?B)?", re.IGNORECASE)

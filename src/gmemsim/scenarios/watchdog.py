@@ -13,8 +13,6 @@ if TYPE_CHECKING:
 
     from ..engine.task import Task
 
-__all__ = ["watch"]
-
 #: How often the watchdog looks, as a share of its limit.
 _LOOKS: Final = 1000
 #: Virtual ns between two looks at most.

@@ -20,8 +20,6 @@ if TYPE_CHECKING:
     from .steps import Step
     from .units import Duration
 
-__all__ = ["FAULT_POINTS", "Actor", "Workload", "make_workload"]
-
 #: Fault points of the model; those of a patch file have a dot in their name.
 FAULT_POINTS: Final = (
     "alloc_attributes", "alloc_binding", "alloc_folio", "alloc_inode", "alloc_memslot", "direct_map_split", "fd",

@@ -34,8 +34,6 @@ if TYPE_CHECKING:
     from .tables import File, Map, Slot
     from .workload import Actor, Workload
 
-__all__ = ["Machine"]
-
 
 class Machine:
     """State of one run beside the engine.

@@ -24,8 +24,6 @@ if TYPE_CHECKING:
 
     Operation = Callable[[Task, range], Awaitable[object]]
 
-__all__ = ["Lab", "events_of"]
-
 #: Mean pause before each unit of work, and the time within which threads begin, as in `Point`.
 _JITTER = 200
 _SPREAD = 20_000

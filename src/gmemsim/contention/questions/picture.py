@@ -10,8 +10,6 @@ if TYPE_CHECKING:
 
     from .study import Chart
 
-__all__ = ["to_svg"]
-
 _MARKS = "os^vDP*X"
 
 

@@ -11,8 +11,6 @@ from .study import Case, Chart, Claim, Found, Table, cases
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-__all__ = ["SharedLock"]
-
 _LOCKS = ("rwsem", "percpu", "srcu", "range", "per-folio", "none")
 _ARCHES = ("snp", "tdx", "sw-protected")
 _VCPUS = (1, 16, 64)

@@ -18,8 +18,6 @@ if TYPE_CHECKING:
     from ...arch.costs import CostTable
     from ...engine.task import Task
 
-__all__ = ["LookupLock", "with_locked_lookup"]
-
 _VCPUS = (4, 16, 64)
 _WAYS = ("lock-free", "locked")
 _SHARED = 32

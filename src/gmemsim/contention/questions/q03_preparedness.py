@@ -11,8 +11,6 @@ from .study import Case, Chart, Claim, Found, Table, cases
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-__all__ = ["Preparedness"]
-
 _VERSIONS = ("baseline", "v3", "tracked", "tracked-shared")
 _VCPUS = (1, 16, 64)
 

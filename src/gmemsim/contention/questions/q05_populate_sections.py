@@ -15,8 +15,6 @@ if TYPE_CHECKING:
     from ...arch.costs import CostTable
     from ...engine.task import Task
 
-__all__ = ["PopulateSections"]
-
 _PAGES = 128
 _WAYS = (("v3", 128), ("baseline", 1), ("baseline", 8), ("baseline", 32), ("baseline", 128))
 _GFN = 1 << 18

@@ -15,8 +15,6 @@ if TYPE_CHECKING:
     from ...arch.costs import CostTable
     from ...engine.task import Task
 
-__all__ = ["ClearSize"]
-
 _VCPUS = 8
 
 

@@ -17,8 +17,6 @@ if TYPE_CHECKING:
     from ...arch.costs import CostTable
     from ...engine.task import Task
 
-__all__ = ["Again"]
-
 _CHUNK = 64
 _VCPUS = 8
 _PINNERS = 2

@@ -16,8 +16,6 @@ if TYPE_CHECKING:
     from ...arch.costs import CostTable
     from ...engine.task import Task
 
-__all__ = ["ConversionSize"]
-
 _PAGES = 256
 _CALLS = (1, 8, 64, 256)
 _VCPUS = 8

@@ -16,8 +16,6 @@ if TYPE_CHECKING:
     from ...arch.costs import CostTable
     from ...engine.task import Task
 
-__all__ = ["ZapFilter", "with_both_kinds"]
-
 _PAGES = 128
 _FILTERS = ("both", "present", "old")
 _GFN = 1 << 18

@@ -14,8 +14,6 @@ if TYPE_CHECKING:
     from ...arch.costs import CostTable
     from ...engine.task import Task
 
-__all__ = ["SplitSize"]
-
 _VERSIONS = ("hugepage-mutex", "hugepage-staged")
 _HUGE = 512
 

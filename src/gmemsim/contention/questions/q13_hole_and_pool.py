@@ -14,8 +14,6 @@ if TYPE_CHECKING:
     from ...arch.costs import CostTable
     from ...engine.task import Task
 
-__all__ = ["HoleAndPool"]
-
 _VERSIONS = ("hugepage", "hugepage-mutex")
 
 

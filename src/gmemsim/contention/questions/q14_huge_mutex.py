@@ -14,8 +14,6 @@ if TYPE_CHECKING:
     from ...arch.costs import CostTable
     from ...engine.task import Task
 
-__all__ = ["HugeMutex"]
-
 _VERSIONS = ("hugepage", "hugepage-mutex")
 _VCPUS = (1, 4, 16, 64)
 _EACH = 64

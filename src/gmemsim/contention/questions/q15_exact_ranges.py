@@ -18,8 +18,6 @@ if TYPE_CHECKING:
     from ...arch.costs import CostTable
     from ...engine.task import Task
 
-__all__ = ["ExactRanges", "with_exact_ranges"]
-
 _CONVERTERS = (0, 1, 2, 4)
 _VCPUS = (4, 16, 64)
 

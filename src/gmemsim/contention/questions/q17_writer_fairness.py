@@ -11,8 +11,6 @@ from .study import Case, Chart, Claim, Found, Table, cases
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-__all__ = ["WriterFairness"]
-
 _LOCKS = ("rwsem", "rwsem-rt", "phase-fair", "fifo", "reader-preferring", "writer-preferring")
 _VCPUS = (4, 16, 64)
 

@@ -21,8 +21,6 @@ from .q17_writer_fairness import WriterFairness
 if TYPE_CHECKING:
     from .study import Study
 
-__all__ = ["STUDIES"]
-
 STUDIES: Final[dict[str, Study]] = {
     study.key: study
     for study in (

@@ -18,8 +18,6 @@ if TYPE_CHECKING:
 
     from .study import Claim, Study, Table
 
-__all__ = ["Answer", "Cell", "answer", "cell_of", "cells", "markdown", "open_state", "run_cell"]
-
 DEFAULT: Final = Corner("default")
 _SCHEMA: Final = 1
 

@@ -15,8 +15,6 @@ if TYPE_CHECKING:
     from ..point import Point
     from ..result import Result
 
-__all__ = ["StormStudy", "figures"]
-
 
 def figures(result: Result) -> dict[str, float]:
     """What studies take from a result; times in virtual ns, `background` in operations a virtual ms."""

@@ -21,8 +21,6 @@ if TYPE_CHECKING:
 
     from ...arch.costs import CostTable
 
-__all__ = ["Case", "Chart", "Claim", "Corner", "Found", "Study", "Table", "cases"]
-
 #: Machines whose tables are corners of every study.
 MACHINES: Final = ("milan", "genoa", "sapphire-rapids")
 

@@ -12,8 +12,6 @@ if TYPE_CHECKING:
     from ..failure import Failure
     from .pattern import Pattern
 
-__all__ = ["Finding", "Kind", "Shown", "State"]
-
 #: `confirmed`: seen on a kernel. `by reading`: the kernel's source has the steps. `refuted`: the kernel was tried, or
 #: read, and does not do it. `fixed in`: it did once.
 Kind = Literal["confirmed", "by reading", "refuted", "fixed in"]

@@ -4,11 +4,6 @@ from __future__ import annotations
 
 from typing import Final
 
-__all__ = [
-    "ALL_VERSIONS", "ATTRIBUTES", "BY_HOST", "BY_VCPU", "HUGE", "HUGE_WITHOUT_MUTEX", "IN_PLACE", "LOCKLESS_UNBIND",
-    "V3_LIKE",
-]  # fmt: skip
-
 #: With the v3 of the series under them; nobody posted the last two.
 V3_LIKE: Final = ("v3", "tracked", "tracked-shared")
 #: Private or shared is an attribute of the VM.

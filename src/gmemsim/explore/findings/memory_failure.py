@@ -8,8 +8,6 @@ from .finding import Finding, Shown, State
 from .groups import ALL_VERSIONS, BY_HOST, BY_VCPU, HUGE, IN_PLACE, LOCKLESS_UNBIND
 from .pattern import Pattern, Waits, Who
 
-__all__ = ["FINDINGS"]
-
 _STUCK: Final = frozenset({"deadlock", "livelock"})
 _HOOK: Final = Who(does=frozenset({"memory_failure"}), inside="kvm_gmem_error_folio")
 

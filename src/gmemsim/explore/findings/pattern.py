@@ -21,8 +21,6 @@ if TYPE_CHECKING:
     from ..judges.deadlock import WaitEdge
     from ..scene import Party, Scene
 
-__all__ = ["Pattern", "Waits", "Who"]
-
 
 @attrs.frozen(kw_only=True)
 class Who:

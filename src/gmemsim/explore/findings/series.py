@@ -8,8 +8,6 @@ from .finding import Finding, Shown, State
 from .groups import BY_HOST, BY_VCPU, HUGE, HUGE_WITHOUT_MUTEX, IN_PLACE
 from .pattern import Pattern, Waits, Who
 
-__all__ = ["FINDINGS"]
-
 _STUCK: Final = frozenset({"deadlock", "livelock"})
 #: Who sees a fresh folio locked is not woken (`__folio_clear_locked`).
 _NOT_WOKEN: Final = _STUCK | {"lost_wakeup"}

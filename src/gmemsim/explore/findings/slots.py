@@ -6,8 +6,6 @@ from typing import Final
 
 from .finding import Finding, State
 
-__all__ = ["FINDINGS"]
-
 FINDINGS: Final = (
     Finding(
         ident="fault-against-slot-creation",

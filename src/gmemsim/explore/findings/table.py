@@ -10,8 +10,6 @@ from .finding import Finding
 if TYPE_CHECKING:
     from ..failure import Failure
 
-__all__ = ["FINDINGS", "known", "sort_of"]
-
 #: By id, those that kernels were seen to do first.
 FINDINGS: Final[dict[str, Finding]] = {
     one.ident: one

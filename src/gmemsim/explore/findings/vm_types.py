@@ -8,8 +8,6 @@ from .finding import Finding, Shown, State
 from .groups import ATTRIBUTES, BY_VCPU, HUGE, HUGE_WITHOUT_MUTEX, IN_PLACE
 from .pattern import Pattern, Who
 
-__all__ = ["FINDINGS"]
-
 _RECLAIM: Final = frozenset({"punch", "close"})
 
 

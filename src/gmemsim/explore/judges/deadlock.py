@@ -32,8 +32,6 @@ if TYPE_CHECKING:
     from ...engine.op import Mode
     from ...engine.task import Task
 
-__all__ = ["Cycles", "Holder", "Stuck", "WaitEdge", "WaitFor", "Waiting", "wait_for"]
-
 Stuck = Literal["cycle", "lost_wakeup", "unowned"]
 
 

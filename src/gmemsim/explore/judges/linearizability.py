@@ -65,8 +65,6 @@ if TYPE_CHECKING:
     from ...scenarios.session import Session
     from ...scenarios.steps import Step
 
-__all__ = ["PageHistories"]
-
 #: Their values are one a page; a thread that is stopped leaves the rest out.
 _LOADS: Final = (ops.Read, ops.HostRead)
 _CALLS: Final = 1000

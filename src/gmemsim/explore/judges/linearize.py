@@ -16,8 +16,6 @@ import attrs
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
-__all__ = ["Interval", "frontier", "linearizable", "overlap"]
-
 S = TypeVar("S", bound=Hashable)
 
 

@@ -41,8 +41,6 @@ if TYPE_CHECKING:
     from ..runs import Program
     from ..scene import Scene
 
-__all__ = ["FAIR_STEPS", "Liveness", "ThenFair", "Trapped", "carry_on", "judge", "trapped"]
-
 #: Least steps of the fair continuation; else as many as the run had. The longest call on 4 KiB pages takes a few
 #: hundred, but a hole in 2 MiB of an SNP guest 1,600.
 FAIR_STEPS: Final = 4_000

@@ -7,8 +7,6 @@ from typing import Final
 from ...scenarios import ops
 from ...scenarios.own import is_own
 
-__all__ = ["CONVERSIONS", "MODELLED", "NO_EFFECT", "is_beyond"]
-
 CONVERSIONS: Final = (ops.Convert, ops.SetAttributes, ops.SetFileAttributes, ops.Hypercall)
 #: Operations that `linearizability` knows the effect of, and those that change no page and see none. Where there is any
 #: other (a slot is bound anew, say), the model has nothing to say of the files: pages could change without a reason.

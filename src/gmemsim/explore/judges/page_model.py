@@ -15,20 +15,6 @@ from ...arch.memory import STALE, ZERO
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-__all__ = [
-    "Page",
-    "access",
-    "allocate",
-    "convert",
-    "forgets",
-    "host_access",
-    "maybe",
-    "perhaps",
-    "perhaps_converted",
-    "punch",
-    "same",
-]
-
 #: Failures that change nothing on any page.
 _REFUSED: Final = frozenset({"EINVAL", "EBADF", "EOPNOTSUPP", "ENOTTY", "EPERM"})
 

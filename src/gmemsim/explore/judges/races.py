@@ -36,8 +36,6 @@ if TYPE_CHECKING:
     from ..failure import Failure
     from ..runs import Run
 
-__all__ = ["CLAIMS", "Access", "Claim", "GuardedBy", "HappensBefore"]
-
 _ACCESS: Final = frozenset({"load", "store", "rmw"})
 
 

@@ -37,8 +37,6 @@ if TYPE_CHECKING:
     from ..failure import Failure
     from ..runs import Run
 
-__all__ = ["BoundedWaiting", "bound_of"]
-
 
 def bound_of(lock: object) -> int | None:
     """How often a waiter may be passed over; None: the policy does not say."""

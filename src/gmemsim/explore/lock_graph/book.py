@@ -26,8 +26,6 @@ if TYPE_CHECKING:
     #: Called as `serve(task, label, asked)` when a request is answered: what was asked for in between.
     Serve = Callable[[Task, str, list[tuple[str, str]]], None]
 
-__all__ = ["Book", "op_label"]
-
 #: Class of what is left without events: read sections of SRCU.
 _SRCU: Final = "srcu"
 

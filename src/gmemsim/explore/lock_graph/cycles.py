@@ -18,8 +18,6 @@ if TYPE_CHECKING:
 
     from .graph import Edge
 
-__all__ = ["Cycle", "find_cycles"]
-
 
 @attrs.frozen
 class Cycle:

@@ -32,8 +32,6 @@ if TYPE_CHECKING:
     from ..strategies.base import SearchStrategy
     from .cycles import Cycle
 
-__all__ = ["Decided", "Steering", "Verdict", "decide", "is_it"]
-
 #: What a directed search can say of a cycle.
 Verdict = Literal["witnessed", "potential", "infeasible within the bound"]
 

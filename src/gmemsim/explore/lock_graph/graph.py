@@ -30,8 +30,6 @@ if TYPE_CHECKING:
     from ..failure import Failure
     from ..runs import Run
 
-__all__ = ["Edge", "LockGraph", "Witness"]
-
 
 @attrs.frozen
 class Witness:

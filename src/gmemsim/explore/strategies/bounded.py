@@ -28,8 +28,6 @@ if TYPE_CHECKING:
     from ...engine.engine import Engine
     from ...engine.task import Task
 
-__all__ = ["FREE", "PER_ANSWER", "UNIT", "Bounded"]
-
 #: What an answer other than 0 costs: nothing, one, or as much as its number.
 FREE: Final = 0
 UNIT: Final = 1

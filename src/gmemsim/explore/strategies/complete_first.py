@@ -16,8 +16,6 @@ if TYPE_CHECKING:
     from ...engine.task import Task
     from .base import SearchStrategy
 
-__all__ = ["CompleteFirst"]
-
 _STATES: Final = 20_000
 #: Choices of one run behind which the tasks take turns. The run in which the budget is used up goes on with the first
 #: answer every time, and priorities may starve a task: what is only kept from ending by that says nothing of the model.

@@ -20,8 +20,6 @@ if TYPE_CHECKING:
 
     from ...engine.task import Task
 
-__all__ = ["DelayBound"]
-
 
 class DelayBound(Bounded):
     """Every schedule with at most `limit` delays; see `Bounded`."""

@@ -16,8 +16,6 @@ if TYPE_CHECKING:
     from ...engine.engine import Engine
     from ...engine.task import Task
 
-__all__ = ["DepthFirst"]
-
 
 class DepthFirst:
     """Enumerates all schedules. Use `while strategy.begin(engine): run(engine)` with a new engine each time.

@@ -54,8 +54,6 @@ if TYPE_CHECKING:
     from ...engine.engine import Engine
     from ...engine.task import Task
 
-__all__ = ["Dpor", "GoesRound"]
-
 
 class GoesRound(StepLimit):
     """Whoever can run goes round in a loop that changes nothing, so the run has no end."""

@@ -12,8 +12,6 @@ if TYPE_CHECKING:
     from ...engine.op import Op
     from .dpor_order import Footprint
 
-__all__ = ["Finished", "Node"]
-
 
 class Node:
     """A state of the present run and what is to be tried from it; tasks by number.

@@ -18,8 +18,6 @@ from ...engine.op import Op, dependent
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-__all__ = ["EVERYTHING", "Footprint", "Order", "conflict"]
-
 Footprint = tuple[Op, ...]
 
 #: Footprint of a step that ends the run: whatever the others had still to do, it came before that.

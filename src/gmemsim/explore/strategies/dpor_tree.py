@@ -16,8 +16,6 @@ if TYPE_CHECKING:
 
     from .dpor_order import Footprint
 
-__all__ = ["Branch", "Coming", "covered", "insert"]
-
 
 class Coming(NamedTuple):
     """A step to be taken.

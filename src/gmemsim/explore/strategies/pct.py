@@ -29,8 +29,6 @@ if TYPE_CHECKING:
     from ...engine.engine import Engine
     from ...engine.task import Task
 
-__all__ = ["Pct"]
-
 
 class Pct:
     """Priority-based random scheduling.

@@ -23,8 +23,6 @@ if TYPE_CHECKING:
     from ...engine.task import Task
     from .base import SearchStrategy
 
-__all__ = ["TURNS", "Portfolio"]
-
 #: The turns of a round.
 TURNS: Final = (
     "preemption:2", "random", "pos", "random", "pct:2", "random", "pos", "random",

@@ -21,8 +21,6 @@ if TYPE_CHECKING:
     from ...engine.engine import Engine
     from ...engine.task import Task
 
-__all__ = ["Pos"]
-
 
 class Pos:
     """Partial order sampling.

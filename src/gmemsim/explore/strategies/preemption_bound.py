@@ -17,8 +17,6 @@ if TYPE_CHECKING:
 
     from ...engine.task import Task
 
-__all__ = ["PreemptionBound"]
-
 
 class PreemptionBound(Bounded):
     """Every schedule with at most `limit` preemptions; see `Bounded`."""

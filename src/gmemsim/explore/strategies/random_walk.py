@@ -15,8 +15,6 @@ from ...engine.strategy import RandomStrategy
 if TYPE_CHECKING:
     from ...engine.engine import Engine
 
-__all__ = ["RandomWalk"]
-
 
 class RandomWalk(RandomStrategy):
     """Picks uniformly, without end.

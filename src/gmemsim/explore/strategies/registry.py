@@ -11,8 +11,6 @@ from ...nearest import nearest
 if TYPE_CHECKING:
     from .base import SearchStrategy
 
-__all__ = ["AUTO", "STRATEGIES", "make_strategy"]
-
 #: Name of what a search does unless told otherwise: every state first, then the portfolio (`explore.campaign`).
 AUTO: Final = "auto"
 

@@ -16,8 +16,6 @@ if TYPE_CHECKING:
     from ...engine.op import Op
     from ...engine.task import Task
 
-__all__ = ["MAX_RETRIES", "RetryWatch"]
-
 #: How often one task may do the same thing in a row while others wait.
 MAX_RETRIES: Final = 16
 

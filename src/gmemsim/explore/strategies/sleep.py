@@ -25,8 +25,6 @@ if TYPE_CHECKING:
     from ...engine.op import Op
     from ...engine.task import Task
 
-__all__ = ["Choice", "Sleepers", "Step", "StepWatch", "independent"]
-
 
 class Step(NamedTuple):
     """What is known of a step: what it touched, and whether it was silent."""

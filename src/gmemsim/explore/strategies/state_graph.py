@@ -13,8 +13,6 @@ from __future__ import annotations
 
 from typing import Final
 
-__all__ = ["END", "StateGraph"]
-
 #: In place of a state: the run ended there, well or not.
 END: Final = -1
 

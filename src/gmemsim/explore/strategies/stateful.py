@@ -45,8 +45,6 @@ if TYPE_CHECKING:
     from ..state import Mark
     from .sleep import Sleepers
 
-__all__ = ["Stateful"]
-
 
 class Stateful(DepthFirst):
     """Enumerates states instead of schedules.

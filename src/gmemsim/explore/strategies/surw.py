@@ -29,8 +29,6 @@ if TYPE_CHECKING:
     from ...engine.op import Op
     from ...engine.task import Task
 
-__all__ = ["Surw"]
-
 #: Choices that a task may take to come to the step that it was drawn for.
 MAX_WAITED: Final = 100
 

@@ -12,8 +12,6 @@ from typing import Annotated, Final, Literal
 import msgspec
 from msgspec import Meta
 
-__all__ = ["ARGUMENTS", "VCPU_OPERATIONS", "Args"]
-
 #: A GiB is the most that a vector touches at once: a larger range would run for hours, page by page.
 Length = Annotated[int, Meta(ge=0, le=1 << 30)]
 #: Of an access: its sum with a length stays below the kernel's loff_t.

@@ -9,8 +9,6 @@ from ...engine.op import Op
 if TYPE_CHECKING:
     from ...engine.task import Task
 
-__all__ = ["Branches"]
-
 
 class Branches:
     """The branches under way. A step that loops until it is disturbed waits here for others to move.

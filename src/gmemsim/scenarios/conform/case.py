@@ -10,8 +10,6 @@ if TYPE_CHECKING:
     from ...actors.kernel import Kernel
     from .vector import Vector
 
-__all__ = ["Case", "applicable", "version_of"]
-
 #: What the vectors call the patch versions; None: they say nothing of one. Any other counts as what it derives from.
 _VERSIONS: Final[dict[str, str | None]] = {
     "baseline": "baseline",

@@ -15,8 +15,6 @@ from ..units import PAGE
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-__all__ = ["pieces", "read_bytes", "text", "whole", "write_bytes"]
-
 _DATA: Final = "data:"
 
 

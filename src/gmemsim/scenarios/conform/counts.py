@@ -24,8 +24,6 @@ if TYPE_CHECKING:
     from ...actors.vm import World
     from ...engine.task import Task
 
-__all__ = ["EventCounts"]
-
 #: A page: its inode's label and its index.
 Page = tuple[str, int]
 

@@ -17,19 +17,6 @@ from msgspec.structs import fields
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-__all__ = [
-    "Applies",
-    "Document",
-    "Expect",
-    "Gmem",
-    "Kernels",
-    "Setup",
-    "Slot",
-    "StepTable",
-    "VectorError",
-    "decode",
-]
-
 _S = TypeVar("_S", bound=msgspec.Struct)
 
 #: msgspec's names of JSON types, in words.

@@ -12,8 +12,6 @@ if TYPE_CHECKING:
     from .rig import Rig
     from .vector import Step
 
-__all__ = ["TAKEN_AWAY", "TakenAway"]
-
 #: The invariant that `TakenAway` watches, in the vectors' words.
 TAKEN_AWAY: Final = "a host access that begins after a successful conversion returns gives SIGBUS"
 

@@ -7,8 +7,6 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 if TYPE_CHECKING:
     from .vector import Vector
 
-__all__ = ["KNOWN_MISSES", "Miss", "explanation"]
-
 
 class Miss(NamedTuple):
     """Where the model decides against a vector.

@@ -13,8 +13,6 @@ if TYPE_CHECKING:
     from .rig import Rig
     from .vector import Step
 
-__all__ = ["OPS", "op"]
-
 _A = TypeVar("_A", bound=Args)
 Runner = Callable[["Rig", "Task", "Step", _A], Awaitable[Got]]
 

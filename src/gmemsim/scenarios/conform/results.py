@@ -8,8 +8,6 @@ import attrs
 
 from ...actors import errno
 
-__all__ = ["Got", "Mismatch", "check", "unknown_expectation"]
-
 #: What a step can come to, beside the errors that the model knows.
 _RESULTS: Final = frozenset(
     {

@@ -34,9 +34,6 @@ if TYPE_CHECKING:
     from .case import Case
     from .results import Got
 
-__all__ = ["MAPPED", "WALKED", "Rig", "Unsupported"]
-
-
 #: Bytes of a call that goes from page to page, and of one that goes by entries of maps.
 WALKED: Final = 1 << 30
 MAPPED: Final = 1 << 37

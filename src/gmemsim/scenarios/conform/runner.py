@@ -25,8 +25,6 @@ if TYPE_CHECKING:
     from .case import Case
     from .vector import Step
 
-__all__ = ["MAX_STEPS", "VectorRun", "Verdict", "build_case"]
-
 #: Steps of a vector at most: one pins the 262,144 pages of a GiB, which takes some millions.
 MAX_STEPS: Final = 1 << 24
 

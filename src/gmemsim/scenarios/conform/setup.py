@@ -17,8 +17,6 @@ if TYPE_CHECKING:
     from .document import Setup
     from .rig import Rig
 
-__all__ = ["bring_about"]
-
 
 async def bring_about(t: Task, rig: Rig) -> None:
     """Files, slots, mappings and launch state as the vector's `setup` has them.

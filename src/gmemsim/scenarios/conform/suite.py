@@ -25,8 +25,6 @@ if TYPE_CHECKING:
     from ...engine.task import Task
     from .vector import Vector
 
-__all__ = ["EMBEDDED", "CaseResult", "cases", "judge"]
-
 #: The vectors that come with the package: what selftests assert, and the calls around guest_memfd one by one.
 EMBEDDED: Final = tuple(Path(__file__).parent / name for name in ("guest-memfd.jsonl", "kernel-calls.jsonl"))
 

@@ -17,8 +17,6 @@ if TYPE_CHECKING:
 
     from ..ops import Op
 
-__all__ = ["HANDLERS", "OK", "Handler", "from_errno", "handles", "in_bytes", "of_pages"]
-
 #: Of thread, task, step and pages [lo, hi); what `Thread` is, it knows itself.
 Handler = Callable[..., Awaitable[Outcome]]
 
