@@ -57,7 +57,7 @@ def todo(options: argparse.Namespace, done: set[tuple[str, ...]]) -> list[list[Q
     for part in options.parts:
         for mend in ("", *options.mend):
             for version in options.patch:
-                for question in questions(part, version, mend):
+                for question in questions(part, version, mend, options.mend):
                     if options.arch and question.arch not in options.arch:
                         continue
                     if question.key not in done:

@@ -24,6 +24,20 @@ def test_pairs_and_triples_have_a_memory_failure() -> None:
     assert ["allocate", "memory failure", "touch"] not in [sorted(names) for names in triples]
 
 
+def test_without_a_mend_is_asked_what_the_chosen_mends_are_held_against() -> None:
+    assert not {one.what for one in questions("findings", "v3", "", ["tdx-leak-on-failure"])} - {
+        "zoo-tdx_fails"
+    }
+    every = {one.key for one in questions("findings", "v3", "")}
+    assert {"zoo-tdx_fails", "zoo-poison_punch"} <= {key[-1] for key in every}
+    assert not list(questions("findings", "v3", "", ["get-pfn-puts"]))
+
+
+def test_vectors_are_asked_where_any_is_for_the_version() -> None:
+    assert len(list(questions("vectors", "v3", "error-trylock"))) == 4
+    assert not list(questions("vectors", "v2", "error-trylock"))
+
+
 def test_pairs_without_a_mend_are_recorded_and_not_asked_again() -> None:
     assert not list(questions("pairs", "v3", ""))
 

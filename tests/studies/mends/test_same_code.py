@@ -8,10 +8,11 @@ import pytest
 
 from gmemsim.actors.kernel import Kernel
 from gmemsim.actors.release import RELEASES, Release
+from gmemsim.patches.by_file import by_file
 from gmemsim.patches.registry import load_patch, registered_name
 from gmemsim.patches.v3 import V3
 from gmemsim.studies.matrix import explore_cell
-from gmemsim.studies.mends.questions import Question, answers
+from gmemsim.studies.mends.questions import Question, _failures_alike, answers
 from gmemsim.studies.mends.same_code import Touched, same, touching
 from gmemsim.studies.operations import Cell
 
@@ -131,3 +132,61 @@ def test_an_answer_is_shared_with_the_version_that_ran_the_same(monkeypatch: pyt
     assert {**rows["v1"], "cpu_seconds": 0} == {**alone[0], "cpu_seconds": 0, "same_as": "v2"}
     late = answers(asked, 2_000, lambda: False)
     assert {row["key"][1] for row in late} == {"v2", "v1"}
+
+
+def test_an_answer_with_a_failure_is_shared_where_the_failure_is_the_same_finding() -> None:
+    def asked(version: str) -> Question:
+        return Question("findings", version, "", "sw-protected", "zoo-poison_punch")
+
+    rows = {
+        row["key"][1]: row for row in answers([asked("hugepage-populate"), asked("hugepage-tracked")], 3_000)
+    }
+    assert rows["hugepage-tracked"]["same_as"] == "hugepage-populate"
+    assert rows["hugepage-tracked"]["patch"] == "hugepage-tracked"
+    alone = answers([asked("hugepage-tracked")], 3_000)[0]
+    left_out = {"cpu_seconds": 0, "same_as": ""}
+    assert rows["hugepage-tracked"] | left_out == alone | left_out
+
+
+def test_a_failure_is_another_where_the_version_has_another_finding() -> None:
+    def alike(known: str, one: str, other: str) -> bool:
+        asked = [Question("findings", version, "", "snp", "zoo-tdx_fails") for version in (one, other)]
+        row = {"violations": [{"known": known}]}
+        return bool(_failures_alike(row, *asked))
+
+    assert _failures_alike({}, *[Question("findings", "v3", "", "snp", "zoo-tdx_fails")] * 2)
+    assert alike("memory-failure-against-punch", "v3", "v2")
+    # The version has it not; what is no finding has a token.
+    assert not alike("unbind-during-memory-failure", "v3", "mainline-7.3")
+    assert not alike("", "v3", "v2")
+    # It would be the finding that stands before it in the table, if it fits that too.
+    assert alike("host-fault-on-poisoned-page", "inplace-v8", "inplace")
+    assert not alike("host-fault-on-poisoned-page", "inplace", "inplace-v8")
+
+
+def test_of_a_function_by_file_both_count() -> None:
+    async def huge(self: Any, t: Any, inode: Any) -> int:
+        return 0
+
+    async def other(self: Any, t: Any, inode: Any) -> int:
+        return 1
+
+    class First(V3):
+        chosen = by_file(huge, huge)
+
+    class Second(V3):
+        chosen = by_file(huge, other)
+
+    first: type[Kernel] = First
+    assert same(Touched(entered={(First, "chosen")}), first, first)
+    assert not same(Touched(entered={(First, "chosen")}), first, Second)
+
+
+def test_releases_that_were_asked_for_count_and_not_the_versions_own() -> None:
+    read = {
+        name
+        for name in Release.__annotations__
+        if getattr(RELEASES["6.12"], name) != getattr(RELEASES["7.3"], name)
+    } - {"name"}
+    assert same(Touched(release=read), V3, V3, ("6.12", "6.12"))
+    assert not same(Touched(release=read), V3, V3, ("6.12", "7.3"))

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import attrs
 
+from ...actors.release import RELEASES
 from ...arch.registry import ARCHES
 from ...contention.point import Point
 from ...contention.storm import run
@@ -33,9 +34,11 @@ from .same_code import same, touching
 from .unjudged import shown_on, versions_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
+    from ...actors.kernel import Kernel
     from ...patches.mends.entry import Mend
+    from ...scenarios.conform.case import Case
 
 __all__ = ["PARTS", "Question", "answer", "answers", "applies", "questions"]
 
@@ -90,15 +93,19 @@ def applies(mend: Mend, version: str) -> bool:
     return any(version in versions_of(FINDINGS[one]) for one in mend.findings)
 
 
-def questions(part: str, version: str, mend: str) -> Iterator[Question]:
+def questions(part: str, version: str, mend: str, against: Iterable[str] = MENDS) -> Iterator[Question]:
     """All of a part for one version and mend (empty: none), as far as they apply.
 
     Pairs without a mend are recorded elsewhere, and not asked again; triples neither: what breaks without a mend is a
     finding.
+
+    Args:
+        against: without a mend, what is to be held against one of these is asked.
     """
     if not mend and part in ("pairs", "triples"):
         return
-    chosen = [each for each in MENDS.values() if applies(each, version) and mend in ("", each.ident)]
+    names = [mend] if mend else list(against)
+    chosen = [each for each in MENDS.values() if applies(each, version) and each.ident in names]
     seen: set[tuple[str, str]] = set()
     for each in chosen:
         for arch, what in _asked(part, version, each):
@@ -139,7 +146,12 @@ def _asked(part: str, version: str, mend: Mend) -> Iterator[tuple[str, str]]:
             yield "sw-protected", f"memory-failure / punch / {_LONGER}"
     elif part == "vectors":
         for arch in ARCHES:
-            yield arch, "selftests"
+            if any(_vectors_of(load_patch(version), arch)):
+                yield arch, "selftests"
+
+
+def _vectors_of(version: type[Kernel], arch: str) -> Iterator[Case]:
+    return cases_of(load_vectors(*EMBEDDED), [version], [arch])
 
 
 def _shown(version: str, mend: Mend) -> Iterator[tuple[str, str]]:
@@ -183,8 +195,8 @@ def answers(
 ) -> list[dict[str, Any]]:
     """Answers to one question about several versions; what ran the same code as one that was asked is not asked.
 
-    Such an answer is that of the version that it names (`same_as`), and took no time. Only searches of cells that met
-    no failure are so shared: what failure is known is said version by version.
+    Such an answer is that of the version that it names (`same_as`), and took no time. Only searches of a scenario or a
+    cell are so shared, and only with a version on which each failure that they met is the same finding.
 
     Args:
         goes_on: asked before each version but the first.
@@ -200,12 +212,38 @@ def answers(
         with touching(cls) as touched:
             row = answer(one, states)
         found.append(row)
-        if one.part not in ("pairs", "triples") or row["violations"]:
+        if one.part not in ("pairs", "triples", "findings", "outcomes"):
             continue
-        for other in [each for each in left if same(touched, cls, load_patch(each.patch))]:
-            left.remove(other)
-            found.append({**row, "key": list(other.key), "cpu_seconds": 0, "same_as": one.version})
+        for other in list(left):
+            releases = (_release(one), _release(other))
+            if same(touched, cls, load_patch(other.patch), releases) and _failures_alike(row, one, other):
+                left.remove(other)
+                shared = {**row, "key": list(other.key), "cpu_seconds": 0, "same_as": one.version}
+                found.append(shared | ({"patch": other.patch} if "patch" in row else {}))
     return found
+
+
+def _failures_alike(row: dict[str, Any], one: Question, other: Question) -> bool:
+    """Whether the failures of a search of `one` would be the same findings on the version of `other`.
+
+    A failure is the first finding of the table that the version has and that it fits. One that is none has a token,
+    which names the version.
+    """
+    here, there = (
+        [finding.ident for finding in FINDINGS.values() if finding.is_of(each.version, *_scene(each))]
+        for each in (one, other)
+    )
+    for each in row.get("violations", ()):
+        ident = each["known"]
+        if ident not in there or not set(there[: there.index(ident)]) <= set(here):
+            return False
+    return True
+
+
+def _scene(question: Question) -> tuple[str, tuple[str, ...]]:
+    """Release and VM types of its runs."""
+    release = _release(question) or load_patch(question.patch).default_release
+    return RELEASES[release].name, (question.arch,)
 
 
 def _finding(question: Question, states: int) -> dict[str, Any]:
@@ -278,7 +316,7 @@ def _outcomes(question: Question, states: int) -> dict[str, Any]:
 def _vectors(question: Question, states: int) -> dict[str, Any]:
     results = [
         judge(case, schedules=_SCHEDULES, search=partial(CompleteFirst, 0, states))
-        for case in cases_of(load_vectors(*EMBEDDED), [load_patch(question.patch)], [question.arch])
+        for case in _vectors_of(load_patch(question.patch), question.arch)
     ]
     # What explains a failure names the version, which a mend does not change.
     unmet = [one.case.vector for one in results if one.verdict.result == "failed" and not one.why]

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Final
 import attrs
 
 from ...actors.release import RELEASES, Release
+from ...patches.inplace_v8 import InplaceV8
 from ...patches.sources import function_of
 
 if TYPE_CHECKING:
@@ -144,12 +145,24 @@ def _first_call(
     return type(value)(first) if isinstance(value, (staticmethod, classmethod)) else first
 
 
-def same(touched: Touched, cls: type[Kernel], other: type[Kernel]) -> bool:
-    """Whether all that was touched of `cls` is so in `other`."""
-    if cls.huge_pages != other.huge_pages:
-        # Its scenarios are others.
+def same(
+    touched: Touched,
+    cls: type[Kernel],
+    other: type[Kernel],
+    releases: tuple[str | None, str | None] = (None, None),
+) -> bool:
+    """Whether all that was touched of `cls` is so in `other`.
+
+    Args:
+        releases: on which the two were asked; None: on the version's own.
+    """
+    if cls.huge_pages != other.huge_pages or issubclass(cls, InplaceV8) != issubclass(other, InplaceV8):
+        # Their scenarios are others, and some steps of scenarios and rules ask which of these a version derives from.
         return False
-    here, there = RELEASES[cls.default_release], RELEASES[other.default_release]
+    here, there = (
+        RELEASES[release or version.default_release]
+        for version, release in zip((cls, other), releases, strict=True)
+    )
     return (
         all(getattr(here, name) == getattr(there, name) for name in touched.release - {"name"})
         and all(_held(cls, name) == _held(other, name) for name in touched.read)
@@ -167,13 +180,23 @@ def _alike(touched: Touched, cls: Any, other: Any, name: str) -> bool:
 
 
 @cache
-def _chain(cls: Any, name: str) -> list[tuple[type, CodeType]]:
-    found: list[tuple[type, CodeType]] = []
+def _chain(cls: Any, name: str) -> list[tuple[type, frozenset[CodeType]]]:
+    """Classes that define it, nearest first, each with its code: of a function by file (`by_file`), that of both."""
+    found: list[tuple[type, frozenset[CodeType]]] = []
     for owner in cls.__mro__[:-1]:
-        function: FunctionType | None = function_of(vars(owner).get(name))
-        if function is not None:
-            found.append((owner, function.__code__))
+        codes = frozenset(_codes(vars(owner).get(name)))
+        if codes:
+            found.append((owner, codes))
     return found
+
+
+def _codes(value: Any) -> Iterator[CodeType]:
+    function: FunctionType | None = function_of(value)
+    if function is not None:
+        yield function.__code__
+    while value is not None:
+        yield from _codes(getattr(value, "otherwise", None))
+        value = getattr(value, "stands_for", None)
 
 
 def _values(cls: type[Kernel]) -> list[str]:
