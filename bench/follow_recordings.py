@@ -14,6 +14,7 @@ from __future__ import annotations
 import argparse
 import gzip
 import json
+import sys
 import time
 from collections import Counter
 from functools import partial
@@ -21,12 +22,16 @@ from pathlib import Path
 from random import Random
 from typing import TYPE_CHECKING, Any
 
-from gmemsim.follow.alter import ALTERATIONS, alter, alter_at, places
 from gmemsim.follow.follower import follow
 from gmemsim.follow.ftrace import parse_line
 from gmemsim.follow.search import Bounds
 from gmemsim.follow.trace import load_trace, trace_from_events
 from gmemsim.patches.registry import PATCHES
+
+# The alterations live with the tests, which are no installed package.
+sys.path.insert(0, str(Path(__file__).parents[1]))
+
+from tests.follow.alterations import ALTERATIONS, alter, alter_at, places
 
 if TYPE_CHECKING:
     from collections.abc import Callable

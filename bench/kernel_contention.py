@@ -15,7 +15,8 @@ import subprocess
 import sys
 from typing import Any
 
-from gmemsim.lab.contention import LOCK_EVENTS, Waits, waits_of
+from lock_waits import LOCK_EVENTS, Waits, waits_of
+
 from gmemsim.lab.kernels import find_kernel
 from gmemsim.lab.machine import Machine
 from gmemsim.lab.runs import run_programs

@@ -9,8 +9,8 @@ from random import Random
 from typing import TYPE_CHECKING
 
 import pytest
+from tests.follow.alterations import ALTERATIONS, alter, alter_at, places
 
-from gmemsim.follow.alter import ALTERATIONS, alter, alter_at, places
 from gmemsim.follow.follower import follow
 from gmemsim.follow.ftrace import parse_line
 from gmemsim.follow.search import Bounds

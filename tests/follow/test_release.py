@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+from tests.follow.alterations import alter_at, places
 
-from gmemsim.follow.alter import alter_at, places
 from gmemsim.follow.calls import calls_of
 from gmemsim.follow.follower import follow
 from gmemsim.follow.ftrace import KernelEvent, parse_line

@@ -13,9 +13,9 @@ from random import Random
 from typing import TYPE_CHECKING
 
 import pytest
+from tests.follow.alterations import alter
 
 from gmemsim.engine.op import Op
-from gmemsim.follow.alter import alter
 from gmemsim.follow.attempt import Attempt, How
 from gmemsim.follow.departing import Departing, Departure, _Taken
 from gmemsim.follow.follower import follow

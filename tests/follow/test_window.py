@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 from click.testing import CliRunner
+from tests.follow.alterations import alter
 
 from gmemsim.cli.follow import command
-from gmemsim.follow.alter import alter
 from gmemsim.follow.calls import calls_of
 from gmemsim.follow.follower import follow
 from gmemsim.follow.ftrace import parse_line

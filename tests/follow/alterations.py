@@ -10,15 +10,15 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
-from .ftrace import parse_line
-from .nesting import NESTED
-from .trace import trace_from_events
+from gmemsim.follow.ftrace import parse_line
+from gmemsim.follow.nesting import NESTED
+from gmemsim.follow.trace import trace_from_events
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from random import Random
 
-    from .ftrace import KernelEvent
+    from gmemsim.follow.ftrace import KernelEvent
 
 Lines = list[str]
 _CLEAR = re.compile(r"zero_begin_\w+")

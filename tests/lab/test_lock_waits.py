@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import runpy
+from pathlib import Path
+
 import pytest
 
-from gmemsim.lab.contention import waits_of
+BENCH = Path(__file__).parents[2] / "bench"
+waits_of = runpy.run_path(str(BENCH / "lock_waits.py"))["waits_of"]
 
 TEXT = """# tracer: nop
            vcpu0-133     [001] ...1.    27.500000: contention_begin: 000000007de34875 (flags=SPIN|READ)
