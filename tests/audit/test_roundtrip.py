@@ -18,7 +18,9 @@ from gmemsim.audit.recorder import Entry
 from gmemsim.audit.render import write_log
 from gmemsim.audit.vocabulary import MODULES
 
-CLASSES: list[type[Event]] = [getattr(module, name) for module in MODULES for name in module.__all__]
+CLASSES: list[type[Event]] = [
+    getattr(module, name) for module in MODULES for name in getattr(module, "__all__", ())
+]
 INTEGERS = st.integers(-(1 << 63), (1 << 64) - 1)
 VALUES: dict[type, st.SearchStrategy[object]] = {
     int: INTEGERS,
