@@ -17,19 +17,17 @@ from __future__ import annotations
 
 import re
 import tomllib
+from collections.abc import Mapping
 from functools import cache
 from importlib.resources import files
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 import attrs
 
 from ..nearest import hint
 from .costs import ARCH_COSTS, CostTable, Evidence
 from .platform_costs import PlatformCosts
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
 
 __all__ = ["GENERIC", "PLATFORMS", "CostFileError", "Costs", "load_costs"]
 

@@ -12,12 +12,10 @@ measured.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final, Self
+from collections.abc import Mapping
+from typing import Final, Self
 
 import attrs
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
 
 __all__ = ["ARCH_COSTS", "SWEEPS", "CostTable", "Evidence", "ns"]
 

@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 from array import array
-from collections.abc import MutableMapping
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
+from collections.abc import Iterator, MutableMapping
+from typing import Any, Final, NamedTuple
 
 __all__ = ["RmpEntries", "RmpEntry"]
 

@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import os
 import secrets
+from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, BinaryIO
+from typing import BinaryIO
 
 import zstandard
 
 from .errors import LogError
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
 
 _SUFFIXES = (".jsonl", ".jsonl.zst")
 _ZSTD_MAGIC = b"\x28\xb5\x2f\xfd"

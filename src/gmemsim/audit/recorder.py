@@ -8,15 +8,12 @@ side in one flat list, so that a long run leaves no tuples behind for the garbag
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, Protocol
+from collections.abc import Callable, Iterator
+from types import TracebackType
+from typing import Any, Protocol
 
 from .base import Event
 from .vocabulary import name_of
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-    from types import TracebackType
 
 #: What a recorder takes down: virtual ns, name of the actor, event.
 Entry = tuple[int, str, Event]

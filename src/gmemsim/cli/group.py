@@ -6,8 +6,9 @@ import os
 import sys
 import traceback
 import warnings
+from collections.abc import Sequence
 from importlib import import_module
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import Any, NoReturn
 
 import click
 
@@ -20,9 +21,6 @@ from .commands import COMMANDS, available
 from .config import defaults
 from .encoding import drop_output
 from .errors import INPUT, INTERRUPTED, Interrupted
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
 
 
 class LazyGroup(click.Group):

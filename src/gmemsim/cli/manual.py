@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import inspect
 import re
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterator
+from typing import Any
 
 import click
 
 from .. import __version__
 from .examples import EXAMPLES, sentence
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
 
 _EXIT = (
     ("0", "fine"),

@@ -4,13 +4,10 @@ from __future__ import annotations
 
 import os
 import secrets
+from collections.abc import Iterable
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from .errors import InputError
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable
 
 
 def check_directory(path: Path | None) -> None:

@@ -8,10 +8,7 @@ increasing run of such pairs is kept, which costs O(n log n) whatever the input.
 from __future__ import annotations
 
 from bisect import bisect_left
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    from collections.abc import Hashable, Sequence
+from collections.abc import Hashable, Sequence
 
 #: Edits up to which the script is a shortest one.
 MAX_EDITS = 192

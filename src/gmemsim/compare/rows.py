@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from collections.abc import Iterable
+from typing import Final
 
 import msgspec
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable
 
 #: Kinds of rows, in the order of a report. `preparation` is the order of clear, prepare and uptodate.
 KINDS: Final = (

@@ -5,17 +5,15 @@ from __future__ import annotations
 import csv
 import io
 import tempfile
+from collections.abc import Iterable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 import attrs
 
 from .point import Point
 from .result import LockFigures, Result
 from .waste import Waste
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable
 
 #: Reasons of the event `retry`; a column each.
 REASONS: Final = ("early", "late", "stale", "invalid_slot", "spte")

@@ -8,12 +8,9 @@ the common start nor the stragglers count; a unit is in the window if it ends th
 from __future__ import annotations
 
 from array import array
-from typing import TYPE_CHECKING
+from collections.abc import Sequence
 
 import attrs
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
 
 
 class Units:

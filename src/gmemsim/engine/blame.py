@@ -5,13 +5,11 @@ from __future__ import annotations
 import dis
 import sysconfig
 import traceback
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-    from types import TracebackType
+from types import TracebackType
+from typing import Any, Final, NamedTuple
 
 __all__ = [
     "Blame", "Escaped", "blame", "foreign", "interrupted", "model_code", "said", "shown", "users_own",

@@ -12,12 +12,10 @@ operation of a workload leaves the choices of all others in place.
 from __future__ import annotations
 
 from collections import defaultdict, deque
-from typing import TYPE_CHECKING, NamedTuple
+from collections.abc import Iterable
+from typing import NamedTuple
 
 from .errors import TapeMismatch
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable
 
 __all__ = ["Choice", "Replay", "Tape"]
 

@@ -11,16 +11,14 @@ import gc
 import re
 import sys
 import warnings
+from collections.abc import Iterator
 from contextlib import contextmanager
 from inspect import CORO_CREATED, getcoroutinestate
 from types import CoroutineType
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 from .blame import Blame, foreign, interrupted, shown
 from .errors import EngineError
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
 
 __all__ = ["NeverAwaited", "all_awaited", "forever_kept"]
 

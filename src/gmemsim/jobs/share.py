@@ -6,16 +6,14 @@ A cell's result follows from the cell alone, so it does not matter who works on 
 from __future__ import annotations
 
 import time
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, BrokenExecutor, CancelledError, Executor, Future, wait
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any, Final, TypeVar
+from typing import Any, Final, TypeVar
 
 import attrs
 
 from .workers import WorkerKilled, Workers
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
 
 _C = TypeVar("_C")
 _R = TypeVar("_R")

@@ -6,15 +6,13 @@ A campaign that is started again with the same file goes on with what is missing
 from __future__ import annotations
 
 import fcntl
-from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, Final, Generic, TypeVar
 
 import msgspec
 
 from ..audit.bounded import clean
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
-    from pathlib import Path
 
 _K = TypeVar("_K")
 

@@ -6,16 +6,14 @@ import os
 import shutil
 import subprocess
 import tempfile
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 import attrs
 
 from .errors import LabError
 from .kernels import Kernel, cache_folder, fetched_kernels
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
 
 _MIRROR: Final = "http://deb.debian.org/debian"
 _KEYRING: Final = "/usr/share/keyrings/debian-archive-keyring.gpg"

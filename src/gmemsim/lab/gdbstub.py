@@ -8,16 +8,14 @@ from __future__ import annotations
 import re
 import socket
 import struct
+from collections.abc import Iterable
+from pathlib import Path
 from time import monotonic, sleep
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 import attrs
 
 from .errors import LabError
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable
-    from pathlib import Path
 
 _PACKET: Final = re.compile(rb"\$([^#]*)#[0-9a-f]{2}")
 #: SIGTRAP: a breakpoint or the end of a step; SIGINT: our own interruption.

@@ -5,17 +5,14 @@ from __future__ import annotations
 import hashlib
 import subprocess
 import tempfile
+from collections.abc import Mapping
 from importlib import resources
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from .errors import LabError
 from .fetch import need
 from .kernels import Kernel, cache_folder
 from .modules import module_name, module_text, module_tree, modules_in_order
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
 
 
 def build_runner(cache: Path | None = None) -> Path:

@@ -6,13 +6,11 @@ entry of a kernel function, so that nobody runs but who does in the witness. A t
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
 from itertools import pairwise
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
 import attrs
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
 
 #: Kinds of places: before a call (all of them made: the number after the last), at a function's entry, in a wait.
 Kind = Literal["call", "entry", "waits"]

@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 import secrets
+from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from .errors import LabError
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
 
 
 def write_whole(files: Mapping[Path, bytes]) -> None:

@@ -6,13 +6,11 @@ Numbers are those of `runner/abi.h`.
 from __future__ import annotations
 
 import errno
-from typing import TYPE_CHECKING, Any, Final
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
 
 import attrs
 import msgspec
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
 
 #: Operation of a scenario -> its number; `next_round` and `madvise_failure` are the runner's own, `raw_` vectors'.
 OPCODES: Final[dict[str, int]] = {

@@ -8,12 +8,9 @@ What is not exact is left out of the claim of a complete search, by name; what i
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Iterable
 
 import attrs
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable
 
 
 @attrs.frozen(kw_only=True)

@@ -10,12 +10,10 @@ from __future__ import annotations
 
 import functools
 import inspect
-from typing import TYPE_CHECKING, Any, TypeVar, cast
+from collections.abc import Callable
+from typing import Any, TypeVar, cast
 
 from ..actors.huge_cache import HugeCache
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
 
 __all__ = ["by_file"]
 

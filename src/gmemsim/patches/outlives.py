@@ -7,15 +7,13 @@ with it, not a module's variables. So what a run changes has to hang on the kern
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterator
 from types import BuiltinFunctionType, FunctionType, ModuleType
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 from ..engine.blame import shown
 from .sources import function_of, ours
 from .user_file import is_users
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
 
 __all__ = ["changed_since", "variables"]
 

@@ -12,13 +12,11 @@ import os
 import sys
 from difflib import get_close_matches
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, NoReturn, TypeVar
+from types import ModuleType
+from typing import Any, Final, NoReturn, TypeVar
 
 from ..engine.blame import foreign, interrupted
 from ..engine.interrupts import TimeUp, deadline
-
-if TYPE_CHECKING:
-    from types import ModuleType
 
 __all__ = ["PatchError", "class_in", "file_of", "is_users", "module_of", "which_class"]
 

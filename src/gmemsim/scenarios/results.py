@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Mapping
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
 import attrs
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
 
 #: Host accesses that are no value.
 FAILURES = frozenset({"SIGBUS", "SIGSEGV", "oom"})

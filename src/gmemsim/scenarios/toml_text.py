@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import json
 import re
-from typing import TYPE_CHECKING, Any, Final
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping
+from typing import Any, Final
 
 #: The order in which a reader expects them.
 _ORDER: Final = ("scenario", "parameters", "small", "vm", "file", "slot", "map", "setup", "task", "faults")

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, ClassVar
+from collections.abc import Sequence
+from typing import ClassVar
 
 from ..point import Point
 from .storm_study import StormStudy
 from .study import Case, Chart, Claim, Found, Table, cases
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
 
 _LOCKS = ("rwsem", "percpu", "srcu", "range", "per-folio", "none")
 _ARCHES = ("snp", "tdx", "sw-protected")

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, ClassVar
+from collections.abc import Sequence
+from typing import ClassVar
 
 from ..point import Point
 from .storm_study import StormStudy
 from .study import Case, Chart, Claim, Found, Table, cases
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
 
 _VERSIONS = ("baseline", "v3", "tracked", "tracked-shared")
 _VCPUS = (1, 16, 64)

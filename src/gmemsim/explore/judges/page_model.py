@@ -6,14 +6,12 @@ none if the result is impossible there.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from collections.abc import Callable
+from typing import Final
 
 import attrs
 
 from ...arch.memory import STALE, ZERO
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
 
 #: Failures that change nothing on any page.
 _REFUSED: Final = frozenset({"EINVAL", "EBADF", "EOPNOTSUPP", "ENOTTY", "EPERM"})

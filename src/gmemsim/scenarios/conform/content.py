@@ -7,13 +7,11 @@ read as zeros; stale and ciphertext bytes are equal to nothing.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from collections.abc import Iterator
+from typing import Final
 
 from ...arch.memory import ZERO
 from ..units import PAGE
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
 
 _DATA: Final = "data:"
 

@@ -7,15 +7,13 @@ something that the runner does not have, and is *unsupported*.
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from functools import cache
-from typing import TYPE_CHECKING, Annotated, Any, Final, Literal, TypeVar, get_args
+from typing import Annotated, Any, Final, Literal, TypeVar, get_args
 
 import msgspec
 from msgspec import Meta
 from msgspec.structs import fields
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
 
 _S = TypeVar("_S", bound=msgspec.Struct)
 

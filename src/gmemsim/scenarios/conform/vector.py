@@ -6,7 +6,9 @@ and which: `evidence`.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Final
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, Final
 
 import attrs
 import msgspec
@@ -14,10 +16,6 @@ import msgspec
 from .arguments import ARGUMENTS, VCPU_OPERATIONS, Args
 from .document import Applies, Document, Kernels, Setup, StepTable, VectorError, decode
 from .results import unknown_expectation
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-    from pathlib import Path
 
 __all__ = ["EVIDENCE", "Step", "Vector", "VectorError", "load_vectors", "parse_vector"]
 
