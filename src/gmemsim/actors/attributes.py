@@ -21,8 +21,6 @@ if TYPE_CHECKING:
     from .memslot import Memslot
     from .vm import Vm
 
-__all__ = ["kvm_mmu_init_memslot_memory_attributes"]
-
 
 async def kvm_mem_is_private(self: Kernel, t: Task, vm: Vm, gfn: int) -> bool:
     """`kvm_mem_is_private`: a lock-free look-up in the VM's attribute map."""

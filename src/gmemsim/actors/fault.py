@@ -9,8 +9,6 @@ if TYPE_CHECKING:
     from .memslot import Memslot
     from .vm import Vcpu
 
-__all__ = ["Fault", "RetPf"]
-
 
 class RetPf:
     """RET_PF_*: how a stage-2 fault ended."""

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-__all__ = ["Converted"]
-
 
 class Converted(NamedTuple):
     """Answer of the call: 0 or a negative errno, and the index that `error_offset` names (-1: not written)."""

@@ -15,8 +15,6 @@ from .folio import Folio
 if TYPE_CHECKING:
     from .inode import GmemInode
 
-__all__ = ["Gap", "HugeCache", "Split"]
-
 
 class Split:
     """A huge range that was split.

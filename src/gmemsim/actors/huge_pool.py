@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from typing import Final
 
-__all__ = ["FLAG_ORDERS", "ORDER_1G", "ORDER_2M", "Subpool", "order_of"]
-
 #: log2 of the 4 KiB pages of a folio.
 ORDER_2M: Final = 9
 ORDER_1G: Final = 18

@@ -56,8 +56,6 @@ if TYPE_CHECKING:
     from .memslot import Memslot
     from .vm import Vm, World
 
-__all__ = ["Kernel"]
-
 
 class Kernel:
     """Every subject in one object.

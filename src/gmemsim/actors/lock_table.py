@@ -12,8 +12,6 @@ if TYPE_CHECKING:
     from ..engine.locks.stats import LockClass
     from .vm import World
 
-__all__ = ["collect", "lock_classes"]
-
 
 def collect(world: World) -> list[LockStatistics]:
     """Rows of all lock classes that were ever taken, in order of name."""

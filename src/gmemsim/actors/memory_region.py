@@ -16,8 +16,6 @@ if TYPE_CHECKING:
     from .memslot import UserMemory
     from .vm import Vm
 
-__all__ = ["KVM_MEM_MAX_NR_PAGES", "MemoryRegion"]
-
 #: Pages of a slot at most, for the sake of dirty bitmaps.
 KVM_MEM_MAX_NR_PAGES: Final = (1 << 31) - 1
 

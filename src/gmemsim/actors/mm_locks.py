@@ -17,15 +17,6 @@ if TYPE_CHECKING:
     from ..engine.task import Task
     from .inode import GmemInode
 
-__all__ = [
-    "SHORT_LOCKS",
-    "added_to_lru",
-    "allocated",
-    "delete_from_page_cache_batch",
-    "folio_batch_move_lru",
-    "inserted",
-]
-
 #: Pages of a refill: `zone_batchsize` of a zone of 64 GiB and more.
 PCP_BATCH: Final = 63
 #: Pages of a stock: `MEMCG_CHARGE_BATCH`.

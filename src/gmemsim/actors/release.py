@@ -10,8 +10,6 @@ import attrs
 
 from .errno import EEXIST, EINVAL
 
-__all__ = ["RELEASES", "Release"]
-
 
 @attrs.frozen
 class Release:

@@ -9,8 +9,6 @@ from __future__ import annotations
 
 import attrs
 
-__all__ = ["PkvmChoices", "SnpChoices", "TdxChoices"]
-
 
 @attrs.frozen
 class SnpChoices:

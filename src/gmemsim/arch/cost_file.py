@@ -29,8 +29,6 @@ from ..nearest import hint
 from .costs import ARCH_COSTS, CostTable, Evidence
 from .platform_costs import PlatformCosts
 
-__all__ = ["GENERIC", "PLATFORMS", "CostFileError", "Costs", "load_costs"]
-
 #: Machines that come with the package.
 PLATFORMS: Final = ("milan", "genoa", "sapphire-rapids")
 _BASES: Final = ("generic", "full", *PLATFORMS)

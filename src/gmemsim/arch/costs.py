@@ -17,8 +17,6 @@ from typing import Final, Self
 
 import attrs
 
-__all__ = ["ARCH_COSTS", "SWEEPS", "CostTable", "Evidence", "ns"]
-
 
 @attrs.frozen
 class Evidence:

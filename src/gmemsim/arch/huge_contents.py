@@ -6,8 +6,6 @@ from typing import Final
 
 from .intervals import Intervals
 
-__all__ = ["HUGE_AREA", "HugeContents"]
-
 #: First frame of the area that huge pages are cut from, far above the small frames, so that the two never meet.
 HUGE_AREA: Final = 1 << 36
 

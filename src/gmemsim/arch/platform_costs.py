@@ -19,8 +19,6 @@ if TYPE_CHECKING:
 
     from ..engine.task import Task
 
-__all__ = ["CHARGED", "NEVER_CHARGED", "PlatformCosts", "changed", "cpus_of", "platform_costs", "uncharged"]
-
 
 @attrs.frozen
 class PlatformCosts(CostTable):

@@ -10,8 +10,6 @@ from .snp import Snp
 from .sw_protected import SwProtected
 from .tdx import Tdx
 
-__all__ = ["ARCHES", "PROJECTIONS", "described", "projection_note"]
-
 ARCHES: Final[dict[str, type[Arch]]] = {cls.name: cls for cls in (Arch, SwProtected, Snp, Tdx)}
 
 #: VM types that no kernel backs with guest_memfd: what the spec makes of one if it did. They take part in nothing that

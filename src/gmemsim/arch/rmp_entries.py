@@ -6,8 +6,6 @@ from array import array
 from collections.abc import Iterator, MutableMapping
 from typing import Any, Final, NamedTuple
 
-__all__ = ["RmpEntries", "RmpEntry"]
-
 _PAGES: Final = 512
 #: Single entries of a region that make it a table.
 _MANY: Final = 256

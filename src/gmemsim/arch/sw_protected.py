@@ -14,8 +14,6 @@ if TYPE_CHECKING:
     from ..engine.task import Task
     from .base import VmIdentity
 
-__all__ = ["SwProtected"]
-
 
 class SwProtected(Arch):
     """Private memory without hardware (`KVM_X86_SW_PROTECTED_VM`): every hook is free, so only locks cost."""

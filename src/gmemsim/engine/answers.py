@@ -14,8 +14,6 @@ if TYPE_CHECKING:
 
     from .task import Task
 
-__all__ = ["answer_of", "candidate"]
-
 
 def candidate(runnable: Sequence[Task], current: Task | None, answer: int) -> Task:
     """The task that an answer stands for; `current` is None if it cannot go on."""

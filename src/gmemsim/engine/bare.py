@@ -16,8 +16,6 @@ from .observed import STEP
 if TYPE_CHECKING:
     from .engine import Engine
 
-__all__ = ["run"]
-
 
 def run(engine: Engine) -> None:
     """Run `engine` until every task that counts has finished.

@@ -11,10 +11,6 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Final, NamedTuple
 
-__all__ = [
-    "Blame", "Escaped", "blame", "foreign", "interrupted", "model_code", "said", "shown", "users_own",
-]  # fmt: skip
-
 _PACKAGE: Final = str(Path(__file__).resolve().parents[1])
 _PYTHON: Final = tuple({sysconfig.get_path(name) for name in ("stdlib", "platstdlib", "purelib", "platlib")})
 #: Lines of a traceback that are shown.

@@ -21,8 +21,6 @@ if TYPE_CHECKING:
 
     from .task import Task
 
-__all__ = ["HANDOVER_LINES", "Cpus", "Line", "Section", "SharingCosts"]
-
 #: Lines that move when a queued spinlock goes from one CPU to the next: the lock word, which its new owner polls, and
 #: the queue node of the one behind it (kernel/locking/qspinlock.c).
 HANDOVER_LINES: Final = 2

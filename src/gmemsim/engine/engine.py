@@ -30,8 +30,6 @@ if TYPE_CHECKING:
     from .strategy import Strategy
     from .task import Waitable
 
-__all__ = ["Engine"]
-
 
 class Engine:
     """State of one run.

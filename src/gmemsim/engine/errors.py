@@ -7,8 +7,6 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from .task import Task
 
-__all__ = ["Deadlock", "EngineError", "ModelError", "Pruned", "StepLimit", "TapeMismatch"]
-
 
 class EngineError(Exception):
     """Base of every error that the engine itself raises."""

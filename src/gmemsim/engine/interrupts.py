@@ -22,8 +22,6 @@ if TYPE_CHECKING:
 
     from .engine import Engine
 
-__all__ = ["NoStep", "TimeUp", "deadline", "deaf", "listen", "steps_end", "trio_listens"]
-
 _LOOPS: Final = str(Path(__file__).with_name("bare.py"))
 
 #: Seconds in which another Ctrl-C is the same one: people press it more than once.

@@ -16,8 +16,6 @@ if TYPE_CHECKING:
 
     from .task import Task
 
-__all__ = ["Mailbox"]
-
 M = TypeVar("M")
 
 

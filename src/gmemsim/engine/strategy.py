@@ -19,8 +19,6 @@ if TYPE_CHECKING:
     from .tape import Tape
     from .task import Task
 
-__all__ = ["FirstRunnable", "RandomStrategy", "ReplayStrategy", "Strategy"]
-
 
 class Strategy(Protocol):
     """Answers every draw of one run after another."""

@@ -17,8 +17,6 @@ from typing import NamedTuple
 
 from .errors import TapeMismatch
 
-__all__ = ["Choice", "Replay", "Tape"]
-
 
 class Choice(NamedTuple):
     """One recorded draw: who drew it, in which of its calls, what it was about, the answer and the bound."""

@@ -25,8 +25,6 @@ if TYPE_CHECKING:
     from .engine import Engine
     from .task import Task
 
-__all__ = ["run"]
-
 #: A task that keeps being chosen still lets Trio look at deadlines and cancellation this often (in steps).
 _BREATH = 1024
 

@@ -20,8 +20,6 @@ from typing import Any, Final
 from .blame import Blame, foreign, interrupted, shown
 from .errors import EngineError
 
-__all__ = ["NeverAwaited", "all_awaited", "forever_kept"]
-
 _WARNING: Final = re.compile(r"coroutine '([^']*)' was never awaited\n")
 _FRAME: Final = re.compile(r" +File \"([^\"]*)\", line (\d+), in (\S+)")
 #: Frames of a call: what stands in for a function until it has run (`patches.entered`) may be the innermost two.

@@ -15,8 +15,6 @@ from typing import Any, TypeVar, cast
 
 from ..actors.huge_cache import HugeCache
 
-__all__ = ["by_file"]
-
 F = TypeVar("F", bound="Callable[..., Any]")
 
 

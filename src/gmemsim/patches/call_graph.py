@@ -25,13 +25,6 @@ if TYPE_CHECKING:
 
     from ..actors.kernel import Kernel
 
-__all__ = [
-    "Reached",
-    "reached",
-    "set_on_kernels",
-    "used_names",
-]
-
 _CALLED: Final = re.compile(r"kernel\.([A-Za-z_]\w*)")
 
 

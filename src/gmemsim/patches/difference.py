@@ -19,8 +19,6 @@ if TYPE_CHECKING:
 
     from ..actors.kernel import Kernel
 
-__all__ = ["Definition", "Difference", "constants", "differences", "functions", "predecessor", "shown_path"]
-
 #: How the names of the kernel's own functions begin; other functions of the model are parts of one.
 _KERNEL: Final = (
     "__", "direct_", "do_", "fault_", "filemap_", "folio_", "handle_", "hugetlb", "kvm_", "memory_failure", "me_",

@@ -27,8 +27,6 @@ if TYPE_CHECKING:
 
     from ..actors.kernel import Kernel
 
-__all__ = ["WrongResult", "errnos_of", "guard_results"]
-
 #: Numbers of the kernel's own that never reach user space (`include/linux/errno.h`).
 _INTERNAL: Final = range(512, 532)
 _CONTAINERS: Final = {"tuple": tuple, "list": list, "dict": dict, "set": set, "frozenset": frozenset}

@@ -27,8 +27,6 @@ if TYPE_CHECKING:
     from ..actors.vm import Vm
     from ..engine.task import Task
 
-__all__ = ["Hugepage"]
-
 
 class Hugepage(Inplace):
     """Huge while the whole range is private; small pages while any page of it is shared.

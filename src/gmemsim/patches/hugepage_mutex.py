@@ -19,8 +19,6 @@ if TYPE_CHECKING:
     from ..actors.inode import GmemInode
     from ..engine.task import Task
 
-__all__ = ["HugepageMutex"]
-
 
 async def get_folio_under_mutex(self: HugepageMutex, t: Task, inode: GmemInode, index: int) -> Folio | int:
     """Under the mutex of the huge index; the kernel hashes them into a table, here each has its own."""

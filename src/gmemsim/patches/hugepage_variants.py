@@ -22,8 +22,6 @@ if TYPE_CHECKING:
     from ..actors.vm import Vm
     from ..engine.task import Task
 
-__all__ = ["HugepageNotifier", "HugepagePopulate", "HugepageStaged", "HugepageTracked"]
-
 
 class HugepageTracked(Hugepage):
     """uptodate means prepared too: no hook at a re-fault, so a page that was shared meanwhile stays so.

@@ -23,8 +23,6 @@ if TYPE_CHECKING:
     from ..actors.vm import Vm
     from ..engine.task import Task
 
-__all__ = ["Inplace", "InplaceOff", "without_conversion"]
-
 
 class Inplace(InplaceV8):
     """The latest in-place conversion."""

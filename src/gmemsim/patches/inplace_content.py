@@ -18,8 +18,6 @@ if TYPE_CHECKING:
     from ..actors.inode import GmemFile, GmemInode
     from ..engine.task import Task
 
-__all__ = ["PRESERVE", "ZERO", "InplaceContent"]
-
 ZERO: Final = 1
 PRESERVE: Final = 2
 

@@ -21,8 +21,6 @@ if TYPE_CHECKING:
     from ..actors.vm import Vm
     from ..engine.task import Task
 
-__all__ = ["InplaceV8"]
-
 
 class InplaceV8(V3):
     """Private or shared by the file's index; faults of vCPUs and of the host take the invalidate lock shared.

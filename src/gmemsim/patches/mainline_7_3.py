@@ -18,8 +18,6 @@ if TYPE_CHECKING:
     from ..actors.vm import Vm
     from ..engine.task import Task
 
-__all__ = ["Mainline73"]
-
 
 class Mainline73(V3):
     """v3 as Linux 7.3 has it."""

@@ -15,8 +15,6 @@ from ..engine.blame import shown
 from .sources import function_of, ours
 from .user_file import is_users
 
-__all__ = ["changed_since", "variables"]
-
 #: How deep containers and objects of the user's are looked into, and how many values of each.
 _DEPTH: Final = 4
 _MOST: Final = 1_000

@@ -20,8 +20,6 @@ if TYPE_CHECKING:
     from ..actors.vm import Vcpu, Vm
     from ..engine.task import Task
 
-__all__ = ["CHANGES", "SEEDS", "Change"]
-
 
 @attrs.frozen(kw_only=True)
 class Change:

@@ -9,8 +9,6 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from .zoo.entry import Make
 
-__all__ = ["seeds"]
-
 
 @cache
 def seeds() -> dict[str, Make]:

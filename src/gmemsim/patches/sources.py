@@ -13,8 +13,6 @@ if TYPE_CHECKING:
 
     from ..actors.kernel import Kernel
 
-__all__ = ["defined_as", "function_of", "node_of", "of_package", "ours", "own_functions", "tree_of"]
-
 _PACKAGE: Final = __name__.partition(".")[0]
 _ROOT: Final = str(Path(__file__).parents[1])
 

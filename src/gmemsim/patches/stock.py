@@ -5,8 +5,6 @@ from __future__ import annotations
 import re
 from typing import Final
 
-__all__ = ["stock_version"]
-
 #: First release of each version, newest first; 6.19 to 7.1 were not looked at, so they have none.
 _VERSIONS: Final = (((7, 3), "mainline-7.3"), ((7, 2), "v3"), ((6, 19), ""), ((6, 8), "baseline"))
 

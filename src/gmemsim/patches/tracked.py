@@ -29,8 +29,6 @@ if TYPE_CHECKING:
     from ..arch.base import Content
     from ..engine.task import Task
 
-__all__ = ["Tracked", "TrackedShared"]
-
 
 class Tracked(V3):
     """Look up under the shared lock, mark under the exclusive one."""

@@ -18,8 +18,6 @@ from typing import Any, Final, NoReturn, TypeVar
 from ..engine.blame import foreign, interrupted
 from ..engine.interrupts import TimeUp, deadline
 
-__all__ = ["PatchError", "class_in", "file_of", "is_users", "module_of", "which_class"]
-
 #: Seconds that the code of a user's file may take when it is read.
 _READING: Final = 10.0
 #: Modules of users' files are called so, with the file's own name after it.

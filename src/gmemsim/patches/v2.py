@@ -18,8 +18,6 @@ if TYPE_CHECKING:
     from ..actors.vm import Vm
     from ..engine.task import Task
 
-__all__ = ["V2"]
-
 
 class V2(V1):
     """One source page is fetched before each short exclusive section."""

@@ -12,8 +12,6 @@ from .v2 import V2
 if TYPE_CHECKING:
     from ..actors.gmem_populate import Source
 
-__all__ = ["V3"]
-
 
 class V3(V2):
     """The merged series."""

@@ -27,8 +27,6 @@ if TYPE_CHECKING:
 
     from ..task import Task
 
-__all__ = ["PAGE_LOCK_UNFAIRNESS", "FolioLock", "FolioLockClass"]
-
 PAGE_LOCK_UNFAIRNESS: Final = 5
 #: More than a machine has CPUs, plus one; the tasks of a long run share their numbers.
 _CPUS: Final = 1 << 12

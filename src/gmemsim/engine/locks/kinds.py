@@ -8,8 +8,6 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-__all__ = ["class_of", "declare", "sleeps", "stated"]
-
 
 class _Said(NamedTuple):
     sleeping: bool | None

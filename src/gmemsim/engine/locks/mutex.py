@@ -27,8 +27,6 @@ if TYPE_CHECKING:
 
     from ..task import Task
 
-__all__ = ["Mutex"]
-
 
 class _Osq:
     """The spinners of one mutex, the first at the left."""

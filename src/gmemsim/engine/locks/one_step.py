@@ -14,8 +14,6 @@ from .rwsem_base import RwLockBase
 if TYPE_CHECKING:
     from ..task import Task
 
-__all__ = ["OneStepRwLock"]
-
 
 class OneStepRwLock(RwLockBase):
     """Calls of a read/write lock, each announced as a write.

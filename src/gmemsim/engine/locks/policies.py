@@ -19,8 +19,6 @@ from .rwsem_rt import RtRwSem
 if TYPE_CHECKING:
     from .rwsem_protocol import RwLock
 
-__all__ = ["LOCK_POLICIES"]
-
 #: The default first, then the semaphore's other forms, then the rivals.
 LOCK_POLICIES: Final[dict[str, type[RwLock]]] = {
     "rwsem": RwSem,

@@ -18,8 +18,6 @@ if TYPE_CHECKING:
     from ..task import Task
     from .stats import LockClass
 
-__all__ = ["NoLock"]
-
 
 class NoLock(RwLockBase):
     """A read/write lock that admits everybody.

@@ -30,8 +30,6 @@ if TYPE_CHECKING:
     from ..task import Task
     from .stats import LockClass
 
-__all__ = ["GRACE_NS", "PerCpuRwSem"]
-
 #: Length of a grace period, in virtual ns.
 GRACE_NS: Final = 10_000_000
 

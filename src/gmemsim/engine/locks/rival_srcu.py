@@ -26,8 +26,6 @@ if TYPE_CHECKING:
     from ..task import Task
     from .stats import LockClass
 
-__all__ = ["SrcuRwLock"]
-
 
 class SrcuRwLock(RwLockBase):
     """Readers in SRCU sections, writers after a mutex and a grace period.

@@ -13,8 +13,6 @@ from .rivals_base import PolicyLock
 if TYPE_CHECKING:
     from ..task import Task
 
-__all__ = ["FifoFair", "PhaseFair", "ReaderPreferring", "WriterPreferring"]
-
 
 class FifoFair(PolicyLock):
     """Strictly first come, first served; neighbours in the queue that read share.

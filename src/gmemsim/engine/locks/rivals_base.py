@@ -21,8 +21,6 @@ if TYPE_CHECKING:
     from ..task import Task
     from .stats import LockClass
 
-__all__ = ["Entry", "PolicyLock"]
-
 
 class Entry:
     """One waiter: its task, whether it wants to write, and whether it has been admitted."""

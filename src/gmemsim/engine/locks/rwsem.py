@@ -37,8 +37,6 @@ if TYPE_CHECKING:
     from ..task import Task
     from .rwsem_queue import Waiter
 
-__all__ = ["RwSem"]
-
 
 class RwSem(RwSemCore):
     """The kernel's `struct rw_semaphore`, each operation one step.

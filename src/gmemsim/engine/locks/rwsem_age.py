@@ -19,8 +19,6 @@ from typing import Final
 
 import attrs
 
-__all__ = ["AGES", "RwSemAge"]
-
 
 @attrs.frozen
 class RwSemAge:

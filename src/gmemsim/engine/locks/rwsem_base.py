@@ -27,8 +27,6 @@ if TYPE_CHECKING:
 
     from ..task import Task
 
-__all__ = ["RwLockBase"]
-
 
 class RwLockBase:
     """Holders, statistics and ops of a read/write lock; subclasses decide who is admitted.

@@ -21,8 +21,6 @@ if TYPE_CHECKING:
     from ..task import Task
     from .stats import LockClass
 
-__all__ = ["RwSemCore"]
-
 
 class RwSemCore(RwLockBase):
     """State of the semaphore and the rules that move it.

@@ -32,8 +32,6 @@ if TYPE_CHECKING:
     from ..task import Task
     from .rwsem_queue import Waiter
 
-__all__ = ["FineRwSem"]
-
 
 class FineRwSem(FineWaiting):
     """The kernel's `struct rw_semaphore`, each access to its count and queue a step.

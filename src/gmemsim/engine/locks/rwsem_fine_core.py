@@ -28,8 +28,6 @@ if TYPE_CHECKING:
     from ..task import Task
     from .stats import LockClass
 
-__all__ = ["HANDOFF", "READER", "WAITERS", "WRITER", "FineCore", "WaitLock"]
-
 #: Bits of the count word; from bit 8 up it counts readers.
 WRITER: Final = 1
 WAITERS: Final = 2

@@ -20,8 +20,6 @@ if TYPE_CHECKING:
     from ..task import Task
     from .rwsem_queue import Waiter
 
-__all__ = ["FineWaiting"]
-
 
 class FineWaiting(FineCore):
     """How a task waits for the semaphore."""

@@ -15,8 +15,6 @@ from .rwsem_queue import BATCH
 if TYPE_CHECKING:
     from .rwsem_core import RwSemCore
 
-__all__ = ["violations"]
-
 
 def violations(lock: RwSemCore | FineCore, at_rest: bool = False) -> list[str]:
     """The promises that the present state of `lock` breaks, each as one line that begins with its name.

@@ -19,8 +19,6 @@ if TYPE_CHECKING:
     from ..task import Task
     from .stats import LockClass, LockStatistics
 
-__all__ = ["RwLock"]
-
 
 class RwLock(Protocol):
     """A read/write lock whose waiters sleep.

@@ -16,8 +16,6 @@ from .spinlock import QueuedRwLock
 if TYPE_CHECKING:
     from ..task import Task
 
-__all__ = ["BATCH", "HZ", "WaitTimeout", "Waiter", "WakeKind", "on_cpu"]
-
 #: Most readers that one wake-up call takes out of the queue (M4).
 BATCH: Final = 256
 #: Timer frequency of the distributions whose kernels were traced.

@@ -25,8 +25,6 @@ if TYPE_CHECKING:
     from ..task import Task
     from .stats import LockClass
 
-__all__ = ["RtRwSem"]
-
 
 class RtRwSem(OneStepRwLock):
     """`struct rw_semaphore` with CONFIG_PREEMPT_RT."""

@@ -30,8 +30,6 @@ if TYPE_CHECKING:
     from ..task import Task
     from .rwsem_core import RwSemCore
 
-__all__ = ["POLL", "SpinQueue", "read_phase_limit"]
-
 #: How often a spinner behind readers looks at the lock, in ns; the kernel's loop is faster, and costs as
 #: much.
 POLL: Final = 500

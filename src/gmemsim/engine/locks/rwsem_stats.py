@@ -17,8 +17,6 @@ import attrs
 
 from .stats import LockStatistics
 
-__all__ = ["PathCounters", "RwLockStatistics", "RwSemPaths", "RwSemStatistics"]
-
 
 @attrs.frozen
 class RwSemPaths:

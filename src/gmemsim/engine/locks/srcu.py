@@ -21,8 +21,6 @@ if TYPE_CHECKING:
 
     from ..task import Task
 
-__all__ = ["Srcu"]
-
 
 class Srcu:
     """One `srcu_struct` (for KVM: `kvm->srcu`)."""

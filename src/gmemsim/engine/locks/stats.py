@@ -10,8 +10,6 @@ from typing import Protocol
 
 import attrs
 
-__all__ = ["Counter", "LockBook", "LockClass", "LockStatistics", "ModeStatistics"]
-
 
 @attrs.frozen
 class ModeStatistics:

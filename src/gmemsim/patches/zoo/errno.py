@@ -10,8 +10,6 @@ from .entry import bug, missing
 if TYPE_CHECKING:
     from ...actors.kernel import Kernel
 
-__all__ = ["BUGS"]
-
 
 def as_it_is(parent: type[Kernel]) -> type[Kernel]:
     """Every version read has it: "delayed" counts as a failure."""

@@ -17,8 +17,6 @@ if TYPE_CHECKING:
     from ...actors.vm import Vm
     from ...engine.task import Task
 
-__all__ = ["BUGS"]
-
 
 def unbind_skips_dying_file(parent: type[Kernel]) -> type[Kernel]:
     """A slot of a file whose last reference is gone is freed and stays bound (ae431059e75d)."""

@@ -19,8 +19,6 @@ if TYPE_CHECKING:
     from ...engine.locks.rwsem_queue import Waiter
     from ...engine.task import Task
 
-__all__ = ["BUGS"]
-
 
 class HandoffDoubleClear(FineRwSem):
     """A cancelled waiter that had set HANDOFF takes it off the count by its stale view of it (before d257cc8cb8d5)."""
