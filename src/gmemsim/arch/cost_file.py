@@ -25,6 +25,7 @@ from typing import Any, Final
 
 import attrs
 
+from ..bad_input import BadInput
 from ..nearest import hint
 from .costs import ARCH_COSTS, CostTable, Evidence
 from .platform_costs import PlatformCosts
@@ -40,7 +41,7 @@ _ENTRY: Final = ("value", "low", "high", "source", "confidence")
 _MOST: Final = 3_600_000_000_000
 
 
-class CostFileError(ValueError):
+class CostFileError(BadInput, ValueError):
     """A cost file that cannot be used; one line: file, line, field, what was expected."""
 
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from ..bad_input import BadInput
 
-class LogError(Exception):
+
+class LogError(BadInput):
     """A log cannot be written or read. The message is one line for the user.
 
     Attributes:

@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from msgspec import structs
 
+from ..bad_input import BadInput
 from .errors import LogError
 from .reader import read_log
 from .vocabulary import vocabulary
@@ -100,11 +101,11 @@ FROM (
 """
 
 
-class Missing(Exception):
+class Missing(BadInput):
     """DuckDB is not installed."""
 
 
-class NotSql(Exception):
+class NotSql(BadInput):
     """DuckDB refuses the query; the message is one line."""
 
 

@@ -13,7 +13,7 @@ from .bench_run import Ways, campaign_options, run_cells
 from .bench_show import REPORTS, show, show_sweep
 from .bench_study import study
 from .costs import TABLES, costs
-from .errors import InputError
+from .errors import Group, InputError
 from .output import print_json
 
 if TYPE_CHECKING:
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from ..contention.sweep import Corner
 
 
-@click.group("bench", invoke_without_command=True)
+@click.group("bench", cls=Group, invoke_without_command=True)
 @click.pass_context
 def command(ctx: click.Context, /) -> None:
     """Figures in virtual time."""
@@ -148,9 +148,8 @@ def contention(
     the time between the cut and the end of the first thread. A sweep that was stopped goes on with --state.
     """
     from ..arch.cost_file import load_costs
-    from ..contention.point import Point, PointError
+    from ..contention.point import Point
     from ..contention.sweep import Corner, corners, points
-    from ..patches.registry import PatchError
 
     files = Files(csv_path, parquet_path, plot_path, html_path, trace_path)
     files.check(patches)
@@ -170,23 +169,20 @@ def contention(
         tdx_module=tdx_module,
     )
     refused: list[str] = []
-    try:
-        wanted = points(
-            patches=patches,
-            arches=arches,
-            storms=storms,
-            backgrounds=backgrounds,
-            vcpus=vcpus,
-            folios=folios,
-            policies=policies,
-            tables=tables,
-            sockets=sockets,
-            seeds=range(1, seeds + 1) if seeds else (0,),
-            common=common,
-            refused=refused,
-        )
-    except (PointError, PatchError) as error:
-        raise InputError(str(error)) from error
+    wanted = points(
+        patches=patches,
+        arches=arches,
+        storms=storms,
+        backgrounds=backgrounds,
+        vcpus=vcpus,
+        folios=folios,
+        policies=policies,
+        tables=tables,
+        sockets=sockets,
+        seeds=range(1, seeds + 1) if seeds else (0,),
+        common=common,
+        refused=refused,
+    )
     if sweep and len(tables) > 1:
         raise InputError("--sweep goes with one cost table")
     if trace_path is not None and len(wanted) != 1:

@@ -113,14 +113,10 @@ def _in_worker(cell: Cell) -> Done:
 
 def _open(stack: ExitStack, cells: Sequence[Cell], ways: Ways) -> Any:
     from ..contention.campaign import open_state
-    from ..jobs.share import ClusterError, place
-    from ..jobs.state_file import StateError
+    from ..jobs.share import place
 
-    try:
-        kept = stack.enter_context(open_state(ways.state, cells)) if ways.state is not None else None
-        return kept, stack.enter_context(place(ways.jobs, ways.cluster))
-    except (StateError, ClusterError) as error:
-        raise InputError(str(error)) from None
+    kept = stack.enter_context(open_state(ways.state, cells)) if ways.state is not None else None
+    return kept, stack.enter_context(place(ways.jobs, ways.cluster))
 
 
 def _tell(done: Iterable[Done]) -> None:

@@ -10,7 +10,7 @@ import click
 
 from ..nearest import hint
 from .bench_run import Ways, campaign_options
-from .errors import InputError, Interrupted
+from .errors import Command, InputError, Interrupted
 from .output import LIMITS, console, print_json
 from .output_files import check_writable, write_whole
 from .progress import counted
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from ..contention.questions.runner import Answer, Cell
 
 
-@click.command("study")
+@click.command("study", cls=Command)
 @click.argument("question", required=False)
 @click.option("--no-sweep", is_flag=True, help="Default costs only: seconds, and nothing on what survives.")
 @click.option(
@@ -66,18 +66,14 @@ def study(
 def _answer(question: str, sweep: bool, ways: Ways) -> Answer:
     from ..contention.questions.registry import STUDIES
     from ..contention.questions.runner import answer, cells, open_state, run_cell
-    from ..jobs.share import ClusterError, place, share
-    from ..jobs.state_file import StateError
+    from ..jobs.share import place, share
     from ..jobs.workers import WorkerKilled
 
     wanted = cells(STUDIES[question], sweep)
     values: dict[Cell, dict[str, float]] = {}
     with ExitStack() as stack:
-        try:
-            kept = stack.enter_context(open_state(ways.state)) if ways.state is not None else None
-            where = stack.enter_context(place(ways.jobs, ways.cluster))
-        except (StateError, ClusterError) as error:
-            raise InputError(str(error)) from None
+        kept = stack.enter_context(open_state(ways.state)) if ways.state is not None else None
+        where = stack.enter_context(place(ways.jobs, ways.cluster))
         if kept is not None:
             values = {cell: kept.results[cell]["values"] for cell in wanted if cell in kept.results}
         say = stack.enter_context(counted(f"study {question}", len(wanted)))

@@ -11,7 +11,7 @@ import click
 
 from ..audit.bounded import clean
 from ..nearest import hint
-from .errors import VIOLATION, InputError, Interrupted
+from .errors import VIOLATION, Command, InputError, Interrupted
 from .output import console, print_json, say
 from .output_files import check_writable
 from .progress import counted
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 _STATES: Final = 200
 
 
-@click.command("conform")
+@click.command("conform", cls=Command)
 @click.argument("vectors", required=False, type=click.Path(dir_okay=False, path_type=Path))
 @click.option("--patch", "patches", multiple=True, help="Patch version; can be repeated.  [default: v3]")
 @click.option("--arch", "vm_types", multiple=True, help="VM type; can be repeated.  [default: all]")
@@ -63,17 +63,14 @@ def command(
     from ..actors.release import RELEASES
     from ..explore.strategies.complete_first import CompleteFirst
     from ..patches.entered import Entered, never_ran, watch_overrides
-    from ..patches.registry import PatchError, load_patch
-    from ..scenarios.conform import VectorError, load_vectors
+    from ..patches.registry import load_patch
+    from ..scenarios.conform import load_vectors
     from ..scenarios.conform.suite import EMBEDDED, cases, judge
     from .running import user_error
 
     _known(vm_types, release, writes=(ktap, junit), reads=(*patches, str(vectors or "")))
-    try:
-        versions = [load_patch(name) for name in patches or ("v3",)]
-        found = load_vectors(*([vectors] if vectors else EMBEDDED))
-    except (PatchError, VectorError) as error:
-        raise InputError(str(error)) from None
+    versions = [load_patch(name) for name in patches or ("v3",)]
+    found = load_vectors(*([vectors] if vectors else EMBEDDED))
     if unknown := set(ids) - {vector.id for vector in found}:
         where = f"no such vector in {vectors or 'the embedded set'}"
         raise InputError(f"--id {min(unknown)}: {where}; {hint(min(unknown), [v.id for v in found])}")

@@ -1,4 +1,4 @@
-"""The option `--costs`, and `gmemsim bench costs`: a cost table with its evidence."""
+"""`gmemsim bench costs`: a cost table with its evidence."""
 
 from __future__ import annotations
 
@@ -6,31 +6,17 @@ from typing import TYPE_CHECKING, Any, Final
 
 import click
 
-from .errors import InputError
+from .errors import Command, InputError
 from .output import console, print_json
 
 if TYPE_CHECKING:
-    from ..arch.cost_file import Costs
+    pass
 
 #: For help texts; `arch/cost_file.py` has the list.
 TABLES: Final = "generic, full, milan, genoa, sapphire-rapids, FILE.toml"
 
 
-def costs_of(name: str) -> Costs:
-    """The table with this name.
-
-    Raises:
-        InputError: there is none, or the file is not as it should be.
-    """
-    from ..arch.cost_file import CostFileError, load_costs
-
-    try:
-        return load_costs(name)
-    except CostFileError as error:
-        raise InputError(str(error)) from None
-
-
-@click.command("costs")
+@click.command("costs", cls=Command)
 @click.option("--costs", "name", default="generic", show_default=True, help=f"Cost table: {TABLES}.")
 @click.option("--arch", default="snp", show_default=True, help="VM type.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON document.")
@@ -41,11 +27,12 @@ def costs(name: str, arch: str, as_json: bool) -> None:
     """
     from rich.table import Table
 
+    from ..arch.cost_file import load_costs
     from ..arch.platform_costs import uncharged
     from ..arch.registry import ARCHES
     from ..nearest import hint
 
-    table = costs_of(name)
+    table = load_costs(name)
     if arch not in ARCHES:
         raise InputError(f"--arch {arch}: {hint(arch, ARCHES)}")
     rows = table.rows(arch)

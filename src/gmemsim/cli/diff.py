@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from .errors import INTERRUPTED, VIOLATION, InputError, Interrupted
+from .errors import INTERRUPTED, VIOLATION, Command, InputError, Interrupted
 from .output import print_json, progress
 from .output_files import check_writable
 from .params import SECONDS, own_events, read_events
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 _FREE = ("patch", "seed", "release", "version")
 
 
-@click.command("diff")
+@click.command("diff", cls=Command)
 @click.argument("left")
 @click.argument("right")
 @click.option("--scenario", help="Workload for two patches: a name of the library or a .toml file.")
@@ -59,21 +59,14 @@ def command(ctx: click.Context, /, left: str, right: str, most: int, as_json: bo
     and what differs as much between two halves of one side is noise. Exit code 1 if there is a difference. Ctrl-C
     ends the runs, and those that came to their end are compared (exit code 130).
     """
-    from ..audit.errors import LogError
-    from ..follow.ftrace import TraceError
-    from ..patches.registry import PatchError
-    from ..scenarios.errors import ScenarioError
 
     ctx.with_resource(one_interrupt())
     check_writable(options["html"], inputs=(left, right, options["scenario"] or ""))
     read_events(options.pop("events"))
-    try:
-        if options["scenario"] is None:
-            document, found = _files(left, right, options)
-        else:
-            document, found = _versions(left, right, options)
-    except (LogError, TraceError, PatchError, ScenarioError) as error:
-        raise InputError(str(error)) from None
+    if options["scenario"] is None:
+        document, found = _files(left, right, options)
+    else:
+        document, found = _versions(left, right, options)
     if options["html"] is not None:
         from ..compare.page import page
         from .diff_report import context, verdict

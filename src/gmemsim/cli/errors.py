@@ -1,8 +1,12 @@
-"""How commands end badly: one line on stderr and an exit code."""
+"""How commands end: exit codes, and bad input as one line on stderr."""
 
 from __future__ import annotations
 
+from typing import Any
+
 import click
+
+from ..bad_input import BadInput
 
 #: Exit codes.
 VIOLATION = 1
@@ -30,3 +34,19 @@ class Interrupted(click.ClickException):
 
     def __init__(self) -> None:
         super().__init__("interrupted")
+
+
+class Command(click.Command):
+    """A command; whatever below it says that the input is bad, it says so in one line and ends with `INPUT`."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except BadInput as error:
+            raise InputError(str(error)) from None
+
+
+class Group(click.Group):
+    """A group of such commands."""
+
+    command_class = Command

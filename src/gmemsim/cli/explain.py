@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from .errors import InputError
+from .errors import Command
 from .output import console, print_json
 
 if TYPE_CHECKING:
@@ -19,7 +19,7 @@ _KINDS = {
 }
 
 
-@click.command("explain")
+@click.command("explain", cls=Command)
 @click.argument("rule")
 @click.option("--json", "as_json", is_flag=True, help="One JSON document.")
 def command(rule: str, as_json: bool) -> None:
@@ -27,12 +27,9 @@ def command(rule: str, as_json: bool) -> None:
 
     `gmemsim list rules` has all of them.
     """
-    from ..oracles.every_rule import UnknownRule, rule_named
+    from ..oracles.every_rule import rule_named
 
-    try:
-        found = rule_named(rule)
-    except UnknownRule as error:
-        raise InputError(str(error)) from None
+    found = rule_named(rule)
     document = _document(found)
     if as_json:
         print_json(document)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import click
 
-from .errors import INPUT, INTERRUPTED, VIOLATION, InputError
+from .errors import INPUT, INTERRUPTED, VIOLATION, Command, InputError
 from .output import console, print_json
 from .progress import counted
 
@@ -21,7 +21,7 @@ _UNKNOWN: Final = "nothing says which kernel was recorded: followed by v3 (--pat
 _COLORS: Final = {"accepted": "green", "undecided": "yellow", "rejected": "red"}
 
 
-@click.command("follow")
+@click.command("follow", cls=Command)
 @click.argument("traces", nargs=-1, required=True, type=click.Path(path_type=Path))
 @click.option(
     "--patch",
@@ -79,7 +79,7 @@ def command(
     from ..follow.search import INTERRUPTED as CUT_SHORT
     from ..follow.search import Bounds
     from ..follow.trace import load_trace
-    from ..patches.registry import PatchError, load_patch
+    from ..patches.registry import load_patch
     from .running import patches_told, user_error
 
     if release is not None and release not in RELEASES:
@@ -115,8 +115,6 @@ def command(
         if not results:
             raise
         interrupted = True
-    except (TraceError, PatchError) as error:
-        raise InputError(str(error)) from None
     if as_json:
         _print_json(results, unreadable, len(traces), interrupted)
     elif results:

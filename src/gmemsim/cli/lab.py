@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from .errors import INTERRUPTED, VIOLATION, InputError
+from .errors import INTERRUPTED, VIOLATION, Group, InputError
 from .lab_compare import again, compare
 from .lab_options import (
     about,
@@ -15,7 +15,6 @@ from .lab_options import (
     front_option,
     json_option,
     kernel_option,
-    lab_errors,
     machine,
     say,
     seed_option,
@@ -32,7 +31,7 @@ if TYPE_CHECKING:
     from ..lab.runs import Runs
 
 
-@click.group("lab")
+@click.group("lab", cls=Group)
 def command() -> None:
     """Run scenarios on real kernels in QEMU, and hold what came of them against the model.
 
@@ -60,15 +59,14 @@ def setup(install: bool, wanted: tuple[str, ...], as_json: bool) -> None:
     from ..lab.image import build_runner
     from ..lab.kernels import cache_folder, fetched_kernels
 
-    with lab_errors():
-        if install:
-            install_tools(say)
-        for release in wanted:
-            fetch(release, say)
-        missing = missing_tools()
-        kernels = fetched_kernels()
-        no_virtme = virtme_missing()
-        runner = "" if any(tool.program == "gcc" for tool in missing) else str(build_runner())
+    if install:
+        install_tools(say)
+    for release in wanted:
+        fetch(release, say)
+    missing = missing_tools()
+    kernels = fetched_kernels()
+    no_virtme = virtme_missing()
+    runner = "" if any(tool.program == "gcc" for tool in missing) else str(build_runner())
     if as_json:
         print_json(
             {
@@ -155,20 +153,19 @@ def run(
     from ..lab.translate import Steering, translate
     from ..scenarios.catalogue import find
 
-    with lab_errors():
-        found = find(scenario)
-        vm_type = arch or vm_type_of(found)
-        program = translate(found.resolve(small=not full), vm_type, seed=seed, madvise=madvise)
-        steering = Steering(
-            rounds=rounds, seed=seed, spread_ns=delay * 1000, trace=trace is not None, each=trace is not None,
-            madvise=madvise,
-        )  # fmt: skip
-        if trace is not None:
-            check_folder(trace)
-        runs = run_programs(
-            find_kernel(kernel), [program], steering,
-            machine=machine(accel, front, max_seconds), probes=probe_text() if trace else "", say=say,
-        )  # fmt: skip
+    found = find(scenario)
+    vm_type = arch or vm_type_of(found)
+    program = translate(found.resolve(small=not full), vm_type, seed=seed, madvise=madvise)
+    steering = Steering(
+        rounds=rounds, seed=seed, spread_ns=delay * 1000, trace=trace is not None, each=trace is not None,
+        madvise=madvise,
+    )  # fmt: skip
+    if trace is not None:
+        check_folder(trace)
+    runs = run_programs(
+        find_kernel(kernel), [program], steering,
+        machine=machine(accel, front, max_seconds), probes=probe_text() if trace else "", say=say,
+    )  # fmt: skip
     one = runs.runs[0]
     outcomes: dict[str, int] = {}
     for result, count in one.results.items():
@@ -184,8 +181,7 @@ def run(
             click.echo(f"{count:>7}  {text}")
         show_bad(one)
     if trace is not None:
-        with lab_errors():
-            write_recordings(trace, runs, vm_type)
+        write_recordings(trace, runs, vm_type)
     if runs.interrupted:
         say("interrupted")
         ctx.exit(INTERRUPTED)

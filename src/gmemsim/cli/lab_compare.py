@@ -11,13 +11,12 @@ import click
 import msgspec
 
 from ..lab.errors import LabError
-from .errors import INTERRUPTED, UNDECIDED, VIOLATION, InputError
+from .errors import INTERRUPTED, UNDECIDED, VIOLATION, Command, InputError
 from .lab_options import (
     accel_option,
     front_option,
     json_option,
     kernel_option,
-    lab_errors,
     machine,
     say,
     seed_option,
@@ -47,7 +46,7 @@ _model_seconds = click.option(
 )
 
 
-@click.command("compare")
+@click.command("compare", cls=Command)
 @click.argument("scenarios", nargs=-1)
 @kernel_option
 @click.option(
@@ -117,31 +116,30 @@ def compare(
 
     if bool(scenarios) == bool(drawn):
         raise InputError("expected either scenarios or --drawn N")
-    with lab_errors():
-        booted = find_kernel(kernel)
-        version = patch or version_of(booted)
-        head = Head(kernel=booted.release, patch=version, seed=seed, rounds=rounds, delay=delay)
-        rows = _kept(results, head)
-        chosen = [
-            (draw_wide if wide else draw)(seed, number) for number in range(first, first + (drawn or 0))
-        ] + [find(name) for name in scenarios]
-        wanted = [scenario.head.name for scenario in chosen]
-        chosen = [scenario for scenario in chosen if not _is_known(rows, scenario)]
-        programs: list[Program] = []
-        for scenario in chosen:
-            workload = scenario.resolve(small=True)
-            check_comparable(workload)
-            programs.append(translate(workload, vm_type_of(scenario), seed=seed))
-        steering = Steering(rounds=rounds, seed=seed, spread_ns=delay * 1000, patience=0)
-        _begin(results, head)
-        done = Campaign()
-        if chosen:
-            done = compare_all(
-                booted, version, chosen, programs, steering,
-                machine=machine(accel, front, max_seconds), batch=batch, say=say,
-                model_states=model_states, model_seconds=model_seconds,
-                keep=(lambda row: None) if results is None else partial(keep_row, results),
-            )  # fmt: skip
+    booted = find_kernel(kernel)
+    version = patch or version_of(booted)
+    head = Head(kernel=booted.release, patch=version, seed=seed, rounds=rounds, delay=delay)
+    rows = _kept(results, head)
+    chosen = [
+        (draw_wide if wide else draw)(seed, number) for number in range(first, first + (drawn or 0))
+    ] + [find(name) for name in scenarios]
+    wanted = [scenario.head.name for scenario in chosen]
+    chosen = [scenario for scenario in chosen if not _is_known(rows, scenario)]
+    programs: list[Program] = []
+    for scenario in chosen:
+        workload = scenario.resolve(small=True)
+        check_comparable(workload)
+        programs.append(translate(workload, vm_type_of(scenario), seed=seed))
+    steering = Steering(rounds=rounds, seed=seed, spread_ns=delay * 1000, patience=0)
+    _begin(results, head)
+    done = Campaign()
+    if chosen:
+        done = compare_all(
+            booted, version, chosen, programs, steering,
+            machine=machine(accel, front, max_seconds), batch=batch, say=say,
+            model_states=model_states, model_seconds=model_seconds,
+            keep=(lambda row: None) if results is None else partial(keep_row, results),
+        )  # fmt: skip
     rows = {name: row for name, row in {**rows, **done.rows}.items() if name in wanted}
     _report(rows.values(), head, as_json, {
         "about": done.about, "front": done.front, "boots": done.boots, "boot_seconds": round(done.seconds, 1),
@@ -177,7 +175,7 @@ def _exit(ctx: click.Context, rows: Iterable[Row], *, whole: bool) -> None:
         ctx.exit(UNDECIDED)
 
 
-@click.command("again")
+@click.command("again", cls=Command)
 @click.argument("results", type=click.Path(path_type=Path, exists=True, dir_okay=False))
 @click.option("--patch", help="Version of the model; default: the one in the file.")
 @_model_states(20_000)
@@ -220,40 +218,39 @@ def again(
 
     began = monotonic()
     interrupted = False
-    with lab_errors():
-        head, rows = read_results(results)
-        version = patch or head.patch
-        now = msgspec.structs.replace(head, patch=version)
-        asked = _kept(kept, now)
-        for name in only:
-            if name not in rows:
-                raise LabError(f"{results} has no scenario {name}")
-        wanted = {
-            name: row
-            for name, row in rows.items()
-            if (not only or name in only) and not (differing and row.verdict in ("agree", "refused"))
-        }
-        _begin(kept, now)
-        for name, row in wanted.items():
-            if name in asked:
-                continue
-            if max_seconds is not None and monotonic() - began > max_seconds:
-                break
-            scenario = scenario_of(name)
-            _is_known(rows, scenario)
-            try:
-                asked[name] = ask_again(head, row, scenario, version, model_states, model_seconds)
-            except KeyboardInterrupt:
-                interrupted = True
-                break
-            if kept is not None:
-                keep_row(kept, asked[name])
-        asked = {name: asked[name] for name in wanted if name in asked}
-        missing = [name for name in wanted if name not in asked]
-        if write is not None:
-            # Lines of another version have no place beside those that were asked.
-            others = rows if version == head.patch else {}
-            write_results(write, now, {**others, **asked}.values())
+    head, rows = read_results(results)
+    version = patch or head.patch
+    now = msgspec.structs.replace(head, patch=version)
+    asked = _kept(kept, now)
+    for name in only:
+        if name not in rows:
+            raise LabError(f"{results} has no scenario {name}")
+    wanted = {
+        name: row
+        for name, row in rows.items()
+        if (not only or name in only) and not (differing and row.verdict in ("agree", "refused"))
+    }
+    _begin(kept, now)
+    for name, row in wanted.items():
+        if name in asked:
+            continue
+        if max_seconds is not None and monotonic() - began > max_seconds:
+            break
+        scenario = scenario_of(name)
+        _is_known(rows, scenario)
+        try:
+            asked[name] = ask_again(head, row, scenario, version, model_states, model_seconds)
+        except KeyboardInterrupt:
+            interrupted = True
+            break
+        if kept is not None:
+            keep_row(kept, asked[name])
+    asked = {name: asked[name] for name in wanted if name in asked}
+    missing = [name for name in wanted if name not in asked]
+    if write is not None:
+        # Lines of another version have no place beside those that were asked.
+        others = rows if version == head.patch else {}
+        write_results(write, now, {**others, **asked}.values())
     _report(asked.values(), now, as_json, {"interrupted": interrupted, "missing": missing})
     if interrupted:
         ctx.exit(INTERRUPTED)
@@ -266,7 +263,6 @@ def _kept(path: Path | None, head: Head) -> dict[str, Row]:
     Raises:
         LabError: it is compressed, or has other results.
     """
-    from ..lab.errors import LabError
     from ..lab.results import read_results
 
     if path is not None and path.suffix == ".gz":

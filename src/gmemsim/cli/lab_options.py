@@ -1,17 +1,12 @@
-"""What the commands of `gmemsim lab` share: options, errors, the machine."""
+"""What the commands of `gmemsim lab` share: options, the machine, what went wrong."""
 
 from __future__ import annotations
 
-from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from .errors import InputError
-
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from ..lab.machine import Machine
     from ..lab.runs import KernelRuns, Runs
 
@@ -37,18 +32,6 @@ front_option = click.option(
     help="What the kernel is booted with; auto: virtme-ng where it is installed, else a small initramfs.",
 )
 json_option = click.option("--json", "as_json", is_flag=True, help="One JSON document.")
-
-
-@contextmanager
-def lab_errors() -> Iterator[None]:
-    from ..lab.errors import LabError
-    from ..patches.registry import PatchError
-    from ..scenarios.errors import ScenarioError
-
-    try:
-        yield
-    except (LabError, PatchError, ScenarioError) as error:
-        raise InputError(str(error)) from None
 
 
 def say(text: str) -> None:

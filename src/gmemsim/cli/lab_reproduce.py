@@ -7,13 +7,12 @@ from typing import TYPE_CHECKING, Final
 
 import click
 
-from .errors import INTERRUPTED, VIOLATION, InputError
+from .errors import INTERRUPTED, VIOLATION, Command, InputError
 from .lab_options import (
     accel_option,
     front_option,
     json_option,
     kernel_option,
-    lab_errors,
     machine,
     say,
     seed_option,
@@ -37,7 +36,7 @@ _HELD, _DRAWN = 10, 3000
 _ON: Final = {"confirmed": "confirmed on", "fixed in": "fixed in", "refuted": "refuted for"}
 
 
-@click.command("reproduce")
+@click.command("reproduce", cls=Command)
 @click.argument("what", metavar="FINDING|TOKEN")
 @kernel_option
 @click.option(
@@ -84,22 +83,19 @@ def reproduce(
     from ..lab.kernels import find_kernel
     from ..lab.reproduce import scene_of
 
-    with lab_errors():
-        if not what.startswith(("gm1:", "@")):
-            scene = scene_of(what)
-            _finding(
-                ctx, scene, find_kernel(kernel), rounds, seed, machine(accel, front, max_seconds), as_json
-            )
-            return
-        booted = find_kernel(kernel)
-        from ..lab.reproduce import reproduce_witness, witness_document
-        from ..lab.witness import read_witness
+    if not what.startswith(("gm1:", "@")):
+        scene = scene_of(what)
+        _finding(ctx, scene, find_kernel(kernel), rounds, seed, machine(accel, front, max_seconds), as_json)
+        return
+    booted = find_kernel(kernel)
+    from ..lab.reproduce import reproduce_witness, witness_document
+    from ..lab.witness import read_witness
 
-        witness = read_witness(_token(what), patch=patch, vm_type=arch)
-        runs = reproduce_witness(
-            witness, booted, rounds=rounds or (_HELD if hold else _DRAWN), hold=hold, seed=seed,
-            machine=machine(accel, front, max_seconds), say=say,
-        )  # fmt: skip
+    witness = read_witness(_token(what), patch=patch, vm_type=arch)
+    runs = reproduce_witness(
+        witness, booted, rounds=rounds or (_HELD if hold else _DRAWN), hold=hold, seed=seed,
+        machine=machine(accel, front, max_seconds), say=say,
+    )  # fmt: skip
     found = witness_document(witness, runs)
     if as_json:
         print_json(found)

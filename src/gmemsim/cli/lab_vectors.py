@@ -8,14 +8,13 @@ from pathlib import Path
 import attrs
 import click
 
-from .errors import INTERRUPTED, UNDECIDED, VIOLATION
+from .errors import INTERRUPTED, UNDECIDED, VIOLATION, Command
 from .lab_options import (
     about,
     accel_option,
     front_option,
     json_option,
     kernel_option,
-    lab_errors,
     machine,
     say,
 )
@@ -23,7 +22,7 @@ from .output import print_json
 from .params import SECONDS
 
 
-@click.command("vectors")
+@click.command("vectors", cls=Command)
 @click.argument("file", required=False, type=click.Path(path_type=Path, exists=True, dir_okay=False))
 @kernel_option
 @click.option("--patch", help="Version whose vectors are taken; default: the one that a stock kernel is.")
@@ -56,24 +55,18 @@ def vectors(
     from ..patches.registry import load_patch
     from ..scenarios.conform.case import applicable
     from ..scenarios.conform.suite import EMBEDDED
-    from ..scenarios.conform.vector import VectorError, load_vectors
+    from ..scenarios.conform.vector import load_vectors
 
-    with lab_errors():
-        booted = find_kernel(kernel)
-        version = load_patch(patch or version_of(booted))
-        release = RELEASES[release_of(booted)]
-        try:
-            every = load_vectors(*((file,) if file else EMBEDDED))
-        except VectorError as error:
-            from ..lab.errors import LabError
-
-            raise LabError(str(error)) from None
-        chosen = [
-            vector
-            for vector in every
-            if (not only or vector.id in only) and not applicable(vector, version, "default", release)
-        ]
-        found, runs = run_vectors(booted, chosen, machine(accel, front, max_seconds), say)
+    booted = find_kernel(kernel)
+    version = load_patch(patch or version_of(booted))
+    release = RELEASES[release_of(booted)]
+    every = load_vectors(*((file,) if file else EMBEDDED))
+    chosen = [
+        vector
+        for vector in every
+        if (not only or vector.id in only) and not applicable(vector, version, "default", release)
+    ]
+    found, runs = run_vectors(booted, chosen, machine(accel, front, max_seconds), say)
     counts = Counter(one.result for one in found.values())
     if as_json:
         rows = [attrs.asdict(found[vector.id]) for vector in chosen if vector.id in found]

@@ -7,8 +7,6 @@ from typing import Any
 
 import click
 
-from .errors import InputError
-
 
 class _Seconds(click.FloatRange):
     """Not negative, and a number: comparisons with NaN are all false, so a limit of that would be none."""
@@ -30,16 +28,13 @@ def read_events(names: tuple[str, ...]) -> None:
     """Have logs read that hold events of users' files.
 
     Raises:
-        InputError: no such file or class.
+        PatchError: no such file or class.
     """
     from ..audit.base import Event
-    from ..patches.user_file import PatchError, class_in
+    from ..patches.user_file import class_in
 
-    try:
-        for name in names:
-            class_in(name, Event, "no event", "derive it from gmemsim.extend.Event")
-    except PatchError as error:
-        raise InputError(str(error)) from None
+    for name in names:
+        class_in(name, Event, "no event", "derive it from gmemsim.extend.Event")
 
 
 #: The option of commands that read logs.

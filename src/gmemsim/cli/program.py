@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from ..bad_input import BadInput
 from ..engine.blame import shown
 from .errors import InputError
 from .params import own_operations, own_oracles
@@ -129,8 +130,6 @@ def input_errors() -> Iterator[None]:
     """Whatever is wrong with scenario or patch becomes one line and exit code 2."""
     from ..engine.errors import TapeMismatch
     from ..explore.failure import NotReproduced
-    from ..patches.registry import PatchError
-    from ..scenarios.errors import ScenarioError
     from .running import user_error
 
     try:
@@ -145,5 +144,5 @@ def input_errors() -> Iterator[None]:
             f"{path}: a run with the same choices came to something else: a patch "
             f"keeps what it changes on self or the kernel's objects, and asks no clock and no random numbers ({error})"
         ) from error
-    except (ScenarioError, PatchError) as error:
+    except BadInput as error:
         raise InputError(str(error)) from None

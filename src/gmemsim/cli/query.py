@@ -7,13 +7,13 @@ from pathlib import Path
 import click
 
 from ..nearest import hint
-from .errors import InputError
+from .errors import Command, InputError
 from .output import console, print_json, progress
 from .output_files import check_writable
 from .params import own_events, read_events
 
 
-@click.command("query")
+@click.command("query", cls=Command)
 @click.argument("log", type=click.Path(path_type=Path), required=False)
 @click.argument("sql", required=False)
 @click.option("--list", "show_ready", is_flag=True, help="Name the ready-made queries and the tables.")
@@ -39,7 +39,6 @@ def command(
     Tables: events, holds, waits, faults. Needs DuckDB: pip install 'gmemsim[query]'.
     """
     from ..audit import query
-    from ..audit.errors import LogError
 
     if show_ready:
         _list()
@@ -50,11 +49,8 @@ def command(
         raise InputError(f"no ready-made query {sql!r}; {hint(sql, query.READY)}")
     check_writable(parquet, inputs=(str(log), *events))
     read_events(events)
-    try:
-        with progress(f"{log} …"):
-            answer = query.ask(log, sql, parquet=parquet, partial=salvage)
-    except (LogError, query.Missing, query.NotSql) as error:
-        raise InputError(str(error)) from None
+    with progress(f"{log} …"):
+        answer = query.ask(log, sql, parquet=parquet, partial=salvage)
     if as_json:
         print_json([dict(zip(answer.columns, map(_plain, row), strict=True)) for row in answer.rows])
         return

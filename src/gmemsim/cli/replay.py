@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from .errors import VIOLATION, InputError
+from .errors import VIOLATION, Command, InputError
 from .output import colored, console, print_json
 from .output_files import check_writable, write_whole
 from .params import own_operations, own_oracles
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from ..explore.replay import Replayed
 
 
-@click.command("replay")
+@click.command("replay", cls=Command)
 @click.argument("token")
 @click.option("--patch", help="Run this version, or path/to/file.py:Class, in place of the recorded one.")
 @own_oracles
@@ -49,15 +49,11 @@ def command(
     Exit code 1 if it fails as it did, 2 if it does not fit any more and --follow is not given.
     """
     from ..explore.replay import replay
-    from ..explore.token import TokenError
 
     check_writable(log, html, trace, inputs=(token, patch or "", *oracles, *operations))
     text = _text(token)
     with input_errors():
-        try:
-            done = replay(text, patch=patch, oracles=oracles, operations=operations, follow=follow)
-        except TokenError as error:
-            raise InputError(str(error)) from None
+        done = replay(text, patch=patch, oracles=oracles, operations=operations, follow=follow)
         report = _report(done, text)
         if log is not None:
             _write_log(done, log)
@@ -105,17 +101,13 @@ def _report(done: Replayed, token: str) -> Any:
 
 
 def _write_log(done: Replayed, path: Path) -> None:
-    from ..audit.errors import LogError
     from ..audit.header import Header
     from ..audit.render import LogWriter
 
     program: Any = done.program
     header = Header(program.name, str(getattr(program, "patch", "")), str(getattr(program, "arch", "")), 0)
-    try:
-        with LogWriter(path, header) as writer:
-            writer.write(list(done.entries))
-    except LogError as error:
-        raise InputError(str(error)) from None
+    with LogWriter(path, header) as writer:
+        writer.write(list(done.entries))
 
 
 def _document(done: Replayed, report: Any) -> dict[str, Any]:

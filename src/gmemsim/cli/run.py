@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 
 import click
 
-from .costs import TABLES, costs_of
-from .errors import INTERRUPTED, VIOLATION, InputError
+from .costs import TABLES
+from .errors import INTERRUPTED, VIOLATION, Command, InputError
 from .output import print_json, progress
 from .output_files import check_writable
 from .params import own_operations, own_oracles
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from ..scenarios.session import Session
 
 
-@click.command("run")
+@click.command("run", cls=Command)
 @click.argument("scenario")
 @click.option("--patch", default="v3", show_default=True, help="Patch version, or path/to/file.py:Class.")
 @click.option("--arch", help="VM type; default: the first that the scenario is for.")
@@ -66,14 +66,12 @@ def command(
     Shows how faults and operations ended and what the locks cost. Exit code 1 if something was found that must
     not happen.
     """
-    from ..audit.errors import LogError
+    from ..arch.cost_file import load_costs
     from ..explore.program import read_files
     from ..oracles import Oracles
     from ..oracles.own import adopted, checks_by_name
     from ..patches.entered import Entered, watch_overrides
-    from ..patches.registry import PatchError
     from ..scenarios.catalogue import find
-    from ..scenarios.errors import ScenarioError
     from ..scenarios.options import Options
     from ..scenarios.session import build
     from ..scenarios.units import duration
@@ -111,7 +109,7 @@ def command(
                 vcpus=vcpus,
                 seed=seed,
                 release=release,
-                costs=None if costs is None else costs_of(costs),
+                costs=None if costs is None else load_costs(costs),
                 parameters=parse_settings(found, settings),
                 small=small,
                 options=options,
@@ -127,8 +125,6 @@ def command(
             raise
         # What it came to so far is told; a log appears whole or not at all.
         interrupted = True
-    except (ScenarioError, PatchError, LogError) as error:
-        raise InputError(str(error)) from None
     assert session is not None
     _tell(session, entered, interrupted, as_json)
     if interrupted:

@@ -10,15 +10,14 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from .. import __version__
-from ..audit.errors import LogError
 from ..audit.header import Header
 from ..audit.recorder import Recorder
 from ..audit.render import LogWriter
+from ..bad_input import BadInput
 from ..engine.blame import blame, model_code, said, users_own
 from ..engine.errors import EngineError
 from ..engine.unawaited import NeverAwaited, all_awaited
-from ..patches.registry import PatchError, named
-from ..scenarios.errors import ScenarioError
+from ..patches.registry import named
 from ..scenarios.session import finish
 from .errors import InputError
 from .output_files import check_directory
@@ -27,6 +26,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
     from ..audit.recorder import Entry
+    from ..engine.blame import Blame
     from ..scenarios.session import Session
 
 __all__ = ["Log", "finish", "header_of", "patches_told", "user_error"]
@@ -109,22 +109,12 @@ def user_error(*patches: str) -> Iterator[None]:
             if not all(map(named, patches)):
                 stack.enter_context(all_awaited(kept=True))
             yield
-    except (
-        EngineError,
-        PatchError,
-        ScenarioError,
-        LogError,
-        click.ClickException,
-        click.exceptions.Exit,
-    ) as error:
+    except (EngineError, BadInput, click.ClickException, click.exceptions.Exit) as error:
         # A patch that raises one of ours (`click.exceptions.Exit(0)`) has failed, and its exit code is no answer.
         found = blame(error) if users_own(error) else None
         if found is None:
             raise
-        text = said(error)
-        if str(found) not in text:
-            text = f"{found.path}:{found.line}: {text} (in {found.function})"
-        raise InputError(text) from error
+        raise InputError(_with_place(error, found)) from error
     except NeverAwaited as error:
         raise InputError(str(error)) from error
     except Exception as error:
@@ -136,7 +126,9 @@ def user_error(*patches: str) -> Iterator[None]:
             raise InputError(f"{own[0]}: what it gave to {place.name} does not fit: {said(error)}") from error
         if found is None:
             raise
-        text = said(error)
-        if str(found) not in text:
-            text = f"{found.path}:{found.line}: {text} (in {found.function})"
-        raise InputError(text) from error
+        raise InputError(_with_place(error, found)) from error
+
+
+def _with_place(error: BaseException, found: Blame) -> str:
+    text = said(error)
+    return text if str(found) in text else f"{found.path}:{found.line}: {text} (in {found.function})"

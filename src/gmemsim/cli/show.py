@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from .errors import InputError
+from .errors import Command, InputError
 from .output import print_json, say
 
 if TYPE_CHECKING:
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from ..patches.difference import Definition, Difference
 
 
-@click.command("show")
+@click.command("show", cls=Command)
 @click.argument("version")
 @click.option(
     "--against", metavar="VERSION", help="The other version; the one that it derives from if left out."
@@ -30,15 +30,12 @@ def command(version: str, against: str | None, everything: bool, source: bool, a
     (`mine.py:MyPatch`). Functions that a version inherits and never calls are no part of it.
     """
     from ..patches.difference import constants, differences, functions, predecessor
-    from ..patches.registry import PatchError, load_patch, versions
+    from ..patches.registry import load_patch, versions
 
     if everything and (against or source):
         raise InputError("--all shows one version: it goes with neither --against nor --source")
-    try:
-        cls = load_patch(version)
-        other = load_patch(against) if against else predecessor(cls, versions())
-    except PatchError as error:
-        raise InputError(str(error)) from None
+    cls = load_patch(version)
+    other = load_patch(against) if against else predecessor(cls, versions())
     if everything or other is None:
         rows, values = functions(cls), {}
         head = f"{version}: {len(rows)} functions"

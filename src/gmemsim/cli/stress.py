@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from ..nearest import hint
-from .errors import INTERRUPTED, VIOLATION, InputError
+from .errors import INTERRUPTED, VIOLATION, Command, InputError
 from .output import console, print_json, say
 from .output_files import check_writable
 from .params import own_operations, own_oracles
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from ..jobs.state_file import StateFile
 
 
-@click.command("stress")
+@click.command("stress", cls=Command)
 @click.argument("scenarios", nargs=-1)
 @click.option("--patch", "patches", multiple=True, help="Patch version; can be repeated.  [default: v3]")
 @click.option("--arch", "vm_types", multiple=True, help="VM type; can be repeated.  [default: all that fit]")
@@ -150,14 +150,10 @@ def _campaign(
 ) -> tuple[StateFile[Cell] | None, Place]:
     """The open state file, and where cells are worked on; both end with the stack."""
     from ..explore.stress import open_state
-    from ..jobs.share import ClusterError, place
-    from ..jobs.state_file import StateError
+    from ..jobs.share import place
 
-    try:
-        kept = stack.enter_context(open_state(state, plan)) if state is not None else None
-        return kept, stack.enter_context(place(jobs, cluster))
-    except (StateError, ClusterError) as error:
-        raise InputError(str(error)) from None
+    kept = stack.enter_context(open_state(state, plan)) if state is not None else None
+    return kept, stack.enter_context(place(jobs, cluster))
 
 
 def _check_strategy(name: str) -> None:

@@ -13,6 +13,7 @@ from ..actors.release import RELEASES
 from ..arch.choices import TdxChoices
 from ..arch.cost_file import CostFileError, load_costs
 from ..arch.registry import ARCHES
+from ..bad_input import BadInput
 from ..nearest import hint
 from ..patches.registry import load_patch
 from .range_locks import POLICIES
@@ -33,7 +34,7 @@ TDX_MODULES: Final[dict[str, frozenset[str]]] = {
 _MOST_PAGES: Final = 1 << 28
 
 
-class PointError(ValueError):
+class PointError(BadInput, ValueError):
     """Parameters that make no sense; one line for the user."""
 
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..actors.kernel import Kernel
 from ..actors.release import RELEASES
+from ..bad_input import BadInput
 from ..engine.locks.policies import LOCK_POLICIES
 from ..oracles.own import adopted
 from ..patches.registry import versions
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
     from ..oracles.own import Oracle
 
 
-class TokenError(ValueError):
+class TokenError(BadInput, ValueError):
     """A text that is no token, a token that does not fit, or a run that no token can name. One line for the user."""
 
 

@@ -14,6 +14,7 @@ from sys import intern
 from typing import TYPE_CHECKING, Final, NamedTuple, cast
 
 from ..audit.bounded import clean
+from ..bad_input import BadInput
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -71,7 +72,7 @@ _BINARY: Final = (
 )
 
 
-class TraceError(Exception):
+class TraceError(BadInput):
     """The file is no readable trace; the message names file and line."""
 
 

@@ -13,6 +13,7 @@ from typing import Any, Final, TypeVar
 
 import attrs
 
+from ..bad_input import BadInput
 from .workers import WorkerKilled, Workers
 
 _C = TypeVar("_C")
@@ -24,7 +25,7 @@ _LOOK: Final = 2.0
 _WITHOUT: Final = 15.0
 
 
-class ClusterError(Exception):
+class ClusterError(BadInput):
     """No cluster of this address, or no dask; one line."""
 
 

@@ -13,6 +13,7 @@ from typing import Any, Final, Generic, TypeVar
 import msgspec
 
 from ..audit.bounded import clean
+from ..bad_input import BadInput
 
 _K = TypeVar("_K")
 
@@ -20,7 +21,7 @@ _K = TypeVar("_K")
 _LONGEST_LINE: Final = 16 << 20
 
 
-class StateError(Exception):
+class StateError(BadInput):
     """A state file that cannot be used; the message is one line."""
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from ..bad_input import BadInput
 
-class LabError(Exception):
+
+class LabError(BadInput):
     """Something is missing, cannot be run on a kernel, or a kernel did not boot."""

@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from difflib import get_close_matches
 from typing import Final
 
+from ..bad_input import BadInput
 from .hardware import FATAL_FLAGS
 from .rules import RULES, Rule
 
@@ -82,7 +83,7 @@ EVERY_RULE: Final[dict[str, Rule]] = {**RULES, **{rule.ident: rule for rule in (
 ALWAYS: Final = frozenset({"deadlock", "lost_wakeup", "livelock", "step_limit", "crash", "model_error"})
 
 
-class UnknownRule(ValueError):
+class UnknownRule(BadInput, ValueError):
     """No rule of that name, or one that cannot be left out. One line for the user."""
 
 

@@ -15,6 +15,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any, Final, NoReturn, TypeVar
 
+from ..bad_input import BadInput
 from ..engine.blame import foreign, interrupted
 from ..engine.interrupts import TimeUp, deadline
 
@@ -28,7 +29,7 @@ _modules: dict[tuple[Path, int, int], ModuleType] = {}
 _T = TypeVar("_T")
 
 
-class PatchError(Exception):
+class PatchError(BadInput):
     """No such patch, or a file that does not hold what it should; the message is one line for the user."""
 
 

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from ..audit.bounded import clean
+from ..bad_input import BadInput
 from ..engine.errors import EngineError
 
 
-class ScenarioError(Exception):
+class ScenarioError(BadInput):
     """A scenario that cannot be used. `str()` of it is one line: `FILE:LINE: FIELD: what was expected`.
 
     Attributes:

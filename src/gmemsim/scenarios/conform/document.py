@@ -15,6 +15,8 @@ import msgspec
 from msgspec import Meta
 from msgspec.structs import fields
 
+from ...bad_input import BadInput
+
 _S = TypeVar("_S", bound=msgspec.Struct)
 
 #: msgspec's names of JSON types, in words.
@@ -24,7 +26,7 @@ _WORDS: Final = {
 }  # fmt: skip
 
 
-class VectorError(Exception):
+class VectorError(BadInput):
     """A file or line that is no vector; the message is one line for the user."""
 
 
