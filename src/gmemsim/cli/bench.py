@@ -9,12 +9,14 @@ import click
 
 from ..nearest import hint
 from .bench_files import Files
-from .bench_run import Ways, campaign_options, run_cells
+from .bench_run import run_cells
 from .bench_show import REPORTS, show, show_sweep
 from .bench_study import study
+from .campaign import Ways, campaign_options
 from .costs import TABLES, costs
 from .errors import Group, InputError
 from .output import print_json
+from .params import COUNT, FILE, json_option
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -46,7 +48,6 @@ def _names(ctx: click.Context, param: click.Parameter, value: str) -> list[str]:
     return [item.strip() for item in value.split(",")]
 
 
-_FILE = click.Path(dir_okay=False, path_type=Path)
 _LIST = {"show_default": True, "callback": _names}
 
 
@@ -61,12 +62,8 @@ _LIST = {"show_default": True, "callback": _names}
     "--release", default="", help="The kernel around all versions.  [default: the newest that one belongs to]"
 )
 @click.option("--lock", "policies", default="rwsem", help="The invalidate lock's policies.", **_LIST)  # type: ignore[arg-type]
-@click.option(
-    "--pages", type=click.IntRange(min=1), default=512, show_default=True, help="Folios, over all vCPUs."
-)
-@click.option(
-    "--interval", type=click.IntRange(min=1), default=20, show_default=True, help="Of the background, µs."
-)
+@click.option("--pages", type=COUNT, default=512, show_default=True, help="Folios, over all vCPUs.")
+@click.option("--interval", type=COUNT, default=20, show_default=True, help="Of the background, µs.")
 @click.option(
     "--think", type=click.IntRange(min=0), default=0, help="Guest time between two units of work, ns."
 )
@@ -101,13 +98,13 @@ _LIST = {"show_default": True, "callback": _names}
     help=f"What is printed: {', '.join(REPORTS)}.",
     **_LIST,  # type: ignore[arg-type]
 )
-@click.option("--csv", "csv_path", type=_FILE, help="Write all figures as one table.")
-@click.option("--parquet", "parquet_path", type=_FILE, help="The same table as Parquet (needs duckdb).")
-@click.option("--plot", "plot_path", type=_FILE, help="Draw the picture (.svg, .png, .pdf).")
-@click.option("--html", "html_path", type=_FILE, help="One page with pictures and tables.")
-@click.option("--trace", "trace_path", type=_FILE, help="Waits and holds of one point for ui.perfetto.dev.")
+@click.option("--csv", "csv_path", type=FILE, help="Write all figures as one table.")
+@click.option("--parquet", "parquet_path", type=FILE, help="The same table as Parquet (needs duckdb).")
+@click.option("--plot", "plot_path", type=FILE, help="Draw the picture (.svg, .png, .pdf).")
+@click.option("--html", "html_path", type=FILE, help="One page with pictures and tables.")
+@click.option("--trace", "trace_path", type=FILE, help="Waits and holds of one point for ui.perfetto.dev.")
 @campaign_options
-@click.option("--json", "as_json", is_flag=True, help="One JSON document.")
+@json_option
 def contention(
     vcpus: list[int],
     patches: list[str],

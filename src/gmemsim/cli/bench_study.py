@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
-from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from ..nearest import hint
-from .bench_run import Ways, campaign_options
-from .errors import Command, InputError, Interrupted
+from .campaign import Ways, campaign_options, finish_cells
+from .errors import Command, InputError
 from .output import LIMITS, console, print_json
 from .output_files import check_writable, write_whole
-from .progress import counted
+from .params import json_option
 
 if TYPE_CHECKING:
-    from ..contention.questions.runner import Answer, Cell
+    from ..contention.questions.runner import Answer
 
 
 @click.command("study", cls=Command)
@@ -28,7 +27,7 @@ if TYPE_CHECKING:
     help="Write the page and its picture to this directory.",
 )
 @campaign_options
-@click.option("--json", "as_json", is_flag=True, help="One JSON document.")
+@json_option
 def study(
     question: str | None,
     no_sweep: bool,
@@ -65,38 +64,20 @@ def study(
 
 def _answer(question: str, sweep: bool, ways: Ways) -> Answer:
     from ..contention.questions.registry import STUDIES
-    from ..contention.questions.runner import answer, cells, open_state, run_cell
-    from ..jobs.share import place, share
-    from ..jobs.workers import WorkerKilled
+    from ..contention.questions.runner import answer, cell_of, cells, open_state, run_cell
+    from ..jobs.share import share
 
-    wanted = cells(STUDIES[question], sweep)
-    values: dict[Cell, dict[str, float]] = {}
-    with ExitStack() as stack:
-        kept = stack.enter_context(open_state(ways.state)) if ways.state is not None else None
-        where = stack.enter_context(place(ways.jobs, ways.cluster))
-        if kept is not None:
-            values = {cell: kept.results[cell]["values"] for cell in wanted if cell in kept.results}
-        say = stack.enter_context(counted(f"study {question}", len(wanted)))
-        missing = [cell for cell in wanted if cell not in values]
-        try:
-            for done in share(run_cell, missing, where):
-                values[_key(done)] = done["values"]
-                if kept is not None:
-                    kept.add(done)
-                say(len(values))
-        except KeyboardInterrupt:
-            raise Interrupted from None
-        except WorkerKilled as error:
-            raise InputError(
-                f"{error}; {len(values):,} of {len(wanted):,} cells were finished before that"
-            ) from None
-    return answer(STUDIES[question], values)
-
-
-def _key(done: dict[str, Any]) -> Cell:
-    from ..contention.questions.runner import cell_of
-
-    return cell_of(done)
+    found, ended = finish_cells(
+        f"study {question}",
+        cells(STUDIES[question], sweep),
+        ways,
+        open_state=open_state,
+        work=lambda missing, where: share(run_cell, missing, where),
+        cell_of=cell_of,
+    )
+    if ended is not None:
+        raise ended
+    return answer(STUDIES[question], {cell: document["values"] for cell, document in found.items()})
 
 
 def _write(told: Answer, paths: list[Path]) -> None:

@@ -14,6 +14,7 @@ from ..nearest import hint
 from .errors import VIOLATION, Command, InputError, Interrupted
 from .output import console, print_json, say
 from .output_files import check_writable
+from .params import COUNT, json_option
 from .progress import counted
 from .verdicts import Verdict, verdict_options, write_verdicts
 
@@ -32,7 +33,7 @@ _STATES: Final = 200
 @click.option("--id", "ids", multiple=True, help="Only the vector of this id; can be repeated.")
 @click.option(
     "--schedules",
-    type=click.IntRange(min=1),
+    type=COUNT,
     default=5,
     show_default=True,
     help="Of a vector with parallel steps: first every state, up to 200 times as many; if there are more, so "
@@ -40,7 +41,7 @@ _STATES: Final = 200
 )
 @click.option("--seed", type=int, default=0, show_default=True)
 @verdict_options
-@click.option("--json", "as_json", is_flag=True, help="One JSON document.")
+@json_option
 @click.pass_context
 def command(
     ctx: click.Context,

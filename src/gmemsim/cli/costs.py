@@ -8,6 +8,7 @@ import click
 
 from .errors import Command, InputError
 from .output import console, print_json
+from .params import json_option
 
 if TYPE_CHECKING:
     pass
@@ -19,7 +20,7 @@ TABLES: Final = "generic, full, milan, genoa, sapphire-rapids, FILE.toml"
 @click.command("costs", cls=Command)
 @click.option("--costs", "name", default="generic", show_default=True, help=f"Cost table: {TABLES}.")
 @click.option("--arch", default="snp", show_default=True, help="VM type.")
-@click.option("--json", "as_json", is_flag=True, help="One JSON document.")
+@json_option
 def costs(name: str, arch: str, as_json: bool) -> None:
     """A cost table: virtual ns of every step, the range that sources allow, where it is from, how sure it is.
 

@@ -10,7 +10,7 @@ import click
 from .errors import INTERRUPTED, VIOLATION, Command, InputError, Interrupted
 from .output import print_json, progress
 from .output_files import check_writable
-from .params import SECONDS, own_events, read_events
+from .params import COUNT, FILE, SECONDS, json_option, own_events, read_events
 from .progress import counted, one_interrupt
 
 if TYPE_CHECKING:
@@ -33,8 +33,8 @@ _FREE = ("patch", "seed", "release", "version")
 @click.option(
     "--seed", type=int, default=0, show_default=True, help="The first seed of chunks, times and draws."
 )
-@click.option("--seeds", type=click.IntRange(min=1), default=20, show_default=True, help="Runs of each side.")
-@click.option("--classes", type=click.IntRange(min=1), metavar="N",
+@click.option("--seeds", type=COUNT, default=20, show_default=True, help="Runs of each side.")
+@click.option("--classes", type=COUNT, metavar="N",
               help="Instead of seeds: all classes of schedules, [small] size, at most N schedules.")  # fmt: skip
 @click.option("--max-seconds", type=SECONDS, help="Wall-clock for the classes of each side.")
 @click.option("--vcpus", type=click.IntRange(min=0), help="Number of vCPUs.")
@@ -43,12 +43,10 @@ _FREE = ("patch", "seed", "release", "version")
 @click.option("--symmetric", is_flag=True, help="Of two logs: identical threads may be exchanged.")
 @click.option("--force", is_flag=True, help="Compare logs of different scenarios, VM types or parameters.")
 @click.option("--salvage", is_flag=True, help="Take a log that breaks off up to its last whole line.")
-@click.option("--most", type=click.IntRange(min=1), default=20, show_default=True, help="Changes to show.")
-@click.option(
-    "--html", type=click.Path(dir_okay=False, path_type=Path), help="Write the comparison as one page, too."
-)
+@click.option("--most", type=COUNT, default=20, show_default=True, help="Changes to show.")
+@click.option("--html", type=FILE, help="Write the comparison as one page, too.")
 @own_events
-@click.option("--json", "as_json", is_flag=True, help="One JSON document.")
+@json_option
 @click.pass_context
 def command(ctx: click.Context, /, left: str, right: str, most: int, as_json: bool, **options: Any) -> None:
     """Compare LEFT and RIGHT: two patches on one --scenario, or two files.

@@ -9,6 +9,7 @@ import click
 
 from .errors import Command
 from .output import console, print_json
+from .params import json_option
 
 if TYPE_CHECKING:
     from ..oracles.rules import Rule
@@ -21,7 +22,7 @@ _KINDS = {
 
 @click.command("explain", cls=Command)
 @click.argument("rule")
-@click.option("--json", "as_json", is_flag=True, help="One JSON document.")
+@json_option
 def command(rule: str, as_json: bool) -> None:
     """Show what RULE (I33, deadlock, …) says, why, where it comes from, and which versions it speaks of.
 

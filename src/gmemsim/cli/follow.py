@@ -9,6 +9,7 @@ import click
 
 from .errors import INPUT, INTERRUPTED, VIOLATION, Command, InputError
 from .output import console, print_json
+from .params import json_option
 from .progress import counted
 
 if TYPE_CHECKING:
@@ -52,7 +53,7 @@ _COLORS: Final = {"accepted": "green", "undecided": "yellow", "rejected": "red"}
     show_default=True,
     help="Time for that search, and as much for the shortest window of a rejection, for each trace.",
 )
-@click.option("--json", "as_json", is_flag=True, help="One JSON document.")
+@json_option
 def command(
     traces: tuple[Path, ...],
     patch: str | None,

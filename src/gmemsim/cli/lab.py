@@ -11,11 +11,10 @@ from .errors import INTERRUPTED, VIOLATION, Group, InputError
 from .lab_compare import again, compare
 from .lab_options import (
     about,
-    accel_option,
-    front_option,
-    json_option,
+    delay_option,
     kernel_option,
     machine,
+    machine_options,
     say,
     seed_option,
     show_bad,
@@ -23,7 +22,7 @@ from .lab_options import (
 from .lab_reproduce import reproduce
 from .lab_vectors import vectors
 from .output import print_json
-from .params import SECONDS
+from .params import COUNT, SECONDS, json_option
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -104,12 +103,8 @@ def setup(install: bool, wanted: tuple[str, ...], as_json: bool) -> None:
 @click.option(
     "--arch", type=click.Choice(["default", "sw-protected"]), help="VM type; default: the first that fits."
 )
-@click.option(
-    "--rounds", type=click.IntRange(min=1), default=100, show_default=True, help="Each in a VM of its own."
-)
-@click.option(
-    "--delay", type=click.IntRange(min=0), default=200, show_default=True, help="Longest drawn delay, in us."
-)
+@click.option("--rounds", type=COUNT, default=100, show_default=True, help="Each in a VM of its own.")
+@delay_option
 @seed_option
 @click.option("--full", is_flag=True, help="The scenario's full size; default: its [small] values.")
 @click.option(
@@ -119,8 +114,7 @@ def setup(install: bool, wanted: tuple[str, ...], as_json: bool) -> None:
     "--madvise", is_flag=True, help="Memory errors by MADV_HWPOISON, which faults the page in first."
 )
 @click.option("--max-seconds", type=SECONDS, help="Wall-clock, boot and all.")
-@accel_option
-@front_option
+@machine_options
 @json_option
 @click.pass_context
 def run(

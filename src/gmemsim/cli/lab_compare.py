@@ -12,17 +12,9 @@ import msgspec
 
 from ..lab.errors import LabError
 from .errors import INTERRUPTED, UNDECIDED, VIOLATION, Command, InputError
-from .lab_options import (
-    accel_option,
-    front_option,
-    json_option,
-    kernel_option,
-    machine,
-    say,
-    seed_option,
-)
+from .lab_options import delay_option, kernel_option, machine, machine_options, say, seed_option
 from .output import console, print_json
-from .params import SECONDS
+from .params import COUNT, SECONDS, json_option
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
@@ -36,7 +28,7 @@ _Command = TypeVar("_Command", bound="Callable[..., Any]")
 
 def _model_states(default: int) -> Callable[[_Command], _Command]:
     return click.option(
-        "--model-states", type=click.IntRange(min=1), default=default, show_default=True,
+        "--model-states", type=COUNT, default=default, show_default=True,
         help="States of the model to look at even if all that the kernel came to is known.",
     )  # fmt: skip
 
@@ -52,15 +44,13 @@ _model_seconds = click.option(
 @click.option(
     "--patch", help="Version of the model; default: the one that a stock kernel of this release is."
 )
-@click.option("--drawn", type=click.IntRange(min=1), help="So many scenarios drawn at random.")
+@click.option("--drawn", type=COUNT, help="So many scenarios drawn at random.")
 @click.option(
     "--first", type=click.IntRange(min=0), default=0, show_default=True, help="Number of the first drawn."
 )
 @click.option("--wide", is_flag=True, help="Drawn ones have two of something: slots of a file, files, VMs.")
-@click.option("--rounds", type=click.IntRange(min=1), default=40, show_default=True, help="Of each scenario.")
-@click.option(
-    "--delay", type=click.IntRange(min=0), default=200, show_default=True, help="Longest drawn delay, in us."
-)
+@click.option("--rounds", type=COUNT, default=40, show_default=True, help="Of each scenario.")
+@delay_option
 @seed_option
 @click.option("--max-seconds", type=SECONDS, help="Wall-clock for the kernel, boots and all.")
 @_model_states(2_000)
@@ -71,11 +61,8 @@ _model_seconds = click.option(
     metavar="FILE",
     help="Keep a line a scenario here; what is in it already is not run again.",
 )
-@click.option(
-    "--batch", type=click.IntRange(min=1), default=40, show_default=True, help="Scenarios of one boot."
-)
-@accel_option
-@front_option
+@click.option("--batch", type=COUNT, default=40, show_default=True, help="Scenarios of one boot.")
+@machine_options
 @json_option
 @click.pass_context
 def compare(

@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from .params import options
+
 if TYPE_CHECKING:
     from ..lab.machine import Machine
     from ..lab.runs import KernelRuns, Runs
@@ -16,22 +18,26 @@ kernel_option = click.option(
 seed_option = click.option(
     "--seed", type=int, default=0, show_default=True, help="Of delays and of what is drawn."
 )
-accel_option = click.option(
-    "--accel",
-    type=click.Choice(["tcg", "kvm"]),
-    default="tcg",
-    show_default=True,
-    help="Accelerator of QEMU.",
+delay_option = click.option(
+    "--delay", type=click.IntRange(min=0), default=200, show_default=True, help="Longest drawn delay, in us."
 )
-front_option = click.option(
-    "--front",
-    # FRONTS of lab.fronts, which --help has no time to import.
-    type=click.Choice(["auto", "virtme-ng", "initramfs"]),
-    default="auto",
-    show_default=True,
-    help="What the kernel is booted with; auto: virtme-ng where it is installed, else a small initramfs.",
+machine_options = options(
+    click.option(
+        "--accel",
+        type=click.Choice(["tcg", "kvm"]),
+        default="tcg",
+        show_default=True,
+        help="Accelerator of QEMU.",
+    ),
+    click.option(
+        "--front",
+        # FRONTS of lab.fronts, which --help has no time to import.
+        type=click.Choice(["auto", "virtme-ng", "initramfs"]),
+        default="auto",
+        show_default=True,
+        help="What the kernel is booted with; auto: virtme-ng where it is installed, else a small initramfs.",
+    ),
 )
-json_option = click.option("--json", "as_json", is_flag=True, help="One JSON document.")
 
 
 def say(text: str) -> None:

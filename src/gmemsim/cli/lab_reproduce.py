@@ -8,18 +8,9 @@ from typing import TYPE_CHECKING, Final
 import click
 
 from .errors import INTERRUPTED, VIOLATION, Command, InputError
-from .lab_options import (
-    accel_option,
-    front_option,
-    json_option,
-    kernel_option,
-    machine,
-    say,
-    seed_option,
-    show_bad,
-)
+from .lab_options import kernel_option, machine, machine_options, say, seed_option, show_bad
 from .output import print_json
-from .params import SECONDS
+from .params import COUNT, SECONDS, json_option
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -39,9 +30,7 @@ _ON: Final = {"confirmed": "confirmed on", "fixed in": "fixed in", "refuted": "r
 @click.command("reproduce", cls=Command)
 @click.argument("what", metavar="FINDING|TOKEN")
 @kernel_option
-@click.option(
-    "--rounds", type=click.IntRange(min=1), help="At most; default: as the scene says, 10 of a token."
-)
+@click.option("--rounds", type=COUNT, help="At most; default: as the scene says, 10 of a token.")
 @click.option("--patch", help="Version of the model for a token; default: the one in it.")
 @click.option(
     "--arch",
@@ -56,8 +45,7 @@ _ON: Final = {"confirmed": "confirmed on", "fixed in": "fixed in", "refuted": "r
 )
 @seed_option
 @click.option("--max-seconds", type=SECONDS, help="Wall-clock, boot and all.")
-@accel_option
-@front_option
+@machine_options
 @json_option
 @click.pass_context
 def reproduce(

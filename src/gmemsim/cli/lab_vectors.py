@@ -9,17 +9,9 @@ import attrs
 import click
 
 from .errors import INTERRUPTED, UNDECIDED, VIOLATION, Command
-from .lab_options import (
-    about,
-    accel_option,
-    front_option,
-    json_option,
-    kernel_option,
-    machine,
-    say,
-)
+from .lab_options import about, kernel_option, machine, machine_options, say
 from .output import print_json
-from .params import SECONDS
+from .params import SECONDS, json_option
 
 
 @click.command("vectors", cls=Command)
@@ -28,8 +20,7 @@ from .params import SECONDS
 @click.option("--patch", help="Version whose vectors are taken; default: the one that a stock kernel is.")
 @click.option("--id", "only", multiple=True, help="Only the vector of this id; can be repeated.")
 @click.option("--max-seconds", type=SECONDS, help="Wall-clock, boot and all.")
-@accel_option
-@front_option
+@machine_options
 @json_option
 @click.pass_context
 def vectors(

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import click
@@ -20,8 +22,21 @@ class _Seconds(click.FloatRange):
         return found
 
 
-#: Wall-clock time.
+#: Wall-clock time; how many of something; a file to write.
 SECONDS = _Seconds(min=0)
+COUNT = click.IntRange(min=1)
+FILE = click.Path(dir_okay=False, path_type=Path)
+
+
+def options(*each: Callable[[Any], Any]) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """Several as one, in the order in which `--help` shows them."""
+
+    def add(command: Callable[..., Any]) -> Callable[..., Any]:
+        for option in reversed(each):
+            command = option(command)
+        return command
+
+    return add
 
 
 def read_events(names: tuple[str, ...]) -> None:
@@ -73,4 +88,13 @@ own_operations = click.option(
     multiple=True,
     metavar="FILE:CLASS",
     help="A file whose operations the scenario uses; those of --patch and --oracle are known.",
+)
+
+json_option = click.option("--json", "as_json", is_flag=True, help="One JSON document.")
+
+without_option = click.option(
+    "--without",
+    multiple=True,
+    metavar="RULE[,RULE]",
+    help="Rules not to look after; see `gmemsim list rules`.",
 )

@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
 from ..bad_input import BadInput
 from ..engine.blame import shown
 from .errors import InputError
-from .params import own_operations, own_oracles
+from .params import COUNT, options, own_operations, own_oracles, without_option
 from .run import parse_settings
 
 if TYPE_CHECKING:
@@ -20,7 +19,7 @@ if TYPE_CHECKING:
 
     from ..explore.program import ScenarioProgram
 
-_OPTIONS: tuple[Callable[[Any], Any], ...] = (
+program_options = options(
     click.option("--arch", help="VM type; default: the first that the scenario is for."),
     click.option("--release", help="Kernel release around the patch; default: the version's own."),
     click.option(
@@ -32,25 +31,11 @@ _OPTIONS: tuple[Callable[[Any], Any], ...] = (
     ),
     click.option("--full", is_flag=True, help="The scenario's full size; default: its [small] values."),
     click.option("--lock", "policy", help="Lock policy in place of the invalidate lock."),
-    click.option(
-        "--without",
-        multiple=True,
-        metavar="RULE[,RULE]",
-        help="Rules not to look after; see `gmemsim list rules`.",
-    ),
+    without_option,
     own_oracles,
     own_operations,
-    click.option(
-        "--rounds", type=click.IntRange(min=1), help="Rounds of loops that wait for others.  [default: 2]"
-    ),
+    click.option("--rounds", type=COUNT, help="Rounds of loops that wait for others.  [default: 2]"),
 )
-
-
-def program_options(command: Callable[..., Any]) -> Callable[..., Any]:
-    """All of them, in the order in which `--help` shows them."""
-    for option in reversed(_OPTIONS):
-        command = option(command)
-    return command
 
 
 def make_program(

@@ -10,18 +10,16 @@ from ..nearest import hint
 from .errors import Command, InputError
 from .output import console, print_json, progress
 from .output_files import check_writable
-from .params import own_events, read_events
+from .params import COUNT, FILE, own_events, read_events
 
 
 @click.command("query", cls=Command)
 @click.argument("log", type=click.Path(path_type=Path), required=False)
 @click.argument("sql", required=False)
 @click.option("--list", "show_ready", is_flag=True, help="Name the ready-made queries and the tables.")
-@click.option(
-    "--parquet", type=click.Path(dir_okay=False, path_type=Path), help="Write the answer as Parquet, too."
-)
+@click.option("--parquet", type=FILE, help="Write the answer as Parquet, too.")
 @click.option("--salvage", is_flag=True, help="Take a log that breaks off up to its last whole line.")
-@click.option("--most", type=click.IntRange(min=1), default=40, show_default=True, help="Rows to show.")
+@click.option("--most", type=COUNT, default=40, show_default=True, help="Rows to show.")
 @own_events
 @click.option("--json", "as_json", is_flag=True, help="One JSON document: a list of objects.")
 def command(

@@ -10,7 +10,7 @@ import click
 from .errors import VIOLATION, Command, InputError
 from .output import colored, console, print_json
 from .output_files import check_writable, write_whole
-from .params import own_operations, own_oracles
+from .params import FILE, json_option, own_operations, own_oracles
 from .program import input_errors
 
 if TYPE_CHECKING:
@@ -23,14 +23,10 @@ if TYPE_CHECKING:
 @own_oracles
 @own_operations
 @click.option("--follow", is_flag=True, help="Go on where the run leaves the recorded choices.")
-@click.option(
-    "--log", type=click.Path(dir_okay=False, path_type=Path), help="Write the audit log (.jsonl[.zst])."
-)
-@click.option("--html", type=click.Path(dir_okay=False, path_type=Path), help="The report as a page.")
-@click.option(
-    "--trace", type=click.Path(dir_okay=False, path_type=Path), help="The run for Perfetto (.json)."
-)
-@click.option("--json", "as_json", is_flag=True, help="One JSON document.")
+@click.option("--log", type=FILE, help="Write the audit log (.jsonl[.zst]).")
+@click.option("--html", type=FILE, help="The report as a page.")
+@click.option("--trace", type=FILE, help="The run for Perfetto (.json).")
+@json_option
 @click.pass_context
 def command(
     ctx: click.Context,

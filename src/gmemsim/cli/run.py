@@ -12,7 +12,7 @@ from .costs import TABLES
 from .errors import INTERRUPTED, VIOLATION, Command, InputError
 from .output import print_json, progress
 from .output_files import check_writable
-from .params import own_operations, own_oracles
+from .params import FILE, json_option, own_operations, own_oracles
 
 if TYPE_CHECKING:
     from ..patches.entered import Entered
@@ -32,14 +32,12 @@ if TYPE_CHECKING:
 @click.option("--runtime", type=click.Choice(["trio", "bare"]), default="bare", show_default=True)
 @click.option("--lock", "policy", help="Lock policy in place of the invalidate lock.")
 @click.option("--costs", help=f"Cost table: {TABLES}.  [default: generic, of a plain VM]")
-@click.option(
-    "--log", type=click.Path(dir_okay=False, path_type=Path), help="Write the audit log (.jsonl[.zst])."
-)
+@click.option("--log", type=FILE, help="Write the audit log (.jsonl[.zst]).")
 @click.option("--check/--no-check", default=True, help="Let the oracles look on.  [default: check]")
 @own_oracles
 @own_operations
 @click.option("--limit", default="10s", show_default=True, help="Give up after so much virtual time.")
-@click.option("--json", "as_json", is_flag=True, help="One JSON document.")
+@json_option
 @click.pass_context
 def command(
     ctx: click.Context,

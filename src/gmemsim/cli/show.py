@@ -9,6 +9,7 @@ import click
 
 from .errors import Command, InputError
 from .output import print_json, say
+from .params import json_option
 
 if TYPE_CHECKING:
     from ..actors.kernel import Kernel
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
 )
 @click.option("--all", "everything", is_flag=True, help="Every function that the version can run, by file.")
 @click.option("--source", is_flag=True, help="With the text of each function, as a difference.")
-@click.option("--json", "as_json", is_flag=True, help="One JSON document.")
+@json_option
 def command(version: str, against: str | None, everything: bool, source: bool, as_json: bool) -> None:
     """Show what VERSION changes: each function that it runs differently, with file, line and kernel function.
 

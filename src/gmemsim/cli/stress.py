@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from contextlib import ExitStack
+from collections.abc import Iterator, Sequence
 from itertools import starmap
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -10,18 +10,17 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from ..nearest import hint
-from .errors import INTERRUPTED, VIOLATION, Command, InputError
+from .campaign import Ways, campaign_options, finish_cells
+from .errors import INTERRUPTED, VIOLATION, Command, InputError, Interrupted
 from .output import console, print_json, say
 from .output_files import check_writable
-from .params import own_operations, own_oracles
+from .params import COUNT, json_option, own_operations, own_oracles, without_option
 from .program import input_errors, parse_rules
-from .progress import counted
 from .verdicts import Verdict, verdict_options, write_verdicts
 
 if TYPE_CHECKING:
     from ..explore.stress import Cell, Plan
     from ..jobs.share import Place
-    from ..jobs.state_file import StateFile
 
 
 @click.command("stress", cls=Command)
@@ -32,28 +31,15 @@ if TYPE_CHECKING:
     "--seeds", type=click.IntRange(1, 1_000_000), default=10, show_default=True, help="Of each cell."
 )
 @click.option("--first-seed", type=int, default=0, show_default=True)
-@click.option("--schedules", type=click.IntRange(min=1), default=200, show_default=True, help="In a cell.")
+@click.option("--schedules", type=COUNT, default=200, show_default=True, help="In a cell.")
 @click.option("--strategy", default="portfolio", show_default=True)
 @click.option("--full", is_flag=True, help="The scenarios' full size; default: their [small] values.")
-@click.option("--jobs", type=click.IntRange(min=1), default=1, show_default=True, help="Processes.")
-@click.option(
-    "--cluster", help="Address of a dask scheduler, in place of --jobs (needs the `cluster` extra)."
-)
-@click.option(
-    "--state",
-    type=click.Path(dir_okay=False, path_type=Path),
-    help="Keep finished cells here, and go on from there.",
-)
-@click.option(
-    "--without",
-    multiple=True,
-    metavar="RULE[,RULE]",
-    help="Rules not to look after; see `gmemsim list rules`.",
-)
+@campaign_options
+@without_option
 @own_oracles
 @own_operations
 @verdict_options
-@click.option("--json", "as_json", is_flag=True, help="One JSON document.")
+@json_option
 @click.pass_context
 def command(
     ctx: click.Context,
@@ -81,8 +67,7 @@ def command(
     With --state a campaign that was stopped goes on where it was. Exit code 1 if a violation was found.
     """
     from ..engine.interrupts import deaf
-    from ..explore.stress import CellInterrupted, Plan, run_cells
-    from ..jobs.workers import WorkerKilled
+    from ..explore.stress import CellInterrupted, Plan, open_state, run_cells
 
     check_writable(ktap, junit, inputs=(*scenarios, *patches, str(state or "")))
     _check_strategy(strategy)
@@ -103,29 +88,28 @@ def command(
         oracles=oracles,
         operations=operations,
     )
-    results: dict[Cell, dict[str, Any]] = {}
-    interrupted = False
-    killed: WorkerKilled | None = None
-    with ExitStack() as stack:
-        stack.enter_context(input_errors())
-        kept, where = _campaign(stack, state, plan, jobs, cluster)
-        if kept is not None:
-            results = {cell: kept.results[cell] for cell in cells if cell in kept.results}
-        show = stack.enter_context(counted("stress", len(cells)))
-        show(len(results))
+    unfinished: list[dict[str, Any]] = []
+
+    def work(missing: Sequence[Cell], where: Place) -> Iterator[dict[str, Any]]:
         try:
-            for result in run_cells((cell for cell in cells if cell not in results), plan, where):
-                if kept is not None:
-                    kept.add(result)
-                results[_cell(result)] = result
-                show(len(results), f"{sum(len(r['violations']) for r in results.values()):,} violations")
-        except KeyboardInterrupt as stop:
-            interrupted = True
-            if isinstance(stop, CellInterrupted) and stop.result["violations"]:
-                # Not a finished cell, so not in the state; what it found is found all the same.
-                results[_cell(stop.result)] = stop.result
-        except WorkerKilled as error:
-            killed = error
+            yield from run_cells(missing, plan, where)
+        except CellInterrupted as stop:
+            unfinished.append(stop.result)
+            raise
+
+    with input_errors():
+        results, ended = finish_cells(
+            "stress",
+            cells,
+            Ways(state, jobs, cluster),
+            open_state=lambda path: open_state(path, plan),
+            work=work,
+            cell_of=_cell,
+            doing=lambda found: f"{sum(len(r['violations']) for r in found.values()):,} violations",
+        )
+    # No finished cells, so not in the state file; what they found is found all the same.
+    results |= {_cell(result): result for result in unfinished if result["violations"]}
+    interrupted = isinstance(ended, Interrupted)
     with deaf():
         write_verdicts(
             "stress", starmap(_verdict, _ordered(results)), len(cells) - len(results), ktap=ktap, junit=junit
@@ -136,24 +120,12 @@ def command(
             _show(results, len(cells), interrupted, plan)
     if interrupted:
         ctx.exit(INTERRUPTED)
-    lost = f"{killed}; {len(results):,} of {len(cells):,} cells were finished before that" if killed else ""
     if any(result["violations"] for result in results.values()):
-        if lost:
-            click.echo(f"gmemsim: {lost}", err=True)
+        if ended is not None:
+            click.echo(f"gmemsim: {ended.message}", err=True)
         ctx.exit(VIOLATION)
-    if lost:
-        raise InputError(lost)
-
-
-def _campaign(
-    stack: ExitStack, state: Path | None, plan: Plan, jobs: int, cluster: str | None
-) -> tuple[StateFile[Cell] | None, Place]:
-    """The open state file, and where cells are worked on; both end with the stack."""
-    from ..explore.stress import open_state
-    from ..jobs.share import place
-
-    kept = stack.enter_context(open_state(state, plan)) if state is not None else None
-    return kept, stack.enter_context(place(jobs, cluster))
+    if ended is not None:
+        raise ended
 
 
 def _check_strategy(name: str) -> None:

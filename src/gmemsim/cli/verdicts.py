@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Literal, NamedTuple
 
 import click
 
 from ..audit.bounded import clean
 from .output_files import write_whole
+from .params import FILE, options
 
 
 class Verdict(NamedTuple):
@@ -27,15 +28,10 @@ class Verdict(NamedTuple):
     text: str = ""
 
 
-def verdict_options(command: Callable[..., Any]) -> Callable[..., Any]:
-    """`--ktap` and `--junit`."""
-    file = click.Path(dir_okay=False, path_type=Path)
-    for option in (
-        click.option("--junit", type=file, help="The verdicts as JUnit XML."),
-        click.option("--ktap", type=file, help="The verdicts as KTAP."),
-    ):
-        command = option(command)
-    return command
+verdict_options = options(
+    click.option("--ktap", type=FILE, help="The verdicts as KTAP."),
+    click.option("--junit", type=FILE, help="The verdicts as JUnit XML."),
+)
 
 
 def write_verdicts(
