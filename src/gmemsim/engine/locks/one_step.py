@@ -38,6 +38,11 @@ class OneStepRwLock(RwLockBase):
         """A hold is gone; `after_write`: it was exclusive (if downgraded, it is a shared one by now)."""
         raise NotImplementedError
 
+    async def _charge(self, t: Task, write: bool) -> None:
+        """What half of a pair of acquire and release costs in a timed run."""
+        if t.engine.cpus is not None if write else self.line_ns:
+            await self._move_line(t)
+
     async def down_read(self, t: Task) -> None:
         """Acquire shared."""
         await self._down(t, False, False)
@@ -86,8 +91,8 @@ class OneStepRwLock(RwLockBase):
             t.rec(t, Unlock(self.label, "r"))
         if t.traps:
             await t.point(self._release_w)
-        elif self.line_ns:
-            await self._move_line(t)
+        else:
+            await self._charge(t, False)
         self._drop_read(t)
         self._left(t, False)
 
@@ -101,8 +106,8 @@ class OneStepRwLock(RwLockBase):
             t.rec(t, Unlock(self.label, "w"))
         if t.traps:
             await t.point(self._release_w)
-        elif t.engine.cpus is not None:
-            await self._move_line(t)
+        else:
+            await self._charge(t, True)
         self._drop_write(t)
         self._left(t, True)
 

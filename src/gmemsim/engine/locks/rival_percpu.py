@@ -20,9 +20,9 @@ from __future__ import annotations
 from collections import deque
 from typing import TYPE_CHECKING, Final
 
-from ...audit.events import Contended, Lock, LockRequest, Unlock
+from ...audit.events import Contended, Lock, LockRequest
+from .one_step import OneStepRwLock
 from .rivals_base import Entry
-from .rwsem_base import RwLockBase
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 GRACE_NS: Final = 10_000_000
 
 
-class PerCpuRwSem(RwLockBase):
+class PerCpuRwSem(OneStepRwLock):
     """Readers for free, writers after a grace period.
 
     Args:
@@ -61,17 +61,30 @@ class PerCpuRwSem(RwLockBase):
         queued = [entry.task for entry in self._queue]
         return queued if self._draining is None else [self._draining, *queued]
 
-    # -- shared --------------------------------------------------------------------------------
+    def _may_read(self) -> bool:
+        return not self._block
 
-    async def down_read(self, t: Task) -> None:
+    def _may_write(self) -> bool:
+        """No: a writer cannot know without a grace period (the kernel has no such trylock)."""
+        return False
+
+    async def _charge(self, t: Task, write: bool) -> None:
+        """A reader moves the counters of its own CPU, as SRCU has them."""
+        if not write and (cpus := t.engine.cpus) is not None:
+            await t.spend(cpus.costs.srcu // 2)
+
+    async def _down(self, t: Task, write: bool, killable: bool) -> int:
+        await (self._down_write(t) if write else self._down_read(t))
+        return 0
+
+    async def _down_read(self, t: Task) -> None:
         """`percpu_down_read`: free unless a writer has closed the lock."""
         if t.rec is not None:
             t.rec(t, LockRequest(self.label, "r"))
         if t.traps:
             await t.point(self._acquire_w)
-        elif (cpus := t.engine.cpus) is not None:
-            # Counters of this CPU, as SRCU has them.
-            await t.spend(cpus.costs.srcu // 2)
+        else:
+            await self._charge(t, False)
         if self._block:
             if t.rec is not None:
                 t.rec(t, Contended(self.label, "r"))
@@ -84,41 +97,7 @@ class PerCpuRwSem(RwLockBase):
         if t.rec is not None:
             t.rec(t, Lock(self.label, "r"))
 
-    async def down_read_killable(self, t: Task) -> int:
-        """As `down_read`; always 0."""
-        await self.down_read(t)
-        return 0
-
-    async def down_read_trylock(self, t: Task) -> bool:
-        """`percpu_down_read_trylock`."""
-        if t.traps:
-            await t.point(self._try_w)
-        if self._block:
-            return False
-        self._hold_read(t)
-        if t.rec is not None:
-            t.rec(t, Lock(self.label, "r"))
-        return True
-
-    async def up_read(self, t: Task) -> None:
-        """`percpu_up_read`.
-
-        Raises:
-            ModelError: `t` does not hold the lock shared.
-        """
-        if t.rec is not None:
-            t.rec(t, Unlock(self.label, "r"))
-        if t.traps:
-            await t.point(self._release_w)
-        elif (cpus := t.engine.cpus) is not None:
-            await t.spend(cpus.costs.srcu // 2)
-        self._drop_read(t)
-        if self._draining is not None and not self._readers:
-            t.engine.wake(self._draining, delay=t.engine.wake_ns)
-
-    # -- exclusive -----------------------------------------------------------------------------
-
-    async def down_write(self, t: Task) -> None:
+    async def _down_write(self, t: Task) -> None:
         """`percpu_down_write`: the tracepoint sees every one as contended."""
         if t.rec is not None:
             t.rec(t, LockRequest(self.label, "w"))
@@ -142,44 +121,11 @@ class PerCpuRwSem(RwLockBase):
         if t.rec is not None:
             t.rec(t, Lock(self.label, "w"))
 
-    async def down_write_killable(self, t: Task) -> int:
-        """As `down_write`; always 0."""
-        await self.down_write(t)
-        return 0
-
-    async def down_write_trylock(self, t: Task) -> bool:
-        """False: a writer cannot know without a grace period (the kernel has no such operation)."""
-        if t.traps:
-            await t.point(self._try_w)
-        return False
-
-    async def up_write(self, t: Task) -> None:
-        """`percpu_up_write`.
-
-        Raises:
-            ModelError: `t` does not hold the lock exclusively.
-        """
-        if t.rec is not None:
-            t.rec(t, Unlock(self.label, "w"))
-        if t.traps:
-            await t.point(self._release_w)
-        self._drop_write(t)
-        self._open(t)
-
-    async def downgrade_write(self, t: Task) -> None:
-        """Turn the exclusive hold of `t` into a shared one.
-
-        Raises:
-            ModelError: `t` does not hold the lock exclusively.
-        """
-        if t.traps:
-            await t.point(self._release_w)
-        self._drop_write(t)
-        self._hold_read(t)
-        if t.rec is not None:
-            t.rec(t, Unlock(self.label, "w"))
-            t.rec(t, Lock(self.label, "r"))
-        self._open(t)
+    def _left(self, t: Task, after_write: bool) -> None:
+        if after_write:
+            self._open(t)
+        elif self._draining is not None and not self._readers:
+            t.engine.wake(self._draining, delay=t.engine.wake_ns)
 
     def _open(self, t: Task) -> None:
         engine = t.engine

@@ -66,8 +66,8 @@ class RtRwSem(OneStepRwLock):
             t.rec(t, LockRequest(self.label, "r"))
         if t.traps:
             await t.point(self._acquire_w)
-        elif self.line_ns:
-            await self._move_line(t)
+        else:
+            await self._charge(t, False)
         if self._writer is None:
             self._hold_read(t)
         else:
@@ -86,8 +86,8 @@ class RtRwSem(OneStepRwLock):
             t.rec(t, LockRequest(self.label, "w"))
         if t.traps:
             await t.point(self._acquire_w)
-        elif t.engine.cpus is not None:
-            await self._move_line(t)
+        else:
+            await self._charge(t, True)
         began = t.engine.now
         queued = self._mutex is not None
         if await self._lock_mutex(t, "w", killable):
