@@ -11,16 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import attrs
 
-from ..audit.kvm_events import (
-    Faultin,
-    MakePrivateRet,
-    MmuInvEnd,
-    MmuInvStart,
-    MmuNotifierStart,
-    PrepareRet,
-    Retry,
-    Zap,
-)
+from ..audit import kvm_events as kvm
 
 if TYPE_CHECKING:
     from ..engine.task import Task
@@ -57,9 +48,10 @@ class _Invalidation:
 
 
 #: What `WasteBook` wants to know of.
-WASTE_EVENTS: Final = frozenset(
-    {Faultin, MakePrivateRet, MmuInvEnd, MmuInvStart, MmuNotifierStart, PrepareRet, Retry, Zap}
-)
+WASTE_EVENTS: Final = frozenset({
+    kvm.Faultin, kvm.MakePrivateRet, kvm.MmuInvEnd, kvm.MmuInvStart, kvm.MmuNotifierStart, kvm.PrepareRet,
+    kvm.Retry, kvm.Zap,
+})  # fmt: skip
 
 
 class WasteBook:
@@ -82,25 +74,25 @@ class WasteBook:
         """Take note."""
         kind = event.__class__
         self._time += 1
-        if kind is Faultin:
+        if kind is kvm.Faultin:
             self._snapshots[t.ident] = (self._first, self._time)
-        elif kind is PrepareRet or kind is MakePrivateRet:
+        elif kind is kvm.PrepareRet or kind is kvm.MakePrivateRet:
             self._prepares += 1
             self._no_ops += not event.did
-        elif kind is Zap:
+        elif kind is kvm.Zap:
             running = self._running.get(t.ident)
             if running is not None:
                 running.ranges.append((event.start, event.end))
-        elif kind is MmuInvStart or kind is MmuNotifierStart:
+        elif kind is kvm.MmuInvStart or kind is kvm.MmuNotifierStart:
             self._running[t.ident] = found = _Invalidation()
             self._all.append(found)
-        elif kind is MmuInvEnd:
+        elif kind is kvm.MmuInvEnd:
             ended = self._running.pop(t.ident, None)
             if ended is not None:
                 ended.end = self._time
             while self._first < len(self._all) and self._all[self._first].end is not None:
                 self._first += 1
-        elif kind is Retry:
+        elif kind is kvm.Retry:
             self._retries[event.reason] = self._retries.get(event.reason, 0) + 1
             if event.reason in ("early", "late"):
                 self._false += not self._asked_for(t, event.gfn)

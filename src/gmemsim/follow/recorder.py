@@ -4,21 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from ..audit import kvm_events as kvm
 from ..audit.events import Lock, Unlock
-from ..audit.kvm_events import (
-    FilemapGet,
-    FilemapGetRet,
-    FreePage,
-    MmuInvEnd,
-    MmuNotifierStart,
-    TdpFault,
-    TdpFaultRet,
-    TlbFlush,
-    Truncate,
-    TruncateRet,
-    Zap,
-    ZapRet,
-)
 from .probes import Observation
 from .thread import kind_of
 from .watch import observe
@@ -44,43 +31,43 @@ class TraceRecorder:
     def record(self, task: Task, event: Event) -> None:
         """One event of the model."""
         cls = event.__class__
-        if cls is FreePage:
+        if cls is kvm.FreePage:
             self.frames.release(event.pfn)  # type: ignore[attr-defined]
             return
         thread = self.by_task[task]
-        if cls is TdpFault:
+        if cls is kvm.TdpFault:
             thread.gfn = event.gfn  # type: ignore[attr-defined]
             thread.ranges = 0
-        elif cls is TdpFaultRet:
+        elif cls is kvm.TdpFaultRet:
             # The next attempt looks the kind up again, first of all.
             thread.private = None
-        elif cls is FilemapGet:
+        elif cls is kvm.FilemapGet:
             thread.looking = True
-        elif cls is FilemapGetRet:
+        elif cls is kvm.FilemapGetRet:
             thread.looking = False
             thread.waits_for_folios = thread.truncating
         elif cls is Unlock and thread.looking:
             # __filemap_get_folio gives up a folio that was truncated meanwhile; its folio_unlock is inlined, both
             # are in mm/filemap.c, so no probe sees it.
             return
-        elif cls is Truncate:
+        elif cls is kvm.Truncate:
             thread.truncating = True
             thread.waits_for_folios = False
-        elif cls is TruncateRet:
+        elif cls is kvm.TruncateRet:
             thread.truncating = False
-        elif cls is Zap:
+        elif cls is kvm.Zap:
             thread.zapping = True
-        elif cls is ZapRet:
+        elif cls is kvm.ZapRet:
             thread.zapping = False
-        elif cls is MmuNotifierStart:
+        elif cls is kvm.MmuNotifierStart:
             thread.notifying = True
-        elif cls is MmuInvEnd:
+        elif cls is kvm.MmuInvEnd:
             thread.notifying = False
         if thread.call is not None and thread.call.kind == "set_region":
             if cls in (Lock, Unlock) and event.lock == self.setup.vm.slots_lock.label:  # type: ignore[attr-defined]
                 self._show_region(thread, entered=cls is Lock)
                 return
-            if cls in (Zap, ZapRet, TlbFlush) and not self.setup.vm.arch.has_private_memory:
+            if cls in (kvm.Zap, kvm.ZapRet, kvm.TlbFlush) and not self.setup.vm.arch.has_private_memory:
                 # All roots go at once (KVM_X86_QUIRK_SLOT_ZAP_ALL), by no function that is probed.
                 return
         found = observe(self.table, self.probed, event)

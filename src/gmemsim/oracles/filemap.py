@@ -5,24 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from ..arch.memory import STALE
-from ..audit.kvm_events import (
-    Clear,
-    Create,
-    FilemapAdd,
-    FreePage,
-    GetFolioRet,
-    GetPfnRet,
-    GuestTouch,
-    HostTouch,
-    Map,
-    MapRet,
-    PageCacheAdd,
-    PageCacheDelete,
-    PopulateCallback,
-    SetUptodate,
-    UserFault,
-    UserFaultRet,
-)
+from ..audit import kvm_events as kvm
 from .ledger import Life
 from .watch import Subject, after, at_rest, before, track
 
@@ -45,13 +28,13 @@ class Filemap(Subject):
 
     # -- identity ------------------------------------------------------------------------------
 
-    @track(FilemapAdd)
-    def allocated(self, t: Task, event: FilemapAdd) -> None:
+    @track(kvm.FilemapAdd)
+    def allocated(self, t: Task, event: kvm.FilemapAdd) -> None:
         """A frame was taken for an index."""
         self.ledger.lives[event.pfn] = Life(event.pfn, event.index)
 
-    @before("I1", PageCacheAdd)
-    def one_folio_per_index(self, t: Task, event: PageCacheAdd) -> None:
+    @before("I1", kvm.PageCacheAdd)
+    def one_folio_per_index(self, t: Task, event: kvm.PageCacheAdd) -> None:
         """An index is empty when a folio is inserted, and lies in the file."""
         inode = self.ledger.inode_with(event.index, event.pfn)
         if inode is None:
@@ -77,16 +60,16 @@ class Filemap(Subject):
                 pages=inode.pages,
             )
 
-    @before("I6", PageCacheAdd)
-    def order_zero(self, t: Task, event: PageCacheAdd) -> None:
+    @before("I6", kvm.PageCacheAdd)
+    def order_zero(self, t: Task, event: kvm.PageCacheAdd) -> None:
         """Without huge pages no folio is larger than a page."""
         if event.order:
             self.fail(
                 "I6", f"a folio of order {event.order} at index {event.index}", t, event, order=event.order
             )
 
-    @track(PageCacheAdd)
-    def inserted(self, t: Task, event: PageCacheAdd) -> None:
+    @track(kvm.PageCacheAdd)
+    def inserted(self, t: Task, event: kvm.PageCacheAdd) -> None:
         """The frame is the folio of an index from now on."""
         ledger = self.ledger
         life = ledger.lives.get(event.pfn)
@@ -100,8 +83,8 @@ class Filemap(Subject):
             life.folio = inode.folios[event.index]
             ledger.present[inode.label, event.index] = life
 
-    @track(PageCacheDelete)
-    def removed(self, t: Task, event: PageCacheDelete) -> None:
+    @track(kvm.PageCacheDelete)
+    def removed(self, t: Task, event: kvm.PageCacheDelete) -> None:
         """The folio is nobody's; the frame lives on while it is referenced."""
         life = self.ledger.lives.get(event.pfn)
         if life is not None:
@@ -111,8 +94,8 @@ class Filemap(Subject):
             if life.inode is not None:
                 self.ledger.present.pop((life.inode.label, life.index), None)
 
-    @track(FreePage)
-    def freed(self, t: Task, event: FreePage) -> None:
+    @track(kvm.FreePage)
+    def freed(self, t: Task, event: kvm.FreePage) -> None:
         """The frame may be anybody's now."""
         life = self.ledger.lives.pop(event.pfn, None)
         if life is not None:
@@ -120,8 +103,8 @@ class Filemap(Subject):
             self.ledger.touched.discard(life)
             self.ledger.leaving.pop(life, None)
 
-    @track(Create)
-    def created(self, t: Task, event: Create) -> None:
+    @track(kvm.Create)
+    def created(self, t: Task, event: kvm.Create) -> None:
         """A file has the size that it was created with."""
         if event.ret == 0:
             self.sizes[event.file] = event.pages
@@ -141,8 +124,8 @@ class Filemap(Subject):
 
     # -- stale contents ------------------------------------------------------------------------
 
-    @before("I2", MapRet)
-    def stale_to_guest(self, t: Task, event: MapRet) -> None:
+    @before("I2", kvm.MapRet)
+    def stale_to_guest(self, t: Task, event: kvm.MapRet) -> None:
         """A frame that nobody wrote since its allocation is mapped to the guest.
 
         A launch may map a page before it fills it: the guest does not run yet.
@@ -159,8 +142,8 @@ class Filemap(Subject):
                 pfn=pfn,
             )
 
-    @before("I2", UserFaultRet)
-    def stale_to_host(self, t: Task, event: UserFaultRet) -> None:
+    @before("I2", kvm.UserFaultRet)
+    def stale_to_host(self, t: Task, event: kvm.UserFaultRet) -> None:
         """The same for the host: the core maps what the fault handler returns."""
         pfn = self.ledger.of(t).folio_pfn
         if event.result == "locked" and self.ledger.stale(pfn):
@@ -168,23 +151,23 @@ class Filemap(Subject):
                 "I2", f"a host fault hands out frame {pfn:#x}, which holds stale host data", t, event, pfn=pfn
             )
 
-    @before("I2", GuestTouch, HostTouch)
-    def stale_read(self, t: Task, event: GuestTouch | HostTouch) -> None:
+    @before("I2", kvm.GuestTouch, kvm.HostTouch)
+    def stale_read(self, t: Task, event: kvm.GuestTouch | kvm.HostTouch) -> None:
         """Somebody read what the host had in the frame before."""
         if event.value == STALE:
-            who = "guest" if isinstance(event, GuestTouch) else "host"
+            who = "guest" if isinstance(event, kvm.GuestTouch) else "host"
             self.fail("I2", f"the {who} read stale host data", t, event)
 
-    @before("I2", PopulateCallback)
-    def stale_measured(self, t: Task, event: PopulateCallback) -> None:
+    @before("I2", kvm.PopulateCallback)
+    def stale_measured(self, t: Task, event: kvm.PopulateCallback) -> None:
         """A page became part of the guest's initial memory without having been written."""
         if event.ret == 0 and self.ledger.stale(event.pfn):
             self.fail("I2", f"gfn {event.gfn:#x} was populated with stale host data", t, event, pfn=event.pfn)
 
     # -- uptodate ------------------------------------------------------------------------------
 
-    @track(GetFolioRet)
-    def found(self, t: Task, event: GetFolioRet) -> None:
+    @track(kvm.GetFolioRet)
+    def found(self, t: Task, event: kvm.GetFolioRet) -> None:
         """Remember the folio that find-or-create returned."""
         doing = self.ledger.of(t)
         life = self.ledger.lives.get(event.pfn)
@@ -192,8 +175,8 @@ class Filemap(Subject):
         if life is not None:
             self.ledger.touched.add(life)
 
-    @after("I3", GetFolioRet)
-    def uptodate_stays(self, t: Task, event: GetFolioRet) -> None:
+    @after("I3", kvm.GetFolioRet)
+    def uptodate_stays(self, t: Task, event: kvm.GetFolioRet) -> None:
         """A folio that was uptodate once still is."""
         life = self.ledger.lives.get(event.pfn)
         if life is not None and life.uptodate and life.folio is not None and not life.folio.uptodate:
@@ -201,8 +184,8 @@ class Filemap(Subject):
                 "I3", f"the folio at index {life.index} is not uptodate any more", t, event, pfn=event.pfn
             )
 
-    @before("I5", Clear)
-    def cleared_once(self, t: Task, event: Clear) -> None:
+    @before("I5", kvm.Clear)
+    def cleared_once(self, t: Task, event: kvm.Clear) -> None:
         """A folio with contents is not cleared again: they would be lost."""
         life = self.ledger.lives.get(event.pfn)
         if life is not None and (life.clears or life.populated) and not life.clear_again:
@@ -210,16 +193,16 @@ class Filemap(Subject):
                 "I5", f"the folio at index {event.index} is cleared a second time", t, event, pfn=event.pfn
             )
 
-    @track(Clear)
-    def cleared(self, t: Task, event: Clear) -> None:
+    @track(kvm.Clear)
+    def cleared(self, t: Task, event: kvm.Clear) -> None:
         """Count it; another one needs a reason."""
         life = self.ledger.lives.get(event.pfn)
         if life is not None:
             life.clears += 1
             life.clear_again = False
 
-    @before("I4", SetUptodate)
-    def uptodate_earned(self, t: Task, event: SetUptodate) -> None:
+    @before("I4", kvm.SetUptodate)
+    def uptodate_earned(self, t: Task, event: kvm.SetUptodate) -> None:
         """Cleared or populated; where uptodate means prepared, prepared too, unless the host made it."""
         life = self.ledger.lives.get(event.pfn)
         if life is None or life.populated:
@@ -234,15 +217,15 @@ class Filemap(Subject):
                 "I4", f"the folio at index {event.index} becomes uptodate unprepared", t, event, pfn=event.pfn
             )
 
-    @track(SetUptodate)
-    def marked(self, t: Task, event: SetUptodate) -> None:
+    @track(kvm.SetUptodate)
+    def marked(self, t: Task, event: kvm.SetUptodate) -> None:
         """The flag is about to be set; remember on whose behalf."""
         life = self.ledger.lives.get(event.pfn)
         if life is not None:
             life.host_made = self.ledger.of(t).user_fault
 
-    @after("I4", GetPfnRet)
-    def handed_out_uptodate(self, t: Task, event: GetPfnRet) -> None:
+    @after("I4", kvm.GetPfnRet)
+    def handed_out_uptodate(self, t: Task, event: kvm.GetPfnRet) -> None:
         """get_pfn succeeds only with an uptodate folio.
 
         A version that hands out no reference (inplace) may return when its page is gone, and the frame used anew: a
@@ -264,13 +247,13 @@ class Filemap(Subject):
                 pfn=event.pfn,
             )
 
-    @track(UserFault)
-    def host_fault_begins(self, t: Task, event: UserFault) -> None:
+    @track(kvm.UserFault)
+    def host_fault_begins(self, t: Task, event: kvm.UserFault) -> None:
         """From here on the task clears for the host."""
         self.ledger.of(t).user_fault = True
 
-    @track(UserFaultRet)
-    def host_fault_ends(self, t: Task, event: UserFaultRet) -> None:
+    @track(kvm.UserFaultRet)
+    def host_fault_ends(self, t: Task, event: kvm.UserFaultRet) -> None:
         """A folio handed to the core is uptodate."""
         doing = self.ledger.of(t)
         doing.user_fault = False
@@ -278,7 +261,7 @@ class Filemap(Subject):
         if event.result == "locked" and life is not None and life.folio is not None and life.folio.uptodate:
             life.uptodate = True
 
-    @track(Map)
-    def about_to_map(self, t: Task, event: Map) -> None:
+    @track(kvm.Map)
+    def about_to_map(self, t: Task, event: kvm.Map) -> None:
         """Remember what the vCPU is installing."""
         self.ledger.of(t).fault = (event.gfn, event.pfn)

@@ -9,26 +9,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from ..audit import kvm_events as kvm
 from ..audit.events import Contended, Lock, LockRequest, SrcuSync, Unlock
-from ..audit.kvm_events import (
-    Fallocate,
-    FallocateRet,
-    GetFolio,
-    GetFolioRet,
-    GetPfn,
-    GetPfnRet,
-    PageCacheAdd,
-    Populate,
-    PopulateRet,
-    SetAttributes,
-    SetAttributesRet,
-    TdpFault,
-    TdpFaultRet,
-    Truncate,
-    TruncateRet,
-    UserFault,
-    UserFaultRet,
-)
 from ..engine.locks.kinds import sleeps
 from .ledger import SLEEPING, Doing
 from .watch import Subject, after, before, track
@@ -39,14 +21,14 @@ if TYPE_CHECKING:
 
 #: Entry of a function, by its return.
 _PAIRS: dict[type[Event], type[Event]] = {
-    FallocateRet: Fallocate,
-    GetFolioRet: GetFolio,
-    GetPfnRet: GetPfn,
-    PopulateRet: Populate,
-    SetAttributesRet: SetAttributes,
-    TdpFaultRet: TdpFault,
-    TruncateRet: Truncate,
-    UserFaultRet: UserFault,
+    kvm.FallocateRet: kvm.Fallocate,
+    kvm.GetFolioRet: kvm.GetFolio,
+    kvm.GetPfnRet: kvm.GetPfn,
+    kvm.PopulateRet: kvm.Populate,
+    kvm.SetAttributesRet: kvm.SetAttributes,
+    kvm.TdpFaultRet: kvm.TdpFault,
+    kvm.TruncateRet: kvm.Truncate,
+    kvm.UserFaultRet: kvm.UserFault,
 }
 
 
@@ -149,8 +131,8 @@ class Locks(Subject):
         """The task has the lock."""
         self._take(t, event.lock, event.mode)
 
-    @track(PageCacheAdd)
-    def born_locked(self, t: Task, event: PageCacheAdd) -> None:
+    @track(kvm.PageCacheAdd)
+    def born_locked(self, t: Task, event: kvm.PageCacheAdd) -> None:
         """A new folio is locked by who inserts it."""
         inode = self.ledger.inode_with(event.index, event.pfn)
         if inode is not None and inode.folios[event.index].lock.owner is t:
@@ -209,7 +191,7 @@ class Locks(Subject):
 
     def _handed_over(self, event: Event, extra: list[str], doing: Doing) -> bool:
         """Whether the return value explains one more lock: that of the folio returned."""
-        gives = (isinstance(event, GetFolioRet) and event.pfn >= 0) or (
-            isinstance(event, UserFaultRet) and event.result == "locked"
+        gives = (isinstance(event, kvm.GetFolioRet) and event.pfn >= 0) or (
+            isinstance(event, kvm.UserFaultRet) and event.result == "locked"
         )
         return gives and len(extra) == 1 and self.ledger.kind(extra[0])[0] == "folio"

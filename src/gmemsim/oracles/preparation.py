@@ -4,19 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from ..audit import kvm_events as kvm
 from ..audit.events import Unlock
 from ..audit.inplace_events import MakeShared
-from ..audit.kvm_events import (
-    ArchInvalidate,
-    ArchReclaim,
-    Clear,
-    FreePage,
-    GetPfn,
-    MakePrivate,
-    MakePrivateRet,
-    Prepare,
-    PrepareRet,
-)
 from .watch import Subject, before, track
 
 if TYPE_CHECKING:
@@ -35,8 +25,8 @@ class Preparation(Subject):
 
     # -- context of the call -----------------------------------------------------------------------
 
-    @before("I33", Prepare, MakePrivate)
-    def locked_and_cached(self, t: Task, event: Prepare | MakePrivate) -> None:
+    @before("I33", kvm.Prepare, kvm.MakePrivate)
+    def locked_and_cached(self, t: Task, event: kvm.Prepare | kvm.MakePrivate) -> None:
         """The caller owns the folio lock, and the folio is in the page cache."""
         life = self.ledger.life_at(event.pfn)
         if life is None or life.folio is None:
@@ -48,16 +38,16 @@ class Preparation(Subject):
         elif life.folio.lock.owner is not t:
             self.fail("I33", f"prepare of index {life.index} without its folio lock", t, event, pfn=event.pfn)
 
-    @track(GetPfn)
-    def faulting(self, t: Task, event: GetPfn) -> None:
+    @track(kvm.GetPfn)
+    def faulting(self, t: Task, event: kvm.GetPfn) -> None:
         """Remember which guest frame the task wants."""
         self.ledger.of(t).wanted_gfn = event.gfn
 
-    @before("prepare_gfn", Prepare, MakePrivate)
-    def own_slot(self, t: Task, event: Prepare | MakePrivate) -> None:
+    @before("prepare_gfn", kvm.Prepare, kvm.MakePrivate)
+    def own_slot(self, t: Task, event: kvm.Prepare | kvm.MakePrivate) -> None:
         """No guest frame of another slot: one whose frame another folio holds."""
         wanted = self.ledger.of(t).wanted_gfn
-        last = event.gfn + (1 << event.order if isinstance(event, Prepare) else event.pages) - 1
+        last = event.gfn + (1 << event.order if isinstance(event, kvm.Prepare) else event.pages) - 1
         if wanted < 0 or event.gfn == last == wanted:
             return
         for vm in self.world.vms.values():
@@ -75,8 +65,8 @@ class Preparation(Subject):
                         pfn=event.pfn,
                     )
 
-    @before("I34", MakePrivate)
-    def private_only(self, t: Task, event: MakePrivate) -> None:
+    @before("I34", kvm.MakePrivate)
+    def private_only(self, t: Task, event: kvm.MakePrivate) -> None:
         """The file says that the index is private: by its map, or, without conversion in place, by its flags.
 
         What the attributes of a VM say is another matter: they may change while the hook runs, and the fault is
@@ -95,15 +85,15 @@ class Preparation(Subject):
                 pfn=event.pfn,
             )
 
-    @track(Prepare, MakePrivate)
-    def asked(self, t: Task, event: Prepare | MakePrivate) -> None:
+    @track(kvm.Prepare, kvm.MakePrivate)
+    def asked(self, t: Task, event: kvm.Prepare | kvm.MakePrivate) -> None:
         """Remember the frame until the answer."""
         self.ledger.of(t).prepare_pfn = event.pfn
 
     # -- the answer --------------------------------------------------------------------------------
 
-    @before("I32", PrepareRet, MakePrivateRet)
-    def idempotent(self, t: Task, event: PrepareRet | MakePrivateRet) -> None:
+    @before("I32", kvm.PrepareRet, kvm.MakePrivateRet)
+    def idempotent(self, t: Task, event: kvm.PrepareRet | kvm.MakePrivateRet) -> None:
         """Hardware state does not change a second time; of a huge folio it changes page by page where it must."""
         life = self.ledger.life_at(self.ledger.of(t).prepare_pfn)
         if life is not None and life.folio is not None and life.folio.order:
@@ -111,8 +101,8 @@ class Preparation(Subject):
         if event.did and life is not None and life.assigned:
             self.fail("I32", f"index {life.index} was prepared and is prepared again", t, event, pfn=life.pfn)
 
-    @track(PrepareRet, MakePrivateRet)
-    def answered(self, t: Task, event: PrepareRet | MakePrivateRet) -> None:
+    @track(kvm.PrepareRet, kvm.MakePrivateRet)
+    def answered(self, t: Task, event: kvm.PrepareRet | kvm.MakePrivateRet) -> None:
         """Prepared, or to be cleared and prepared again where one flag stands for both."""
         life = self.ledger.life_at(self.ledger.of(t).prepare_pfn)
         if life is None:
@@ -123,8 +113,8 @@ class Preparation(Subject):
         elif self.kernel.uptodate_promises(life.inode) == "prepared":
             life.clear_again = True
 
-    @before("I35", Clear)
-    def not_cleared_while_assigned(self, t: Task, event: Clear) -> None:
+    @before("I35", kvm.Clear)
+    def not_cleared_while_assigned(self, t: Task, event: kvm.Clear) -> None:
         """The host does not zero a page that hardware gave to a guest."""
         life = self.ledger.lives.get(event.pfn)
         if life is not None and life.assigned:
@@ -138,14 +128,14 @@ class Preparation(Subject):
 
     # -- the end -----------------------------------------------------------------------------------
 
-    @track(ArchInvalidate)
-    def invalidated(self, t: Task, event: ArchInvalidate) -> None:
+    @track(kvm.ArchInvalidate)
+    def invalidated(self, t: Task, event: kvm.ArchInvalidate) -> None:
         """Frames [start, end) are the host's again."""
         for pfn in range(event.start, event.end):
             self._unassign(pfn)
 
-    @track(ArchReclaim)
-    def reclaimed(self, t: Task, event: ArchReclaim) -> None:
+    @track(kvm.ArchReclaim)
+    def reclaimed(self, t: Task, event: kvm.ArchReclaim) -> None:
         """The same under the new name."""
         for pfn in range(event.pfn, event.pfn + event.pages):
             self._unassign(pfn)
@@ -184,8 +174,8 @@ class Preparation(Subject):
             and life.folio.lock.owner is t
         ]
 
-    @before("I31", FreePage)
-    def unassigned_when_freed(self, t: Task, event: FreePage) -> None:
+    @before("I31", kvm.FreePage)
+    def unassigned_when_freed(self, t: Task, event: kvm.FreePage) -> None:
         """At the latest when the frame goes back to the allocator."""
         life = self.ledger.lives.get(event.pfn)
         if life is not None and life.assigned:

@@ -6,16 +6,8 @@ from typing import TYPE_CHECKING
 
 from ..actors.huge_cache import HugeCache
 from ..actors.stage2 import align
+from ..audit import kvm_events as kvm
 from ..audit.inplace_events import MakeShared
-from ..audit.kvm_events import (
-    Faultin,
-    GetPfn,
-    GuestTouch,
-    HostTouch,
-    MapRet,
-    PageCacheDelete,
-    Populate,
-)
 from .watch import Subject, after, at_rest, before, track
 
 if TYPE_CHECKING:
@@ -37,13 +29,13 @@ class Sptes(Subject):
 
     # -- the snapshot that a fault stands on -----------------------------------------------------
 
-    @track(Faultin, Populate)
-    def new_attempt(self, t: Task, event: Faultin | Populate) -> None:
+    @track(kvm.Faultin, kvm.Populate)
+    def new_attempt(self, t: Task, event: kvm.Faultin | kvm.Populate) -> None:
         """A fault looks for its pfn afresh; a launch maps without one."""
         self.ledger.of(t).pfn_seq = None
 
-    @track(GetPfn)
-    def pfn_asked(self, t: Task, event: GetPfn) -> None:
+    @track(kvm.GetPfn)
+    def pfn_asked(self, t: Task, event: kvm.GetPfn) -> None:
         """No end of an invalidation may come between here and the installation."""
         self.ledger.of(t).pfn_seq = {vm.label: vm.seq for vm in self.world.vms.values()}
 
@@ -56,8 +48,8 @@ class Sptes(Subject):
             return vms.get(doing.mmu)
         return next(iter(vms.values())) if len(vms) == 1 else None
 
-    @before("I18", MapRet)
-    def not_while_invalidating(self, t: Task, event: MapRet) -> None:
+    @before("I18", kvm.MapRet)
+    def not_while_invalidating(self, t: Task, event: kvm.MapRet) -> None:
         """mmu_lock is held, the gfn is in no range in progress, and the pfn is younger than the last end."""
         doing = self.ledger.of(t)
         vm = self._vm(doing)
@@ -92,8 +84,8 @@ class Sptes(Subject):
                 seq=vm.seq,
             )
 
-    @before("I19", MapRet)
-    def not_a_dead_folio(self, t: Task, event: MapRet) -> None:
+    @before("I19", kvm.MapRet)
+    def not_a_dead_folio(self, t: Task, event: kvm.MapRet) -> None:
         """The folio is in the page cache when its SPTE appears."""
         gfn, pfn = self.ledger.of(t).fault
         life = self.ledger.life_at(pfn)
@@ -107,8 +99,8 @@ class Sptes(Subject):
                 pfn=pfn,
             )
 
-    @before("I56", MapRet)
-    def spurious_is_mapped(self, t: Task, event: MapRet) -> None:
+    @before("I56", kvm.MapRet)
+    def spurious_is_mapped(self, t: Task, event: kvm.MapRet) -> None:
         """Whoever calls a fault spurious saw a leaf; a pre-fault tells user space that the page is mapped."""
         vm = self._vm(self.ledger.of(t))
         if event.ret != _SPURIOUS or vm is None:
@@ -120,8 +112,8 @@ class Sptes(Subject):
                 "I56", f"a fault on gfn {gfn:#x} is called spurious, and nothing is mapped", t, event, gfn=gfn
             )
 
-    @track(MapRet)
-    def installed(self, t: Task, event: MapRet) -> None:
+    @track(kvm.MapRet)
+    def installed(self, t: Task, event: kvm.MapRet) -> None:
         """Remember whose frame an SPTE shows."""
         doing = self.ledger.of(t)
         vm = self._vm(doing)
@@ -151,8 +143,8 @@ class Sptes(Subject):
 
     # -- use ---------------------------------------------------------------------------------------
 
-    @before("I19", PageCacheDelete)
-    def zapped_before_removal(self, t: Task, event: PageCacheDelete) -> None:
+    @before("I19", kvm.PageCacheDelete)
+    def zapped_before_removal(self, t: Task, event: kvm.PageCacheDelete) -> None:
         """A folio leaves the page cache only after every SPTE and every host mapping of it is gone."""
         life = self.ledger.lives.get(event.pfn)
         if life is None:
@@ -203,8 +195,8 @@ class Sptes(Subject):
                         vm=label,
                     )
 
-    @after("I19", GuestTouch)
-    def live_translation(self, t: Task, event: GuestTouch) -> None:
+    @after("I19", kvm.GuestTouch)
+    def live_translation(self, t: Task, event: kvm.GuestTouch) -> None:
         """The guest reaches only folios that are in the page cache, through tables or TLB.
 
         Not asked of private memory under a mirror root: there the module translates, and flags what is stale.
@@ -224,8 +216,8 @@ class Sptes(Subject):
                 vm=event.vm,
             )
 
-    @after("I19", HostTouch)
-    def live_entry(self, t: Task, event: HostTouch) -> None:
+    @after("I19", kvm.HostTouch)
+    def live_entry(self, t: Task, event: kvm.HostTouch) -> None:
         """A host entry leads to a page of the file; the event does not name the mapping, and it holds for all."""
         for inode in self.world.inodes.values():
             for mapping in inode.mappings:
@@ -240,8 +232,8 @@ class Sptes(Subject):
                         pfn=folio.pfn,
                     )
 
-    @after("I52", GuestTouch)
-    def published_translation(self, t: Task, event: GuestTouch) -> None:
+    @after("I52", kvm.GuestTouch)
+    def published_translation(self, t: Task, event: kvm.GuestTouch) -> None:
         """What the guest reaches is what the published slot of the gfn has there: a stale mapping, when it is used."""
         vm = self.vm(event.vm)
         if vm is None or (vm.stage2.mirrored and event.private):

@@ -7,35 +7,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import attrs
 
+from ..audit import kvm_events as kvm
 from ..audit.events import Lock, LockRequest, Receive, Send, Unlock
-from ..audit.kvm_events import (
-    Clear,
-    ExitMemoryFault,
-    Faultin,
-    FaultinRet,
-    FilemapGet,
-    FilemapGetRet,
-    GetFolio,
-    GetFolioRet,
-    GetPfn,
-    GetPfnRet,
-    GuestTouch,
-    HostTouch,
-    MakePrivate,
-    MakePrivateRet,
-    Map,
-    MapRet,
-    PageCacheAdd,
-    PageCacheDelete,
-    PageFault,
-    PopulateCallback,
-    Prepare,
-    PrepareRet,
-    Retry,
-    Sigbus,
-    TdpFault,
-    TdpFaultRet,
-)
 from ..audit.vocabulary import name_of
 from ..engine.locks.stats import LockStatistics, ModeStatistics
 
@@ -45,12 +18,19 @@ if TYPE_CHECKING:
     from ..engine.task import Task
 
 #: What a run that gets nowhere does not do.
-_PROGRESS = (Clear, GuestTouch, HostTouch, PageCacheAdd, PageCacheDelete, PopulateCallback)
+_PROGRESS = (
+    kvm.Clear,
+    kvm.GuestTouch,
+    kvm.HostTouch,
+    kvm.PageCacheAdd,
+    kvm.PageCacheDelete,
+    kvm.PopulateCallback,
+)
 #: What a fault does that is tried again and again.
 _ROUND = (
-    Faultin, FaultinRet, FilemapGet, FilemapGetRet, GetFolio, GetFolioRet, GetPfn, GetPfnRet, Lock, LockRequest,
-    Map, MapRet, PageFault, Prepare, PrepareRet, MakePrivate, MakePrivateRet, Receive, Retry, Send, TdpFault,
-    TdpFaultRet, Unlock,
+    kvm.Faultin, kvm.FaultinRet, kvm.FilemapGet, kvm.FilemapGetRet, kvm.GetFolio, kvm.GetFolioRet, kvm.GetPfn,
+    kvm.GetPfnRet, Lock, LockRequest, kvm.Map, kvm.MapRet, kvm.PageFault, kvm.Prepare, kvm.PrepareRet,
+    kvm.MakePrivate, kvm.MakePrivateRet, Receive, kvm.Retry, Send, kvm.TdpFault, kvm.TdpFaultRet, Unlock,
 )  # fmt: skip
 
 
@@ -86,10 +66,10 @@ class EventCounter:
         self.exits: Counter[int] = Counter()
         self.sigbus: Counter[bool] = Counter()
         self._special: dict[type[Any], Callable[[Any], None]] = {
-            TdpFaultRet: self._fault_ended,
-            Retry: self._retry,
-            ExitMemoryFault: self._exit,
-            Sigbus: self._sigbus,
+            kvm.TdpFaultRet: self._fault_ended,
+            kvm.Retry: self._retry,
+            kvm.ExitMemoryFault: self._exit,
+            kvm.Sigbus: self._sigbus,
         }
 
     def rec(self, t: Task, event: Any) -> None:
@@ -111,16 +91,16 @@ class EventCounter:
         """Number of events by name, in alphabetical order."""
         return dict(sorted((name_of(cls), count) for cls, count in self.classes.items()))
 
-    def _fault_ended(self, event: TdpFaultRet) -> None:
+    def _fault_ended(self, event: kvm.TdpFaultRet) -> None:
         self.returns[event.ret] += 1
 
-    def _retry(self, event: Retry) -> None:
+    def _retry(self, event: kvm.Retry) -> None:
         self.retries[event.reason] += 1
 
-    def _exit(self, event: ExitMemoryFault) -> None:
+    def _exit(self, event: kvm.ExitMemoryFault) -> None:
         self.exits[event.ret] += 1
 
-    def _sigbus(self, event: Sigbus) -> None:
+    def _sigbus(self, event: kvm.Sigbus) -> None:
         self.sigbus[event.hwpoison] += 1
 
 

@@ -5,17 +5,8 @@ from __future__ import annotations
 from collections import Counter
 from typing import TYPE_CHECKING, Any
 
+from ...audit import kvm_events as kvm
 from ...audit.inplace_events import MakeShared
-from ...audit.kvm_events import (
-    ArchInvalidate,
-    ArchReclaim,
-    Clear,
-    MakePrivate,
-    MakePrivateRet,
-    PageCacheAdd,
-    Prepare,
-    PrepareRet,
-)
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -53,18 +44,18 @@ class EventCounts:
 
     def _rec(self, task: Task, event: Any) -> None:
         match event:
-            case PageCacheAdd():
+            case kvm.PageCacheAdd():
                 self._place(event.pfn)
-            case Prepare() | MakePrivate():
+            case kvm.Prepare() | kvm.MakePrivate():
                 self._asked[task] = event.pfn
                 self._count("arch_prepare_called", event.pfn, 1)
-            case PrepareRet() | MakePrivateRet() if event.did:
+            case kvm.PrepareRet() | kvm.MakePrivateRet() if event.did:
                 self._count("rmp_make_private", self._asked[task], 1)
-            case MakeShared() | ArchReclaim():
+            case MakeShared() | kvm.ArchReclaim():
                 self._count("arch_make_shared", event.pfn, event.pages)
-            case ArchInvalidate():
+            case kvm.ArchInvalidate():
                 self._count("arch_make_shared", event.start, event.end - event.start)
-            case Clear():
+            case kvm.Clear():
                 self._count("folio_cleared", event.pfn, event.pages)
 
     def _count(self, name: str, first: int, pages: int) -> None:
