@@ -17,6 +17,7 @@ from gmemsim.arch.choices import SnpChoices, TdxChoices
 from gmemsim.arch.costs import CostTable
 from gmemsim.arch.memory import PhysicalMemory
 from gmemsim.arch.rmp import Rmp, RmpEntry
+from gmemsim.arch.sept import LARGE
 from gmemsim.arch.tdx import Tdx
 from gmemsim.arch.tdx_module import TdxModule
 from gmemsim.arch.tdx_state import Td, TdxStatus
@@ -29,6 +30,8 @@ if TYPE_CHECKING:
 
 GFN = 0x805
 PFN = 0x1005
+#: Place of the entry of level 2 above `GFN`.
+TABLE = f"{LARGE + 4:#x}, {LARGE + 5:#x}"
 PRIVATE = RmpEntry(True, 3, GFN)
 
 
@@ -44,7 +47,11 @@ RMP: list[tuple[str, tuple[Any, ...], list[str]]] = [
             "release rmp.region[0x8, 0x9) w",
         ],
     ),
-    ("pvalidate", (PFN, True, 3, GFN, 1), ["  rmw frame[0x1005, 0x1006) w"]),
+    (
+        "pvalidate",
+        (PFN, True, 3, GFN, 1),
+        ["  load frame[0x1005, 0x1006) r", "  load frame[0x1000, 0x1001) r"],
+    ),
     (
         "psmash",
         (0x1000,),
@@ -66,8 +73,8 @@ TDX: list[tuple[str, tuple[Any, ...], list[str]]] = [
         (GFN,),
         [
             "try vm0.sept_tree r",
-            "try vm0.sept[0x800, 0xa00) w",
-            "rmw vm0.sept[0x800, 0xa00) w",
+            f"try vm0.sept[{TABLE}) w",
+            f"rmw vm0.sept[{TABLE}) w",
             "release vm0.sept_tree r",
             "  load vm0.sept_tree.retry r",
         ],
@@ -80,8 +87,9 @@ TDX: list[tuple[str, tuple[Any, ...], list[str]]] = [
             "try vm0.sept_tree r",
             "try vm0.sept[0x805, 0x806) w",
             "rmw frame[0x1005, 0x1006) w",
-            "  load vm0.sept[0x800, 0xa00) r",
-            "  load frame[0x1000, 0x1001) r",
+            f"  load vm0.sept[{TABLE}) r",
+            "  load vm0.sept[0x805, 0x806) r",
+            "  load frame.2m[0x8, 0x9) r",
             "rmw vm0.sept[0x805, 0x806) w",
             "release vm0.sept_tree r",
             "  load vm0.sept_tree.retry r",
@@ -92,9 +100,13 @@ TDX: list[tuple[str, tuple[Any, ...], list[str]]] = [
         (GFN,),
         [
             "load vm0.sept[0x805, 0x806) r",
+            f"  load vm0.sept[{TABLE}) r",
             "try vm0.sept[0x805, 0x806) w",
             "rmw frame[0x1005, 0x1006) w",
+            # How far the accept is.
+            "  rmw vm0.sept[0x805, 0x806) w",
             "rmw vm0.sept[0x805, 0x806) w",
+            "  rmw vm0.accepted[0x805, 0x806) w",
         ],
     ),
     (
@@ -117,6 +129,7 @@ TDX: list[tuple[str, tuple[Any, ...], list[str]]] = [
             "try vm0.sept_tree r",
             "try vm0.sept[0x805, 0x806) w",
             "load vm0.epoch r",
+            "  load vm0.sept[0x805, 0x806) r",
             "rmw vm0.sept[0x805, 0x806) w",
             "release vm0.sept_tree r",
             "  load vm0.sept_tree.retry r",
@@ -171,16 +184,25 @@ VM = FakeVm("vm0", 0)
             "max_mapping_level",
             (GFN, PFN, True, False),
             [
-                "  load vm0.sept[0x800, 0xa00) r",
                 "  load vm0.runnable r",
+                f"  load vm0.sept[{TABLE}) r",
                 "  load vm0.inhibited[0x800, 0x801) r",
             ],
         ),
-        ("accept", (GFN, 1), ["rmw vm0.sept[0x805, 0x806) w", "  rmw vm0.epoch.a w", "  load vm0.kick r"]),
+        (
+            "accept",
+            (GFN, 1),
+            [
+                "rmw vm0.sept[0x805, 0x806) w",
+                "  rmw vm0.accepted[0x805, 0x806) w",
+                "  rmw vm0.epoch.a w",
+                "  load vm0.kick r",
+            ],
+        ),
         (
             "remove_sptes",
             ([(GFN, PFN)],),
-            ["rmw vm0.epoch w", "  load vm0.epoch.a r", "  rmw vm0.epoch w", "  load vm0.runnable r"],
+            ["rmw vm0.epoch w", "  load vm0.epoch.vcpus r", "  load vm0.epoch.a r", "  load vm0.runnable r"],
         ),
     ],
 )

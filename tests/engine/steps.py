@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from gmemsim.engine import bare
 from gmemsim.engine.engine import Engine
-from gmemsim.engine.op import ALL, Op
+from gmemsim.engine.op import ALL, Op, footprint
 from gmemsim.engine.strategy import FirstRunnable
 
 if TYPE_CHECKING:
@@ -29,13 +29,16 @@ def steps(
     engine = Engine(FirstRunnable(), rec=lambda t, event: told(event) if events else None)
     touched: list[Op] = []
     found: list[str] = []
+    announced: list[Op] = []
 
     def settle() -> None:
-        found.extend(f"  {_shown(op)}" for op in dict.fromkeys(touched) if touches)
+        if announced and touches:
+            found.extend(f"  {_shown(op)}" for op in footprint(announced[-1], touched)[1:] if op.obj != "a")
         touched.clear()
 
     def look(task: Task) -> None:
         settle()
+        announced.append(task.pending)
         found.append(_shown(task.pending))
 
     def told(event: object) -> None:
@@ -46,4 +49,4 @@ def steps(
     engine.spawn("a", call)
     bare.run(engine)
     settle()
-    return found[1:-1] if touches else found[1:]
+    return found[1:]

@@ -14,8 +14,8 @@ class AttributeMap(Intervals[bool]):
 
     __slots__ = ()
 
-    def __init__(self, pages: int, private: bool) -> None:
-        super().__init__(0, pages, private)
+    def __init__(self, pages: int, private: bool, label: str = "") -> None:
+        super().__init__(0, pages, private, label)
 
     @property
     def pages(self) -> int:

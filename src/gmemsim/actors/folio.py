@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from ..engine.locks.folio_lock import FolioLock
 from ..engine.observed import announces
+from ..engine.op import ALL
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from .inode import GmemInode
 
-__all__ = ["Folio"]
+__all__ = ["LRU", "Folio"]
+
+#: Object of the steps that look at or change batches of folios on their way to an LRU list (`lru.py`).
+LRU: Final = "lru.batches"
 
 
 def _pages_of(label: str) -> Callable[[Folio], tuple[str, int, int]]:
@@ -26,6 +30,8 @@ def _pages_of(label: str) -> Callable[[Folio], tuple[str, int, int]]:
     poisoned=_pages_of("poison_label"),
     ref=_pages_of("ref_label"),
     mapcount=_pages_of("mapcount_label"),
+    pins=_pages_of("ref_label"),
+    lru=lambda folio: (LRU, 0, ALL),
 )
 class Folio:
     """State of one folio.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from .inode import MAPPINGS, HostMapping
+from .inode import HostMapping
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -28,7 +28,6 @@ async def fork(
     are the parent's: a VM does not watch the child's mappings.
     """
     await parent.mmap_lock.down_write(t)
-    t.saw(MAPPINGS)
     for mapping in [each for each in self.world.mappings.values() if each.process is parent]:
         inode = mapping.inode
         copy = HostMapping(
@@ -36,25 +35,19 @@ async def fork(
         )
         copy.file = mapping.file
         if copy.file is not None:
-            t.changed(copy.file.count.label)
             copy.file.count.value += 1
         await inode.i_mmap_rwsem.down_write(t)
-        if t.traps:
-            t.changed(inode.users_label)
         inode.mappings.append(copy)
         await inode.i_mmap_rwsem.up_write(t)
-        t.changed(MAPPINGS)
         self.world.mappings[copy.label] = copy
     await parent.mmap_lock.up_write(t)
     for file in files.values():
-        t.changed(file.count.label)
         file.count.value += 1
     return dict(files)
 
 
 async def do_exit(self: Kernel, t: Task, process: Process, files: Iterable[GmemFile]) -> None:
     """`exit_mm` and `exit_files`: mappings go first, then the descriptors."""
-    t.saw(MAPPINGS)
     for mapping in [each for each in self.world.mappings.values() if each.process is process]:
         await self.munmap(t, mapping)
     for file in list(files):

@@ -9,7 +9,7 @@ import attrs
 from ..audit.kvm_events import Bind, Close, Create, Unbind
 from ..engine.op import Op
 from .errno import EBADF, EINVAL, EIO, EMFILE, ENOMEM
-from .inode import FILES, GmemFile, GmemInode
+from .inode import GmemFile, GmemInode
 from .truncate import END_OF_MAPPING, LAST_INDEX
 
 if TYPE_CHECKING:
@@ -73,7 +73,6 @@ async def kvm_gmem_create(
     elif t.fault("alloc_inode"):
         ret = ENOMEM
     file: GmemFile | None = None
-    t.changed(FILES)
     while label in self.world.inodes:
         # A mapping keeps a file alive that was closed; labels of locks and events must tell the two apart.
         label += "'"
@@ -117,7 +116,6 @@ def fdget(self: Kernel, t: Task, file: GmemFile) -> bool:
 
     One step with what the call does first, since only a close could tell.
     """
-    t.changed(file.count.label)
     if file.count.value == 0:
         return False
     file.count.value += 1
@@ -204,8 +202,7 @@ async def kvm_gmem_store_binding(
     """`xa_store_range(&f->bindings)`; a failed store is ignored up to v3."""
     if t.traps:
         await t.point(Op("rmw", f"{file.label}.bindings", start, end))
-    slot.bound_start, slot.bound_end = start, end
-    file.bindings[start] = slot
+    file.store(slot, start, end)
 
 
 async def kvm_gmem_unbind(self: Kernel, t: Task, slot: Memslot) -> None:
@@ -237,7 +234,7 @@ async def kvm_gmem_erase_binding(self: Kernel, t: Task, file: GmemFile, slot: Me
     """`xa_store_range(&f->bindings, ..., NULL)`."""
     if t.traps:
         await t.point(Op("rmw", f"{file.label}.bindings", slot.bound_start, slot.bound_end))
-    file.bindings.pop(slot.bound_start, None)
+    file.erase(slot)
 
 
 async def kvm_gmem_release(self: Kernel, t: Task, file: GmemFile) -> None:
@@ -259,9 +256,6 @@ async def kvm_gmem_release(self: Kernel, t: Task, file: GmemFile) -> None:
     await self.kvm_gmem_del_file(t, file)
     await inode.invalidate_lock.up_write(t)
     await vm.slots_lock.unlock(t)
-    if t.traps:
-        t.changed(f"{file.label}.bindings")
-    t.changed(FILES)
     file.bindings.clear()
     file.released = True
     vm.files.pop(inode.label, None)
@@ -272,8 +266,6 @@ async def kvm_gmem_release(self: Kernel, t: Task, file: GmemFile) -> None:
 async def kvm_gmem_del_file(self: Kernel, t: Task, file: GmemFile) -> None:
     """`list_del(&f->entry)`: from here on nobody who goes through the inode's files meets it."""
     inode = file.inode
-    if t.traps:
-        t.changed(inode.users_label)
     inode.files.remove(file)
 
 
@@ -293,5 +285,4 @@ async def evict_inode(self: Kernel, t: Task, inode: GmemInode, vm: Vm) -> None:
     It truncates to the end of any mapping, not to that of the file: `lend` is -1.
     """
     await self.truncate_inode_pages_range(t, inode, 0, END_OF_MAPPING)
-    t.changed(FILES)
     self.world.inodes.pop(inode.label, None)

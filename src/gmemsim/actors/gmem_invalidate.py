@@ -60,8 +60,6 @@ async def kvm_gmem_file_invalidate_start(
     vm = file.vm
     flush = False
     locked = False
-    if t.traps:
-        t.saw(f"{file.label}.bindings", start, end)
     for slot in file.slots_in(start, end):
         if not locked:
             locked = True
@@ -104,8 +102,6 @@ async def kvm_gmem_file_invalidate_end(self: Kernel, t: Task, file: GmemFile, st
     """`__kvm_gmem_invalidate_end`: nothing to do without a bound slot."""
     if t.rec is not None:
         t.rec(t, InvEnd(start, end))
-    if t.traps:
-        t.saw(f"{file.label}.bindings", start, end)
     if file.slots_in(start, end):
         vm = file.vm
         await vm.mmu_lock.write_lock(t)

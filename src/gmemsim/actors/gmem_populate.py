@@ -134,7 +134,6 @@ async def kvm_tdp_mmu_map_private_pfn(self: Kernel, t: Task, vm: Vm, gfn: int, f
     """
     if not vm.vcpus:
         return EIO
-    t.saw(vm.roots_label)
     fault = Fault(vm.vcpus[0], gfn, True, True)
     fault.pfn = self.gmem_page_pfn(vm, gfn, folio)
     fault.folio = folio

@@ -44,7 +44,6 @@ async def vfs_ioctl(self: Kernel, t: Task, file: GmemFile) -> int:
 
 def fd_is_open(self: Kernel, t: Task, file: GmemFile) -> bool:
     """Whether the descriptor still names the file; a call that changes nothing keeps no reference."""
-    t.saw(file.count.label)
     return file.count.value > 0
 
 

@@ -5,9 +5,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from ..audit.kvm_events import Discard, HostTouch, Pin, Sigbus, Unpin, UserFault, UserFaultRet
+from ..engine.observed_containers import keys_within
 from ..engine.op import Op
 from .errno import EBADF, EFAULT, EINVAL, ENODEV, ENOMEM
-from .inode import MAPPINGS, HostMapping
+from .inode import HostMapping
 
 if TYPE_CHECKING:
     from ..engine.task import Task
@@ -49,11 +50,8 @@ async def kvm_gmem_mmap(
     mapping = HostMapping(label, process, inode, start, pages)
     mapping.file = file
     await inode.i_mmap_rwsem.down_write(t)
-    if t.traps:
-        t.changed(inode.users_label)
     inode.mappings.append(mapping)
     await inode.i_mmap_rwsem.up_write(t)
-    t.changed(MAPPINGS)
     self.world.mappings[label] = mapping
     await process.mmap_lock.up_write(t)
     return mapping
@@ -69,11 +67,8 @@ async def munmap(self: Kernel, t: Task, mapping: HostMapping) -> None:
         return
     await self._discard(t, mapping, mapping.start, mapping.start + mapping.pages)
     await inode.i_mmap_rwsem.down_write(t)
-    if t.traps:
-        t.changed(inode.users_label)
     inode.mappings.remove(mapping)
     await inode.i_mmap_rwsem.up_write(t)
-    t.changed(MAPPINGS)
     self.world.mappings.pop(mapping.label, None)
     await mapping.process.mmap_lock.up_write(t)
     if mapping.file is not None:
@@ -93,8 +88,9 @@ async def _discard(self: Kernel, t: Task, mapping: HostMapping, start: int, end:
     if t.rec is not None:
         t.rec(t, Discard(start, end, mapping.label))
     told = await self.mmu_notifier_invalidate_start(t, mapping, start, end)
-    t.saw(mapping.label, start, end)
-    for index in sorted(i for i in mapping.mapped.keys() | mapping.hwpoison if start <= i < end):
+    for index in sorted(
+        {*keys_within(mapping.mapped, start, end), *keys_within(mapping.hwpoison, start, end)}
+    ):
         if t.traps:
             await t.point(Op("rmw", mapping.label, index, index + 1))
         # should_zap_cows holds here, and only here: a poison entry goes as well.
@@ -150,7 +146,6 @@ async def host_fault(self: Kernel, t: Task, mapping: HostMapping, index: int) ->
     if mapping not in inode.mappings:
         await lock.up_read(t)
         return SEGV
-    t.saw(mapping.label, index, index + 1)
     if index in mapping.hwpoison:
         # do_swap_page knows such an entry; the file is not asked.
         await lock.up_read(t)

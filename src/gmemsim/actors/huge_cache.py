@@ -10,12 +10,16 @@ from bisect import bisect_left, insort
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ..arch.intervals import Intervals
+from ..engine.observed import announces, by_key, changes, reads
+from ..engine.op import ALL
 from .folio import Folio
 
 if TYPE_CHECKING:
+    from ..engine.observed import Place
     from .inode import GmemInode
 
 
+@announces(left=lambda split: (split.label, split.base, split.end))
 class Split:
     """A huge range that was split.
 
@@ -26,11 +30,24 @@ class Split:
         uptodate, dirty: flags of those that nobody has looked at, inherited.
         taken: where there is, or was, a folio of its own.
         left: folios still in the page cache, looked at or not.
+        label: object of the steps that look at or change the page cache.
     """
 
-    __slots__ = ("base", "dirty", "folio", "left", "order", "pfn", "piece_order", "taken", "uptodate")
+    __slots__ = (
+        "base",
+        "dirty",
+        "folio",
+        "label",
+        "left",
+        "order",
+        "pfn",
+        "piece_order",
+        "taken",
+        "uptodate",
+    )
 
-    def __init__(self, folio: Folio, piece_order: int) -> None:
+    def __init__(self, folio: Folio, piece_order: int, label: str) -> None:
+        self.label = label
         self.folio = folio
         self.base = folio.index
         self.order = folio.order
@@ -69,6 +86,23 @@ class Gap(NamedTuple):
         return self.end - self.start
 
 
+def _at(cache: HugeCache, index: int, *_: object) -> Place:
+    return cache.label, index, index + 1
+
+
+def _in(cache: HugeCache, start: int, end: int) -> Place:
+    return cache.label, start, end
+
+
+def _of(cache: HugeCache, folio: Folio, *_: object) -> Place:
+    return cache.label, folio.index, folio.index + folio.pages
+
+
+def _all(cache: HugeCache, *_: object) -> Place:
+    return cache.label, 0, ALL
+
+
+@announces(splits=by_key(lambda cache: cache.label, lambda key: (key[0], key[0] + (1 << key[1]))))
 class HugeCache(dict[int, Folio]):
     """Folios by first index, as far as they are objects: iteration and `len` are of these.
 
@@ -87,6 +121,11 @@ class HugeCache(dict[int, Folio]):
         self.splits: dict[tuple[int, int], Split] = {}
         #: First index of every huge range that has anything, in order.
         self._bases: list[int] = []
+
+    @property
+    def label(self) -> str:
+        """Object of the steps that look at or change it, by index."""
+        return self._inode.label
 
     # -- look-up -----------------------------------------------------------------------------------
 
@@ -110,6 +149,7 @@ class HugeCache(dict[int, Folio]):
             if not order:
                 return None
 
+    @reads(_at)
     def get(self, key: int, default: Any = None, /) -> Any:
         """The folio that covers the index."""
         found = self._find(key)
@@ -123,9 +163,17 @@ class HugeCache(dict[int, Folio]):
             raise KeyError(key)
         return found
 
+    # As a dictionary's, and announced.
+    __getitem__ = reads(_at)(dict.__getitem__)
+    __iter__ = reads(_all)(dict.__iter__)
+    items = reads(_all)(dict.items)
+    values = reads(_all)(dict.values)
+
+    @reads(_at)
     def __contains__(self, key: object) -> bool:
         return isinstance(key, int) and self._find(key) is not None
 
+    @reads(_all)
     def __bool__(self) -> bool:
         return bool(self._bases)
 
@@ -142,11 +190,13 @@ class HugeCache(dict[int, Folio]):
 
     # -- change ------------------------------------------------------------------------------------
 
+    @changes(lambda cache, index, folio: _of(cache, folio))
     def __setitem__(self, index: int, folio: Folio) -> None:
         if folio.order == self.order:
             insort(self._bases, index)
         super().__setitem__(index, folio)
 
+    @changes(lambda cache, index: _of(cache, dict.__getitem__(cache, index)))
     def __delitem__(self, index: int) -> None:
         folio = super().__getitem__(index)
         super().__delitem__(index)
@@ -171,12 +221,14 @@ class HugeCache(dict[int, Folio]):
             if above > order and (split := self.splits.get((index >> above << above, above))) is not None
         )
 
+    @changes(_of)
     def split(self, folio: Folio, piece_order: int) -> Split:
         """Folios of `piece_order` in place of one."""
         super().__delitem__(folio.index)
-        made = self.splits[folio.index, folio.order] = Split(folio, piece_order)
+        made = self.splits[folio.index, folio.order] = Split(folio, piece_order, self._inode.label)
         return made
 
+    @changes(lambda cache, split, folio: (cache.label, split.base, split.end))
     def merge(self, split: Split, folio: Folio) -> list[Folio]:
         """One folio in place of a split range of which no page is missing; the folios that were, as far as objects."""
         gone = [split.folio, *self.folios_in(split.base, split.end)]
@@ -188,6 +240,7 @@ class HugeCache(dict[int, Folio]):
         super().__setitem__(split.base, folio)
         return gone
 
+    @changes(lambda cache, gap: (cache.label, gap.start, gap.end))
     def drop(self, gap: Gap) -> None:
         """Untouched pages leave the page cache."""
         gap.split.taken.store(gap.start, gap.end, True)
@@ -196,6 +249,7 @@ class HugeCache(dict[int, Folio]):
 
     # -- walks -------------------------------------------------------------------------------------
 
+    @reads(_in)
     def next_piece(self, start: int, end: int) -> Folio | Gap | None:
         """The first of [start, end) that is there: a folio that is an object, or untouched pages, clipped to it.
 
@@ -226,6 +280,7 @@ class HugeCache(dict[int, Folio]):
             order = split.piece_order
         return (key >> order) + 1 << order
 
+    @reads(_in)
     def pieces(self, start: int, end: int) -> list[Folio | Gap]:
         """All of them, in order."""
         found: list[Folio | Gap] = []
@@ -241,6 +296,7 @@ class HugeCache(dict[int, Folio]):
             found = max(found, piece.split.piece_order if isinstance(piece, Gap) else piece.order)
         return found
 
+    @reads(_all)
     def orders(self) -> dict[int, int]:
         """How many folios of every order there are, looked at or not."""
         found: dict[int, int] = {}

@@ -4,6 +4,10 @@ from __future__ import annotations
 
 from typing import Final
 
+from ..arch.memory import FREE_LIST
+from ..engine.observed import announces, by_key
+from ..engine.op import ALL
+
 #: log2 of the 4 KiB pages of a folio.
 ORDER_2M: Final = 9
 ORDER_1G: Final = 18
@@ -24,6 +28,10 @@ def order_of(flags: frozenset[str]) -> int:
     return -1 if len(sizes) > 1 else sizes[0] if sizes else ORDER_2M
 
 
+@announces(
+    used=lambda pool: (FREE_LIST, 0, ALL),
+    stash=by_key(lambda pool: "hugetlb.stash"),
+)
 class Subpool:
     """Huge pages that were reserved for one file when it was created.
 

@@ -9,7 +9,7 @@ from ..engine.cpus import Line
 from ..engine.locks.folio_lock import FolioLockClass
 from ..engine.locks.rwsem import RwSem
 from ..engine.locks.stats import LockClass
-from ..engine.observed import announces
+from ..engine.observed import announces, by_key, changes, reads, whole
 from ..engine.op import ALL
 
 if TYPE_CHECKING:
@@ -26,8 +26,9 @@ MAPPINGS: Final = "world.mappings"
 
 
 @announces(
-    files=lambda inode: (inode.users_label, 0, ALL),
-    mappings=lambda inode: (inode.users_label, 0, ALL),
+    files=whole(lambda inode: (inode.users_label, 0, ALL)),
+    mappings=whole(lambda inode: (inode.users_label, 0, ALL)),
+    folios=by_key(lambda inode: inode.label),
 )
 class GmemInode:
     """The filemap actor's state: page cache, invalidate lock, list of files.
@@ -101,6 +102,10 @@ class GmemInode:
         return "INIT_SHARED" in self.flags
 
 
+@announces(
+    released=lambda file: (FILES, 0, ALL),
+    bindings=whole(lambda file: (file.bindings_label, 0, ALL)),
+)
 class GmemFile:
     """`struct gmem_file`: what one VM sees of the inode.
 
@@ -121,6 +126,12 @@ class GmemFile:
         self.bindings: dict[int, Memslot] = {}
         self.released = False
 
+    @property
+    def bindings_label(self) -> str:
+        """Object of the steps that look at or change `bindings`, by index."""
+        return f"{self.label}.bindings"
+
+    @reads(lambda file, index: (file.bindings_label, index, index + 1))
     def slot_at(self, index: int) -> Memslot | None:
         """The slot bound at `index` (`xa_load(&f->bindings, index)`)."""
         for slot in self.bindings.values():
@@ -128,13 +139,29 @@ class GmemFile:
                 return slot
         return None
 
+    @reads(lambda file, start, end: (file.bindings_label, start, end))
     def slots_in(self, start: int, end: int) -> list[Memslot]:
         """Slots bound anywhere in [start, end), in index order."""
         found = [s for s in self.bindings.values() if s.bound_start < end and start < s.bound_end]
         return sorted(found, key=lambda slot: slot.bound_start)
 
+    @changes(lambda file, slot, start, end: (file.bindings_label, start, end))
+    def store(self, slot: Memslot, start: int, end: int) -> None:
+        """Bind the slot at [start, end) (`xa_store_range`)."""
+        slot.bound_start, slot.bound_end = start, end
+        self.bindings[start] = slot
 
-@announces(vms=lambda mapping: (mapping.vms_label, 0, ALL))
+    @changes(lambda file, slot: (file.bindings_label, slot.bound_start, slot.bound_end))
+    def erase(self, slot: Memslot) -> None:
+        """Forget where the slot was bound (`xa_store_range` of NULL)."""
+        self.bindings.pop(slot.bound_start, None)
+
+
+@announces(
+    vms=whole(lambda mapping: (mapping.vms_label, 0, ALL)),
+    mapped=by_key(lambda mapping: mapping.label),
+    hwpoison=by_key(lambda mapping: mapping.label),
+)
 class HostMapping:
     """A MAP_SHARED mapping of [start, start + pages) by one process.
 

@@ -12,6 +12,7 @@ from abc import abstractmethod
 from typing import TYPE_CHECKING, ClassVar
 
 from ..arch.costs import CostTable
+from ..engine.observed import announces, by_key
 from . import (
     attributes,
     gmem_fallocate,
@@ -57,6 +58,7 @@ if TYPE_CHECKING:
     from .vm import Vm, World
 
 
+@announces(_nodes=by_key(lambda kernel: "frame.node"))
 class Kernel:
     """Every subject in one object.
 
@@ -110,7 +112,7 @@ class Kernel:
         #: Files whose release each task has put off (`task_struct.task_works`).
         self.task_works: dict[Task, list[GmemFile]] = {}
         #: NUMA policy and nodes by file label and index; the node of a frame that a file has or had, where it is not 0.
-        self._policies: dict[str, dict[int, tuple[str, tuple[int, ...]]]] = {}
+        self._policies = mempolicy.Policies()
         self._nodes: dict[int, int] = {}
         #: One for the system, made by the first memory failure.
         self._mf_mutex: Mutex | None = None
@@ -257,7 +259,6 @@ class Kernel:
     mbind = mempolicy.mbind
     get_mempolicy = mempolicy.get_mempolicy
     madvise_collapse = mempolicy.madvise_collapse
-    _policies_of = mempolicy._policies_of
 
     mf_mutex = hwpoison.mf_mutex
     memory_failure = hwpoison.memory_failure

@@ -15,6 +15,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from ..engine.op import Op
+from .folio import LRU
 from .mm_locks import added_to_lru
 
 if TYPE_CHECKING:
@@ -24,9 +25,6 @@ if TYPE_CHECKING:
     from .kernel import Kernel
 
 __all__ = ["LRU"]
-
-#: Object of the steps that look at or change batches.
-LRU = "lru.batches"
 
 
 def lru_references(self: Kernel, folio: Folio) -> int:
@@ -41,16 +39,13 @@ def folios_in_batches(self: Kernel) -> list[tuple[Task, Folio]]:
 
 def folio_in_lru_batch(self: Kernel, t: Task, folio: Folio) -> bool:
     """Drawn; a folio that is on its list stays there."""
-    t.saw(LRU)
     if not folio.lru:
         folio.lru = not t.draw("lru.batch", 2)
-        t.changed(LRU)
     return not folio.lru
 
 
 async def shake_folio(self: Kernel, t: Task, folio: Folio) -> None:
     """`HWPoisonHandlable` wants PG_lru; without it `shake_folio` drains every CPU's batch."""
-    t.saw(LRU)
     if not folio.lru:
         if t.traps:
             await t.point(Op("rmw", LRU))

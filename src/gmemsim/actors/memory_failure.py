@@ -28,7 +28,6 @@ async def memory_failure(self: Kernel, t: Task, inode: GmemInode, index: int) ->
 
     A poisoned page keeps one extra reference, so that its frame never goes back to the allocator.
     """
-    t.saw(inode.label, index, index + 1)
     folio = inode.folios.get(index)
     if folio is None:
         return 0

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
+from ..engine.observed import changes, reads
 from .errno import EFAULT, EINVAL, ENOENT
 
 if TYPE_CHECKING:
@@ -19,6 +20,34 @@ if TYPE_CHECKING:
 
 #: Policies that mbind(2) knows.
 _POLICIES: Final = frozenset({"DEFAULT", "BIND", "INTERLEAVE", "PREFERRED", "LOCAL"})
+
+
+def _indices(policies: Policies, inode: GmemInode, start: int, end: int, *_: object) -> tuple[str, int, int]:
+    return f"{inode.label}.policy", start, end
+
+
+class Policies:
+    """`struct shared_policy` of every file: a policy and its nodes, by file label and index."""
+
+    __slots__ = ("_of",)
+
+    def __init__(self) -> None:
+        self._of: dict[str, dict[int, tuple[str, tuple[int, ...]]]] = {}
+
+    @reads(lambda policies, inode, index: _indices(policies, inode, index, index + 1))
+    def at(self, inode: GmemInode, index: int) -> tuple[str, tuple[int, ...]]:
+        """Policy and nodes of an index (`mpol_shared_policy_lookup`)."""
+        return self._of.get(inode.label, {}).get(index, ("DEFAULT", ()))
+
+    @changes(_indices)
+    def store(self, inode: GmemInode, start: int, end: int, policy: str, nodes: tuple[int, ...]) -> None:
+        """Set it for [start, end) (`mpol_set_shared_policy`)."""
+        of_file = self._of.setdefault(inode.label, {})
+        for index in range(start, end):
+            if policy == "DEFAULT":
+                of_file.pop(index, None)
+            else:
+                of_file[index] = policy, nodes
 
 
 def note_node(self: Kernel, inode: GmemInode, folio: Folio) -> None:
@@ -32,7 +61,7 @@ def note_node(self: Kernel, inode: GmemInode, folio: Folio) -> None:
 
 def _node(self: Kernel, inode: GmemInode, index: int) -> int:
     """`policy_nodemask` for order 0: the first node of a set is the nearest; interleaving goes by index."""
-    policy, nodes = self._policies_of(inode).get(index, ("DEFAULT", ()))
+    policy, nodes = self._policies.at(inode, index)
     if not nodes or policy == "LOCAL":
         return 0
     return sorted(nodes)[index % len(nodes)] if policy == "INTERLEAVE" else min(nodes)
@@ -43,7 +72,6 @@ async def page_node(self: Kernel, t: Task, mapping: HostMapping, index: int) -> 
     if not mapping.covers(index):
         return EFAULT
     await mapping.process.mmap_lock.down_read(t)
-    t.saw(mapping.label, index, index + 1)
     folio = mapping.mapped.get(index)
     await mapping.process.mmap_lock.up_read(t)
     return ENOENT if folio is None else self._nodes.get(folio.pfn, 0)
@@ -56,12 +84,7 @@ async def mbind(
     if policy not in _POLICIES or (policy == "DEFAULT") != (not nodes):
         return EINVAL
     await mapping.process.mmap_lock.down_write(t)
-    shared = self._policies_of(mapping.inode)
-    for index in range(start, end):
-        if policy == "DEFAULT":
-            shared.pop(index, None)
-        else:
-            shared[index] = policy, nodes
+    self._policies.store(mapping.inode, start, end, policy, nodes)
     await mapping.process.mmap_lock.up_write(t)
     return 0
 
@@ -71,7 +94,7 @@ async def get_mempolicy(
 ) -> tuple[str, tuple[int, ...]]:
     """get_mempolicy(2) with MPOL_F_ADDR: policy and nodes."""
     await mapping.process.mmap_lock.down_read(t)
-    found = self._policies_of(mapping.inode).get(index, ("DEFAULT", ()))
+    found = self._policies.at(mapping.inode, index)
     await mapping.process.mmap_lock.up_read(t)
     return found
 
@@ -79,7 +102,3 @@ async def get_mempolicy(
 def madvise_collapse(self: Kernel, mapping: HostMapping) -> int:
     """MADV_COLLAPSE: -EINVAL. Folios of a guest_memfd must not be collapsed; khugepaged skips the file."""
     return EINVAL
-
-
-def _policies_of(self: Kernel, inode: GmemInode) -> dict[int, tuple[str, tuple[int, ...]]]:
-    return self._policies.setdefault(inode.label, {})

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from ..engine.observed import announces
+from ..engine.observed import announces, by_key
 from ..engine.op import ALL
 
 if TYPE_CHECKING:
@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 __all__ = ["Memslot", "UserMemory"]
 
 
+@announces(frames=by_key(lambda memory: memory.label))
 class UserMemory:
     """An ordinary anonymous buffer of the VMM: the shared half of a two-source memslot.
 

@@ -90,8 +90,6 @@ async def _set_region(
     slot = Memslot(ident, base_gfn, pages, user, user_offset)
     slot.hva = hva
     if hva is not None and vm not in hva.vms:
-        if t.traps:
-            t.changed(hva.vms_label)
         hva.vms.append(vm)
     if gmem or file is not None:
         if file is None:
@@ -163,7 +161,6 @@ async def swap_active_memslots(
     """
     if t.traps:
         await t.point(vm.store_slots)
-        t.saw(vm.mn_active_op.obj)
     while vm.mn_active:
         await vm.mn_wait.turn(t, self.costs.wake)
     vm.slots = slots
@@ -192,9 +189,6 @@ async def kvm_arch_flush_shadow_memslot(self: Kernel, t: Task, vm: Vm, slot: Mem
             t.rec(t, Zap(vm.label, 0, 1 << 40, "both"))
         if t.traps:
             await t.point(Op("rmw", vm.spte_label))
-        t.changed(vm.roots_label)
-        t.changed(vm.table_label)
-        t.changed(vm.tlb_label)
         vm.root_generation += 1
         vm.stage2.clear()
         vm.flush_tlbs()

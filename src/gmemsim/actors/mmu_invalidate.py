@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from ..audit.kvm_events import MmuInvEnd, MmuInvStart, MmuNotifierStart, TlbFlush, Zap, ZapRet
 from ..engine.errors import ModelError
+from ..engine.observed_containers import keys_within
 from ..engine.op import Op
 from .stage2 import level_pages
 from .vm import INVALID_GFN
@@ -176,7 +177,6 @@ def tdp_mmu_iter_need_resched(self: Kernel, t: Task, vm: Vm, flush: bool) -> boo
 
     Without anybody contending it is a fault point, `need_resched`; `need_resched_idle` while nothing is to flush.
     """
-    t.saw(vm.mmu_lock.label)
     return vm.mmu_lock.contended() or t.fault("need_resched" if flush else "need_resched_idle")
 
 
@@ -257,6 +257,4 @@ def hva_ranges(self: Kernel, vm: Vm, mapping: HostMapping, start: int, end: int)
 
 def leaves_in(root: Mapping[int, object], start: int, end: int) -> list[int]:
     """Mapped gfns of [start, end), in order, at a cost bounded by the smaller of range and table."""
-    if end - start <= len(root):
-        return [gfn for gfn in range(start, end) if gfn in root]
-    return sorted(gfn for gfn in root if start <= gfn < end)
+    return keys_within(root, start, end)

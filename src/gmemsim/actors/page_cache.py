@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from ..arch.memory import FRAMES, FREE_LIST
 from ..audit.kvm_events import (
     FilemapAdd,
     FilemapAddRet,
@@ -85,7 +84,6 @@ async def filemap_insert_folio(self: Kernel, t: Task, inode: GmemInode, index: i
     t.might_sleep("filemap_alloc_folio")
     if t.fault("alloc_folio"):
         return ENOMEM
-    t.changed(FREE_LIST)
     pfn = self.memory.allocate()
     if pfn is None:
         return ENOMEM
@@ -155,8 +153,6 @@ def folio_drop(self: Kernel, t: Task, folio: Folio, count: int = 1) -> None:
 
 def free_page(self: Kernel, t: Task, folio: Folio) -> None:
     """Give the frame back to the allocator, which withholds it for good if it is poisoned."""
-    t.changed(FREE_LIST)
-    t.changed(FRAMES, folio.pfn, folio.pfn + folio.pages)
     for vm in self.world.vms.values():
         flag = vm.arch.page_freed(t, folio.pfn)
         if flag is not None:

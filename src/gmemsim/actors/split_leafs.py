@@ -17,7 +17,6 @@ if TYPE_CHECKING:
 def tdp_mmu_write_split(self: Kernel, t: Task, vm: Vm, low: int, leaf: Spte, root: dict[int, Spte]) -> None:
     """Store the table of 512 leaves that stands for `leaf`; one step with what comes before."""
     high = low + level_pages(leaf.level)
-    t.changed(vm.table_label, low, high)
     vm.stage2.tables(leaf.private).add((leaf.level, low >> 9 * (leaf.level - 1)))
     for gfn in range(low, high, level_pages(leaf.level - 1)):
         root[gfn] = leaf._replace(pfn=leaf.pfn + gfn - low, level=leaf.level - 1)

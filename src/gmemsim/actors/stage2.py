@@ -11,6 +11,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final, NamedTuple
 
+from ..engine.observed import announces, by_key
+from ..engine.op import ALL
+
 if TYPE_CHECKING:
     from .folio import Folio
 
@@ -45,29 +48,49 @@ class Spte(NamedTuple):
     folio: Folio | None
 
 
+def _below(key: tuple[int, int]) -> tuple[int, int]:
+    """The gfns below a page-table page, by its level and number."""
+    shift = 9 * (key[0] - 1)
+    return key[1] << shift, key[1] + 1 << shift
+
+
+_LEAVES: Final = by_key(lambda stage2: stage2.label)
+_TABLES: Final = by_key(lambda stage2: stage2.table_label, _below)
+
+
+@announces(
+    large=lambda stage2: (f"{stage2.label}.large", 0, ALL),
+    _private=_LEAVES,
+    _shared=_LEAVES,
+    _private_tables=_TABLES,
+    _shared_tables=_TABLES,
+)
 class Stage2:
     """The tables of one VM.
 
     Attributes:
+        label, table_label: objects of the steps on leaves and on page-table pages; ranges are gfns.
+        mirrored: private mappings have a table of their own.
         large: a leaf above 4 KiB was installed since the roots were last cleared. While it is not, every look-up is
             one of the gfn itself.
         line_cpus: who wrote a line of 8 entries last, by its place and level (timed runs with `Engine.cpus`).
     """
 
-    __slots__ = ("_private", "_private_tables", "_shared", "_shared_tables", "label", "large", "line_cpus")
+    __slots__ = (
+        "_private", "_private_tables", "_shared", "_shared_tables", "label", "large",
+        "line_cpus", "mirrored", "table_label",
+    )  # fmt: skip
 
-    def __init__(self, label: str, mirror_root: bool) -> None:
-        self.label = label
+    def __init__(self, vm: str, mirror_root: bool) -> None:
+        self.label = f"{vm}.spte"
+        self.table_label = f"{vm}.tables"
+        self.mirrored = mirror_root
         self.large = False
         self._shared: dict[int, Spte] = {}
         self.line_cpus: dict[int, int] = {}
         self._private: dict[int, Spte] = {} if mirror_root else self._shared
         self._shared_tables: set[tuple[int, int]] = set()
         self._private_tables: set[tuple[int, int]] = set() if mirror_root else self._shared_tables
-
-    @property
-    def mirrored(self) -> bool:
-        return self._private is not self._shared
 
     def root(self, private: bool) -> dict[int, Spte]:
         """The table that holds mappings of that kind."""
@@ -86,7 +109,8 @@ class Stage2:
             leaves.clear()
         for tables in (self._shared_tables, self._private_tables):
             tables.clear()
-        self.large = False
+        if self.large:
+            self.large = False
 
     def roots(self, kinds: str) -> list[dict[int, Spte]]:
         """Tables that a zap with filter `kinds` (private, shared, both) walks."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from ..arch.memory import FRAMES, FREE_LIST, ZERO
+from ..arch.memory import ZERO
 from ..audit.kvm_events import (
     ExitMemoryFault,
     ExitMmio,
@@ -53,7 +53,6 @@ async def kvm_mmu_do_page_fault(
     if t.traps:
         await t.point(vm.load_slots)
     slot = vm.slot_of(gfn)
-    t.saw(vm.roots_label)
     fault = Fault(vcpu, gfn, private, prefetch)
     fault.slot = slot
     if rec is not None:
@@ -91,7 +90,6 @@ async def kvm_tdp_page_fault(self: Kernel, t: Task, fault: Fault) -> int:
     await vm.mmu_lock.read_lock(t)
     if t.traps:
         await t.point(vm.load_seq)
-    t.saw(vm.roots_label)
     if fault.generation != vm.root_generation:
         ret = self.retry(t, fault, "stale")
     elif fault.slot is None:
@@ -246,12 +244,10 @@ async def kvm_faultin_hva(self: Kernel, t: Task, fault: Fault, slot: Memslot) ->
         await t.point(Op("rmw", user.label, page, page + 1))
     pfn = user.frames.get(page)
     if pfn is None:
-        t.changed(FREE_LIST)
         pfn = self.memory.allocate()
         if pfn is None:
             # Whatever GUP said, kvm_handle_error_pfn makes it a plain -EFAULT without an exit.
             return EFAULT
-        t.changed(FRAMES, pfn, pfn + 1)
         self.memory.write(pfn, ZERO)
         user.frames[page] = pfn
     await t.spend(self.costs.gup)
@@ -323,7 +319,6 @@ async def tdp_mmu_link_tables(self: Kernel, t: Task, fault: Fault) -> bool:
     vm = fault.vcpu.vm
     tables = vm.stage2.tables(fault.private)
     gfn = fault.gfn
-    t.saw(vm.table_label, gfn >> 9 << 9, (gfn >> 9) + 1 << 9)
     if (2, gfn >> 9) in tables:
         # Page-table pages only go with the whole root, so the lowest one stands for all.
         return True
@@ -362,8 +357,6 @@ async def tdp_mmu_set_spte_atomic(
         frozen = Spte(-1, 1, True, None)
         root[gfn] = frozen
         ret = await vm.arch.set_spte(t, vm, gfn, new.pfn, True)
-        # Published in the arch's last step.
-        t.changed(vm.spte_label, gfn, gfn + 1)
         if ret:
             if old is None:
                 del root[gfn]

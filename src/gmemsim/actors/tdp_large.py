@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from ..engine.observed_containers import keys_within
 from ..engine.op import Op
 from .errno import EBUSY
 from .fault import RetPf
@@ -85,7 +86,6 @@ async def tdp_mmu_map_level(self: Kernel, t: Task, fault: Fault, level: int) -> 
     root, tables = stage2.root(fault.private), stage2.tables(fault.private)
     mirror = stage2.mirrored and fault.private
     entry = 4
-    t.saw(vm.table_label, *align(gfn, level + 1))
     if (level + 1, gfn >> 9 * level) in tables:
         # A table only stands in a table, so the lowest one speaks for all.
         entry = level
@@ -172,19 +172,17 @@ async def tdp_mmu_map_handle_target_level(self: Kernel, t: Task, fault: Fault, l
         await t.point(Op("rmw", vm.spte_label, low, high))
     elif t.engine.cpus is not None:
         await self.move_spte_line(t, vm, low, level)
-        t.saw(vm.table_label, low, high)
     if (level + 1, fault.gfn >> 9 * level) not in tables or (key in tables) != table:
         # The table that holds the entry was taken out (its entries are frozen then), or the entry got a table.
         return self.retry(t, fault, "spte")
     if not table and self.entry_of(root, low, level) is not old:
         return self.retry(t, fault, "spte")
-    if level > PG_LEVEL_4K:
+    if level > PG_LEVEL_4K and not vm.stage2.large:
         vm.stage2.large = True
     if vm.stage2.mirrored and fault.private:
         return await self.publish_through_arch(t, fault, root, old, new)
     if table:
         # `handle_removed_pt`: the table goes with everything below it.
-        t.changed(vm.table_label, low, high)
         self.remove_below(root, tables, low, level)
     root[low] = new
     if table:
@@ -201,7 +199,7 @@ def entry_of(root: dict[int, Spte], low: int, level: int) -> Spte | None:
 def remove_below(root: dict[int, Spte], tables: set[tuple[int, int]], low: int, level: int) -> None:
     """Take the table that the entry of that level points to out, with its leaves and tables."""
     high = low + level_pages(level)
-    for gfn in [gfn for gfn in root if low <= gfn < high]:
+    for gfn in keys_within(root, low, high):
         del root[gfn]
     for below in range(level, PG_LEVEL_4K, -1):
         shift = 9 * (below - 1)
@@ -213,12 +211,11 @@ async def publish_through_arch(
 ) -> int:
     """A mirror root: the entry is frozen until the arch has done its part."""
     vm = fault.vcpu.vm
-    low, high = align(fault.gfn, new.level)
+    low = align(fault.gfn, new.level)[0]
     root[low] = Spte(FROZEN, new.level, True, None)
     # The level goes along only where there is one: an arch of single pages need not know the parameter.
     level = (new.level,) if new.level > PG_LEVEL_4K else ()
     ret = await vm.arch.set_spte(t, vm, low, new.pfn, True, *level)
-    t.changed(vm.spte_label, low, high)
     if ret == 0:
         root[low] = new
         return RetPf.FIXED

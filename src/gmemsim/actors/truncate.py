@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from ..audit.kvm_events import ArchInvalidate, EvictFolio, PageCacheDelete, Truncate, TruncateRet
+from ..engine.observed_containers import keys_within
 from ..engine.op import Op
 from . import mm_locks
 
@@ -89,10 +90,7 @@ async def _truncate(self: Kernel, t: Task, inode: GmemInode, start: int, end: in
 
 def indices(self: Kernel, inode: GmemInode, start: int, end: int) -> list[int]:
     """Present indices of [start, end), in order, at a cost bounded by the smaller of range and cache."""
-    folios = inode.folios
-    if end - start <= len(folios):
-        return [index for index in range(start, end) if index in folios]
-    return sorted(index for index in folios if start <= index < end)
+    return keys_within(inode.folios, start, end)
 
 
 def first_index(self: Kernel, inode: GmemInode, start: int, end: int) -> int | None:

@@ -102,8 +102,6 @@ async def guest_touch(
     vm = vcpu.vm
     if t.traps:
         await t.point(Op("load", vm.spte_label, gfn, gfn + 1, "r"))
-    # Each vCPU's own, but a flush is everybody's.
-    t.saw(vm.tlb_label)
     kinds = (True, False) if private is None else (private,)
     for kind in kinds:
         spte = vcpu.tlb.get((gfn, kind))
@@ -116,14 +114,12 @@ async def guest_touch(
                 for old in list(islice(vcpu.tlb, TLB_ENTRIES // 4)):
                     del vcpu.tlb[old]
         if not self.spte_fits(t, vm, spte, kind):
-            t.saw(vm.tlb_label)
             vcpu.tlb.pop((gfn, kind), None)
             return GuestResult("npf")
         result = await vm.arch.guest_access(t, vm, gfn, spte.pfn, kind, write)
         if result.flag:
             vm.arch.flag(t, result.flag, spte.pfn)
         if result.kind == "npf":
-            t.saw(vm.tlb_label)
             vcpu.tlb.pop((gfn, kind), None)
             return GuestResult("npf")
         if result.kind == "ok" and t.rec is not None:

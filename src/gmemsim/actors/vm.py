@@ -10,8 +10,9 @@ from ..engine.locks.mutex import Mutex
 from ..engine.locks.spinlock import QueuedRwLock
 from ..engine.locks.srcu import Srcu
 from ..engine.locks.stats import LockClass
-from ..engine.observed import announces
+from ..engine.observed import announces, whole
 from ..engine.op import ALL, Op
+from .inode import FILES, MAPPINGS
 from .stage2 import Spte, Stage2
 
 if TYPE_CHECKING:
@@ -36,6 +37,9 @@ INVALID_GFN = -1
     range_end=lambda vm: (vm.load_seq.obj, 0, ALL),
     finalized=lambda vm: (vm.finalized_label, 0, ALL),
     killed=lambda vm: (vm.dead_label, 0, ALL),
+    root_generation=lambda vm: (vm.roots_label, 0, ALL),
+    files=whole(lambda vm: (FILES, 0, ALL)),
+    mn_active=whole(lambda vm: (vm.mn_active_op.obj, 0, ALL)),
 )
 class Vm:
     """State of one VM.
@@ -63,8 +67,9 @@ class Vm:
         self.range_start = INVALID_GFN
         self.range_end = INVALID_GFN
         self.slots: tuple[Memslot, ...] = ()
-        self.attributes = RangeSet()
-        self.stage2 = Stage2(f"{label}.stage2", arch.mirror_root)
+        self.attr_label = f"{label}.attributes"
+        self.attributes = RangeSet(label=self.attr_label)
+        self.stage2 = Stage2(label, arch.mirror_root)
         self.root_generation = 0
         self.vcpus: list[Vcpu] = []
         self.files: dict[str, GmemFile] = {}
@@ -77,9 +82,8 @@ class Vm:
         self.load_range = Op("load", f"{label}.seq", mode="r")
         self.load_slots = Op("load", f"{label}.memslots", mode="r")
         self.store_slots = Op("store", f"{label}.memslots")
-        self.attr_label = f"{label}.attributes"
-        self.spte_label = f"{label}.spte"
-        self.table_label = f"{label}.tables"
+        self.spte_label = self.stage2.label
+        self.table_label = self.stage2.table_label
         #: Objects of the steps that look at or change these; `tlb` is that of all vCPUs.
         self.dead_label = f"{label}.dead"
         self.finalized_label = f"{label}.finalized"
@@ -104,6 +108,7 @@ class Vm:
             vcpu.tlb.clear()
 
 
+@announces(tlb=whole(lambda vcpu: (vcpu.vm.tlb_label, vcpu.ident, vcpu.ident + 1)))
 class Vcpu:
     """One virtual CPU: cached translations and what its last run told userspace.
 
@@ -133,6 +138,10 @@ class Vcpu:
         self.vmsa: Vmsa | None = None
 
 
+@announces(
+    inodes=whole(lambda world: (FILES, 0, ALL)),
+    mappings=whole(lambda world: (MAPPINGS, 0, ALL)),
+)
 class World:
     """Everything that one run simulates: VMs, files, processes.
 

@@ -90,4 +90,3 @@ async def kvm_vcpu_kick(self: Kernel, t: Task, vmsa: Vmsa) -> None:
     """`__kvm_vcpu_kick` of a request with KVM_REQUEST_WAIT: until the vCPU is out of guest mode."""
     while vmsa.running:
         await vmsa.exited.turn(t, self.costs.wake)
-        t.touch(vmsa.op)

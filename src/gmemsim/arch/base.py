@@ -10,8 +10,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, ClassVar, Final, NamedTuple, Protocol
 
 from ..audit.kvm_events import IllegalAccess
+from ..engine.observed import announces, by_key, whole
+from ..engine.op import ALL
 from .costs import CostTable
-from .memory import FRAMES, HOST_KEY, ZERO, PhysicalMemory
+from .memory import HOST_KEY, ZERO, PhysicalMemory
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterable
@@ -59,6 +61,10 @@ class GuestAccess(NamedTuple):
     flag: str = ""
 
 
+@announces(
+    bugged=by_key(lambda arch: "vm_bugged"),
+    flags=whole(lambda arch: ("flags", 0, ALL)),
+)
 class Arch:
     """An ordinary VM (`KVM_X86_DEFAULT_VM`): shared memory only, hooks that do nothing.
 
@@ -240,10 +246,8 @@ class Arch:
         """The guest reads (`write` is None) or writes the frame through a present mapping."""
         key = self.guest_key(vm, private)
         if write is not None:
-            t.changed(FRAMES, pfn, pfn + 1)
             self.memory.write(pfn, write, key)
             return GuestAccess("ok", write)
-        t.saw(FRAMES, pfn, pfn + 1)
         return GuestAccess("ok", self.memory.read(pfn, key))
 
     def level_fits(self, t: Task, pfn: int, private: bool, level: int) -> bool:
@@ -270,13 +274,11 @@ class Arch:
 
     def kvm_bug(self, t: Task, vm: VmIdentity) -> int:
         """`KVM_BUG_ON`: the VM is dead (`kvm_vm_bugged`), and every later call of it fails. Returns -EIO."""
-        t.changed(f"{vm.label}.dead")
         self.bugged.add(vm.ident)
         return EIO
 
     def flag(self, t: Task, name: str, pfn: int) -> None:
         """Record an illegal access."""
-        t.changed("flags")
         self.flags.append((name, pfn))
         if t.rec is not None:
             t.rec(t, IllegalAccess(name, pfn))
@@ -291,7 +293,6 @@ class Arch:
             for frame in range(pfn, pfn + pages):
                 self.clear(t, frame)
             return
-        t.changed(FRAMES, pfn, pfn + pages)
         self.memory.fill(pfn, pages, ZERO)
 
     def passes(self, t: Task, pfn: int, pages: int) -> bool:
@@ -305,7 +306,6 @@ class Arch:
 
     def host_read(self, t: Task, pfn: int) -> str:
         """The host reads a frame."""
-        t.saw(FRAMES, pfn, pfn + 1)
         flag = self.host_access(t, pfn, False)
         if flag is not None:
             self.flag(t, flag, pfn)
@@ -313,7 +313,6 @@ class Arch:
 
     def host_write(self, t: Task, pfn: int, value: str) -> None:
         """The host writes a frame; a write that faults (`host_faults`) changes nothing."""
-        t.changed(FRAMES, pfn, pfn + 1)
         flag = self.host_access(t, pfn, True)
         if flag is not None:
             self.flag(t, flag, pfn)

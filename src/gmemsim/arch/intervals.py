@@ -7,11 +7,17 @@ depends on how many indices there are.
 from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
+
+from ..engine.observed import changes, reads
 
 __all__ = ["Intervals"]
 
 V = TypeVar("V")
+
+
+def _range(pieces: Intervals[Any], start: int, end: int, *_: object) -> tuple[str, int, int] | None:
+    return (pieces.label, start, end) if pieces.label else None
 
 
 class Intervals(Generic[V]):
@@ -21,19 +27,23 @@ class Intervals(Generic[V]):
         starts: first index of every piece, in order.
         values: the value of that piece.
         end: one past the last index.
+        label: object of the steps that look at or change it, by index; empty: part of something that tells itself.
     """
 
-    __slots__ = ("end", "starts", "values")
+    __slots__ = ("end", "label", "starts", "values")
 
-    def __init__(self, first: int, end: int, value: V) -> None:
+    def __init__(self, first: int, end: int, value: V, label: str = "") -> None:
+        self.label = label
         self.end = end
         self.starts = [first]
         self.values = [value]
 
+    @reads(lambda pieces, index: _range(pieces, index, index + 1))
     def at(self, index: int) -> V:
         """The value at an index of the range."""
         return self.values[bisect_right(self.starts, index) - 1]
 
+    @reads(_range)
     def ranges(self, start: int, end: int) -> list[tuple[int, int, V]]:
         """(start, end, value) of the pieces that [start, end) meets, clipped to it."""
         found = []
@@ -47,6 +57,7 @@ class Intervals(Generic[V]):
                 found.append((max(low, start), min(high, end), self.values[at]))
         return found
 
+    @reads(_range)
     def uniform(self, start: int, end: int, value: V) -> bool:
         """Whether all of [start, end) has that value already."""
         starts = self.starts
@@ -58,6 +69,7 @@ class Intervals(Generic[V]):
             at += 1
         return True
 
+    @changes(_range)
     def store(self, start: int, end: int, value: V) -> None:
         """Give [start, end) one value, and merge it with neighbours of that value."""
         if start >= end:

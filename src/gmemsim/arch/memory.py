@@ -9,6 +9,8 @@ from __future__ import annotations
 
 from typing import Any, Final
 
+from ..engine.observed import announces, by_key, changes, reads
+from ..engine.op import ALL
 from .huge_contents import HUGE_AREA, HugeContents
 from .range_set import RangeSet
 
@@ -30,15 +32,31 @@ FRAMES: Final = "frame"
 FREE_LIST: Final = "free_list"
 
 
+def _frames(memory: PhysicalMemory, pfn: int, *_: Any, **__: Any) -> tuple[str, int, int]:
+    """What a method about one frame touches."""
+    return FRAMES, pfn, pfn + 1
+
+
+def _run(memory: PhysicalMemory, pfn: int, pages: int, *_: Any, **__: Any) -> tuple[str, int, int]:
+    """What a method about `pages` frames touches."""
+    return FRAMES, pfn, pfn + pages
+
+
+def _allocator(memory: PhysicalMemory, *_: Any) -> tuple[str, int, int]:
+    return FREE_LIST, 0, ALL
+
+
 def data(tag: str) -> str:
     """Token for bytes that somebody wrote on purpose."""
     return f"data:{tag}"
 
 
+@announces(in_use=_allocator, leaked=by_key(lambda memory: FRAMES))
 class PhysicalMemory:
     """Frame allocator and contents. Frames are numbered from 0x1000; freed ones are reused last-in first-out.
 
     Attributes:
+        in_use: frames that somebody has.
         value: token per small frame that was written since it was allocated; a missing entry reads as `STALE`.
         zero: small frames that were zeroed by an ordinary write, which are most, and in `value` no more.
         key: key of the last write where it is not `HOST_KEY`.
@@ -78,6 +96,7 @@ class PhysicalMemory:
         # Aligned for every order in use.
         self._next_huge = HUGE_AREA
 
+    @changes(_allocator)
     def allocate(self) -> int | None:
         """A frame with stale content, or None when memory is used up."""
         if self.in_use >= self.limit:
@@ -89,6 +108,7 @@ class PhysicalMemory:
         self._next = pfn + 1
         return pfn
 
+    @changes(lambda memory, pfn: [_allocator(memory), _frames(memory, pfn)])
     def free(self, pfn: int) -> None:
         """Give a frame back; its content becomes stale host data for the next user."""
         self.in_use -= 1
@@ -99,6 +119,7 @@ class PhysicalMemory:
             return
         self._free.append(pfn)
 
+    @changes(_allocator)
     def allocate_huge(self, order: int) -> int | None:
         """The first of 2**order contiguous, aligned frames with stale content, or None when memory is used up."""
         pages = 1 << order
@@ -112,6 +133,7 @@ class PhysicalMemory:
         self._next_huge = pfn + pages
         return pfn
 
+    @changes(lambda memory, pfn, order: [_allocator(memory), _run(memory, pfn, 1 << order)])
     def free_huge(self, pfn: int, order: int) -> None:
         """Give all frames of an `allocate_huge` back at once; a leaked one among them takes the others along."""
         frames = range(pfn, pfn + (1 << order))
@@ -124,6 +146,7 @@ class PhysicalMemory:
         """Never hand this frame out again (KVM does so when it cannot get a frame back from firmware)."""
         self.leaked.add(pfn)
 
+    @reads(_frames)
     def read(self, pfn: int, key: int = HOST_KEY) -> str:
         """What an access with `key` sees."""
         if pfn >= HUGE_AREA:
@@ -133,6 +156,7 @@ class PhysicalMemory:
             return CIPHER
         return self._small(pfn)
 
+    @reads(_frames)
     def content(self, pfn: int) -> str:
         """What is in the frame, whatever the key."""
         return self.huge.read(pfn)[0] if pfn >= HUGE_AREA else self._small(pfn)
@@ -143,6 +167,7 @@ class PhysicalMemory:
             return found
         return ZERO if pfn in self.zero else STALE
 
+    @changes(_frames)
     def write(self, pfn: int, value: str, key: int = HOST_KEY) -> None:
         """Replace the content of the frame."""
         if pfn >= HUGE_AREA:
@@ -160,6 +185,7 @@ class PhysicalMemory:
         elif self.key:
             self.key.pop(pfn, None)
 
+    @changes(_run)
     def fill(self, pfn: int, pages: int, value: str, key: int = HOST_KEY) -> None:
         """Replace the content of `pages` frames, of one huge page if they are a huge page's."""
         if pfn >= HUGE_AREA:
@@ -168,6 +194,7 @@ class PhysicalMemory:
         for frame in range(pfn, pfn + pages):
             self.write(frame, value, key)
 
+    @reads(_run)
     def stale(self, pfn: int, pages: int) -> bool:
         """Whether one of the frames still holds what the host had there before."""
         if pfn >= HUGE_AREA:

@@ -92,7 +92,6 @@ class Pkvm(Arch):
         than a page.
         """
         guest = self.guest(vm)
-        t.saw(guest.table, gfn, gfn + 1)
         if order:
             return HookResult(EINVAL, False)
         if guest.state(gfn) == PageState.POISON:
@@ -107,7 +106,6 @@ class Pkvm(Arch):
 
     async def _take_back_lent(self, t: Task, pfn: int) -> None:
         """A page that was lent while it was shared is nobody's but the host's before it is donated or freed."""
-        t.saw(FRAMES, pfn, pfn + 1)
         for ident, gfn in self.el2.page(pfn).borrowers:
             await self.el2.host_unshare_guest(t, self.el2.vms[ident], gfn)
 
@@ -115,14 +113,12 @@ class Pkvm(Arch):
         """Pages [start, end) leave the file: reclaimed from whomever has them, and scrubbed."""
         for pfn in range(start, end):
             await self._take_back_lent(t, pfn)
-            t.saw(FRAMES, pfn, pfn + 1)
             page = self.el2.page(pfn)
             if page.owner < 0:
                 continue
             ret = await self.el2.host_reclaim_page_guest(t, self.el2.vms[page.owner], page.gfn)
             if ret == EINVAL:
                 # Any other error: somebody took the page by force meanwhile, and it is the host's.
-                t.changed(FRAMES, pfn, pfn + 1)
                 self.memory.leak(pfn)
 
     async def make_shared(self, t: Task, pfn: int, pages: int) -> None:
@@ -151,9 +147,6 @@ class Pkvm(Arch):
         while a leaf leads to the page.
         """
         guest = self.guest(vm)
-        read = write is None
-        t.saw(guest.table, gfn, gfn + 1)
-        t.touch(Op("load" if read else "store", FRAMES, pfn, pfn + 1, "r" if read else "w"))
         page = guest.pages.get(gfn)
         if page is None:
             if private:
@@ -168,7 +161,6 @@ class Pkvm(Arch):
         elif page.pfn != pfn:
             return GuestAccess("error", flag="PKVM_GFN_STALE")
         if write is not None:
-            t.changed(FRAMES, pfn, pfn + 1)
             self.memory.write(pfn, write)
             return GuestAccess("ok", write)
         return GuestAccess("ok", self.memory.read(pfn))
@@ -190,7 +182,6 @@ class Pkvm(Arch):
 
     def user_abort(self, t: Task, pfn: int) -> str:
         """`user_signal`: nothing is taken from the guest for a process of the host."""
-        t.saw(FRAMES, pfn, pfn + 1)
         return self.choices.user_signal if self.el2.page(pfn).state == PageState.NOPAGE else ""
 
     def host_access(self, t: Task, pfn: int, write: bool) -> str | None:

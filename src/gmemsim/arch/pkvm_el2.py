@@ -42,7 +42,6 @@ class El2(El2State):
         if vm is None or not vm.protected:
             return self.done(t, "HOST_DONATE_GUEST", pfn, EINVAL)
         await self.lock(t, vm)
-        self.look(t, pfn, vm, gfn)
         ret = self.check_donate(vm, gfn, pfn)
         if not ret and t.fault("pkvm_memcache"):
             ret = ENOMEM
@@ -87,7 +86,6 @@ class El2(El2State):
     async def _guest_changes(self, t: Task, vm: El2Vm, gfn: int, share: bool) -> int:
         name = "GUEST_SHARE_HOST" if share else "GUEST_UNSHARE_HOST"
         await self.lock(t, vm)
-        t.saw(vm.table, gfn, gfn + 1)
         guest = vm.pages.get(gfn)
         pfn = -1 if guest is None else guest.pfn
         if guest is None:
@@ -95,7 +93,6 @@ class El2(El2State):
         elif guest.state == PageState.POISON:
             ret = EHWPOISON
         else:
-            self.look(t, pfn)
             before = (guest.state, self.page(pfn).state)
             owned = (PageState.OWNED, PageState.NOPAGE)
             shared = (PageState.SHARED_OWNED, PageState.SHARED_BORROWED)
@@ -111,7 +108,6 @@ class El2(El2State):
     async def host_share_guest(self, t: Task, vm: El2Vm, gfn: int, pfn: int) -> int:
         """`__pkvm_host_share_guest`: the host lends a page. -EPERM: shared with the hypervisor, or a wrong state."""
         await self.lock(t, vm)
-        self.look(t, pfn, vm, gfn)
         ret = self.check_share(vm, gfn, pfn)
         if not ret:
             if t.traps:
@@ -135,14 +131,12 @@ class El2(El2State):
     async def host_unshare_guest(self, t: Task, vm: El2Vm, gfn: int) -> int:
         """`__pkvm_host_unshare_guest`: the reverse. 0; -ENOENT; -EPERM (not borrowed)."""
         await self.lock(t, vm)
-        t.saw(vm.table, gfn, gfn + 1)
         guest = vm.pages.get(gfn)
         pfn = -1 if guest is None else guest.pfn
         if guest is None:
             ret = ENOENT
         else:
             ret = 0 if guest.state == PageState.SHARED_BORROWED else EPERM
-            self.look(t, pfn)
             if not ret:
                 left = tuple(one for one in self.page(pfn).borrowers if one != (vm.ident, gfn))
                 host = HostPage(PageState.SHARED_OWNED, borrowers=left) if left else HOST_PAGE
@@ -160,7 +154,6 @@ class El2(El2State):
             -EPERM (a page that the guest does not own).
         """
         await self.lock(t, vm)
-        t.saw(vm.table, gfn, gfn + 1)
         guest = vm.pages.get(gfn)
         pfn = -1 if guest is None else guest.pfn
         if not (vm.dying or self.choices.reclaim_alive):
@@ -178,7 +171,6 @@ class El2(El2State):
 
     def scrub(self, t: Task, pfn: int) -> None:
         """`hyp_poison_page`: zero a page before the host can see it, in the step that returns it."""
-        t.changed(FRAMES, pfn, pfn + 1)
         self.memory.write(pfn, ZERO)
         self.secret.discard(pfn)
 
@@ -190,7 +182,6 @@ class El2(El2State):
         """
         await self.vm_table_lock.lock(t)
         await self.host_lock.lock(t)
-        self.look(t, pfn)
         host = self.page(pfn)
         if host.state != PageState.NOPAGE:
             ret = EAGAIN
@@ -207,7 +198,6 @@ class El2(El2State):
         if vm is None:
             return EAGAIN
         await vm.lock.lock(t)
-        self.look(t, pfn, vm, host.gfn)
         guest = vm.pages.get(host.gfn)
         ret = 0 if guest == GuestPage(PageState.OWNED, pfn) else EAGAIN
         if not ret:
@@ -221,7 +211,6 @@ class El2(El2State):
     async def host_donate_hyp(self, t: Task, pfn: int) -> int:
         """A page for EL2's own tables (the memcache is made of such): 0 or -EPERM."""
         await self.lock(t, hyp=True)
-        self.look(t, pfn)
         ret = 0 if self.page(pfn).state == PageState.OWNED else EPERM
         if not ret:
             await self.write(t, pfn, HostPage(PageState.NOPAGE, HYP))

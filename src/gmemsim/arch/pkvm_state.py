@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 from ..audit.kvm_events import HardwareOp
 from ..engine.locks.spinlock import SpinLock
 from ..engine.locks.stats import LockClass
+from ..engine.observed import announces, by_key
 from ..engine.op import Op
 from .memory import FRAMES
 
@@ -64,6 +65,7 @@ class GuestPage(NamedTuple):
 HOST_PAGE: Final = HostPage()
 
 
+@announces(pages=by_key(lambda vm: vm.table))
 class El2Vm:
     """What EL2 knows of a VM.
 
@@ -91,6 +93,7 @@ class El2Vm:
         return PageState.NOPAGE if page is None else page.state
 
 
+@announces(host=by_key(lambda el2: FRAMES), secret=by_key(lambda el2: FRAMES))
 class El2State:
     """Tables, locks, and the step that changes an entry; `El2` makes hypercalls of them.
 
@@ -133,12 +136,6 @@ class El2State:
             await self.hyp_lock.unlock(t)
         await self.host_lock.unlock(t)
 
-    def look(self, t: Task, pfn: int, vm: El2Vm | None = None, gfn: int = -1) -> None:
-        """The step at hand depends on these entries."""
-        t.saw(FRAMES, pfn, pfn + 1)
-        if vm is not None:
-            t.saw(vm.table, gfn, gfn + 1)
-
     async def write(
         self,
         t: Task,
@@ -157,14 +154,12 @@ class El2State:
         self, t: Task, pfn: int, host: HostPage, vm: El2Vm | None, gfn: int, guest: GuestPage | None
     ) -> None:
         """The entries themselves, as part of the step at hand."""
-        t.changed(FRAMES, pfn, pfn + 1)
         if host == HOST_PAGE:
             self.host.pop(pfn, None)
         else:
             self.host[pfn] = host
         if vm is None:
             return
-        t.changed(vm.table, gfn, gfn + 1)
         if guest is None:
             vm.pages.pop(gfn, None)
         else:

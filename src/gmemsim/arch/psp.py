@@ -12,7 +12,8 @@ import attrs
 
 from ..audit.kvm_events import HardwareOp
 from ..engine.mailbox import Mailbox
-from ..engine.op import Op
+from ..engine.observed import announces
+from ..engine.op import ALL, Op
 from .memory import FRAMES, ZERO
 from .rmp import HYPERVISOR
 
@@ -55,6 +56,7 @@ class PspCommand:
     fail: bool = False
 
 
+@announces(mailbox=lambda psp: ("psp", 0, ALL))
 class Psp:
     """The processor and what it knows of each guest.
 
@@ -75,7 +77,6 @@ class Psp:
 
     async def call(self, t: Task, command: PspCommand) -> int:
         """Queue a command and wait for its status."""
-        t.changed(self.mailbox.label)
         if self._engine is not t.engine:
             # A new run: whoever waited in the old one is gone.
             self._engine = t.engine

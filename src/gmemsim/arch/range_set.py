@@ -21,8 +21,8 @@ class RangeSet(MutableSet[int]):
 
     __slots__ = ("_pieces",)
 
-    def __init__(self, members: Iterable[int] = ()) -> None:
-        self._pieces = Intervals(0, _END, False)
+    def __init__(self, members: Iterable[int] = (), label: str = "") -> None:
+        self._pieces = Intervals(0, _END, False, label)
         self.update(members)
 
     def __contains__(self, member: object) -> bool:
@@ -36,7 +36,7 @@ class RangeSet(MutableSet[int]):
         return sum(end - start for start, end in self.ranges())
 
     def __bool__(self) -> bool:
-        return len(self._pieces.starts) > 1 or self._pieces.values[0]
+        return not self._pieces.uniform(0, _END, False)
 
     def ranges(self) -> list[tuple[int, int]]:
         """The pieces, as first and one past the last, in order."""

@@ -10,6 +10,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from ..audit.kvm_events import HardwareOp
+from ..engine.observed import announces, by_key, changes, reads
+from ..engine.observed_containers import keys_within
 from ..engine.op import Op
 from .memory import FRAMES
 from .rmp_entries import RmpEntries, RmpEntry
@@ -60,6 +62,23 @@ def pages_of(level: int) -> int:
     return 1 << (9 * (level - 1))
 
 
+def _region(region: int) -> tuple[int, int]:
+    """Frames of a region."""
+    return region * REGION_PAGES, (region + 1) * REGION_PAGES
+
+
+def _frames_of(rmp: Rmp, pfn: int, level: int) -> tuple[str, int, int]:
+    """What an update of that level has to look at: one of 4K may meet a 2M page at the head of its region."""
+    head = head_of(pfn)
+    return FRAMES, head, head + (1 if level == 1 else REGION_PAGES)
+
+
+@announces(
+    assigned=by_key(lambda rmp: FRAMES, _region),
+    busy=by_key(lambda rmp: "rmp.region"),
+    vmsas=by_key(lambda rmp: FRAMES),
+    in_use=by_key(lambda rmp: FRAMES),
+)
 class Rmp:
     """The table.
 
@@ -85,6 +104,7 @@ class Rmp:
 
     # -- reads ---------------------------------------------------------------------------------
 
+    @reads(lambda rmp, pfn: (FRAMES, pfn, pfn + 1))
     def entry(self, pfn: int) -> RmpEntry:
         """The entry of a frame as memory holds it; no trap."""
         found: RmpEntry = self.entries.get(pfn, HYPERVISOR)
@@ -107,6 +127,12 @@ class Rmp:
             await t.point(Op("load", FRAMES, head, head + 1, "r"))
         return own._replace(level=self.entry(head).level)
 
+    @reads(lambda rmp, region: (FRAMES, *_region(region)))
+    def whole(self, region: int) -> RmpEntry | None:
+        """The head's entry of a region that is one 2M page and was entered as such, else None; no trap."""
+        return self.entries.whole(region)
+
+    @reads(_frames_of)
     def overlap(self, pfn: int, level: int) -> int | None:
         """A frame whose entry stands in the way of an update at that level, or None."""
         head = head_of(pfn)
@@ -137,6 +163,7 @@ class Rmp:
 
     # -- writes --------------------------------------------------------------------------------
 
+    @changes(lambda rmp, pfn, entry: (FRAMES, pfn, pfn + 1))
     def write(self, pfn: int, entry: RmpEntry) -> None:
         """Store one entry; no trap."""
         self.vmsas.discard(pfn)
@@ -151,6 +178,7 @@ class Rmp:
         else:
             self.entries[pfn] = entry
 
+    @changes(lambda rmp, head, entry: (FRAMES, head, head + REGION_PAGES))
     def write_region(self, head: int, entry: RmpEntry) -> None:
         """Store an entry, and its like at level 1 in the 511 frames behind; no trap."""
         region = region_of(head)
@@ -188,8 +216,6 @@ class Rmp:
         if meets is not None:
             same = meets == (pfn, pfn + pages)
             return self.choices.entry_busy_code if same else self.choices.region_busy_code
-        head = head_of(pfn)
-        t.saw(FRAMES, head, head + (1 if new.level == 1 else REGION_PAGES))
         if self.overlap(pfn, new.level) is not None:
             # Told at once, so that a caller who spins leaves the region to the others between its turns.
             smashed = new.level > 1 and not new.assigned
@@ -201,7 +227,7 @@ class Rmp:
         old = self.entry(pfn)
         if current_asid or old.immutable:
             code = RmpCode.PERMISSION
-        elif self.in_use and not self.in_use.isdisjoint(range(pfn, pfn + pages)):
+        elif keys_within(self.in_use, pfn, pfn + pages):
             code = RmpCode.IN_USE
         else:
             code = RmpCode.OK
@@ -287,7 +313,6 @@ class Rmp:
             entry faults.
         """
         # One step with the translation that gave `pfn` (see `Snp.guest_access`).
-        t.touch(Op("rmw", FRAMES, pfn, pfn + pages_of(level)))
         await t.spend(self.costs.pvalidate if level == 1 else self.costs.pvalidate_2m)
         entry = self.entry(pfn)
         actual = self.entry(head_of(pfn)).level
@@ -299,7 +324,7 @@ class Rmp:
             code = RmpCode.NO_CHANGE
         else:
             code = RmpCode.OK
-            whole = self.entries.whole(region_of(pfn)) if level > 1 else None
+            whole = self.whole(region_of(pfn)) if level > 1 else None
             if whole is not None:
                 self.write_region(pfn, whole._replace(validated=validate))
             else:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
+from ..engine.observed import announces, by_key
 from ..engine.op import Op
 
 if TYPE_CHECKING:
@@ -15,7 +16,7 @@ if TYPE_CHECKING:
     from ..engine.task import Task
     from .choices import TdxChoices
 
-__all__ = ["BLOCKED_FORM", "PAGES_2M", "Sept", "SeptEntry", "SeptState"]
+__all__ = ["BLOCKED_FORM", "LARGE", "PAGES_2M", "Sept", "SeptEntry", "SeptState"]
 
 #: 4K pages of a 2M page.
 PAGES_2M: Final = 512
@@ -41,10 +42,27 @@ BLOCKED_FORM: Final = {
 }
 
 
+#: Where the ranges of entries of level 2 are, by region, apart from those of level 1, by gfn.
+LARGE: Final = 1 << 53
+
+
+def _place(key: tuple[int, int]) -> tuple[int, int]:
+    """Range of an entry."""
+    level, gfn = key
+    low = gfn if level == 1 else LARGE + (gfn >> 9)
+    return low, low + 1
+
+
+def _own(entry: SeptEntry) -> tuple[str, int, int]:
+    return entry.label, *_place(entry.key)
+
+
+@announces(state=_own, pfn=_own, bepoch=_own, lock=_own, host_priority=_own, accepted=_own)
 class SeptEntry:
     """One entry.
 
     Attributes:
+        label, key: the tree's, and where in it the entry is.
         state: see `SeptState`.
         pfn: the frame of a leaf.
         bepoch: the TD epoch in which the entry was blocked.
@@ -53,9 +71,11 @@ class SeptEntry:
         accepted: of a 2M page that is pending, how many 4K the guest's accept has done; BLOCK begins anew.
     """
 
-    __slots__ = ("accepted", "bepoch", "host_priority", "lock", "pfn", "state")
+    __slots__ = ("accepted", "bepoch", "host_priority", "key", "label", "lock", "pfn", "state")
 
-    def __init__(self) -> None:
+    def __init__(self, label: str, key: tuple[int, int]) -> None:
+        self.label = label
+        self.key = key
         self.state: str = SeptState.FREE
         self.pfn = -1
         self.bepoch = 0
@@ -72,11 +92,12 @@ class SeptEntry:
         return self.state in BLOCKED_FORM.values()
 
 
+@announces(entries=by_key(lambda sept: sept.label, _place))
 class Sept:
     """The tree of one TD.
 
     Attributes:
-        label: object of its ops; ranges are gfns.
+        label: object of its ops; ranges are gfns, and those of entries of level 2 behind `LARGE`.
         entries: everything that is not free, and free entries while they are locked.
     """
 
@@ -94,8 +115,7 @@ class Sept:
 
     def op(self, kind: OpKind, gfn: int, level: int = 1, mode: Mode = "w") -> Op:
         """The op of a step on that entry."""
-        _, lo = self.key(gfn, level)
-        return Op(kind, self.label, lo, lo + (1 << (9 * (level - 1))), mode)
+        return Op(kind, self.label, *_place(self.key(gfn, level)), mode)
 
     def find(self, gfn: int, level: int = 1) -> SeptEntry | None:
         """The entry, or None if it is free and nobody locks it; no trap."""
@@ -122,11 +142,18 @@ class Sept:
         """The frame of `gfn` in the leaf that `walk` found."""
         return entry.pfn + (gfn & (PAGES_2M - 1) if self.large(gfn) else 0)
 
+    def made(self, key: tuple[int, int]) -> SeptEntry:
+        """The entry, made if it is free."""
+        found = self.entries.get(key)
+        if found is None:
+            found = self.entries[key] = SeptEntry(self.label, key)
+        return found
+
     async def try_lock(self, t: Task, gfn: int, level: int, guest: bool) -> SeptEntry | None:
         """Lock the entry for the host or the guest, or return None at once."""
         if t.traps:
             await t.point(self.op("try", gfn, level))
-        entry = self.entries.setdefault(self.key(gfn, level), SeptEntry())
+        entry = self.made(self.key(gfn, level))
         if entry.lock:
             if not guest and entry.lock == "guest" and self.choices.host_priority:
                 entry.host_priority = True

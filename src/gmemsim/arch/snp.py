@@ -231,7 +231,6 @@ class Snp(SnpHost):
         if not private or not self.rmp.entry(pfn).assigned:
             return True
         head = head_of(pfn)
-        t.saw(FRAMES, head, head + 1)
         return self.rmp.entry(head).level == min(level, 2)
 
     # -- guest (arch.md 1.6) --------------------------------------------------------------------------
@@ -247,8 +246,6 @@ class Snp(SnpHost):
         Private: `npf` if the frame is the host's or somebody else's, #VC if it is not validated. Shared:
         `npf` for a write to an assigned frame; a read is not checked and sees ciphertext.
         """
-        read = write is None
-        t.touch(Op("load" if read else "store", FRAMES, pfn, pfn + 1, "r" if read else "w"))
         entry = self.rmp.entry(pfn)
         key = self.guest_key(vm, private)
         flag = ""
@@ -301,14 +298,12 @@ class Snp(SnpHost):
 
     def vmrun(self, t: Task, vm: VmIdentity, pfn: int) -> bool:
         """The page must be a VMSA of this guest; until the exit its entry is in use."""
-        t.touch(Op("rmw", FRAMES, pfn, pfn + 1))
         if pfn not in self.rmp.vmsas or self.rmp.entry(pfn).asid != self.asid(vm):
             return False
         self.rmp.in_use.add(pfn)
         return True
 
     def vmexit(self, t: Task, pfn: int) -> None:
-        t.touch(Op("rmw", FRAMES, pfn, pfn + 1))
         self.rmp.in_use.discard(pfn)
 
     async def guest_accept(self, t: Task, vm: VmIdentity, gfn: int, pfn: int, level: int = 1) -> GuestAccess:
@@ -324,11 +319,7 @@ class Snp(SnpHost):
         """A write faults on an assigned frame, and through a large mapping of a region that holds one."""
         if not self.rmp.entry(pfn).assigned:
             region = region_of(pfn)
-            if write:
-                t.saw("direct_map", region, region + 1)
-                if region not in self.split:
-                    t.saw(FRAMES, head_of(pfn), head_of(pfn) + REGION_PAGES)
-            if write and self.rmp.assigned.get(region) and region not in self.split:
+            if write and region not in self.split and self.rmp.assigned.get(region):
                 return "HOST_RMP_VIOLATION"
             return None
         return "HOST_RMP_VIOLATION" if write else "HOST_READ_CIPHERTEXT"

@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, ClassVar, Final
 
 from ..engine.errors import EngineError
+from ..engine.observed import announces, by_key
 from ..engine.op import Op
 from .base import Arch
 from .choices import SnpChoices
-from .memory import FRAMES
 from .psp import Psp, PspCommand
 from .rmp import REGION_PAGES, Rmp, RmpCode, RmpEntry, head_of, pages_of, region_of
 
@@ -30,6 +30,7 @@ class Livelock(EngineError):
     """A loop of the kernel without a bound turns for ever; the run cannot go on from here."""
 
 
+@announces(split=by_key(lambda arch: "direct_map"))
 class SnpHost(Arch):
     """RMP helpers of the kernel, below the hooks of `Snp`.
 
@@ -180,7 +181,6 @@ class SnpHost(Arch):
         fail = t.fault("psp_page_reclaim")
         asid = self.asid(vm)
         failed = await self.psp.call(t, PspCommand("SNP_PAGE_RECLAIM", asid, pfn, fail=fail))
-        t.changed(FRAMES, pfn, pfn + 1)
         if not failed:
             return await self.kvm_rmp_make_shared(t, vm, pfn)
         self.snp_leak_page(pfn)
@@ -190,7 +190,6 @@ class SnpHost(Arch):
         """`kvm_rmp_make_shared` of one page: 0, or -EIO, the page leaked and the VM dead."""
         if not await self.rmp_make_shared(t, pfn, 1):
             return 0
-        t.changed(FRAMES, pfn, pfn + 1)
         self.snp_leak_page(pfn)
         return self.kvm_bug(t, vm)
 

@@ -9,7 +9,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from ..engine.errors import ModelError
-from ..engine.op import Op
+from ..engine.observed import announces, whole
+from ..engine.op import ALL, Op
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -23,6 +24,7 @@ def _nobody() -> Iterable[str]:
     return ()
 
 
+@announces(_waiters=whole(lambda wait: (wait.label, 0, ALL)))
 class SpinWait:
     """One turn of a spin loop.
 
@@ -51,7 +53,6 @@ class SpinWait:
     async def turn(self, t: Task, ns: int) -> None:
         """Spin once (`ns` virtual ns, at least 1 so that time moves on even when everything is free)."""
         if t.traps:
-            t.touch(self._op)
             self._waiters.append(t)
             await t.park(self, self._op)
         else:
@@ -78,17 +79,16 @@ class SpinWait:
     def changed(self, t: Task) -> None:
         """Something happened that may end the spin of others."""
         if not self._waiters:
-            t.saw(self.label)
             return
         if not t.traps:
             t.engine.wake(self._waiters.pop(0))
             return
-        t.touch(self._op)
         waiters, self._waiters = self._waiters, []
         for task in waiters:
             t.engine.wake(task)
 
 
+@announces(owner=lambda lock: (lock.label, 0, ALL))
 class TryLock:
     """A lock of hardware or firmware with shared and exclusive mode: taken or busy, at once.
 

@@ -171,7 +171,6 @@ class Tdx(TdxHost):
             return EBUSY
         td.linking.add(region)
         code = await self.module.sept_add(t, td, gfn)
-        t.touch(td.sept.op("rmw", gfn, 2))
         td.linking.discard(region)
         if code == TdxStatus.OPERAND_BUSY:
             await t.spend(self.costs.busy_retry)
@@ -203,12 +202,10 @@ class Tdx(TdxHost):
             return 0
         td = self.td(vm)
         rule = self.choices.level_rule
-        t.touch(td.sept.op("load", gfn, 2, "r"))
         if rule == "4k" or not td.runnable or prefetch or td.sept.state(gfn, 2) == SeptState.NL_MAPPED:
             return 1
         region = td.sept.key(gfn, 2)[1]
         if rule == "inhibit":
-            t.saw(td.inhibit_label, region, region + 1)
             return 1 if region in td.inhibited else 2
         noted = td.epochs.vcpu(t).accepting
         return 2 if noted is None or td.sept.key(noted[0], 2)[1] != region else noted[1]
@@ -224,7 +221,6 @@ class Tdx(TdxHost):
         td.epochs.vcpu(t).accepting = gfn, level
         if level == 1 and self.splits_for_accept:
             region = td.sept.key(gfn, 2)[1]
-            t.changed(td.inhibit_label, region, region + 1)
             td.inhibited.add(region)
 
     # -- guest ---------------------------------------------------------------------------------
@@ -260,7 +256,6 @@ class Tdx(TdxHost):
             if t.traps:
                 read = write is None
                 await t.point(Op("load" if read else "store", FRAMES, frame, frame + 1, "r" if read else "w"))
-            t.saw(td.epochs.lock.label)
             if vcpu.epoch is None:
                 continue
             vcpu.faults = 0
@@ -286,8 +281,6 @@ class Tdx(TdxHost):
 
     async def _shared_access(self, t: Task, pfn: int, write: str | None) -> GuestAccess:
         """Through the shared EPT: the same as a host access, in one step with the translation that gave `pfn`."""
-        read = write is None
-        t.touch(Op("load" if read else "store", FRAMES, pfn, pfn + 1, "r" if read else "w"))
         flag = self.host_access(t, pfn, write is not None) or ""
         if write is not None:
             self.memory.write(pfn, write)
@@ -307,10 +300,8 @@ class Tdx(TdxHost):
                 return GuestAccess("dead")
             if vcpu.epoch is not None:
                 break
-        t.changed(td.epochs.module_label(t))
         vcpu.in_module = True
         code = await self.module.page_accept(t, td, gfn, level, vcpu)
-        t.changed(td.epochs.module_label(t))
         vcpu.in_module = False
         td.kick.changed(t)
         if code == TdxStatus.INTERRUPTED_RESUMABLE:
@@ -335,7 +326,6 @@ class Tdx(TdxHost):
     def guest_forgets(self, t: Task, vm: VmIdentity, start: int, end: int) -> None:
         """MapGPA: a page that the guest finds pending later was not taken from it."""
         td = self.td(vm)
-        t.changed(td.sept.label, start, end)
         td.accepted.difference_update(range(start, end))
 
     # -- host ----------------------------------------------------------------------------------

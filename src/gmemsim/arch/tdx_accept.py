@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from ..engine.observed_containers import keys_within
 from ..engine.op import Op
 from .memory import FRAMES, ZERO
 from .sept import SeptState
@@ -71,11 +72,8 @@ class TdxAccept(TdxFrames):
             if t.traps:
                 await t.point(Op("rmw", FRAMES, first, first + part))
             self.memory.fill(first, part, ZERO, td.key)
-            if self.poisoned:
-                self.poisoned.difference_update(range(first, first + part))
+            self.poisoned.difference_update(keys_within(self.poisoned, first, first + part))
             entry.accepted += part
-            if vcpu is not None and entry.accepted < pages:
-                t.saw(td.epochs.lock.label)
-                if vcpu.kicked:
-                    return TdxStatus.INTERRUPTED_RESUMABLE
+            if vcpu is not None and entry.accepted < pages and vcpu.kicked:
+                return TdxStatus.INTERRUPTED_RESUMABLE
         return TdxStatus.SUCCESS

@@ -9,6 +9,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from ..engine.observed import announces, by_key, reads, whole
+from ..engine.op import ALL
 from .spin import TryLock
 
 if TYPE_CHECKING:
@@ -17,6 +19,15 @@ if TYPE_CHECKING:
 __all__ = ["Epochs", "TdVcpu"]
 
 
+def _epoch(vcpu: TdVcpu) -> tuple[str, int, int]:
+    return vcpu.label, 0, ALL
+
+
+@announces(
+    epoch=_epoch,
+    kicked=_epoch,
+    in_module=lambda vcpu: (vcpu.module_label, 0, ALL),
+)
 class TdVcpu:
     """One vCPU as the module sees it.
 
@@ -25,14 +36,19 @@ class TdVcpu:
         last_epoch: of its last entry; a later epoch at the next entry flushes its TLB.
         tlb: translations that it holds, gfn to pfn.
         faults: EPT faults since it last made progress.
+        label, module_label: objects of the steps that look at or change `epoch` and `kicked`, and `in_module`.
         in_module: inside a SEAMCALL or TDCALL, where a kick has to wait for it.
         kicked: an interrupt is pending; a long TDCALL looks for it and returns early.
         accepting: first gfn and level of its last accept that faulted, until KVM has mapped it.
     """
 
-    __slots__ = ("accepting", "epoch", "faults", "in_module", "kicked", "last_epoch", "tlb")
+    __slots__ = (
+        "accepting", "epoch", "faults", "in_module", "kicked", "label", "last_epoch", "module_label", "tlb",
+    )  # fmt: skip
 
-    def __init__(self) -> None:
+    def __init__(self, label: str, task: str) -> None:
+        self.label = label
+        self.module_label = f"{label}.{task}"
         self.epoch: int | None = None
         self.last_epoch = 0
         self.tlb: dict[int, int] = {}
@@ -42,6 +58,15 @@ class TdVcpu:
         self.accepting: tuple[int, int] | None = None
 
 
+def _epochs(epochs: Epochs, *_: object) -> tuple[str, int, int]:
+    return epochs.lock.label, 0, ALL
+
+
+@announces(
+    epoch=_epochs,
+    count=whole(_epochs),
+    vcpus=by_key(lambda epochs: f"{epochs.lock.label}.vcpus", lambda task: (task.ident, task.ident + 1)),
+)
 class Epochs:
     """Epoch state of one TD.
 
@@ -64,16 +89,15 @@ class Epochs:
         """The vCPU that `t` runs."""
         found = self.vcpus.get(t)
         if found is None:
-            t.changed(self.lock.label)
-            self.vcpus[t] = found = TdVcpu()
+            self.vcpus[t] = found = TdVcpu(self.lock.label, t.name)
         return found
 
-    def module_label(self, t: Task) -> str:
-        """Object of the steps that look at or change `in_module` of the vCPU that `t` runs."""
-        return f"{self.lock.label}.{t.name}"
-
+    @reads(_epochs)
     def entered(self, vcpu: TdVcpu) -> None:
-        """`vcpu` is inside the guest from now on."""
+        """`vcpu` is inside the guest from now on.
+
+        A read, like the shared lock that the caller holds: what two vCPUs add to the count can come in either order.
+        """
         if vcpu.last_epoch != self.epoch:
             vcpu.tlb.clear()
         vcpu.epoch = vcpu.last_epoch = self.epoch

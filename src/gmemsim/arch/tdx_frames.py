@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from ..audit.kvm_events import HardwareOp
+from ..engine.observed import announces, by_key, changes, reads
 from .memory import FRAMES
 from .sept import PAGES_2M
 from .tdx_state import Pamt, TdxStatus, pages_of
@@ -19,6 +20,26 @@ if TYPE_CHECKING:
 __all__ = ["TdxFrames"]
 
 
+#: Object of the 2M pages that TDs own, by region; those of 4K are part of `FRAMES`.
+LARGE_FRAMES: Final = "frame.2m"
+
+
+def _region(pfn: int) -> tuple[str, int, int]:
+    return LARGE_FRAMES, pfn >> 9, (pfn >> 9) + 1
+
+
+def _ownership(frames: TdxFrames, pfn: int, owner: object, level: int) -> list[tuple[str, int, int]]:
+    return [(FRAMES, pfn, pfn + pages_of(level)), *([_region(pfn)] if level > 1 else [])]
+
+
+def _owned(frames: TdxFrames, pfn: int, level: int = 1) -> list[tuple[str, int, int]]:
+    return [(FRAMES, pfn, pfn + pages_of(level)), _region(pfn)]
+
+
+@announces(
+    poisoned=by_key(lambda frames: FRAMES),
+    unflushed=by_key(lambda frames: FRAMES),
+)
 class TdxFrames:
     """The module of one machine: the frames that it owns.
 
@@ -43,6 +64,7 @@ class TdxFrames:
         self.unflushed: set[int] = set()
         self.busy: dict[str, int] = {}
 
+    @reads(_owned)
     def owner(self, pfn: int) -> Pamt | None:
         """Whose frame it is, and at which gfn; None: the host's. No trap."""
         found = self.pamt.get(pfn)
@@ -52,6 +74,7 @@ class TdxFrames:
         large = self.pamt.get(head)
         return None if large is None or large.level == 1 else Pamt(large.td, large.gfn + pfn - head, 2)
 
+    @changes(_ownership)
     def _own(self, pfn: int, owner: Pamt | None, level: int) -> None:
         """Record who owns the page at `pfn`."""
         region = pfn >> 9
@@ -66,6 +89,7 @@ class TdxFrames:
             else:
                 self.small.pop(region, None)
 
+    @reads(_owned)
     def _taken(self, pfn: int, level: int) -> bool:
         """Whether the page, or any part of it, has an owner."""
         if level == 1:
@@ -83,11 +107,9 @@ class TdxFrames:
         """TDH.PHYMEM.PAGE.WBINVD of each frame of a page that no TD owns; fault point `tdx_wbinvd`."""
         pages = pages_of(level)
         await t.spend(self.costs.wbinvd * pages)
-        t.saw(FRAMES, pfn, pfn + pages)
         owned = self.owner(pfn) is not None
         failed = owned or t.fault("tdx_wbinvd")
         if not failed:
-            t.changed(FRAMES, pfn, pfn + pages)
             self.unflushed.difference_update(range(pfn, pfn + pages))
         code = TdxStatus.PAGE_METADATA_INCORRECT if failed else TdxStatus.SUCCESS
         return self._done(t, "TDH.PHYMEM.PAGE.WBINVD", pfn, code)

@@ -74,7 +74,6 @@ class TdxHost(Arch):
     async def enter_guest(self, t: Task, td: Td, vcpu: TdVcpu) -> None:
         """KVM_RUN's loop: try to enter until the vCPU is inside the guest (or the VM is dead)."""
         while True:
-            t.saw(td.epochs.lock.label)
             if vcpu.epoch is not None or td.dead:
                 return
             # Tested in the step in which the vCPU counts as inside the module, so that no kick is lost.
@@ -82,11 +81,10 @@ class TdxHost(Arch):
                 await td.gate.turn(t, self.costs.busy_retry)
             elif not await self.module.vp_enter(t, td, vcpu):
                 lock = td.epochs.lock
-                t.saw(lock.label)
                 if lock.owner is not None:
                     await lock.wait.turn(t, self.costs.busy_retry)
                     continue
-                # Taking it shared looks like a read to others, and counts here.
+                # By hand: to take it shared is a read for others who do, and counts here.
                 t.changed(td.tree.label)
                 if td.tree.owner is not None or td.tree.sharers:
                     await td.tree.wait.turn(t, self.costs.busy_retry)
@@ -115,17 +113,9 @@ class TdxHost(Arch):
                 # Outside: its next entry would forget the kick.
                 continue
             vcpu.kicked = True
-            while self._in_module(t, td, vcpu):
+            while vcpu.in_module:
                 await td.kick.turn(t, self.costs.busy_retry)
-            t.changed(td.epochs.lock.label)
             td.epochs.left(vcpu)
-
-    @staticmethod
-    def _in_module(t: Task, td: Td, vcpu: TdVcpu) -> bool:
-        for task, other in td.epochs.vcpus.items() if t.traps else ():
-            if other is vcpu:
-                t.saw(td.epochs.module_label(task))
-        return vcpu.in_module
 
     async def do_no_vcpus(self, t: Task, td: Td, call: Callable[[], Awaitable[int]]) -> int:
         """A call that must not stay BUSY: its second and last try has every vCPU kept out of the guest."""
@@ -158,7 +148,6 @@ class TdxHost(Arch):
         unflushed = self.module.owner(pfn) is None
         if ret and self.choices.page_references and (self.choices.leak_unflushed or not unflushed):
             pages = pages_of(level)
-            t.changed(FRAMES, pfn, pfn + pages)
             for frame in range(pfn, pfn + pages):
                 self.memory.leak(frame)
         return ret

@@ -106,15 +106,11 @@ class TdxModule(TdxAccept):
         content: str | None,
         level: int = 1,
     ) -> int:
-        head = pfn & ~(PAGES_2M - 1)
-
         def own(entry: SeptEntry) -> int:
-            t.touch(td.sept.op("load", gfn, 2, "r"))
             if level == 1 and td.sept.state(gfn, 2) != SeptState.NL_MAPPED:
                 return TdxStatus.EPT_WALK_FAILED
             if entry.state != SeptState.FREE:
                 return TdxStatus.ENTRY_NOT_FREE
-            t.saw(FRAMES, head, head + 1)
             if self._taken(pfn, level):
                 return TdxStatus.PAGE_METADATA_INCORRECT
             self._own(pfn, Pamt(td.ident, gfn, level), level)
@@ -141,7 +137,6 @@ class TdxModule(TdxAccept):
                 return TdxStatus.ENTRY_STATE_INCORRECT
             entry.state = BLOCKED_FORM[entry.state]
             entry.accepted = 0
-            t.saw(td.epochs.lock.label)
             entry.bepoch = td.epochs.epoch
             return TdxStatus.SUCCESS
 
@@ -197,13 +192,11 @@ class TdxModule(TdxAccept):
         def change(entry: SeptEntry) -> int:
             plain = {blocked: state for state, blocked in BLOCKED_FORM.items()}.get(entry.state, entry.state)
             pfn = entry.pfn
-            t.changed(FRAMES, pfn, pfn + PAGES_2M)
             self._own(pfn, None, 2)
             entry.state, entry.pfn = SeptState.NL_MAPPED, -1
             for offset in range(PAGES_2M):
-                child = SeptEntry()
+                child = td.sept.made((1, head + offset))
                 child.state, child.pfn = plain, pfn + offset
-                td.sept.entries[1, head + offset] = child
                 self._own(pfn + offset, Pamt(td.ident, head + offset), 1)
             return TdxStatus.SUCCESS
 
@@ -241,7 +234,6 @@ class TdxModule(TdxAccept):
 
         After `zero_step_threshold` EPT faults without progress the entry takes the tree lock exclusively.
         """
-        t.changed(td.epochs.module_label(t))
         vcpu.in_module = True
         armed = vcpu.faults >= self.choices.zero_step_threshold
         got = False
@@ -253,7 +245,6 @@ class TdxModule(TdxAccept):
                 await td.epochs.lock.unlock(t, False)
             if armed:
                 await td.tree.unlock(t, True)
-        t.changed(td.epochs.module_label(t))
         vcpu.in_module = False
         td.kick.changed(t)
         if not got:

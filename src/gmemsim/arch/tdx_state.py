@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final, NamedTuple
 
-from ..engine.observed import announces
+from ..engine.observed import announces, by_key
 from ..engine.op import ALL
 from .range_set import RangeSet
 from .sept import Sept
@@ -58,6 +58,8 @@ class Pamt(NamedTuple):
     page_add_src=lambda td: (td.page_add_label, 0, ALL),
     premapped=lambda td: (td.page_add_label, 0, ALL),
     dead=lambda td: (td.dead_label, 0, ALL),
+    linking=by_key(lambda td: f"{td.label}.linking"),
+    inhibited=by_key(lambda td: td.inhibit_label),
 )
 class Td:
     """One trust domain.
@@ -91,7 +93,7 @@ class Td:
         self.page_add_src: str | None = None
         self.premapped = 0
         self.linking: set[int] = set()
-        self.accepted = RangeSet()
+        self.accepted = RangeSet(label=f"{label}.accepted")
         self.inhibited: set[int] = set()
         self.dead = False
         #: Objects of the steps that look at or change these.

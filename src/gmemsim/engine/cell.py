@@ -9,7 +9,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Generic, TypeVar
 
-from .op import Op
+from .observed import announces
+from .op import ALL, Op
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -21,11 +22,12 @@ __all__ = ["Cell", "RefCount"]
 T = TypeVar("T")
 
 
+@announces(value=lambda cell: (cell.label, 0, ALL))
 class Cell(Generic[T]):
     """One shared word.
 
     Attributes:
-        value: the content; read it directly only where no other task can interfere.
+        value: the content; who reads or sets it directly does so within the step under way.
     """
 
     __slots__ = ("_load", "_rmw", "_store", "label", "value")
@@ -57,6 +59,7 @@ class Cell(Generic[T]):
         return value
 
 
+@announces(value=lambda count: (count.label, 0, ALL))
 class RefCount:
     """`refcount_t`: never revives from 0, never goes below."""
 

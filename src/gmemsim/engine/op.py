@@ -8,11 +8,14 @@ of them writes.
 
 from __future__ import annotations
 
-from typing import Final, Literal
+from typing import TYPE_CHECKING, Final, Literal
 
 import msgspec
 
-__all__ = ["ALL", "Mode", "Op", "OpKind", "dependent"]
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+__all__ = ["ALL", "Footprint", "Mode", "Op", "OpKind", "dependent", "footprint"]
 
 Mode = Literal["r", "w"]
 OpKind = Literal[
@@ -44,3 +47,31 @@ class Op(msgspec.Struct, frozen=True, gc=False):
 def dependent(a: Op, b: Op) -> bool:
     """Whether the order of `a` and `b` can matter."""
     return a.obj == b.obj and a.lo < b.hi and b.lo < a.hi and not (a.mode == "r" and b.mode == "r")
+
+
+#: What a step announced, and what else it touched.
+Footprint = tuple[Op, ...]
+
+
+def footprint(announced: Op, touched: Iterable[Op]) -> Footprint:
+    """Of a step: without what is said twice, or is said by another op of it as well."""
+    kept = [announced]
+    for op in dict.fromkeys(touched):
+        obj, low, high, reads = op.obj, op.lo, op.hi, op.mode == "r"
+        covered = more = False
+        for other in kept:
+            if other.obj == obj:
+                if other.lo <= low and high <= other.hi and (reads or other.mode == "w"):
+                    covered = True
+                    break
+                more = more or (low <= other.lo and other.hi <= high and not (reads and other.mode == "w"))
+        if covered:
+            continue
+        if more:
+            kept[1:] = [
+                other
+                for other in kept[1:]
+                if other.obj != obj or other.lo < low or high < other.hi or (reads and other.mode == "w")
+            ]
+        kept.append(op)
+    return tuple(kept)

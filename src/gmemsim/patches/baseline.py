@@ -115,7 +115,6 @@ class Baseline(Kernel):
             await self.folio_put(t, inode, folio)
             return EEXIST
         await self.folio_unlock(t, folio)
-        t.saw(vm.attr_label, gfn, gfn + 1)
         if self.gfn_is_private(vm, gfn):
             ret = await self.kvm_gmem_populate_copy(t, vm, gfn, folio, number, source)
         else:

@@ -28,7 +28,7 @@ def gmem_supported_flags(self: InplaceV8, vm: Vm) -> frozenset[str]:
 async def kvm_gmem_init_inode(self: InplaceV8, t: Task, inode: GmemInode) -> None:
     """The whole file in one range, as its flags say; the lock is a formality, nobody knows the inode yet."""
     await inode.invalidate_lock.down_write(t)
-    inode.attributes = AttributeMap(inode.pages, not inode.init_shared)
+    inode.attributes = AttributeMap(inode.pages, not inode.init_shared, inode.attributes_label)
     if t.rec is not None:
         t.rec(t, GmemAttrStore(inode.label, 0, inode.pages, not inode.init_shared))
     await inode.invalidate_lock.up_write(t)
@@ -71,7 +71,6 @@ async def kvm_mem_is_private(self: InplaceV8, t: Task, vm: Vm, gfn: int) -> bool
     file = slot.gmem_file
     if file is None:
         return False
-    t.saw(file.count.label)
     if file.count.value == 0:
         return False
     return await self.kvm_gmem_is_private(t, file.inode, slot.index_of(gfn))
@@ -91,12 +90,6 @@ async def kvm_gmem_store_attributes(
     """One range in one step, from preallocated nodes: it cannot fail."""
     if t.traps:
         await t.point(Op("store", self.gmem_attr_label(inode), start, end))
-    for file in inode.files:
-        # Who looks a gfn up without a step of its own declares the VM's label.
-        for slot in file.slots_in(start, end):
-            shift = slot.base_gfn - slot.pgoff
-            low, high = max(start, slot.bound_start), min(end, slot.bound_end)
-            t.changed(file.vm.attr_label, low + shift, high + shift)
     assert inode.attributes is not None
     inode.attributes.store(start, end, private)
     if t.rec is not None:

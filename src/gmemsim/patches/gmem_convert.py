@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 from ..actors.errno import EAGAIN, EBADF, EINVAL, ENOMEM
 from ..actors.gmem_convert import Converted
-from ..actors.lru import LRU
 from ..audit.inplace_events import (
     GmemSetAttributes,
     GmemSetAttributesRet,
@@ -19,6 +18,7 @@ from ..audit.inplace_events import (
     RefCheck,
 )
 from ..audit.kvm_events import UnmapHost
+from ..engine.observed_containers import keys_within
 from ..engine.op import Op
 
 if TYPE_CHECKING:
@@ -138,10 +138,7 @@ async def unmap_mapping_pages(self: InplaceV8, t: Task, inode: GmemInode, start:
 
 def mapped_in(self: InplaceV8, mapping: HostMapping, start: int, end: int) -> list[int]:
     """Present host entries of [start, end), in order, at a cost bounded by the smaller of range and table."""
-    mapped = mapping.mapped
-    if end - start <= len(mapped):
-        return [index for index in range(start, end) if index in mapped]
-    return sorted(index for index in mapped if start <= index < end)
+    return keys_within(mapping.mapped, start, end)
 
 
 async def kvm_gmem_outside_reference(
@@ -176,8 +173,6 @@ async def folio_has_outside_reference(
 
 def present(self: InplaceV8, t: Task, inode: GmemInode, start: int, end: int) -> list[int]:
     """Indices of the range that have a folio; none comes or goes while the exclusive lock is held."""
-    if t.traps:
-        t.saw(inode.label, start, end)
     return self.indices(inode, start, end)
 
 
@@ -185,7 +180,6 @@ async def folio_is_used(self: InplaceV8, t: Task, inode: GmemInode, folio: Folio
     """Why the folio cannot become private (`pinned`, `mapped`, `references`), or nothing; we hold one."""
     if t.traps:
         await t.point(Op("load", inode.ref_label, folio.index, folio.index + folio.pages, "r"))
-        t.saw(LRU)
     why = "pinned" if folio.pins else "mapped" if folio.mapcount else ""
     if not why and folio.ref != folio.pages + 1:
         why = "references"

@@ -74,8 +74,6 @@ async def kvm_gmem_convert_invalidate_begin(
         if t.rec is not None:
             t.rec(t, InvStart(start, end))
         vm = file.vm
-        if t.traps:
-            t.saw(f"{file.label}.bindings", start, end)
         slots = file.slots_in(start, end)
         if slots:
             await vm.mmu_lock.write_lock(t)
@@ -123,8 +121,6 @@ async def kvm_gmem_unmap(self: Hugepage, t: Task, inode: GmemInode, start: int, 
     """`kvm_gmem_unmap_private`: zap exactly the range, in every VM, inside the invalidation under way."""
     for file in list(inode.files):
         vm = file.vm
-        if t.traps:
-            t.saw(f"{file.label}.bindings", start, end)
         slots = file.slots_in(start, end)
         if not slots:
             continue

@@ -8,7 +8,6 @@ from ..actors.errno import EAGAIN, EEXIST, EINTR, EINVAL, ENOMEM
 from ..actors.folio import Folio
 from ..actors.huge_cache import Gap, HugeCache
 from ..actors.mm_locks import inserted
-from ..arch.memory import FREE_LIST
 from ..audit.kvm_events import FilemapAdd, FilemapAddRet, PageCacheAdd
 from ..engine.op import Op
 
@@ -33,7 +32,6 @@ async def filemap_create_folio(self: Hugepage, t: Task, inode: GmemInode, index:
     assert cache is not None
     pool = self.subpools[inode.label]
     base, end = self.huge_range(cache, index)
-    t.changed(FREE_LIST)
     if t.fault("alloc_folio") or pool.used >= pool.size:
         # Two who allocate one huge page at once can exceed the subpool for a moment: one fails for nothing.
         return ENOMEM

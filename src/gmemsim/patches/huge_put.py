@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING
 from ..actors.huge_pool import ORDER_1G, ORDER_2M, Subpool
 from ..actors.kernel import Kernel
 from ..arch.huge_contents import HUGE_AREA
-from ..arch.memory import FRAMES, FREE_LIST
 from ..audit.huge_events import HugePagesPut
 from ..audit.kvm_events import FreePage
 from ..engine.op import Op
@@ -75,7 +74,6 @@ def free_pages(self: Hugepage, t: Task, pfn: int, pages: int) -> None:
     found = self.huge_page_of(pfn)
     assert found is not None
     first, pool = found
-    t.changed(FRAMES, pfn, pfn + pages)
     flagged: set[int] = set()
     for vm in self.world.vms.values():
         for flag, frame in vm.arch.pages_freed(t, pfn, pages):
@@ -85,7 +83,6 @@ def free_pages(self: Hugepage, t: Task, pfn: int, pages: int) -> None:
     if first not in pool.stash:
         self.free_huge_folio(t, first, pool)
         return
-    t.changed(HUGE_QUEUE)
     if t.rec is not None:
         t.rec(t, HugePagesPut(pfn, pages))
     self._queue.append((pfn, pages))
@@ -94,7 +91,6 @@ def free_pages(self: Hugepage, t: Task, pfn: int, pages: int) -> None:
 
 def free_huge_folio(self: Hugepage, t: Task, first: int, pool: Subpool) -> None:
     """`free_huge_folio`: the subpool has its page again."""
-    t.changed(FREE_LIST)
     pool.used -= 1
     del self.huge_frames[first]
     if t.rec is not None:

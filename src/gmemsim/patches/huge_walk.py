@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING
 
 from ..actors import truncate
 from ..actors.huge_cache import Gap
-from ..arch.memory import FRAMES
 from ..audit.huge_events import HugeRefCheck, PageCacheDeleteRange
 from ..audit.kvm_events import ArchReclaim
 from ..engine.op import Op
@@ -60,8 +59,6 @@ async def kvm_gmem_outside_reference(
     cache = self.huge_cache(inode)
     assert cache is not None
     drains: Drains = [self.lru_add_drain, self.lru_add_drain_all]
-    if t.traps:
-        t.saw(inode.label, start, end)
     while (piece := cache.next_piece(start, end)) is not None:
         if isinstance(piece, Gap):
             passed = await self.settled(t, inode, cache, piece)
@@ -90,8 +87,6 @@ async def kvm_gmem_make_shared(self: Hugepage, t: Task, inode: GmemInode, start:
     assert cache is not None
     if not self.gmem_prepare:
         return
-    if t.traps:
-        t.saw(inode.label, start, end)
     at = start
     while (piece := cache.next_piece(at, end)) is not None:
         if isinstance(piece, Gap):
@@ -131,7 +126,6 @@ async def truncate_gap(self: Hugepage, t: Task, inode: GmemInode, cache: HugeCac
     """Untouched pages leave the page cache: the hook, then their only references."""
     cache.drop(gap)
     await t.spend(self.costs.xarray_lookup * gap.pages)
-    t.changed(FRAMES, gap.pfn, gap.pfn + gap.pages)
     rec = t.rec
     if rec is not None:
         rec(t, PageCacheDeleteRange(gap.start, gap.end, gap.pfn))

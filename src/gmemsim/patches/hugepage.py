@@ -17,8 +17,11 @@ from ..actors.huge_pool import ORDER_1G, ORDER_2M, Subpool, order_of
 from ..actors.kernel import Kernel
 from ..arch.spin import SpinWait
 from ..audit.kvm_events import Create
+from ..engine.observed import announces, by_key, whole
+from ..engine.op import ALL
 from . import huge_convert, huge_folio, huge_gmem, huge_put, huge_walk, rmp_fault
 from .by_file import by_file
+from .huge_put import HUGE_QUEUE
 from .inplace import Inplace
 
 if TYPE_CHECKING:
@@ -28,6 +31,12 @@ if TYPE_CHECKING:
     from ..engine.task import Task
 
 
+@announces(
+    subpools=whole(lambda kernel: ("hugetlb.subpools", 0, ALL)),
+    huge_frames=by_key(lambda kernel: "hugetlb.frames"),
+    _queue=whole(lambda kernel: (HUGE_QUEUE, 0, ALL)),
+    _worker=lambda kernel: (HUGE_QUEUE, 0, ALL),
+)
 class Hugepage(Inplace):
     """Huge while the whole range is private; small pages while any page of it is shared.
 

@@ -11,6 +11,9 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from ..actors.errno import EFAULT, EINVAL, ENOMEM
 from ..actors.gmem_user_fault import SIGBUS
+from ..actors.lru import LRU
+from ..engine.observed import announces, whole
+from ..engine.op import ALL
 from . import gmem_arch, gmem_attributes, gmem_convert, lru_batches
 from .v3 import V3
 
@@ -22,6 +25,7 @@ if TYPE_CHECKING:
     from ..engine.task import Task
 
 
+@announces(_lru=whole(lambda kernel: (LRU, 0, ALL)))
 class InplaceV8(V3):
     """Private or shared by the file's index; faults of vCPUs and of the host take the invalidate lock shared.
 

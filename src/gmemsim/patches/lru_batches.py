@@ -26,13 +26,11 @@ def lru_references(self: InplaceV8, folio: Folio) -> int:
 
 def folio_in_lru_batch(self: InplaceV8, t: Task, folio: Folio) -> bool:
     """Whether a batch holds the folio."""
-    t.saw(LRU)
     return self.lru_references(folio) > 0
 
 
 async def shake_folio(self: InplaceV8, t: Task, folio: Folio) -> None:
     """`HWPoisonHandlable` wants PG_lru; without it `shake_folio` drains every CPU's batch."""
-    t.saw(LRU)
     if self.lru_references(folio):
         await self.lru_add_drain_all(t)
 
@@ -44,8 +42,6 @@ def folios_in_batches(self: InplaceV8) -> list[tuple[Task, Folio]]:
 
 async def folio_add_lru(self: InplaceV8, t: Task, inode: GmemInode, folio: Folio) -> None:
     """One more reference, until this CPU's batch is full or drained."""
-    if t.traps:
-        t.changed(LRU)
     folio.ref += 1
     batch = self._lru.setdefault(t, [])
     batch.append((inode, folio))

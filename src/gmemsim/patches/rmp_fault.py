@@ -30,7 +30,6 @@ async def fast_page_fault(
     vm = vcpu.vm
     if private is None or not write or private != await self.kvm_mem_is_private(t, vm, gfn):
         return False
-    t.saw(vm.spte_label, gfn, gfn + 1)
     spte = vm.stage2.find(gfn, private)
     return spte is not None and spte.pfn != FROZEN
 

@@ -83,7 +83,6 @@ class V1(Baseline):
         if isinstance(folio, int):
             return folio
         await self.folio_unlock(t, folio)
-        t.saw(vm.attr_label, gfn, gfn + 1)
         ret = await self.post_populate(t, vm, gfn, folio, content) if self.gfn_is_private(vm, gfn) else EINVAL
         if ret == 0:
             await self.kvm_gmem_mark_uptodate(t, inode, folio)

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import attrs
 
 from gmemsim.engine.errors import EngineError
+from gmemsim.engine.op import footprint
 from gmemsim.explore.state import StateDigest
 from gmemsim.explore.strategies.base import Pruned
 from gmemsim.explore.strategies.dpor_order import Footprint, conflict
@@ -85,7 +86,7 @@ class Walk:
     def settle(self) -> None:
         if self.events:
             event = self.events[-1]
-            event.footprint = tuple(dict.fromkeys((event.op, *self.engine.touched)))
+            event.footprint = footprint(event.op, self.engine.touched)
         self.engine.touched.clear()
 
     def pick(self, runnable: list[Task], current: Task | None) -> Task:

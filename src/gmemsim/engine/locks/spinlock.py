@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING
 from ...audit.events import Contended, Lock, Unlock
 from ..cpus import Line
 from ..errors import ModelError
-from ..op import Mode, Op
+from ..observed import reads
+from ..op import ALL, Mode, Op
 from .kinds import declare
 from .stats import LockClass, LockStatistics
 
@@ -61,6 +62,7 @@ class QueuedRwLock:
     def read_held(self, t: Task) -> bool:
         return t in self._readers
 
+    @reads(lambda lock: (lock.label, 0, ALL))
     def contended(self) -> bool:
         """`rwlock_needbreak`: somebody spins on the lock."""
         return bool(self._queue)

@@ -41,6 +41,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, ClassVar
 
 from ...engine.errors import StepLimit, TapeMismatch
+from ...engine.op import footprint
 from ..state import StateDigest
 from ..state.frames import place_of
 from .base import Pruned
@@ -227,12 +228,12 @@ class Dpor:
         self._cut = True
         self.cached += 1
         number = len(self._order)
-        for task, footprint in finished.future:
-            if footprint is EVERYTHING:
+        for task, ops in finished.future:
+            if ops is EVERYTHING:
                 for node in self._stack:
                     node.want(node.enabled)
                 continue
-            for first in self._order.add(task, footprint, ()):
+            for first in self._order.add(task, ops, ()):
                 self.races += 1
                 self._let_go_first(first, number, task)
             self._order.cut(number)
@@ -281,15 +282,15 @@ class Dpor:
             return
         node = self._stack[number]
         assert node.op is not None
-        footprint = tuple(dict.fromkeys((node.op, *(engine.touched or ()))))
-        node.touched = tuple(dict.fromkeys((*node.touched, *footprint)))
-        node.future.add((node.chosen, footprint))
+        ops = footprint(node.op, engine.touched or ())
+        node.touched = tuple(dict.fromkeys((*node.touched, *ops)))
+        node.future.add((node.chosen, ops))
         enabled = [
             task.ident
             for task in engine.tasks
             if task.ident >= self._born or (task.ident in self._parked and task.parked_on is None)
         ]
-        for first in self._order.add(node.chosen, footprint, enabled):
+        for first in self._order.add(node.chosen, ops, enabled):
             self.races += 1
             self._found.append((first, number))
 

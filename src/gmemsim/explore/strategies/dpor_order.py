@@ -13,12 +13,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from ...engine.op import Op, dependent
+from ...engine.op import Footprint, Op, dependent
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
-
-Footprint = tuple[Op, ...]
 
 #: Footprint of a step that ends the run: whatever the others had still to do, it came before that.
 EVERYTHING: Final[Footprint] = (Op("step", "*"),)

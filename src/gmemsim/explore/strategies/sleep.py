@@ -16,7 +16,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
-from ...engine.op import dependent
+from ...engine.op import dependent, footprint
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -116,7 +116,7 @@ class StepWatch:
         task, op = self.task, self._op
         assert task is not None
         assert op is not None
-        ops = tuple(dict.fromkeys((op, *(task.engine.touched or ()))))
+        ops = footprint(op, task.engine.touched or ())
         silent = (
             not (self.drew or task.done)
             and task.parked_on is None

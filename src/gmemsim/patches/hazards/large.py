@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 from ...actors.errno import EEXIST, ENOMEM
 from ...actors.folio import Folio
 from ...arch.base import HookResult
-from ...arch.memory import FRAMES, FREE_LIST
 from ...audit.kvm_events import (
     FilemapAdd,
     FilemapAddRet,
@@ -62,7 +61,6 @@ def large_folios(parent: type[Kernel]) -> type[Kernel]:
                 return alone
             if t.fault("alloc_folio"):
                 return ENOMEM
-            t.changed(FREE_LIST)
             pfn = self.memory.allocate_huge(1)
             if pfn is None:
                 return ENOMEM
@@ -91,8 +89,6 @@ def large_folios(parent: type[Kernel]) -> type[Kernel]:
             if not folio.order:
                 super().free_page(t, folio)
                 return
-            t.changed(FREE_LIST)
-            t.changed(FRAMES, folio.pfn, folio.pfn + folio.pages)
             for pfn in range(folio.pfn, folio.pfn + folio.pages):
                 for vm in self.world.vms.values():
                     flag = vm.arch.page_freed(t, pfn)

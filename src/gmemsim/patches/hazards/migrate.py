@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from ...actors.errno import EAGAIN, ENOMEM
 from ...actors.folio import Folio
-from ...arch.memory import FRAMES, FREE_LIST
+from ...arch.memory import FRAMES
 from ...audit.kvm_events import FilemapAdd, PageCacheAdd
 from ...engine.op import Op
 from .entry import SMALL, Case, Hazard
@@ -60,7 +60,6 @@ def migrate_folios(parent: type[Kernel]) -> type[Kernel]:
 
         async def _move(self, t: Task, inode: GmemInode, folio: Folio) -> int:
             index = folio.index
-            t.changed(FREE_LIST)
             pfn = self.memory.allocate()
             if pfn is None:
                 return ENOMEM

@@ -105,8 +105,6 @@ def populate_rejects_uncleared(parent: type[Kernel]) -> type[Kernel]:
             self, t: Task, vm: Vm, slot: Memslot, file: GmemFile, gfn: int, content: str | None
         ) -> int:
             present = file.inode.folios.get(slot.index_of(gfn))
-            if t.traps:
-                t.saw(file.inode.label, slot.index_of(gfn), slot.index_of(gfn) + 1)
             if content is None and (present is None or not present.uptodate):
                 return EINVAL
             ret: int = await super().kvm_gmem_populate_one(t, vm, slot, file, gfn, content)

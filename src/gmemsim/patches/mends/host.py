@@ -63,8 +63,6 @@ def host_fault_refuses(parent: type[Kernel]) -> type[Kernel]:
             folio: Folio | str = await super().kvm_gmem_user_fault_folio(t, inode, index)
             if isinstance(folio, str):
                 return folio
-            if t.traps:
-                t.saw(folio.poison_label, index, index + 1)
             if not folio.poisoned:
                 if t.traps:
                     # The core's own look is a step of its own now, later than this one.
@@ -87,8 +85,6 @@ def _hole_unmaps(parent: type[Kernel], *, even_cows: bool) -> type[Kernel]:
             if ret:
                 return ret
             await inode.i_mmap_rwsem.down_read(t)
-            if t.traps:
-                t.saw(inode.users_label)
             for mapping in list(inode.mappings):
                 low, high = max(start, mapping.start), min(end, mapping.start + mapping.pages)
                 if low >= high:
@@ -128,13 +124,9 @@ def truncation_unmaps_poison(parent: type[Kernel]) -> type[Kernel]:
             await super().delete_from_page_cache_batch(t, inode, batch)
 
         async def _unmap_entries(self, t: Task, inode: GmemInode, folio: Folio) -> None:
-            if t.traps:
-                t.saw(folio.poison_label, folio.index, folio.index + 1)
             if not folio.poisoned:
                 return
             await inode.i_mmap_rwsem.down_read(t)
-            if t.traps:
-                t.saw(inode.users_label)
             for mapping in list(inode.mappings):
                 if mapping.covers(folio.index):
                     if t.traps:

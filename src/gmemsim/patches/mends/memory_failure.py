@@ -212,7 +212,6 @@ def drop_folio_lock(parent: type[Kernel]) -> type[Kernel]:
             await super().kvm_gmem_invalidate_start(t, inode, start, end, kinds)
 
         def _use_inode(self, t: Task, inode: GmemInode) -> None:
-            t.saw("world.files")
             if self.world.inodes.get(inode.label) is not inode and t.rec is not None:
                 t.rec(t, UseAfterFree(f"the inode of {inode.label}, page", 0))
 

@@ -73,12 +73,9 @@ def kind_of_fault_slot(parent: type[Kernel]) -> type[Kernel]:
             slot = self.__dict__.get("_fault_slots", {}).pop(t, None)
             if slot is None or not slot.gmem or not (self.in_place and vm.arch.has_private_memory):
                 return await super().kvm_mem_is_private(t, vm, gfn)
-            if t.traps:
-                t.saw(slot.file_label)
             file = slot.gmem_file
             if file is None:
                 return False
-            t.saw(file.count.label)
             return bool(file.count.value) and await self.kvm_gmem_is_private(
                 t, file.inode, slot.index_of(gfn)
             )
@@ -115,7 +112,6 @@ def prefault_gives_up(parent: type[Kernel]) -> type[Kernel]:
                 return EINTR
             ret: int = await self.kvm_mmu_do_page_fault(t, vcpu, gfn, private, prefetch=True)
             if ret == RetPf.RETRY:
-                t.saw(vcpu.vm.dead_label)
                 return EIO if vcpu.vm.dead else EAGAIN
             return ENOENT if ret == RetPf.EMULATE else min(ret, 0)
 

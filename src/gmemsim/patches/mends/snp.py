@@ -39,7 +39,6 @@ def launch_state(parent: type[Kernel]) -> type[Kernel]:
         async def _checked_populate(
             self, t: Task, vm: Vm, gfn: int, pages: int, source: Source | None
         ) -> int:
-            t.saw(vm.finalized_label)
             if vm.finalized and vm.arch.encrypted_state:
                 return EINVAL
             return await super()._checked_populate(t, vm, gfn, pages, source)
@@ -54,8 +53,6 @@ def fault_shares_lock(parent: type[Kernel]) -> type[Kernel]:
         async def kvm_gmem_get_file_pfn(
             self, t: Task, vm: Vm, slot: Memslot, gfn: int, index: int
         ) -> tuple[int, Folio | None]:
-            if t.traps:
-                t.saw(slot.file_label)
             file = await self.get_file_active(t, slot.gmem_file)
             if file is None:
                 return await super().kvm_gmem_get_file_pfn(t, vm, slot, gfn, index)
@@ -166,8 +163,6 @@ def rmp_fault_checks_invalidation(parent: type[Kernel]) -> type[Kernel]:
             vm = vcpu.vm
             seq, gfn = self.begun()[t]
             await vm.mmu_lock.read_lock(t)
-            if t.traps:
-                t.saw(vm.load_seq.obj)
             stale = self.mmu_invalidate_retry_gfn(vm, seq, gfn)
             code = None if stale else await super().sev_psmash(t, vcpu, folio, pfn)
             await vm.mmu_lock.read_unlock(t)

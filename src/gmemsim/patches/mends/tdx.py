@@ -32,8 +32,6 @@ def hole_fails(parent: type[Kernel]) -> type[Kernel]:
     class HoleFails(parent):
         def dead_user(self, t: Task, inode: GmemInode) -> bool:
             """Whether KVM gave up a VM that the file is bound in."""
-            if t.traps:
-                t.saw(inode.users_label)
             return any(file.vm.dead for file in inode.files)
 
         async def kvm_gmem_punch_hole(self, t: Task, inode: GmemInode, start: int, end: int) -> int:

@@ -6,7 +6,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from ...actors.folio import Folio
-from ...arch.memory import FRAMES, FREE_LIST
 from ...audit.kvm_events import FilemapAdd, FreePage, PageCacheAdd
 from ...engine.op import Op
 from ..hazards.large import PairCache
@@ -62,7 +61,6 @@ def collapse_creates_large_folio(parent: type[Kernel]) -> type[Kernel]:
             huge.ref = huge.pages
             huge.uptodate = any(folio.uptodate for folio in old)
             for folio in old:
-                t.changed(FRAMES, pfn, pfn + 2)
                 self.memory.write(pfn + folio.index - base, self.memory.read(folio.pfn))
                 self._remove(t, inode, folio)
             inode.folios[base] = huge
@@ -78,7 +76,6 @@ def collapse_creates_large_folio(parent: type[Kernel]) -> type[Kernel]:
             if not folio.order:
                 super().free_page(t, folio)
                 return
-            t.changed(FREE_LIST)
             if t.rec is not None:
                 t.rec(t, FreePage(folio.pfn))
             self.memory.free_huge(folio.pfn, folio.order)

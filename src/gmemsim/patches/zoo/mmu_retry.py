@@ -59,7 +59,6 @@ def range_overwritten(parent: type[Kernel]) -> type[Kernel]:
 
     class RangeOverwritten(parent):
         async def kvm_mmu_invalidate_range_add(self, t: Task, vm: Vm, start: int, end: int) -> None:
-            t.changed(vm.load_range.obj)
             vm.range_start, vm.range_end = start, end
 
     return RangeOverwritten
