@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 from gmemsim.engine import bare
 from gmemsim.engine.engine import Engine
-from gmemsim.engine.observed import STEP, announces
+from gmemsim.engine.observed import announces
+from gmemsim.engine.observed_containers import STEP
 from gmemsim.engine.op import ALL, Op
 from gmemsim.engine.strategy import FirstRunnable
 from gmemsim.explore.program import ScenarioProgram, TaskProgram

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from .answers import answer_of
 from .errors import Deadlock, Pruned, StepLimit
-from .observed import STEP
+from .observed_containers import STEP
 
 if TYPE_CHECKING:
     from .engine import Engine

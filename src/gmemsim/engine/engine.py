@@ -17,7 +17,8 @@ from typing import TYPE_CHECKING, Any
 
 from .answers import answer_of
 from .errors import Deadlock, StepLimit
-from .observed import STEP, install
+from .observed import install
+from .observed_containers import STEP
 from .strategy import FirstRunnable
 from .tape import Tape
 from .task import Signal, Task

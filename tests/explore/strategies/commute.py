@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING, Any
 import attrs
 
 from gmemsim.engine.errors import EngineError
-from gmemsim.engine.op import footprint
+from gmemsim.engine.op import Footprint, footprint
 from gmemsim.explore.state import StateDigest
 from gmemsim.explore.strategies.base import Pruned
-from gmemsim.explore.strategies.dpor_order import Footprint, conflict
+from gmemsim.explore.strategies.dpor_order import conflict
 
 if TYPE_CHECKING:
     from gmemsim.engine.engine import Engine

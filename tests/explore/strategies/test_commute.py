@@ -9,10 +9,11 @@ from tests.explore.strategies.micro_programs import FLAVOURS, micro_program
 
 from gmemsim.arch.registry import ARCHES
 from gmemsim.engine.locks.policies import LOCK_POLICIES
+from gmemsim.engine.op import Footprint
 from gmemsim.explore.program import ScenarioProgram
 from gmemsim.explore.search import Limits, search
 from gmemsim.explore.strategies.dpor import Dpor
-from gmemsim.explore.strategies.dpor_order import Footprint, conflict
+from gmemsim.explore.strategies.dpor_order import conflict
 from gmemsim.explore.strategies.stateful import Stateful
 from gmemsim.scenarios.catalogue import load_named, names
 

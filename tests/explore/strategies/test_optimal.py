@@ -13,7 +13,7 @@ from gmemsim.explore.strategies import dpor, dpor_tree
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from gmemsim.explore.strategies.dpor_order import Footprint
+    from gmemsim.engine.op import Footprint
     from gmemsim.explore.strategies.dpor_tree import Coming
 
 

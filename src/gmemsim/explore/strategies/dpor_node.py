@@ -9,8 +9,7 @@ from .dpor_tree import Branch
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from ...engine.op import Op
-    from .dpor_order import Footprint
+    from ...engine.op import Footprint, Op
 
 
 class Node:

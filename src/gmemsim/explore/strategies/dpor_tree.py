@@ -14,7 +14,7 @@ from .dpor_order import conflict
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
-    from .dpor_order import Footprint
+    from ...engine.op import Footprint
 
 
 class Coming(NamedTuple):
