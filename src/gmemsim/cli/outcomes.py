@@ -75,9 +75,14 @@ def command(
     from ..studies.litmus import answers_of, asking, conditions_of, tokens_of
 
     try:
-        make_strategy(strategy, 0)
+        exchanges = getattr(make_strategy(strategy, 0), "exchanges", False)
     except ValueError as error:
         raise click.BadParameter(str(error), param_hint="--strategy") from None
+    if exchanges:
+        message = (
+            f"{strategy} leaves out outcomes in which tasks that do the same are exchanged; expected stateful"
+        )
+        raise click.BadParameter(message, param_hint="--strategy")
     ctx.with_resource(one_interrupt())
     wrong = check_names(frozenset(observe))
     if wrong:

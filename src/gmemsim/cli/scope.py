@@ -36,7 +36,7 @@ def scope(done: SearchResult) -> str:
     if done.complete:
         bound = f" within its bound ({done.bound})" if done.bound else ""
         if done.states:
-            return f"complete{bound}: {done.states:,} states, {nothing}"
+            return f"complete{bound}: {done.states:,} states{_once(done.exchanged)}, {nothing}"
         every = "every schedule of this scenario at this size, or one equivalent to it, was run"
         return f"complete{bound}: {done.schedules:,} schedules ({every}), {nothing}"
     why = _WHY[done.stopped]
@@ -45,6 +45,11 @@ def scope(done: SearchResult) -> str:
     if done.sampled:
         return f"not complete: {why}; {done.states:,} states, then {done.sampled:,} schedules sampled"
     return f"not complete: {why}; {done.states:,} states" if done.states else f"not complete: {why}"
+
+
+def _once(exchanged: tuple[tuple[str, ...], ...]) -> str:
+    groups = "; ".join(f"{', '.join(group[:-1])} and {group[-1]}" for group in exchanged)
+    return f" (those that differ only in which of {groups} is where count once)" if groups else ""
 
 
 def scope_document(done: SearchResult) -> dict[str, Any]:
@@ -59,5 +64,6 @@ def scope_document(done: SearchResult) -> dict[str, Any]:
         "rules": list(done.rules),
         "left_out": list(done.left_out),
         "without": list(done.without),
+        "exchanged": [list(group) for group in done.exchanged],
         "broken_choices": list(done.past),
     }

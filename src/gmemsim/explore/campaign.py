@@ -340,6 +340,7 @@ class _Merger:
                 rules=parts[0].rules if parts else (),
                 left_out=parts[0].left_out if parts else (),
                 without=parts[0].without if parts else (),
+                exchanged=parts[0].exchanged if parts else (),
                 cut_in=next((part.cut_in for part in reversed(parts) if part.cut_in), ""),
             ),
             coverage=(

@@ -30,6 +30,7 @@ from .functions import functions_of
 from .judges.deadlock import Cycles
 from .observables import MOST, Tally, observe
 from .runs import Program
+from .state.symmetry import alike
 
 if TYPE_CHECKING:
     from contextlib import AbstractContextManager
@@ -226,6 +227,11 @@ class ScenarioRun:
                 self.looked_at.append(LookedAt(("bounded_waiting",), BoundedWaiting.exact))
             if self.histories is not None and self.histories.places:
                 self.looked_at.append(LookedAt(("linearizability",), PageHistories.exact))
+
+    @property
+    def alike(self) -> tuple[tuple[str, ...], ...]:
+        """Names of tasks that do the same."""
+        return alike(self.session.workload)
 
     def _look(self) -> None:
         self.stacks = {task.name: functions_of(task)[0] for task in self.engine.tasks if not task.done}

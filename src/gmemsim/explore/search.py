@@ -191,6 +191,12 @@ def search(  # noqa: PLR0915 # one loop, and what ends it
             fresh = run is None or not restores
             if run is None or fresh:
                 run = program.build(strategy, max_steps=limits.steps)
+                if getattr(strategy, "exchanges", False):
+                    if collect_outcomes:
+                        raise ValueError(
+                            f"{strategy.name}:3 leaves out outcomes that differ in names of tasks only"
+                        )
+                    strategy.alike = getattr(run, "alike", ())  # type: ignore[attr-defined] # it exchanges them
             if not strategy.begin(run.engine):
                 break
             if fresh:
@@ -258,6 +264,7 @@ def _result(program: Program, strategy: SearchStrategy, state: State, stopped: S
         ),
         left_out=_looked_at(state.oracles, strategy, exact=False),
         without=without,
+        exchanged=getattr(strategy, "exchanged", ()),
         cut_in=state.cut_in,
         witnesses=state.witnesses,
     )

@@ -108,6 +108,7 @@ class SearchResult:
         left_out: rules that the strategy does not preserve: what it found of them is true, that there is no more of it
             is not said.
         without: rules that nobody looked after, because the program leaves them out.
+        exchanged: names of tasks that do the same; states that differ only in which of them is where count once.
         past: choices of locks that are broken and that the search went on past: it is of the runs in which they were
             not looked after (`past_choices`).
         cut_in: the place in a user's file where the last run was when the time was up, if it was in one.
@@ -130,6 +131,7 @@ class SearchResult:
     rules: tuple[str, ...] = ()
     left_out: tuple[str, ...] = ()
     without: tuple[str, ...] = ()
+    exchanged: tuple[tuple[str, ...], ...] = ()
     past: tuple[str, ...] = ()
     cut_in: str = ""
     witnesses: dict[str, Tape] = attrs.field(factory=dict)

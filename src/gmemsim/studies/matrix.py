@@ -87,7 +87,8 @@ def explore_cell(
     A violation has the id of the finding that it is (`known`), or its token.
 
     Args:
-        states: look at every state first, and give up at so many; 0: do not.
+        states: look at every state first, and give up at so many; 0: do not. Of two tasks that do the same it does not
+            matter which is where (`exchanged`).
         schedules: if that was not all, at most so many are enumerated with `strategy`.
         sampled: if that was not all within its bound, so many more are drawn with POS.
         steps: of a run at most; None: 6,000, and 20,000 with huge pages.
@@ -101,7 +102,7 @@ def explore_cell(
     scope = ""
     if states:
         limits = Limits(schedules=None, states=states, steps=steps)
-        results.append(search(program, Stateful(), limits, keep_going=True, judge=judge))
+        results.append(search(program, Stateful(3), limits, keep_going=True, judge=judge))
         done = results[0]
         scope = f"complete: {done.states:,} states" if done.complete else ""
     if not scope and schedules:
@@ -135,6 +136,7 @@ def explore_cell(
         "strategy": strategy,
         "scope": scope or "not complete",
         "states": results[0].states if states else 0,
+        "exchanged": bool(states and results[0].exchanged),
         "schedules": sum(result.schedules for result in results),
         "sampled": drawn,
         "unfair": sum(result.dismissed for result in results),

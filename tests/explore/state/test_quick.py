@@ -35,6 +35,8 @@ pytestmark = pytest.mark.skipif(not supported(), reason="coroutines cannot be pu
 class Node(NamedTuple):
     text: int
     refers: tuple[int, ...]
+    mark: int = 0
+    views: tuple[tuple[int, tuple[int, ...]], ...] = ()
 
 
 @pytest.fixture(scope="module")
@@ -69,12 +71,13 @@ def either(monkeypatch: pytest.MonkeyPatch) -> Callable[[ModuleType | None], Non
     return switch
 
 
+def said(draw: Random, size: int) -> tuple[int, tuple[int, ...]]:
+    return draw.randrange(9), tuple(draw.randrange(size) for _ in range(draw.randrange(4)))
+
+
 def graph(draw: Random) -> list[Any]:
     size = draw.randint(1, 30)
-    return [
-        Node(draw.randrange(9), tuple(draw.randrange(size) for _ in range(draw.randrange(4))))
-        for _ in range(size)
-    ]
+    return [Node(*said(draw, size), views=(said(draw, size), said(draw, size))) for _ in range(size)]
 
 
 @pytest.mark.parametrize("seed", range(50))
@@ -84,11 +87,12 @@ def test_nodes_are_met_in_the_same_order(compiled: ModuleType, seed: int) -> Non
     roots = [draw.randrange(len(known)) for _ in range(3)]
     results = []
     for meet, texts in ((quick._meet, quick._texts), (compiled.meet, compiled.texts)):
-        place: dict[int, int] = {}
-        nodes, shape = meet(roots, {}, place, known, known.__getitem__)
-        below = [meet([number], place, {}, known, known.__getitem__)[0] for number in range(len(known))]
-        results.append((nodes, shape, place, below, texts(known, nodes, below)))
-    assert results[0] == results[1]
+        for view in (-1, 0, 1):
+            place: dict[int, int] = {}
+            nodes, shape = meet(roots, {}, place, known, known.__getitem__, view)
+            below = [meet([one], place, {}, known, known.__getitem__, view)[0] for one in range(len(known))]
+            results.append((nodes, shape, place, below, texts(known, nodes, below, view)))
+    assert results[:3] == results[3:]
 
 
 def test_a_node_that_is_not_known_is_worked_out(compiled: ModuleType) -> None:
@@ -99,10 +103,10 @@ def test_a_node_that_is_not_known_is_worked_out(compiled: ModuleType) -> None:
             asked.append(number)
             return Node(7, ())
 
-        assert meet([0], {}, {}, [Node(1, (1, 1)), None], work_out)[0] == [0, 1]
+        assert meet([0], {}, {}, [Node(1, (1, 1)), None], work_out, -1)[0] == [0, 1]
         assert asked == [1]
     with pytest.raises(ZeroDivisionError):
-        compiled.meet([0], {}, {}, [None], lambda number: number // 0)
+        compiled.meet([0], {}, {}, [None], lambda number: number // 0, -1)
 
 
 def test_the_same_is_written(compiled: ModuleType) -> None:

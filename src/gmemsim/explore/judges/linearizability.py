@@ -29,6 +29,7 @@ population, writes, or with slots or descriptors that come and go.
 
 from __future__ import annotations
 
+from collections import Counter
 from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar, Final
 
@@ -209,10 +210,10 @@ class PageHistories:
                 under_way[thread.actor.name] = thread.began
                 if self._may_convert(thread, step):
                     counts.append((thread.actor.name, min(_MANY_EXITS, thread.exits)))
-        needed: list[tuple[str, ...]] = []
+        needed: list[frozenset[str]] = []
         history = list(self._history(place, under_way, needed))
         initial = self._initial[place.inode.label, place.index]
-        return frontier(history, under_way, initial), tuple(sorted(needed)), tuple(counts)
+        return frontier(history, under_way, initial), frozenset(Counter(needed).items()), frozenset(counts)
 
     # -- the history of a page -----------------------------------------------------------------
 
@@ -220,7 +221,7 @@ class PageHistories:
         self,
         place: _Place,
         under_way: dict[str, int] | None = None,
-        needed: list[tuple[str, ...]] | None = None,
+        needed: list[frozenset[str]] | None = None,
     ) -> Iterator[tuple[tuple[str, int, int], Interval[Page]]]:
         """What was done to a page, with thread, call and a number.
 
@@ -255,7 +256,7 @@ class PageHistories:
             known = converts
             if converting and needed is not None and not any(overlap(result, one) for one in converts):
                 if self._needs_conversion(place, result, step):
-                    needed.append(tuple(sorted(name for name, began in converting if began <= result.ended)))
+                    needed.append(frozenset(name for name, began in converting if began <= result.ended))
                 known = [*converts, *((began, result.ended) for _, began in converting)]
             effect = self._effect(place, result, step, thread, position, known)
             if effect is None:

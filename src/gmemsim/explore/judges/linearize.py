@@ -101,7 +101,7 @@ def frontier(
     names = [name for name, _ in history]
     spans = [interval for _, interval in history]
     may_precede = [
-        tuple(sorted(task for task, began in under_way.items() if began < span.ended)) for span in spans
+        frozenset(task for task, began in under_way.items() if began < span.ended) for span in spans
     ]
     before = [
         sum(1 << first for first in range(whole) if spans[first].ended < spans[last].began)
@@ -123,14 +123,16 @@ def frontier(
             return tuple((names[i], spans[i].began, spans[i].ended) for i in range(whole))
     configurations = [(done, state) for done, state in seen if not placed & ~done]
     open_ones = [index for index in range(whole) if any(not done >> index & 1 for done, _ in configurations)]
-    left = {done: tuple(str(names[i]) for i in open_ones if not done >> i & 1) for done, _ in configurations}
+    left = {
+        done: frozenset(str(names[i]) for i in open_ones if not done >> i & 1) for done, _ in configurations
+    }
     return (
-        tuple(sorted({(left[done], repr(state)) for done, state in configurations})),
-        tuple(
+        frozenset((left[done], repr(state)) for done, state in configurations),
+        frozenset(
             (
                 str(names[index]),
                 may_precede[index],
-                tuple(str(names[i]) for i in open_ones if before[index] >> i & 1),
+                frozenset(str(names[i]) for i in open_ones if before[index] >> i & 1),
             )
             for index in open_ones
         ),

@@ -96,9 +96,9 @@ class BoundedWaiting:
             lock = next((task.parked_on for task in waiters if task.parked_on is not None), None)
             if lock is None or self._bound(label, lock) is None:
                 continue
-            order = [(one.arrived, task.ident, len(one.passed)) for task, one in waiters.items()]
+            order = [(one.arrived, task.name, len(one.passed)) for task, one in waiters.items()]
             order += [
-                (arrived, task.ident, -1)
+                (arrived, task.name, -1)
                 for (task, asked), arrived in self._asked.items()
                 if asked == label and task not in waiters
             ]

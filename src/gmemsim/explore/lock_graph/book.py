@@ -95,14 +95,14 @@ class Book:
             else:
                 self._asked.pop(t, None)
 
-    def remembered(self) -> tuple[tuple[int, tuple[tuple[str, str, int], ...]], ...]:
-        """Who holds what, by task number: label, mode, and how many SRCU sections deep."""
-        found = []
+    def remembered(self) -> frozenset[tuple[str, frozenset[tuple[str, str, int]]]]:
+        """Who holds what, by name of the task: label, mode, and how many SRCU sections deep."""
+        found = set()
         for task, locks in self.held.items():
             if locks:
                 mine = ((label, mode, self._sections.get((task, label), 0)) for label, mode in locks.items())
-                found.append((task.ident, tuple(sorted(mine))))
-        return tuple(sorted(found))
+                found.add((task.name, frozenset(mine)))
+        return frozenset(found)
 
     def _request(self, t: Task, label: str, mode: str) -> None:
         asked = self._asked.setdefault(t, [])

@@ -34,16 +34,28 @@ row_bytes(const Row *row)
     return PyBytes_FromStringAndSize((const char *)row->at, row->length * (Py_ssize_t)sizeof(long long));
 }
 
+/* What is said of a node under a renaming, which is the node itself without one; NULL if it is none. */
+static PyObject *
+under(PyObject *node, Py_ssize_t view)
+{
+    if (view >= 0 && PyTuple_Check(node) && PyTuple_GET_SIZE(node) > 3) {
+        PyObject *views = PyTuple_GET_ITEM(node, 3);
+        node = PyTuple_Check(views) && view < PyTuple_GET_SIZE(views) ? PyTuple_GET_ITEM(views, view) : NULL;
+    } else if (view >= 0)
+        node = NULL;
+    return node != NULL && PyTuple_Check(node) && PyTuple_GET_SIZE(node) > 1 ? node : NULL;
+}
+
 /* The text of a node, which is a tuple with the number of it first; -1 with an exception if it is none. */
 static long long
-text_of(PyObject *known, PyObject *number, Py_ssize_t *index)
+text_of(PyObject *known, PyObject *number, Py_ssize_t view, Py_ssize_t *index)
 {
     PyObject *node = NULL;
 
     *index = PyLong_AsSsize_t(number);
     if (*index >= 0 && *index < PyList_GET_SIZE(known))
-        node = PyList_GET_ITEM(known, *index);
-    if (node == NULL || !PyTuple_Check(node) || PyTuple_GET_SIZE(node) < 1) {
+        node = under(PyList_GET_ITEM(known, *index), view);
+    if (node == NULL) {
         if (!PyErr_Occurred())
             PyErr_SetString(PyExc_LookupError, "a node that is not known");
         return -1;
@@ -52,8 +64,9 @@ text_of(PyObject *known, PyObject *number, Py_ssize_t *index)
 }
 
 PyDoc_STRVAR(texts_doc,
-"texts(known, numbers, behind) -> bytes\n\n"
-"The texts of these nodes, then of those of each list in `behind`, eight bytes each. Behind one that an earlier list of\n"
+"texts(known, numbers, behind, view) -> bytes\n\n"
+"The texts of these nodes under a renaming (-1: without one), then of those of each list in `behind`, eight bytes each.\n"
+"Behind one that an earlier list of "
 "`behind` has too come -2, the number of that list, and the place in it.");
 
 static PyObject *
@@ -62,12 +75,12 @@ texts(PyObject *module, PyObject *args)
     PyObject *known, *numbers, *behind, *result = NULL;
     Row out = {NULL, 0, 0};
     long long *first = NULL;
-    Py_ssize_t index, lists;
+    Py_ssize_t index, lists, view;
 
-    if (!PyArg_ParseTuple(args, "O!O!O!", &PyList_Type, &known, &PyList_Type, &numbers, &PyList_Type, &behind))
+    if (!PyArg_ParseTuple(args, "O!O!O!n", &PyList_Type, &known, &PyList_Type, &numbers, &PyList_Type, &behind, &view))
         return NULL;
     for (Py_ssize_t i = 0; i < PyList_GET_SIZE(numbers); i++) {
-        long long text = text_of(known, PyList_GET_ITEM(numbers, i), &index);
+        long long text = text_of(known, PyList_GET_ITEM(numbers, i), view, &index);
         if ((text == -1 && PyErr_Occurred()) || push(&out, text) < 0)
             goto out;
     }
@@ -85,7 +98,7 @@ texts(PyObject *module, PyObject *args)
             goto out;
         }
         for (Py_ssize_t at = 0; at < PyList_GET_SIZE(nodes); at++) {
-            long long text = text_of(known, PyList_GET_ITEM(nodes, at), &index);
+            long long text = text_of(known, PyList_GET_ITEM(nodes, at), view, &index);
             if ((text == -1 && PyErr_Occurred()) || push(&out, text) < 0)
                 goto out;
             if (first[index] == 0)
@@ -117,7 +130,7 @@ place_of(PyObject *number, PyObject *before, PyObject *place)
 }
 
 PyDoc_STRVAR(meet_doc,
-"meet(start, before, place, known, work_out) -> (list of int, bytes)\n\n"
+"meet(start, before, place, known, work_out, view) -> (list of int, bytes)\n\n"
 "The nodes behind `start`, depth first, that are not in `before`, put into `place`; and how they hang together: for\n"
 "each reference the place that it leads to, -1 for a new one, eight bytes each. `work_out` is called with the number\n"
 "of a node that is not known.");
@@ -127,10 +140,10 @@ meet(PyObject *module, PyObject *args)
 {
     PyObject *start, *before, *place, *known, *work_out, *stack, *nodes, *result = NULL;
     Row shape = {NULL, 0, 0};
-    Py_ssize_t base;
+    Py_ssize_t base, view;
 
-    if (!PyArg_ParseTuple(args, "O!O!O!O!O", &PyList_Type, &start, &PyDict_Type, &before, &PyDict_Type, &place,
-                          &PyList_Type, &known, &work_out))
+    if (!PyArg_ParseTuple(args, "O!O!O!O!On", &PyList_Type, &start, &PyDict_Type, &before, &PyDict_Type, &place,
+                          &PyList_Type, &known, &work_out, &view))
         return NULL;
     base = PyDict_GET_SIZE(before);
     nodes = PyList_New(0);
@@ -174,7 +187,9 @@ meet(PyObject *module, PyObject *args)
         Py_DECREF(number);
         if (node == NULL)
             goto out;
-        refers = PyTuple_Check(node) && PyTuple_GET_SIZE(node) > 1 ? PyTuple_GET_ITEM(node, 1) : NULL;
+        refers = under(node, view);
+        if (refers != NULL)
+            refers = PyTuple_GET_ITEM(refers, 1);
         if (refers == NULL || !PyTuple_CheckExact(refers)) {
             PyErr_SetString(PyExc_TypeError, "a node is a text and a tuple of references");
             Py_DECREF(node);

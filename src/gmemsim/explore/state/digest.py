@@ -38,7 +38,7 @@ from .ignored import ATTRIBUTES, CONSTANTS, COUNTED, LOCALS
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
-__all__ = ["StateDigest", "layout_of", "rank"]
+__all__ = ["StateDigest", "layout_of", "rank", "said"]
 
 _WALKED: Final[tuple[Any, ...]] = (
     [], (), {}, {}.values(), {}.items(), set(), "", range(1), range(1 << 70), deque(),
@@ -181,7 +181,7 @@ class StateDigest:
         # An oracle that says by itself what it remembers, in plain values.
         if self.ledger and not self._again(value):
             self._out.append(value.__class__.__name__)
-            self._write(value.__digest__())
+            self._out.append(said(value.__digest__()))
 
     def _again(self, value: Any) -> bool:
         """Whether the object was written before; then its number is."""
@@ -290,6 +290,16 @@ class StateDigest:
                 if name not in ignored and name not in skip:
                     self._out.append(name)
                     self._write(variables[name])
+
+
+def said(value: Any, in_order: Callable[[list[str]], list[str]] = sorted) -> str:
+    """Plain values; what is in a frozenset has no order but the one that `in_order` gives to what is said of it."""
+    cls = value.__class__
+    if cls is tuple:
+        return f"({','.join([said(one, in_order) for one in value])})"
+    if cls is frozenset:
+        return f"{{{','.join(in_order([said(one, in_order) for one in value]))}}}"
+    return repr(value)
 
 
 def layout_of(cls: type) -> tuple[tuple[str, ...], frozenset[str]]:

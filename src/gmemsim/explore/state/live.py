@@ -19,11 +19,15 @@ from . import quick
 from .coroutines import Image, chain_of, drop, put_back, take
 from .heap import Heap
 from .nodes import Nodes
+from .symmetry import renamings
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from ...engine.engine import Engine
     from ...engine.task import Task
     from .nodes import Frame
+    from .symmetry import Renaming
 
 __all__ = ["LiveState", "Mark"]
 
@@ -48,14 +52,14 @@ class _Order(NamedTuple):
 
 
 class _Hanging(NamedTuple):
-    """What the digest says of the coroutines of a task: the texts, and how many; all that they refer to, in order."""
+    """What the digest says of the coroutines of a task: the texts, and how many; all that they refer to, in order.
 
-    said: bytes
+    The texts as they are, then under each renaming.
+    """
+
+    said: tuple[bytes, ...]
     refers: list[int]
     mark: int
-
-
-_NO_FRAMES: Final = _Hanging(b"", [], 0)
 
 
 class Mark(NamedTuple):
@@ -74,8 +78,11 @@ class LiveState:
 
     Args:
         ledger: as for `StateDigest`.
+        groups: names of tasks that are alike (`symmetry.alike`). States in which these are exchanged have the same
+            digest, if the state that this is made in is one in which that makes no difference.
 
     Attributes:
+        views: under how many namings of the tasks a state is looked at.
         ran: tasks that ran since they were looked at; whoever resumes one adds it.
         changed: objects of which the last digest had to say something else than the state before, coroutines apart.
 
@@ -83,20 +90,37 @@ class LiveState:
         NotRestorable: something in it cannot be put back. So do all methods.
     """
 
-    def __init__(self, engine: Engine, *, ledger: bool = True) -> None:
+    def __init__(self, engine: Engine, *, ledger: bool = True, groups: Iterable[Iterable[str]] = ()) -> None:
         self.engine = engine
+        found = renamings(groups, {task.name: task.ident for task in engine.tasks})
+        self._make(ledger, found)
+        if found:
+            plain, *others = self.readings()
+            self._make(ledger, [one for one, reading in zip(found, others, strict=True) if reading == plain])
+
+    def _make(self, ledger: bool, renamings: list[Renaming]) -> None:
+        engine = self.engine
+        self.views = 1 + len(renamings)
         self.ran: set[Task] = set(engine.tasks)
         self.changed: list[object] = []
         self._heap = Heap(engine)
-        self._nodes = Nodes(engine, self._heap, ledger=ledger)
-        self._orders: dict[int, _Order] = {}
+        self._nodes = Nodes(engine, self._heap, ledger=ledger, renamings=renamings)
+        self._orders: dict[tuple[int, int], _Order] = {}
         self._images: list[dict[int, Image]] = [{} for _ in engine.tasks]
-        self._hanging: list[_Hanging] = [_NO_FRAMES for _ in engine.tasks]
+        self._no_frames = _Hanging((b"",) * self.views, [], 0)
+        self._hanging: list[_Hanging] = [self._no_frames for _ in engine.tasks]
 
     # -- digest --------------------------------------------------------------------------------
 
     def digest(self) -> bytes:
-        """16 bytes: equal ones mean that everything that can still happen is the same."""
+        """16 bytes: equal ones mean that everything that can still happen is the same.
+
+        Or would be, if tasks that are alike were exchanged.
+        """
+        return min(self.readings())
+
+    def readings(self) -> list[bytes]:
+        """What the present state reads as, and under each renaming."""
         heap = self._heap
         known = heap.known
         self.changed = changed = []
@@ -112,7 +136,7 @@ class LiveState:
         while len(self._images) < len(self.engine.tasks):
             self.ran.add(self.engine.tasks[len(self._images)])
             self._images.append({})
-            self._hanging.append(_NO_FRAMES)
+            self._hanging.append(self._no_frames)
         for task in sorted(self.ran, key=_ident):
             self._images[task.ident] = images = self._look_at(task)
             self._hang(task.ident, images)
@@ -122,36 +146,50 @@ class LiveState:
             self._nodes.ask(number)
             if known[number] != before:
                 changed.append(heap.objects[number])
-        order = self._orders.get(self._nodes.structure)
+        return [self._reading(view) for view in range(-1, self.views - 1)]
+
+    def _reading(self, view: int) -> bytes:
+        """The digest under a renaming; -1: as it is."""
+        order = self._orders.get((self._nodes.structure, view))
         if order is None:
-            order = self._walk()
+            order = self._walk(view)
         shape = order.shape
         behind: list[list[int]] = []
-        for hanging in self._hanging:
+        for ident in self._in_order(view):
+            hanging = self._hanging[ident]
             below = order.hanging.get(hanging.mark)
             if below is None:
-                below = order.hanging[hanging.mark] = self._walk_below(hanging.refers, order)
-            shape += below.shape + hanging.said
+                below = order.hanging[hanging.mark] = self._walk_below(hanging.refers, order, view)
+            shape += below.shape + hanging.said[view + 1]
             behind.append(below.nodes)
-        return blake2b(shape + quick.texts(known, order.nodes, behind), digest_size=16).digest()
+        texts = quick.texts(self._heap.known, order.nodes, behind, view)
+        return blake2b(shape + texts, digest_size=16).digest()
+
+    def _in_order(self, view: int) -> Iterable[int]:
+        """Numbers of the tasks, in the order of their new ones."""
+        count = len(self.engine.tasks)
+        return range(count) if view < 0 else self._nodes.renamings[view].order(count)
 
     def _hang(self, ident: int, images: dict[int, Image]) -> None:
         """Renew what the coroutines of a task say, and what hangs on them."""
-        texts = array("q", [0])
+        texts = [array("q", [0]) for _ in range(self.views)]
         refers: list[int] = []
         for image in images.values():
             frame: Frame = image.said or self._nodes.frame(image)
-            texts.append(frame.text)
+            # Which of the task's coroutines it holds; the one that it awaits is the next.
+            keys = list(images) if image.holds else []
+            inner = [keys.index(key) for key in frame.inner] if image.holds else ()
+            for row, text in zip(texts, (frame.text, *frame.views), strict=True):
+                row.append(text)
+                row.extend(inner)
             refers += frame.refers
-            if image.holds:
-                # Which of the task's coroutines it holds; the one that it awaits is the next.
-                keys = list(images)
-                texts.extend([keys.index(key) for key in frame.inner])
-        texts[0] = len(texts)
+        for row in texts:
+            row[0] = len(row)
         known = self._heap.known
         for number in [number for number in refers if known[number] is None]:
             self._nodes.node(number)
-        self._hanging[ident] = _Hanging(texts.tobytes(), refers, self._nodes.mark(-1 - ident, tuple(refers)))
+        said = tuple(row.tobytes() for row in texts)
+        self._hanging[ident] = _Hanging(said, refers, self._nodes.mark(-1 - ident, tuple(refers)))
 
     def _look_at(self, task: Task) -> dict[int, Image]:
         """Images of what a task has suspended. What is awaited as before has not run, nor what awaits it."""
@@ -180,27 +218,28 @@ class LiveState:
                 images[id(coro)] = inner = take(coro, None, 0)
                 self._look_into(inner, images)
 
-    def _walk(self) -> _Order:
+    def _walk(self, view: int) -> _Order:
         """Meet every node from the roots, in the order of the references."""
-        roots = (
-            self._nodes.number(root) for root in (*self.engine.tasks, self.engine.faults, *self.engine.roots)
-        )
+        engine = self.engine
+        tasks = (engine.tasks[ident] for ident in self._in_order(view))
+        roots = (self._nodes.number(root) for root in (*tasks, engine.faults, *engine.roots))
         place: dict[int, int] = {}
-        order = _Order(place, *self._meet([number for number in roots if number is not None], {}, place), {})
-        if len(self._orders) >= _STRUCTURES:
+        start = [number for number in roots if number is not None]
+        order = _Order(place, *self._meet(start, {}, place, view), {})
+        if len(self._orders) >= _STRUCTURES * self.views:
             self._orders.clear()
-        self._orders[self._nodes.structure] = order
+        self._orders[self._nodes.structure, view] = order
         return order
 
-    def _walk_below(self, refers: list[int], order: _Order) -> _Below:
+    def _walk_below(self, refers: list[int], order: _Order, view: int) -> _Below:
         """Meet what only the coroutines of a task refer to."""
-        return _Below(*self._meet(refers, order.place, {}))
+        return _Below(*self._meet(refers, order.place, {}, view))
 
     def _meet(
-        self, start: list[int], before: dict[int, int], place: dict[int, int]
+        self, start: list[int], before: dict[int, int], place: dict[int, int], view: int
     ) -> tuple[list[int], bytes]:
         """The nodes behind `start` that are not in `before`, put into `place`, and how they hang together."""
-        nodes, shape = quick.meet(start, before, place, self._heap.known, self._nodes.node)
+        nodes, shape = quick.meet(start, before, place, self._heap.known, self._nodes.node, view)
         return nodes, blake2b(shape, digest_size=16).digest()
 
     # -- going back ----------------------------------------------------------------------------

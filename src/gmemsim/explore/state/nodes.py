@@ -17,7 +17,7 @@ from types import (
     MethodType,
     ModuleType,
 )
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, Final
 
 from ...engine.engine import Engine
 from ...engine.locks.rwsem_core import RwSemCore
@@ -25,16 +25,18 @@ from ...engine.op import Op
 from ...engine.task import Task
 from . import quick
 from .contents import UNSET
-from .digest import layout_of, rank
+from .digest import layout_of, rank, said
 from .ignored import CONSTANTS, COUNTED, LOCALS
+from .texts import Frame, Node, Texts
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Sequence
 
     from .coroutines import Image
     from .heap import Heap
+    from .symmetry import Renaming
 
-__all__ = ["Frame", "Node", "Nodes"]
+__all__ = ["Nodes"]
 
 #: Makes one of a NamedTuple without the function that it calls for it.
 _new: Final = tuple.__new__
@@ -51,27 +53,11 @@ _WAIT_TIMEOUT: Final = frozenset({"_wait_timeout"})
 _MARKS: Final = 1 << 16
 
 
-class Node(NamedTuple):
-    """What the digest says of one object: number of its text, and the objects it refers to, in order.
-
-    `mark` stands for these references in the key of a structure.
-    """
-
-    text: int
-    refers: tuple[int, ...]
-    mark: int
-
-
-class Frame(NamedTuple):
-    """What the digest says of a suspended coroutine; `inner` are those in its variables that it does not await."""
-
-    text: int
-    refers: tuple[int, ...]
-    inner: tuple[int, ...]
-
-
 class Nodes:
     """Works out nodes and frames, and remembers them: nodes in `Heap.known`, frames in their images.
+
+    Args:
+        renamings: under which everything is worked out as well (`symmetry`).
 
     Attributes:
         structure: key of all references between the nodes that are known.
@@ -79,14 +65,17 @@ class Nodes:
         asked: numbers of objects that say themselves what they remember; to be asked at every digest.
     """
 
-    def __init__(self, engine: Engine, heap: Heap, *, ledger: bool) -> None:
+    def __init__(
+        self, engine: Engine, heap: Heap, *, ledger: bool, renamings: Sequence[Renaming] = ()
+    ) -> None:
         self.engine = engine
         self.ledger = ledger
+        self.renamings = renamings
         self.structure = 0
         self.worked: list[int] = []
         self.asked: dict[int, None] = {}
         self._heap = heap
-        self._texts: dict[str, int] = {}
+        self._texts = Texts(renamings)
         self._marks: dict[tuple[int, tuple[int, ...]], int] = {}
         self._layouts: dict[type, tuple[tuple[str, ...], frozenset[str]]] = {}
         self._codes: dict[CodeType, tuple[frozenset[int], bool]] = {}
@@ -98,6 +87,9 @@ class Nodes:
         self._out: list[str] = []
         self._refers: list[int] = []
         self._inner: list[Any] = []
+        #: The renaming under which keys are put in order, and whether one of all makes another order.
+        self._under: Renaming | None = None
+        self._reordered = False
 
     # -- nodes and frames ----------------------------------------------------------------------
 
@@ -109,12 +101,22 @@ class Nodes:
             number = self._heap.numbers.get(id(value))
         return number
 
-    def _text(self, out: list[str]) -> int:
-        text = "\x1f".join(out)
-        number = self._texts.get(text)
-        if number is None:
-            number = self._texts[text] = len(self._texts)
-        return number
+    def _views(
+        self, value: Any, text: int, refers: tuple[int, ...]
+    ) -> tuple[tuple[int, tuple[int, ...]], ...]:
+        """What is said of an object under each renaming; `_write` has just said what is without."""
+        if not self._reordered:
+            return tuple((view, refers) for view in self._texts.views(text))
+        found = []
+        for index, renaming in enumerate(self.renamings):
+            self._under = renaming
+            self._out = []
+            self._refers = []
+            self._write_object(value)
+            found.append((self._texts.views(self._texts.number(self._out))[index], tuple(self._refers)))
+        self._under = None
+        self._reordered = False
+        return tuple(found)
 
     def mark(self, number: int, refers: tuple[int, ...]) -> int:
         key = (number, refers)
@@ -136,10 +138,12 @@ class Nodes:
                 continue
             self._out = []
             self._refers = []
-            self._write_object(self._heap.objects[one])
-            refers = tuple(self._refers)
-            mark = self.mark(one, refers)
-            known[one] = _new(Node, (self._text(self._out), refers, mark))
+            value = self._heap.objects[one]
+            self._write_object(value)
+            text, refers = self._texts.number(self._out), tuple(self._refers)
+            views = self._views(value, text, refers) if self.renamings else ()
+            mark = self.mark(one, sum((more for _, more in views), refers))
+            known[one] = _new(Node, (text, refers, mark, views))
             self.structure ^= mark
             self.worked.append(one)
             waiting.extend(refers)
@@ -150,8 +154,11 @@ class Nodes:
         node = self._heap.known[number]
         if node is not None:
             self._out = []
-            self._remembered(self._heap.objects[number])
-            self._heap.known[number] = _new(Node, (self._text(self._out), node.refers, node.mark))
+            value = self._heap.objects[number]
+            self._remembered(value)
+            text = self._texts.number(self._out)
+            views = self._views(value, text, node.refers) if self.renamings else ()
+            self._heap.known[number] = _new(Node, (text, node.refers, node.mark, views))
 
     def frame(self, image: Image) -> Frame:
         known: Frame | None = image.said
@@ -166,7 +173,9 @@ class Nodes:
         out.append(f"{id(code)}+{image.position}")
         other = self._write_uncounted if counted else self._write_variable
         quick.write_frame(image.words(), skip, out, self._refers, self._heap.numbers, other, image.owned)
-        image.said = frame = Frame(self._text(out), tuple(self._refers), tuple(map(id, self._inner)))
+        text = self._texts.number(out)
+        inner = tuple(map(id, self._inner))
+        image.said = frame = Frame(text, tuple(self._refers), inner, self._texts.views(text))
         return frame
 
     def _look_at_code(self, code: CodeType, name: str) -> tuple[frozenset[int], bool]:
@@ -217,7 +226,8 @@ class Nodes:
             out.append(f"({len(value)}")
             self._write_all(value)
         elif cls is Task:
-            out.append(f"task {value.ident}")
+            # One of the engine that brought about the initial state is none of those that may be renamed.
+            out.append(f"{'' if value.engine is self.engine else 'former '}task {value.ident}")
         elif cls is MethodType:
             out.append(value.__func__.__qualname__)
             self._write(value.__self__)
@@ -276,7 +286,7 @@ class Nodes:
             self._attributes(value)
         elif issubclass(cls, (set, frozenset)):
             out.append(f"{{{len(value)}")
-            self._write_all(sorted(value, key=rank))
+            self._write_all(self._in_order(list(value), rank))
         elif issubclass(cls, (list, tuple, deque)):
             out.append(f"{cls.__name__}[{len(value)}")
             self._write_all(value)
@@ -292,7 +302,10 @@ class Nodes:
     def _remembered(self, value: Any) -> None:
         self._out.append(value.__class__.__name__)
         if self.ledger:
-            self._out.append(repr(value.__digest__()))
+            self._out.append(said(value.__digest__(), self._texts_in_order))
+
+    def _texts_in_order(self, texts: list[str]) -> list[str]:
+        return self._in_order(texts, _as_rank)
 
     def _task(self, task: Task) -> None:
         state = "done" if task.done else "parked" if task.parked_on is not None else "ready"
@@ -303,10 +316,20 @@ class Nodes:
 
     def _dict(self, value: dict[Any, Any]) -> None:
         self._out.append(f"dict{len(value)}")
-        items = list(dict.items(value))
-        if len(items) > 1:
-            items.sort(key=_rank_item)
-        self._write_all(chain.from_iterable(items))
+        self._write_all(chain.from_iterable(self._in_order(list(dict.items(value)), _rank_item)))
+
+    def _in_order(self, values: list[Any], key: Callable[[Any], tuple[str, str]]) -> list[Any]:
+        """What has no order of its own, by rank: under the new names, if there are any."""
+        if len(values) > 1:
+            if self._under is None:
+                values.sort(key=key)
+                self._reordered |= any(
+                    one.rank(key(value)) != key(value) for one in self.renamings for value in values
+                )
+            else:
+                under = self._under.rank
+                values.sort(key=lambda value: under(key(value)))
+        return values
 
     def _layout(self, cls: type) -> tuple[tuple[str, ...], frozenset[str]]:
         layout = self._layouts.get(cls)
@@ -351,6 +374,10 @@ def _words(cls: type) -> Callable[[Any], str]:
 
 def _name(value: Any) -> str:
     return str(getattr(value, "__qualname__", None) or value.__class__.__name__)
+
+
+def _as_rank(text: str) -> tuple[str, str]:
+    return "", text
 
 
 def _rank_item(item: tuple[Any, Any]) -> tuple[str, str]:

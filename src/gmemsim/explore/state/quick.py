@@ -28,16 +28,28 @@ __all__ = [
 _PLAIN: Final = frozenset({type(None), bool, int, str})
 
 
-def _texts(known: list[Any], numbers: list[int], behind: list[list[int]]) -> bytes:
-    """The texts of nodes, then those of each list in `behind`.
+class _Views:
+    """What is known of nodes, under a renaming."""
+
+    def __init__(self, known: list[Any], view: int) -> None:
+        self._known = known
+        self._view = view
+
+    def __getitem__(self, number: int) -> Any:
+        return self._known[number].views[self._view]
+
+
+def _texts(known: list[Any], numbers: list[int], behind: list[list[int]], view: int) -> bytes:
+    """The texts of nodes under a renaming (-1: without one), then those of each list in `behind`.
 
     Behind one that an earlier list of `behind` has too come -2, the number of that list, and the place in it.
     """
-    parts = array("q", [known[number].text for number in numbers])
+    said: Any = known if view < 0 else _Views(known, view)
+    parts = array("q", [said[number][0] for number in numbers])
     met: dict[int, tuple[int, int]] = {}
     for ident, nodes in enumerate(behind):
         for at, number in enumerate(nodes):
-            parts.append(known[number].text)
+            parts.append(said[number][0])
             first = met.setdefault(number, (ident, at))
             if first[0] != ident:
                 parts.extend((-2, *first))
@@ -50,6 +62,7 @@ def _meet(
     place: dict[int, int],
     known: list[Any],
     work_out: Callable[[int], Any],
+    view: int,
 ) -> tuple[list[int], bytes]:
     """The nodes behind `start`, depth first, that are not in `before`, put into `place`; and how they hang together.
 
@@ -75,7 +88,7 @@ def _meet(
         nodes.append(number)
         shape.append(-1)
         node = known[number] or work_out(number)
-        stack.extend(node.refers[::-1])
+        stack.extend((node if view < 0 else node.views[view])[1][::-1])
     return nodes, shape.tobytes()
 
 

@@ -54,6 +54,14 @@ class StateGraph:
         if after not in following:
             following.append(after)
 
+    def digests(self) -> list[bytes]:
+        """Of all states, in the order of their numbers."""
+        return list(self._numbers)
+
+    def following(self, state: int) -> list[int]:
+        """Where the steps from a state lead, as far as they were taken."""
+        return self._next[state]
+
     def answers(self, state: int) -> list[int]:
         """All answers on the way to a state."""
         parts: list[tuple[int, ...]] = []

@@ -51,7 +51,8 @@ class Stateful(DepthFirst):
 
     Args:
         reduce: leave out steps that only lead to a state on another way: 1 where that is the same for every oracle, 2
-            wherever the model is the same (`sleep`); 0: nowhere.
+            wherever the model is the same (`sleep`); 0: nowhere. 3: leave out states that differ from another one only
+            in which of several tasks that do the same is where (`state.symmetry`).
         ledger: what the oracles remember is part of a state. If it is not, none of them is exact.
         budget: from so many states on no other is looked at, and the run under way goes on to its end; None: no limit.
             Whoever gives one begins no other run then.
@@ -72,10 +73,16 @@ class Stateful(DepthFirst):
 
     def __init__(self, reduce: int = 0, *, ledger: bool = True, budget: int | None = None) -> None:
         super().__init__()
-        if reduce not in (0, 1, 2):
-            raise ValueError(f"stateful takes 0, 1 or 2, not {reduce}")
+        if reduce not in (0, 1, 2, 3):
+            raise ValueError(f"stateful takes 0, 1, 2 or 3, not {reduce}")
         self.reduce = reduce
         self.reduces = reduce == 2
+        #: Final outcomes that differ only so are left out as well.
+        self.exchanges = reduce == 3
+        #: Names of tasks that do the same; whoever drives the search sets them before the first run.
+        self.alike: tuple[tuple[str, ...], ...] = ()
+        #: Of these, for whom that was done.
+        self.exchanged: tuple[tuple[str, ...], ...] = ()
         self._watch: StepWatch | None = None
         #: By state of the way, who sleeps in it; by state, who slept whenever it was met.
         self._sleepers: list[Sleepers] = []
@@ -135,10 +142,15 @@ class Stateful(DepthFirst):
         self._step = 0
         self._engine = engine
         engine.kept = self.restores
-        if self.restores and self.reduce:
+        if self.restores and self.reduce in (1, 2):
             self._watch = StepWatch(engine)
         engine.watch_steps(self._before_step)
         return True
+
+    def look_at(self, engine: Engine) -> LiveState:
+        """The states of a run."""
+        groups = self.alike if self.exchanges else ()
+        return LiveState(engine, ledger=not self.forgets, groups=groups)
 
     def _go_back(self, live: LiveState) -> None:
         """To the last state of which a choice before the changed one was made."""
@@ -232,7 +244,8 @@ class Stateful(DepthFirst):
         if not self.restores:
             digest = self._digest.of(self._engine)
         elif self._live is None:
-            self._live = LiveState(self._engine, ledger=not self.forgets)
+            self._live = self.look_at(self._engine)
+            self.exchanged = self.alike if self._live.views > 1 else ()
             digest = self._live.digest()
             self._marks.append((0, 0, self._live.mark()))
         else:
