@@ -26,8 +26,8 @@ if TYPE_CHECKING:
 
     from ...engine.engine import Engine
     from ...engine.task import Task
-    from .nodes import Frame
     from .symmetry import Renaming
+    from .texts import Frame
 
 __all__ = ["LiveState", "Mark"]
 
