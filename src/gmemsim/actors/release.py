@@ -61,6 +61,16 @@ class Release:
     tdx_premap: bool = False
 
 
+_7_2 = Release(
+    "7.2",
+    bind_overlap=EEXIST,
+    invalidate_range_hook=True,
+    vmsa_reload=True,
+    bind_end_wraps=False,
+    truncate_signed=False,
+)
+_7_3 = attrs.evolve(_7_2, name="7.3", reserve_for_clear=False)
+
 RELEASES: dict[str, Release] = {
     release.name: release
     for release in (
@@ -78,31 +88,8 @@ RELEASES: dict[str, Release] = {
         ),
         Release("6.18", lookup_first=False, tdx_page_references=True, tdx_premap=True),
         Release("6.19"),
-        Release(
-            "7.2",
-            bind_overlap=EEXIST,
-            invalidate_range_hook=True,
-            vmsa_reload=True,
-            bind_end_wraps=False,
-            truncate_signed=False,
-        ),
-        Release(
-            "7.3",
-            bind_overlap=EEXIST,
-            invalidate_range_hook=True,
-            vmsa_reload=True,
-            reserve_for_clear=False,
-            bind_end_wraps=False,
-            truncate_signed=False,
-        ),
-        Release(
-            "7.4",
-            bind_overlap=EEXIST,
-            invalidate_range_hook=True,
-            vmsa_reload=True,
-            reserve_for_clear=False,
-            bind_end_wraps=False,
-            truncate_signed=False,
-        ),
+        _7_2,
+        _7_3,
+        attrs.evolve(_7_3, name="7.4"),
     )
 }

@@ -139,9 +139,7 @@ class Lookahead:
                 return _int(step)
             if step.name in ("io_sched", "folio_lock_slow"):
                 continue
-            if step.name == "folio_unlock" and "filemap_get_ret" in self.probed:
-                # The folio was truncated while we waited for its lock: the look-up found it all the same.
-                return None
+            # A `folio_unlock`: it was truncated while we waited for its lock, and the look-up found it all the same.
             return None
         return None
 

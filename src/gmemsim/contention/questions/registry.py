@@ -1,41 +1,23 @@
-"""The studies by their question."""
+"""The studies by their question: each module `qNN_NAME` of this folder has one."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from collections.abc import Iterator
+from importlib import import_module
+from pkgutil import iter_modules
+from typing import Final
 
-from .q01_shared_lock import SharedLock
-from .q02_lookup_lock import LookupLock
-from .q03_preparedness import Preparedness
-from .q05_populate_sections import PopulateSections
-from .q08_clear_size import ClearSize
-from .q09_again import Again
-from .q10_conversion_size import ConversionSize
-from .q11_zap_filter import ZapFilter
-from .q12_split_size import SplitSize
-from .q13_hole_and_pool import HoleAndPool
-from .q14_huge_mutex import HugeMutex
-from .q15_exact_ranges import ExactRanges
-from .q17_writer_fairness import WriterFairness
+from .study import Study
 
-if TYPE_CHECKING:
-    from .study import Study
 
-STUDIES: Final[dict[str, Study]] = {
-    study.key: study
-    for study in (
-        SharedLock(),
-        LookupLock(),
-        Preparedness(),
-        PopulateSections(),
-        ClearSize(),
-        Again(),
-        ConversionSize(),
-        ZapFilter(),
-        SplitSize(),
-        HoleAndPool(),
-        HugeMutex(),
-        ExactRanges(),
-        WriterFairness(),
-    )
-}
+def _studies() -> Iterator[Study]:
+    package = __name__.rpartition(".")[0]
+    for found in iter_modules(import_module(package).__path__):
+        if found.name.startswith("q"):
+            module = import_module(f"{package}.{found.name}")
+            for cls in vars(module).values():
+                if isinstance(cls, type) and issubclass(cls, Study) and cls.__module__ == module.__name__:
+                    yield cls()
+
+
+STUDIES: Final[dict[str, Study]] = {study.key: study for study in _studies()}
