@@ -12,7 +12,7 @@ import click
 from ..audit.bounded import clean
 from ..nearest import hint
 from .errors import VIOLATION, Command, InputError, Interrupted
-from .output import console, print_json, say
+from .output import console, print_json, say, table
 from .output_files import check_writable
 from .params import COUNT, json_option
 from .progress import counted
@@ -175,14 +175,11 @@ def _document(results: list[CaseResult], wanted: int) -> dict[str, Any]:
 
 
 def _show(results: list[CaseResult]) -> None:
-    from rich.table import Table
-
     from ..scenarios.conform import EVIDENCE
 
     out = console()
-    table = Table(title="vectors by what they rest on", title_justify="left")
-    for name in ("patch", "evidence", "passed", "explained", "failed", "unsupported"):
-        table.add_column(name, justify="left" if name in ("patch", "evidence") else "right")
+    verdicts = ("passed", "explained", "failed", "unsupported")
+    shown = table("vectors by what they rest on", ("patch", "evidence", *verdicts), numbers=verdicts)
     for patch in dict.fromkeys(result.case.patch.name for result in results):
         for evidence in EVIDENCE:
             rows = [
@@ -192,9 +189,9 @@ def _show(results: list[CaseResult]) -> None:
             ]
             if rows:
                 counts = Counter("explained" if row.why else row.verdict.result for row in rows)
-                cells = (counts[name] for name in ("passed", "explained", "failed", "unsupported"))
-                table.add_row(patch, evidence, *(str(cell) if cell else "" for cell in cells))
-    out.print(table)
+                cells = (counts[name] for name in verdicts)
+                shown.add_row(patch, evidence, *(str(cell) if cell else "" for cell in cells))
+    out.print(shown)
     parallel = [result for result in results if result.states]
     if parallel:
         complete = sum(result.complete for result in parallel)

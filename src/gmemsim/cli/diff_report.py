@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from .output import LIMITS, console, say
+from .output import LIMITS, console, say, table
 
 if TYPE_CHECKING:
     from ..compare.diff import Diff
@@ -72,15 +72,12 @@ def verdict(document: dict[str, Any], found: Diff) -> str:
 
 
 def _rows(found: Diff, sides: tuple[str, str], most: int) -> None:
-    from rich.table import Table
-
     out = console()
-    table = Table(title="differences, the most telling first", title_justify="left", show_lines=False)
-    for name in ("", "in", "what", *sides, "where"):
-        table.add_column(name, overflow="fold")
-    for number, row in enumerate(found.changes[:most], 1):
-        table.add_row(str(number), row.operation, _what(row), row.left, row.right, _where(row))
-    out.print(table)
+    rows = (
+        (str(number), row.operation, _what(row), row.left, row.right, _where(row))
+        for number, row in enumerate(found.changes[:most], 1)
+    )
+    out.print(table("differences, the most telling first", ("", "in", "what", *sides, "where"), rows))
     if len(found.changes) > most:
         out.print(f"… and {len(found.changes) - most} more kinds of change (--most).")
 
@@ -96,16 +93,10 @@ def _where(row: Row) -> str:
 
 
 def _events(found: Diff, sides: tuple[str, str]) -> None:
-    from rich.table import Table
-
-    table = Table(title="events", title_justify="left")
-    for name in ("event", *sides, "change"):
-        table.add_column(name, justify="left" if name == "event" else "right", overflow="fold")
-    for name, (a, b) in found.events.items():
-        if a != b:
-            table.add_row(name, str(a), str(b), f"{b - a:+d}")
-    if table.row_count:
-        console().print(table)
+    rows = [(name, str(a), str(b), f"{b - a:+d}") for name, (a, b) in found.events.items() if a != b]
+    if rows:
+        numbers = (*sides, "change")
+        console().print(table("events", ("event", *numbers), rows, numbers=numbers))
 
 
 def _step(step: dict[str, Any] | None) -> str:
@@ -113,11 +104,8 @@ def _step(step: dict[str, Any] | None) -> str:
 
 
 def _locks(locks: dict[str, Any]) -> None:
-    from rich.table import Table
-
-    table = Table(title="locks of the first runs, virtual time", title_justify="left")
-    for name in ("lock", "mode", "taken", "waited", "wait ns", "held ns"):
-        table.add_column(name, justify="left" if name in ("lock", "mode") else "right")
+    numbers = ("taken", "waited", "wait ns", "held ns")
+    shown = table("locks of the first runs, virtual time", ("lock", "mode", *numbers), numbers=numbers)
     found = [locks["left"], locks["right"]]
     for name in sorted(set(found[0]) | set(found[1])):
         for mode in ("read", "write"):
@@ -128,5 +116,5 @@ def _locks(locks: dict[str, Any]) -> None:
                 " / ".join("-" if each is None else str(each[key]) for each in stats)
                 for key in ("acquisitions", "contentions", "wait_total", "hold_total")
             ]
-            table.add_row(name, mode, *cells)
-    console().print(table)
+            shown.add_row(name, mode, *cells)
+    console().print(shown)

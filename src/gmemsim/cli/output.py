@@ -15,10 +15,11 @@ from ..audit.bounded import clean
 from ..engine.interrupts import deaf
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Container, Iterable, Iterator, Sequence
 
     from rich.console import Console
     from rich.status import Status
+    from rich.table import Table
 
 #: What every report ends with.
 LIMITS = (
@@ -37,6 +38,24 @@ def console() -> Console:
     if sys.stdout.isatty() or os.environ.get("COLUMNS", "").isdigit():
         return FittingConsole(markup=False, emoji=False)
     return FittingConsole(width=_WIDE, highlight=False, markup=False, emoji=False)
+
+
+def table(
+    title: str | None,
+    headings: Sequence[str],
+    rows: Iterable[Sequence[str]] = (),
+    *,
+    numbers: Container[str] = (),
+) -> Table:
+    """A table for `console()`; headings that are `numbers` stand right, with what is below them."""
+    from rich.table import Table
+
+    made = Table(title=title)
+    for heading in headings:
+        made.add_column(heading, justify="right" if heading in numbers else "left", overflow="fold")
+    for row in rows:
+        made.add_row(*row)
+    return made
 
 
 def say(text: str) -> None:

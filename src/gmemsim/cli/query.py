@@ -8,7 +8,7 @@ import click
 
 from ..nearest import hint
 from .errors import Command, InputError
-from .output import console, print_json, progress
+from .output import console, print_json, progress, table
 from .output_files import check_writable
 from .params import COUNT, FILE, own_events, read_events
 
@@ -52,15 +52,9 @@ def command(
     if as_json:
         print_json([dict(zip(answer.columns, map(_plain, row), strict=True)) for row in answer.rows])
         return
-    from rich.table import Table
-
-    table = Table()
-    for column in answer.columns:
-        table.add_column(column, overflow="fold")
-    for row in answer.rows[:most]:
-        table.add_row(*("" if value is None else str(value) for value in row))
+    rows = (["" if value is None else str(value) for value in row] for row in answer.rows[:most])
     out = console()
-    out.print(table)
+    out.print(table(None, answer.columns, rows))
     if len(answer.rows) > most:
         out.print(f"… and {len(answer.rows) - most:,} more rows (--most).")
 
@@ -71,13 +65,7 @@ def _plain(value: object) -> object:
 
 
 def _list() -> None:
-    from rich.table import Table
-
     from ..audit.query import READY
 
-    table = Table()
-    for column in ("query", "shows", "SQL"):
-        table.add_column(column, overflow="fold")
-    for name, (shows, sql) in READY.items():
-        table.add_row(name, shows, sql)
-    console().print(table)
+    rows = ((name, shows, sql) for name, (shows, sql) in READY.items())
+    console().print(table(None, ("query", "shows", "SQL"), rows))

@@ -6,7 +6,7 @@ from collections import Counter
 from typing import TYPE_CHECKING
 
 from ..audit.lock_table import LockRow, format_ns, lock_table
-from .output import LIMITS, console
+from .output import LIMITS, console, table
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -88,11 +88,7 @@ def _pairs(title: str, counts: dict[str, int]) -> Table:
 
 def _tasks(session: Session) -> Table:
     """Instances of one [[task]] in one row."""
-    from rich.table import Table
-
-    table = Table(title="tasks", title_justify="left")
-    for heading in ("task", "rounds", "operations", "exits", "stopped"):
-        table.add_column(heading, overflow="fold")
+    shown = table("tasks", ("task", "rounds", "operations", "exits", "stopped"))
     groups: dict[tuple[str, str], list[str]] = {}
     for actor in session.workload.actors:
         groups.setdefault((actor.vm, actor.table), []).append(actor.name)
@@ -107,8 +103,8 @@ def _tasks(session: Session) -> Table:
         label = names[0] if len(names) == 1 else f"{names[0]}…{names[-1]}"
         stopped = ", ".join(sorted({result.stopped for result in results if result.stopped}))
         rounds = f"{sum(result.rounds for result in results):,}"
-        table.add_row(label, rounds, _list(outcomes), _list(exits), stopped)
-    return table
+        shown.add_row(label, rounds, _list(outcomes), _list(exits), stopped)
+    return shown
 
 
 def _list(counts: Counter[str]) -> str:

@@ -12,7 +12,7 @@ import click
 from ..nearest import hint
 from .campaign import Ways, campaign_options, finish_cells
 from .errors import INTERRUPTED, VIOLATION, Command, InputError, Interrupted
-from .output import console, print_json, say
+from .output import console, print_json, say, table
 from .output_files import check_writable
 from .params import COUNT, json_option, own_operations, own_oracles, without_option
 from .program import input_errors, parse_rules
@@ -249,14 +249,11 @@ def _errnos(results: dict[Cell, dict[str, Any]]) -> dict[str, list[str]]:
 def _show(results: dict[Cell, dict[str, Any]], total: int, interrupted: bool, plan: Plan) -> None:
     from shlex import quote
 
-    from rich.table import Table
-
     from ..oracles.every_rule import is_choice
     from ..oracles.exact import in_short
     from ..patches.entered import never_ran
     from ..patches.registry import named
 
-    out = console()
     violations = _violations(results)
     own = "".join(f" --oracle {quote(each)}" for each in plan.oracles)
     own += "".join(f" --operation {quote(each)}" for each in plan.operations)
@@ -271,14 +268,13 @@ def _show(results: dict[Cell, dict[str, Any]], total: int, interrupted: bool, pl
             say(f"  known: gmemsim findings {each['known']}")
         with_patch = "" if named(each["patch"]) else f" --patch {quote(each['patch'])}"
         click.echo(f"  gmemsim replay {each['replay']}{with_patch}{own}")
-    table = Table(title="stress", title_justify="left")
-    for name in ("patch", "VM type", "cells", "schedules", "classes", "with a violation"):
-        table.add_column(name, justify="left" if name in ("patch", "VM type") else "right")
+    numbers = ("cells", "schedules", "classes", "with a violation")
+    shown = table("stress", ("patch", "VM type", *numbers), numbers=numbers)
     rows: dict[tuple[str, str], list[dict[str, Any]]] = {}
     for cell, result in _ordered(results):
         rows.setdefault((cell.patch, cell.arch), []).append(result)
     for (patch, arch), cells in rows.items():
-        table.add_row(
+        shown.add_row(
             patch,
             arch,
             f"{len(cells):,}",
@@ -286,7 +282,7 @@ def _show(results: dict[Cell, dict[str, Any]], total: int, interrupted: bool, pl
             f"{sum(cell['classes'] for cell in cells):,}",
             f"{sum(bool(cell['violations']) for cell in cells):,}",
         )
-    out.print(table)
+    console().print(shown)
     for patch, names in _never(results).items():
         text = never_ran(
             tuple(names), f"{sum(r['schedules'] for c, r in results.items() if c.patch == patch):,} schedules"
