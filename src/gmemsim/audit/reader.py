@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Union
 import msgspec
 from msgspec import structs
 
+from ..nearest import nearest
 from .errors import LogError
 from .header import END_PREFIX, Header, excerpt, given_twice, parse_end
 from .logfile import blocks
@@ -296,7 +297,5 @@ def _explain(line: bytes, error: Exception, offset: int) -> str:
 
 
 def _near(name: object) -> str:
-    from difflib import get_close_matches
-
-    close = get_close_matches(str(name), vocabulary(), 1)
+    close = nearest(str(name), vocabulary(), 1)
     return f"; did you mean {close[0]!r}?" if close else ""

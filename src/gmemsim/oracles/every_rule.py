@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from difflib import get_close_matches
 from typing import Final
 
 from ..bad_input import BadInput
+from ..nearest import hint
 from .hardware import FATAL_FLAGS
 from .rules import RULES, Rule
 
@@ -95,10 +95,7 @@ def rule_named(ident: str) -> Rule:
     """
     rule = EVERY_RULE.get(ident)
     if rule is None:
-        lower = {name.lower(): name for name in EVERY_RULE}
-        near = [lower[name] for name in get_close_matches(ident.lower(), lower, 3, 0.5)]
-        hint = f"did you mean {' or '.join(near)}?" if near else "see `gmemsim list rules`"
-        raise UnknownRule(f"no rule {ident!r:.80}; {hint}")
+        raise UnknownRule(f"no rule {ident!r:.80}; {hint(ident, EVERY_RULE, 'see `gmemsim list rules`')}")
     return rule
 
 

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import difflib
 import re
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from ..nearest import hint, nearest
 from .errors import ScenarioError
 from .lines import Path
 from .model import (
@@ -91,17 +91,12 @@ def _translate(source: Source, values: dict[str, Any], text: str) -> ScenarioErr
             path += (int(position) if position else name,)
     here = _at(values, path)
     if unknown := _UNKNOWN.match(message):
-        known = _keys(values, path)
-        guess = difflib.get_close_matches(unknown[1][:80], known, 1)
-        hint = f"did you mean {guess[0]}?" if guess else f"expected one of {', '.join(known)}"
-        return source.error((*path, unknown[1]), f"unknown key; {hint}")
+        return source.error((*path, unknown[1]), f"unknown key; {hint(unknown[1], _keys(values, path))}")
     if missing := _MISSING.match(message):
         return source.error(path, f"the key {missing[1]} is missing")
     if path and path[-1] == "op":
-        names = sorted([*OPS, *ALIASES])
-        guess = difflib.get_close_matches(str(here)[:80], names, 1)
-        hint = f"did you mean {guess[0]}?" if guess else f"expected one of {', '.join(sorted(OPS))}"
-        return source.error(path, f"unknown op {here!r}; {hint}")
+        near = nearest(str(here), sorted([*OPS, *ALIASES]))
+        return source.error(path, f"unknown op {here!r}; {hint(str(here), near or sorted(OPS))}")
     if message.startswith("Invalid enum value"):
         choices = _choices(values, path)
         return source.error(path, f"expected one of {choices}, got {here!r}")
