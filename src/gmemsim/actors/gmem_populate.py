@@ -23,8 +23,6 @@ if TYPE_CHECKING:
     from .kernel import Kernel
     from .vm import Vm
 
-__all__ = ["Source"]
-
 
 @attrs.frozen
 class Source:

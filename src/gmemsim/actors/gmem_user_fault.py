@@ -16,8 +16,6 @@ if TYPE_CHECKING:
     from .inode import GmemFile, GmemInode, Process
     from .kernel import Kernel
 
-__all__ = ["SEGV", "SIGBUS"]
-
 #: Results of a host access that is no value.
 SIGBUS = "SIGBUS"
 SEGV = "SIGSEGV"

@@ -10,8 +10,6 @@ from ..engine.op import ALL
 if TYPE_CHECKING:
     from .inode import GmemFile, HostMapping
 
-__all__ = ["Memslot", "UserMemory"]
-
 
 @announces(frames=by_key(lambda memory: memory.label))
 class UserMemory:

@@ -20,8 +20,6 @@ if TYPE_CHECKING:
     from .memslot import UserMemory
     from .vm import Vm
 
-__all__ = ["KVM_USER_MEM_SLOTS"]
-
 #: Slots that userspace may number on x86: SHRT_MAX less the three that KVM keeps.
 KVM_USER_MEM_SLOTS: Final = 32764
 

@@ -17,8 +17,6 @@ from ..engine.op import ALL
 if TYPE_CHECKING:
     from .folio import Folio
 
-__all__ = ["FROZEN", "PG_LEVEL_1G", "PG_LEVEL_2M", "PG_LEVEL_4K", "Spte", "Stage2", "align", "level_pages"]
-
 PG_LEVEL_4K: Final = 1
 PG_LEVEL_2M: Final = 2
 PG_LEVEL_1G: Final = 3

@@ -22,8 +22,6 @@ if TYPE_CHECKING:
     from .memslot import Memslot
     from .vm import Vm
 
-__all__ = ["level_of_order"]
-
 
 def level_of_order(order: int) -> int:
     """`kvm_max_level_for_order`."""

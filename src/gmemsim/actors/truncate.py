@@ -16,8 +16,6 @@ if TYPE_CHECKING:
     from .kernel import Kernel
     from .vm import Vm
 
-__all__ = ["END_OF_MAPPING", "FOLIO_BATCH", "LAST_INDEX"]
-
 #: One past the last index that a file of any size can have: `lend` is a byte offset of 64 bits.
 END_OF_MAPPING: Final = 1 << 52
 #: The largest `pgoff_t`, -1ul.

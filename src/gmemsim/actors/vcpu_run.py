@@ -20,8 +20,6 @@ if TYPE_CHECKING:
     from .stage2 import Spte
     from .vm import Vcpu, Vm
 
-__all__ = ["GuestResult"]
-
 #: Translations that a vCPU keeps in a timed run: about as many as the TLBs of servers since 2020 have at level two.
 TLB_ENTRIES: Final = 3072
 

@@ -19,8 +19,6 @@ if TYPE_CHECKING:
     from .kernel import Kernel
     from .vm import Vm
 
-__all__ = ["INVALID_PAGE", "Vmsa"]
-
 #: No page, as `gfn` or `pfn`.
 INVALID_PAGE: Final = -1
 

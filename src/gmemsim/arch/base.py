@@ -26,8 +26,6 @@ if TYPE_CHECKING:
 
 EIO: Final = -5
 
-__all__ = ["Arch", "GuestAccess", "HookResult", "VmIdentity"]
-
 
 class VmIdentity(Protocol):
     """What an arch may know of a VM."""

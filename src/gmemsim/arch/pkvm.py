@@ -24,8 +24,6 @@ if TYPE_CHECKING:
     from .costs import CostTable
     from .memory import PhysicalMemory
 
-__all__ = ["Pkvm"]
-
 EPERM: Final = -1
 EAGAIN: Final = -11
 EFAULT: Final = -14

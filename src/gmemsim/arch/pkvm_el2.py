@@ -17,8 +17,6 @@ if TYPE_CHECKING:
     from ..engine.task import Task
     from .pkvm_state import El2Vm
 
-__all__ = ["El2"]
-
 EPERM: Final = -1
 ENOENT: Final = -2
 EAGAIN: Final = -11

@@ -22,8 +22,6 @@ if TYPE_CHECKING:
     from .choices import PkvmChoices
     from .memory import PhysicalMemory
 
-__all__ = ["HOST", "HOST_PAGE", "HYP", "El2State", "El2Vm", "GuestPage", "HostPage", "PageState"]
-
 #: Owners that are no VM.
 HOST: Final = -1
 HYP: Final = -2

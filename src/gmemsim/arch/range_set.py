@@ -2,15 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import MutableSet, Set
-from typing import TYPE_CHECKING, Final
+from collections.abc import Iterable, Iterator, MutableSet, Set
+from typing import Final
 
 from .intervals import Intervals
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
-
-__all__ = ["RangeSet"]
 
 #: More than any frame's number.
 _END: Final = 1 << 56

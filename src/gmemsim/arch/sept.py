@@ -16,8 +16,6 @@ if TYPE_CHECKING:
     from ..engine.task import Task
     from .choices import TdxChoices
 
-__all__ = ["BLOCKED_FORM", "LARGE", "PAGES_2M", "Sept", "SeptEntry", "SeptState"]
-
 #: 4K pages of a 2M page.
 PAGES_2M: Final = 512
 

@@ -17,8 +17,6 @@ if TYPE_CHECKING:
 
     from ..engine.task import Task
 
-__all__ = ["SpinWait", "TryLock"]
-
 
 def _nobody() -> Iterable[str]:
     return ()

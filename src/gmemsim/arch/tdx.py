@@ -18,8 +18,6 @@ if TYPE_CHECKING:
     from .base import Content, VmIdentity
     from .tdx_state import Td
 
-__all__ = ["Tdx"]
-
 EINVAL: Final = -22
 EOPNOTSUPP: Final = -95
 

@@ -17,8 +17,6 @@ if TYPE_CHECKING:
     from .tdx_epoch import TdVcpu
     from .tdx_state import Td
 
-__all__ = ["TdxAccept"]
-
 
 class TdxAccept(TdxFrames):
     """TDG.MEM.PAGE.ACCEPT."""

@@ -16,8 +16,6 @@ from .spin import TryLock
 if TYPE_CHECKING:
     from ..engine.task import Task
 
-__all__ = ["Epochs", "TdVcpu"]
-
 
 def _epoch(vcpu: TdVcpu) -> tuple[str, int, int]:
     return vcpu.label, 0, ALL

@@ -21,8 +21,6 @@ if TYPE_CHECKING:
     from .spin import SpinWait
     from .tdx_epoch import TdVcpu
 
-__all__ = ["TdxHost"]
-
 ENOMEM: Final = -12
 EBUSY: Final = -16
 

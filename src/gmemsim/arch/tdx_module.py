@@ -21,8 +21,6 @@ if TYPE_CHECKING:
     from .tdx_epoch import TdVcpu
     from .tdx_state import Td
 
-__all__ = ["TdxModule"]
-
 
 class TdxModule(TdxAccept):
     """The module of one machine, with the calls that the host makes."""

@@ -15,8 +15,6 @@ if TYPE_CHECKING:
     from ..engine.task import Task
     from .choices import TdxChoices
 
-__all__ = ["Pamt", "Td", "TdxStatus", "pages_of"]
-
 
 class TdxStatus:
     """Completion status of a call (numbers of this model; 0 is success)."""

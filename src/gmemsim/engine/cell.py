@@ -17,8 +17,6 @@ if TYPE_CHECKING:
 
     from .task import Task
 
-__all__ = ["Cell", "RefCount"]
-
 T = TypeVar("T")
 
 

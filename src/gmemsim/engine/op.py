@@ -8,14 +8,10 @@ of them writes.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final, Literal
+from collections.abc import Iterable
+from typing import Final, Literal
 
 import msgspec
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable
-
-__all__ = ["ALL", "Footprint", "Mode", "Op", "OpKind", "dependent", "footprint"]
 
 Mode = Literal["r", "w"]
 OpKind = Literal[

@@ -20,8 +20,6 @@ if TYPE_CHECKING:
     from .program import ScenarioProgram
     from .search import SearchResult
 
-__all__ = ["Compared", "compare"]
-
 
 @attrs.frozen
 class Compared:

@@ -20,8 +20,6 @@ if TYPE_CHECKING:
     from ..actors.vm import Vm
     from ..engine.task import Task
 
-__all__ = ["Baseline"]
-
 
 class Baseline(Kernel):
     """`kvm_gmem_get_pfn` and `kvm_gmem_populate` as they were before the series."""

@@ -29,8 +29,6 @@ if TYPE_CHECKING:
     from ..engine.task import Task
     from .inplace_v8 import InplaceV8
 
-__all__ = ["Drains"]
-
 #: Drains of LRU batches that the reference check has not done yet.
 Drains: TypeAlias = "list[Callable[[Task], Coroutine[Any, Any, None]]]"
 

@@ -21,8 +21,6 @@ if TYPE_CHECKING:
     from ..engine.task import Task
     from .hugepage import Hugepage
 
-__all__ = ["HUGE_QUEUE"]
-
 #: Object of the steps that queue pages of split folios, or take them from the queue.
 HUGE_QUEUE = "hugetlb.queue"
 

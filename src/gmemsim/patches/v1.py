@@ -19,8 +19,6 @@ if TYPE_CHECKING:
     from ..actors.vm import Vm
     from ..engine.task import Task
 
-__all__ = ["V1"]
-
 #: GMEM_GUP_NPAGES of the RFC: one PMD.
 GUP_PAGES = 512
 

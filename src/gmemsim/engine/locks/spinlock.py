@@ -25,8 +25,6 @@ if TYPE_CHECKING:
 
     from ..task import Task
 
-__all__ = ["QueuedRwLock", "SpinLock"]
-
 
 class QueuedRwLock:
     """`rwlock_t` as queued rwlock: `read_lock`, `read_unlock`, `write_lock`, `write_unlock`."""

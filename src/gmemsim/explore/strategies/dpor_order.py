@@ -11,12 +11,10 @@ not enable the second: those two could have come the other way round.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from collections.abc import Iterable
+from typing import Final
 
 from ...engine.op import Footprint, Op, dependent
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable
 
 #: Footprint of a step that ends the run: whatever the others had still to do, it came before that.
 EVERYTHING: Final[Footprint] = (Op("step", "*"),)
