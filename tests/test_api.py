@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import json
 import re
 import subprocess
 import sys
@@ -14,6 +15,7 @@ import pytest
 
 import gmemsim
 from gmemsim.audit.vocabulary import name_of
+from gmemsim.follow.ftrace import TraceError
 from gmemsim.patches.v3 import V3
 from gmemsim.scenarios.errors import ScenarioError
 from gmemsim.testing import ScheduleFailure
@@ -120,6 +122,18 @@ def test_diff() -> None:
 def test_follow() -> None:
     assert gmemsim.follow(RECORDED).verdict == "accepted"
     assert gmemsim.follow(str(RECORDED), gmemsim.load_patch("baseline")).verdict == "rejected"
+
+
+def test_follow_says_that_nobody_has_looked_which_version_a_kernel_has(tmp_path: Path) -> None:
+    beside = RECORDED.with_name(RECORDED.name.split(".trace")[0] + ".json")
+    told = json.loads(beside.read_text(encoding="utf-8"))
+    told["uname"] = told["uname"].replace("7.2", "6.19")
+    (tmp_path / "other.json").write_text(json.dumps(told), encoding="utf-8")
+    with pytest.raises(TraceError, match=r"a kernel 6\.19, whose version nobody has looked at: give --patch"):
+        gmemsim.follow(RECORDED, metadata=tmp_path / "other.json")
+    assert (
+        gmemsim.follow(RECORDED, "v3", release="7.2", metadata=tmp_path / "other.json").verdict == "accepted"
+    )
 
 
 def test_conform(tmp_path: Path) -> None:

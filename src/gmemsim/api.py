@@ -283,15 +283,15 @@ def follow(
         metadata: JSON that lists the probes; default: the file beside the trace, else inferred.
 
     Raises:
-        TraceError: the trace cannot be read.
+        TraceError: the trace cannot be read, or nobody has looked which version its kernel has: give `patch`.
         PatchError: no such version.
     """
     from .follow.follower import follow as follow_trace
+    from .follow.follower import stock_version_of
     from .follow.trace import load_trace
-    from .patches.stock import stock_version
 
     found = load_trace(Path(trace), None if metadata is None else Path(metadata))
-    patch = patch or stock_version(release or found.release or "") or "v3"
+    patch = patch or stock_version_of(found, release)
     kernel = load_patch(patch) if isinstance(patch, str) else patch
     return follow_trace(found, kernel, release)
 

@@ -14,7 +14,6 @@ from .progress import counted
 
 if TYPE_CHECKING:
     from ..follow.result import FollowResult, Window
-    from ..follow.trace import Trace
 
 #: Events of a window that are shown, at most.
 _MOST_EVENTS: Final = 24
@@ -75,7 +74,7 @@ def command(
     import attrs
 
     from ..actors.release import RELEASES
-    from ..follow.follower import follow
+    from ..follow.follower import follow, stock_version_of
     from ..follow.ftrace import TraceError
     from ..follow.search import INTERRUPTED as CUT_SHORT
     from ..follow.search import Bounds
@@ -101,7 +100,7 @@ def command(
                     trace = load_trace(path, metadata)
                     if other is not None:
                         trace.take_conversions(other)
-                    name = patch or _version_of(trace, release)
+                    name = patch or stock_version_of(trace, release)
                     with user_error(name), patches_told([name], path.name):
                         result = follow(trace, load_patch(name), release, Bounds(states, max_seconds))
                     if not (patch or release or trace.release):
@@ -121,21 +120,6 @@ def command(
     elif results:
         _show(results, len(traces), len(unreadable), interrupted)
     _end(results, list(unreadable.values()), interrupted)
-
-
-def _version_of(trace: Trace, release: str | None) -> str:
-    """The version that a recording's kernel has; v3 where nothing says which kernel it was.
-
-    Raises:
-        ValueError: nobody has looked which version that kernel has.
-    """
-    from ..patches.stock import stock_version
-
-    known = release or trace.release
-    name = stock_version(known or "0")
-    if known and not name:
-        raise ValueError(f"{trace.path}: a kernel {known}, whose version nobody has looked at: give --patch")
-    return name or "v3"
 
 
 def _print_json(

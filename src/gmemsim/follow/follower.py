@@ -7,9 +7,11 @@ from typing import TYPE_CHECKING, NamedTuple
 import attrs
 
 from ..actors.release import RELEASES
+from ..patches.stock import stock_version
 from .attempt import Attempt, How
 from .calls import calls_of
 from .conversions import readings
+from .ftrace import TraceError
 from .initial import mapped_before
 from .probes import GUEST_MEMFD
 from .search import Bounds, search
@@ -24,6 +26,19 @@ if TYPE_CHECKING:
 
 #: How many faults may have their look-up placed the other way before the trace is rejected.
 _TURNS = 24
+
+
+def stock_version_of(trace: Trace, release: str | None = None) -> str:
+    """The version that the recording's kernel has; v3 where nothing says which kernel it was.
+
+    Raises:
+        TraceError: nobody has looked which version that kernel has.
+    """
+    known = release or trace.release
+    name = stock_version(known or "0")
+    if known and not name:
+        raise TraceError(f"{trace.path}: a kernel {known}, whose version nobody has looked at: give --patch")
+    return name or "v3"
 
 
 def follow(
