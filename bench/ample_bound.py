@@ -20,7 +20,6 @@ from gmemsim.explore.program import ScenarioProgram
 from gmemsim.explore.search import Limits, search
 from gmemsim.explore.strategies.state_graph import END
 from gmemsim.explore.strategies.stateful import Stateful
-from gmemsim.patches.registry import load_patch
 from gmemsim.scenarios.scenario import loads
 from gmemsim.studies.matrix import cells
 from gmemsim.studies.operations import scenario_text
@@ -105,7 +104,7 @@ def main() -> None:
     for patch, arch, names, setup in CASES:
         (cell,) = (
             one
-            for one in cells(patch, 3, in_place=load_patch(patch).in_place)
+            for one in cells(patch, 3)
             if (one.arch, tuple(one.names), one.setup) == (arch, names, setup)
         )
         scenario = loads(scenario_text(cell), "cell.toml")

@@ -27,11 +27,10 @@ CASES = (
 def work(number: int) -> None:
     """One case, in the process that was started for it."""
     from gmemsim.explore.state import quick
-    from gmemsim.patches.registry import load_patch
     from gmemsim.studies.matrix import cells, explore_cell
 
     patch, arch, names, setup = CASES[number]
-    for cell in cells(patch, 3, in_place=load_patch(patch).in_place):
+    for cell in cells(patch, 3):
         if (cell.arch, tuple(cell.names), cell.setup) == (arch, names, setup):
             explore_cell(cell, states=100, schedules=0)
             began = process_time()

@@ -15,7 +15,6 @@ import zstandard
 
 from gmemsim.arch.registry import ARCHES
 from gmemsim.explore.findings.table import FINDINGS
-from gmemsim.patches.registry import load_patch
 from gmemsim.studies.matrix import cells
 from gmemsim.studies.operations import HUGE_OPERATIONS, OPERATIONS, SETUPS, TWO_PAGE_OPERATIONS
 
@@ -232,11 +231,7 @@ def pairs() -> str:
 
 def count(patch: str, together: int, pages: int = 1) -> int:
     """How many cells a version has."""
-    version = load_patch(patch)
-    return sum(
-        together == 2 or cell.arch != "default"
-        for cell in cells(patch, together, in_place=version.in_place, huge=version.huge_pages, pages=pages)
-    )
+    return sum(together == 2 or cell.arch != "default" for cell in cells(patch, together, pages=pages))
 
 
 def tables(rows: list[dict[str, Any]], level: str) -> list[str]:
@@ -277,10 +272,7 @@ def triples() -> str:
     cell_by_cell: list[str] = []
     planned = 0
     for patch in dict.fromkeys(row["patch"] for row in rows):
-        version = load_patch(patch)
-        every = Counter(
-            cell.arch for cell in cells(patch, 3, in_place=version.in_place, huge=version.huge_pages)
-        )
+        every = Counter(cell.arch for cell in cells(patch, 3))
         for arch in ("snp", "tdx", "sw-protected"):
             here = [row for row in rows if (row["patch"], row["arch"]) == (patch, arch)]
             planned += every[arch]

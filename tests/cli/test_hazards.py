@@ -11,7 +11,7 @@ from click.testing import CliRunner, Result
 
 from gmemsim.cli.group import cli
 from gmemsim.patches.hazards import registry
-from gmemsim.studies.hazards import versions
+from gmemsim.studies.hazards import VERSIONS
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -33,7 +33,7 @@ def test_verdicts_reasons_and_tokens() -> None:
 def test_json() -> None:
     (entry,) = json.loads(run("16", "--schedules", "12", "--json").output)
     rows = entry["verdicts"]
-    assert {row["patch"] for row in rows} == set(versions())
+    assert {row["patch"] for row in rows} == set(VERSIONS)
     violated = [row for row in rows if row["verdict"] == "violated"]
     assert [(row["rule"], row["run_as"]) for row in violated] == [
         ("I12", "mainline-7.3+partial-store-kept"),
@@ -43,9 +43,9 @@ def test_json() -> None:
 
 
 def test_a_verdict_that_is_not_the_known_one_is_exit_code_1(monkeypatch: pytest.MonkeyPatch) -> None:
-    hazard = registry.HAZARDS[16]
+    hazard = registry.HAZARDS["16"]
     case = attrs.evolve(hazard.cases[0], violated={"*": "I12"})
-    monkeypatch.setitem(registry.HAZARDS, 16, attrs.evolve(hazard, cases=(case,)))
+    monkeypatch.setitem(registry.HAZARDS, "16", attrs.evolve(hazard, cases=(case,)))
     result = run("16", "--schedules", "2")
     assert result.exit_code == 1
     assert "not what is known" in " ".join(result.output.split())

@@ -204,7 +204,7 @@ def test_a_missing_class_is_answered_with_those_of_the_file(tmp_path: Path) -> N
 
 SEEDED = list(
     dict.fromkeys(
-        [f"{parent}+{bug.id}" for bug in BUGS.values() if bug.make for parent in bug.parents]
+        [f"{parent}+{bug.name}" for bug in BUGS.values() if bug.make for parent in bug.versions]
         + [
             case.patch(version)
             for hazard in HAZARDS.values()

@@ -6,77 +6,89 @@ import attrs
 import pytest
 
 from gmemsim.explore.replay import replay
+from gmemsim.jobs.share import Place
 from gmemsim.patches.hazards.entry import Case, Hazard
 from gmemsim.patches.hazards.registry import HAZARDS, SEEDS
 from gmemsim.patches.registry import PATCHES, PatchError, load_patch
-from gmemsim.studies.hazards import Asked, as_dict, ask, survey, versions
+from gmemsim.studies.hazards import VERSIONS, Hazards
+from gmemsim.studies.study import Asked, Plan, Result
+from gmemsim.studies.survey import Survey
 
 CASES = [(hazard, case) for hazard in HAZARDS.values() for case in hazard.cases]
 
 
-def one(hazard: Hazard, case: Case, schedules: int) -> Asked:
-    return ask(hazard, case, case.versions[-1], case.arches[0], strategy="portfolio", schedules=schedules)
+def ask(hazard: Hazard, case: Case, version: str, plan: Plan) -> Result:
+    expected = tuple(case.expected(version))
+    asked = Asked(entry=hazard, patch=version, arch=case.vm_types[0], about=case, expected=expected)
+    return Hazards().ask(asked, plan)
+
+
+def one(hazard: Hazard, case: Case, schedules: int) -> Result:
+    return ask(hazard, case, case.versions[-1], Plan(schedules=schedules))
 
 
 def test_all_sixteen_are_there() -> None:
-    assert list(HAZARDS) == list(range(1, 17))
+    assert list(HAZARDS) == [str(number) for number in range(1, 17)]
 
 
-@pytest.mark.parametrize(("hazard", "case"), CASES, ids=lambda part: str(getattr(part, "number", "")))
+@pytest.mark.parametrize(("hazard", "case"), CASES, ids=lambda part: str(getattr(part, "name", "")))
 def test_an_entry_names_versions_and_seeds_that_exist(hazard: Hazard, case: Case) -> None:
-    assert set(case.versions) <= set(versions())
+    assert set(case.versions) <= set(VERSIONS)
     assert not case.seed or set(case.seed.split("+")) <= set(SEEDS)
-    for version in versions():
-        assert version in case.versions or case.reason(version), (hazard.number, case.says, version)
+    for version in VERSIONS:
+        assert version in case.versions or case.reason(version), (hazard.name, case.says, version)
 
 
-@pytest.mark.parametrize(("hazard", "case"), CASES, ids=lambda part: str(getattr(part, "number", "")))
+@pytest.mark.parametrize(("hazard", "case"), CASES, ids=lambda part: str(getattr(part, "name", "")))
 def test_the_verdict_is_the_one_that_is_known(hazard: Hazard, case: Case) -> None:
     """One version and VM type of each case: `gmemsim hazards` asks all."""
     broken = bool(case.expected(case.versions[-1]))
     found = one(hazard, case, 150 if broken else 5)
     assert found.as_expected, found
-    assert found.verdict == ("violated" if broken else "holds")
+    assert found.row["verdict"] == ("violated" if broken else "holds")
 
 
 def test_what_breaks_a_rule_can_be_played_again() -> None:
-    hazard = HAZARDS[1]
-    found = one(hazard, hazard.cases[0], 5)
-    again = replay(found.replay)
-    assert (found.rule, again.same_failure, again.same_log) == ("I2", True, True)
-    assert as_dict(found)["run_as"] == "inplace+large-folios"
+    hazard = HAZARDS["1"]
+    row = one(hazard, hazard.cases[0], 5).row
+    again = replay(row["replay"])
+    assert (row["rule"], again.same_failure, again.same_log) == ("I2", True, True)
+    assert row["run_as"] == "inplace+large-folios"
 
 
 def test_another_rule_and_another_verdict_are_not_as_known() -> None:
-    hazard = HAZARDS[1]
+    hazard = HAZARDS["1"]
     case = hazard.cases[0]
     for wrong in ({"*": "I1"}, {}):
         assert not one(hazard, attrs.evolve(case, violated=wrong), 5).as_expected
-    holds = HAZARDS[8].cases[0]
-    assert not one(HAZARDS[8], attrs.evolve(holds, violated={"*": "I1"}), 2).as_expected
+    holds = HAZARDS["8"].cases[0]
+    assert not one(HAZARDS["8"], attrs.evolve(holds, violated={"*": "I1"}), 2).as_expected
 
 
 def test_versions_that_are_not_asked_say_why() -> None:
-    rows = list(survey(HAZARDS[16], strategy="random", schedules=1, seconds=None))
-    assert {row.patch for row in rows} == set(versions())
-    for row in rows:
-        assert (row.verdict == "does not apply") == (row.patch not in row.case.versions)
-        assert row.verdict != "does not apply" or row.summary
+    survey = Survey(Hazards(), Plan(schedules=1, strategies="random"), ["16"])
+    assert len(list(survey.run(Place()))) == len(survey.results)
+    assert {result.asked.patch for result in survey.results} == set(VERSIONS)
+    for result in survey.results:
+        away = result.asked.patch not in result.asked.about.versions
+        assert (result.verdict == "does not apply") == away
+        assert result.says or not away
 
 
 def test_prepare_is_called_at_every_fault_and_does_something_once() -> None:
+    plan = Plan(schedules=10, strategies="random")
     first, after = (
-        ask(HAZARDS[4], HAZARDS[4].cases[0], version, "snp", strategy="random", schedules=10)
+        ask(HAZARDS["4"], HAZARDS["4"].cases[0], version, plan).row["counts"]
         for version in ("baseline", "v3")
     )
     # Two pages a run.
-    assert first.counts == {"calls": 20, "changed hardware": 20}
-    assert after.counts["changed hardware"] == 20 < after.counts["calls"]
+    assert first == {"calls": 20, "changed hardware": 20}
+    assert after["changed hardware"] == 20 < after["calls"]
 
 
 def test_a_hazard_needs_cases_or_a_reason() -> None:
     with pytest.raises(ValueError, match="either cases or a reason"):
-        Hazard(number=99, title="x", question="x")
+        Hazard(name="99", title="x", question="x")
 
 
 def test_a_version_with_a_seed_has_a_name() -> None:

@@ -7,59 +7,68 @@ import pytest
 
 from gmemsim.arch.registry import ARCHES
 from gmemsim.explore.findings.table import FINDINGS
+from gmemsim.patches.registry import versions
 from gmemsim.scenarios.catalogue import names
-from gmemsim.studies.library import VERSIONS, LibraryCell, cells, explore_cell, missing, must_show
+from gmemsim.studies.library import Library, missing, must_show
+from gmemsim.studies.study import Asked, Plan, Result
+from gmemsim.studies.survey import Survey
 
-REFERENCE = LibraryCell("inplace-v8", "inplace_competing", "sw-protected")
-FEW = 4
+FEW = Plan(schedules=4, known=4)
+
+
+def asked(patch: str, scenario: str = "inplace_competing") -> Asked:
+    return next(Library().asked(Library().entries()[scenario], [patch], ["sw-protected"], FEW))
+
+
+REFERENCE = asked("inplace-v8")
 
 
 def test_every_scenario_version_and_vm_type_is_there() -> None:
-    found = list(cells())
-    assert len(found) == len(set(found))
-    assert {cell.patch for cell in found} == set(VERSIONS)
-    assert {cell.scenario for cell in found} == set(names())
-    assert {cell.arch for cell in found} == set(ARCHES)
+    found = Survey(Library(), FEW).asked
+    assert len(found) == len({one.key for one in found})
+    assert {one.patch for one in found} == set(versions())
+    assert {one.entry.name for one in found} == set(names())
+    assert {one.arch for one in found} == set(ARCHES)
 
 
 def test_a_known_failure_is_not_reported() -> None:
-    result = explore_cell(REFERENCE, FEW)
-    assert result.known == {"v8-fault-keeps-reference": sum(result.known.values())}
-    assert result.known
-    assert not result.unknown
-    assert result.schedules == FEW
+    result = Library().ask(REFERENCE, FEW)
+    assert result.known == ("v8-fault-keeps-reference",)
+    assert sum(result.row["known"].values()) > 0
+    assert not result.row["unknown"]
+    assert result.as_expected
+    assert result.row["schedules"] == FEW.schedules
 
 
 def test_without_the_table_it_is() -> None:
-    result = explore_cell(REFERENCE, FEW, which=lambda failure: None)
+    result = Library().ask(REFERENCE, FEW, which=lambda failure: None)
     assert not result.known
-    assert result.unknown
-    assert all(text.startswith("unexpected_outcome: ") for text in result.unknown)
+    assert not result.as_expected
+    assert result.row["unknown"]
+    assert all(text.startswith("unexpected_outcome: ") for text in result.row["unknown"])
 
 
 @pytest.mark.parametrize("change", [{"versions": ("inplace",)}, {"patterns": ()}, {"vm_types": ("tdx",)}])
 def test_elsewhere_it_is_unknown(change: dict[str, tuple[str, ...]]) -> None:
     """A failure is known where the table says so: on its versions and VM types, by its patterns."""
     other = attrs.evolve(FINDINGS["v8-fault-keeps-reference"], **change)  # type: ignore[arg-type] # of fields
-    assert explore_cell(
-        REFERENCE, FEW, which=lambda failure: other if other.explains(failure) else None
-    ).unknown
+    found = Library().ask(REFERENCE, FEW, which=lambda failure: other if other.explains(failure) else None)
+    assert found.row["unknown"]
 
 
 def test_a_known_failure_that_stays_away_is_missing() -> None:
     """Were it repaired, the table would have to say so."""
-    assert must_show(REFERENCE) == ("v8-fault-keeps-reference",)
-    result = explore_cell(REFERENCE, FEW)
+    assert REFERENCE.expected == ("v8-fault-keeps-reference",)
+    result = Library().ask(REFERENCE, FEW)
     assert missing([result]) == []
-    gone = attrs.evolve(result, known={})
+    gone: Result = attrs.evolve(result, row={**result.row, "known": {}})
     assert missing([gone]) == [("v8-fault-keeps-reference", "inplace-v8", "inplace_competing")]
+    assert Library().wrong([gone], whole=True) == [gone]
+    assert Library().wrong([gone], whole=False) == []
     assert missing([result, gone]) == []
-    applied = LibraryCell("inplace", "inplace_competing", "sw-protected")
-    assert must_show(applied) == ()
-    assert missing([explore_cell(applied, FEW)]) == []
+    assert asked("inplace").expected == ()
 
 
 def test_memory_failure_must_show_on_every_version() -> None:
-    for version in VERSIONS:
-        cell = LibraryCell(version, "memory_failure", "sw-protected")
-        assert must_show(cell) == ("memory-failure-against-punch",)
+    for version in versions():
+        assert must_show("memory_failure", version, "sw-protected") == ("memory-failure-against-punch",)

@@ -4,18 +4,18 @@ from __future__ import annotations
 
 import pytest
 
-from gmemsim.studies.library import VERSIONS, cells, explore_cell, missing, must_show
+from gmemsim.jobs.share import Place
+from gmemsim.patches.registry import versions
+from gmemsim.studies.library import Library
+from gmemsim.studies.study import Plan
+from gmemsim.studies.survey import Survey
 
 pytestmark = pytest.mark.long
 
-SCHEDULES = 100
-#: Where a known finding has to show.
-MORE = 300
 
-
-@pytest.mark.parametrize("patch", VERSIONS)
+@pytest.mark.parametrize("patch", versions())
 def test_only_what_is_known(patch: str) -> None:
     """A known finding that does not show any more is an error too."""
-    results = [explore_cell(cell, MORE if must_show(cell) else SCHEDULES) for cell in cells([patch])]
-    assert {result.cell: result.unknown for result in results if result.unknown} == {}
-    assert missing(results) == []
+    survey = Survey(Library(), Plan(schedules=100, known=300), patches=[patch])
+    list(survey.run(Place()))
+    assert [(result.asked.key, result.says) for result in survey.wrong] == []

@@ -16,13 +16,13 @@ def pages(cell: Cell, *, schedules: int, sampled: int = 0) -> set[str]:
 
 
 def test_which_cells_there_are() -> None:
-    assert {cell.arch for cell in cells("hugepage-mutex", in_place=True, huge=True)} == {
+    assert {cell.arch for cell in cells("hugepage-mutex")} == {
         "sw-protected",
         "snp",
         "tdx",
     }
-    assert not any("pin" in cell.names for cell in cells("inplace", 3, in_place=True))
-    assert not any(len(set(cell.names)) == 1 for cell in cells("inplace", 3, in_place=True))
+    assert not any("pin" in cell.names for cell in cells("inplace", 3))
+    assert not any(len(set(cell.names)) == 1 for cell in cells("inplace", 3))
     assert not any({"touch", "populate"} <= set(cell.names) for cell in cells("v3", 3))
 
 

@@ -27,7 +27,7 @@ from gmemsim.studies.operations import Cell, operations, rows_for, scenario_text
 def test_cells_can_be_built(patch: str, together: int, pages: int) -> None:
     version = load_patch(patch)
     huge = version.huge_pages
-    found = list(cells(patch, together, in_place=version.in_place, huge=huge, pages=pages))
+    found = list(cells(patch, together, pages=pages))
     assert len(found) == len(set(found))
     wanted = {one.name for one in rows_for(pages, huge=huge) if together == 2 or not one.alone}
     assert {name for cell in found for name in cell.names} == wanted

@@ -6,12 +6,12 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from ..explore.scope import nothing_ran, scope, scope_document
 from .errors import INTERRUPTED, UNDECIDED, VIOLATION, InputError
 from .output import colored, console, print_json, say
 from .program import describe
 from .progress import budgets, searching
 from .reporting import Budget, report_all
-from .scope import nothing_ran, scope, scope_document
 
 if TYPE_CHECKING:
     from collections.abc import Callable

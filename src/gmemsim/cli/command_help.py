@@ -44,6 +44,7 @@ def _tests() -> Iterable[str]:
 
 _VERSIONS: Final = _keys("patches.registry", "versions")
 _RULES: Final = _keys("oracles.every_rule", "EVERY_RULE")
+_OPERATIONS: Final = _keys("studies.operations", "names")
 _FINDINGS: Final = _keys("explore.findings.table", "FINDINGS")
 _ARCHES: Final = _keys("arch.registry", "ARCHES")
 
@@ -51,7 +52,8 @@ _ARCHES: Final = _keys("arch.registry", "ARCHES")
 _NAMES: Final[dict[str, Callable[[], Iterable[str]]]] = {
     "scenario": _scenarios,
     "scenarios": _scenarios,
-    "litmus.tests": _tests,
+    "litmus.entries": _tests,
+    "library.entries": _keys("scenarios.catalogue", "names"),
     "patch": _VERSIONS,
     "patches": _VERSIONS,
     "against": _VERSIONS,
@@ -70,7 +72,12 @@ _NAMES: Final[dict[str, Callable[[], Iterable[str]]]] = {
     "strategies": _keys("explore.strategies", "STRATEGIES"),
     "policy": _keys("engine.locks.policies", "LOCK_POLICIES"),
     "locks": _keys("engine.locks.policies", "LOCK_POLICIES"),
-    "zoo.ids": _keys("patches.zoo.registry", "BUGS"),
+    "zoo.entries": _keys("patches.zoo.registry", "BUGS"),
+    "hazards.entries": _keys("patches.hazards.registry", "HAZARDS"),
+    "mends.entries": _FINDINGS,
+    "pairs.entries": _OPERATIONS,
+    "triples.entries": _OPERATIONS,
+    "quadruples.entries": _OPERATIONS,
     "man.name": _keys("cli.commands", "available"),
 }
 
@@ -133,7 +140,7 @@ def prepare(command: click.Command, path: str) -> None:
         command.epilog = "\n".join(["\b", "Examples:", *lines])
     for param in command.params:
         name = param.name or ""
-        names = _NAMES.get(f"{path}.{name}") or _NAMES.get(name)
+        names = _NAMES.get(f"{path.rpartition(' ')[2]}.{name}") or _NAMES.get(name)
         if names is not None and param.type is click.STRING:
             param.type = _Name(names)
         elif type(param.type) is click.Choice:

@@ -33,6 +33,7 @@ COMMANDS: Final[dict[str, Command]] = {
     "litmus": Command("litmus", "Named questions about small workloads, answered for each version."),
     "stress": Command("stress", "A resumable campaign over many seeds."),
     "conform": Command("conform", "Run conformance vectors."),
+    "study": Command("study", "Fixed tables of questions: zoo, hazards, litmus, pairs, …"),
     "zoo": Command("zoo", "Seeded real bugs: found or not, and by what."),
     "findings": Command("findings", "What versions get wrong: on which kernels, how sure, how to see it."),
     "explain": Command("explain", "A rule that reports name: what it says, why, on which versions."),

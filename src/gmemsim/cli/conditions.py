@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from .output import console, say
 
@@ -10,21 +10,6 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from ..studies.litmus import Answer
-
-
-def answers_document(answers: Sequence[Answer]) -> list[dict[str, Any]]:
-    """As JSON."""
-    return [
-        {
-            "name": answer.name,
-            "test": answer.test,
-            "verdict": answer.verdict,
-            "expected": answer.expected or None,
-            "meets": answer.meets or None,
-            "breaks": answer.breaks or None,
-        }
-        for answer in answers
-    ]
 
 
 def show_answers(title: str, by: Mapping[str, Sequence[Answer]]) -> None:

@@ -57,6 +57,25 @@ EXAMPLES: Final[dict[str, tuple[tuple[str, str], ...]]] = {
         ("zoo", "are known bugs found?"),
         ("zoo launch-finish-repeated --strategy pct", "one of them, by another strategy"),
     ),
+    "study": (
+        ("study", "which studies there are"),
+        ("study pairs punch --patch v3 --cells 20", "some of what can meet a hole that is punched"),
+    ),
+    "study pairs": (
+        ("study pairs --cells 5 --patch v3", "a few pairs of operations, every state of each"),
+        ('study pairs "punch + memory failure" --patch mine.py:Mine', "one pair, on your patch"),
+    ),
+    "study triples": (
+        ("study triples --patch v3 --jobs 2 --state triples.jsonl", "all of a version, with pauses"),
+    ),
+    "study quadruples": (("study quadruples --cells 20 --states 20000", "a sample"),),
+    "study library": (
+        ("study library --patch v3", "the library on one version"),
+        ("study library punch --schedules 1000", "one scenario on all versions"),
+    ),
+    "study mends": (
+        ("study mends memory-failure-against-punch", "what its candidates end, and what they break"),
+    ),
     "findings": (
         ("findings", "what is known to go wrong"),
         ("findings memory-failure-against-punch", "one of them whole"),
@@ -125,6 +144,10 @@ EXAMPLES: Final[dict[str, tuple[tuple[str, str], ...]]] = {
         ("completion zsh > ~/.zfunc/_gmemsim", "where `fpath` has ~/.zfunc"),
     ),
 }
+
+#: They have a short name as well.
+for _name in ("zoo", "hazards", "litmus"):
+    EXAMPLES[f"study {_name}"] = tuple((f"study {line}", says) for line, says in EXAMPLES[_name])
 
 
 def sentence(says: str) -> str:

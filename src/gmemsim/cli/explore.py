@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING, Any, Final
 
 import click
 
+from ..explore.scope import nothing_ran, scope, scope_document
 from .errors import INTERRUPTED, UNDECIDED, VIOLATION, InputError
 from .output import colored, console, print_json, say
 from .output_files import check_writable, write_whole
 from .params import SECONDS, max_states, schedule_limit
 from .program import describe, input_errors, make_program, program_options
 from .progress import budgets, one_interrupt, searching
-from .scope import nothing_ran, scope, scope_document
 
 if TYPE_CHECKING:
     from collections.abc import Callable

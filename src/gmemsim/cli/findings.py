@@ -6,8 +6,9 @@ from typing import TYPE_CHECKING
 
 import click
 
-from .errors import INTERRUPTED, InputError
-from .mends import show_mends
+from . import mends
+from .asking import ask
+from .errors import InputError
 from .output import console, print_json
 from .params import SECONDS
 
@@ -18,7 +19,10 @@ if TYPE_CHECKING:
 @click.command("findings")
 @click.argument("ident", required=False, metavar="[ID]")
 @click.option(
-    "--mends", is_flag=True, help="Search its candidate mends, and say what each breaks and changes."
+    "--mends",
+    "with_mends",
+    is_flag=True,
+    help="Search its candidate mends, and say what each breaks and changes.",
 )
 @click.option(
     "--patch", "version", help="With --mends: a version that has it.  [default: the newest release]"
@@ -39,7 +43,7 @@ def command(
     ctx: click.Context,
     /,
     ident: str | None,
-    mends: bool,
+    with_mends: bool,
     version: str | None,
     states: int,
     seconds: float,
@@ -52,9 +56,9 @@ def command(
     """
     from ..explore.findings.table import FINDINGS
 
-    if mends and ident is None:
+    if with_mends and ident is None:
         raise InputError("--mends: of which finding? gmemsim findings ID --mends")
-    if version is not None and not mends:
+    if version is not None and not with_mends:
         raise InputError("--patch goes with --mends")
     if ident is None:
         if as_json:
@@ -65,9 +69,20 @@ def command(
     found = FINDINGS.get(ident)
     if found is None:
         raise InputError(f"no finding {ident!r}; {_nearest(ident, list(FINDINGS))}")
-    if mends:
-        if not show_mends(found, version, states=states, seconds=seconds, as_json=as_json):
-            ctx.exit(INTERRUPTED)
+    if with_mends:
+        from ..studies.study import Plan
+
+        code = ask(
+            "mends",
+            Plan(states=states, seconds=seconds),
+            entries=(ident,),
+            patches=(version,) if version else (),
+            document=lambda survey: mends.document(survey)[0],
+            show=mends.show,
+            as_json=as_json,
+        )
+        if code:
+            ctx.exit(code)
     elif as_json:
         print_json(found.as_dict())
     else:

@@ -80,8 +80,8 @@ def _findings() -> Iterable[Row]:
 def _hazards() -> Iterable[Row]:
     from ..patches.hazards.registry import HAZARDS
 
-    for number, hazard in HAZARDS.items():
-        yield {"name": str(number), "title": hazard.title, "question": hazard.question}
+    for name, hazard in HAZARDS.items():
+        yield {"name": name, "title": hazard.title, "question": hazard.question}
 
 
 def _rules() -> Iterable[Row]:

@@ -1,71 +1,53 @@
-"""The table of `gmemsim findings ID --mends`."""
+"""`gmemsim study mends`, and the table of `gmemsim findings ID --mends`."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from ..nearest import hint
-from .errors import InputError
-from .output import console, print_json
-from .progress import counted
+from .asking import study_command
+from .output import console
 
 if TYPE_CHECKING:
-    from ..explore.findings.finding import Finding
+    from collections.abc import Iterator
+
     from ..studies.mends.table import Row
+    from ..studies.study import Asked
+    from ..studies.survey import Survey
 
-__all__ = ["show_mends"]
+
+def _parts(survey: Survey) -> Iterator[tuple[str, str, list[Asked], list[Row]]]:
+    """Finding, version, what was to be asked, and the rows that there are."""
+    from ..studies.mends.table import rows
+
+    for finding, version in dict.fromkeys((asked.entry.name, asked.patch) for asked in survey.asked):
+        here = [asked for asked in survey.asked if (asked.entry.name, asked.patch) == (finding, version)]
+        keys = {asked.key for asked in here}
+        yield finding, version, here, rows([one for one in survey.results if one.asked.key in keys])
 
 
-def show_mends(finding: Finding, version: str | None, *, states: int, seconds: float, as_json: bool) -> bool:
-    """Search every candidate and show what came of it; False if the user interrupted it.
+def document(survey: Survey) -> list[dict[str, Any]]:
+    """A finding on a version each."""
+    return [
+        {
+            "finding": finding,
+            "version": version,
+            "interrupted": len(done) < len(asked),
+            "searches": len(asked),
+            "rows": [_row(row) for row in done],
+        }
+        for finding, version, asked, done in _parts(survey)
+    ]
 
-    Raises:
-        InputError: nothing to search.
-    """
-    from ..patches.mends.registry import mends_of
-    from ..studies.mends.table import default_version, rows
-    from ..studies.mends.unjudged import shown_on, versions_of
 
-    there = versions_of(finding)
-    if not any(shown_on(finding, name) for name in there):
-        raise InputError(
-            f"no oracle calls {finding.ident} an error; what its mends change is in {finding.page}"
-        )
-    if version is None:
-        version = default_version(finding)
-    elif version not in there:
-        raise InputError(f"--patch {version}: {hint(version, there)}")
-    if not shown_on(finding, version):
-        raise InputError(f"no scenario shows {finding.ident} on {version}")
-    done: list[Row] = []
-    ended = True
-    total = len(shown_on(finding, version)) * (1 + len(mends_of(finding.ident)))
-    try:
-        with counted(f"{finding.ident} on {version}", total) as show:
-            show(0)
-            for row in rows(finding, version, states=states, seconds=seconds):
-                done.append(row)
-                show(len(done))
-    except KeyboardInterrupt:
-        ended = False
-    if as_json:
-        print_json(
-            {
-                "finding": finding.ident,
-                "version": version,
-                "interrupted": not ended,
-                "searches": total,
-                "rows": [_document(row) for row in done],
-            }
-        )
-    else:
+def show(survey: Survey) -> None:
+    """A table a scenario; then what the candidates are."""
+    for _, version, asked, done in _parts(survey):
         _show(version, done)
-        if not ended:
-            console().print(f"Interrupted: {len(done)} of {total} searches ended.", highlight=False)
-    return ended
+        if len(done) < len(asked):
+            console().print(f"Interrupted: {len(done)} of {len(asked)} searches ended.", highlight=False)
 
 
-def _document(row: Row) -> dict[str, Any]:
+def _row(row: Row) -> dict[str, Any]:
     return {
         "mend": None if row.mend is None else row.mend.ident,
         "gone": row.gone,
@@ -123,3 +105,18 @@ def _broken(row: Row) -> str:
 
 def _changes(added: tuple[str, ...], removed: tuple[str, ...]) -> str:
     return "\n".join([*(f"+ {each}" for each in added), *(f"- {each}" for each in removed)]) or "as before"
+
+
+command = study_command(
+    "mends",
+    """Search the candidate mends of FINDINGS, and say what each breaks and changes.
+
+    Every scenario that shows a finding is searched on the version as it is, then with each candidate. A finding is gone
+    where a complete search did not meet it.
+    """,
+    "[FINDING]...",
+    document=document,
+    show=show,
+    states=100_000,
+    seconds=120,
+)

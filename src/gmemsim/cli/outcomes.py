@@ -6,13 +6,13 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from .conditions import answers_document, show_answers, show_outcomes
+from ..explore.scope import nothing_ran, scope, scope_document
+from .conditions import show_answers, show_outcomes
 from .errors import INTERRUPTED, UNDECIDED, VIOLATION, InputError
 from .output import console, print_json
 from .params import SECONDS, max_states, schedule_limit
 from .program import describe, input_errors, make_program, program_options
 from .progress import budgets, one_interrupt, searching
-from .scope import nothing_ran, scope, scope_document
 
 if TYPE_CHECKING:
     from ..explore.campaign import CampaignResult
@@ -175,7 +175,7 @@ def _document(
                 }
                 for outcome, count in sorted(result.search.outcomes.items())
             ],
-            "conditions": answers_document(answers[patch]),
+            "conditions": [answer.as_dict() for answer in answers[patch]],
         }
         for patch, result in results.items()
     }

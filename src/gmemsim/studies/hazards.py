@@ -2,65 +2,106 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Literal
-
-import attrs
+from typing import TYPE_CHECKING, Any
 
 from ..audit.vocabulary import name_of
-from ..explore.judges.livelock import judge
 from ..explore.program import ScenarioProgram, ScenarioRun
-from ..explore.search import Limits, search, watch_events
+from ..explore.search import Limits, watch_events
 from ..explore.strategies import make_strategy
 from ..explore.token import TokenError, encode
 from ..oracles.rules import RULES
-from ..patches.hazards.entry import HUGE_PAGES, SMALL
+from ..patches.hazards.entry import HUGE_PAGES, SMALL, Case, Hazard
+from ..patches.hazards.registry import HAZARDS
 from ..patches.registry import load_patch, named, registered_name
 from ..scenarios.catalogue import load_named
+from .study import Asked, Plan, Result, Study, StudyError, look
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
     from ..audit.recorder import Actor
     from ..explore.failure import Failure
     from ..explore.runs import Run
-    from ..patches.hazards.entry import Case, Hazard
+    from ..explore.search import Found, SearchResult
+    from ..patches.entry import Entry
 
-__all__ = ["Asked", "Verdict", "as_dict", "ask", "program_of", "survey", "versions"]
+#: The versions that hazards are asked of: those of the series, in place with the mode on, and with huge folios.
+VERSIONS = (*SMALL, *HUGE_PAGES)
+#: Of a run.
+_STEPS = 5_000
 
-Verdict = Literal["holds", "violated", "does not apply"]
 
+class Hazards(Study):
+    """Each case of a hazard, on the version as it is or with a change, breaks the rules that are known or holds."""
 
-@attrs.frozen(kw_only=True)
-class Asked:
-    """One case, asked of one version on one VM type.
+    name = "hazards"
+    listed = "gmemsim list hazards"
 
-    Attributes:
-        patch: the version.
-        arch: the VM type; empty if it does not apply.
-        verdict: `holds` says no more than that the search found nothing.
-        rule, summary: of what was found; or, in `summary`, why it does not apply.
-        replay: token of the run that broke the rule; empty if none.
-        at: schedule that broke it.
-        schedules, seconds: of the search.
-        complete: the search covered every schedule within its bounds.
-        counts: what the case counts, over all schedules.
-        as_expected: the verdict is that of the entry, and the rule one of it.
-    """
+    def entries(self) -> dict[str, Hazard]:
+        return HAZARDS
 
-    hazard: Hazard
-    case: Case
-    patch: str
-    arch: str = ""
-    verdict: Verdict
-    rule: str = ""
-    summary: str = ""
-    replay: str = ""
-    at: int | None = None
-    schedules: int = 0
-    seconds: float = 0.0
-    complete: bool = False
-    counts: dict[str, int] = attrs.field(factory=dict)
-    as_expected: bool = True
+    def find(self, name: str) -> list[Entry]:
+        if name not in HAZARDS:
+            raise StudyError(f"no hazard {name}; there are 1 to {len(HAZARDS)} ({self.listed})")
+        return [HAZARDS[name]]
+
+    def asked(
+        self, entry: Entry, patches: Sequence[str], vm_types: Sequence[str], plan: Plan
+    ) -> Iterator[Asked]:
+        """Of a user's patch is expected what the version that it derives from does."""
+        assert isinstance(entry, Hazard)
+        for patch in patches:
+            if version_of(patch) not in VERSIONS:
+                raise StudyError(f"{patch}: hazards are asked of what derives from {', '.join(VERSIONS)}")
+        for number, case in enumerate(entry.cases):
+            for patch in patches or VERSIONS:
+                version, part = version_of(patch), str(number)
+                if version not in case.versions:
+                    why = case.reason(version)
+                    yield Asked(entry=entry, patch=patch, part=part, about=case, why_not=why)
+                    continue
+                expected = tuple(sorted(case.expected(version)))
+                for arch in case.vm_types:
+                    if not vm_types or arch in vm_types:
+                        yield Asked(
+                            entry=entry, patch=patch, arch=arch, part=part, about=case, expected=expected
+                        )
+
+    def ask(self, asked: Asked, plan: Plan) -> Result:
+        """A verdict `holds` says no more than that the search found nothing."""
+        case: Case = asked.about
+        if asked.why_not:
+            row = _row(asked, "does not apply")
+            return Result(asked=asked, row=row, verdict="does not apply", says=asked.why_not)
+        rules = frozenset(RULES) - case.without if case.without else None
+        program = ScenarioProgram(
+            scenario=load_named(case.scenario),
+            patch=case.patch(asked.patch),
+            arch=asked.arch,
+            rules=rules,
+        )
+        counter = _Counter(case)
+        done = look(
+            program,
+            make_strategy(plan.strategies[0], 0),
+            Limits(schedules=plan.schedules, seconds=plan.seconds, steps=_STEPS),
+            observers=(counter,) if case.counts else (),
+        )
+        found = done.found[0] if done.found else None
+        rule = found and found.failure.rule
+        row = _row(asked, "violated" if found else "holds", done, found, _token(program, found))
+        row["counts"] = counter.counts
+        row["as_expected"] = rule in asked.expected if rule else not asked.expected
+        counts = ", ".join(f"{label} {count:,}" for label, count in counter.counts.items())
+        return Result(
+            asked=asked,
+            row=row,
+            verdict=row["verdict"] + (f": {rule}" if rule else ""),
+            says=row["summary"] or counts,
+            as_expected=row["as_expected"],
+            complete=done.complete,
+            clean=not found,
+        )
 
 
 def version_of(patch: str) -> str:
@@ -68,98 +109,43 @@ def version_of(patch: str) -> str:
     return patch if named(patch) else registered_name(load_patch(patch))
 
 
-def versions() -> list[str]:
-    """The versions that hazards are asked of: those of the series, in place with the mode on, and with huge folios."""
-    return [*SMALL, *HUGE_PAGES]
+def _token(program: ScenarioProgram, found: Found | None) -> str | None:
+    try:
+        return encode(program, found.tape, max_steps=_STEPS) if found else None
+    except TokenError:
+        return None
 
 
-def survey(
-    hazard: Hazard, *, strategy: str, schedules: int, seconds: float | None, base: str = ""
-) -> Iterator[Asked]:
-    """Every case of a hazard, for every version.
-
-    Args:
-        base: a user's patch to ask of in place of the versions; what is expected is what the version that it derives
-            from does.
-
-    Raises:
-        PatchError: no such patch.
-    """
-    for case in hazard.cases:
-        for patch in [base] if base else versions():
-            if version_of(patch) not in case.versions:
-                yield Asked(
-                    hazard=hazard,
-                    case=case,
-                    patch=patch,
-                    verdict="does not apply",
-                    summary=case.reason(version_of(patch)),
-                )
-                continue
-            for arch in case.arches:
-                yield ask(hazard, case, patch, arch, strategy=strategy, schedules=schedules, seconds=seconds)
-
-
-def program_of(case: Case, patch: str, arch: str) -> ScenarioProgram:
-    """What is searched."""
-    rules = frozenset(RULES) - case.without if case.without else None
-    return ScenarioProgram(
-        scenario=load_named(case.scenario), patch=case.patch(patch), arch=arch, rules=rules
-    )
-
-
-def ask(
-    hazard: Hazard,
-    case: Case,
-    patch: str,
-    arch: str,
-    *,
-    strategy: str,
-    schedules: int,
-    seconds: float | None = None,
-    seed: int = 0,
-    steps: int = 5_000,
-) -> Asked:
-    """Search one.
-
-    Raises:
-        KeyboardInterrupt: it was interrupted, and what was found so far says nothing.
-    """
-    program = program_of(case, patch, arch)
-    counter = _Counter(case)
-    result = search(
-        program,
-        make_strategy(strategy, seed),
-        Limits(schedules=schedules, seconds=seconds, steps=steps),
-        judge=judge,
-        observers=(counter,) if case.counts else (),
-    )
-    if result.stopped == "interrupted":
-        raise KeyboardInterrupt
-    found = result.found[0] if result.found else None
-    expected = case.expected(version_of(patch))
-    token = ""
-    if found is not None:
-        try:
-            token = encode(program, found.tape, max_steps=steps)
-        except TokenError:
-            token = ""
-    return Asked(
-        hazard=hazard,
-        case=case,
-        patch=patch,
-        arch=arch,
-        verdict="holds" if found is None else "violated",
-        rule="" if found is None else found.failure.rule,
-        summary="" if found is None else found.failure.summary,
-        replay=token,
-        at=None if found is None else found.schedule,
-        schedules=result.schedules,
-        seconds=result.seconds,
-        complete=result.complete,
-        counts=counter.counts,
-        as_expected=not expected if found is None else found.failure.rule in expected,
-    )
+def _row(
+    asked: Asked,
+    verdict: str,
+    done: SearchResult | None = None,
+    found: Found | None = None,
+    token: str | None = None,
+) -> dict[str, Any]:
+    """For JSON; `found_at_schedule` is the schedule that broke the rule."""
+    case: Case = asked.about
+    return {
+        "hazard": int(asked.entry.name),
+        "title": asked.entry.title,
+        "case": case.says,
+        "seed": case.seed or None,
+        "scenario": case.scenario,
+        "patch": asked.patch,
+        "run_as": case.patch(asked.patch),
+        "arch": asked.arch or None,
+        "verdict": verdict,
+        "rule": found and found.failure.rule,
+        "summary": found.failure.summary if found else asked.why_not or None,
+        "replay": token,
+        "found_at_schedule": found and found.schedule,
+        "schedules": done.schedules if done else 0,
+        "seconds": round(done.seconds, 3) if done else 0.0,
+        "complete": bool(done and done.complete),
+        "not_looked_at": sorted(case.without),
+        "counts": {},
+        "as_expected": True,
+    }
 
 
 class _Counter:
@@ -192,29 +178,3 @@ class _Counter:
             for results in run.session.results.values():
                 for label, op, outcome in self._operations:
                     self.counts[label] += results.outcomes[op][outcome] if op in results.outcomes else 0
-
-
-def as_dict(asked: Asked) -> dict[str, Any]:
-    """For JSON."""
-    case = asked.case
-    return {
-        "hazard": asked.hazard.number,
-        "title": asked.hazard.title,
-        "case": case.says,
-        "seed": case.seed or None,
-        "scenario": case.scenario,
-        "patch": asked.patch,
-        "run_as": case.patch(asked.patch),
-        "arch": asked.arch or None,
-        "verdict": asked.verdict,
-        "rule": asked.rule or None,
-        "summary": asked.summary or None,
-        "replay": asked.replay or None,
-        "found_at_schedule": asked.at,
-        "schedules": asked.schedules,
-        "seconds": round(asked.seconds, 3),
-        "complete": asked.complete,
-        "not_looked_at": sorted(case.without),
-        "counts": asked.counts,
-        "as_expected": asked.as_expected,
-    }

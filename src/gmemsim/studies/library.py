@@ -1,79 +1,112 @@
 """Every library scenario on every version as it is, on every VM type: what shows must be a finding that is known.
 
-A cell is a version, a scenario and a VM type. A search of a cell looks at every run that failed, not only at the first
-of its kind, so that a known failure does not hide another one like it.
+A search of a cell looks at every run that failed, not only at the first of its kind, so that a known failure does not
+hide another one like it.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
-
-import attrs
+from collections import Counter
+from time import process_time
+from typing import TYPE_CHECKING
 
 from ..arch.registry import ARCHES
 from ..explore.findings.table import FINDINGS, known
-from ..explore.judges.livelock import judge
 from ..explore.program import ScenarioProgram
-from ..explore.search import Limits, search
+from ..explore.search import Limits
 from ..explore.strategies import make_strategy
-from ..patches.registry import HUGE, HUGE_VARIANTS, IN_PLACE, PATCHES, VARIANTS
+from ..patches.entry import Entry
+from ..patches.registry import versions
 from ..scenarios.catalogue import load_named, names
+from .study import Asked, Plan, Result, Study, look
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Callable, Iterator, Sequence
 
     from ..explore.failure import Failure
     from ..explore.findings.finding import Finding
     from ..explore.runs import Run
 
-__all__ = ["VERSIONS", "CellResult", "LibraryCell", "cells", "explore_cell", "missing", "must_show"]
 
-#: Every version that comes with the package, none of them changed.
-VERSIONS: Final = tuple(PATCHES | IN_PLACE | VARIANTS | HUGE | HUGE_VARIANTS)
+class Library(Study):
+    """No scenario shows a violation that is no known finding, and each of these shows where it has to."""
+
+    name = "library"
+    unknown = "no scenario {!r} in the library"
+    listed = "gmemsim list scenarios"
+
+    def entries(self) -> dict[str, Entry]:
+        return {name: _entry(name) for name in names()}
+
+    def asked(
+        self, entry: Entry, patches: Sequence[str], vm_types: Sequence[str], plan: Plan
+    ) -> Iterator[Asked]:
+        for patch in patches or entry.versions:
+            for arch in entry.vm_types:
+                if not vm_types or arch in vm_types:
+                    expected = must_show(entry.name, patch, arch)
+                    yield Asked(entry=entry, patch=patch, arch=arch, expected=expected)
+
+    def ask(self, asked: Asked, plan: Plan, which: Callable[[Failure], Finding | None] = known) -> Result:
+        """Search with all oracles, in the scenario's small size; to the end, whatever is found.
+
+        Args:
+            which: tells the finding that a failure is.
+        """
+        began = process_time()
+        sorter = _Sorter(which)
+        program = ScenarioProgram(scenario=load_named(asked.entry.name), patch=asked.patch, arch=asked.arch)
+        limits = Limits(
+            schedules=max(plan.known, plan.schedules) if asked.expected else plan.schedules,
+            seconds=plan.seconds,
+        )
+        done = look(
+            program, make_strategy(plan.strategies[0], 0), limits, observers=[sorter], keep_going=True
+        )
+        return Result(
+            asked=asked,
+            row={
+                "patch": asked.patch,
+                "scenario": asked.entry.name,
+                "arch": asked.arch,
+                "schedules": done.schedules,
+                "known": dict(sorter.known),
+                "unknown": dict(sorter.unknown),
+                "cpu_seconds": round(process_time() - began, 2),
+            },
+            verdict=f"{done.schedules:,} schedules",
+            says="; ".join([*sorter.unknown, *(f"known: {ident}" for ident in sorter.known)]),
+            as_expected=not sorter.unknown,
+            known=tuple(sorter.known),
+            clean=not (sorter.unknown or sorter.known),
+        )
+
+    def wrong(self, results: Sequence[Result], *, whole: bool) -> list[Result]:
+        """Those with something else than known findings, and those of findings that had to show and did not."""
+        gone = {(patch, scenario) for _, patch, scenario in missing(results)} if whole else set()
+        return [
+            result
+            for result in results
+            if not result.as_expected
+            or (result.asked.expected and (result.asked.patch, result.asked.entry.name) in gone)
+        ]
 
 
-@attrs.frozen
-class LibraryCell:
-    """What one search looks at."""
-
-    patch: str
-    scenario: str
-    arch: str
-
-
-def cells(patches: Iterable[str] = VERSIONS) -> Iterator[LibraryCell]:
-    """All cells of these versions; a scenario says which VM types it is for."""
-    for patch in patches:
-        for scenario in names():
-            for arch in load_named(scenario).head.vm_types or ARCHES:
-                if arch in ARCHES:
-                    yield LibraryCell(patch, scenario, arch)
-
-
-@attrs.frozen
-class CellResult:
-    """What a search of a cell came to.
-
-    Attributes:
-        known: by name of the finding, how many runs showed it.
-        unknown: summaries of all other failures, with their rule and how many runs.
-        seconds: wall-clock.
-    """
-
-    cell: LibraryCell
-    schedules: int
-    known: dict[str, int]
-    unknown: dict[str, int]
-    seconds: float
+def _entry(name: str) -> Entry:
+    head = load_named(name).head
+    vm_types = tuple(arch for arch in head.vm_types or ARCHES if arch in ARCHES)
+    return Entry(
+        name=name, title=head.summary, question=head.question, versions=tuple(versions()), vm_types=vm_types
+    )
 
 
 class _Sorter:
-    """An `Observer` that sorts every failure of a search."""
+    """An `Observer` that counts runs by the finding that their failure is, or by what it says."""
 
     def __init__(self, which: Callable[[Failure], Finding | None]) -> None:
         self._which = which
-        self.known: dict[str, int] = {}
-        self.unknown: dict[str, int] = {}
+        self.known: Counter[str] = Counter()
+        self.unknown: Counter[str] = Counter()
 
     def attach(self, run: Run) -> None:
         """A run is about to start."""
@@ -84,56 +117,26 @@ class _Sorter:
             return
         finding = self._which(failure)
         if finding is not None:
-            self.known[finding.ident] = self.known.get(finding.ident, 0) + 1
-            return
-        text = f"{failure.rule}: {failure.summary}"
-        self.unknown[text] = self.unknown.get(text, 0) + 1
+            self.known[finding.ident] += 1
+        else:
+            self.unknown[f"{failure.rule}: {failure.summary}"] += 1
 
 
-def explore_cell(
-    cell: LibraryCell,
-    schedules: int,
-    *,
-    seed: int = 0,
-    strategy: str = "portfolio",
-    which: Callable[[Failure], Finding | None] = known,
-) -> CellResult:
-    """Search one cell with all oracles, in the scenario's small size; to the end, whatever is found.
-
-    Args:
-        which: tells the finding that a failure is.
-    """
-    sorter = _Sorter(which)
-    program = ScenarioProgram(scenario=load_named(cell.scenario), patch=cell.patch, arch=cell.arch)
-    result = search(
-        program,
-        make_strategy(strategy, seed),
-        Limits(schedules=schedules),
-        observers=[sorter],
-        keep_going=True,
-        judge=judge,
-    )
-    if result.stopped == "interrupted":
-        raise KeyboardInterrupt
-    return CellResult(cell, result.schedules, sorter.known, sorter.unknown, result.seconds)
-
-
-def must_show(cell: LibraryCell) -> tuple[str, ...]:
-    """Findings that a search of this cell's scenario and version has to meet, on one VM type at least."""
+def must_show(scenario: str, patch: str, arch: str) -> tuple[str, ...]:
+    """Findings that a search of this scenario and version has to meet, on one VM type at least."""
     return tuple(
         one.ident
         for one in FINDINGS.values()
-        if cell.scenario in one.library and one.is_of(cell.patch, vm_types=(cell.arch,))
+        if scenario in one.library and one.is_of(patch, vm_types=(arch,))
     )
 
 
-def missing(results: Iterable[CellResult]) -> list[tuple[str, str, str]]:
+def missing(results: Sequence[Result]) -> list[tuple[str, str, str]]:
     """Findings that did not show where they have to, on no VM type: id, version, scenario."""
-    results = list(results)
-    shown = {(ident, result.cell.patch, result.cell.scenario) for result in results for ident in result.known}
-    wanted = {
-        (ident, result.cell.patch, result.cell.scenario)
-        for result in results
-        for ident in must_show(result.cell)
-    }
+
+    def places(result: Result, findings: Sequence[str]) -> set[tuple[str, str, str]]:
+        return {(ident, result.asked.patch, result.asked.entry.name) for ident in findings}
+
+    wanted = set().union(*(places(result, result.asked.expected) for result in results))
+    shown = set().union(*(places(result, list(result.row["known"])) for result in results))
     return sorted(wanted - shown)

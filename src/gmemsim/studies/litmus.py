@@ -12,21 +12,21 @@ import attrs
 import msgspec
 
 from ..explore.observables import MOST, check_names
-from ..explore.search import Limits, search
+from ..explore.program import ScenarioProgram
+from ..explore.scope import nothing_ran, scope, scope_document
+from ..explore.search import Limits
 from ..explore.strategies import make_strategy
 from ..explore.token import encode
+from ..patches.entry import Entry
+from ..scenarios.catalogue import LITMUS, find, litmus_names
+from ..scenarios.scenario import Scenario
 from .conditions import Condition, ConditionError
+from .study import Asked, Interrupted, Plan, Result, Study, StudyError, look
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
-    from ..explore.program import ScenarioProgram
     from ..explore.search import SearchResult
-    from ..scenarios.scenario import Scenario
-
-__all__ = [
-    "Answer", "Conditions", "Litmus", "answers_of", "asking", "conditions_of", "run_litmus", "tokens_of", "versions_of",
-]  # fmt: skip
 
 #: Of a scenario: each as it stands there, and checked.
 Conditions = list[tuple[Any, Condition]]
@@ -58,6 +58,16 @@ class Answer:
             return bool(self.meets)
         return self.verdict == "always" if self.expected == "forall" else self.expected in ("", self.verdict)
 
+    def as_dict(self) -> dict[str, str | None]:
+        """For JSON."""
+        fields = attrs.asdict(self)
+        return {**fields, **{name: fields[name] or None for name in ("expected", "meets", "breaks")}}
+
+    @classmethod
+    def of(cls, fields: dict[str, str | None]) -> Answer:
+        """From what `as_dict` gave."""
+        return cls(**{name: value or "" for name, value in fields.items()})
+
     @property
     def contradicts(self) -> bool:
         """What was seen rules the expected answer out, however the rest of a search that was cut short would end."""
@@ -84,6 +94,86 @@ class Litmus:
     search: SearchResult
     answers: tuple[Answer, ...]
     outcomes: dict[str, str]
+
+    @property
+    def as_expected(self) -> bool | None:
+        """No run failed, and every answer is the expected one; None: some are open."""
+        if self.search.found or any(answer.contradicts for answer in self.answers):
+            return False
+        if nothing_ran(self.search) or not all(answer.as_expected for answer in self.answers):
+            return None
+        return True
+
+
+@attrs.frozen(kw_only=True)
+class LitmusTest(Entry):
+    """A scenario with conditions."""
+
+    scenario: Scenario
+
+
+class LitmusTests(Study):
+    """The conditions of each test have the answers that it expects of a version."""
+
+    name = "litmus"
+
+    def entries(self) -> dict[str, Entry]:
+        return {name: _entry(find(name)) for name in litmus_names()}
+
+    def find(self, name: str) -> list[Entry]:
+        """A test with its short name, too; any scenario, of the library or of a file."""
+        return [_entry(find(LITMUS + name if LITMUS + name in litmus_names() else name))]
+
+    def asked(
+        self, entry: Entry, patches: Sequence[str], vm_types: Sequence[str], plan: Plan
+    ) -> Iterator[Asked]:
+        assert isinstance(entry, LitmusTest)
+        if not patches and not entry.versions:
+            raise StudyError(f"{entry.name}: has no answers of its own; give --patch")
+        if len(vm_types) > 1:
+            raise StudyError("a litmus test is asked on one VM type; --arch can be given once")
+        for patch in patches or entry.versions:
+            for arch in vm_types or ("",):
+                yield Asked(entry=entry, patch=patch, arch=arch)
+
+    def ask(self, asked: Asked, plan: Plan) -> Result:
+        assert isinstance(asked.entry, LitmusTest)
+        program = ScenarioProgram(scenario=asked.entry.scenario, patch=asked.patch, arch=asked.arch or None)
+        limits = Limits(schedules=None, seconds=plan.seconds, states=plan.states)
+        found = run_litmus(program, limits, plan.observe)
+        failures = [each.failure.summary for each in found.search.found]
+        answers = [f"{answer.name}: {answer.verdict}" for answer in found.answers]
+        result = Result(
+            asked=asked,
+            row={
+                **scope_document(found.search),
+                "failures": failures,
+                "conditions": [answer.as_dict() for answer in found.answers],
+                "outcomes": [
+                    {"outcome": outcome, "token": token} for outcome, token in sorted(found.outcomes.items())
+                ],
+            },
+            verdict=scope(found.search),
+            says="; ".join([*failures, *answers]),
+            as_expected=found.as_expected,
+            complete=found.search.complete,
+            clean=not failures,
+        )
+        if found.search.stopped == "interrupted":
+            raise Interrupted(result)
+        return result
+
+
+def _entry(scenario: Scenario) -> LitmusTest:
+    head = scenario.head
+    return LitmusTest(
+        name=scenario.name,
+        title=head.summary,
+        question=head.question,
+        versions=versions_of(scenario),
+        vm_types=tuple(head.vm_types),
+        scenario=scenario,
+    )
 
 
 def conditions_of(program: ScenarioProgram) -> Conditions:
@@ -125,10 +215,12 @@ def run_litmus(
     program = attrs.evolve(
         asking(program, conditions, observe or ("results",) * (not conditions)), rules=frozenset()
     )
-    result = search(
+    result = look(
         program,
         make_strategy(strategy, program.seed),
         limits,
+        cut_short=True,
+        judge=None,
         keep_going=True,
         collect_outcomes=True,
     )

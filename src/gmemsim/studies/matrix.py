@@ -1,4 +1,4 @@
-"""Every pair and triple of operations against each other: which cells there are, and their searches.
+"""Operations that meet each other, two, three or four at once: which cells there are, and their searches.
 
 The table of operations is in `operations`; docs/pairs.md and docs/triples.md show what came of the searches.
 """
@@ -7,61 +7,159 @@ from __future__ import annotations
 
 from itertools import combinations_with_replacement
 from time import process_time
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import attrs
 
 from ..arch.registry import ARCHES
-from ..explore.judges.livelock import judge
 from ..explore.program import ScenarioProgram
-from ..explore.search import Limits, search
+from ..explore.search import Limits
 from ..explore.strategies import make_strategy
 from ..explore.strategies.stateful import Stateful
 from ..explore.token import encode
+from ..nearest import hint
+from ..patches.entry import Entry
+from ..patches.registry import load_patch
 from ..scenarios.scenario import loads
-from .operations import SETUPS, Cell, Operation, rows_for, scenario_text
+from .operations import (
+    HUGE_OPERATIONS,
+    OPERATIONS,
+    SETUPS,
+    TWO_PAGE_OPERATIONS,
+    Cell,
+    rows_for,
+    scenario_text,
+)
+from .operations import names as every_name
+from .study import Asked, Plan, Result, Study, StudyError, look
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
     from ..explore.search import SearchResult
+    from .operations import Operation
 
-__all__ = ["cells", "explore_cell"]
+#: By how many operations meet: what the study is called, and the versions that are asked unless others are named.
+NAMES: Final = {2: "pairs", 3: "triples", 4: "quadruples"}
+VERSIONS: Final = {
+    2: ("baseline", "v1", "v2", "v3", "mainline-7.3", "inplace-v8", "inplace", "hugepage", "hugepage-mutex"),
+    3: ("v3", "mainline-7.3", "inplace", "hugepage"),
+    4: ("v3", "inplace"),
+}
+#: The same on a file of two pages.
+TWO_PAGES: Final = ("v3", "mainline-7.3", "inplace")
+_AND: Final = " + "
 
 
-def cells(
-    patch: str, together: int = 2, *, in_place: bool = False, huge: bool = False, pages: int = 1
-) -> Iterator[Cell]:
-    """All of a version, VM type by VM type; an operation also meets itself.
+@attrs.frozen
+class Matrix(Study):
+    """No cell breaks a rule, but for findings that are known.
+
+    Attributes:
+        together: operations of a cell.
+    """
+
+    together: int
+    name: str = attrs.field(
+        init=False, default=attrs.Factory(lambda study: NAMES[study.together], takes_self=True)
+    )
+
+    def entries(self) -> dict[str, Entry]:
+        found: dict[str, Entry] = {}
+        for rows in (OPERATIONS, TWO_PAGE_OPERATIONS, HUGE_OPERATIONS):
+            for names in _meetings(
+                [row.name for row in rows if self.together == 2 or not row.alone], self.together
+            ):
+                text = _AND.join(names)
+                found.setdefault(text, Entry(name=text, title=text, versions=VERSIONS[self.together]))
+        return found
+
+    def find(self, name: str) -> list[Entry]:
+        """Operations in any order; or one or a few of them, with all that they meet."""
+        wanted = [each.strip() for each in name.split("+")]
+        known = self.entries()
+        found = [
+            entry
+            for entry in known.values()
+            if all(entry.name.split(_AND).count(one) >= wanted.count(one) for one in wanted)
+        ]
+        if not found:
+            unknown = next((one for one in wanted if one not in every_name()), name)
+            raise StudyError(f"no operations {name!r} in {self.name}; {hint(unknown, every_name())}")
+        return found
+
+    def asked(
+        self, entry: Entry, patches: Sequence[str], vm_types: Sequence[str], plan: Plan
+    ) -> Iterator[Asked]:
+        names = tuple(entry.name.split(_AND))
+        for patch in patches or (TWO_PAGES if plan.pages == 2 else VERSIONS[self.together]):
+            # With more than two, VMs without private memory only if somebody asks for them.
+            for arch in vm_types or (each for each in ARCHES if self.together == 2 or each != "default"):
+                for cell in _cells(names, patch, arch, plan.pages):
+                    yield Asked(entry=entry, patch=patch, arch=arch, part=cell.setup, about=cell)
+
+    def ask(self, asked: Asked, plan: Plan) -> Result:
+        row = explore_cell(
+            asked.about,
+            states=plan.states,
+            schedules=plan.schedules,
+            sampled=plan.sampled,
+            strategy=plan.strategies[0],
+        )
+        unknown = [f"{each['rule']}: {each['summary']}" for each in row["violations"] if not each["known"]]
+        known = sorted({each["known"] for each in row["violations"] if each["known"]})
+        return Result(
+            asked=asked,
+            row=row,
+            verdict=row["scope"],
+            says="; ".join([*unknown, *(f"known: {each}" for each in known)]),
+            as_expected=not unknown,
+            complete=row["scope"].startswith("complete:"),
+            known=tuple(known),
+            clean=not row["violations"],
+        )
+
+
+def _meetings(names: list[str], together: int) -> Iterator[tuple[str, ...]]:
+    """An operation also meets itself; of three or more, not all are the same."""
+    for found in combinations_with_replacement(names, together):
+        if together == 2 or len(set(found)) > 1:
+            yield found
+
+
+def cells(patch: str, together: int = 2, *, pages: int = 1) -> Iterator[Cell]:
+    """All of a version, VM type by VM type.
 
     Args:
-        together: how many operations a cell has. Of three or more, not all are the same, and rows that are `alone` are
-            left out.
-        in_place: the version's files can be shared and private.
-        huge: on a file of one huge page.
-        pages: else, how many pages the file has: 1 or 2.
+        together: how many operations a cell has. Of three or more, rows that are `alone` are left out.
+        pages: of the file, 1 or 2; a version with huge pages has cells on a huge page.
     """
+    rows = rows_for(pages, huge=load_patch(patch).huge_pages)
+    names = [row.name for row in rows if together == 2 or not row.alone]
     for arch in ARCHES:
-        if huge and arch == "default":
-            continue
-        mapped = arch == "default" or in_place
-        here = [
-            one
-            for one in rows_for(pages, huge=huge)
-            if (not one.only or arch in one.only)
-            and (mapped or not one.host)
-            and (together == 2 or not one.alone)
-        ]
-        for rows in combinations_with_replacement(here, together):
-            names = tuple(one.name for one in rows)
-            # No vCPU can run before its VM's launch is finished.
-            if any(one.launch for one in rows) and not {"touch", "touch neighbour"}.isdisjoint(names):
-                continue
-            if together > 2 and len(set(names)) == 1:
-                continue
-            for setup in SETUPS:
-                if setup == "untouched" or _can_be_touched(rows, arch, in_place, setup):
-                    yield Cell(names, patch, arch, setup, huge, pages)
+        for found in _meetings(names, together):
+            yield from _cells(found, patch, arch, pages)
+
+
+def _cells(names: tuple[str, ...], patch: str, arch: str, pages: int) -> Iterator[Cell]:
+    """Those of some operations; none if they cannot meet there."""
+    version = load_patch(patch)
+    huge, in_place = version.huge_pages, version.in_place
+    if arch == "default" and huge:
+        return
+    by_name = {row.name: row for row in rows_for(pages, huge=huge)}
+    rows = tuple(by_name[name] for name in names if name in by_name)
+    mapped = arch == "default" or in_place
+    if len(rows) < len(names) or any(
+        (row.only and arch not in row.only) or (row.host and not mapped) for row in rows
+    ):
+        return
+    # No vCPU can run before its VM's launch is finished.
+    if any(row.launch for row in rows) and not {"touch", "touch neighbour"}.isdisjoint(names):
+        return
+    for setup in SETUPS:
+        if setup == "untouched" or _can_be_touched(rows, arch, in_place, setup):
+            yield Cell(names, patch, arch, setup, huge, 1 if huge else pages)
 
 
 def _can_be_touched(rows: tuple[Operation, ...], arch: str, in_place: bool, setup: str) -> bool:
@@ -102,13 +200,13 @@ def explore_cell(
     scope = ""
     if states:
         limits = Limits(schedules=None, states=states, steps=steps)
-        results.append(search(program, Stateful(3), limits, keep_going=True, judge=judge))
+        results.append(look(program, Stateful(3), limits, keep_going=True))
         done = results[0]
         scope = f"complete: {done.states:,} states" if done.complete else ""
     if not scope and schedules:
         chosen = make_strategy(strategy, 0)
         limits = Limits(schedules=schedules, steps=steps)
-        results.append(search(program, chosen, limits, keep_going=True, judge=judge))
+        results.append(look(program, chosen, limits, keep_going=True))
         done = results[-1]
         if done.complete:
             scope = f"complete: {done.bound}" if done.bound else "complete"
@@ -118,10 +216,8 @@ def explore_cell(
     drawn = 0
     if sampled and not scope.startswith("complete:") and scope != "complete":
         limits = Limits(schedules=sampled, steps=steps)
-        results.append(search(program, make_strategy("pos", 0), limits, keep_going=True, judge=judge))
+        results.append(look(program, make_strategy("pos", 0), limits, keep_going=True))
         drawn = results[-1].schedules
-    if any(result.stopped == "interrupted" for result in results):
-        raise KeyboardInterrupt
     violations: dict[tuple[str, str, str], dict[str, str]] = {}
     for found in (one for result in results for one in result.found):
         failure = found.failure

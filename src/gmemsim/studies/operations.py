@@ -11,18 +11,6 @@ from typing import Final
 
 import attrs
 
-__all__ = [
-    "HUGE_OPERATIONS",
-    "OPERATIONS",
-    "SETUPS",
-    "TWO_PAGE_OPERATIONS",
-    "Cell",
-    "Operation",
-    "operations",
-    "rows_for",
-    "scenario_text",
-]
-
 #: States of the page: nobody has touched it; the guest uses it, as private memory where there is such; it is shared,
 #: and guest and host use it.
 SETUPS: Final = ("untouched", "used", "shared")
@@ -179,3 +167,8 @@ def scenario_text(cell: Cell) -> str:
         role = 'role = "vcpu"' if one.vcpu else f'name = "t{number}"'
         lines.append(f"[[task]]\n{role}\nops = [{one.toml}]")
     return "\n\n".join(lines)
+
+
+def names() -> list[str]:
+    """Of all operations, on whatever file."""
+    return list(dict.fromkeys(row.name for row in (*OPERATIONS, *TWO_PAGE_OPERATIONS, *HUGE_OPERATIONS)))

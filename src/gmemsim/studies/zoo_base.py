@@ -16,13 +16,11 @@ if TYPE_CHECKING:
     from ..actors.kernel import Kernel
     from ..patches.zoo.entry import Bug
 
-__all__ = ["is_parent", "not_seeded", "taken_away"]
-
 
 def is_parent(bug: Bug, patch: str) -> bool:
     """Whether it is known what comes of the bug there: the patch is or derives from a version that the entry names."""
     return bug.policy is not None or (
-        patch in bug.parents or registered_name(load_patch(patch)) in bug.parents
+        patch in bug.versions or registered_name(load_patch(patch)) in bug.versions
     )
 
 
@@ -34,10 +32,10 @@ def not_seeded(bug: Bug, base: str) -> str:
         return f"is a bug of the lock {bug.policy.__name__}, whatever the patch"
     cls = load_patch(base)
     version = registered_name(cls)
-    parents = [load_patch(name) for name in bug.parents]
-    if version not in bug.parents and not any(issubclass(cls, parent) for parent in parents):
+    parents = [load_patch(name) for name in bug.versions]
+    if version not in bug.versions and not any(issubclass(cls, parent) for parent in parents):
         of = "is none of them" if version == base else f"derives from {version}"
-        return f"is seeded into {' and '.join(bug.parents)}, and {base} {of}"
+        return f"is seeded into {' and '.join(bug.versions)}, and {base} {of}"
     seeded = bug.make(cls)
     if seeded is cls:
         return ""

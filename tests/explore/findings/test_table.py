@@ -12,8 +12,8 @@ from tests.explore.repairs import without_abba
 from gmemsim.explore.findings.finding import Finding, Shown
 from gmemsim.explore.findings.groups import ALL_VERSIONS
 from gmemsim.explore.findings.table import FINDINGS, known
+from gmemsim.patches.registry import versions
 from gmemsim.scenarios.catalogue import load_named
-from gmemsim.studies.library import VERSIONS
 
 ROOT = Path(__file__).parents[3]
 PAGES = ROOT / "docs" / "findings"
@@ -102,9 +102,9 @@ def test_a_patch_of_ones_own_has_what_its_version_has() -> None:
 
 
 def test_versions_and_scenarios_exist() -> None:
-    assert set(ALL_VERSIONS) == set(VERSIONS)
+    assert set(ALL_VERSIONS) == set(versions())
     for one in FINDINGS.values():
-        assert set(one.versions) <= set(VERSIONS)
+        assert set(one.versions) <= set(versions())
         assert set(one.releases) <= set(one.versions)
         for shown in one.shown:
             assert shown.vm_type in (load_named(shown.scenario).head.vm_types or [shown.vm_type])

@@ -10,10 +10,11 @@ import pytest
 
 from gmemsim.patches.zoo.entry import Bug, catalogue
 from gmemsim.patches.zoo.registry import BUGS
-from gmemsim.studies.zoo import Hunt, hunt
+from gmemsim.studies.study import Plan
+from gmemsim.studies.zoo import Zoo
 
 #: The portfolio with two seeds; some races need the second.
-PLAN = Hunt(repetitions=2, schedules=120, steps=3_000, seconds=None)
+PLAN = Plan(repetitions=2, schedules=120)
 #: Schedules where not the plan's: some hide longer, and some show so soon that most would go into the clean version.
 SCHEDULES = {
     "user-fault-ref-after-il": 500,
@@ -40,15 +41,17 @@ def test_catalogue_is_that_of_the_spec() -> None:
     assert json.loads(spec.read_text()) == list(catalogue().values())
 
 
-@pytest.mark.parametrize("bug", EXPRESSED, ids=lambda bug: bug.id)
+@pytest.mark.parametrize("bug", EXPRESSED, ids=lambda bug: bug.name)
 def test_found_or_hidden_as_the_entry_says(bug: Bug) -> None:
     """By a rule of the entry and no other; the version without it is clean under the same search."""
-    for row in hunt(bug, attrs.evolve(PLAN, schedules=SCHEDULES.get(bug.id, PLAN.schedules))):
-        assert not row.others, row
-        assert not row.control, row
-        assert bool(row.found) == bool(bug.rules and not bug.unfound), row
+    plan = attrs.evolve(PLAN, schedules=SCHEDULES.get(bug.name, PLAN.schedules))
+    for asked in Zoo().asked(bug, (), (), plan):
+        row = Zoo().ask(asked, plan).row
+        assert not row["others"], row
+        assert not row["control"], row
+        assert row["found"] == bool(bug.rules and not bug.unfound), row
 
 
 def test_an_entry_needs_a_variant_or_a_reason() -> None:
     with pytest.raises(ValueError, match="either a variant or a reason"):
-        Bug(id="x", title="x", origin="shipped-bug", family="x", source="x")
+        Bug(name="x", title="x", origin="shipped-bug", family="x", source="x")

@@ -33,7 +33,7 @@ _HUGE = "binds as the version below it does"
 
 HAZARDS = (
     Hazard(
-        number=16,
+        name="16",
         title="xa_store_range fails half-way",
         question="Sean Christopherson, 2026-05-26: the use after free that was reported is a hallucination. Ackerley "
         "Tng, 2026-05-27: a later xas_create can fail after earlier stores. Unresolved in what we read.",

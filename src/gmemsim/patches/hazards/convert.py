@@ -81,7 +81,7 @@ _AS_INPLACE = "converts as `inplace` does where a file has small folios"
 
 HAZARDS = (
     Hazard(
-        number=8,
+        name="8",
         title="A conversion that fails with -EAGAIN leaves host mappings unmapped",
         question="The unmapping is not undone when a page turns out to be in use. Is anything lost but the mapping?",
         cases=(
@@ -112,7 +112,7 @@ HAZARDS = (
         "two changes show that the question is asked in earnest.",
     ),
     Hazard(
-        number=9,
+        name="9",
         title="Release with the file's size in place of -1",
         question="v8 19/46: the filter of a release now walks the attributes, so the end of the range must be the "
         "file's. What did the old code do?",
@@ -121,7 +121,7 @@ HAZARDS = (
                 says="as it is",
                 scenario="zoo-lifecycle",
                 versions=IN_PLACE,
-                arches=("sw-protected", "tdx"),
+                vm_types=("sw-protected", "tdx"),
                 not_for={**_NO_MAP, "*": _AS_INPLACE},
             ),
             Case(
@@ -129,7 +129,7 @@ HAZARDS = (
                 seed="release-to-the-end",
                 scenario="zoo-lifecycle",
                 versions=IN_PLACE,
-                arches=("sw-protected", "tdx"),
+                vm_types=("sw-protected", "tdx"),
                 not_for={**_NO_MAP, "*": _AS_INPLACE},
             ),
         ),

@@ -6,9 +6,11 @@ change that somebody proposed or feared (a seed), in a scenario that shows wheth
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import attrs
+
+from ..entry import Entry
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -32,7 +34,7 @@ class Case:
         says: what is asked or changed, in a few words.
         scenario: name of the scenario.
         versions: patch versions that it is asked of.
-        arches: VM types.
+        vm_types: on which.
         violated: versions that break a rule, each with the rules that are the hazard; `*` stands for all others.
         not_for: why it does not apply to other versions, by version; `*` stands for all of them.
         without: rules that are not looked at, since the change breaks them by definition.
@@ -44,7 +46,7 @@ class Case:
     scenario: str
     versions: tuple[str, ...]
     seed: str = ""
-    arches: tuple[str, ...] = ("sw-protected",)
+    vm_types: tuple[str, ...] = ("sw-protected",)
     violated: Mapping[str, str] = attrs.field(factory=dict)
     not_for: Mapping[str, str] = attrs.field(factory=dict)
     without: frozenset[str] = frozenset()
@@ -63,26 +65,33 @@ class Case:
         return f"{version}+{self.seed}" if self.seed else version
 
 
+def _of_cases(what: str) -> Any:
+    """All that the cases name."""
+    return attrs.field(
+        init=False,
+        default=attrs.Factory(
+            lambda hazard: tuple(dict.fromkeys(one for case in hazard.cases for one in getattr(case, what))),
+            takes_self=True,
+        ),
+    )
+
+
 @attrs.frozen(kw_only=True)
-class Hazard:
+class Hazard(Entry):
     """One hazard.
 
     Attributes:
-        number: in the list.
-        title: what it is about.
-        question: what was asked, and by whom.
+        name: its number in the list.
+        why_not: why there is no case; empty if there is one.
         cases: how it is asked here.
         answer: what the verdicts together say.
-        why_not: why there is no case; empty if there is one.
     """
 
-    number: int
-    title: str
-    question: str
     cases: tuple[Case, ...] = ()
+    versions: tuple[str, ...] = _of_cases("versions")
+    vm_types: tuple[str, ...] = _of_cases("vm_types")
     answer: str = ""
-    why_not: str = ""
 
     def __attrs_post_init__(self) -> None:
         if bool(self.cases) == bool(self.why_not):
-            raise ValueError(f"hazard {self.number}: either cases or a reason why there are none")
+            raise ValueError(f"hazard {self.name}: either cases or a reason why there are none")

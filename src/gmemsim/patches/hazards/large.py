@@ -154,7 +154,7 @@ _OWN = "has large folios of its own, and is asked without a seed"
 
 HAZARDS = (
     Hazard(
-        number=1,
+        name="1",
         title="Only page 0 of a folio is cleared",
         question="get_pfn and the host fault clear folio_page(folio, 0) since 8622ef05709f (Kai Huang, 2025-12-18): "
         "what if a folio is larger?",
@@ -180,7 +180,7 @@ HAZARDS = (
         "again.",
     ),
     Hazard(
-        number=2,
+        name="2",
         title="The whole folio becomes uptodate when one page was populated",
         question="Yan Zhao, 2025-11-07: the launch fills page 0 of a huge folio and marks the folio; does anybody "
         "clear page 1? And does a prepare of the whole folio prepare page 0 again?",
@@ -190,7 +190,7 @@ HAZARDS = (
                 seed="large-folios",
                 scenario="zoo-launch_half",
                 versions=SMALL,
-                arches=("snp",),
+                vm_types=("snp",),
                 violated={"*": "I2"},
                 not_for={"*": _OWN},
                 without=frozenset({"I6"}),
@@ -200,7 +200,7 @@ HAZARDS = (
                 "the last",
                 scenario="zoo-launch_half_huge",
                 versions=HUGE_PAGES,
-                arches=("snp",),
+                vm_types=("snp",),
                 violated={"hugepage-populate": "I2 I47", "hugepage-tracked": "livelock I4"},
                 not_for={"*": _SMALL},
             ),
@@ -212,7 +212,7 @@ HAZARDS = (
         "for ever. `hugepage`, which zeroes all of the folio first and asks the arch every time, holds.",
     ),
     Hazard(
-        number=10,
+        name="10",
         title="Prepare of guest frames that are not the slot's",
         question="A slot is bound at an odd page of the file, and folios have order 1: prepare aligns the index down, "
         "and the gfn with it (Ackerley Tng, 2025-08-25; WARN_ON in the kernel).",
@@ -222,7 +222,7 @@ HAZARDS = (
                 seed="large-folios",
                 scenario="zoo-odd_slot",
                 versions=BEFORE_IN_PLACE,
-                arches=("sw-protected", "snp"),
+                vm_types=("sw-protected", "snp"),
                 violated={"baseline": "prepare_gfn", "v1": "prepare_gfn", "*": "prepare_gfn I2"},
                 not_for={"*": _OWN, **dict.fromkeys(IN_PLACE, "asked below: make_private does not align")},
                 without=frozenset({"I6"}),
@@ -232,7 +232,7 @@ HAZARDS = (
                 seed="large-folios",
                 scenario="zoo-odd_slot",
                 versions=IN_PLACE,
-                arches=("sw-protected", "snp"),
+                vm_types=("sw-protected", "snp"),
                 violated={"*": "prepare_gfn I2"},
                 not_for={"*": "asked above"},
                 without=frozenset({"I6"}),
@@ -247,7 +247,7 @@ HAZARDS = (
                 says="the same where hardware knows what is prepared",
                 scenario="zoo-odd_slot_huge",
                 versions=HUGE_PAGES,
-                arches=("snp",),
+                vm_types=("snp",),
                 violated={"hugepage-tracked": "livelock"},
                 not_for={"*": _SMALL},
             ),

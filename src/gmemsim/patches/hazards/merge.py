@@ -48,7 +48,7 @@ _NO_MERGE = "nothing is merged: folios have one page"
 
 HAZARDS = (
     Hazard(
-        number=7,
+        name="7",
         title="The uptodate flag at split and merge",
         question="2026-06-26: a huge folio has one flag. When its pages are merged, those never written must be "
         "zeroed, and those in use must not be.",

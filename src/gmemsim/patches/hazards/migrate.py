@@ -118,7 +118,7 @@ _ORDER_0 = "asked of 4 KiB folios"
 
 HAZARDS = (
     Hazard(
-        number=11,
+        name="11",
         title="Migration of folios",
         question="RFC of 2026-06-11, for VMs without confidential memory: filemap_invalidate_trylock_shared, and "
         "begin and end around the copy. Two that hold the lock shared can invalidate at once.",
@@ -127,7 +127,7 @@ HAZARDS = (
                 says="as it is: the core is refused",
                 scenario="zoo-migrate",
                 versions=SMALL,
-                arches=("default",),
+                vm_types=("default",),
                 not_for={"*": _ORDER_0},
             ),
             Case(
@@ -135,7 +135,7 @@ HAZARDS = (
                 seed="migrate-folios",
                 scenario="zoo-migrate",
                 versions=SMALL,
-                arches=("default",),
+                vm_types=("default",),
                 not_for={"*": _ORDER_0},
                 counts={"pages moved": "operation:migrate=ok"},
             ),
@@ -144,7 +144,7 @@ HAZARDS = (
                 seed="migrate-folios",
                 scenario="zoo-migrate_unbind",
                 versions=SMALL,
-                arches=("default",),
+                vm_types=("default",),
                 not_for={"*": _ORDER_0},
             ),
             Case(
@@ -152,7 +152,7 @@ HAZARDS = (
                 seed="migrate-without-lock",
                 scenario="zoo-migrate",
                 versions=SMALL,
-                arches=("default",),
+                vm_types=("default",),
                 not_for={"*": _ORDER_0},
             ),
             Case(
@@ -160,7 +160,7 @@ HAZARDS = (
                 seed="migrate-without-lock",
                 scenario="zoo-migrate_unbind",
                 versions=SMALL,
-                arches=("default",),
+                vm_types=("default",),
                 violated={"*": "I15 model_error"},
                 not_for={"*": _ORDER_0},
             ),
@@ -169,7 +169,7 @@ HAZARDS = (
                 seed="migrate-without-invalidation",
                 scenario="zoo-migrate",
                 versions=SMALL,
-                arches=("default",),
+                vm_types=("default",),
                 violated={"*": "I19"},
                 not_for={"*": _ORDER_0},
             ),

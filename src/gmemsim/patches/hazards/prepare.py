@@ -77,7 +77,7 @@ _MAKE_PRIVATE = {"calls": "make_private", "changed hardware": "make_private_ret:
 
 HAZARDS = (
     Hazard(
-        number=4,
+        name="4",
         title="Prepare at every fault",
         question="Without tracking the hook is called at each fault. Is it idempotent, and how often is it called for "
         "nothing?",
@@ -86,7 +86,7 @@ HAZARDS = (
                 says="two vCPUs fault on one page, 4 KiB",
                 scenario="zoo-prepare_again",
                 versions=BEFORE_IN_PLACE[:-1],
-                arches=("snp",),
+                vm_types=("snp",),
                 not_for={"*": _OTHER_HOOK},
                 counts=_PREPARE,
             ),
@@ -94,7 +94,7 @@ HAZARDS = (
                 says="the same, where the hook is make_private",
                 scenario="zoo-prepare_again",
                 versions=("mainline-7.3", *IN_PLACE),
-                arches=("snp",),
+                vm_types=("snp",),
                 not_for={**dict.fromkeys(HUGE_PAGES, _SMALL_ONLY), "*": _PREPARE_THERE},
                 counts=_MAKE_PRIVATE,
             ),
@@ -103,7 +103,7 @@ HAZARDS = (
                 seed="large-folios",
                 scenario="zoo-prepare_again",
                 versions=("baseline", "v1"),
-                arches=("snp",),
+                vm_types=("snp",),
                 not_for={
                     **dict.fromkeys(
                         BEFORE_IN_PLACE[2:],
@@ -118,7 +118,7 @@ HAZARDS = (
                 says="two vCPUs fault on two pages of a folio of 2 MiB",
                 scenario="zoo-prepare_again_huge",
                 versions=HUGE_PAGES,
-                arches=("snp",),
+                vm_types=("snp",),
                 not_for={"*": "has folios of one page"},
                 counts=_MAKE_PRIVATE,
             ),
@@ -130,7 +130,7 @@ HAZARDS = (
         "Keeping track under the invalidate lock costs more: exclusive, faults wait for each other.",
     ),
     Hazard(
-        number=14,
+        name="14",
         title="Prepare outside the folio lock",
         question="Michael Roth, 2025-06-13: an rw-semaphore for preparedness in place of the folio lock.",
         cases=(
@@ -139,7 +139,7 @@ HAZARDS = (
                 seed="prepare-outside-folio-lock",
                 scenario="zoo-prepare_punch",
                 versions=BEFORE_IN_PLACE,
-                arches=("snp",),
+                vm_types=("snp",),
                 violated={"baseline": "I4 I5", "*": "I31 I32"},
                 not_for={"*": _OTHER_HOOK},
                 without=frozenset({"I33"}),
@@ -149,7 +149,7 @@ HAZARDS = (
                 seed="prepare-rwsem",
                 scenario="zoo-prepare_punch",
                 versions=BEFORE_IN_PLACE,
-                arches=("snp",),
+                vm_types=("snp",),
                 violated={"baseline": "I4 I5", "*": "I32"},
                 not_for={"*": _OTHER_HOOK},
                 without=frozenset({"I33"}),
@@ -159,7 +159,7 @@ HAZARDS = (
                 seed="make-private-outside-folio-lock",
                 scenario="zoo-prepare_punch",
                 versions=IN_PLACE,
-                arches=("snp",),
+                vm_types=("snp",),
                 violated={"*": "I32"},
                 not_for={**dict.fromkeys(HUGE_PAGES, _SMALL_ONLY), "*": _PREPARE_THERE},
                 without=frozenset({"I33"}),

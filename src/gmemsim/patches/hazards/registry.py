@@ -15,10 +15,10 @@ __all__ = ["HAZARDS", "SEEDS"]
 _FAMILIES: Final = (bind, convert, large, merge, migrate, populate, prepare, retry, write)
 
 #: In the order of the list.
-HAZARDS: Final[dict[int, Hazard]] = {
-    hazard.number: hazard
+HAZARDS: Final[dict[str, Hazard]] = {
+    hazard.name: hazard
     for hazard in sorted(
-        (hazard for family in _FAMILIES for hazard in family.HAZARDS), key=lambda hazard: hazard.number
+        (hazard for family in _FAMILIES for hazard in family.HAZARDS), key=lambda hazard: int(hazard.name)
     )
 }
 

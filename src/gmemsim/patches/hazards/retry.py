@@ -15,7 +15,7 @@ SEEDS: dict[str, Make] = {}
 
 HAZARDS = (
     Hazard(
-        number=13,
+        name="13",
         title="Allocation that repeats on -EEXIST",
         question="RFC v1 09/37 had `do { ... } while (-EEXIST)`, as find-or-create has: without bound against punches.",
         cases=(

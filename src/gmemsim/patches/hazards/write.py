@@ -85,7 +85,7 @@ _ORDER_0 = "asked of 4 KiB folios"
 
 HAZARDS = (
     Hazard(
-        number=12,
+        name="12",
         title="write(2) as a way to fill guest memory",
         question="v5 and v6 of the series reject pages that are uptodate with -ENOSPC. What if write_begin looks at "
         "the flag before it has the folio lock?",
@@ -94,7 +94,7 @@ HAZARDS = (
                 says="as it is: -EINVAL",
                 scenario="zoo-file_write",
                 versions=SMALL,
-                arches=("default",),
+                vm_types=("default",),
                 not_for={"*": _ORDER_0},
             ),
             Case(
@@ -102,7 +102,7 @@ HAZARDS = (
                 seed="write-populates",
                 scenario="zoo-file_write",
                 versions=SMALL,
-                arches=("default",),
+                vm_types=("default",),
                 not_for={"*": _ORDER_0},
                 counts={"pages written": "operation:file_write=ok"},
             ),
@@ -111,7 +111,7 @@ HAZARDS = (
                 seed="write-tests-unlocked",
                 scenario="zoo-file_write",
                 versions=SMALL,
-                arches=("default",),
+                vm_types=("default",),
                 violated={"*": "unexpected_outcome"},
                 not_for={"*": _ORDER_0},
             ),

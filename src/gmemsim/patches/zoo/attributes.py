@@ -61,7 +61,7 @@ BUGS = (
         rules="I24 I25 I28 linearizability",
         make=missing_attr_means_shared,
         control=missing_attr_means_init,
-        parents=("inplace-v8", "inplace"),
+        versions=("inplace-v8", "inplace"),
         scenario="zoo-inplace_private",
     ),
 )

@@ -88,7 +88,7 @@ BUGS = (
         "collapse-creates-large-folio",
         rules="I6 I2 unexpected_outcome",
         make=collapse_creates_large_folio,
-        arches=("default",),
+        vm_types=("default",),
         scenario="zoo-collapse",
     ),
 )

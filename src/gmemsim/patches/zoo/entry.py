@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING, Any
 
 import attrs
 
+from ..entry import Entry
+
 if TYPE_CHECKING:
     from ...actors.kernel import Kernel
 
@@ -23,48 +25,41 @@ Make = Callable[["type[Kernel]"], "type[Kernel]"]
 
 
 @attrs.frozen(kw_only=True)
-class Bug:
+class Bug(Entry):
     """One entry of the zoo. It names its scenario: patches know no scenario.
 
     Attributes:
-        id: its name.
-        title: what is wrong, in one line.
         origin: `shipped-bug`, `review-found`, `guard-mutant`, `source-derived` or `documented-benign`.
+        versions: that it is seeded into.
+        why_not: why there is no variant; empty if there is one.
         family: what it is about.
         source: commit, message or document that tells of it.
-        parents: names of the patch versions that it is seeded into.
         make: from a patch version to a subclass with the bug; for a benign entry, the version as it is.
         control: from a patch version to what must be clean; default: the version as it is.
         policy: lock class with the bug, for bugs of the lock itself; searched in a small program of readers and
             writers that can be interrupted, against `sound`, the lock without it.
-        arches: VM types to look on.
         scenario: name of the scenario that a user would write.
         rules: any of these is the bug; empty for a benign entry, which must give none.
         options: more keywords for `explore.program.ScenarioProgram`.
         unfound: why the variant is not found by searches here; empty if it is.
-        why_not: why there is no variant; empty if there is one.
     """
 
-    id: str
-    title: str
-    origin: str
+    versions: tuple[str, ...] = ("v3",)
+    vm_types: tuple[str, ...] = ("sw-protected",)
     family: str
     source: str
-    parents: tuple[str, ...] = ("v3",)
     make: Make | None = None
     control: Make | None = None
     policy: Any = None
     sound: Any = None
-    arches: tuple[str, ...] = ("sw-protected",)
     scenario: str = ""
     rules: frozenset[str] = frozenset()
     options: dict[str, Any] = attrs.field(factory=dict)
     unfound: str = ""
-    why_not: str = ""
 
     def __attrs_post_init__(self) -> None:
         if bool(self.make or self.policy) == bool(self.why_not):
-            raise ValueError(f"{self.id}: either a variant or a reason why there is none")
+            raise ValueError(f"{self.name}: either a variant or a reason why there is none")
 
     @property
     def expressible(self) -> bool:
@@ -88,7 +83,7 @@ def bug(ident: str, *, rules: str = "", **fields: Any) -> Bug:
     """The entry of that id with a variant; `rules` are names with spaces between them."""
     known = catalogue()[ident]
     return Bug(
-        id=ident,
+        name=ident,
         title=known["title"],
         origin=known["origin"],
         family=known["family"],

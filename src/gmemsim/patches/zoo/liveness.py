@@ -64,7 +64,7 @@ BUGS = (
         "pfn-cache-retry-livelock",
         rules="livelock",
         make=retry_invalidates_itself,
-        arches=("default",),
+        vm_types=("default",),
         scenario="same",
     ),
     missing(
@@ -76,8 +76,8 @@ BUGS = (
         "rmpupdate-overlap-spin",
         rules="arch:LIVELOCK LIVELOCK livelock",
         make=rmpupdate_overlap_spin,
-        parents=("hugepage-mutex",),
-        arches=("snp",),
+        versions=("hugepage-mutex",),
+        vm_types=("snp",),
         scenario="zoo-huge_accept",
     ),
 )

@@ -76,15 +76,15 @@ BUGS = (
         "tdx-local-retry-vs-memslot-delete",
         rules="livelock",
         make=tdx_local_retry_vs_memslot_delete,
-        arches=("tdx",),
+        vm_types=("tdx",),
         scenario="slot_delete",
     ),
     bug(
         "madvise-remove-abba",
         rules="deadlock",
         make=madvise_remove_abba,
-        parents=("baseline",),
-        arches=("snp",),
+        versions=("baseline",),
+        vm_types=("snp",),
         scenario="zoo-launch_mmap",
     ),
 )

@@ -107,7 +107,7 @@ BUGS = (
         "invalid-slot-treated-as-mmio",
         rules="model_error",
         make=invalid_slot_treated_as_mmio,
-        arches=("default",),
+        vm_types=("default",),
         scenario="zoo-two_delete",
     ),
     bug("seq-snapshot-after-lookup", rules="I18 I19", make=seq_snapshot_after_lookup, scenario="punch_tight"),

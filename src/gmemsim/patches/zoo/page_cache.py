@@ -83,7 +83,7 @@ BUGS = (
         "punch-no-lock-vs-fault",
         rules="I15 I54",
         make=punch_no_lock_vs_fault,
-        parents=("inplace-v8", "inplace"),
+        versions=("inplace-v8", "inplace"),
         scenario="zoo-lifecycle",
     ),
     missing(
@@ -94,7 +94,7 @@ BUGS = (
         "fault-between-unmap-and-remove",
         rules="I8 I19 I24",
         make=fault_between_unmap_and_remove,
-        arches=("default",),
+        vm_types=("default",),
         scenario="mmap_punch",
     ),
 )

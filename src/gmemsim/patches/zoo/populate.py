@@ -117,29 +117,31 @@ BUGS = (
         "populate-nested-invalidate-lock",
         rules="deadlock",
         make=populate_nested_invalidate_lock,
-        arches=("tdx",),
+        vm_types=("tdx",),
         scenario="zoo-launch",
     ),
     bug(
         "populate-mmap-lock-abba",
         rules="deadlock",
         make=populate_mmap_lock_abba,
-        arches=("snp",),
+        vm_types=("snp",),
         scenario="zoo-launch_mmap",
     ),
-    bug("populate-without-il", rules="I36", make=populate_without_il, arches=("snp",), scenario="zoo-launch"),
+    bug(
+        "populate-without-il", rules="I36", make=populate_without_il, vm_types=("snp",), scenario="zoo-launch"
+    ),
     bug(
         "prefault-before-launch-finish",
         rules="unexpected_outcome I5 I35 I36 I2",
         make=prefault_before_launch_finish,
-        arches=("snp",),
+        vm_types=("snp",),
         scenario="zoo-launch",
     ),
     bug(
         "prepare-at-fallocate",
         rules="unexpected_outcome I33 I35 I5",
         make=prepare_at_fallocate,
-        arches=("snp",),
+        vm_types=("snp",),
         scenario="zoo-launch",
     ),
     missing(

@@ -39,7 +39,7 @@ BUGS = (
         "prepare-outside-folio-lock",
         rules="I33 I5 I32",
         make=prepare_outside_folio_lock,
-        arches=("sw-protected", "snp"),
+        vm_types=("sw-protected", "snp"),
         scenario="punch",
     ),
     bug("fault-recreates-page-in-punched-hole", make=as_it_is, scenario="punch"),

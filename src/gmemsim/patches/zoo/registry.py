@@ -44,4 +44,4 @@ _FAMILIES: Final = (
 )
 
 #: By id, family by family. Entries without a variant say why.
-BUGS: Final[dict[str, Bug]] = {bug.id: bug for family in _FAMILIES for bug in family.BUGS}
+BUGS: Final[dict[str, Bug]] = {bug.name: bug for family in _FAMILIES for bug in family.BUGS}

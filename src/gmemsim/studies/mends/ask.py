@@ -7,20 +7,18 @@ from typing import TYPE_CHECKING, Any, cast
 
 from ...actors.fault import RetPf
 from ...audit.kvm_events import Map, MapRet
-from ...explore.judges.livelock import judge
 from ...explore.lock_graph import LockGraph
 from ...explore.program import ScenarioProgram
-from ...explore.search import Limits, search, watch_events
+from ...explore.search import Limits, watch_events
 from ...explore.strategies import make_strategy
 from ...scenarios.catalogue import load_named
+from ..study import look
 
 if TYPE_CHECKING:
     from ...actors.vm import World
     from ...audit.recorder import Actor, Rec
     from ...explore.failure import Failure
     from ...explore.runs import Run
-
-__all__ = ["LeftMapped", "Warned", "ask_scenario", "edge_text"]
 
 #: Resumptions of a run at most.
 _STEPS = 6_000
@@ -113,16 +111,13 @@ def ask_scenario(
     began = process_time()
     program = ScenarioProgram(scenario=load_named(scenario), patch=patch, arch=vm_type, release=release)
     graph, left, warned = LockGraph(program.name), LeftMapped(), Warned()
-    result = search(
+    result = look(
         program,
         make_strategy("stateful", 0),
         Limits(schedules=None, states=states, seconds=seconds, steps=_STEPS),
         keep_going=True,
-        judge=judge,
         observers=(graph, left, warned),
     )
-    if result.stopped == "interrupted":
-        raise KeyboardInterrupt
     edges = {
         (edge.held_class, edge.held_mode, edge.wants_class, edge.wants_mode) for edge in graph.edges.values()
     }

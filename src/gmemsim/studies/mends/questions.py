@@ -15,7 +15,7 @@ from ...contention.storm import run
 from ...contention.storms import STORMS
 from ...explore.findings.table import FINDINGS
 from ...explore.program import ScenarioProgram
-from ...explore.search import Limits, search
+from ...explore.search import Limits
 from ...explore.strategies import make_strategy
 from ...explore.strategies.complete_first import CompleteFirst
 from ...patches.hazards.registry import HAZARDS
@@ -26,9 +26,10 @@ from ...scenarios.conform import load_vectors
 from ...scenarios.conform.known import explanation
 from ...scenarios.conform.suite import EMBEDDED, judge
 from ...scenarios.conform.suite import cases as cases_of
-from ..hazards import ask
+from ..hazards import Hazards
 from ..matrix import cells, explore_cell
 from ..operations import Cell
+from ..study import Asked, Plan, look
 from .ask import ask_scenario
 from .same_code import same, touching
 from .unjudged import shown_on, versions_of
@@ -39,8 +40,6 @@ if TYPE_CHECKING:
     from ...actors.kernel import Kernel
     from ...patches.mends.entry import Mend
     from ...scenarios.conform.case import Case
-
-__all__ = ["PARTS", "Question", "answer", "answers", "applies", "questions"]
 
 PARTS: Final = ("findings", "pairs", "triples", "vectors", "hazards", "costs", "outcomes")
 _FAILURE: Final = "memory failure"
@@ -128,8 +127,8 @@ def _asked(part: str, version: str, mend: Mend) -> Iterator[tuple[str, str]]:
         for hazard in HAZARDS.values():
             for number, case in enumerate(hazard.cases):
                 if version in case.versions:
-                    for arch in case.arches:
-                        yield arch, f"{hazard.number}.{number}"
+                    for arch in case.vm_types:
+                        yield arch, f"{hazard.name}.{number}"
     elif part == "outcomes":
         for scenario in _OUTCOMES if "memory failure" in mend.meets else ():
             types = load_named(scenario).head.vm_types
@@ -163,8 +162,7 @@ def _shown(version: str, mend: Mend) -> Iterator[tuple[str, str]]:
 
 
 def _cells(version: str, mend: Mend, together: int) -> Iterator[Cell]:
-    cls = load_patch(version)
-    for cell in cells(version, together, in_place=cls.in_place, huge=cls.huge_pages):
+    for cell in cells(version, together):
         names = set(cell.names)
         if together == 2:
             wanted = not names.isdisjoint(mend.meets)
@@ -276,18 +274,11 @@ def _cell(question: Question, states: int) -> dict[str, Any]:
 
 
 def _hazard(question: Question, states: int) -> dict[str, Any]:
-    number, case = question.what.split(".")
-    hazard = HAZARDS[int(number)]
-    asked = ask(
-        hazard,
-        hazard.cases[int(case)],
-        question.patch,
-        question.arch,
-        strategy="portfolio",
-        schedules=100,
-        seconds=60,
-    )
-    return {"verdict": asked.verdict, "rule": asked.rule, "schedules": asked.schedules}
+    name, number = question.what.split(".")
+    hazard = HAZARDS[name]
+    asked = Asked(entry=hazard, patch=question.patch, arch=question.arch, about=hazard.cases[int(number)])
+    row = Hazards().ask(asked, Plan(schedules=100, seconds=60)).row
+    return {"verdict": row["verdict"], "rule": row["rule"] or "", "schedules": row["schedules"]}
 
 
 def _outcomes(question: Question, states: int) -> dict[str, Any]:
@@ -301,15 +292,14 @@ def _outcomes(question: Question, states: int) -> dict[str, Any]:
         without=frozenset({"unexpected_outcome"}),
         observed=frozenset({"results"}),
     )
-    result = search(
+    result = look(
         program,
         make_strategy("stateful", 0),
         Limits(schedules=None, states=states, steps=6_000),
+        judge=None,
         keep_going=True,
         collect_outcomes=True,
     )
-    if result.stopped == "interrupted":
-        raise KeyboardInterrupt
     return {"complete": result.complete, "states": result.states, "outcomes": sorted(result.outcomes)}
 
 

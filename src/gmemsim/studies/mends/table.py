@@ -6,18 +6,96 @@ from typing import TYPE_CHECKING, Any
 
 import attrs
 
+from ...explore.findings.finding import Finding, Shown
 from ...explore.findings.groups import IN_PLACE
-from ...patches.mends.registry import mends_of
+from ...explore.findings.table import FINDINGS
+from ...nearest import hint
+from ...patches.entry import Entry
+from ...patches.mends.registry import MENDS, mends_of
+from ..study import Asked, Plan, Result, Study, StudyError
 from .ask import ask_scenario
 from .unjudged import met, shown_on, versions_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
-    from ...explore.findings.finding import Finding
     from ...patches.mends.entry import Mend
 
-__all__ = ["Row", "default_version", "rows"]
+
+class Mends(Study):
+    """Each candidate ends its finding and breaks nothing else, in the scenarios that show the finding."""
+
+    name = "mends"
+    unknown = "no mends of a finding {!r}"
+    listed = "gmemsim list mends"
+
+    def entries(self) -> dict[str, Entry]:
+        """Findings that have candidates and that a search can meet."""
+        return {
+            ident: _entry(FINDINGS[ident])
+            for ident in dict.fromkeys(ident for mend in MENDS.values() for ident in mend.findings)
+            if any(shown_on(FINDINGS[ident], version) for version in versions_of(FINDINGS[ident]))
+        }
+
+    def find(self, name: str) -> list[Entry]:
+        if name in FINDINGS and name not in self.entries():
+            raise StudyError(
+                f"no oracle calls {name} an error; what its mends change is in {FINDINGS[name].page}"
+            )
+        return super().find(name)
+
+    def asked(
+        self, entry: Entry, patches: Sequence[str], vm_types: Sequence[str], plan: Plan
+    ) -> Iterator[Asked]:
+        finding = FINDINGS[entry.name]
+        for patch in patches or (default_version(finding),):
+            if patch not in versions_of(finding):
+                raise StudyError(f"--patch {patch}: {hint(patch, versions_of(finding))}")
+            if not shown_on(finding, patch):
+                raise StudyError(f"no scenario shows {finding.ident} on {patch}")
+            for shown in shown_on(finding, patch):
+                for mend in (None, *mends_of(finding.ident)):
+                    if not vm_types or shown.vm_type in vm_types:
+                        part = f"{shown.scenario}+{mend.ident}" if mend else shown.scenario
+                        about = Searched(shown, mend.ident if mend else "")
+                        yield Asked(entry=entry, patch=patch, arch=shown.vm_type, part=part, about=about)
+
+    def ask(self, asked: Asked, plan: Plan) -> Result:
+        finding, version, about = FINDINGS[asked.entry.name], asked.patch, asked.about
+        row = ask_scenario(
+            about.shown.scenario,
+            f"{version}+{about.mend}" if about.mend else version,
+            asked.arch,
+            release=finding.releases[version][0] if version in finding.releases else None,
+            states=plan.states,
+            seconds=plan.seconds,
+        )
+        gone = _gone(finding, row)
+        return Result(
+            asked=asked,
+            row=row,
+            verdict={True: "gone", False: "met", None: "not met; cut short"}[gone],
+            says="; ".join(f"{each['rule']}: {each['summary']}" for each in row["violations"]),
+            complete=row["complete"],
+        )
+
+
+@attrs.frozen
+class Searched:
+    """A scenario that shows the finding, with a mend or (empty) as the version is."""
+
+    shown: Shown
+    mend: str
+
+
+def _entry(finding: Finding) -> Entry:
+    return Entry(
+        name=finding.ident,
+        title=finding.title,
+        question="Which candidate ends it, and what does it break?",
+        versions=tuple(versions_of(finding)),
+        vm_types=tuple(dict.fromkeys(shown.vm_type for shown in shown_on(finding, default_version(finding)))),
+    )
 
 
 @attrs.frozen
@@ -51,6 +129,10 @@ def default_version(finding: Finding) -> str:
     return there[-1]
 
 
+def _gone(finding: Finding, asked: dict[str, Any]) -> bool | None:
+    return False if met(finding, asked) else True if asked["complete"] else None
+
+
 def judged(finding: Finding, mend: Mend | None, asked: dict[str, Any], base: dict[str, Any]) -> Row:
     """Hold one answer against that of the version as it is."""
     there = {each["rule"] for each in base["violations"] if not each["known"]}
@@ -65,7 +147,7 @@ def judged(finding: Finding, mend: Mend | None, asked: dict[str, Any], base: dic
         mend=mend,
         scenario=asked["scenario"],
         asked=asked,
-        gone=False if met(finding, asked) else True if asked["complete"] else None,
+        gone=_gone(finding, asked),
         broken=broken,
         added=tuple(sorted(edges - before)),
         removed=tuple(sorted(before - edges)),
@@ -74,19 +156,12 @@ def judged(finding: Finding, mend: Mend | None, asked: dict[str, Any], base: dic
     )
 
 
-def rows(finding: Finding, version: str, *, states: int, seconds: float | None) -> Iterator[Row]:
-    """Every scenario of the finding, first on the version as it is, then with each candidate."""
-    for shown in shown_on(finding, version):
-        base: dict[str, Any] | None = None
-        for mend in (None, *mends_of(finding.ident)):
-            patch = version if mend is None else f"{version}+{mend.ident}"
-            asked = ask_scenario(
-                shown.scenario,
-                patch,
-                shown.vm_type,
-                release=finding.releases[version][0] if version in finding.releases else None,
-                states=states,
-                seconds=seconds,
-            )
-            base = base or asked
-            yield judged(finding, mend, asked, base)
+def rows(results: Sequence[Result]) -> list[Row]:
+    """Results of one finding on one version, as far as the version without a mend was searched."""
+    bases = {result.asked.about.shown: result.row for result in results if not result.asked.about.mend}
+    return [
+        judged(FINDINGS[result.asked.entry.name], MENDS.get(about.mend), result.row, bases[about.shown])
+        for result in results
+        for about in (result.asked.about,)
+        if about.shown in bases
+    ]

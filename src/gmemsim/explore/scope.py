@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from ..explore.search import SearchResult
+    from .search import SearchResult
 
 _WHY = {
     "violation": "stopped at the first violation",
