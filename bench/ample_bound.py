@@ -103,9 +103,7 @@ def main() -> None:
     )
     for patch, arch, names, setup in CASES:
         (cell,) = (
-            one
-            for one in cells(patch, 3)
-            if (one.arch, tuple(one.names), one.setup) == (arch, names, setup)
+            one for one in cells(patch, 3) if (one.arch, tuple(one.names), one.setup) == (arch, names, setup)
         )
         scenario = loads(scenario_text(cell), "cell.toml")
         program = ScenarioProgram(scenario=scenario, patch=patch, arch=arch, small=False)

@@ -197,15 +197,26 @@ CASES: Final = (
     Case("conform", "gmemsim.scenarios.conform.suite:judge", 3, "conform --arch default", ("2 of ",)),
     Case(
         "zoo",
-        "gmemsim.studies.zoo:hunt_at",
+        "gmemsim.studies.zoo:Zoo.ask",
         2,
         "zoo launch-finish-repeated unbind-skips-dying-file --repetitions 1 --schedules 50",
         ("launch-finish-repeated",),
     ),
     Case(
-        "zoo --jobs", "gmemsim.jobs.workers:Workers.submit", 2, "zoo --repetitions 1 --schedules 500 --jobs 2"
+        "zoo --jobs",
+        "gmemsim.studies.survey:Survey._add",
+        2,
+        "zoo --repetitions 1 --schedules 500 --jobs 2",
+        ("bugs found",),
     ),
-    Case("hazards", "gmemsim.studies.hazards:ask", 2, "hazards 14 --schedules 50", ("prepare",)),
+    Case(
+        "study pairs --state",
+        "gmemsim.studies.matrix:explore_cell",
+        3,
+        "study pairs allocate --patch v3 --states 200 --state p.state",
+        ("2 searches, ", "p.state: 3 lines"),
+    ),
+    Case("hazards", "gmemsim.studies.hazards:Hazards.ask", 2, "hazards 14 --schedules 50", ("prepare",)),
     Case(
         "diff of versions",
         "gmemsim.scenarios.session:Session.run",

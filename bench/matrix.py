@@ -19,36 +19,17 @@ import json
 import random
 import time
 from collections.abc import Iterator
-from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from functools import partial
-from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
 import zstandard
 
-from gmemsim.patches.registry import load_patch
-from gmemsim.studies.matrix import cells, explore_cell
+from gmemsim.jobs.share import place, share
+from gmemsim.studies.matrix import NAMES, TWO_PAGES, VERSIONS, cells, explore_cell
 from gmemsim.studies.operations import Cell
 
-VERSIONS = {
-    2: ("baseline", "v1", "v2", "v3", "mainline-7.3", "inplace-v8", "inplace", "hugepage", "hugepage-mutex"),
-    3: ("v3", "mainline-7.3", "inplace", "hugepage"),
-    4: ("v3", "inplace"),
-}
-#: Versions whose pairs are searched on two pages as well.
-TWO_PAGES = ("v3", "mainline-7.3", "inplace")
-FILES = {2: "pairs.jsonl", 3: "triples.jsonl", 4: "quadruples.jsonl"}
 DOCS = Path(__file__).parents[1] / "docs"
-
-
-def all_cells(together: int, patches: list[str], pages: int = 1) -> Iterator[Cell]:
-    for patch in patches:
-        version = load_patch(patch)
-        huge = version.huge_pages
-        for cell in cells(patch, together, in_place=version.in_place, huge=huge, pages=1 if huge else pages):
-            if together == 2 or cell.arch != "default":
-                yield cell
 
 
 def recorded(path: Path) -> list[dict[str, Any]]:
@@ -73,7 +54,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("together", type=int, choices=sorted(VERSIONS))
+    parser.add_argument("together", type=int, choices=sorted(NAMES))
     parser.add_argument("--pages", type=int, choices=(1, 2), default=1)
     parser.add_argument("--patch", nargs="*")
     parser.add_argument("--states", type=int, default=100_000)
@@ -85,7 +66,7 @@ def main() -> None:
     parser.add_argument("--seconds", type=float)
     parser.add_argument("--out", type=Path)
     options = parser.parse_args()
-    path = options.out or DOCS / FILES[options.together]
+    path = options.out or DOCS / f"{NAMES[options.together]}.jsonl"
     patches = options.patch or list(TWO_PAGES if options.pages == 2 else VERSIONS[options.together])
     begin = time.monotonic()
     # What a smaller budget did not complete is asked again.
@@ -96,42 +77,33 @@ def main() -> None:
     }
     todo = [
         cell
-        for cell in all_cells(options.together, patches, options.pages)
-        if (*cell.names, cell.patch, cell.arch, cell.setup, cell.huge, cell.pages) not in done
+        for patch in patches
+        for cell in cells(patch, options.together, pages=options.pages)
+        if (options.together == 2 or cell.arch != "default")
+        and (*cell.names, cell.patch, cell.arch, cell.setup, cell.huge, cell.pages) not in done
     ]
     # If it is stopped, what is there is a sample of all.
     random.Random(options.seed).shuffle(todo)
     print(f"{len(done)} cells are there, {len(todo)} to do", flush=True)
-    left = len(todo)
-    todo = todo[: options.cells]
+
+    def in_time() -> Iterator[Cell]:
+        for cell in todo[: options.cells]:
+            if options.seconds is None or time.monotonic() - begin <= options.seconds:
+                yield cell
+
     run = partial(explore_cell, states=options.states, schedules=options.schedules, sampled=options.sampled)
     new: list[dict[str, Any]] = []
     path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
-    with (
-        path.open("a", encoding="utf-8") as out,
-        ProcessPoolExecutor(options.jobs, mp_context=get_context("spawn")) as pool,
-    ):
-        cells_left, running = iter(todo), set[Future[dict[str, Any]]]()
-        while True:
-            late = options.seconds is not None and time.monotonic() - begin > options.seconds
-            while (
-                not late and len(running) < 2 * options.jobs and (cell := next(cells_left, None)) is not None
-            ):
-                running.add(pool.submit(run, cell))
-            if not running:
-                break
-            ready, running = wait(running, return_when=FIRST_COMPLETED)
-            for row in sorted((one.result() for one in ready), key=lambda row: str(row["names"])):
-                out.write(json.dumps(row) + "\n")
-                out.flush()
-                new.append(row)
-                for found in row["violations"]:
-                    if not found["known"]:
-                        where = (
-                            f"{' against '.join(row['names'])}, {row['patch']}, {row['arch']}, {row['setup']}"
-                        )
-                        print(f"{where}: {found['rule']}: {found['summary']}", flush=True)
-    summary(new, left)
+    with path.open("a", encoding="utf-8") as out, place(options.jobs, None) as where:
+        for row in share(run, in_time(), where):
+            out.write(json.dumps(row) + "\n")
+            out.flush()
+            new.append(row)
+            for found in row["violations"]:
+                if not found["known"]:
+                    at = f"{' against '.join(row['names'])}, {row['patch']}, {row['arch']}, {row['setup']}"
+                    print(f"{at}: {found['rule']}: {found['summary']}", flush=True)
+    summary(new, len(todo))
 
 
 def summary(rows: list[dict[str, Any]], left: int) -> None:

@@ -25,16 +25,16 @@ from __future__ import annotations
 import argparse
 import json
 import time
-from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
-from multiprocessing import get_context
+from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
-from typing import Any
 
 import attrs
 from matrix import recorded
 
 from gmemsim.explore.findings.groups import ALL_VERSIONS
 from gmemsim.explore.findings.table import FINDINGS
+from gmemsim.jobs.share import place, share
 from gmemsim.patches.mends.registry import MENDS
 from gmemsim.studies.mends.questions import PARTS, Question, answers, questions
 
@@ -82,20 +82,17 @@ def main() -> None:
     OUT.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
     left = list(todo(options, {tuple(row["key"]) for row in rows}))
     print(f"{len(rows)} answers are there, {sum(map(len, left))} to do", flush=True)
-    begin, cpu, asked = time.monotonic(), 0.0, iter(left)
-    goes_on = Before(None if options.seconds is None else begin + options.seconds)
-    running: set[Future[list[dict[str, Any]]]] = set()
-    with (
-        OUT.open("a", encoding="utf-8") as out,
-        ProcessPoolExecutor(options.jobs, mp_context=get_context("spawn")) as pool,
-    ):
-        while True:
-            while goes_on() and len(running) < 2 * options.jobs and (one := next(asked, None)) is not None:
-                running.add(pool.submit(answers, one, options.states, goes_on))
-            if not running:
-                break
-            ready, running = wait(running, return_when=FIRST_COMPLETED)
-            found = [row for one in ready for row in one.result()]
+    cpu = 0.0
+    goes_on = Before(None if options.seconds is None else time.monotonic() + options.seconds)
+
+    def in_time() -> Iterator[list[Question]]:
+        for asked in left:
+            if goes_on():
+                yield asked
+
+    run = partial(answers, states=options.states, goes_on=goes_on)
+    with OUT.open("a", encoding="utf-8") as out, place(options.jobs, None) as where:
+        for found in share(run, in_time(), where):
             for row in sorted(found, key=lambda row: str(row["key"])):
                 out.write(json.dumps(row) + "\n")
                 out.flush()

@@ -15,22 +15,23 @@ from concurrent.futures import ProcessPoolExecutor
 from functools import partial
 from itertools import permutations
 from multiprocessing import get_context
+from typing import Any
 
 from gmemsim.patches.zoo.entry import Bug
 from gmemsim.patches.zoo.registry import BUGS
-from gmemsim.studies.zoo import Hunt, ZooRow, hunt_at, places
+from gmemsim.studies.study import Plan
+from gmemsim.studies.zoo import Zoo
 
 STRATEGIES = ("random", "pos", "pct:2", "pct:3", "surw", "preemption:2", "portfolio", "stateful")
 
 
-def share(bug_and_strategy: tuple[Bug, str], seeds: int, schedules: int, seconds: float) -> ZooRow:
+def share(bug_and_strategy: tuple[Bug, str], seeds: int, schedules: int, seconds: float) -> dict[str, Any]:
     """One cell: the entry in the first version and VM type that has it."""
     bug, strategy = bug_and_strategy
-    patch, arch = places(bug)[0]
     # A run of a search of states is mostly cut short: it costs a tenth.
     budget = 10 * schedules if strategy == "stateful" else schedules
-    plan = Hunt(strategy=strategy, repetitions=seeds, schedules=budget, seconds=seconds)
-    return hunt_at(bug, patch, arch, plan)
+    plan = Plan(strategies=strategy, repetitions=seeds, schedules=budget, seconds=seconds)
+    return Zoo().ask(next(Zoo().asked(bug, (), (), plan)), plan).row
 
 
 def main() -> None:
@@ -47,7 +48,7 @@ def main() -> None:
     bugs = [
         bug
         for bug in BUGS.values()
-        if places(bug) and bug.rules and not bug.unfound and (not options.ids or bug.id in options.ids)
+        if bug.expressible and bug.rules and not bug.unfound and (not options.ids or bug.name in options.ids)
     ]
     cells = [(bug, strategy) for bug in bugs for strategy in options.strategies]
     run = partial(share, seeds=options.seeds, schedules=options.schedules, seconds=options.seconds)
@@ -57,15 +58,15 @@ def main() -> None:
     with ProcessPoolExecutor(options.jobs, mp_context=get_context("spawn")) as pool:
         line: list[str] = []
         for (bug, strategy), row in zip(cells, pool.map(run, cells), strict=True):
-            shares[bug.id, strategy] = row.found / row.searches
-            line.append(f"{row.found}/{row.searches}")
+            shares[bug.name, strategy] = row["hits"] / row["searches"]
+            line.append(f"{row['hits']}/{row['searches']}")
             if len(line) == len(options.strategies):
-                print(f"| {bug.id} | {' | '.join(line)} |", flush=True)
+                print(f"| {bug.name} | {' | '.join(line)} |", flush=True)
                 line = []
-    total = [sum(shares[bug.id, strategy] for bug in bugs) / len(bugs) for strategy in options.strategies]
+    total = [sum(shares[bug.name, strategy] for bug in bugs) / len(bugs) for strategy in options.strategies]
     print(f"| mean share | {' | '.join(f'{mean:.2f}' for mean in total)} |\n")
     for one, other in permutations(options.strategies, 2):
-        alone = [bug.id for bug in bugs if shares[bug.id, one] >= 0.5 > shares[bug.id, other]]
+        alone = [bug.name for bug in bugs if shares[bug.name, one] >= 0.5 > shares[bug.name, other]]
         if alone:
             print(f"{one} and not {other}: {len(alone)} ({', '.join(alone)})")
 

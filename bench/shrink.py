@@ -51,13 +51,13 @@ def zoo() -> Iterator[tuple[str, ScenarioProgram, Found]]:
     for bug in BUGS.values():
         if not bug.expressible or bug.policy is not None or bug.unfound:
             continue
-        for patch in bug.parents[:1]:
-            program = program_of(bug, patch, bug.arches[0])
+        for patch in bug.versions[:1]:
+            program = program_of(bug, patch, bug.vm_types[0])
             assert isinstance(program, ScenarioProgram)
             result = search(program, make_strategy("portfolio", 0), Limits(schedules=2_000), judge=judge)
             for found in result.found:
                 if found.failure.rule not in {"crash", "livelock"}:
-                    yield bug.id, program, found
+                    yield bug.name, program, found
 
 
 def planted(small: bool) -> Iterator[tuple[str, ScenarioProgram, Found]]:

@@ -78,9 +78,9 @@ def main() -> None:
     from gmemsim.patches.zoo.registry import BUGS
 
     lines += ["## Seeded and not found", ""]
-    lines += [f"* `{bug.id}`: {bug.unfound}." for bug in BUGS.values() if bug.unfound]
+    lines += [f"* `{bug.name}`: {bug.unfound}." for bug in BUGS.values() if bug.unfound]
     lines += ["", "## Not expressed", ""]
-    lines += [f"* `{bug.id}` ({bug.origin}): {bug.why_not}." for bug in BUGS.values() if bug.why_not]
+    lines += [f"* `{bug.name}` ({bug.origin}): {bug.why_not}." for bug in BUGS.values() if bug.why_not]
     (HERE / "zoo.md").write_text("\n".join(lines) + "\n", encoding="utf-8")
 
 

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from gmemsim.patches.entry import Entry
 
-SMALL = Plan(states=300, schedules=3, sampled=0)
+SMALL = Plan(schedules=3)
 
 
 @pytest.mark.parametrize("name", STUDIES)

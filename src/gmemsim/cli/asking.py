@@ -325,7 +325,10 @@ def _tell_patches(survey: Survey) -> None:
         ]
         if not here:
             continue
-        runs = survey.entries[0].name if len(survey.entries) == 1 else "any of these searches"
+        name = survey.entries[0].name
+        runs = f"{survey.study.name} {name}" if name.isdigit() else name
+        if len(survey.entries) > 1:
+            runs = "any of these searches"
         never = [name for name in here[0].never if all(name in result.never for result in here)]
         errnos = sorted({line for result in here for line in result.errnos})
         for line in (*([never_ran(tuple(never), runs)] if never else []), *errnos):

@@ -55,5 +55,6 @@ for _one in (
 ):
     # A copy, since each has its own examples.
     _mine = copy(_one)
+    _mine.epilog = None
     _mine.short_help = _SAYS[str(_one.name)]
     command.add_command(_mine)

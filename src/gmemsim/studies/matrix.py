@@ -22,10 +22,7 @@ from ..patches.entry import Entry
 from ..patches.registry import load_patch
 from ..scenarios.scenario import loads
 from .operations import (
-    HUGE_OPERATIONS,
-    OPERATIONS,
     SETUPS,
-    TWO_PAGE_OPERATIONS,
     Cell,
     rows_for,
     scenario_text,
@@ -66,12 +63,15 @@ class Matrix(Study):
 
     def entries(self) -> dict[str, Entry]:
         found: dict[str, Entry] = {}
-        for rows in (OPERATIONS, TWO_PAGE_OPERATIONS, HUGE_OPERATIONS):
-            for names in _meetings(
-                [row.name for row in rows if self.together == 2 or not row.alone], self.together
-            ):
-                text = _AND.join(names)
-                found.setdefault(text, Entry(name=text, title=text, versions=VERSIONS[self.together]))
+        # On a file of one page, of two, and on a huge page: what can meet in any version can meet in these.
+        for pages, patch in ((1, "inplace"), (2, "inplace"), (1, "hugepage")):
+            if patch in VERSIONS[self.together]:
+                for names in _meetings(rows_for(pages, huge=patch == "hugepage"), self.together):
+                    text = _AND.join(names)
+                    if text not in found and any(
+                        cell for arch in ARCHES for cell in _cells(names, patch, arch, pages)
+                    ):
+                        found[text] = Entry(name=text, title=text, versions=VERSIONS[self.together])
         return found
 
     def find(self, name: str) -> list[Entry]:
@@ -120,8 +120,9 @@ class Matrix(Study):
         )
 
 
-def _meetings(names: list[str], together: int) -> Iterator[tuple[str, ...]]:
-    """An operation also meets itself; of three or more, not all are the same."""
+def _meetings(rows: Sequence[Operation], together: int) -> Iterator[tuple[str, ...]]:
+    """An operation also meets itself; of three or more not all are the same, and those that are `alone` left out."""
+    names = [row.name for row in rows if together == 2 or not row.alone]
     for found in combinations_with_replacement(names, together):
         if together == 2 or len(set(found)) > 1:
             yield found
@@ -131,13 +132,12 @@ def cells(patch: str, together: int = 2, *, pages: int = 1) -> Iterator[Cell]:
     """All of a version, VM type by VM type.
 
     Args:
-        together: how many operations a cell has. Of three or more, rows that are `alone` are left out.
+        together: how many operations a cell has.
         pages: of the file, 1 or 2; a version with huge pages has cells on a huge page.
     """
     rows = rows_for(pages, huge=load_patch(patch).huge_pages)
-    names = [row.name for row in rows if together == 2 or not row.alone]
     for arch in ARCHES:
-        for found in _meetings(names, together):
+        for found in _meetings(rows, together):
             yield from _cells(found, patch, arch, pages)
 
 

@@ -66,8 +66,9 @@ class Survey:
         every = [one for entry in self.entries for one in study.asked(entry, self.patches, vm_types, plan)]
         if not every and not self.skipped:
             raise StudyError("nothing to ask: what was named is not for these versions and VM types")
-        if cells is not None and cells < len(every):
-            chosen = random.Random(seed).sample(range(len(every)), cells)
+        if cells is not None:
+            every = [one for one in every if not one.why_not]
+            chosen = random.Random(seed).sample(range(len(every)), min(cells, len(every)))
             every = [every[number] for number in sorted(chosen)]
         self.asked: list[Asked] = every
         self._by_key: dict[tuple[str, ...], Result] = {}
@@ -177,5 +178,7 @@ def open_state(path: Path, study: Study, plan: Plan) -> State:
     Raises:
         StateError: the file is of another study or plan, in use, or no state file at all.
     """
-    header = {"schema": _SCHEMA, **msgspec.to_builtins(attrs.asdict(plan))}
+    fields = attrs.asdict(plan)
+    lists = {name: list(value) for name, value in fields.items() if isinstance(value, tuple)}
+    header = {"schema": _SCHEMA, **fields, **lists}
     return StateFile(path, f"study {study.name}", header, _Line, lambda line: line.key)

@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING, Any
 
 import attrs
 
-from ...explore.findings.finding import Finding, Shown
 from ...explore.findings.groups import IN_PLACE
 from ...explore.findings.table import FINDINGS
 from ...nearest import hint
@@ -19,6 +18,7 @@ from .unjudged import met, shown_on, versions_of
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
+    from ...explore.findings.finding import Finding
     from ...patches.mends.entry import Mend
 
 
@@ -53,18 +53,19 @@ class Mends(Study):
                 raise StudyError(f"--patch {patch}: {hint(patch, versions_of(finding))}")
             if not shown_on(finding, patch):
                 raise StudyError(f"no scenario shows {finding.ident} on {patch}")
-            for shown in shown_on(finding, patch):
-                for mend in (None, *mends_of(finding.ident)):
-                    if not vm_types or shown.vm_type in vm_types:
-                        part = f"{shown.scenario}+{mend.ident}" if mend else shown.scenario
-                        about = Searched(shown, mend.ident if mend else "")
-                        yield Asked(entry=entry, patch=patch, arch=shown.vm_type, part=part, about=about)
+            # A search of all states is the same, whatever strategy a finding is shown with.
+            places = dict.fromkeys((shown.scenario, shown.vm_type) for shown in shown_on(finding, patch))
+            for scenario, arch in places:
+                for mend in ("", *(each.ident for each in mends_of(finding.ident))):
+                    if not vm_types or arch in vm_types:
+                        part = f"{scenario}+{mend}" if mend else scenario
+                        yield Asked(entry=entry, patch=patch, arch=arch, part=part, about=(scenario, mend))
 
     def ask(self, asked: Asked, plan: Plan) -> Result:
-        finding, version, about = FINDINGS[asked.entry.name], asked.patch, asked.about
+        finding, version, (scenario, mend) = FINDINGS[asked.entry.name], asked.patch, asked.about
         row = ask_scenario(
-            about.shown.scenario,
-            f"{version}+{about.mend}" if about.mend else version,
+            scenario,
+            f"{version}+{mend}" if mend else version,
             asked.arch,
             release=finding.releases[version][0] if version in finding.releases else None,
             states=plan.states,
@@ -78,14 +79,6 @@ class Mends(Study):
             says="; ".join(f"{each['rule']}: {each['summary']}" for each in row["violations"]),
             complete=row["complete"],
         )
-
-
-@attrs.frozen
-class Searched:
-    """A scenario that shows the finding, with a mend or (empty) as the version is."""
-
-    shown: Shown
-    mend: str
 
 
 def _entry(finding: Finding) -> Entry:
@@ -158,10 +151,14 @@ def judged(finding: Finding, mend: Mend | None, asked: dict[str, Any], base: dic
 
 def rows(results: Sequence[Result]) -> list[Row]:
     """Results of one finding on one version, as far as the version without a mend was searched."""
-    bases = {result.asked.about.shown: result.row for result in results if not result.asked.about.mend}
-    return [
-        judged(FINDINGS[result.asked.entry.name], MENDS.get(about.mend), result.row, bases[about.shown])
+    bases = {
+        (result.asked.about[0], result.asked.arch): result.row
         for result in results
-        for about in (result.asked.about,)
-        if about.shown in bases
-    ]
+        if not result.asked.about[1]
+    }
+    found = []
+    for result in results:
+        scenario, mend = result.asked.about
+        if (base := bases.get((scenario, result.asked.arch))) is not None:
+            found.append(judged(FINDINGS[result.asked.entry.name], MENDS.get(mend), result.row, base))
+    return found
