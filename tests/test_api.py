@@ -12,9 +12,13 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from click.testing import CliRunner
 
 import gmemsim
 from gmemsim.audit.vocabulary import name_of
+from gmemsim.cli.conform import command as conform
+from gmemsim.explore.strategies import complete_first
+from gmemsim.explore.strategies.complete_first import CompleteFirst
 from gmemsim.follow.ftrace import TraceError
 from gmemsim.patches.v3 import V3
 from gmemsim.scenarios.errors import ScenarioError
@@ -143,6 +147,44 @@ def test_conform(tmp_path: Path) -> None:
     results = gmemsim.conform("v3", vectors=some, arches=["default"])
     assert results
     assert {result.verdict.result for result in results} == {"passed"}
+
+
+def test_conform_looks_at_as_many_states_as_the_command(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    budgets = []
+
+    class Told(CompleteFirst):
+        def __init__(self, seed: int, budget: int) -> None:
+            super().__init__(seed, budget)
+            budgets.append(budget)
+
+    monkeypatch.setattr(complete_first, "CompleteFirst", Told)
+    call = {
+        "actor": "host",
+        "op": "punch_hole",
+        "args": {"gmem": "g", "offset": 0, "len": 4096},
+        "expect": {"result": "ok"},
+    }
+    vector = {
+        "id": "both",
+        "evidence": "derived",
+        "applies_to": {"versions": ["v3"], "vm_types": ["default"]},
+        "setup": {"gmems": [{"id": "g", "size": 4096}]},
+        "steps": [
+            {
+                "actor": "host",
+                "op": "parallel",
+                "args": {"branches": [[call], [call]]},
+                "expect": {"result": "ok"},
+            }
+        ],
+    }
+    some = tmp_path / "some.jsonl"
+    some.write_text(json.dumps(vector), encoding="utf-8")
+    gmemsim.conform("v3", vectors=some, schedules=2)
+    CliRunner().invoke(conform, [str(some), "--schedules", "2"])
+    assert budgets == [400, 400]
 
 
 def test_load_versions_and_findings(tmp_path: Path) -> None:

@@ -311,7 +311,7 @@ def conform(
         vectors: a file; default: those of the kernel's selftests.
         arches: VM types; default: all.
         release: around the patch; default: each version's own.
-        schedules: of a vector with parallel steps, drawn if there are more than forty times as many states.
+        schedules: of a vector with parallel steps, drawn if there are more than 200 times as many states.
 
     Raises:
         VectorError: the file is wrong.
@@ -320,11 +320,11 @@ def conform(
     from .actors.release import RELEASES
     from .explore.strategies.complete_first import CompleteFirst
     from .scenarios.conform import load_vectors
-    from .scenarios.conform.suite import EMBEDDED, cases, judge
+    from .scenarios.conform.suite import EMBEDDED, STATES, cases, judge
 
     kernels = [load_patch(patch) if isinstance(patch, str) else patch for patch in patches or ("v3",)]
     found = load_vectors(*([Path(vectors)] if vectors else EMBEDDED))
-    search = partial(CompleteFirst, seed, 40 * schedules)
+    search = partial(CompleteFirst, seed, STATES * schedules)
     wanted = cases(found, kernels, arches, None if release is None else RELEASES[release])
     return [judge(case, schedules=schedules, seed=seed, search=search) for case in wanted]
 

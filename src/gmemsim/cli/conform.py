@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -20,9 +20,6 @@ from .verdicts import Verdict, verdict_options, write_verdicts
 
 if TYPE_CHECKING:
     from ..scenarios.conform.suite import CaseResult
-
-#: States of the search before schedules are drawn, for each schedule.
-_STATES: Final = 200
 
 
 @click.command("conform", cls=Command)
@@ -66,7 +63,7 @@ def command(
     from ..patches.entered import Entered, never_ran, watch_overrides
     from ..patches.registry import load_patch
     from ..scenarios.conform import load_vectors
-    from ..scenarios.conform.suite import EMBEDDED, cases, judge
+    from ..scenarios.conform.suite import EMBEDDED, STATES, cases, judge
     from .running import user_error
 
     _known(vm_types, release, writes=(ktap, junit), reads=(*patches, str(vectors or "")))
@@ -79,7 +76,7 @@ def command(
     wanted = list(cases(chosen, versions, vm_types or None, None if release is None else RELEASES[release]))
     if not wanted:
         raise InputError("no vector applies to these versions, VM types and release")
-    search = partial(CompleteFirst, seed, _STATES * schedules)
+    search = partial(CompleteFirst, seed, STATES * schedules)
     results: list[CaseResult] = []
     ended: click.ClickException | None = None
     entered = Entered(())

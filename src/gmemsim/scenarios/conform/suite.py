@@ -28,6 +28,9 @@ if TYPE_CHECKING:
 #: The vectors that come with the package: what selftests assert, and the calls around guest_memfd one by one.
 EMBEDDED: Final = tuple(Path(__file__).parent / name for name in ("guest-memfd.jsonl", "kernel-calls.jsonl"))
 
+#: States of a case with parallel steps that are looked at before schedules are drawn, for each schedule.
+STATES: Final = 200
+
 
 @attrs.frozen
 class CaseResult:
