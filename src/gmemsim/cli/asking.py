@@ -5,17 +5,17 @@ Each study has its command, and how it is shown, in a module of its own; `study`
 
 from __future__ import annotations
 
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 import click
 
 from ..nearest import hint
-from .errors import INTERRUPTED, UNDECIDED, VIOLATION, InputError
-from .output import console, print_json, say
+from .errors import INTERRUPTED, UNDECIDED, VIOLATION, Command, InputError
+from .output import console, print_json, say, table
 from .output_files import check_writable
-from .params import SECONDS
+from .params import COUNT, FILE, SECONDS, known_strategy
 from .program import input_errors
 from .progress import counted, one_interrupt
 from .verdicts import Verdict, verdict_options, write_verdicts
@@ -23,8 +23,6 @@ from .verdicts import Verdict, verdict_options, write_verdicts
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from ..jobs.share import Place
-    from ..jobs.state_file import StateFile
     from ..patches.entry import Entry
     from ..studies.study import Plan, Result
     from ..studies.survey import Survey
@@ -34,22 +32,20 @@ if TYPE_CHECKING:
     Show = Callable[[Survey], None]
     ShowEntry = Callable[[Survey, Entry], None]
 
-_SOME: Final = click.IntRange(min=1)
 _ANY: Final = click.IntRange(min=0)
 
 #: By field of `Plan`: names and type of its option, and what it says.
 _OPTIONS: Final[dict[str, tuple[tuple[str, ...], Any, str]]] = {
     "strategies": (("--strategy",), str, "See `gmemsim list strategies`; `pct:3`."),
-    "repetitions": (("--repetitions",), _SOME, "Searches of a random strategy."),
+    "repetitions": (("--repetitions",), COUNT, "Searches of a random strategy."),
     "states": (("--states", "--max-states"), _ANY, "To look at, of a search."),
-    "schedules": (("--schedules",), _SOME, "Of a search."),
+    "schedules": (("--schedules",), COUNT, "Of a search."),
     "sampled": (("--sampled",), _ANY, "Schedules to draw where those were not all."),
-    "known": (("--known",), _SOME, "Schedules where a known finding has to show."),
+    "known": (("--known",), COUNT, "Schedules where a known finding has to show."),
     "seconds": (("--seconds", "--max-seconds"), SECONDS, "Wall-clock, of a search."),
     "pages": (("--pages",), click.IntRange(1, 2), "Of the file on which they meet."),
     "observe": (("--observe",), str, "Observe this name, too; see docs/litmus.md."),
 }
-_FILE: Final = click.Path(dir_okay=False, path_type=Path)
 
 
 def study_command(
@@ -89,7 +85,7 @@ def study_command(
         if code:
             ctx.exit(code)
 
-    command = click.command(name, help=text)(run)
+    command = click.command(name, help=text, cls=Command)(run)
     options = [
         click.Argument(["entries"], nargs=-1, metavar=entries),
         click.Option(
@@ -111,13 +107,14 @@ def study_command(
                 show_default=bool(default),
                 help=says,
                 metavar="NAME" if field == "observe" else None,
+                callback=known_strategy if field == "strategies" else None,
             )
         )
     options += [
-        click.Option(["--cells"], type=_SOME, help="Ask only so many of all searches, drawn at random."),
+        click.Option(["--cells"], type=COUNT, help="Ask only so many of all searches, drawn at random."),
         click.Option(["--seed"], type=int, default=0, show_default=True, help="Of --cells."),
-        click.Option(["--jobs"], type=_SOME, default=1, show_default=True, help="Processes."),
-        click.Option(["--state"], type=_FILE, help="Keep finished searches here, and go on from there."),
+        click.Option(["--jobs"], type=COUNT, default=1, show_default=True, help="Processes."),
+        click.Option(["--state"], type=FILE, help="Keep finished searches here, and go on from there."),
     ]
     command.params += options
     verdict_options(command)
@@ -149,9 +146,11 @@ def ask(
         InputError: it cannot be asked so, or a process was lost.
     """
     from ..engine.interrupts import deaf
+    from ..jobs.share import place
     from ..jobs.workers import WorkerKilled
     from ..studies.registry import STUDIES
-    from ..studies.survey import Survey
+    from ..studies.survey import Survey, open_state
+    from .running import user_error
 
     check_writable(ktap, junit, inputs=(*patches, str(state or "")))
     study = STUDIES[name]
@@ -160,9 +159,11 @@ def ask(
     killed: WorkerKilled | None = None
     with ExitStack() as stack:
         stack.enter_context(one_interrupt())
-        stack.enter_context(_errors(patches))
+        stack.enter_context(input_errors())
+        stack.enter_context(user_error(*patches))
         survey = Survey(study, plan, entries, patches, vm_types, cells=cells, seed=seed)
-        where, kept = _campaign(stack, survey, jobs, state)
+        kept = None if state is None else stack.enter_context(open_state(state, study, survey.plan))
+        where = stack.enter_context(place(jobs, None))
         progress = stack.enter_context(counted(name, len(survey.asked)))
         entries_shown = _Entries(survey, None if as_json else show_entry, progress)
         progress(0)
@@ -219,49 +220,13 @@ class _Entries:
 def _check(plan: Plan, vm_types: tuple[str, ...]) -> None:
     from ..arch.registry import ARCHES
     from ..explore.observables import check_names
-    from ..explore.strategies import make_strategy
 
-    for strategy in plan.strategies:
-        try:
-            make_strategy(strategy, 0)
-        except ValueError as error:
-            raise click.BadParameter(str(error), param_hint="--strategy") from None
     wrong = check_names(frozenset(plan.observe))
     if wrong:
         raise click.BadParameter(wrong, param_hint="--observe")
     for kind in vm_types:
         if kind not in ARCHES:
             raise InputError(f"--arch {kind}: {hint(kind, ARCHES)}")
-
-
-@contextmanager
-def _errors(patches: tuple[str, ...]) -> Iterator[None]:
-    from ..studies.conditions import ConditionError
-    from ..studies.study import StudyError
-    from .running import user_error
-
-    with input_errors(), user_error(*patches):
-        try:
-            yield
-        except (StudyError, ConditionError) as error:
-            raise InputError(str(error)) from None
-
-
-def _campaign(
-    stack: ExitStack, survey: Survey, jobs: int, state: Path | None
-) -> tuple[Place, StateFile[tuple[str, ...]] | None]:
-    """Where searches run, and the open state file; both end with the stack."""
-    from ..jobs.share import place
-    from ..jobs.state_file import StateError
-    from ..studies.survey import open_state
-
-    try:
-        kept = (
-            stack.enter_context(open_state(state, survey.study, survey.plan)) if state is not None else None
-        )
-    except StateError as error:
-        raise InputError(str(error)) from None
-    return stack.enter_context(place(jobs, None)), kept
 
 
 def _verdicts(survey: Survey) -> Iterator[Verdict]:
@@ -285,21 +250,18 @@ def _rows(survey: Survey) -> list[dict[str, Any]]:
 
 def _table(survey: Survey) -> None:
     """What is not as known, then how many were asked of each version and VM type, and how far the searches went."""
-    from rich.table import Table
-
     for result in survey.wrong:
         say(f"{_name(result)}: {result.says or 'did not show ' + ', '.join(result.asked.expected)}")
-    table = Table(title=survey.study.name, title_justify="left")
-    for heading in ("version", "VM type", "searches", "as known", "complete", "known findings"):
-        right = heading in ("searches", "as known", "complete")
-        table.add_column(heading, justify="right" if right else "left", overflow="fold")
+    numbers = ("searches", "as known", "complete")
+    headings = ("version", "VM type", *numbers, "known findings")
+    shown = table(survey.study.name, headings, numbers=numbers)
     wrong = {result.asked.key for result in survey.wrong}
     places: dict[tuple[str, str], list[Result]] = {}
     for result in survey.results:
         places.setdefault((result.asked.patch, result.asked.arch), []).append(result)
     for (patch, arch), here in places.items():
         known = sorted({ident for result in here for ident in result.known})
-        table.add_row(
+        shown.add_row(
             patch,
             arch,
             f"{len(here):,}",
@@ -307,7 +269,7 @@ def _table(survey: Survey) -> None:
             f"{sum(result.complete for result in here):,}",
             ", ".join(known),
         )
-    console().print(table)
+    console().print(shown)
     left = len(survey.asked) - len(survey.results)
     say(
         f"{len(survey.results):,} searches{f', {left:,} not done' if left else ''}. As known: nothing was met but "

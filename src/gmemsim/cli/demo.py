@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from .errors import Command
 from .output import LIMITS
 
 if TYPE_CHECKING:
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
 PREPARE_A_ZEROING, PREPARE_A_PFN = 4, 5
 
 
-@click.command("demo")
+@click.command("demo", cls=Command)
 def command() -> None:
     """A deadlock, a patch that is wrong, what a lock costs; then the series beside two real kernels.
 

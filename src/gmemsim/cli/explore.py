@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Any, Final
 import click
 
 from ..explore.scope import nothing_ran, scope, scope_document
-from .errors import INTERRUPTED, UNDECIDED, VIOLATION, InputError
+from .errors import INTERRUPTED, UNDECIDED, VIOLATION, Command, InputError
 from .output import colored, console, print_json, say
 from .output_files import check_writable, write_whole
-from .params import SECONDS, max_states, schedule_limit
+from .params import COUNT, FILE, SECONDS, json_option, known_strategy, max_states, schedule_limit
 from .program import describe, input_errors, make_program, program_options
 from .progress import budgets, one_interrupt, searching
 
@@ -26,19 +26,20 @@ if TYPE_CHECKING:
     from .reporting import Budget, Reported
 
 
-@click.command("explore")
+@click.command("explore", cls=Command)
 @click.argument("scenario")
 @click.option("--patch", default="v3", show_default=True, help="Patch version, or path/to/file.py:Class.")
 @click.option(
     "--strategy",
     default="auto",
     show_default=True,
+    callback=known_strategy,
     help="See `gmemsim list strategies`; `auto` looks at every state first, then samples.",
 )
 @max_states
 @click.option(
     "--max-schedules",
-    type=click.IntRange(min=1),
+    type=COUNT,
     default=10_000,
     show_default=True,
     help="With `auto`, of the second part; `stateful` has no limit unless it is given.",
@@ -50,7 +51,7 @@ if TYPE_CHECKING:
 @program_options
 @click.option(
     "--jobs",
-    type=click.IntRange(min=1),
+    type=COUNT,
     default=1,
     show_default=True,
     help="Processes, of a random strategy; others need one.",
@@ -62,16 +63,14 @@ if TYPE_CHECKING:
     default=True,
     help="Search for the deadlock of each lock cycle.  [default: cycles]",
 )
-@click.option("--html", type=click.Path(dir_okay=False, path_type=Path), help="The report as a page.")
-@click.option(
-    "--trace", type=click.Path(dir_okay=False, path_type=Path), help="The failing run for Perfetto (.json)."
-)
+@click.option("--html", type=FILE, help="The report as a page.")
+@click.option("--trace", type=FILE, help="The failing run for Perfetto (.json).")
 @click.option(
     "--against",
     metavar="PATCH",
     help="Search this version too; report only failures that it does not have, and those that --patch mends.",
 )
-@click.option("--json", "as_json", is_flag=True, help="One JSON document.")
+@json_option
 @click.pass_context
 def command(
     ctx: click.Context,
@@ -103,16 +102,11 @@ def command(
     from ..explore.campaign import LATE, Campaign
     from ..explore.past_choices import run_past_choices
     from ..explore.search import Limits
-    from ..explore.strategies import make_strategy
     from ..jobs.workers import WorkerKilled
     from .against import explore_against
     from .reporting import Budget, report_all
 
     check_writable(html, trace, inputs=(scenario, patch, against or patch))
-    try:
-        make_strategy(strategy, 0)
-    except ValueError as error:
-        raise click.BadParameter(str(error), param_hint="--strategy") from None
     ctx.with_resource(one_interrupt())
     limits = Limits(
         schedules=schedule_limit(ctx, strategy, max_schedules),

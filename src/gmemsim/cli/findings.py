@@ -8,15 +8,15 @@ import click
 
 from . import mends
 from .asking import ask
-from .errors import InputError
+from .errors import Command, InputError
 from .output import console, print_json
-from .params import SECONDS
+from .params import COUNT, SECONDS, json_option
 
 if TYPE_CHECKING:
     from ..explore.findings.finding import Finding
 
 
-@click.command("findings")
+@click.command("findings", cls=Command)
 @click.argument("ident", required=False, metavar="[ID]")
 @click.option(
     "--mends",
@@ -27,17 +27,11 @@ if TYPE_CHECKING:
 @click.option(
     "--patch", "version", help="With --mends: a version that has it.  [default: the newest release]"
 )
-@click.option(
-    "--states",
-    type=click.IntRange(min=1),
-    default=100_000,
-    show_default=True,
-    help="Of a search, with --mends.",
-)
+@click.option("--states", type=COUNT, default=100_000, show_default=True, help="Of a search, with --mends.")
 @click.option(
     "--seconds", type=SECONDS, default=120, show_default=True, help="Wall-clock, of a search, with --mends."
 )
-@click.option("--json", "as_json", is_flag=True, help="One JSON document.")
+@json_option
 @click.pass_context
 def command(
     ctx: click.Context,

@@ -10,7 +10,9 @@ from typing import Any, Final
 
 import click
 
+from .errors import Command
 from .output import console, print_json
+from .params import json_option
 
 Row = dict[str, Any]
 
@@ -137,9 +139,9 @@ def kinds() -> list[str]:
     return [kind for kind, (module, _) in KINDS.items() if find_spec(module) is not None]
 
 
-@click.command("list")
+@click.command("list", cls=Command)
 @click.argument("kind", type=click.Choice(kinds()))
-@click.option("--json", "as_json", is_flag=True, help="One JSON document.")
+@json_option
 def command(kind: str, as_json: bool) -> None:
     """Show what there is."""
     rows = list(KINDS[kind][1]())

@@ -6,10 +6,10 @@ import click
 
 from ..nearest import hint
 from .commands import COMMANDS, available
-from .errors import InputError
+from .errors import Command, InputError
 
 
-@click.command("man")
+@click.command("man", cls=Command)
 @click.argument("name", required=False, metavar="[COMMAND]")
 @click.option("--markdown", "as_markdown", is_flag=True, help="Markdown in place of roff.")
 def command(name: str | None, as_markdown: bool) -> None:

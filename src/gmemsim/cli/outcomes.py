@@ -8,9 +8,9 @@ import click
 
 from ..explore.scope import nothing_ran, scope, scope_document
 from .conditions import show_answers, show_outcomes
-from .errors import INTERRUPTED, UNDECIDED, VIOLATION, InputError
+from .errors import INTERRUPTED, UNDECIDED, VIOLATION, Command
 from .output import console, print_json
-from .params import SECONDS, max_states, schedule_limit
+from .params import COUNT, SECONDS, json_option, known_strategy, max_states, schedule_limit
 from .program import describe, input_errors, make_program, program_options
 from .progress import budgets, one_interrupt, searching
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from ..studies.litmus import Answer
 
 
-@click.command("outcomes")
+@click.command("outcomes", cls=Command)
 @click.argument("scenario")
 @click.option(
     "--patch",
@@ -29,9 +29,15 @@ if TYPE_CHECKING:
     required=True,
     help="Patch version, or path/to/file.py:Class; repeat to compare.",
 )
-@click.option("--strategy", default="auto", show_default=True, help="See `gmemsim list strategies`.")
+@click.option(
+    "--strategy",
+    default="auto",
+    show_default=True,
+    callback=known_strategy,
+    help="See `gmemsim list strategies`.",
+)
 @max_states
-@click.option("--max-schedules", type=click.IntRange(min=1), default=20_000, show_default=True)
+@click.option("--max-schedules", type=COUNT, default=20_000, show_default=True)
 @click.option("--max-seconds", type=SECONDS, help="Wall-clock, for each patch.")
 @program_options
 @click.option(
@@ -41,8 +47,8 @@ if TYPE_CHECKING:
     help="What an outcome is made of: results, cache, contents, frames, arch, errors, or the number of an event; see "
     "docs/litmus.md. Default: results and cache.",
 )
-@click.option("--most", type=click.IntRange(min=1), default=40, show_default=True, help="Outcomes to show.")
-@click.option("--json", "as_json", is_flag=True, help="One JSON document.")
+@click.option("--most", type=COUNT, default=40, show_default=True, help="Outcomes to show.")
+@json_option
 @click.pass_context
 def command(
     ctx: click.Context,
@@ -71,14 +77,9 @@ def command(
     from ..explore.past_choices import run_past_choices
     from ..explore.search import Limits
     from ..explore.strategies import make_strategy
-    from ..studies.conditions import ConditionError
     from ..studies.litmus import answers_of, asking, conditions_of, tokens_of
 
-    try:
-        exchanges = getattr(make_strategy(strategy, 0), "exchanges", False)
-    except ValueError as error:
-        raise click.BadParameter(str(error), param_hint="--strategy") from None
-    if exchanges:
+    if getattr(make_strategy(strategy, 0), "exchanges", False):
         message = (
             f"{strategy} leaves out outcomes in which tasks that do the same are exchanged; expected stateful"
         )
@@ -93,10 +94,7 @@ def command(
     for patch in dict.fromkeys(patches):
         with input_errors():
             program = make_program(scenario, patch, **options)
-            try:
-                conditions = conditions_of(program)
-            except ConditionError as error:
-                raise InputError(str(error)) from None
+            conditions = conditions_of(program)
             program = asking(program, conditions, observe or ("results", "cache") * bool(conditions))
             limits = Limits(
                 schedules=schedule_limit(ctx, strategy, max_schedules), seconds=max_seconds, states=max_states

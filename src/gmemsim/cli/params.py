@@ -28,6 +28,18 @@ COUNT = click.IntRange(min=1)
 FILE = click.Path(dir_okay=False, path_type=Path)
 
 
+def known_strategy(ctx: click.Context, param: click.Parameter, value: Any) -> Any:
+    """The callback of `--strategy`, which may be given once or several times."""
+    from ..explore.strategies import make_strategy
+
+    for name in value if isinstance(value, tuple) else (value,):
+        try:
+            make_strategy(name, 0)
+        except ValueError as error:
+            raise click.BadParameter(str(error), param_hint="--strategy") from None
+    return value
+
+
 def options(*each: Callable[[Any], Any]) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
     """Several as one, in the order in which `--help` shows them."""
 

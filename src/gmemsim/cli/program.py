@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 
 import click
 
-from ..bad_input import BadInput
 from ..engine.blame import shown
 from .errors import InputError
 from .params import COUNT, options, own_operations, own_oracles, without_option
@@ -112,7 +111,7 @@ def describe(program: ScenarioProgram) -> str:
 
 @contextmanager
 def input_errors() -> Iterator[None]:
-    """Whatever is wrong with scenario or patch becomes one line and exit code 2."""
+    """What a user's patch does wrong while it is searched becomes one line and exit code 2."""
     from ..engine.errors import TapeMismatch
     from ..explore.failure import NotReproduced
     from .running import user_error
@@ -129,5 +128,3 @@ def input_errors() -> Iterator[None]:
             f"{path}: a run with the same choices came to something else: a patch "
             f"keeps what it changes on self or the kernel's objects, and asks no clock and no random numbers ({error})"
         ) from error
-    except BadInput as error:
-        raise InputError(str(error)) from None

@@ -14,7 +14,7 @@ from .campaign import Ways, campaign_options, finish_cells
 from .errors import INTERRUPTED, VIOLATION, Command, InputError, Interrupted
 from .output import console, print_json, say, table
 from .output_files import check_writable
-from .params import COUNT, json_option, own_operations, own_oracles, without_option
+from .params import COUNT, json_option, known_strategy, own_operations, own_oracles, without_option
 from .program import input_errors, parse_rules
 from .verdicts import Verdict, verdict_options, write_verdicts
 
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 )
 @click.option("--first-seed", type=int, default=0, show_default=True)
 @click.option("--schedules", type=COUNT, default=200, show_default=True, help="In a cell.")
-@click.option("--strategy", default="portfolio", show_default=True)
+@click.option("--strategy", default="portfolio", show_default=True, callback=known_strategy)
 @click.option("--full", is_flag=True, help="The scenarios' full size; default: their [small] values.")
 @campaign_options
 @without_option
@@ -70,7 +70,6 @@ def command(
     from ..explore.stress import CellInterrupted, Plan, open_state, run_cells
 
     check_writable(ktap, junit, inputs=(*scenarios, *patches, str(state or "")))
-    _check_strategy(strategy)
     with input_errors():
         cells = _cells(
             scenarios,
@@ -126,15 +125,6 @@ def command(
         ctx.exit(VIOLATION)
     if ended is not None:
         raise ended
-
-
-def _check_strategy(name: str) -> None:
-    from ..explore.strategies import make_strategy
-
-    try:
-        make_strategy(name, 0)
-    except ValueError as error:
-        raise click.BadParameter(str(error), param_hint="--strategy") from None
 
 
 def _cells(

@@ -8,6 +8,7 @@ from typing import Final
 import click
 
 from . import hazards, litmus, matrix, mends, zoo
+from .errors import Group
 from .output import console, print_json
 
 #: What each asks, in the order of the list.
@@ -23,7 +24,7 @@ _SAYS: Final = {
 }
 
 
-@click.group("study", invoke_without_command=True)
+@click.group("study", cls=Group, invoke_without_command=True)
 @click.option("--json", "as_json", is_flag=True, help="The list as one JSON document.")
 @click.pass_context
 def command(ctx: click.Context, /, as_json: bool) -> None:

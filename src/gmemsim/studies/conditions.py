@@ -11,6 +11,8 @@ import ast
 import operator
 from typing import TYPE_CHECKING, Any, Final
 
+from ..bad_input import BadInput
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
@@ -29,7 +31,7 @@ _COMPARE: Final[dict[type[ast.cmpop], Callable[[Any, Any], bool]]] = {
 _BEFORE: Final = "before"
 
 
-class ConditionError(Exception):
+class ConditionError(BadInput):
     """A condition that is none; the message is one line."""
 
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import attrs
 
+from ..bad_input import BadInput
 from ..engine.interrupts import deadline
 from ..explore.campaign import LATE
 from ..explore.judges.livelock import judge
@@ -29,7 +30,7 @@ if TYPE_CHECKING:
 NO_VM: Final = "-"
 
 
-class StudyError(Exception):
+class StudyError(BadInput):
     """A study cannot be asked so; one line."""
 
 
