@@ -155,6 +155,15 @@ def deadline(seconds: float | None, *, again: bool = True) -> Iterator[None]:
         _arm()
 
 
+def heard(stop: KeyboardInterrupt) -> None:
+    """Who ends because `stop` says so is not told again: a time limit that comes back would look like Ctrl-C."""
+    if isinstance(stop, TimeUp):
+        for each in _deadlines:
+            if each.seconds == stop.seconds:
+                each.due = float("inf")
+        _arm()
+
+
 @contextmanager
 def steps_end(engine: Engine, seconds: float = 5.0) -> Iterator[None]:
     """Raise `NoStep` in the block when no step of the run ended between two looks, `seconds` of CPU time apart.

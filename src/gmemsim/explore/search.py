@@ -16,7 +16,7 @@ import attrs
 from ..audit.recorder import fan_out
 from ..engine.blame import blame
 from ..engine.errors import EngineError, StepLimit, TapeMismatch
-from ..engine.interrupts import TimeUp
+from ..engine.interrupts import TimeUp, heard
 from ..engine.unawaited import forever_kept
 from .failure import Failure, failure_of
 from .findings.table import sort_of
@@ -232,6 +232,7 @@ def search(  # noqa: PLR0915 # one loop, and what ends it
         if isinstance(strategy, FindsTraps) and stopped != "violation":
             _look_for_traps(program, strategy, state, limits, collect_outcomes)
     except KeyboardInterrupt as stop:
+        heard(stop)
         stopped = "seconds" if isinstance(stop, TimeUp) else "interrupted"
         state.cut_in = str(blame(stop) or "")
     finally:
