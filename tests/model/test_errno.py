@@ -418,7 +418,8 @@ def test_memory_failure() -> None:
 
 def test_memory_failure_with_delayed_passed_through() -> None:
     class Delayed(V3):
-        delayed_is_failure = False
+        def action_result(self) -> int:
+            return 0
 
     r = Rig(Delayed, "private")
     access(r)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from tests.model.large_rig import BASE, HUGE, PAGE, LargeRig
 
 from gmemsim.engine.strategy import RandomStrategy
+from gmemsim.patches.huge_attributes import LargeVmAttributes
 from gmemsim.patches.hugepage import Hugepage
 from gmemsim.patches.inplace import InplaceOff
 
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
 PAGES = 3 * HUGE
 
 
-class VmKinds(Hugepage, InplaceOff):
+class VmKinds(LargeVmAttributes, Hugepage, InplaceOff):
     """Huge folios, with private and shared an attribute of the VM: a file's folios stay whole."""
 
     in_place = False

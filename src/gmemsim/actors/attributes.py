@@ -13,7 +13,6 @@ from ..audit.kvm_events import (
 )
 from ..engine.op import Op
 from .errno import EINVAL, EIO, ENOMEM
-from .stage2 import PG_LEVEL_1G, PG_LEVEL_2M, align, level_pages
 
 if TYPE_CHECKING:
     from ..engine.task import Task
@@ -90,8 +89,7 @@ async def _change(self: Kernel, t: Task, vm: Vm, start: int, end: int, private: 
         for slot in slots:
             if t.rec is not None:
                 t.rec(t, SetAttributesPost(slot.ident))
-            if self.huge_pages:
-                self.kvm_arch_post_set_memory_attributes(vm, slot, *clip(slot, start, end))
+            self.kvm_arch_post_set_memory_attributes(vm, slot, *clip(slot, start, end))
         await vm.mmu_lock.write_unlock(t)
     return 0
 
@@ -103,25 +101,26 @@ async def kvm_pre_set_memory_attributes(
 
     The event is the arch hook's, which comes behind the range (kvm_main.c of 6.12.107; a recording of it shows a
     fault that is retried for the range before the hook).
-
-    Where leaves can be large, faults on the neighbours in huge pages that the range cuts must wait too (6.15;
-    guest-memfd.md 4.13 step 5 ii): they would map the range along. Existing large leaves go with the exact range.
     """
     await self.kvm_mmu_invalidate_range_add(t, vm, start, end)
     if t.rec is not None:
         t.rec(t, SetAttributesPre(slot.ident))
-    if self.huge_pages and self.release.revoke_neighbours:
-        for level, low, high in cut_huge_pages(slot, start, end):
-            if (level, low) not in slot.disallow_lpage:
-                await self.kvm_mmu_invalidate_range_add(t, vm, low, high)
+    await self.kvm_arch_pre_set_memory_attributes(t, vm, slot, start, end)
     return await self.kvm_unmap_gfn_range(t, vm, start, end, "shared" if private else "private")
 
 
+async def kvm_arch_pre_set_memory_attributes(
+    self: Kernel, t: Task, vm: Vm, slot: Memslot, start: int, end: int
+) -> None:
+    """Leaves are small: no fault on a neighbour maps the range along."""
+
+
 def kvm_arch_post_set_memory_attributes(self: Kernel, vm: Vm, slot: Memslot, start: int, end: int) -> None:
-    """Which huge pages hold both kinds now; mmu_lock is held, so no fault sees it half done."""
-    for level in (PG_LEVEL_2M, PG_LEVEL_1G):
-        for low in range(align(start, level)[0], end, level_pages(level)):
-            hugepage_set_mixed(vm, slot, level, low, start, end)
+    """Leaves are small: nothing to keep of huge pages that hold both kinds."""
+
+
+def kvm_mmu_init_memslot_memory_attributes(self: Kernel, vm: Vm, slot: Memslot) -> None:
+    """The same for a new slot."""
 
 
 async def kvm_store_attributes(self: Kernel, t: Task, vm: Vm, start: int, end: int, private: bool) -> None:
@@ -145,37 +144,6 @@ async def kvm_store_attributes(self: Kernel, t: Task, vm: Vm, start: int, end: i
     await t.spend(self.costs.xarray_lookup * (end - start))
 
 
-def cut_huge_pages(slot: Memslot, start: int, end: int) -> list[tuple[int, int, int]]:
-    """(level, first gfn, end) of huge pages in the slot of which [start, end) covers a part only."""
-    found = []
-    for level in (PG_LEVEL_2M, PG_LEVEL_1G):
-        ranges = {align(start, level), align(end - 1, level)}
-        for low, high in sorted(ranges):
-            cut = low < start or end < high
-            if cut and slot.base_gfn <= low and high <= slot.base_gfn + slot.pages:
-                found.append((level, low, high))
-    return found
-
-
 def clip(slot: Memslot, start: int, end: int) -> tuple[int, int]:
     """The part of gfns [start, end) that the slot covers."""
     return max(start, slot.base_gfn), min(end, slot.base_gfn + slot.pages)
-
-
-def kvm_mmu_init_memslot_memory_attributes(vm: Vm, slot: Memslot) -> None:
-    """Which huge pages of a new slot hold both kinds."""
-    for level in (PG_LEVEL_2M, PG_LEVEL_1G):
-        for low in range(align(slot.base_gfn, level)[0], slot.base_gfn + slot.pages, level_pages(level)):
-            hugepage_set_mixed(vm, slot, level, low, low, low)
-
-
-def hugepage_set_mixed(vm: Vm, slot: Memslot, level: int, low: int, start: int, end: int) -> None:
-    """One huge page in the slot, of which [start, end) is of one kind."""
-    high = low + level_pages(level)
-    if low < slot.base_gfn or slot.base_gfn + slot.pages < high:
-        return
-    whole = start <= low and high <= end
-    if not whole and vm.attributes.mixed(low, high):
-        slot.disallow_lpage.add((level, low))
-    else:
-        slot.disallow_lpage.discard((level, low))

@@ -39,8 +39,8 @@ def tdx_premaps(self: Kernel) -> bool:
 def arch_choices(self: Kernel) -> dict[str, object]:
     """What an arch actor must know of this kernel, by the name of the choice that is None there."""
     return {
-        "in_place_source": self.in_place,
-        "large_make_private": self.huge_pages,
+        "in_place_source": False,
+        "large_make_private": False,
         "page_references": self.release.tdx_page_references,
         "premap": self.tdx_premaps(),
     }

@@ -71,10 +71,6 @@ class Kernel:
         in_place: private or shared is an attribute of the file's index, converted in place.
         huge_pages: folios may be larger than 4 KiB.
         get_pfn_puts: `kvm_gmem_get_pfn` drops its reference itself instead of handing it out.
-        delayed_is_failure: "delayed" from guest_memfd's hook for memory errors counts as a failure, so the call returns
-            -EBUSY although the invalidation succeeded. True in every tree read; an RFC of October 2025 would make it
-            False.
-        vmsa_puts_early: the reference of a VMSA's page goes before mmu_lock is taken; in 7.2.13 and 7.3.4 after that.
     """
 
     name: ClassVar[str] = ""
@@ -84,8 +80,6 @@ class Kernel:
     in_place: ClassVar[bool] = False
     huge_pages: ClassVar[bool] = False
     get_pfn_puts: ClassVar[bool] = False
-    delayed_is_failure: ClassVar[bool] = True
-    vmsa_puts_early: ClassVar[bool] = False
 
     def __init__(
         self,
@@ -264,6 +258,7 @@ class Kernel:
     memory_failure = hwpoison.memory_failure
     _page_folio = staticmethod(hwpoison._page_folio)
     _handle = hwpoison._handle
+    action_result = hwpoison.action_result
     kvm_gmem_error_folio = hwpoison.kvm_gmem_error_folio
 
     forked_label = fork_exit.forked_label
@@ -295,7 +290,9 @@ class Kernel:
     kvm_vm_set_mem_attributes = attributes.kvm_vm_set_mem_attributes
     _change = attributes._change
     kvm_pre_set_memory_attributes = attributes.kvm_pre_set_memory_attributes
+    kvm_arch_pre_set_memory_attributes = attributes.kvm_arch_pre_set_memory_attributes
     kvm_arch_post_set_memory_attributes = attributes.kvm_arch_post_set_memory_attributes
+    kvm_mmu_init_memslot_memory_attributes = attributes.kvm_mmu_init_memslot_memory_attributes
     kvm_store_attributes = attributes.kvm_store_attributes
 
     kvm_lock_all_vcpus = launch.kvm_lock_all_vcpus
@@ -383,6 +380,7 @@ class Kernel:
     vcpu_exit_guest = snp_vmsa.vcpu_exit_guest
     vcpu_vmsa_requests = snp_vmsa.vcpu_vmsa_requests
     sev_snp_reload_vmsa = snp_vmsa.sev_snp_reload_vmsa
+    sev_vmsa_mmu_lock = snp_vmsa.sev_vmsa_mmu_lock
 
     sev_gmem_invalidate_range = vmsa.sev_gmem_invalidate_range
     kvm_vcpu_kick = vmsa.kvm_vcpu_kick

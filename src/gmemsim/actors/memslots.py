@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Final
 
 from ..audit.kvm_events import SlotFree, SlotPublish, TlbFlush, UseAfterFree, Zap
 from ..engine.op import Op
-from .attributes import kvm_mmu_init_memslot_memory_attributes
 from .errno import EBADF, EEXIST, EINVAL, EIO, ENOMEM
 from .memslot import Memslot
 
@@ -106,8 +105,7 @@ async def kvm_create_memslot(self: Kernel, t: Task, vm: Vm, slot: Memslot) -> in
     """`kvm_set_memslot` of a new slot: 0, or the errno of what it does before it publishes the slot."""
     await vm.slots_arch_lock.lock(t)
     if slot.gmem:
-        if self.huge_pages and not self.in_place:
-            kvm_mmu_init_memslot_memory_attributes(vm, slot)
+        self.kvm_mmu_init_memslot_memory_attributes(vm, slot)
         ret = await self.kvm_gmem_commit_memory_region(t, slot)
         if ret:
             self.kvm_free_memslot(t, slot)

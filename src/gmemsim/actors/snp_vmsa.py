@@ -89,6 +89,11 @@ async def vcpu_vmsa_requests(self: Kernel, t: Task, vcpu: Vcpu, vmsa: Vmsa) -> N
     await self.task_work_run(t)
 
 
+async def sev_vmsa_mmu_lock(self: Kernel, t: Task, fault: Fault) -> None:
+    """Between the look-up of a VMSA's page and its use; the page's reference stays, as in 7.2.13 and 7.3.4."""
+    await fault.vcpu.vm.mmu_lock.read_lock(t)
+
+
 async def sev_snp_reload_vmsa(self: Kernel, t: Task, vcpu: Vcpu, vmsa: Vmsa, gfn: int) -> None:
     """`__sev_snp_reload_vmsa`: drop what was there, look the page up, use it unless it is being invalidated.
 
@@ -125,10 +130,7 @@ async def sev_snp_reload_vmsa(self: Kernel, t: Task, vcpu: Vcpu, vmsa: Vmsa, gfn
             t.rec(t, VmsaReload(vcpu.label, gfn, 0))
         await self.kvm_release_faultin_pfn(t, fault)
         return
-    if self.vmsa_puts_early:
-        await self.kvm_release_faultin_pfn(t, fault)
-        fault.folio = None
-    await vm.mmu_lock.read_lock(t)
+    await self.sev_vmsa_mmu_lock(t, fault)
     if t.traps:
         await t.point(vmsa.op)
     vmsa.gfn = gfn

@@ -30,7 +30,7 @@ class SnpChoices:
         in_place_source: populate may be called without a source and then takes the page itself. None: as the kernel
             has it (conversion in place).
         large_make_private: make_private takes more than one page, as its body could. 7.3.4 refuses that with -EIO; a
-            series with huge pages has to change it. None: as the kernel has it (`huge_pages`).
+            series with huge pages has to change it. None: as the kernel has it (huge folios).
         scan_stride: look-ups between two traps of the 512-entry scan for a 2M level. 1 is hardware; more is
             a coarser model with fewer interleavings.
         overlap_watchdog: turns of the unbounded OVERLAP spin, with the cause unchanged, after which a timed

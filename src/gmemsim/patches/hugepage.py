@@ -71,6 +71,10 @@ class Hugepage(Inplace):
 
     # -- file ------------------------------------------------------------------------------------------
 
+    def arch_choices(self) -> dict[str, object]:
+        """A huge folio is made private as a whole."""
+        return {**super().arch_choices(), "large_make_private": True}
+
     def gmem_known_flags(self, vm: Vm) -> frozenset[str]:
         """Huge folios besides, which KVM_CAP_GUEST_MEMFD_FLAGS does not name in the vectors."""
         return super().gmem_known_flags(vm) | {"HUGETLB", "HUGETLB_2M", "HUGETLB_1G"}

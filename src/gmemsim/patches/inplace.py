@@ -86,6 +86,7 @@ class InplaceOff(Inplace):
 
     # -- launch ----------------------------------------------------------------------------------------
 
+    arch_choices = Kernel.arch_choices
     tdx_premaps = Kernel.tdx_premaps
 
     def populate_rejects(self, vm: Vm, source: Source | None) -> bool:

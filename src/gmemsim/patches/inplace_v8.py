@@ -50,6 +50,10 @@ class InplaceV8(V3):
 
     # -- private or shared as an attribute of the file's index (`gmem_attributes`) ---------------------
 
+    def arch_choices(self) -> dict[str, object]:
+        """A page can be its own source."""
+        return {**super().arch_choices(), "in_place_source": True}
+
     gmem_supported_flags = gmem_attributes.gmem_supported_flags
     kvm_gmem_init_inode = gmem_attributes.kvm_gmem_init_inode
     gmem_attr_label = staticmethod(gmem_attributes.gmem_attr_label)

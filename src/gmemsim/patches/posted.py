@@ -14,6 +14,7 @@ import attrs
 from .zoo.entry import Make  # a field's type, which attrs resolves
 
 if TYPE_CHECKING:
+    from ..actors.fault import Fault
     from ..actors.inode import HostMapping
     from ..actors.kernel import Kernel
     from ..actors.memslot import Memslot
@@ -46,7 +47,8 @@ def mf_delayed(parent: type[Kernel]) -> type[Kernel]:
     """memory_failure passes "delayed" on as success."""
 
     class MfDelayed(parent):
-        delayed_is_failure = False
+        def action_result(self) -> int:
+            return 0
 
     return MfDelayed
 
@@ -88,7 +90,10 @@ def vmsa_early_put(parent: type[Kernel]) -> type[Kernel]:
     """The reload of a VMSA drops the page's reference before it takes mmu_lock."""
 
     class VmsaEarlyPut(parent):
-        vmsa_puts_early = True
+        async def sev_vmsa_mmu_lock(self, t: Task, fault: Fault) -> None:
+            await self.kvm_release_faultin_pfn(t, fault)
+            fault.folio = None
+            await super().sev_vmsa_mmu_lock(t, fault)
 
     return VmsaEarlyPut
 

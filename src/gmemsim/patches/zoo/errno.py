@@ -20,7 +20,8 @@ def delayed_is_success(parent: type[Kernel]) -> type[Kernel]:
     """As the RFC of October 2025 would have it."""
 
     class DelayedIsSuccess(parent):
-        delayed_is_failure = False
+        def action_result(self) -> int:
+            return 0
 
     return DelayedIsSuccess
 
