@@ -9,6 +9,8 @@ import pytest
 from click.testing import CliRunner
 
 from gmemsim.cli.show import command
+from gmemsim.patches.call_graph import _reached
+from gmemsim.patches.v3 import V3
 
 MINE = '''
 from gmemsim.patches.v3 import V3
@@ -31,6 +33,18 @@ def test_against_the_predecessor() -> None:
     lines = shown("v3").splitlines()
     assert lines[0] == "v3 against v2: 1 changed, 1 value"
     assert any(line.startswith("  + V3.populate_fetches gmemsim/patches/v3.py:") for line in lines)
+
+
+def test_an_override_that_nothing_calls_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert "never called" not in shown("v3")
+    monkeypatch.setattr(V3, "kvm_gmem_forgotten", lambda self: 0, raising=False)
+    _reached.cache_clear()
+    try:
+        assert "never called: " in shown("v3")
+        assert len(json.loads(shown("v3", "--json"))["never_called"]) == 1
+    finally:
+        monkeypatch.undo()
+        _reached.cache_clear()
 
 
 def test_values() -> None:

@@ -117,7 +117,7 @@ def compare(
         workload = scenario.resolve(small=True)
         check_comparable(workload)
         programs.append(translate(workload, vm_type_of(scenario), seed=seed))
-    steering = Steering(rounds=rounds, seed=seed, spread_ns=delay * 1000, patience=0)
+    steering = Steering(rounds=rounds, seed=seed, spread_ns=delay * 1000, report_seconds=0)
     _begin(results, head)
     done = Campaign()
     if chosen:

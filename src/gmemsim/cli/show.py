@@ -30,7 +30,7 @@ def command(version: str, against: str | None, everything: bool, source: bool, a
     VERSION is a version (`gmemsim list patches`), one with a change (`v3+NAME`), or a patch of your own
     (`mine.py:MyPatch`). Functions that a version inherits and never calls are no part of it.
     """
-    from ..patches.difference import constants, differences, functions, predecessor
+    from ..patches.difference import constants, differences, functions, never_called, predecessor
     from ..patches.registry import load_patch, versions
 
     if everything and (against or source):
@@ -47,6 +47,7 @@ def command(version: str, against: str | None, everything: bool, source: bool, a
         document: dict[str, Any] = {"version": version, "functions": [_document(row) for row in rows]}
         if not everything and other is not None:
             document |= {
+                "never_called": [one.qualname for one in never_called(cls)],
                 "against": against or _name(other),
                 "values": {name: [str(one) for one in pair] for name, pair in values.items()},
             }
@@ -62,6 +63,8 @@ def command(version: str, against: str | None, everything: bool, source: bool, a
         click.echo("\nvalues")
     for name, (before, after) in values.items():
         say(f"  {name}: {before!r} -> {after!r}")
+    for one in never_called(cls):
+        say(f"never called: {_place(one)}")
 
 
 def _name(cls: type[Kernel]) -> str:

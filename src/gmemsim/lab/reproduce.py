@@ -206,7 +206,7 @@ def reproduce_witness(
         each=True,
         stop_after=400,
         still=15,
-        patience=15,
+        report_seconds=15,
     )
     return _run(kernel, witness.program, steering, witness.plans if hold else (), machine, cache, say)
 

@@ -42,7 +42,7 @@ class Steering:
         each: a line for every round, not for every new outcome.
         stop_after: seconds after which no round begins; 0: no limit.
         still: seconds without a step that mean a hang.
-        patience: seconds for the kernel to say what it thinks of tasks that cannot be killed.
+        report_seconds: to wait for the kernel's report on tasks that cannot be killed (its hung-task detector).
         madvise: memory errors by MADV_HWPOISON on a mapping that is there, which faults the page in first; else by
             frame.
     """
@@ -54,7 +54,7 @@ class Steering:
     each: bool = False
     stop_after: int = 0
     still: int = 20
-    patience: int = 30
+    report_seconds: int = 30
     madvise: bool = False
 
     def text(self) -> str:
@@ -87,7 +87,7 @@ class Program:
         s = steering
         head = (
             f"scenario {number} {self.rounds or s.rounds} {s.seed & 0xFFFFFFFF} {s.spread_ns} {int(s.trace)} "
-            f"{int(s.each)} {s.stop_after} {s.still} {s.patience}"
+            f"{int(s.each)} {s.stop_after} {s.still} {s.report_seconds}"
         )
         return "\n".join((head, *self.lines, "end", ""))
 

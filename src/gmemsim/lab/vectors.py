@@ -57,7 +57,7 @@ def run_vectors(
     for nodes in sorted({vector.setup.numa_nodes for vector, _ in programs}):
         some = [(vector, program) for vector, program in programs if vector.setup.numa_nodes == nodes]
         runs = run_programs(
-            kernel, [program for _, program in some], Steering(rounds=1, spread_ns=_SPREAD_NS, patience=0),
+            kernel, [program for _, program in some], Steering(rounds=1, spread_ns=_SPREAD_NS, report_seconds=0),
             machine=attrs.evolve(machine, nodes=nodes), say=say,
         )  # fmt: skip
         there = runs.about.get("nodes", nodes)

@@ -9,13 +9,12 @@ from ..actors.huge_cache import HugeCache
 from ..actors.stage2 import level_pages
 from ..audit.inplace_events import GmemAttrStore, GmemSetAttributes, GmemSetAttributesRet
 from ..audit.kvm_events import AttrStore, InvStart, Map, MmuInvEnd
-from .watch import Subject, after, at_rest, before, track
+from .watch import Shared, Subject, after, at_rest, before, track
 
 if TYPE_CHECKING:
     from ..actors.inode import GmemInode
     from ..audit.base import Event
     from ..engine.task import Task
-    from .oracles import Oracles
 
 
 class Attributes(Subject):
@@ -23,7 +22,7 @@ class Attributes(Subject):
 
     about = "conversion in place"
 
-    def __init__(self, oracles: Oracles) -> None:
+    def __init__(self, oracles: Shared) -> None:
         super().__init__(oracles)
         #: Attributes of a range when its conversion began, by task, where one may be taken back.
         self.before: dict[Task, list[tuple[int, int, bool]]] = {}

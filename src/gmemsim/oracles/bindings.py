@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from ..audit.events import Lock, Unlock
 from ..audit.kvm_events import Bind, SlotPublish, UseAfterFree
-from .watch import Subject, at_rest, before, track
+from .watch import Shared, Subject, at_rest, before, track
 
 if TYPE_CHECKING:
     from ..actors.inode import GmemFile, GmemInode
@@ -14,7 +14,6 @@ if TYPE_CHECKING:
     from ..actors.vm import Vm
     from ..audit.base import Event
     from ..engine.task import Task
-    from .oracles import Oracles
 
 Shape = tuple[tuple[int, int, "Memslot"], ...]
 
@@ -29,7 +28,7 @@ class Bindings(Subject):
 
     about = "bindings"
 
-    def __init__(self, oracles: Oracles) -> None:
+    def __init__(self, oracles: Shared) -> None:
         super().__init__(oracles)
         self.uses: list[str] = []
         #: Bindings as they were when the invalidate lock was last held exclusively.

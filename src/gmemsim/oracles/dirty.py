@@ -6,12 +6,11 @@ from typing import TYPE_CHECKING
 
 from ..audit.events import Unlock
 from ..audit.kvm_events import EvictFolio, HostTouch, MapRet
-from .watch import Subject, at_rest, before, track
+from .watch import Shared, Subject, at_rest, before, track
 
 if TYPE_CHECKING:
     from ..engine.task import Task
     from .ledger import Life
-    from .oracles import Oracles
 
 #: RET_PF_FIXED, RET_PF_SPURIOUS.
 _MAPPED = (5, 6)
@@ -22,7 +21,7 @@ class DirtyPages(Subject):
 
     about = "dirty pages"
 
-    def __init__(self, oracles: Oracles) -> None:
+    def __init__(self, oracles: Shared) -> None:
         super().__init__(oracles)
         #: The page that a fault mapped in the mmu_lock section that its task is in.
         self.mapped: dict[Task, Life] = {}

@@ -8,11 +8,10 @@ from ..actors.errno import EAGAIN
 from ..audit.events import Unlock
 from ..audit.inplace_events import GmemSetAttributes, GmemSetAttributesRet, RefCheck
 from ..audit.kvm_events import UnmapHost, UserFault
-from .watch import Subject, before, track
+from .watch import Shared, Subject, before, track
 
 if TYPE_CHECKING:
     from ..engine.task import Task
-    from .oracles import Oracles
 
 
 class Causes(Subject):
@@ -20,7 +19,7 @@ class Causes(Subject):
 
     about = "causes of -EAGAIN"
 
-    def __init__(self, oracles: Oracles) -> None:
+    def __init__(self, oracles: Shared) -> None:
         super().__init__(oracles)
         #: The index that each task faults in for the host.
         self.faulting: dict[Task, int] = {}

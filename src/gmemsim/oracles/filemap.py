@@ -7,11 +7,10 @@ from typing import TYPE_CHECKING
 from ..arch.memory import STALE
 from ..audit import kvm_events as kvm
 from .ledger import Life
-from .watch import Subject, after, at_rest, before, track
+from .watch import Shared, Subject, after, at_rest, before, track
 
 if TYPE_CHECKING:
     from ..engine.task import Task
-    from .oracles import Oracles
 
 #: RET_PF_FIXED.
 _FIXED = 5
@@ -22,7 +21,7 @@ class Filemap(Subject):
 
     about = "page cache and contents"
 
-    def __init__(self, oracles: Oracles) -> None:
+    def __init__(self, oracles: Shared) -> None:
         super().__init__(oracles)
         self.sizes = {label: inode.pages for label, inode in self.world.inodes.items()}
 

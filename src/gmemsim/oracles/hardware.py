@@ -7,12 +7,11 @@ from typing import TYPE_CHECKING, Final
 from ..actors.huge_cache import HugeCache
 from ..audit.events import Lock, Unlock
 from ..audit.kvm_events import Fallocate, FallocateRet, IllegalAccess, PageCacheDelete
-from .watch import Subject, after, at_rest, before, track
+from .watch import Shared, Subject, after, at_rest, before, track
 
 if TYPE_CHECKING:
     from ..engine.task import Task
     from .ledger import Life
-    from .oracles import Oracles
 
 #: Flags that mean a bug of the kernel: the rule that they break, and what happened.
 FATAL_FLAGS: Final[dict[str, tuple[str, str]]] = {
@@ -59,7 +58,7 @@ class Hardware(Subject):
 
     about = "hardware"
 
-    def __init__(self, oracles: Oracles) -> None:
+    def __init__(self, oracles: Shared) -> None:
         super().__init__(oracles)
         self.note = oracles.note
         #: What was in the range when a PUNCH_HOLE got the invalidate lock, and has not left the page cache since.

@@ -9,14 +9,13 @@ from ..audit.huge_events import HugeMerge, HugePagesPut, HugeSplit
 from ..audit.kvm_events import FilemapAdd, FreePage, GetFolio, GetFolioRet, PageCacheAdd, SetUptodate
 from ..patches.hugepage import Hugepage
 from .ledger import Life
-from .watch import Subject, after, at_rest, before, track
+from .watch import Shared, Subject, after, at_rest, before, track
 
 if TYPE_CHECKING:
     from ..actors.folio import Folio
     from ..actors.huge_pool import Subpool
     from ..actors.inode import GmemInode
     from ..engine.task import Task
-    from .oracles import Oracles
 
 
 class HugePages(Subject):
@@ -24,7 +23,7 @@ class HugePages(Subject):
 
     about = "huge pages"
 
-    def __init__(self, oracles: Oracles) -> None:
+    def __init__(self, oracles: Shared) -> None:
         super().__init__(oracles)
         #: Huge pages that were allocated and not given back, by first frame, with the pages of each that came back.
         self.out: dict[int, int] = {}

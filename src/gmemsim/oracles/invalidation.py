@@ -8,13 +8,12 @@ from ..actors.vm import INVALID_GFN
 from ..audit.events import Unlock
 from ..audit.kvm_events import MmuInvEnd, MmuInvStart, MmuNotifierStart, TlbFlush, Zap, ZapRet
 from .ledger import Invalidation
-from .watch import Subject, before, track
+from .watch import Shared, Subject, before, track
 
 if TYPE_CHECKING:
     from ..actors.stage2 import Spte
     from ..actors.vm import Vm
     from ..engine.task import Task
-    from .oracles import Oracles
 
 #: Kinds of locks under which bindings stay as they are, of which an invalidation needs one from start to end. The
 #: bindings lock is a candidate mend's (`error-bindings-lock`).
@@ -26,7 +25,7 @@ class Invalidations(Subject):
 
     about = "MMU invalidation"
 
-    def __init__(self, oracles: Oracles) -> None:
+    def __init__(self, oracles: Shared) -> None:
         super().__init__(oracles)
         self.seq = {vm.label: vm.seq for vm in self.world.vms.values()}
         #: Invalidations that were open when the oracles began to look.

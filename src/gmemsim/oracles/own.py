@@ -21,11 +21,10 @@ from .every_rule import EVERY_RULE
 from .exact import Exact
 from .rules import Rule
 from .violation import Violation
-from .watch import Subject, watches
+from .watch import Shared, Subject, watches
 
 if TYPE_CHECKING:
     from ..engine.task import Task
-    from .oracles import Oracles
 
 _IDENT: Final = re.compile(r"[A-Za-z][A-Za-z0-9_-]{0,59}")
 #: Names of our own rules, before any user's is known.
@@ -58,7 +57,7 @@ class Oracle(Subject):
         why="attributes of the object are state; a check may look at more than the step that it runs in touches",
     )
 
-    def __init__(self, oracles: Oracles) -> None:
+    def __init__(self, oracles: Shared) -> None:
         super().__init__(oracles)
         declared = rules_of(type(self))
 

@@ -8,12 +8,11 @@ from typing import TYPE_CHECKING
 from ..audit.events import Unlock
 from ..audit.inplace_events import ContentMode
 from ..audit.kvm_events import Discard, GuestTouch, HostTouch, MapRet, MemoryFailureRet, PoisonEntry
-from .watch import Subject, before, track
+from .watch import Shared, Subject, before, track
 
 if TYPE_CHECKING:
     from ..engine.task import Task
     from .ledger import Life
-    from .oracles import Oracles
 
 #: RET_PF_FIXED.
 _FIXED = 5
@@ -24,7 +23,7 @@ class Poison(Subject):
 
     about = "memory errors"
 
-    def __init__(self, oracles: Oracles) -> None:
+    def __init__(self, oracles: Shared) -> None:
         super().__init__(oracles)
         #: Poison entries that nobody dropped yet: (mapping, index).
         self.entries: set[tuple[str, int]] = set()

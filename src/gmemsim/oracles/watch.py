@@ -7,7 +7,7 @@ all `after` checks. `at_rest` checks run when no operation is in flight.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple, Protocol, TypeVar
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -15,8 +15,8 @@ if TYPE_CHECKING:
     from ..actors.kernel import Kernel
     from ..actors.vm import Vm, World
     from ..audit.base import Event
+    from ..engine.task import Task
     from .ledger import Ledger
-    from .oracles import Oracles
 
 F = TypeVar("F", bound="Callable[..., Any]")
 Phase = Literal["before", "track", "after", "rest"]
@@ -71,13 +71,32 @@ def watches(cls: type) -> Iterator[tuple[str, Watch]]:
                     yield name, watch
 
 
+class Shared(Protocol):
+    """What the subjects of one run share: world, kernel and ledger, the rules that are wanted, and where to report."""
+
+    world: World
+    kernel: Kernel
+    ledger: Ledger
+    rules: frozenset[str]
+
+    @property
+    def alone(self) -> bool:
+        """At most one operation is in flight."""
+
+    def fail(self, rule: str, summary: str, task: Task | None, event: Event | None, **details: Any) -> None:
+        """The rule is broken: ends the run."""
+
+    def note(self, kind: str, summary: str, task: Task, **details: Any) -> None:
+        """Odd, and allowed."""
+
+
 class Subject:
     """Base of the check modules: what they share is the world, the kernel and the ledger."""
 
     #: Sentence for the reference page.
     about: ClassVar[str] = ""
 
-    def __init__(self, oracles: Oracles) -> None:
+    def __init__(self, oracles: Shared) -> None:
         self.oracles = oracles
         self.world: World = oracles.world
         self.kernel: Kernel = oracles.kernel

@@ -95,6 +95,18 @@ def functions(cls: type[Kernel]) -> list[Difference]:
     ]
 
 
+def never_called(cls: type[Kernel]) -> list[Definition]:
+    """What the class itself defines and nothing calls; of a user's patch that is refused when it is loaded."""
+    graph = reached(cls)
+    return [
+        _definition(defined_as(cls, name), function)
+        for name, value in vars(cls).items()
+        if not name.startswith("__") and (cls, name) not in graph.definitions
+        for function in (function_of(value),)
+        if function is not None
+    ]
+
+
 def constants(cls: type[Kernel], other: type[Kernel]) -> dict[str, tuple[Any, Any]]:
     """Values of the classes that differ: by name, the one of `other` and that of `cls`; None where there is none."""
     names = {name for name in (*dir(cls), *dir(other)) if not name.startswith("__") and name != "name"}

@@ -237,7 +237,7 @@ struct scenario {
 	int64_t spread; /* ns: longest drawn delay between operations */
 	int stop_after; /* seconds; 0: all rounds */
 	int still; /* seconds without progress that are a hang */
-	int patience; /* seconds for the kernel's words after one that nothing ends */
+	int report_seconds; /* seconds for the kernel's words after one that nothing ends */
 	struct vm vms[MOST_VMS];
 	struct file files[MOST_FILES];
 	struct buffer buffers[MOST_BUFFERS];

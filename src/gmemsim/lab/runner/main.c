@@ -211,7 +211,7 @@ static int read_scenario(FILE *program)
 			S->each = numbers[5];
 			S->stop_after = numbers[6];
 			S->still = numbers[7];
-			S->patience = numbers[8];
+			S->report_seconds = numbers[8];
 		} else if (!strcmp(line, "end")) {
 			return 1;
 		} else if (S && *line) {

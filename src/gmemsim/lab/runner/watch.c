@@ -85,7 +85,7 @@ int watch(pid_t child)
 			return 0;
 		}
 		/* Time for the kernel to say what it thinks of it. */
-		for (int i = 0; i < S->patience; i++)
+		for (int i = 0; i < S->report_seconds; i++)
 			usleep(1000000);
 		emit("{\"kind\":\"stuck\",\"scenario\":%d}\n", S->id);
 		return 1;
