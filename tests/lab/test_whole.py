@@ -8,11 +8,12 @@ from pathlib import Path
 
 import pytest
 
+from gmemsim.bad_input import BadInput
 from gmemsim.lab.errors import LabError
 from gmemsim.lab.kernels import find_kernel
 from gmemsim.lab.machine import Boot, Machine
 from gmemsim.lab.recording import check_folder
-from gmemsim.lab.whole import write_whole
+from gmemsim.whole_files import write_whole
 
 from .test_boot import fake_kernel
 
@@ -32,11 +33,11 @@ def test_of_two_files_none_is_left_if_the_second_does_not_fit(
     write_whole(files)
     assert {path.name for path in folder.iterdir()} == {"a.json", "a.trace.gz"}
     monkeypatch.setattr(Path, "write_bytes", full)
-    with pytest.raises(LabError, match=r"b\.trace\.gz: No space left on device"):
+    with pytest.raises(BadInput, match=r"b\.trace\.gz: No space left on device"):
         write_whole({folder / "b.json": b"small", folder / "b.trace.gz": b"large"})
     assert {path.name for path in folder.iterdir()} == {"a.json", "a.trace.gz"}
     # What was there stays.
-    with pytest.raises(LabError):
+    with pytest.raises(BadInput):
         write_whole({folder / "a.json": b"other", folder / "a.trace.gz": b"large"})
     assert (folder / "a.json").read_bytes() == b"small"
 
@@ -58,6 +59,6 @@ def test_a_full_disk_for_temporary_files_is_named(tmp_path: Path, monkeypatch: p
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     monkeypatch.setattr("gmemsim.lab.machine.prepare", refuse)
-    with pytest.raises(LabError, match=f"{tmp_path}: No space left on device"):
+    with pytest.raises(BadInput, match=f"{tmp_path}: No space left on device"):
         Boot(Machine(), kernel, {})
     assert not list(tmp_path.glob("gmemsim-lab-*"))

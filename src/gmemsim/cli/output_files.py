@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import os
-import secrets
 from collections.abc import Iterable
 from pathlib import Path
 
+from .. import whole_files
 from .errors import InputError
 
 
@@ -56,14 +56,7 @@ def write_whole(path: Path, data: bytes) -> None:
     """Write beside `path` and move into place; a symbolic link stays one.
 
     Raises:
-        InputError: the system refuses; `path` is what it was.
+        BadInput: the system refuses; `path` is what it was.
     """
     check_writable(path)
-    path = Path(_real(path))
-    temporary = path.with_name(f".{path.name[:200]}.{secrets.token_hex(6)}.tmp")
-    try:
-        temporary.write_bytes(data)
-        temporary.replace(path)
-    except OSError as error:
-        temporary.unlink(missing_ok=True)
-        raise InputError(f"{path}: {error.strerror}") from None
+    whole_files.write_whole({Path(_real(path)): data})

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from ..whole_files import write_whole
 from .errors import LabError
-from .whole import write_whole
 
 if TYPE_CHECKING:
     from pathlib import Path

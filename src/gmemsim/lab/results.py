@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
+from ..whole_files import write_whole
 from .errors import LabError
-from .whole import write_whole
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

@@ -6,14 +6,14 @@ import secrets
 from collections.abc import Mapping
 from pathlib import Path
 
-from .errors import LabError
+from .bad_input import BadInput
 
 
 def write_whole(files: Mapping[Path, bytes]) -> None:
     """Write all of them beside their names, then move them into place, in order.
 
     Raises:
-        LabError: the system refuses; nothing is there that was not, unless it refuses to rename.
+        BadInput: the system refuses; nothing is there that was not, unless it refuses to rename.
     """
     written: dict[Path, Path] = {}
     path = Path()
@@ -26,7 +26,7 @@ def write_whole(files: Mapping[Path, bytes]) -> None:
         for path, fresh in written.items():
             fresh.replace(path)
     except OSError as error:
-        raise LabError(f"{path}: {error.strerror}") from None
+        raise BadInput(f"{path}: {error.strerror}") from None
     finally:
         for fresh in written.values():
             fresh.unlink(missing_ok=True)
