@@ -7,13 +7,13 @@ from pathlib import Path
 import pytest
 
 from gmemsim.cli.errors import InputError
-from gmemsim.cli.replay import _text
+from gmemsim.cli.params import token_text
 
 
 def test_a_token_is_read_from_its_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     Path("token").write_text("gm1:abc\n")
-    assert _text(f"@{tmp_path}/token") == _text("@token") == "gm1:abc"
-    assert _text("gm1:abc") == "gm1:abc"
+    assert token_text(f"@{tmp_path}/token") == token_text("@token") == "gm1:abc"
+    assert token_text("gm1:abc") == "gm1:abc"
     with pytest.raises(InputError, match=r"^oken: cannot be read"):
-        _text("@oken")
+        token_text("@oken")

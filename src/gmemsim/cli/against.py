@@ -4,14 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-import click
-
 from ..explore.scope import nothing_ran, scope, scope_document
 from .errors import INTERRUPTED, UNDECIDED, VIOLATION, InputError
-from .output import colored, console, print_json, say
+from .output import print_json, say
 from .program import describe
 from .progress import budgets, searching
-from .reporting import Budget, report_all
+from .reporting import Budget, report_all, show_reports
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -127,14 +125,8 @@ def _show(program: ScenarioProgram, base: ScenarioProgram, done: Compared, repor
 
     from ..explore.past_choices import in_words
     from ..patches.entered import never_ran
-    from ..report.text import render_text
 
-    out = console()
-    for each in reports:
-        click.echo(render_text(each.report, out.width, color=colored(out)))
-        for note in each.notes:
-            click.echo(f"Note: {note}.")
-        click.echo("")
+    show_reports(reports)
     patch, against = str(program.patch), str(base.patch)
     if done.patch is None:
         say(f"Not compared: the search of {against} did not come to its end, {patch} was not searched.")

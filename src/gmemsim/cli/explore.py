@@ -9,8 +9,8 @@ import click
 
 from ..explore.scope import nothing_ran, scope, scope_document
 from .errors import INTERRUPTED, UNDECIDED, VIOLATION, Command, InputError
-from .output import colored, console, print_json, say
-from .output_files import check_writable, write_whole
+from .output import print_json, say
+from .output_files import check_writable
 from .params import COUNT, FILE, SECONDS, json_option, known_strategy, max_states, schedule_limit
 from .program import describe, input_errors, make_program, program_options
 from .progress import budgets, one_interrupt, searching
@@ -280,36 +280,24 @@ def _ident(report: FailureReport) -> str | None:
 
 def _write(reports: list[Reported], html: Path | None, trace: Path | None) -> None:
     """The first of them as files."""
-    import msgspec
-
-    from ..report.html import render_html
-    from ..report.trace_events import trace_events
-
     if not reports:
         for path in (html, trace):
             if path is not None:
                 click.echo(f"{path}: not written, nothing was found", err=True)
         return
-    report = reports[0].report
-    if html is not None:
-        write_whole(html, render_html(report).encode())
-    if trace is not None:
-        write_whole(trace, msgspec.json.encode(trace_events(report)))
+    from .reporting import write_report
+
+    write_report(reports[0].report, html, trace)
 
 
 def _show(what: str, result: CampaignResult, reports: list[Reported], decided: list[Decided]) -> None:
     from ..explore.past_choices import in_words
     from ..patches.entered import never_ran
-    from ..report.text import render_text
+    from .reporting import show_reports
 
-    out = console()
     done = result.search
     rate = done.schedules / done.seconds if done.seconds else 0.0
-    for each in reports:
-        click.echo(render_text(each.report, out.width, color=colored(out)))
-        for note in each.notes:
-            click.echo(f"Note: {note}.")
-        click.echo("")
+    show_reports(reports)
     lines = in_words(done)
     lines += [f"{what}: strategy {done.strategy}, {scope(done)}"]
     pruned = f", {done.pruned:,} of them cut short" if done.pruned else ""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 import click
@@ -10,7 +9,7 @@ import click
 from .errors import INTERRUPTED, VIOLATION, Command, InputError
 from .lab_options import kernel_option, machine, machine_options, say, seed_option, show_bad
 from .output import print_json
-from .params import COUNT, SECONDS, json_option
+from .params import COUNT, SECONDS, json_option, token_text
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -79,7 +78,7 @@ def reproduce(
     from ..lab.reproduce import reproduce_witness, witness_document
     from ..lab.witness import read_witness
 
-    witness = read_witness(_token(what), patch=patch, vm_type=arch)
+    witness = read_witness(token_text(what), patch=patch, vm_type=arch)
     runs = reproduce_witness(
         witness, booted, rounds=rounds or (_HELD if hold else _DRAWN), hold=hold, seed=seed,
         machine=machine(accel, front, max_seconds), say=say,
@@ -90,19 +89,6 @@ def reproduce(
     else:
         _show_witness(witness, runs, found)
     _exit(ctx, booted, runs, seen=bool(found["shown"]), told=bool(found["telling"]))
-
-
-def _token(what: str) -> str:
-    if not what.startswith("@"):
-        return what
-    from ..audit.bounded import read_bounded
-    from ..explore.token import LONGEST
-
-    path = Path(what[1:])
-    try:
-        return read_bounded(path, LONGEST).decode().strip()
-    except (OSError, ValueError):
-        raise InputError(f"{path}: cannot be read; expected a file that holds a token") from None
 
 
 def _finding(

@@ -1,4 +1,4 @@
-"""Types of options that several commands have."""
+"""Options and arguments that several commands have: their types, and what they are read with."""
 
 from __future__ import annotations
 
@@ -8,6 +8,8 @@ from pathlib import Path
 from typing import Any
 
 import click
+
+from .errors import InputError
 
 
 class _Seconds(click.FloatRange):
@@ -110,3 +112,21 @@ without_option = click.option(
     metavar="RULE[,RULE]",
     help="Rules not to look after; see `gmemsim list rules`.",
 )
+
+
+def token_text(given: str) -> str:
+    """A token, or what the file @FILE holds.
+
+    Raises:
+        InputError: it cannot be read.
+    """
+    if not given.startswith("@"):
+        return given
+    from ..audit.bounded import read_bounded
+    from ..explore.token import LONGEST
+
+    path = Path(given[1:])
+    try:
+        return read_bounded(path, LONGEST).decode().strip()
+    except (OSError, ValueError):
+        raise InputError(f"{path}: cannot be read; expected a file that holds a token") from None

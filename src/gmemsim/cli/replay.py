@@ -9,8 +9,8 @@ import click
 
 from .errors import VIOLATION, Command, InputError
 from .output import colored, console, print_json
-from .output_files import check_writable, write_whole
-from .params import FILE, json_option, own_operations, own_oracles
+from .output_files import check_writable
+from .params import FILE, json_option, own_operations, own_oracles, token_text
 from .program import input_errors
 
 if TYPE_CHECKING:
@@ -45,24 +45,17 @@ def command(
     Exit code 1 if it fails as it did, 2 if it does not fit any more and --follow is not given.
     """
     from ..explore.replay import replay
+    from .reporting import write_report
 
     check_writable(log, html, trace, inputs=(token, patch or "", *oracles, *operations))
-    text = _text(token)
+    text = token_text(token)
     with input_errors():
         done = replay(text, patch=patch, oracles=oracles, operations=operations, follow=follow)
         report = _report(done, text)
         if log is not None:
             _write_log(done, log)
-    if report is not None and (html is not None or trace is not None):
-        import msgspec
-
-        from ..report.html import render_html
-        from ..report.trace_events import trace_events
-
-        if html is not None:
-            write_whole(html, render_html(report).encode())
-        if trace is not None:
-            write_whole(trace, msgspec.json.encode(trace_events(report)))
+    if report is not None:
+        write_report(report, html, trace)
     if as_json:
         print_json(_document(done, report))
     else:
@@ -71,19 +64,6 @@ def command(
         raise InputError(f"{done.diverged}; --follow goes on with the default choice")
     if done.failure is not None:
         ctx.exit(VIOLATION)
-
-
-def _text(token: str) -> str:
-    if not token.startswith("@"):
-        return token
-    from ..audit.bounded import read_bounded
-    from ..explore.token import LONGEST
-
-    path = Path(token[1:])
-    try:
-        return read_bounded(path, LONGEST).decode().strip()
-    except (OSError, ValueError):
-        raise InputError(f"{path}: cannot be read; expected a file that holds a token") from None
 
 
 def _report(done: Replayed, token: str) -> Any:

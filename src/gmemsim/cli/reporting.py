@@ -6,6 +6,8 @@ from time import monotonic
 from typing import TYPE_CHECKING
 
 import attrs
+import click
+import msgspec
 
 from ..engine.interrupts import TimeUp, deadline, deaf
 from ..explore.failure import slow
@@ -14,10 +16,16 @@ from ..explore.program import leaving_out
 from ..explore.shrink import shrink as make_small
 from ..explore.token import TokenError, encode
 from ..report import report_failure
+from ..report.html import render_html
 from ..report.nearest import TRIES
+from ..report.text import render_text
+from ..report.trace_events import trace_events
+from .output import colored, console
+from .output_files import write_whole
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
+    from pathlib import Path
 
     from ..explore.runs import Program
     from ..explore.search import Found
@@ -146,3 +154,21 @@ def _report(
         )
         shown = attrs.evolve(shown, failure=found.failure)
     return Reported(shown, report, tuple(notes))
+
+
+def show_reports(reports: Sequence[Reported]) -> None:
+    """All of them for people, each with its notes."""
+    out = console()
+    for each in reports:
+        click.echo(render_text(each.report, out.width, color=colored(out)))
+        for note in each.notes:
+            click.echo(f"Note: {note}.")
+        click.echo("")
+
+
+def write_report(report: FailureReport, html: Path | None, trace: Path | None) -> None:
+    """The files that were asked for."""
+    if html is not None:
+        write_whole(html, render_html(report).encode())
+    if trace is not None:
+        write_whole(trace, msgspec.json.encode(trace_events(report)))
