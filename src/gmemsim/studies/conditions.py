@@ -16,8 +16,6 @@ from ..bad_input import BadInput
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-__all__ = ["Condition", "ConditionError"]
-
 _COMPARE: Final[dict[type[ast.cmpop], Callable[[Any, Any], bool]]] = {
     ast.Eq: operator.eq,
     ast.NotEq: operator.ne,

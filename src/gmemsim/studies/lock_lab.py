@@ -21,8 +21,6 @@ if TYPE_CHECKING:
     from ..engine.task import Task
     from ..explore.program import TaskRun
 
-__all__ = ["lock_lab"]
-
 
 @attrs.frozen
 class _Lab(TaskProgram):

@@ -16,8 +16,6 @@ from tempfile import TemporaryDirectory
 from .coroutines import supported
 from .quick import digest_of_source, sources
 
-__all__ = ["build", "main"]
-
 
 def build(target: Path | None = None) -> Path:
     """Compile the module; where it lies.

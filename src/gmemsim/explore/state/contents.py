@@ -34,8 +34,6 @@ from .ignored import CONSTANTS
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-__all__ = ["QUICK", "UNSET", "Kind", "by_content", "careful", "items", "kind_of"]
-
 #: Values without an identity that matters.
 ATOMS: Final = (
     type(None), bool, int, str, float, complex, bytes, Enum, range, slice, type, ModuleType, CodeType,

@@ -29,8 +29,6 @@ from . import quick
 if TYPE_CHECKING:
     from collections.abc import Generator
 
-__all__ = ["Image", "NotRestorable", "chain_of", "drop", "put_back", "supported", "take"]
-
 _WORD: Final = 8
 _read: Final = ctypes.string_at
 _write: Final = ctypes.memmove

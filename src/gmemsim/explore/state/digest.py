@@ -38,8 +38,6 @@ from .ignored import ATTRIBUTES, CONSTANTS, COUNTED, LOCALS
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
-__all__ = ["StateDigest", "layout_of", "rank", "said"]
-
 _WALKED: Final[tuple[Any, ...]] = (
     [], (), {}, {}.values(), {}.items(), set(), "", range(1), range(1 << 70), deque(),
 )  # fmt: skip

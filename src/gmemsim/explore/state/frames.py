@@ -14,8 +14,6 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from collections.abc import Generator
 
-__all__ = ["look_into", "place_of"]
-
 
 @coroutine
 def _trap() -> Generator[None, None, None]:

@@ -25,8 +25,6 @@ if TYPE_CHECKING:
 
     from ...engine.engine import Engine
 
-__all__ = ["Heap", "Undo"]
-
 
 class Undo(NamedTuple):
     """An entry of the journal: which object, and what was known of it."""

@@ -29,8 +29,6 @@ if TYPE_CHECKING:
     from .symmetry import Renaming
     from .texts import Frame
 
-__all__ = ["LiveState", "Mark"]
-
 #: Structures remembered before all are forgotten.
 _STRUCTURES: Final = 1024
 

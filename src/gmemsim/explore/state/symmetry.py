@@ -32,8 +32,6 @@ if TYPE_CHECKING:
     from ...scenarios.ops import Op
     from ...scenarios.workload import Workload
 
-__all__ = ["Renaming", "alike", "renamings"]
-
 #: Readings of a state at most: four tasks that are alike have as many.
 _MOST: Final = 24
 #: Of a task: in which table of the file it stands, and as which of its instances.

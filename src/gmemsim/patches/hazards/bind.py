@@ -13,8 +13,6 @@ if TYPE_CHECKING:
     from ...actors.memslot import Memslot
     from ...engine.task import Task
 
-__all__ = ["HAZARDS", "SEEDS"]
-
 
 def partial_store_kept(parent: type[Kernel]) -> type[Kernel]:
     """xa_store_range stores the first half of the range and fails; bind returns -ENOMEM and leaves the half."""

@@ -15,8 +15,6 @@ if TYPE_CHECKING:
     from ...actors.kernel import Kernel
     from ...engine.task import Task
 
-__all__ = ["HAZARDS", "SEEDS"]
-
 
 def eagain_after_store(parent: type[Kernel]) -> type[Kernel]:
     """A conversion that finds a page in use has stored the attributes already, and says -EAGAIN."""

@@ -6,16 +6,12 @@ change that somebody proposed or feared (a seed), in a scenario that shows wheth
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Final
+from collections.abc import Mapping
+from typing import Any, Final
 
 import attrs
 
 from ..entry import Entry
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
-
-__all__ = ["BEFORE_IN_PLACE", "HUGE_PAGES", "IN_PLACE", "SMALL", "Case", "Hazard"]
 
 #: Versions whose faults take no invalidate lock; those that convert in place; those with 2 MiB folios, the last two as
 #: the series has populate and the flag.

@@ -27,8 +27,6 @@ if TYPE_CHECKING:
     from ...actors.vm import Vm
     from ...engine.task import Task
 
-__all__ = ["HAZARDS", "SEEDS", "PairCache", "large_folios"]
-
 
 class PairCache(dict[int, Folio]):
     """A page cache in which a folio of order 1 is found by both of its indices."""

@@ -14,8 +14,6 @@ if TYPE_CHECKING:
     from ...actors.kernel import Kernel
     from ...engine.task import Task
 
-__all__ = ["HAZARDS", "SEEDS"]
-
 
 def merge_clears_all(parent: type[Kernel]) -> type[Kernel]:
     """A merge zeroes every part of the huge page, those in use as well."""

@@ -17,8 +17,6 @@ if TYPE_CHECKING:
     from ...actors.kernel import Kernel
     from ...engine.task import Task
 
-__all__ = ["HAZARDS", "SEEDS"]
-
 
 def migrate_folios(parent: type[Kernel]) -> type[Kernel]:
     """As proposed: the invalidate lock tried shared, the folio locked, begin and end around unmapping and copy.

@@ -20,8 +20,6 @@ if TYPE_CHECKING:
     from ...arch.base import VmIdentity
     from ...engine.task import Task
 
-__all__ = ["HAZARDS", "SEEDS"]
-
 
 def no_arch_lookup(parent: type[Kernel]) -> type[Kernel]:
     """The SNP callback does not look the frame up in the RMP before it fills and measures it."""

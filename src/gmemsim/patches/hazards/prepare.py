@@ -17,8 +17,6 @@ if TYPE_CHECKING:
     from ...actors.vm import Vm
     from ...engine.task import Task
 
-__all__ = ["HAZARDS", "SEEDS"]
-
 
 def make_private_outside_folio_lock(parent: type[Kernel]) -> type[Kernel]:
     """The same in place, where the hook is make_private and the invalidate lock is held shared."""

@@ -10,8 +10,6 @@ if TYPE_CHECKING:
     from ..zoo.entry import Make
     from .entry import Hazard
 
-__all__ = ["HAZARDS", "SEEDS"]
-
 _FAMILIES: Final = (bind, convert, large, merge, migrate, populate, prepare, retry, write)
 
 #: In the order of the list.

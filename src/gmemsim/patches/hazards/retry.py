@@ -9,8 +9,6 @@ from .entry import SMALL, Case, Hazard
 if TYPE_CHECKING:
     from ..zoo.entry import Make
 
-__all__ = ["HAZARDS", "SEEDS"]
-
 SEEDS: dict[str, Make] = {}
 
 HAZARDS = (

@@ -14,8 +14,6 @@ if TYPE_CHECKING:
     from ...actors.kernel import Kernel
     from ...engine.task import Task
 
-__all__ = ["HAZARDS", "SEEDS"]
-
 
 def write_populates(parent: type[Kernel]) -> type[Kernel]:
     """write(2) fills pages that nobody has touched, and answers -ENOSPC for one that is uptodate.

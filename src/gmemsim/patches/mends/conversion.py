@@ -16,8 +16,6 @@ if TYPE_CHECKING:
     from ...actors.vm import Vm
     from ...engine.task import Task
 
-__all__ = ["MENDS"]
-
 _KEPT: Final = ("v8-fault-keeps-reference",)
 
 

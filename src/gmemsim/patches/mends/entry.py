@@ -6,8 +6,6 @@ import attrs
 
 from ..zoo.entry import Make  # a field's type, which attrs resolves
 
-__all__ = ["Mend"]
-
 
 @attrs.frozen(kw_only=True)
 class Mend:

@@ -15,8 +15,6 @@ if TYPE_CHECKING:
     from ...actors.memslot import Memslot
     from ...engine.task import Task
 
-__all__ = ["MENDS"]
-
 _EVICTED: Final = ("host-fault-on-poisoned-page",)
 _ENTRIES: Final = ("poisoned-mapping-survives-punch",)
 

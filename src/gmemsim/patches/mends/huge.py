@@ -20,8 +20,6 @@ if TYPE_CHECKING:
     from ...actors.kernel import Kernel
     from ...engine.task import Task
 
-__all__ = ["MENDS"]
-
 _LOOK_UP: Final = ("hugepage-split-waits-for-look-up",)
 _FAILURE: Final = ("hugepage-split-waits-for-memory-failure",)
 _HOLE: Final = ("hugepage-hole-zeroes-private-pages",)

@@ -25,8 +25,6 @@ if TYPE_CHECKING:
     from ...actors.vm import Vm
     from ...engine.task import Task
 
-__all__ = ["MENDS"]
-
 #: Object of the steps on the queue of the worker below.
 _QUEUE: Final = "gmem.error_work"
 

@@ -10,8 +10,6 @@ if TYPE_CHECKING:
     from ..zoo.entry import Make
     from .entry import Mend
 
-__all__ = ["MENDS", "SEEDS", "mends_of"]
-
 MENDS: Final[dict[str, Mend]] = {
     one.ident: one
     for module in (memory_failure, unbind, host, tdx, snp, slots, huge, conversion)

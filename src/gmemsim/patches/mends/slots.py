@@ -23,8 +23,6 @@ if TYPE_CHECKING:
     from ...arch.memory import PhysicalMemory
     from ...engine.task import Task
 
-__all__ = ["MENDS"]
-
 _KIND: Final = ("private-page-mapped-shared-at-slot-deletion",)
 _PREFAULT: Final = ("prefault-against-slot-deletion",)
 _CREATION: Final = ("fault-against-slot-creation",)

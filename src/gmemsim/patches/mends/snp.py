@@ -25,8 +25,6 @@ if TYPE_CHECKING:
     from ...arch.memory import PhysicalMemory
     from ...engine.task import Task
 
-__all__ = ["MENDS"]
-
 _LAUNCH: Final = ("snp-launch-update-after-finish",)
 _VMSA: Final = ("snp-vmsa-page-freed-in-use",)
 _RMP_FAULT: Final = ("snp-rmp-fault-against-reclaim",)

@@ -13,8 +13,6 @@ if TYPE_CHECKING:
     from ...actors.kernel import Kernel
     from ...engine.task import Task
 
-__all__ = ["MENDS"]
-
 
 def leak_on_failure(parent: type[Kernel]) -> type[Kernel]:
     """KVM takes a reference of the page at the moment in which its removal fails, and never drops it."""

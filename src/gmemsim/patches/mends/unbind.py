@@ -13,8 +13,6 @@ if TYPE_CHECKING:
     from ...actors.memslot import Memslot
     from ...engine.task import Task
 
-__all__ = ["MENDS"]
-
 
 def unbind_locks(parent: type[Kernel]) -> type[Kernel]:
     """`kvm_gmem_unbind` as 7.3 has it (1f3359c873db): the invalidate lock whether or not the file is dying."""

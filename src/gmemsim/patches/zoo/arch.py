@@ -18,8 +18,6 @@ if TYPE_CHECKING:
     from ...actors.vm import Vcpu, Vm
     from ...engine.task import Task
 
-__all__ = ["BUGS"]
-
 
 def launch_finish_repeated(parent: type[Kernel]) -> type[Kernel]:
     """KVM does not look whether a vCPU's state is encrypted: a second finish writes to a page that is the guest's."""

@@ -12,8 +12,6 @@ if TYPE_CHECKING:
     from ...actors.kernel import Kernel
     from ...engine.task import Task
 
-__all__ = ["BUGS"]
-
 
 def _with_holes(parent: type[Kernel], *, missing_is_shared: bool) -> type[Kernel]:
     """Stores to private lose a page now and then: the map that KVM reads has a hole, ours has what was meant."""

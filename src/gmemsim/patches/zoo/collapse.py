@@ -16,8 +16,6 @@ if TYPE_CHECKING:
     from ...actors.kernel import Kernel
     from ...engine.task import Task
 
-__all__ = ["BUGS"]
-
 
 def collapse_creates_large_folio(parent: type[Kernel]) -> type[Kernel]:
     """MADV_COLLAPSE takes the file for one whose folios it may replace: two small ones become one of order 1.

@@ -17,8 +17,6 @@ if TYPE_CHECKING:
     from ...actors.vm import Vm
     from ...engine.task import Task
 
-__all__ = ["BUGS"]
-
 _VERSIONS = ("inplace-v8", "inplace")
 
 

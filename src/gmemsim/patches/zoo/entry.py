@@ -19,8 +19,6 @@ from ..entry import Entry
 if TYPE_CHECKING:
     from ...actors.kernel import Kernel
 
-__all__ = ["Bug", "Make", "bug", "catalogue", "missing"]
-
 Make = Callable[["type[Kernel]"], "type[Kernel]"]
 
 

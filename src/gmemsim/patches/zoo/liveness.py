@@ -15,8 +15,6 @@ if TYPE_CHECKING:
     from ...actors.vm import Vm
     from ...engine.task import Task
 
-__all__ = ["BUGS"]
-
 
 def retry_invalidates_itself(parent: type[Kernel]) -> type[Kernel]:
     """What the retry loop does to get at the page is itself an invalidation of it: the second half of the entry.

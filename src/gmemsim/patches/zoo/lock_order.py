@@ -17,8 +17,6 @@ if TYPE_CHECKING:
     from ...actors.vm import Vcpu
     from ...engine.task import Task
 
-__all__ = ["BUGS"]
-
 
 def prefault_vs_memslot_delete(parent: type[Kernel]) -> type[Kernel]:
     """A pre-fault of a slot that is being deleted retries inside the SRCU section that the deletion waits for."""

@@ -18,8 +18,6 @@ if TYPE_CHECKING:
     from ...actors.vm import Vm
     from ...engine.task import Task
 
-__all__ = ["BUGS"]
-
 
 def seq_snapshot_after_lookup(parent: type[Kernel]) -> type[Kernel]:
     """The sequence is read when the pfn is known already; that path has no early test either (arm64, RISC-V)."""

@@ -17,8 +17,6 @@ if TYPE_CHECKING:
     from ...actors.vm import Vm
     from ...engine.task import Task
 
-__all__ = ["BUGS"]
-
 
 def fault_between_unmap_and_remove(parent: type[Kernel]) -> type[Kernel]:
     """Host mappings of the range go once, before any folio is locked; a page that was faulted back stays mapped."""

@@ -15,8 +15,6 @@ if TYPE_CHECKING:
     from ...actors.vm import Vcpu, Vm
     from ...engine.task import Task
 
-__all__ = ["BUGS"]
-
 
 def populate_without_il(parent: type[Kernel]) -> type[Kernel]:
     """The invalidate lock covers the look-up only, not the callback."""

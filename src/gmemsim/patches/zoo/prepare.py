@@ -13,8 +13,6 @@ if TYPE_CHECKING:
     from ...actors.vm import Vm
     from ...engine.task import Task
 
-__all__ = ["BUGS"]
-
 
 def prepare_outside_folio_lock(parent: type[Kernel]) -> type[Kernel]:
     """The folio lock is dropped around prepare."""

@@ -24,8 +24,6 @@ from . import (
 if TYPE_CHECKING:
     from .entry import Bug
 
-__all__ = ["BUGS"]
-
 _FAMILIES: Final = (
     arch,
     attributes,

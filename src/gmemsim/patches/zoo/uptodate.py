@@ -17,8 +17,6 @@ if TYPE_CHECKING:
     from ...actors.vm import Vm
     from ...engine.task import Task
 
-__all__ = ["BUGS"]
-
 
 def uptodate_before_prepare(parent: type[Kernel]) -> type[Kernel]:
     """While uptodate meant prepared too: the folio is marked although prepare failed."""

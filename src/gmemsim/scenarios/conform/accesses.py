@@ -23,8 +23,6 @@ if TYPE_CHECKING:
     from .rig import Rig
     from .vector import Step
 
-__all__: list[str] = []
-
 #: A load (without a token) or store of one page.
 _Access = Callable[[int, str | None], Awaitable["Outcome"]]
 #: Reads of a loop in a row; then it waits until another branch has finished a step, since nothing else can change.

@@ -24,8 +24,6 @@ if TYPE_CHECKING:
     from .rig import Rig
     from .vector import Step
 
-__all__: list[str] = []
-
 #: Bits of the flags word of a file that have a name.
 _FLAG_BITS: Final = {1: "MMAP", 2: "INIT_SHARED"}
 #: Content modes, by the vectors' names.

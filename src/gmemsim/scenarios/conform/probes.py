@@ -16,8 +16,6 @@ if TYPE_CHECKING:
     from .rig import Rig
     from .vector import Step
 
-__all__: list[str] = []
-
 
 @op(a.Stage2Mapped)
 async def stage2_mapped(rig: Rig, t: Task, step: Step, args: a.Stage2Mapped) -> Got:

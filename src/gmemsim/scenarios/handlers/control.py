@@ -15,8 +15,6 @@ if TYPE_CHECKING:
     from ..steps import Step
     from ..thread import Thread
 
-__all__: list[str] = []
-
 
 @handles(ops.Sleep)
 async def sleep(thread: Thread, t: Task, step: Step, lo: int, hi: int) -> Outcome:

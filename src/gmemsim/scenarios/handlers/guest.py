@@ -18,8 +18,6 @@ if TYPE_CHECKING:
     from ..steps import Step
     from ..thread import Thread
 
-__all__: list[str] = []
-
 
 @handles(ops.Touch, ops.Read, ops.Write)
 async def guest_access(thread: Thread, t: Task, step: Step, lo: int, hi: int) -> Outcome:

@@ -23,8 +23,6 @@ if TYPE_CHECKING:
 
     from ...actors.kernel import Kernel
 
-__all__ = ["Touched", "same", "touching"]
-
 #: What a version is called is told to no step, and its release is looked at field by field. What failure is a known
 #: finding depends on the name (`registered_name`), which finds it where it stands: nothing stands in for these.
 _NO_STEP: Final = frozenset({"name", "default_release"})

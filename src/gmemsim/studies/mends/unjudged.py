@@ -13,8 +13,6 @@ if TYPE_CHECKING:
 
     from ...explore.findings.finding import Finding
 
-__all__ = ["UNJUDGED", "Unjudged", "met", "shown_on", "versions_of"]
-
 
 @attrs.frozen
 class Unjudged:
