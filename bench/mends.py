@@ -15,9 +15,9 @@ Parts, each a row a question, with the mend and (where no recording has it) with
     costs      storms in virtual time, with memory failures and without
     outcomes   what a scenario can come to, as userspace sees it
 
-What a mend does not apply to is not asked. A pair or triple that entered no function and read no value in which another
-version differs is not asked of that version again (`same_as`). Rows are written to the file without .zst, which goes on
-from the compressed one; docs/generate_mends.py compresses it.
+What a mend does not apply to is not asked. A scenario, pair or triple whose search entered no function and read no
+value in which another version, or the version with another mend, differs is not asked of that again (`same_as`). Rows
+are written to the file without .zst, which goes on from the compressed one; docs/generate_mends.py compresses it.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ class Before:
 
 
 def todo(options: argparse.Namespace, done: set[tuple[str, ...]]) -> list[list[Question]]:
-    """What was not answered yet: of each question, the versions."""
+    """What was not answered yet: of each question, the versions and mends."""
     asked: dict[tuple[str, ...], list[Question]] = {}
     for part in options.parts:
         for mend in ("", *options.mend):
@@ -61,7 +61,7 @@ def todo(options: argparse.Namespace, done: set[tuple[str, ...]]) -> list[list[Q
                     if options.arch and question.arch not in options.arch:
                         continue
                     if question.key not in done:
-                        asked.setdefault((part, mend, question.arch, question.what), []).append(question)
+                        asked.setdefault((part, question.arch, question.what), []).append(question)
     return list(asked.values())
 
 

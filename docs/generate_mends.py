@@ -65,9 +65,9 @@ is not complete.
 
 * *Gone*: the finding is met in none of its scenarios, which were searched completely, and in no pair or triple.
   A finding that no rule calls an error is told by its scenario alone, where a search notes the step; pairs say nothing.
-* *By the code of* a version: the search of that version entered no function, and read no value, in which the two
-  differ. Its answer is the other's too, and was not asked again (`gmemsim.studies.mends.same_code`). Only searches that
-  met no failure are so shared.
+* *By the code of* a version, or of it with another mend: the search of that one entered no function, and read no value,
+  in which the two differ. Its answer is the other's too, and was not asked again (`gmemsim.studies.mends.same_code`).
+  Failures are so shared only where each of them is a finding that both versions have.
 * *Breaks*: rules that were met with the mend, are no known finding of the version, and were not met without it.
 * *Costs* are of storms of 8 threads in virtual time, with nobody else and with a thread that punches (`gmemsim bench
   contention`). Of memory_failure the cost table charges zaps and waits only: a mend that zaps less is "faster". Beside

@@ -11,6 +11,7 @@ import zstandard
 
 from gmemsim.explore.findings.table import FINDINGS
 from gmemsim.patches.mends.entry import Mend
+from gmemsim.studies.mends.questions import questions
 from gmemsim.studies.mends.unjudged import UNJUDGED, met, shown_on
 
 HERE = Path(__file__).parent
@@ -79,7 +80,7 @@ def gone(rows: Rows, finding: str, version: str, mend: Mend) -> str:
     """Whether the finding is met in its scenarios, in pairs and in triples."""
     told = FINDINGS[finding]
     shown = {(one.vm_type, one.scenario) for one in shown_on(told, version)}
-    if not shown:
+    if not shown and finding in UNJUDGED:
         return "no rule calls it an error: see the last column"
     lines, cut, count = [], 0, 0
     for part, name in SEARCHES.items():
@@ -101,7 +102,8 @@ def gone(rows: Rows, finding: str, version: str, mend: Mend) -> str:
         asked = finding not in UNJUDGED and any(
             of(rows, part, version, mend.ident) for part in ("pairs", "triples")
         )
-        return "not met in pairs; its scenarios were not asked" if asked else "not asked"
+        why = "its scenarios were not asked" if shown else "it has no scenario for this version"
+        return f"not met in pairs; {why}" if asked else "not asked"
     return "not met; its search was cut short" if cut else "gone"
 
 
@@ -179,7 +181,8 @@ def asked_of(rows: Rows, part: str, version: str, mend: Mend) -> str:
     """How much of a part was asked, on which VM types, and how much of it is complete."""
     mine = of(rows, part, version, mend.ident)
     if not mine:
-        return "none"
+        there = part != "vectors" or any(True for _ in questions(part, version, mend.ident))
+        return "none" if there else "none is for this version"
     types = ", ".join(sorted({key[3] for key in mine}))
     if part == "vectors":
         passed = sum(row["passed"] for row in mine.values())

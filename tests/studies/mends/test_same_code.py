@@ -190,3 +190,19 @@ def test_releases_that_were_asked_for_count_and_not_the_versions_own() -> None:
     } - {"name"}
     assert same(Touched(release=read), V3, V3, ("6.12", "6.12"))
     assert not same(Touched(release=read), V3, V3, ("6.12", "7.3"))
+
+
+def test_an_answer_is_shared_with_another_mend_that_was_not_entered() -> None:
+    asked = [
+        Question("pairs", "inplace", mend, "default", "delete slot + memory failure + untouched")
+        for mend in ("fault-dirties", "host-fault-refuses", "error-trylock")
+    ]
+    rows = {row["key"][2]: row for row in answers(asked, 2_000)}
+    # Nobody faults there; the hook is entered.
+    assert rows["host-fault-refuses"]["same_as"] == "inplace+fault-dirties"
+    alone = answers([asked[1]], 2_000)[0]
+    assert rows["host-fault-refuses"] | {"cpu_seconds": 0, "same_as": ""} == alone | {
+        "cpu_seconds": 0,
+        "same_as": "",
+    }
+    assert "same_as" not in rows["error-trylock"]

@@ -191,10 +191,11 @@ def answer(question: Question, states: int) -> dict[str, Any]:
 def answers(
     asked: Sequence[Question], states: int, goes_on: Callable[[], bool] = lambda: True
 ) -> list[dict[str, Any]]:
-    """Answers to one question about several versions; what ran the same code as one that was asked is not asked.
+    """Answers to one question about several versions and mends; what would run the same code is not asked again.
 
-    Such an answer is that of the version that it names (`same_as`), and took no time. Only searches of a scenario or a
-    cell are so shared, and only with a version on which each failure that they met is the same finding.
+    Such an answer is that of the version that it names (`same_as`; with its mend, where that is another), and took no
+    time. Only searches of a scenario or a cell are so shared, and only with a version on which each failure that they
+    met is the same finding.
 
     Args:
         goes_on: asked before each version but the first.
@@ -216,7 +217,8 @@ def answers(
             releases = (_release(one), _release(other))
             if same(touched, cls, load_patch(other.patch), releases) and _failures_alike(row, one, other):
                 left.remove(other)
-                shared = {**row, "key": list(other.key), "cpu_seconds": 0, "same_as": one.version}
+                named = one.version if one.mend == other.mend else one.patch
+                shared = {**row, "key": list(other.key), "cpu_seconds": 0, "same_as": named}
                 found.append(shared | ({"patch": other.patch} if "patch" in row else {}))
     return found
 
