@@ -8,7 +8,7 @@ Parts, each a row a question, with the mend and (where no recording has it) with
 
     findings   every scenario of the findings of the mend, every state up to --states
     pairs      cells of the matrix of pairs with an operation that the mend is about, every state; without it:
-               docs/pairs.jsonl.zst, and where that has no such cell the table of findings
+               docs/pairs.jsonl.zst; where that has no such cell it is asked if a failure is met that is no finding
     triples    memory failure, one that takes the invalidate lock exclusively and one that takes it shared
     vectors    the kernel's selftests
     hazards    every case of the hazards that applies
@@ -28,6 +28,7 @@ import time
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import attrs
 from matrix import recorded
@@ -65,6 +66,24 @@ def todo(options: argparse.Namespace, done: set[tuple[str, ...]]) -> list[list[Q
     return list(asked.values())
 
 
+def unmended() -> set[tuple[str, ...]]:
+    """Pairs and triples without a mend that docs/pairs.jsonl.zst and docs/triples.jsonl.zst have."""
+    return {
+        (part, row["patch"], "", row["arch"], " + ".join((*row["names"], row["setup"])))
+        for part in ("pairs", "triples")
+        for row in recorded(OUT.with_name(f"{part}.jsonl"))
+        if row.get("pages", 1) == 1
+    }
+
+
+def without(row: dict[str, Any]) -> Question | None:
+    """What tells whether a failure of a pair or triple, which is no finding, is there without the mend."""
+    part, version, mend, arch, what = row["key"]
+    if not mend or part not in ("pairs", "triples") or all(one["known"] for one in row["violations"]):
+        return None
+    return Question(part, version, "", arch, what)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
@@ -80,23 +99,37 @@ def main() -> None:
     assert all(finding in FINDINGS for mend in MENDS.values() for finding in mend.findings)
     rows = recorded(OUT)
     OUT.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
-    left = list(todo(options, {tuple(row["key"]) for row in rows}))
+    done = {tuple(row["key"]) for row in rows} | unmended()
+    left = list(todo(options, done))
     print(f"{len(rows)} answers are there, {sum(map(len, left))} to do", flush=True)
+    mine = [row for row in rows if row["key"][0] in options.parts and row["key"][2] in options.mend]
+    unmet = [
+        one for one in map(without, mine) if one and one.key not in done and one.version in options.patch
+    ]
+    left += [[one] for one in dict.fromkeys(unmet)]
+    done.update(one.key for one in unmet)
     cpu = 0.0
     goes_on = Before(None if options.seconds is None else time.monotonic() + options.seconds)
 
-    def in_time() -> Iterator[list[Question]]:
+    def in_time(left: list[list[Question]]) -> Iterator[list[Question]]:
         for asked in left:
             if goes_on():
                 yield asked
 
     run = partial(answers, states=options.states, goes_on=goes_on)
     with OUT.open("a", encoding="utf-8") as out, place(options.jobs, None) as where:
-        for found in share(run, in_time(), where):
-            for row in sorted(found, key=lambda row: str(row["key"])):
-                out.write(json.dumps(row) + "\n")
-                out.flush()
-                cpu += row["cpu_seconds"]
+        while left:
+            unmet = []
+            for found in share(run, in_time(left), where):
+                for row in sorted(found, key=lambda row: str(row["key"])):
+                    out.write(json.dumps(row) + "\n")
+                    out.flush()
+                    cpu += row["cpu_seconds"]
+                    base = without(row)
+                    if base is not None and base.key not in done:
+                        done.add(base.key)
+                        unmet.append(base)
+            left = [[one] for one in unmet]
     print(f"{cpu:.0f} s of CPU time")
 
 

@@ -9,7 +9,6 @@ docs/mended_kernel.txt: what reproducers/mend/compare.sh and workloads.sh printe
 from __future__ import annotations
 
 import re
-from collections import Counter
 
 from mended_kernel import on_a_kernel, workloads
 from mends_cells import (
@@ -32,6 +31,7 @@ from mends_text import DECIDED, RECOMMENDED
 
 from gmemsim.explore.findings.groups import ALL_VERSIONS
 from gmemsim.explore.findings.table import FINDINGS
+from gmemsim.patches.mends.entry import Mend
 from gmemsim.patches.mends.registry import MENDS, mends_of
 from gmemsim.studies.mends.questions import PARTS, applies, questions
 from gmemsim.studies.mends.unjudged import shown_on, versions_of
@@ -157,6 +157,18 @@ def decided(rows: Rows, finding: str) -> list[str]:
     return ["", "New violations, decided from the sources:", "", *lines] if lines else []
 
 
+def asked_and_not(rows: Rows, part: str, version: str, mend: Mend) -> str:
+    """What was asked of a part, and how much was not; empty: there is nothing to ask."""
+    wanted = {question.key for question in questions(part, version, mend.ident)}
+    left = len(wanted - rows.keys())
+    if not wanted:
+        return ""
+    if left == len(wanted):
+        return f"{ASKED[part]}: **none of {left}**"
+    asked = f"{ASKED[part]}: {asked_of(rows, part, version, mend)}"
+    return asked + (f"; **{left} not asked**" if left else "")
+
+
 def others(rows: Rows, finding: str, main: str) -> list[str]:
     """What was asked of the mends on other versions."""
     lines = []
@@ -164,11 +176,7 @@ def others(rows: Rows, finding: str, main: str) -> list[str]:
         for mend in mends_of(finding):
             if version == main or not has(finding, version):
                 continue
-            parts = [
-                f"{name}: {asked_of(rows, part, version, mend)}"
-                for part, name in ASKED.items()
-                if of(rows, part, version, mend.ident)
-            ]
+            parts = list(filter(None, (asked_and_not(rows, part, version, mend) for part in ASKED)))
             if any(of(rows, part, version, mend.ident) for part in SEARCHES):
                 found = gone(rows, finding, version, mend)
                 lines.append(
@@ -308,17 +316,16 @@ def summary(rows: Rows) -> str:
         )
     lines += ["", "## How far it came", "", *WORDS, ""]
     lines += [f"| mend | version | {' | '.join(PARTS)} |", f"|---|---|{'--:|' * len(PARTS)}"]
-    asked = Counter(key[:3] for key in rows)
     seconds = sum(row["cpu_seconds"] for row in rows.values())
     for mend in MENDS.values():
         for version in versions(rows):
-            if not applies(mend, version) or not any(asked[part, version, mend.ident] for part in PARTS):
+            if not applies(mend, version) or not any(of(rows, part, version, mend.ident) for part in PARTS):
                 continue
             cells = []
             for part in PARTS:
-                wanted = sum(1 for _ in questions(part, version, mend.ident))
-                done = asked[part, version, mend.ident]
-                cells.append(f"{done} of {wanted}" if wanted else "")
+                wanted = [question.key for question in questions(part, version, mend.ident)]
+                done = sum(key in rows for key in wanted)
+                cells.append(f"{done} of {len(wanted)}" if wanted else "")
             lines.append(f"| `{mend.ident}` | {version} | {' | '.join(cells)} |")
     lines += ["", f"{len(rows):,} answers took {seconds:,.0f} s of processor time.", "", *workloads()]
     return "\n".join(lines)

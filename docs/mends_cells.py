@@ -21,6 +21,9 @@ SEARCHES = {"findings": "scenarios", "pairs": "pairs", "triples": "triples"}
 Row = dict[str, Any]
 Rows = dict[tuple[str, ...], Row]
 
+#: The answers that `of` was asked of last, and the same by part, version and mend.
+_GROUPED: list[Any] = []
+
 
 def load() -> Rows:
     """All answers, by their keys."""
@@ -39,13 +42,13 @@ def packed() -> Rows:
 
 
 def recorded() -> Rows:
-    """Pairs and triples without a mend, keyed as those with one."""
+    """Pairs and triples without a mend on files of one page or huge page, keyed as those with one."""
     found: Rows = {}
     for part in ("pairs", "triples"):
         compressed = (HERE / f"{part}.jsonl.zst").read_bytes()
         for line in zstandard.ZstdDecompressor().decompress(compressed).decode().splitlines():
             row = json.loads(line)
-            if not row.get("huge"):
+            if row.get("pages", 1) == 1:
                 key = (part, row["patch"], "", row["arch"], " + ".join((*row["names"], row["setup"])))
                 found[key] = row
     return found
@@ -53,7 +56,12 @@ def recorded() -> Rows:
 
 def of(rows: Rows, part: str, version: str, mend: str) -> Rows:
     """Answers of one part."""
-    return {key: row for key, row in rows.items() if key[:3] == (part, version, mend)}
+    if not _GROUPED or _GROUPED[0] is not rows:
+        groups: dict[tuple[str, ...], Rows] = {}
+        for key, row in rows.items():
+            groups.setdefault(key[:3], {})[key] = row
+        _GROUPED[:] = [rows, groups]
+    return _GROUPED[1].get((part, version, mend), {})
 
 
 def base_of(rows: Rows, key: tuple[str, ...]) -> Row | None:

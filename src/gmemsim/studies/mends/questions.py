@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from functools import partial
+from functools import cache, partial
 from time import process_time
 from typing import TYPE_CHECKING, Any, Final
 
@@ -145,12 +145,17 @@ def _asked(part: str, version: str, mend: Mend) -> Iterator[tuple[str, str]]:
             yield "sw-protected", f"memory-failure / punch / {_LONGER}"
     elif part == "vectors":
         for arch in ARCHES:
-            if any(_vectors_of(load_patch(version), arch)):
+            if _has_vectors(version, arch):
                 yield arch, "selftests"
 
 
 def _vectors_of(version: type[Kernel], arch: str) -> Iterator[Case]:
     return cases_of(load_vectors(*EMBEDDED), [version], [arch])
+
+
+@cache
+def _has_vectors(version: str, arch: str) -> bool:
+    return any(_vectors_of(load_patch(version), arch))
 
 
 def _shown(version: str, mend: Mend) -> Iterator[tuple[str, str]]:
