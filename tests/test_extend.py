@@ -14,7 +14,7 @@ from click.testing import CliRunner
 import gmemsim
 from gmemsim.cli.group import cli
 from gmemsim.explore.replay import replay
-from gmemsim.explore.token import TokenError
+from gmemsim.explore.token_names import TokenError
 from gmemsim.patches import user_file
 from gmemsim.patches.registry import PatchError
 from gmemsim.patches.user_file import class_in

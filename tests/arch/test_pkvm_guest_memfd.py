@@ -19,8 +19,9 @@ from gmemsim.patches.inplace import Inplace
 from gmemsim.scenarios.catalogue import load_named, names
 from gmemsim.scenarios.errors import ScenarioError
 from gmemsim.scenarios.handlers import inplace as handlers
+from gmemsim.scenarios.options import Options
 from gmemsim.scenarios.scenario import loads
-from gmemsim.scenarios.session import Options, build
+from gmemsim.scenarios.session import build
 
 if TYPE_CHECKING:
     from gmemsim.engine.task import Task

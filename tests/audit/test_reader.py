@@ -9,10 +9,11 @@ from pathlib import Path
 import pytest
 import zstandard
 
+from gmemsim.audit.errors import LogError
 from gmemsim.audit.events import Lock
 from gmemsim.audit.header import Header, end_line
 from gmemsim.audit.kvm_events import GetPfn, HostTouch, InvStartRet, PageCacheAdd
-from gmemsim.audit.reader import LogError, Record, read_log
+from gmemsim.audit.reader import Record, read_log
 from gmemsim.audit.recorder import Entry
 from gmemsim.audit.render import render_lines, write_log
 

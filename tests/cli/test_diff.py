@@ -15,8 +15,8 @@ from gmemsim.audit.base import Event
 from gmemsim.audit.events import Lock, Unlock
 from gmemsim.audit.header import Header
 from gmemsim.audit.render import write_log
-from gmemsim.cli import running
 from gmemsim.cli.group import cli
+from gmemsim.scenarios import session as sessions
 
 RECORDED = Path(gmemsim.__file__).parent / "scenarios" / "recorded"
 
@@ -144,7 +144,7 @@ def test_a_log_that_breaks_off(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("after", [4, 5])
 def test_ctrl_c_compares_what_there_is(monkeypatch: pytest.MonkeyPatch, after: int) -> None:
-    finish = running.finish
+    finish = sessions.finish
     done: list[Any] = []
 
     def interrupted(session: Any, runtime: Any) -> None:
@@ -153,7 +153,7 @@ def test_ctrl_c_compares_what_there_is(monkeypatch: pytest.MonkeyPatch, after: i
         done.append(session)
         finish(session, runtime)
 
-    monkeypatch.setattr(running, "finish", interrupted)
+    monkeypatch.setattr(sessions, "finish", interrupted)
     asked = ("diff", "baseline", "v3", "--scenario", "same", "--small", "--seeds", 9)
     result = gmem(*asked, "--json")
     assert result.exit_code == 130, result.output
@@ -169,7 +169,7 @@ def test_ctrl_c_before_anything_is_one_line(monkeypatch: pytest.MonkeyPatch) -> 
     def interrupted(session: Any, runtime: Any) -> None:
         signal.raise_signal(signal.SIGINT)
 
-    monkeypatch.setattr(running, "finish", interrupted)
+    monkeypatch.setattr(sessions, "finish", interrupted)
     result = gmem("diff", "baseline", "v3", "--scenario", "same", "--small")
     assert result.exit_code == 130
     assert result.stderr.strip().endswith("interrupted")

@@ -23,7 +23,8 @@ from gmemsim.engine.strategy import RandomStrategy, ReplayStrategy
 from gmemsim.engine.task import Task
 from gmemsim.explore.strategies.dfs import DepthFirst
 from gmemsim.scenarios.catalogue import load_named
-from gmemsim.scenarios.session import Options, build
+from gmemsim.scenarios.options import Options
+from gmemsim.scenarios.session import build
 
 STEP = Op("step", "x")
 CASES = [

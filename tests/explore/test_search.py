@@ -10,13 +10,12 @@ from gmemsim.audit.events import Lock
 from gmemsim.engine.answers import candidate
 from gmemsim.engine.cell import Cell
 from gmemsim.engine.engine import Engine
-from gmemsim.engine.errors import Deadlock, StepLimit, TapeMismatch
+from gmemsim.engine.errors import Deadlock, Pruned, StepLimit, TapeMismatch
 from gmemsim.engine.locks.mutex import Mutex
 from gmemsim.engine.strategy import FirstRunnable, ReplayStrategy
 from gmemsim.explore.failure import CRASH, Failure, failure_of
 from gmemsim.explore.program import ScenarioProgram, TaskProgram
 from gmemsim.explore.search import Limits, search, watch_events
-from gmemsim.explore.strategies.base import Pruned
 from gmemsim.explore.strategies.dfs import DepthFirst
 from gmemsim.oracles import Violation
 from gmemsim.scenarios.scenario import loads

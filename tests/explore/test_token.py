@@ -22,8 +22,9 @@ from gmemsim.engine.tape import Tape
 from gmemsim.explore.measure import Attempt, attempt
 from gmemsim.explore.program import ScenarioProgram, TaskProgram
 from gmemsim.explore.replay import replay
-from gmemsim.explore.token import PREFIX, TokenError, decode, encode
+from gmemsim.explore.token import PREFIX, decode, encode
 from gmemsim.explore.token_columns import pack, unpack
+from gmemsim.explore.token_names import TokenError
 from gmemsim.patches.registry import load_patch
 from gmemsim.patches.v3 import V3
 from gmemsim.scenarios.catalogue import load_named

@@ -12,7 +12,8 @@ import pytest
 from gmemsim.explore.program import ScenarioProgram
 from gmemsim.explore.replay import replay
 from gmemsim.explore.strategies import make_strategy
-from gmemsim.explore.token import LONGEST, MOST_STEPS, PREFIX, TokenError, decode, encode
+from gmemsim.explore.token import LONGEST, MOST_STEPS, PREFIX, decode, encode
+from gmemsim.explore.token_names import TokenError
 from gmemsim.scenarios.catalogue import load_named
 
 PROGRAM = ScenarioProgram(scenario=load_named("same"))

@@ -9,8 +9,9 @@ import pytest
 from gmemsim.engine.strategy import RandomStrategy
 from gmemsim.oracles import Oracles
 from gmemsim.scenarios.catalogue import load_named, names
+from gmemsim.scenarios.options import Options
 from gmemsim.scenarios.scenario import loads
-from gmemsim.scenarios.session import Options, Session, arches, build
+from gmemsim.scenarios.session import Session, arches, build
 
 if TYPE_CHECKING:
     from gmemsim.engine.task import Task

@@ -12,8 +12,9 @@ from gmemsim.engine.task import Task
 from gmemsim.oracles import Oracles
 from gmemsim.patches.registry import PATCHES
 from gmemsim.scenarios.catalogue import load_named, names
+from gmemsim.scenarios.options import Options, Runtime
 from gmemsim.scenarios.scenario import loads
-from gmemsim.scenarios.session import Options, Runtime, Session, arches, build
+from gmemsim.scenarios.session import Session, arches, build
 
 #: Recorded workloads of the traces, each of which has its scenario.
 RECORDED = {

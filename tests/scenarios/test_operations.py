@@ -9,8 +9,9 @@ from gmemsim.engine.locks.stats import LockClass
 from gmemsim.engine.strategy import RandomStrategy
 from gmemsim.scenarios.catalogue import load_named
 from gmemsim.scenarios.errors import ScenarioError, TimeLimit
+from gmemsim.scenarios.options import Options
 from gmemsim.scenarios.scenario import loads
-from gmemsim.scenarios.session import Options, Session, build
+from gmemsim.scenarios.session import Session, build
 
 HEAD = '[scenario]\nname = "x"\nsummary = "s"\n'
 FILE = '[[file]]\nid = "g"\npages = 8\n[[slot]]\nfile = "g"\n'

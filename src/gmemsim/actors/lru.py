@@ -24,8 +24,6 @@ if TYPE_CHECKING:
     from .inode import GmemInode
     from .kernel import Kernel
 
-__all__ = ["LRU"]
-
 
 def lru_references(self: Kernel, folio: Folio) -> int:
     """References that batches hold, as far as they are kept: none."""

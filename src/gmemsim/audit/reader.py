@@ -21,8 +21,6 @@ if TYPE_CHECKING:
 
     from .base import Event
 
-__all__ = ["LogError", "LogReader", "Record", "line_decoder", "read_log"]
-
 
 class Record(NamedTuple):
     """One event of a log."""

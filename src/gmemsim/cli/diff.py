@@ -228,7 +228,8 @@ def _versions(left: str, right: str, options: dict[str, Any]) -> tuple[dict[str,
 def _seeds(programs: list[Any], names: tuple[str, str], seeds: range) -> list[Collected]:
     """Both sides in turn, so that after Ctrl-C there is as much of the one as of the other."""
     from ..compare.collect import Collected
-    from .running import finish, user_error
+    from ..scenarios.session import finish
+    from .running import user_error
 
     sides = [Collected(), Collected()]
     try:

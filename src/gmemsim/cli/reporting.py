@@ -14,7 +14,8 @@ from ..explore.failure import slow
 from ..explore.findings.table import known
 from ..explore.program import leaving_out
 from ..explore.shrink import shrink as make_small
-from ..explore.token import TokenError, encode
+from ..explore.token import encode
+from ..explore.token_names import TokenError
 from ..report import report_failure
 from ..report.html import render_html
 from ..report.nearest import TRIES

@@ -71,9 +71,9 @@ def command(
     from ..patches.entered import Entered, watch_overrides
     from ..scenarios.catalogue import find
     from ..scenarios.options import Options
-    from ..scenarios.session import build
+    from ..scenarios.session import build, finish
     from ..scenarios.units import duration
-    from .running import Log, finish, user_error
+    from .running import Log, user_error
 
     try:
         # A number is ns, as in a scenario.

@@ -18,7 +18,6 @@ from ..engine.blame import blame, model_code, said, users_own
 from ..engine.errors import EngineError
 from ..engine.unawaited import NeverAwaited, all_awaited
 from ..patches.registry import named
-from ..scenarios.session import finish
 from .errors import InputError
 from .output_files import check_directory
 
@@ -28,8 +27,6 @@ if TYPE_CHECKING:
     from ..audit.recorder import Entry
     from ..engine.blame import Blame
     from ..scenarios.session import Session
-
-__all__ = ["Log", "finish", "header_of", "patches_told", "user_error"]
 
 
 class Log:

@@ -24,17 +24,6 @@ if TYPE_CHECKING:
     from ..audit.base import Event
     from .runs import Run
 
-__all__ = [
-    "Diff",
-    "Divergence",
-    "collector_paused",
-    "diff",
-    "diff_begun",
-    "diff_runs",
-    "diff_sets",
-    "document",
-]
-
 
 class Diff(msgspec.Struct, frozen=True):
     """How two sides differ; `msgspec.json.encode` makes JSON of it.

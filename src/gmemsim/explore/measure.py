@@ -10,11 +10,10 @@ from typing import TYPE_CHECKING
 
 import attrs
 
-from ..engine.errors import TapeMismatch
+from ..engine.errors import Pruned, TapeMismatch
 from ..engine.strategy import ReplayStrategy
 from .failure import failure_of
 from .scene import with_scene
-from .strategies.base import Pruned
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -15,7 +15,7 @@ import attrs
 
 from ..audit.recorder import fan_out
 from ..engine.blame import blame
-from ..engine.errors import EngineError, StepLimit, TapeMismatch
+from ..engine.errors import EngineError, Pruned, StepLimit, TapeMismatch
 from ..engine.interrupts import TimeUp, heard
 from ..engine.unawaited import forever_kept
 from .failure import Failure, failure_of
@@ -24,7 +24,6 @@ from .judges.livelock import trapped
 from .scene import with_scene
 from .search_values import Found, Judge, Key, Limits, Observer, SearchResult, Stopped
 from .state.coroutines import NotRestorable, supported
-from .strategies.base import Pruned
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence

@@ -48,8 +48,6 @@ if TYPE_CHECKING:
     from ..scenarios.scenario import Scenario
     from .runs import Program
 
-__all__ = ["PREFIX", "Token", "TokenError", "decode", "encode", "log_digest"]
-
 PREFIX: Final = "gm1:"
 _SCHEMA: Final = 1
 #: Bytes that a token unpacks to, which is some hundred thousand choices; a text that has more is none.

@@ -12,7 +12,8 @@ import attrs
 from ..audit.kvm_events import PopulateCallback, PopulateRet
 from ..patches.registry import PATCHES
 from ..scenarios.catalogue import load_named
-from ..scenarios.session import Options, build
+from ..scenarios.options import Options
+from ..scenarios.session import build
 from .as_events import events_of
 from .follower import follow
 from .laws import tally

@@ -12,7 +12,7 @@ from ..explore.functions import functions_of
 from ..explore.lenient import LenientReplay
 from ..explore.replay import replay
 from ..explore.strategies import make_strategy
-from ..explore.token import TokenError
+from ..explore.token_names import TokenError
 from .compare import HANGS, model_set, observed, outcome_of
 from .errors import LabError
 from .plan import Plan, Step, blocks_of

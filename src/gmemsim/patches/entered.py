@@ -23,8 +23,6 @@ if TYPE_CHECKING:
 
     from ..actors.kernel import Kernel
 
-__all__ = ["Entered", "PatchError", "never_ran", "note_entered", "note_errno", "watch_overrides"]
-
 
 @attrs.frozen
 class Entered:

@@ -10,8 +10,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from ..actors.errno import EFAULT, EINVAL, ENOMEM
+from ..actors.folio import LRU
 from ..actors.gmem_user_fault import SIGBUS
-from ..actors.lru import LRU
 from ..engine.observed import announces, whole
 from ..engine.op import ALL
 from . import gmem_arch, gmem_attributes, gmem_convert, lru_batches

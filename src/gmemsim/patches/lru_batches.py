@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from ..actors.lru import LRU
+from ..actors.folio import LRU
 from ..actors.mm_locks import folio_batch_move_lru
 from ..audit.inplace_events import LruDrain
 from ..engine.op import Op

@@ -15,17 +15,15 @@ from typing import TYPE_CHECKING, Any, Final
 from ..actors.release import RELEASES
 from ..engine.blame import shown
 from .call_graph import reached, set_on_kernels
-from .entered import PatchError
 from .fitting import guard_results
 from .sources import defined_as, function_of, ours, own_functions
+from .user_file import PatchError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from types import FunctionType
 
     from ..actors.kernel import Kernel
-
-__all__ = ["PatchError", "check_instance", "check_overrides"]
 
 #: What the rules are told of a version and no function asks, with what does it.
 _FACTS: Final = {

@@ -14,9 +14,9 @@ from .inplace import Inplace, InplaceOff
 from .inplace_content import InplaceContent
 from .inplace_v8 import InplaceV8
 from .mainline_7_3 import Mainline73
-from .overrides import PatchError, check_instance, check_overrides
+from .overrides import check_instance, check_overrides
 from .tracked import Tracked, TrackedShared
-from .user_file import class_in, which_class
+from .user_file import PatchError, class_in, which_class
 from .v1 import V1
 from .v2 import V2
 from .v3 import V3

@@ -27,8 +27,6 @@ if TYPE_CHECKING:
     from .model import Moment
     from .recording import Recording
 
-__all__ = ["NotReproduced", "report_failure"]
-
 
 def report_failure(program: Program, found: Found, replay: str = "", *, tries: int = TRIES) -> FailureReport:
     """Everything about one failing run of `program`.

@@ -51,8 +51,6 @@ if TYPE_CHECKING:
     from .steps import Step
     from .workload import Workload
 
-__all__ = ["Options", "Runtime", "Session", "arches", "build", "finish"]
-
 
 class Session:
     """One run. Made by `build`, which has brought about the initial state already.

@@ -8,7 +8,8 @@ from ..audit.vocabulary import name_of
 from ..explore.program import ScenarioProgram, ScenarioRun
 from ..explore.search import Limits, watch_events
 from ..explore.strategies import make_strategy
-from ..explore.token import TokenError, encode
+from ..explore.token import encode
+from ..explore.token_names import TokenError
 from ..oracles.rules import RULES
 from ..patches.hazards.entry import HUGE_PAGES, SMALL, Case, Hazard
 from ..patches.hazards.registry import HAZARDS

@@ -19,8 +19,8 @@ from ..explore.search import Found, Limits
 from ..explore.shrink import shrink
 from ..explore.shrink_calls import calls
 from ..explore.strategies import AUTO
-from ..explore.token import TokenError, encode
-from ..explore.token_names import replay_options
+from ..explore.token import encode
+from ..explore.token_names import TokenError, replay_options
 from ..nearest import hint
 from ..oracles.every_rule import left_out
 from ..patches.entered import never_ran

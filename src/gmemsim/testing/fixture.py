@@ -11,16 +11,16 @@ from typing import TYPE_CHECKING, Any
 import attrs
 import pytest
 
-from ..engine.errors import EngineError, TapeMismatch
+from ..engine.errors import EngineError, Pruned, TapeMismatch
 from ..engine.strategy import ReplayStrategy
 from ..explore.classes import ClassCounter
 from ..explore.measure import attempt
 from ..explore.program import leaving_out
 from ..explore.search import Found
 from ..explore.strategies import AUTO, make_strategy
-from ..explore.strategies.base import Pruned
 from ..explore.strategies.complete_first import CompleteFirst
-from ..explore.token import TokenError, decode, encode
+from ..explore.token import decode, encode
+from ..explore.token_names import TokenError
 from ..oracles.every_rule import UnknownRule, left_out
 from .checking import Checked, check, describe, program
 

@@ -11,10 +11,9 @@ from typing import TYPE_CHECKING, Any
 
 import attrs
 
-from gmemsim.engine.errors import EngineError
+from gmemsim.engine.errors import EngineError, Pruned
 from gmemsim.engine.op import Footprint, footprint
 from gmemsim.explore.state import StateDigest
-from gmemsim.explore.strategies.base import Pruned
 from gmemsim.explore.strategies.dpor_order import conflict
 
 if TYPE_CHECKING:

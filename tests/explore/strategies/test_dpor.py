@@ -10,14 +10,13 @@ import pytest
 from tests.explore.strategies.micro_programs import FLAVOURS, micro_program
 
 from gmemsim.engine.cell import Cell
-from gmemsim.engine.errors import ModelError, TapeMismatch
+from gmemsim.engine.errors import ModelError, Pruned, TapeMismatch
 from gmemsim.engine.locks.mutex import Mutex
 from gmemsim.engine.locks.rwsem import RwSem
 from gmemsim.engine.op import Op
 from gmemsim.explore.program import ScenarioProgram, TaskProgram
 from gmemsim.explore.search import Limits, SearchResult, search
 from gmemsim.explore.strategies import dpor_order
-from gmemsim.explore.strategies.base import Pruned
 from gmemsim.explore.strategies.dfs import DepthFirst
 from gmemsim.explore.strategies.dpor import Dpor
 from gmemsim.explore.strategies.dpor_order import EVERYTHING, Order, conflict

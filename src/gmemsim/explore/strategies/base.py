@@ -10,13 +10,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, ClassVar, Protocol
 
-from ...engine.errors import Pruned
-
 if TYPE_CHECKING:
     from ...engine.engine import Engine
     from ...engine.task import Task
-
-__all__ = ["Pruned", "SearchStrategy"]
 
 
 class SearchStrategy(Protocol):

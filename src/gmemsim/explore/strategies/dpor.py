@@ -40,11 +40,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, ClassVar
 
-from ...engine.errors import StepLimit, TapeMismatch
+from ...engine.errors import Pruned, StepLimit, TapeMismatch
 from ...engine.op import Footprint, footprint
 from ..state import StateDigest
 from ..state.frames import place_of
-from .base import Pruned
 from .dpor_node import Finished, Node
 from .dpor_order import EVERYTHING, Order, conflict
 from .dpor_tree import Branch, Coming, covered, insert

@@ -33,8 +33,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, ClassVar
 
 from ...engine.answers import candidate
+from ...engine.errors import Pruned
 from ..state import LiveState, StateDigest
-from .base import Pruned
 from .dfs import DepthFirst
 from .sleep import Choice, StepWatch, independent
 from .state_graph import END, StateGraph

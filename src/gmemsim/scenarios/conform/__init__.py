@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from .case import Case, applicable, version_of
+from .document import VectorError
 from .rig import Unsupported
 from .runner import VectorRun, Verdict, build_case
-from .vector import EVIDENCE, Step, Vector, VectorError, load_vectors
+from .vector import EVIDENCE, Step, Vector, load_vectors
 
 __all__ = [
     "EVIDENCE",

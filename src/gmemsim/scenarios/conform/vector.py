@@ -17,8 +17,6 @@ from .arguments import ARGUMENTS, VCPU_OPERATIONS, Args
 from .document import Applies, Document, Kernels, Setup, StepTable, VectorError, decode
 from .results import unknown_expectation
 
-__all__ = ["EVIDENCE", "Step", "Vector", "VectorError", "load_vectors", "parse_vector"]
-
 #: Classes of evidence, strongest first.
 EVIDENCE: Final = ("asserted", "asserted_series", "asserted_rfc", "documented", "derived", "ambiguous")
 #: What `applies_to` may name.
