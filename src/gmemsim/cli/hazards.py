@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from .asking import study_command
-from .output import console
+from .output import console, table
 
 if TYPE_CHECKING:
     from ..patches.entry import Entry
@@ -35,8 +35,6 @@ def _document(survey: Survey) -> list[dict[str, Any]]:
 
 def _show_hazard(survey: Survey, hazard: Entry) -> None:
     """The question and what is known of it, then what was asked just now; tokens, which are long, at the end."""
-    from rich.table import Table
-
     from ..patches.hazards.registry import HAZARDS
 
     out = console()
@@ -52,9 +50,8 @@ def _show_hazard(survey: Survey, hazard: Entry) -> None:
         here = [result for result in results if result.asked.about is case]
         if not here:
             continue
-        table = Table(title=_title(case), title_justify="left")
-        for name in ("version", "VM type", "verdict", "schedules", "what"):
-            table.add_column(name, justify="right" if name == "schedules" else "left", overflow="fold")
+        headings = ("version", "VM type", "verdict", "schedules", "what")
+        shown = table(_title(case), headings, numbers=("schedules",))
         away: dict[str, list[str]] = {}
         for result in here:
             asked, row = result.asked, result.row
@@ -62,8 +59,8 @@ def _show_hazard(survey: Survey, hazard: Entry) -> None:
                 away.setdefault(asked.why_not, []).append(asked.patch)
                 continue
             verdict = result.verdict + ("" if result.as_expected else "; not what is known")
-            table.add_row(asked.patch, asked.arch, verdict, f"{row['schedules']:,}", result.says)
-        out.print(table)
+            shown.add_row(asked.patch, asked.arch, verdict, f"{row['schedules']:,}", result.says)
+        out.print(shown)
         for why, patches in away.items():
             out.print(f"does not apply to {', '.join(patches)}: {why}", highlight=False)
     for row in (result.row for result in results):

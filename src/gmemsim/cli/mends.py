@@ -5,17 +5,16 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from .asking import study_command
-from .output import console
+from .output import console, table
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from ..studies.mends.table import Row
     from ..studies.study import Asked
     from ..studies.survey import Survey
 
 
-def _parts(survey: Survey) -> Iterator[tuple[str, str, list[Asked], list[Row]]]:
+def _parts(survey: Survey) -> Iterator[tuple[str, str, list[Asked], list[dict[str, Any]]]]:
     """Finding, version, what was to be asked, and the rows that there are."""
     from ..studies.mends.table import rows
 
@@ -33,7 +32,7 @@ def document(survey: Survey) -> list[dict[str, Any]]:
             "version": version,
             "interrupted": len(done) < len(asked),
             "searches": len(asked),
-            "rows": [_row(row) for row in done],
+            "rows": done,
         }
         for finding, version, asked, done in _parts(survey)
     ]
@@ -47,41 +46,29 @@ def show(survey: Survey) -> None:
             console().print(f"Interrupted: {len(done)} of {len(asked)} searches ended.", highlight=False)
 
 
-def _row(row: Row) -> dict[str, Any]:
-    return {
-        "mend": None if row.mend is None else row.mend.ident,
-        "gone": row.gone,
-        "broken": row.broken,
-        "edges_added": list(row.added),
-        "edges_removed": list(row.removed),
-        "cycles_added": list(row.cycles_added),
-        "cycles_removed": list(row.cycles_removed),
-        **row.asked,
-    }
-
-
-def _show(version: str, done: list[Row]) -> None:
-    from rich.table import Table
+def _show(version: str, done: list[dict[str, Any]]) -> None:
+    from ..patches.mends.registry import MENDS
 
     out = console()
-    for scenario in dict.fromkeys(row.scenario for row in done):
-        here = [row for row in done if row.scenario == scenario]
-        table = Table(title=f"{scenario} on {version}, {here[0].asked['arch']}", title_justify="left")
-        for name in ("mend", "finding", "states", "CPU s", "breaks", "lock order", "cycles"):
-            right = name in ("states", "CPU s")
-            table.add_column(name, justify="right" if right else "left", overflow="fold")
-        for row in here:
-            table.add_row(
-                "(none)" if row.mend is None else row.mend.ident,
-                {True: "gone", False: "met", None: "not met; cut short"}[row.gone],
-                f"{row.asked['states']:,}{'' if row.asked['complete'] else ' (cut short)'}",
-                f"{row.asked['cpu_seconds']:.1f}",
+    headings = ("mend", "finding", "states", "CPU s", "breaks", "lock order", "cycles")
+    for scenario in dict.fromkeys(row["scenario"] for row in done):
+        here = [row for row in done if row["scenario"] == scenario]
+        rows = [
+            (
+                row["mend"] or "(none)",
+                {True: "gone", False: "met", None: "not met; cut short"}[row["gone"]],
+                f"{row['states']:,}{'' if row['complete'] else ' (cut short)'}",
+                f"{row['cpu_seconds']:.1f}",
                 _broken(row),
-                _changes(row.added, row.removed),
-                _changes(row.cycles_added, row.cycles_removed),
+                _changes(row, "edges"),
+                _changes(row, "cycles"),
             )
-        out.print(table)
-    for mend in dict.fromkeys(row.mend for row in done if row.mend is not None):
+            for row in here
+        ]
+        title = f"{scenario} on {version}, {here[0]['arch']}"
+        out.print(table(title, headings, rows, numbers=("states", "CPU s")))
+    for ident in dict.fromkeys(row["mend"] for row in done if row["mend"]):
+        mend = MENDS[ident]
         out.print(f"{mend.ident}: {mend.title}", style="bold", highlight=False)
         out.print(f"  {mend.says}.", highlight=False)
         if mend.wrong:
@@ -96,15 +83,16 @@ def _show(version: str, done: list[Row]) -> None:
         )
 
 
-def _broken(row: Row) -> str:
-    lines = [f"{rule}: {says}" for rule, says in row.broken.items()]
-    if row.asked["left_mapped"]:
+def _broken(row: dict[str, Any]) -> str:
+    lines = [f"{rule}: {says}" for rule, says in row["broken"].items()]
+    if row["left_mapped"]:
         lines.append("a run ends with the poisoned page mapped")
     return "\n".join(lines) or "nothing here"
 
 
-def _changes(added: tuple[str, ...], removed: tuple[str, ...]) -> str:
-    return "\n".join([*(f"+ {each}" for each in added), *(f"- {each}" for each in removed)]) or "as before"
+def _changes(row: dict[str, Any], what: str) -> str:
+    signs = (("+", "added"), ("-", "removed"))
+    return "\n".join(f"{sign} {each}" for sign, how in signs for each in row[f"{what}_{how}"]) or "as before"
 
 
 command = study_command(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Final
 
 from .asking import study_command
-from .output import console, say
+from .output import console, say, table
 
 if TYPE_CHECKING:
     from ..studies.survey import Survey
@@ -37,8 +37,6 @@ def _document(survey: Survey) -> list[dict[str, Any]]:
 
 
 def _show(survey: Survey) -> None:
-    from rich.table import Table
-
     from ..arch.registry import described
 
     out = console()
@@ -48,23 +46,20 @@ def _show(survey: Survey) -> None:
         here = [row for row in rows if row["origin"] == origin]
         if not here:
             continue
-        table = Table(title=says, title_justify="left")
-        for name in (
-            *("bug", "version", "VM type", *(["strategy"] if several else []), "found", "rule"),
-            *("schedules", "p90", "seconds", "version clean"),
-        ):
-            right = name in ("found", "schedules", "p90", "seconds")
-            table.add_column(name, justify="right" if right else "left", overflow="fold")
+        numbers = ("found", "schedules", "p90", "seconds")
+        strategy = ("strategy",) * several
+        headings = ("bug", "version", "VM type", *strategy, "found", "rule", *numbers[1:], "version clean")
+        shown = table(says, headings, numbers=numbers)
         for row in here:
             found = f"{row['hits']} of {row['searches']}"
             if not row["expected"]:
                 found = "something" if row["others"] else "nothing"
             control = ", ".join(row["control"]) + (" (as its version)" * bool(row["inherited"]))
-            table.add_row(
+            shown.add_row(
                 row["id"],
                 row["patch"],
                 described(row["arch"]),
-                *([row["strategy"]] if several else []),
+                *[row["strategy"]] * several,
                 found,
                 row["rule"] or ", ".join(row["others"]),
                 _number(row["schedules"]),
@@ -72,7 +67,7 @@ def _show(survey: Survey) -> None:
                 "" if row["seconds"] is None else f"{row['seconds']:.2f}",
                 control or "yes",
             )
-        out.print(table)
+        out.print(shown)
         wanted = {row["id"] for row in here if row["expected"]}
         hit = {row["id"] for row in here if row["found"]}
         if wanted:

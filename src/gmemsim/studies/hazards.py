@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from ..audit.vocabulary import name_of
@@ -23,7 +24,6 @@ if TYPE_CHECKING:
     from ..audit.recorder import Actor
     from ..explore.failure import Failure
     from ..explore.runs import Run
-    from ..explore.search import Found, SearchResult
     from ..patches.entry import Entry
 
 #: The versions that hazards are asked of: those of the series, in place with the mode on, and with huge folios.
@@ -71,15 +71,34 @@ class Hazards(Study):
     def ask(self, asked: Asked, plan: Plan) -> Result:
         """A verdict `holds` says no more than that the search found nothing."""
         case: Case = asked.about
+        row: dict[str, Any] = {
+            "hazard": int(asked.entry.name),
+            "title": asked.entry.title,
+            "case": case.says,
+            "seed": case.seed or None,
+            "scenario": case.scenario,
+            "patch": asked.patch,
+            "run_as": case.patch(asked.patch),
+            "arch": asked.arch or None,
+            "verdict": "does not apply",
+            "rule": None,
+            "summary": asked.why_not or None,
+            "replay": None,
+            "found_at_schedule": None,
+            "schedules": 0,
+            "seconds": 0.0,
+            "complete": False,
+            "not_looked_at": sorted(case.without),
+            "counts": {},
+            "as_expected": True,
+        }
         if asked.why_not:
-            row = _row(asked, "does not apply")
             return Result(asked=asked, row=row, verdict="does not apply", says=asked.why_not)
-        rules = frozenset(RULES) - case.without if case.without else None
         program = ScenarioProgram(
             scenario=load_named(case.scenario),
             patch=case.patch(asked.patch),
             arch=asked.arch,
-            rules=rules,
+            rules=frozenset(RULES) - case.without if case.without else None,
         )
         counter = _Counter(case)
         done = look(
@@ -88,65 +107,39 @@ class Hazards(Study):
             Limits(schedules=plan.schedules, seconds=plan.seconds, steps=_STEPS),
             observers=(counter,) if case.counts else (),
         )
-        found = done.found[0] if done.found else None
-        rule = found and found.failure.rule
-        row = _row(asked, "violated" if found else "holds", done, found, _token(program, found))
-        row["counts"] = counter.counts
-        row["as_expected"] = rule in asked.expected if rule else not asked.expected
+        row |= {
+            "verdict": "holds",
+            "schedules": done.schedules,
+            "seconds": round(done.seconds, 3),
+            "complete": done.complete,
+            "counts": counter.counts,
+            "as_expected": not asked.expected,
+        }
+        for found in done.found[:1]:
+            row |= {
+                "verdict": "violated",
+                "rule": found.failure.rule,
+                "summary": found.failure.summary,
+                "found_at_schedule": found.schedule,
+                "as_expected": found.failure.rule in asked.expected,
+            }
+            with suppress(TokenError):
+                row["replay"] = encode(program, found.tape, max_steps=_STEPS)
         counts = ", ".join(f"{label} {count:,}" for label, count in counter.counts.items())
         return Result(
             asked=asked,
             row=row,
-            verdict=row["verdict"] + (f": {rule}" if rule else ""),
+            verdict=f"{row['verdict']}: {row['rule']}" if done.found else "holds",
             says=row["summary"] or counts,
             as_expected=row["as_expected"],
             complete=done.complete,
-            clean=not found,
+            clean=not done.found,
         )
 
 
 def version_of(patch: str) -> str:
     """The version that a user's patch derives from; a version is itself."""
     return patch if named(patch) else registered_name(load_patch(patch))
-
-
-def _token(program: ScenarioProgram, found: Found | None) -> str | None:
-    try:
-        return encode(program, found.tape, max_steps=_STEPS) if found else None
-    except TokenError:
-        return None
-
-
-def _row(
-    asked: Asked,
-    verdict: str,
-    done: SearchResult | None = None,
-    found: Found | None = None,
-    token: str | None = None,
-) -> dict[str, Any]:
-    """For JSON; `found_at_schedule` is the schedule that broke the rule."""
-    case: Case = asked.about
-    return {
-        "hazard": int(asked.entry.name),
-        "title": asked.entry.title,
-        "case": case.says,
-        "seed": case.seed or None,
-        "scenario": case.scenario,
-        "patch": asked.patch,
-        "run_as": case.patch(asked.patch),
-        "arch": asked.arch or None,
-        "verdict": verdict,
-        "rule": found and found.failure.rule,
-        "summary": found.failure.summary if found else asked.why_not or None,
-        "replay": token,
-        "found_at_schedule": found and found.schedule,
-        "schedules": done.schedules if done else 0,
-        "seconds": round(done.seconds, 3) if done else 0.0,
-        "complete": bool(done and done.complete),
-        "not_looked_at": sorted(case.without),
-        "counts": {},
-        "as_expected": True,
-    }
 
 
 class _Counter:

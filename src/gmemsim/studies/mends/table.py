@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-import attrs
-
 from ...explore.findings.groups import IN_PLACE
 from ...explore.findings.table import FINDINGS
 from ...nearest import hint
@@ -19,7 +17,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from ...explore.findings.finding import Finding
-    from ...patches.mends.entry import Mend
 
 
 class Mends(Study):
@@ -91,28 +88,6 @@ def _entry(finding: Finding) -> Entry:
     )
 
 
-@attrs.frozen
-class Row:
-    """What came of one scenario with one mend (None: the version as it is).
-
-    Attributes:
-        asked: of `ask_scenario`.
-        gone: the finding is: not met, in a complete search. None: not met, and the search was cut short.
-        broken: rules that are broken with the mend and not without, with what the first failure says.
-        added, removed: edges of the lock order against the version as it is; of `cycles` likewise.
-    """
-
-    mend: Mend | None
-    scenario: str
-    asked: dict[str, Any]
-    gone: bool | None
-    broken: dict[str, str]
-    added: tuple[str, ...] = ()
-    removed: tuple[str, ...] = ()
-    cycles_added: tuple[str, ...] = ()
-    cycles_removed: tuple[str, ...] = ()
-
-
 def default_version(finding: Finding) -> str:
     """The newest released version that has it, else the series in place, else its last."""
     there = versions_of(finding)
@@ -126,39 +101,32 @@ def _gone(finding: Finding, asked: dict[str, Any]) -> bool | None:
     return False if met(finding, asked) else True if asked["complete"] else None
 
 
-def judged(finding: Finding, mend: Mend | None, asked: dict[str, Any], base: dict[str, Any]) -> Row:
-    """Hold one answer against that of the version as it is."""
+def judged(finding: Finding, mend: str, asked: dict[str, Any], base: dict[str, Any]) -> dict[str, Any]:
+    """Hold one answer of `ask_scenario` against that of the version as it is; `mend` is empty for this itself.
+
+    `gone`: the finding is not met, in a complete search (None: in one that was cut short); `broken`: rules that are
+    broken with the mend and not without, with what the first failure says; and how the lock order differs.
+    """
     there = {each["rule"] for each in base["violations"] if not each["known"]}
     broken: dict[str, str] = {}
     for each in asked["violations"]:
         # What is known is the version's, with the mend or without.
         if not each["known"] and each["rule"] not in there:
             broken.setdefault(each["rule"], each["summary"])
-    edges, before = set(asked["edges"]), set(base["edges"])
-    cycles, cycles_before = set(asked["cycles"]), set(base["cycles"])
-    return Row(
-        mend=mend,
-        scenario=asked["scenario"],
-        asked=asked,
-        gone=_gone(finding, asked),
-        broken=broken,
-        added=tuple(sorted(edges - before)),
-        removed=tuple(sorted(before - edges)),
-        cycles_added=tuple(sorted(cycles - cycles_before)),
-        cycles_removed=tuple(sorted(cycles_before - cycles)),
-    )
-
-
-def rows(results: Sequence[Result]) -> list[Row]:
-    """Results of one finding on one version, as far as the version without a mend was searched."""
-    bases = {
-        (result.asked.about[0], result.asked.arch): result.row
-        for result in results
-        if not result.asked.about[1]
+    changes = {
+        f"{what}_{how}": sorted(set(one[what]) - set(other[what]))
+        for what in ("edges", "cycles")
+        for how, one, other in (("added", asked, base), ("removed", base, asked))
     }
+    return {"mend": mend or None, "gone": _gone(finding, asked), "broken": broken, **changes, **asked}
+
+
+def rows(results: Sequence[Result]) -> list[dict[str, Any]]:
+    """Results of one finding on one version, as far as the version without a mend was searched."""
+    bases = {result.asked.key[2:]: result.row for result in results if not result.asked.about[1]}
     found = []
     for result in results:
         scenario, mend = result.asked.about
-        if (base := bases.get((scenario, result.asked.arch))) is not None:
-            found.append(judged(FINDINGS[result.asked.entry.name], MENDS.get(mend), result.row, base))
+        if (base := bases.get((result.asked.arch, scenario))) is not None:
+            found.append(judged(FINDINGS[result.asked.entry.name], mend, result.row, base))
     return found
