@@ -19,6 +19,8 @@ BEFORE_IN_PLACE: Final = ("baseline", "v1", "v2", "v3", "mainline-7.3")
 IN_PLACE: Final = ("inplace-v8", "inplace")
 SMALL: Final = BEFORE_IN_PLACE + IN_PLACE
 HUGE_PAGES: Final = ("hugepage", "hugepage-mutex", "hugepage-populate", "hugepage-tracked")
+#: Why what is asked of all versions with folios of one size does not apply to the others.
+_OTHER_SIZE: Final = {SMALL: "asked of 4 KiB folios", HUGE_PAGES: "has folios of one page"}
 
 
 @attrs.frozen(kw_only=True)
@@ -29,10 +31,11 @@ class Case:
         seed: changes, joined by `+` as in a patch's name; empty: the versions as they are.
         says: what is asked or changed, in a few words.
         scenario: name of the scenario.
-        versions: patch versions that it is asked of.
+        versions: patch versions that it is asked of; default: those with folios of one page.
         vm_types: on which.
         violated: versions that break a rule, each with the rules that are the hazard; `*` stands for all others.
-        not_for: why it does not apply to other versions, by version; `*` stands for all of them.
+        not_for: why it does not apply to other versions, by version; `*` stands for all of them. Not needed where it
+            is asked of all versions with folios of one size.
         without: rules that are not looked at, since the change breaks them by definition.
         counts: events to count, by what the count is called: the event's name and, after `:`, a field that must be
             true, or one with its value (`ret=-17`).
@@ -40,7 +43,7 @@ class Case:
 
     says: str
     scenario: str
-    versions: tuple[str, ...]
+    versions: tuple[str, ...] = SMALL
     seed: str = ""
     vm_types: tuple[str, ...] = ("sw-protected",)
     violated: Mapping[str, str] = attrs.field(factory=dict)
@@ -54,7 +57,8 @@ class Case:
 
     def reason(self, version: str) -> str:
         """Why the case does not apply to a version that it is not asked of."""
-        return self.not_for.get(version, self.not_for.get("*", ""))
+        others = self.not_for.get("*", _OTHER_SIZE.get(self.versions, ""))
+        return self.not_for.get(version, others)
 
     def patch(self, version: str) -> str:
         """Name of what is run."""

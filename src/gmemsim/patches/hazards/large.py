@@ -19,7 +19,7 @@ from ...audit.kvm_events import (
     PrepareRet,
 )
 from ...engine.op import Op
-from .entry import BEFORE_IN_PLACE, HUGE_PAGES, IN_PLACE, SMALL, Case, Hazard
+from .entry import BEFORE_IN_PLACE, HUGE_PAGES, IN_PLACE, Case, Hazard
 
 if TYPE_CHECKING:
     from ...actors.inode import GmemInode
@@ -147,7 +147,6 @@ async def _each_page(t: Task, vm: Vm, gfn: int, pfn: int, pages: int) -> HookRes
 
 SEEDS = {"large-folios": large_folios}
 
-_SMALL = "has folios of one page"
 _OWN = "has large folios of its own, and is asked without a seed"
 
 HAZARDS = (
@@ -161,7 +160,6 @@ HAZARDS = (
                 says="folios of order 1, vCPUs touch both pages",
                 seed="large-folios",
                 scenario="zoo-neighbours",
-                versions=SMALL,
                 violated={"baseline": "", "v1": "", "*": "I2"},
                 not_for={"*": _OWN},
                 without=frozenset({"I6"}),
@@ -170,7 +168,6 @@ HAZARDS = (
                 says="folios of 2 MiB as the version has them, vCPUs read the first and the last page",
                 scenario="zoo-neighbours_huge",
                 versions=HUGE_PAGES,
-                not_for={"*": _SMALL},
             ),
         ),
         answer="Baseline and v1 clear the whole folio, everything from v2 to conversion in place only its first page: "
@@ -187,7 +184,6 @@ HAZARDS = (
                 says="folios of order 1, the launch populates the first page, the guest touches both",
                 seed="large-folios",
                 scenario="zoo-launch_half",
-                versions=SMALL,
                 vm_types=("snp",),
                 violated={"*": "I2"},
                 not_for={"*": _OWN},
@@ -200,7 +196,6 @@ HAZARDS = (
                 versions=HUGE_PAGES,
                 vm_types=("snp",),
                 violated={"hugepage-populate": "I2 I47", "hugepage-tracked": "livelock I4"},
-                not_for={"*": _SMALL},
             ),
         ),
         answer="It is so in every version of 4 KiB: until v3 because populate marks the folio, in place because the "
@@ -239,7 +234,6 @@ HAZARDS = (
                 says="folios of 2 MiB as the version has them, under a slot that begins at page 1",
                 scenario="zoo-odd_slot_huge",
                 versions=HUGE_PAGES,
-                not_for={"*": _SMALL},
             ),
             Case(
                 says="the same where hardware knows what is prepared",
@@ -247,7 +241,6 @@ HAZARDS = (
                 versions=HUGE_PAGES,
                 vm_types=("snp",),
                 violated={"hugepage-tracked": "livelock"},
-                not_for={"*": _SMALL},
             ),
         ),
         answer="Up to 7.3 the frame in front of the slot is prepared, in place the one behind it. The versions with "

@@ -10,7 +10,7 @@ from ...actors.folio import Folio
 from ...arch.memory import FRAMES
 from ...audit.kvm_events import FilemapAdd, PageCacheAdd
 from ...engine.op import Op
-from .entry import SMALL, Case, Hazard
+from .entry import Case, Hazard
 
 if TYPE_CHECKING:
     from ...actors.inode import GmemInode
@@ -112,7 +112,6 @@ SEEDS = {
     "migrate-without-lock": migrate_without_lock,
 }
 
-_ORDER_0 = "asked of 4 KiB folios"
 
 HAZARDS = (
     Hazard(
@@ -124,52 +123,40 @@ HAZARDS = (
             Case(
                 says="as it is: the core is refused",
                 scenario="zoo-migrate",
-                versions=SMALL,
                 vm_types=("default",),
-                not_for={"*": _ORDER_0},
             ),
             Case(
                 says="as proposed, two migrations beside vCPU, host and PUNCH_HOLE",
                 seed="migrate-folios",
                 scenario="zoo-migrate",
-                versions=SMALL,
                 vm_types=("default",),
-                not_for={"*": _ORDER_0},
                 counts={"pages moved": "operation:migrate=ok"},
             ),
             Case(
                 says="as proposed, while a slot is deleted and made again",
                 seed="migrate-folios",
                 scenario="zoo-migrate_unbind",
-                versions=SMALL,
                 vm_types=("default",),
-                not_for={"*": _ORDER_0},
             ),
             Case(
                 says="the folio lock alone, beside vCPU, host and PUNCH_HOLE",
                 seed="migrate-without-lock",
                 scenario="zoo-migrate",
-                versions=SMALL,
                 vm_types=("default",),
-                not_for={"*": _ORDER_0},
             ),
             Case(
                 says="the folio lock alone, while a slot is deleted and made again",
                 seed="migrate-without-lock",
                 scenario="zoo-migrate_unbind",
-                versions=SMALL,
                 vm_types=("default",),
                 violated={"*": "I15 model_error"},
-                not_for={"*": _ORDER_0},
             ),
             Case(
                 says="no begin and end",
                 seed="migrate-without-invalidation",
                 scenario="zoo-migrate",
-                versions=SMALL,
                 vm_types=("default",),
                 violated={"*": "I19"},
-                not_for={"*": _ORDER_0},
             ),
         ),
         answer="As proposed it holds: two that invalidate at once share one count and one range, which is what these "

@@ -9,7 +9,7 @@ from ...actors.errno import EINVAL, EIO
 from ...arch.psp import PspCommand
 from ...arch.snp import Snp
 from ..zoo.populate import populate_without_il, prefault_before_launch_finish
-from .entry import BEFORE_IN_PLACE, HUGE_PAGES, IN_PLACE, SMALL, Case, Hazard
+from .entry import BEFORE_IN_PLACE, HUGE_PAGES, IN_PLACE, Case, Hazard
 
 if TYPE_CHECKING:
     from ...actors.folio import Folio
@@ -122,7 +122,6 @@ SEEDS = {
 
 _NO_SOURCE = "populate without a source needs conversion in place; a NULL source is refused"
 _ORDER_9 = "asked of 4 KiB folios"
-_ORDER_0 = "has folios of one page"
 
 HAZARDS = (
     Hazard(
@@ -134,45 +133,35 @@ HAZARDS = (
             Case(
                 says="two vCPU threads populate the same page",
                 scenario="zoo-populate_race",
-                versions=SMALL,
                 vm_types=("snp", "tdx"),
-                not_for={"*": _ORDER_9},
             ),
             Case(
                 says="the SNP callback does not ask the RMP either",
                 seed="no-arch-lookup",
                 scenario="zoo-populate_race",
-                versions=SMALL,
                 vm_types=("snp",),
                 violated={"baseline": "", "*": "I35"},
-                not_for={"*": _ORDER_9},
             ),
             Case(
                 says="the launch ioctl without slots_lock and kvm->lock (I36 not looked at)",
                 seed="no-slots-lock",
                 scenario="zoo-populate_race",
-                versions=SMALL,
                 vm_types=("snp", "tdx"),
-                not_for={"*": _ORDER_9},
                 without=frozenset({"I36"}),
             ),
             Case(
                 says="nor the invalidate lock around the callback (I36 not looked at)",
                 seed="no-slots-lock+populate-without-il",
                 scenario="zoo-populate_race",
-                versions=SMALL,
                 vm_types=("snp",),
                 violated={"*": "I35"},
-                not_for={"*": _ORDER_9},
                 without=frozenset({"I36"}),
             ),
             Case(
                 says="the same where the TDX module's own state is left (I36 not looked at)",
                 seed="no-slots-lock+populate-without-il",
                 scenario="zoo-populate_race",
-                versions=SMALL,
                 vm_types=("tdx",),
-                not_for={"*": _ORDER_9},
                 without=frozenset({"I36"}),
             ),
             Case(
@@ -181,7 +170,6 @@ HAZARDS = (
                 scenario="zoo-populate_race_huge",
                 versions=HUGE_PAGES,
                 vm_types=("snp",),
-                not_for={"*": _ORDER_0},
                 without=frozenset({"I4", "I36", "I47"}),
             ),
         ),
@@ -199,27 +187,21 @@ HAZARDS = (
             Case(
                 says="a vCPU pre-faults while the launch is under way",
                 scenario="zoo-launch_prefault",
-                versions=SMALL,
                 vm_types=("snp", "tdx"),
-                not_for={"*": _ORDER_9},
             ),
             Case(
                 says="pre-fault does not ask whether the launch is finished",
                 seed="prefault-before-launch-finish",
                 scenario="zoo-launch_prefault",
-                versions=SMALL,
                 vm_types=("snp",),
                 violated={"inplace-v8": "", "inplace": "", "*": "I35 I36 I5 I2"},
-                not_for={"*": _ORDER_9},
             ),
             Case(
                 says="pre-fault of a TD does not ask whether the launch is finished",
                 seed="prefault-before-launch-finish",
                 scenario="zoo-launch_prefault",
-                versions=SMALL,
                 vm_types=("tdx",),
                 violated={"baseline": "", "*": "arch:KVM_BUG"},
-                not_for={"*": _ORDER_9},
             ),
             Case(
                 says="folios of 2 MiB, a vCPU pre-faults while the launch is under way (I4, I36, I47 not looked at: "
@@ -227,7 +209,6 @@ HAZARDS = (
                 scenario="zoo-launch_prefault_huge",
                 versions=HUGE_PAGES,
                 vm_types=("snp",),
-                not_for={"*": _ORDER_0},
                 without=frozenset({"I4", "I36", "I47"}),
             ),
             Case(
@@ -238,7 +219,6 @@ HAZARDS = (
                 versions=HUGE_PAGES,
                 vm_types=("snp",),
                 violated={"hugepage-populate": "I35 deadlock"},
-                not_for={"*": _ORDER_0},
                 without=frozenset({"I4", "I36", "I47"}),
             ),
         ),

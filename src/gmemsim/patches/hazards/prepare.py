@@ -117,7 +117,6 @@ HAZARDS = (
                 scenario="zoo-prepare_again_huge",
                 versions=HUGE_PAGES,
                 vm_types=("snp",),
-                not_for={"*": "has folios of one page"},
                 counts=_MAKE_PRIVATE,
             ),
         ),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from .entry import SMALL, Case, Hazard
+from .entry import Case, Hazard
 
 if TYPE_CHECKING:
     from ..zoo.entry import Make
@@ -20,8 +20,6 @@ HAZARDS = (
             Case(
                 says="allocation, faults and punches of one page",
                 scenario="zoo-alloc_race",
-                versions=SMALL,
-                not_for={"*": "asked of 4 KiB folios"},
                 counts={
                     "look-ups": "filemap_get:create",
                     "lost to another's insertion": "filemap_add_ret:ret=-17",

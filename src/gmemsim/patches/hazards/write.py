@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from ...actors.errno import ENOSPC
 from ...engine.op import Op
-from .entry import SMALL, Case, Hazard
+from .entry import Case, Hazard
 
 if TYPE_CHECKING:
     from ...actors.inode import GmemInode
@@ -79,7 +79,6 @@ def write_tests_unlocked(parent: type[Kernel]) -> type[Kernel]:
 
 SEEDS = {"write-populates": write_populates, "write-tests-unlocked": write_tests_unlocked}
 
-_ORDER_0 = "asked of 4 KiB folios"
 
 HAZARDS = (
     Hazard(
@@ -91,27 +90,21 @@ HAZARDS = (
             Case(
                 says="as it is: -EINVAL",
                 scenario="zoo-file_write",
-                versions=SMALL,
                 vm_types=("default",),
-                not_for={"*": _ORDER_0},
             ),
             Case(
                 says="as proposed, the flag read under the folio lock",
                 seed="write-populates",
                 scenario="zoo-file_write",
-                versions=SMALL,
                 vm_types=("default",),
-                not_for={"*": _ORDER_0},
                 counts={"pages written": "operation:file_write=ok"},
             ),
             Case(
                 says="the flag read before the lock is taken",
                 seed="write-tests-unlocked",
                 scenario="zoo-file_write",
-                versions=SMALL,
                 vm_types=("default",),
                 violated={"*": "unexpected_outcome"},
-                not_for={"*": _ORDER_0},
             ),
         ),
         answer="Under the folio lock the write never lands on a page that the guest has; before it, it overwrites "
