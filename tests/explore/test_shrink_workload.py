@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from gmemsim.explore.program import ScenarioProgram
-from gmemsim.explore.shrink_workload import _CALLS, _unrolled
+from gmemsim.explore.shrink_workload import _unrolled
 from gmemsim.explore.workload_tables import explicit
 from gmemsim.scenarios.scenario import loads
+from gmemsim.scenarios.thread import CALLS
 
 TWICE = """
 [scenario]
@@ -42,6 +43,6 @@ def test_rounds_become_operations_that_can_go_one_by_one() -> None:
     assert once == values["task"][1]
     # Every call keeps its choices: call `id` of a round is one of six now.
     assert edit.calls == {
-        ("host", number * _CALLS + op): number * 2 + op for number in range(3) for op in (1, 2)
+        ("host", number * CALLS + op): number * 2 + op for number in range(3) for op in (1, 2)
     }
     assert values["task"][0]["repeat"] == 3

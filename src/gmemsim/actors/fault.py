@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
     from .folio import Folio
@@ -18,6 +18,10 @@ class RetPf:
     EMULATE = 2
     FIXED = 5
     SPURIOUS = 6
+
+
+#: `RetPf` by value.
+RET_PF: Final[dict[int, str]] = {value: name for name, value in vars(RetPf).items() if isinstance(value, int)}
 
 
 class Fault:

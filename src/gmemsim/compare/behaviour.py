@@ -14,6 +14,7 @@ from itertools import combinations
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from ..actors.errno import errno_name
+from ..actors.fault import RET_PF
 from ..audit import kvm_events as kvm
 from ..audit.events import Access, Contended, Lock, LockRequest, Receive, Send, SrcuSync, Unlock
 from ..audit.vocabulary import name_of, vocabulary
@@ -32,7 +33,6 @@ RENAMED: Final = {
     "make_private_ret": "prepare_ret",
     "arch_reclaim": "arch_invalidate",
 }
-_FAULT_RESULTS: Final = {0: "CONTINUE", 1: "RETRY", 2: "EMULATE", 5: "FIXED", 6: "SPURIOUS"}
 _FAULTS: Final = frozenset({"tdp_fault", "faultin", "map"})
 #: Steps that look something up or only tell of others: no behaviour of their own.
 _QUIET: Final = (
@@ -335,7 +335,7 @@ def result_of(function: str, event: Event) -> str:
         if ret < 0:
             parts.append(errno_name(ret))
         elif function in _FAULTS:
-            parts.append(_FAULT_RESULTS.get(ret, str(ret)))
+            parts.append(RET_PF.get(ret, str(ret)))
         else:
             parts.append("done" if ret else "0")
     elif function in ("get_folio", "filemap_get"):

@@ -16,6 +16,7 @@ import attrs
 
 from ..engine.tape import Tape
 from ..scenarios.errors import ScenarioError
+from ..scenarios.thread import CALLS
 from .workload_tables import Values, explicit, fix_ranges, on_tables, ranges, task_names
 
 if TYPE_CHECKING:
@@ -27,8 +28,6 @@ if TYPE_CHECKING:
 _UNROLLED = 12
 #: What an operation is about, or cannot do without.
 _NEEDED = frozenset({"op", "id", "value", "barrier", "task", "map", "file", "slot", "private", "time"})
-#: Calls of one round (see `scenarios.thread.CALLS`).
-_CALLS = 1000
 
 
 @attrs.frozen
@@ -206,7 +205,7 @@ def _unrolled(program: ScenarioProgram, values: Values) -> Iterator[Edit]:
         for number in range(rounds):
             for op in task["ops"]:
                 ops.append(deepcopy(op) | {"id": len(ops) + 1})
-                calls[names[0], number * _CALLS + op["id"]] = len(ops)
+                calls[names[0], number * CALLS + op["id"]] = len(ops)
         yield Edit(after, {}, calls)
 
 

@@ -5,11 +5,12 @@ from __future__ import annotations
 from bisect import bisect_left, bisect_right
 from typing import TYPE_CHECKING, Final, NamedTuple
 
+from ..actors.errno import EFAULT
+from ..actors.fault import RetPf
+
 if TYPE_CHECKING:
     from .trace import Step, Trace
 
-_RETRY: Final = 1
-_EFAULT: Final = -14
 #: Pages of a file up to which each is looked at; beyond, only those that faults touch.
 _SMALL: Final = 512
 #: Conversions that a clue may be spread over; one that is spread more says little.
@@ -265,9 +266,9 @@ def _tell(evidence: Evidence, fault: _Fault, holes: list[_Hole]) -> None:
         evidence.saw_outside(fault.gfn, fault.begun, reached, holes)
         if fault.map_at is not None:
             evidence.saw_outside(fault.gfn, fault.map_at, fault.map_at, holes)
-    elif fault.ret == _EFAULT:
+    elif fault.ret == EFAULT:
         evidence.saw_flip(fault.gfn, fault.entry, fault.end)
-    elif fault.ret == _RETRY:
+    elif fault.ret == RetPf.RETRY:
         # The invalidation of a hole explains a retry as well; ranges of two at once are merged until both have ended.
         since = evidence.invalidating_since(fault.begun)
         if not any(hole.begun < fault.end and since < hole.ended for hole in holes):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final, NamedTuple
 
+from ..actors.fault import RetPf
 from .calls import calls_of
 
 if TYPE_CHECKING:
@@ -72,10 +73,6 @@ def unseen_pages(trace: Trace) -> set[int]:
     return {index for index in range(min(trace.pages, _MOST)) if index not in inserted}
 
 
-#: RET_PF_FIXED: `kvm_tdp_mmu_map` found no entry and made one.
-_FIXED: Final = 5
-
-
 def mapped_before(trace: Trace) -> Iterator[frozenset[int] | None]:
     """What the guest can have had mapped when the recording began (indices; None: each page that can be there).
 
@@ -95,7 +92,7 @@ def mapped_before(trace: Trace) -> Iterator[frozenset[int] | None]:
             # What is mapped anew behind it may have been there before.
             break
         elif name == "map_ret" and step.thread in faults:
-            seen.setdefault(faults[step.thread], value != _FIXED)
+            seen.setdefault(faults[step.thread], value != RetPf.FIXED)
     missing = {index for index, mapped in seen.items() if not mapped}
     if missing:
         yield frozenset(unseen_pages(trace) | initial_pages(trace).keys()) - missing

@@ -12,11 +12,11 @@ from typing import TYPE_CHECKING
 
 import attrs
 
+from ..actors.errno import EFAULT
+from ..actors.fault import RetPf
+
 if TYPE_CHECKING:
     from .trace import Step, Trace
-
-RETRY = 1
-_EFAULT = -14
 
 
 @attrs.frozen
@@ -42,21 +42,24 @@ class FaultPlan:
     @property
     def early_retry(self) -> bool:
         return (
-            self.ret == RETRY and not self.get_pfn and self.faultin_ret in (None, RETRY) and not self.mapped
+            self.ret == RetPf.RETRY
+            and not self.get_pfn
+            and self.faultin_ret in (None, RetPf.RETRY)
+            and not self.mapped
         )
 
     @property
     def late_retry(self) -> bool:
-        return self.ret == RETRY and not self.mapped and not self.early_retry
+        return self.ret == RetPf.RETRY and not self.mapped and not self.early_retry
 
     @property
     def memory_fault(self) -> bool:
-        return self.ret == _EFAULT and not self.get_pfn
+        return self.ret == EFAULT and not self.get_pfn
 
     @property
     def file_gone(self) -> bool:
         """guest_memfd was asked and had no file any more."""
-        return self.ret == _EFAULT and self.get_pfn
+        return self.ret == EFAULT and self.get_pfn
 
 
 class Lookahead:

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from ..actors.fault import RetPf
+
 if TYPE_CHECKING:
     from ..actors.vm import Vm
     from ..engine.op import Op
@@ -16,7 +18,6 @@ if TYPE_CHECKING:
     from .thread import Thread
 
 _OK: tuple[bool, str] = (True, "")
-_EMULATE = 2
 _FAULTS = ("fault", "prefault")
 
 
@@ -111,6 +112,6 @@ def _found(plan: FaultPlan) -> str:
         return ""
     if plan.get_pfn:
         return "a slot"
-    if plan.map_ret == _EMULATE:
+    if plan.map_ret == RetPf.EMULATE:
         return "no slot"
     return "an INVALID slot" if plan.early_retry else ""

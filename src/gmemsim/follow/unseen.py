@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Final
 
+from ..actors.fault import RetPf
 from .calls import calls_of
 
 if TYPE_CHECKING:
@@ -26,7 +27,6 @@ _FILES: Final = (
     "another guest_memfd file is in use in it, and what is done to that one can explain the event that was refused: "
     "record one file at a time"
 )
-_EMULATE: Final = 2
 #: What depends on invalidations, on slots and on what is mapped: on others' calls as much as on the thread's own.
 _SHARED: Final = frozenset(
     {"faultin_ret", "tdp_fault_ret", "map", "map_ret", "get_pfn", "inv_start_ret", "mmu_inv_start", "mmu_inv_end",
@@ -73,7 +73,7 @@ def _slots_changed(trace: Trace) -> bool:
             names = {step.name for step in steps[call.first : call.last + 1]}
             found = {s.observation.a for s in steps[call.first : call.last + 1] if s.name == "map_ret"}
             faults = call.kind in ("fault", "prefault") and call.args[0] in ours
-            if faults and "get_pfn" not in names and _EMULATE in found:
+            if faults and "get_pfn" not in names and RetPf.EMULATE in found:
                 return True
         invalidates = False
         for step in steps:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from ..actors.fault import RetPf
 from ..arch.memory import STALE
 from ..audit import kvm_events as kvm
 from .ledger import Life
@@ -11,9 +12,6 @@ from .watch import Shared, Subject, after, at_rest, before, track
 
 if TYPE_CHECKING:
     from ..engine.task import Task
-
-#: RET_PF_FIXED.
-_FIXED = 5
 
 
 class Filemap(Subject):
@@ -131,7 +129,7 @@ class Filemap(Subject):
         """
         doing = self.ledger.of(t)
         gfn, pfn = doing.fault
-        if event.ret == _FIXED and doing.populated is None and self.ledger.stale(pfn):
+        if event.ret == RetPf.FIXED and doing.populated is None and self.ledger.stale(pfn):
             self.fail(
                 "I2",
                 f"gfn {gfn:#x} is mapped to frame {pfn:#x}, which holds stale host data",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from ..actors.fault import RetPf
 from ..actors.stage2 import PG_LEVEL_4K, level_pages
 from ..audit.kvm_events import MapRet
 from .watch import Subject, at_rest, before
@@ -13,9 +14,6 @@ if TYPE_CHECKING:
     from ..actors.vm import Vm
     from ..audit.base import Event
     from ..engine.task import Task
-
-#: RET_PF_FIXED.
-_FIXED = 5
 
 
 class Levels(Subject):
@@ -48,7 +46,7 @@ class Levels(Subject):
         """A large leaf as it is installed."""
         label = self.ledger.of(t).mmu
         vm = self.vm(label) if label else None
-        if event.ret != _FIXED or vm is None or not vm.stage2.large:
+        if event.ret != RetPf.FIXED or vm is None or not vm.stage2.large:
             return
         gfn = self.ledger.of(t).fault[0]
         for private in (True, False):

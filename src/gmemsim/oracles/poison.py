@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from ..actors.fault import RetPf
 from ..audit.events import Unlock
 from ..audit.inplace_events import ContentMode
 from ..audit.kvm_events import Discard, GuestTouch, HostTouch, MapRet, MemoryFailureRet, PoisonEntry
@@ -13,9 +14,6 @@ from .watch import Shared, Subject, before, track
 if TYPE_CHECKING:
     from ..engine.task import Task
     from .ledger import Life
-
-#: RET_PF_FIXED.
-_FIXED = 5
 
 
 class Poison(Subject):
@@ -69,7 +67,7 @@ class Poison(Subject):
     def not_mapped_again(self, t: Task, event: MapRet) -> None:
         """No fault maps it any more: get_pfn answers -EHWPOISON, and one that was under way is stale."""
         gfn, pfn = self.ledger.of(t).fault
-        if event.ret == _FIXED and self._failed(pfn):
+        if event.ret == RetPf.FIXED and self._failed(pfn):
             self.fail(
                 "poison",
                 f"gfn {gfn:#x} is mapped to frame {pfn:#x} after its memory failure was handled",

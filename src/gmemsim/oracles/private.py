@@ -4,15 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from ..actors.fault import RetPf
 from ..audit.kvm_events import AttrStore, MapRet, MmuInvEnd, SetAttributes, SetAttributesRet
 from .watch import Subject, after, at_rest, before, track
 
 if TYPE_CHECKING:
     from ..actors.vm import Vm
     from ..engine.task import Task
-
-#: RET_PF_FIXED.
-_FIXED = 5
 
 
 class Privacy(Subject):
@@ -35,7 +33,7 @@ class Privacy(Subject):
     def kind_matches(self, t: Task, event: MapRet) -> None:
         """A new SPTE has the kind that KVM thinks the gfn has, and no conversion of the gfn is under way."""
         vm = self._vm_of(t)
-        if event.ret != _FIXED or vm is None or not vm.arch.has_private_memory:
+        if event.ret != RetPf.FIXED or vm is None or not vm.arch.has_private_memory:
             return
         gfn, pfn = self.ledger.of(t).fault
         for private in (True, False):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from ..actors.fault import RetPf
 from ..actors.huge_cache import HugeCache
 from ..actors.stage2 import align
 from ..audit import kvm_events as kvm
@@ -15,11 +16,6 @@ if TYPE_CHECKING:
     from ..actors.vm import Vm
     from ..engine.task import Task
     from .ledger import Doing
-
-#: RET_PF_FIXED.
-_FIXED = 5
-#: RET_PF_SPURIOUS.
-_SPURIOUS = 6
 
 
 class Sptes(Subject):
@@ -53,7 +49,7 @@ class Sptes(Subject):
         """mmu_lock is held, the gfn is in no range in progress, and the pfn is younger than the last end."""
         doing = self.ledger.of(t)
         vm = self._vm(doing)
-        if event.ret != _FIXED or vm is None:
+        if event.ret != RetPf.FIXED or vm is None:
             return
         gfn, pfn = doing.fault
         if not doing.mmu:
@@ -89,7 +85,7 @@ class Sptes(Subject):
         """The folio is in the page cache when its SPTE appears."""
         gfn, pfn = self.ledger.of(t).fault
         life = self.ledger.life_at(pfn)
-        if event.ret == _FIXED and life is not None and not life.cached:
+        if event.ret == RetPf.FIXED and life is not None and not life.cached:
             self.fail(
                 "I19",
                 f"gfn {gfn:#x} is mapped to frame {pfn:#x}, which left the page cache",
@@ -103,7 +99,7 @@ class Sptes(Subject):
     def spurious_is_mapped(self, t: Task, event: kvm.MapRet) -> None:
         """Whoever calls a fault spurious saw a leaf; a pre-fault tells user space that the page is mapped."""
         vm = self._vm(self.ledger.of(t))
-        if event.ret != _SPURIOUS or vm is None:
+        if event.ret != RetPf.SPURIOUS or vm is None:
             return
         gfn, _ = self.ledger.of(t).fault
         leaves = [vm.stage2.find(gfn, private) for private in (True, False)]
@@ -117,7 +113,7 @@ class Sptes(Subject):
         """Remember whose frame an SPTE shows."""
         doing = self.ledger.of(t)
         vm = self._vm(doing)
-        if event.ret != _FIXED or vm is None:
+        if event.ret != RetPf.FIXED or vm is None:
             return
         gfn, pfn = doing.fault
         life = self.ledger.lives.get(pfn)

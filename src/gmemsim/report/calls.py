@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from ..arch.registry import described
 from ..explore.program import ScenarioRun
+from ..scenarios.thread import CALLS
 from .model import Call
 from .words import pages
 
@@ -40,8 +41,6 @@ _KERNEL: Final = {
     "host_write": "host store",
     "madvise": "madvise DONTNEED",
 }
-#: Calls of a task's round n are numbered from n times this on.
-ROUND: Final = 1000
 #: Fields that the text has already, or that say nothing about the call.
 _OMIT: Final = frozenset(
     {"chunk", "count", "expect", "file", "gfn", "id", "map", "offset", "pace", "pick", "private", "reroll", "slice",
@@ -122,10 +121,10 @@ def _of_session(session: Session, steps: tuple[Step, ...] | list[Step]) -> tuple
 def _of_thread(thread: Thread, results: dict[int, OpResult], begun: set[int]) -> list[Call]:
     actor = thread.actor
     found: list[Call] = []
-    rounds = sorted({call // ROUND for call in (*results, *(call for call in begun if call % ROUND))} | {0})
+    rounds = sorted({call // CALLS for call in (*results, *(call for call in begun if call % CALLS))} | {0})
     for number in rounds:
         for step in actor.steps:
-            call = number * ROUND + step.ident
+            call = number * CALLS + step.ident
             result = results.get(call)
             if result is not None:
                 failed = bool(step.expect) and result.outcome not in step.expect

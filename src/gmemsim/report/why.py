@@ -6,7 +6,7 @@ from collections import Counter
 from typing import TYPE_CHECKING, Final
 
 from ..explore.failure import CRASH
-from .calls import ROUND
+from ..scenarios.thread import CALLS
 from .conflicts import access_of, conflicts
 from .interest import Interest
 from .model import Access, Edge, Moment, Why
@@ -160,7 +160,7 @@ def _moment(failure: Failure, steps: Sequence[Step], blamed: Call | None) -> Mom
     if failure.task == "-" and failure.kind == "rest":
         return Moment(mine.number, "-", 0, "", "")
     # Behind a call, before the next: the number of a round.
-    call = mine.then if mine.then % ROUND else mine.call
+    call = mine.then if mine.then % CALLS else mine.call
     return Moment(mine.number, mine.task, call, "", mine.function)
 
 

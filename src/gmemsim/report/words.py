@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Final
 
 from ..actors.errno import errno_name
-from ..actors.fault import RetPf
+from ..actors.fault import RET_PF
 from ..audit.events import Contended, Lock, LockRequest, Receive, Send, Unlock
 from ..audit.kvm_events import FaultinRet, MapRet, TdpFaultRet
 from ..audit.vocabulary import name_of
@@ -17,7 +17,6 @@ if TYPE_CHECKING:
 
 _HEX: Final = frozenset({"gfn", "gpa", "pfn"})
 _GUEST: Final = frozenset({"arch_invalidate", "arch_invalidate_range", "attr_store", "set_attributes", "zap"})
-_RET_PF: Final = {value: name for name, value in vars(RetPf).items() if isinstance(value, int)}
 _KINDS: Final = {
     "locks": "lock",
     "vCPU fault": "fault",
@@ -93,7 +92,7 @@ def _field(name: str, value: Any, event: Event) -> str:
     if value < 0:
         return f"{name}=-{errno_name(value)}"
     if name == "ret" and isinstance(event, (FaultinRet, MapRet, TdpFaultRet)):
-        return f"{name}={_RET_PF.get(value, value)}"
+        return f"{name}={RET_PF.get(value, value)}"
     return f"{name}={value:#x}" if name in _HEX else f"{name}={value}"
 
 

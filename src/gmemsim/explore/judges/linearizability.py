@@ -40,6 +40,7 @@ from ...oracles.exact import Exact
 from ...patches.inplace_v8 import InplaceV8
 from ...scenarios import ops
 from ...scenarios.results import FAILURES
+from ...scenarios.thread import CALLS
 from ..failure import Failure
 from .linearize import Interval, frontier, linearizable, overlap
 from .modelled import CONVERSIONS, is_beyond
@@ -68,7 +69,6 @@ if TYPE_CHECKING:
 
 #: Their values are one a page; a thread that is stopped leaves the rest out.
 _LOADS: Final = (ops.Read, ops.HostRead)
-_CALLS: Final = 1000
 #: Conversions that an access may bring about by its exits, as far as they are looked at.
 _MANY_EXITS: Final = 3
 
@@ -233,7 +233,7 @@ class PageHistories:
         for thread in self.session.threads:
             steps = {step.ident: step for step in thread.actor.steps}
             for result in thread.results.operations:
-                step = steps[result.call % _CALLS]
+                step = steps[result.call % CALLS]
                 position = self._position(place, step, result.lo, result.hi)
                 if position is not None:
                     mine.append((result, step, thread, position))
@@ -388,5 +388,5 @@ class PageHistories:
         text = getattr(op, "value", None) or getattr(op, "write", None)
         if text is None:
             return None
-        filled = text.replace("{task}", thread.actor.name).replace("{round}", str(result.call // _CALLS))
+        filled = text.replace("{task}", thread.actor.name).replace("{round}", str(result.call // CALLS))
         return f"data:{filled.replace('{page}', str(page))}"
