@@ -214,7 +214,7 @@ CASES: Final = (
         "gmemsim.studies.matrix:explore_cell",
         3,
         "study pairs allocate --patch v3 --states 200 --state p.state",
-        ("2 searches, ", "p.state: 3 lines"),
+        ("2 searches", "p.state: 3 lines"),
     ),
     Case("hazards", "gmemsim.studies.hazards:Hazards.ask", 2, "hazards 14 --schedules 50", ("prepare",)),
     Case(

@@ -30,6 +30,10 @@ def offered(*words: str) -> list[str]:
         (("bench", "contention", "--patch", "v3,inplace-v"), {"v3,inplace-v8"}),
         (("list", "fin"), {"findings"}),
         (("show", "mainl"), {"mainline-7.3"}),
+        (("study", "tri"), {"triples"}),
+        (("study", "pairs", "mem"), {"memory failure"}),
+        (("study", "zoo", "launch-f"), {"launch-finish-repeated"}),
+        (("zoo", "launch-f"), {"launch-finish-repeated"}),
     ],
 )
 def test_names(words: tuple[str, ...], expected: set[str]) -> None:

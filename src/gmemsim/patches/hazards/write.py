@@ -28,18 +28,10 @@ def write_populates(parent: type[Kernel]) -> type[Kernel]:
             self, t: Task, inode: GmemInode, start: int, contents: tuple[str, ...]
         ) -> int:
             for done, content in enumerate(contents):
-                ret = await self._write_page(t, inode, start + done, content)
+                ret = await self._write_folio(t, inode, start + done, content)
                 if ret:
                     return done or ret
             return len(contents)
-
-        async def _write_page(self, t: Task, inode: GmemInode, index: int, content: str) -> int:
-            if self.in_place:
-                await inode.invalidate_lock.down_read(t)
-            ret = await self._write_folio(t, inode, index, content)
-            if self.in_place:
-                await inode.invalidate_lock.up_read(t)
-            return ret
 
         async def _write_folio(self, t: Task, inode: GmemInode, index: int, content: str) -> int:
             early = None
@@ -65,7 +57,14 @@ def write_populates(parent: type[Kernel]) -> type[Kernel]:
             await self.folio_put(t, inode, folio)
             return ret
 
-    return WritePopulates
+    class WriteLocks(WritePopulates):
+        async def _write_folio(self, t: Task, inode: GmemInode, index: int, content: str) -> int:
+            await inode.invalidate_lock.down_read(t)
+            ret = await super()._write_folio(t, inode, index, content)
+            await inode.invalidate_lock.up_read(t)
+            return ret
+
+    return WriteLocks if parent.in_place else WritePopulates
 
 
 def write_tests_unlocked(parent: type[Kernel]) -> type[Kernel]:
