@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from .output import console, say
+from .output import console, say, table
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -14,20 +14,15 @@ if TYPE_CHECKING:
 
 def show_answers(title: str, by: Mapping[str, Sequence[Answer]]) -> None:
     """A row for each condition, a column for each version; nothing if there are none."""
-    from rich.table import Table
-
-    table = Table(title=title, title_justify="left")
-    table.add_column("condition", overflow="fold")
-    for patch in by:
-        table.add_column(patch)
+    shown = table(title, ("condition", *by))
     for rows in zip(*by.values(), strict=True):
         cells = [
             row.verdict if row.as_expected else f"{row.verdict}, expected {row.expected}" for row in rows
         ]
         claim = f" {rows[0].expected}" if rows[0].expected in ("exists", "forall") else ""
-        table.add_row(f"{rows[0].name}:{claim} {rows[0].test}", *cells)
-    if table.row_count:
-        console().print(table)
+        shown.add_row(f"{rows[0].name}:{claim} {rows[0].test}", *cells)
+    if shown.row_count:
+        console().print(shown)
 
 
 def show_outcomes(patch: str, tokens: Mapping[str, str], most: int | None = None) -> None:

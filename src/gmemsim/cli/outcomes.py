@@ -9,7 +9,7 @@ import click
 from ..explore.scope import nothing_ran, scope, scope_document
 from .conditions import show_answers, show_outcomes
 from .errors import INTERRUPTED, UNDECIDED, VIOLATION, Command
-from .output import console, print_json
+from .output import console, print_json, table
 from .params import COUNT, SECONDS, json_option, known_strategy, max_states, schedule_limit
 from .program import describe, input_errors, make_program, program_options
 from .progress import budgets, one_interrupt, searching
@@ -185,23 +185,18 @@ def _known(result: CampaignResult) -> list[str]:
 
 
 def _show(results: dict[str, CampaignResult], tokens: dict[str, dict[str, str]], most: int) -> None:
-    from rich.table import Table
-
     from ..explore.failure import CRASH
     from ..explore.past_choices import in_words
     from ..patches.entered import never_ran
 
     out = console()
-    table = Table(title="outcomes", title_justify="left")
-    table.add_column("outcome", overflow="fold")
-    for patch in results:
-        table.add_column(patch, justify="right")
+    shown = table("outcomes", ("outcome", *results), numbers=results)
     every = sorted({outcome for result in results.values() for outcome in result.search.outcomes})
     # What only some patches can come to is what the reader is after.
     every.sort(key=lambda outcome: all(outcome in result.search.outcomes for result in results.values()))
     for outcome in every[:most]:
-        table.add_row(outcome, *(_cell(result.search, outcome) for result in results.values()))
-    out.print(table)
+        shown.add_row(outcome, *(_cell(result.search, outcome) for result in results.values()))
+    out.print(shown)
     out.print(
         "TASK(CALL=RESULT …), then FILE[INDEX] of each page in the page cache, u: uptodate.", style="dim"
     )
