@@ -1,6 +1,6 @@
 """The command line: one module a command, imported when the command is used.
 
-To add a command, write `cli/NAME.py` with a click command called `command`, and list it in `commands.COMMANDS`.
+To add a command, write `cli/NAME.py` with an `errors.Command` called `command`, and list it in `commands.COMMANDS`.
 """
 
 from __future__ import annotations
