@@ -66,7 +66,8 @@ class Stateful(DepthFirst):
     #: Goes on from run to run (see `state.heap`).
     __kept__: ClassVar[bool] = True
     summary: ClassVar[str] = (
-        "every state once: depth first, cut where a run comes to a state met before; 1, 2: with sleep sets"
+        "every state once: depth first, cut where a run comes to a state met before; 1, 2: with sleep sets; "
+        "3: tasks that do the same may be exchanged"
     )
 
     caches: ClassVar[bool] = True
