@@ -54,7 +54,7 @@ if TYPE_CHECKING:
     type=COUNT,
     default=1,
     show_default=True,
-    help="Processes, of a random strategy; others need one.",
+    help="Processes; of `dpor` and the strategies with a bound there is one.",
 )
 @click.option("--keep-going", is_flag=True, help="Do not stop at the first violation.")
 @click.option("--shrink/--no-shrink", default=True, help="Make what was found small.  [default: shrink]")

@@ -6,13 +6,15 @@ not all, and nothing was found, then the portfolio.
 A random strategy is run in batches of a fixed number of schedules; the seed of a batch follows from the campaign's seed
 and the batch's number. Batches are handed to processes in order, and a violation ends the campaign when every batch
 with a lower number is done: so what is reported does not depend on how many processes there are or which was faster. A
-systematic strategy remembers where it has been, so it stays in one process unless it can be given a root
-(`strategies.base`).
+systematic strategy remembers where it has been, so it stays in one process, but for the search of states: there
+processes share what they have been to (`spread_states`).
 """
 
 from __future__ import annotations
 
 from concurrent.futures import FIRST_COMPLETED, Future, wait
+from contextlib import suppress
+from functools import partial
 from time import monotonic
 from typing import TYPE_CHECKING, Final
 
@@ -20,23 +22,27 @@ import attrs
 
 from ..engine.interrupts import TimeUp, deadline
 from ..jobs.workers import WorkerKilled, Workers, tick
-from ..patches.entered import Entered
 from .again import same_again
+from .campaign_merger import Merger
 from .campaign_values import Batch, Campaign, CampaignResult, Progress
-from .classes import ClassCounter, Coverage
+from .classes import ClassCounter
 from .judges.livelock import judge
 from .lock_graph import LockGraph
 from .program import watched
-from .search import Found, Key, Limits, SearchResult, Stopped, search
+from .search import Key, Limits, State, search
+from .spread_states import Done, Spread, run_part
 from .strategies import AUTO, make_strategy
+from .strategies.stateful import Stateful
+from .strategies.stateful_part import CannotShare
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Hashable, Iterator
+    from collections.abc import Callable, Iterator
 
     from ..engine.tape import Tape
     from .failure import Failure
     from .runs import Program
-    from .search import State
+    from .strategies.base import SearchStrategy
+    from .strategies.stateful_part import Part
 
 __all__ = ["BATCH", "LATE", "STATES", "Campaign", "CampaignResult", "Progress", "run_campaign"]
 
@@ -48,6 +54,9 @@ STATES: Final = 20_000
 _SHARE: Final = 0.75
 #: Seconds after a limit, in which a run ends by itself, before one is ended that does not.
 LATE: Final = 0.5
+#: What `Stateful` leaves out in a search that processes share: nothing, or exchanges. Who sleeps in a state is known to
+#: the process alone that came there.
+_SHARED: Final = (0, 3)
 #: Seconds between two looks at what the processes have done.
 _LOOK: Final = 0.1
 
@@ -61,8 +70,11 @@ def run_campaign(campaign: Campaign, progress: Callable[[Progress], object] | No
     """
     if campaign.strategy == AUTO:
         return _complete_first(campaign, progress)
-    merged = _Merger(campaign, progress)
+    merged = Merger(campaign, progress)
     strategy = make_strategy(campaign.strategy, campaign.seed)
+    if campaign.jobs > 1 and isinstance(strategy, Stateful) and strategy.reduce in _SHARED:
+        with suppress(CannotShare):
+            return _spread_states(campaign, strategy.reduce, Merger(campaign, progress))
     if getattr(strategy, "systematic", True):
         merged.add(_run(campaign, 0, campaign.limits, merged.tick, merged.phase))
         return merged.result()
@@ -78,6 +90,45 @@ def run_campaign(campaign: Campaign, progress: Callable[[Progress], object] | No
     else:
         _spread(campaign, batches, merged)
     return merged.result()
+
+
+def _spread_states(campaign: Campaign, reduce: int, merged: Merger) -> CampaignResult:
+    """Every state, by several processes."""
+
+    def left(states: int) -> int | None:
+        limit = campaign.limits.states
+        return None if limit is None else limit - states
+
+    def merge(batch: Batch) -> bool:
+        merged.add(batch)
+        return merged.over
+
+    spread = Spread(
+        campaign.jobs,
+        partial(_send_part, campaign, reduce, merged.began),
+        merge,
+        left,
+        lambda runs, states: merged.show(runs, states=states),
+    )
+    spread.search()
+    merged.joined(spread)
+    return merged.result()
+
+
+def _send_part(
+    campaign: Campaign, reduce: int, began: float, part: Part | None, table: str, states: int
+) -> Done:
+    """A part of a search of states, for another process; the clock of all is the same."""
+    limits = attrs.evolve(campaign.limits, states=states)
+    if limits.seconds is not None:
+        limits = attrs.evolve(limits, seconds=max(0.0, limits.seconds - (monotonic() - began)))
+    return run_part(
+        lambda strategy, most: _send(campaign, 0, attrs.evolve(limits, states=most), strategy),
+        reduce,
+        part,
+        table,
+        states,
+    )
 
 
 def _complete_first(campaign: Campaign, progress: Callable[[Progress], object] | None) -> CampaignResult:
@@ -153,11 +204,6 @@ def _joined(first: CampaignResult, second: CampaignResult, key: Key) -> Campaign
     )
 
 
-def _counts_classes(campaign: Campaign) -> bool:
-    """A search that goes back to states of one run sees no whole schedules."""
-    return campaign.classes and campaign.strategy.partition(":")[0] != "stateful"
-
-
 def _batches(schedules: int | None) -> Iterator[tuple[int, int]]:
     number = 0
     while schedules is None or number * BATCH < schedules:
@@ -171,6 +217,7 @@ def _run(
     limits: Limits,
     show: Callable[[State, int], object] | None = None,
     phase: Callable[[str], object] | None = None,
+    strategy: SearchStrategy | None = None,
 ) -> Batch:
     """One batch, in whatever process this is."""
     counter = ClassCounter()
@@ -184,9 +231,9 @@ def _run(
     with watched(campaign.program) as entered, same_again(campaign.program, limits.steps) as look_again:
         result = search(
             campaign.program,
-            make_strategy(campaign.strategy, campaign.seed + number * 0x9E3779B97F4A7C15),
+            strategy or make_strategy(campaign.strategy, campaign.seed + number * 0x9E3779B97F4A7C15),
             limits,
-            observers=[counter, graph] if _counts_classes(campaign) else [graph],
+            observers=[counter, graph] if campaign.counts_classes else [graph],
             progress=None if show is None else lambda state: show(state, counter.distinct),
             keep_going=campaign.keep_going,
             collect_outcomes=campaign.outcomes,
@@ -200,18 +247,18 @@ def _run(
     return Batch(number, result, counter.counts, graph, entered)
 
 
-def _send(campaign: Campaign, number: int, limits: Limits) -> Batch:
+def _send(campaign: Campaign, number: int, limits: Limits, strategy: SearchStrategy | None = None) -> Batch:
     """`_run` for another process: exceptions of the model stay behind, they need not be picklable."""
     # A run that has no end does not look at limits.
     with deadline(None if limits.seconds is None else limits.seconds + LATE):
-        batch = _run(campaign, number, limits, lambda state, distinct: tick(state))
+        batch = _run(campaign, number, limits, lambda state, distinct: tick(state), strategy=strategy)
     found = tuple(
         attrs.evolve(each, failure=attrs.evolve(each.failure, error=None)) for each in batch.result.found
     )
     return attrs.evolve(batch, result=attrs.evolve(batch.result, found=found))
 
 
-def _spread(campaign: Campaign, batches: Iterator[tuple[int, int]], merged: _Merger) -> None:
+def _spread(campaign: Campaign, batches: Iterator[tuple[int, int]], merged: Merger) -> None:
     """Keep every process busy, and merge in the order of the batches."""
     pending: dict[Future[Batch], int] = {}
     ready: dict[int, Batch] = {}
@@ -244,111 +291,3 @@ def _spread(campaign: Campaign, batches: Iterator[tuple[int, int]], merged: _Mer
             for batch in sorted([*ready.values(), *workers.stop(pending)], key=lambda batch: batch.number):
                 merged.add(batch)
             merged.stopped = "seconds" if isinstance(stop, TimeUp) else "interrupted"
-
-
-class _Merger:
-    """Adds up batches."""
-
-    def __init__(self, campaign: Campaign, progress: Callable[[Progress], object] | None) -> None:
-        self.campaign = campaign
-        self.progress = progress
-        self.began = monotonic()
-        self.stopped: Stopped | None = None
-        self.over = False
-        self._parts: list[SearchResult] = []
-        self._counts: dict[int, int] = {}
-        self._found: dict[Hashable, Found] = {}
-        self._outcomes: dict[str, int] = {}
-        self._entered = Entered(())
-        self._witnesses: dict[str, Tape] = {}
-        self._schedules = 0
-        self._graph = LockGraph(campaign.program.name)
-
-    def limits_left(self, schedules: int) -> Limits | None:
-        """For the next batch; None if time is up."""
-        limits = self.campaign.limits
-        if limits.seconds is None:
-            return attrs.evolve(limits, schedules=schedules)
-        left = limits.seconds - (monotonic() - self.began)
-        if left <= 0:
-            self.stopped = self.stopped or "seconds"
-            return None
-        return attrs.evolve(limits, schedules=schedules, seconds=left)
-
-    def tick(self, state: State, distinct: int) -> None:
-        """Progress within a batch of this process."""
-        self.show(self._schedules + state.schedules, distinct, state.depth, state.states)
-
-    def phase(self, text: str) -> None:
-        """What goes on between two runs."""
-        if self.progress is not None:
-            self.progress(
-                Progress(self._schedules, len(self._counts), 0, monotonic() - self.began, phase=text)
-            )
-
-    def show(self, schedules: int, distinct: int = 0, depth: int = 0, states: int = 0) -> None:
-        """Progress: so many schedules, and what is known of them beyond the batches that are merged."""
-        if self.progress is not None:
-            depth = max([depth, *(part.depth for part in self._parts)])
-            seconds = monotonic() - self.began
-            self.progress(Progress(schedules, len(self._counts) + distinct, depth, seconds, states))
-
-    def add(self, batch: Batch) -> None:
-        """One more, in order."""
-        part = batch.result
-        for found in part.found:
-            self._found.setdefault(
-                self.campaign.key(found.failure),
-                attrs.evolve(found, schedule=self._schedules + found.schedule),
-            )
-        self._schedules += part.schedules
-        self._parts.append(part)
-        for fingerprint, runs in batch.counts.items():
-            self._counts[fingerprint] = self._counts.get(fingerprint, 0) + runs
-        for outcome, runs in part.outcomes.items():
-            self._outcomes[outcome] = self._outcomes.get(outcome, 0) + runs
-        self._witnesses = {**part.witnesses, **self._witnesses}
-        self._graph.merge(batch.graph)
-        self._entered = batch.entered.joined(self._entered)
-        if part.stopped in ("violation", "seconds", "interrupted"):
-            self.stopped = part.stopped
-            self.over = True
-        if self.campaign.jobs <= 1:
-            self.show(self._schedules)
-
-    def result(self) -> CampaignResult:
-        """All of it."""
-        parts = self._parts
-        last = parts[-1] if parts else None
-        counts = list(self._counts.values())
-        return CampaignResult(
-            search=SearchResult(
-                strategy=self.campaign.strategy,
-                schedules=self._schedules,
-                pruned=sum(part.pruned for part in parts),
-                steps=sum(part.steps for part in parts),
-                depth=max((part.depth for part in parts), default=0),
-                seconds=monotonic() - self.began,
-                complete=len(parts) == 1 and parts[0].complete,
-                bound="" if last is None else last.bound,
-                stopped=self.stopped or (last.stopped if last is not None else "seconds"),
-                found=tuple(self._found.values()),
-                outcomes=self._outcomes,
-                witnesses=self._witnesses,
-                dismissed=sum(part.dismissed for part in parts),
-                states=sum(part.states for part in parts),
-                rules=parts[0].rules if parts else (),
-                left_out=parts[0].left_out if parts else (),
-                without=parts[0].without if parts else (),
-                exchanged=parts[0].exchanged if parts else (),
-                cut_in=next((part.cut_in for part in reversed(parts) if part.cut_in), ""),
-            ),
-            coverage=(
-                Coverage(sum(counts), len(counts), counts.count(1), counts.count(2))
-                if _counts_classes(self.campaign)
-                else None
-            ),
-            lock_graph=self._graph,
-            never_ran=self._entered.never if self._schedules else (),
-            errnos=tuple(sorted(self._entered.errnos)),
-        )

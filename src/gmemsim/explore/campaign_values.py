@@ -44,6 +44,11 @@ class Campaign:
     classes: bool = True
     key: Key = sort_of
 
+    @property
+    def counts_classes(self) -> bool:
+        """Whether classes are counted: a search that goes back to states of one run sees no whole schedules."""
+        return self.classes and self.strategy.partition(":")[0] != "stateful"
+
 
 @attrs.frozen(kw_only=True)
 class CampaignResult:

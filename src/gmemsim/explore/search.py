@@ -114,7 +114,7 @@ class FindsTraps(Protocol):
         """The size of each, and the answers that lead into it."""
 
 
-def _look_for_traps(
+def look_for_traps(
     program: Program, strategy: FindsTraps, state: State, limits: Limits, collect: bool
 ) -> None:
     """Livelocks, once the graph of states is known."""
@@ -229,7 +229,7 @@ def search(  # noqa: PLR0915 # one loop, and what ends it
                 stopped = "violation"
                 break
         if isinstance(strategy, FindsTraps) and stopped != "violation":
-            _look_for_traps(program, strategy, state, limits, collect_outcomes)
+            look_for_traps(program, strategy, state, limits, collect_outcomes)
     except KeyboardInterrupt as stop:
         heard(stop)
         stopped = "seconds" if isinstance(stop, TimeUp) else "interrupted"
@@ -265,6 +265,7 @@ def _result(program: Program, strategy: SearchStrategy, state: State, stopped: S
         left_out=_looked_at(state.oracles, strategy, exact=False),
         without=without,
         exchanged=getattr(strategy, "exchanged", ()),
+        step_limits=state.step_limits,
         cut_in=state.cut_in,
         witnesses=state.witnesses,
     )

@@ -109,6 +109,7 @@ class SearchResult:
             is not said.
         without: rules that nobody looked after, because the program leaves them out.
         exchanged: names of tasks that do the same; states that differ only in which of them is where count once.
+        step_limits: runs that met the step limit and were no failure; a search with one is not complete.
         past: choices of locks that are broken and that the search went on past: it is of the runs in which they were
             not looked after (`past_choices`).
         cut_in: the place in a user's file where the last run was when the time was up, if it was in one.
@@ -132,6 +133,7 @@ class SearchResult:
     left_out: tuple[str, ...] = ()
     without: tuple[str, ...] = ()
     exchanged: tuple[tuple[str, ...], ...] = ()
+    step_limits: int = 0
     past: tuple[str, ...] = ()
     cut_in: str = ""
     witnesses: dict[str, Tape] = attrs.field(factory=dict)

@@ -112,6 +112,7 @@ LOCALS: Final[dict[str, frozenset[str]]] = {
     "_fallocate": frozenset({"ident"}),
     "guest_accept": frozenset({"faults"}),
     "guest_access": frozenset({"faults"}),
+    "guest_touch": frozenset({"faults"}),
     "kvm_arch_gmem_make_private": frozenset({"ident"}),
     "kvm_arch_vcpu_ioctl_run": frozenset({"faults"}),
     "kvm_gmem_populate": frozenset({"ident"}),

@@ -18,6 +18,7 @@ from types import (
     ModuleType,
 )
 from typing import TYPE_CHECKING, Any, Final
+from zlib import crc32
 
 from ...engine.engine import Engine
 from ...engine.locks.rwsem_core import RwSemCore
@@ -78,7 +79,7 @@ class Nodes:
         self._texts = Texts(renamings)
         self._marks: dict[tuple[int, tuple[int, ...]], int] = {}
         self._layouts: dict[type, tuple[tuple[str, ...], frozenset[str]]] = {}
-        self._codes: dict[CodeType, tuple[frozenset[int], bool]] = {}
+        self._codes: dict[CodeType, tuple[str, frozenset[int], bool]] = {}
         #: By class of what is not on the heap, how it is written.
         self._words: dict[type, Callable[[Any], str]] = {}
         #: Whose attributes a dict holds: by id, with the dict itself.
@@ -169,8 +170,9 @@ class Nodes:
         self._refers = []
         self._inner = []
         code = coro.cr_code if coro.__class__ is CoroutineType else coro.gi_code
-        skip, counted = self._codes.get(code) or self._look_at_code(code, coro.__qualname__)
-        out.append(f"{id(code)}+{image.position}")
+        where, skip, counted = self._codes.get(code) or self._look_at_code(code, coro.__qualname__)
+        # An address in the code; the same place in it has the same distance in every process.
+        out.append(f"{where}+{image.position - id(code)}")
         other = self._write_uncounted if counted else self._write_variable
         quick.write_frame(image.words(), skip, out, self._refers, self._heap.numbers, other, image.owned)
         text = self._texts.number(out)
@@ -178,13 +180,16 @@ class Nodes:
         image.said = frame = Frame(text, tuple(self._refers), inner, self._texts.views(text))
         return frame
 
-    def _look_at_code(self, code: CodeType, name: str) -> tuple[frozenset[int], bool]:
-        """Places in the frames of a function that are no state, and whether its loop only counts."""
+    def _look_at_code(self, code: CodeType, name: str) -> tuple[str, frozenset[int], bool]:
+        """What a function is called, places in its frames that are no state, and whether its loop only counts."""
         left_out = LOCALS.get(name.rpartition(".")[2], _NOTHING)
         cells = (name for name in code.co_cellvars if name not in code.co_varnames)
         names = (*code.co_varnames, *cells, *code.co_freevars)
         skip = frozenset(place for place, name in enumerate(names) if name in left_out)
-        found = self._codes[code] = skip, name in COUNTED
+        # Two functions without a name of their own may begin in the same line.
+        columns = crc32(repr((code.co_code, list(code.co_positions()))).encode())
+        where = f"{code.co_filename}:{code.co_firstlineno}:{columns} {name}"
+        found = self._codes[code] = where, skip, name in COUNTED
         return found
 
     def _write_uncounted(self, value: Any) -> None:

@@ -34,15 +34,17 @@ class DepthFirst:
         self.schedules = 0
         self.complete = False
         self._path: list[tuple[int, int]] = []
+        #: Answers at the beginning of the path that stay as they are.
+        self._floor = 0
         self._position = 0
 
     def begin(self, engine: Engine) -> bool:
         """Go to the next schedule; False when the tree is exhausted."""
         if self.schedules:
             path = self._path
-            while path and path[-1][0] + 1 >= path[-1][1]:
+            while len(path) > self._floor and path[-1][0] + 1 >= path[-1][1]:
                 path.pop()
-            if not path:
+            if len(path) <= self._floor:
                 self.complete = True
                 return False
             value, bound = path[-1]

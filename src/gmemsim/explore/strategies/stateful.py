@@ -127,7 +127,7 @@ class Stateful(DepthFirst):
             self._end()
         if not super().begin(engine):
             return False
-        if self._path:
+        if self._depths:
             del self._depths[len(self._path) :]
             del self._way[self._depths[-1] :]
             del self._answered[self._depths[-1] :]
@@ -183,7 +183,7 @@ class Stateful(DepthFirst):
         """Who runs next, if the state is new."""
         self._look()
         self._looked = True
-        if self._position == len(self._path):
+        if self._position == len(self._depths):
             self._depths.append(self._step + 1)
             if self._live is not None:
                 self._marks.append((self._position, self._step, self._live.mark()))
@@ -207,7 +207,7 @@ class Stateful(DepthFirst):
 
     def draw(self, task: Task, label: str, bound: int) -> int:
         """Any other choice, in the middle of a step."""
-        if self._position == len(self._path):
+        if self._position == len(self._depths):
             self._depths.append(self._step)
         if self._watch is not None:
             self._watch.drew = True
@@ -260,6 +260,8 @@ class Stateful(DepthFirst):
             answers = tuple(self._actual(position) for position in range(since, self._position))
             known = self.graph.add(digest, before, answers)
             self._slept.append(frozenset(sleepers))
+            if self._elsewhere(digest):
+                self._only = frozenset()
         else:
             self.cycles += known in self._way
             self._only = self._slept[known] - sleepers.keys()
@@ -276,6 +278,10 @@ class Stateful(DepthFirst):
                 part.pop()
             self._pruned = True
             raise Pruned
+
+    def _elsewhere(self, digest: bytes) -> bool:
+        """Whether somebody else looks at what follows a state that is new here (`stateful_part`)."""
+        return False
 
     def _fall_asleep(self, before: int) -> Sleepers:
         """Who sleeps behind the step that is over: whoever did or was tried before it, and is independent of it."""
