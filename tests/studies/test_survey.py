@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from gmemsim.patches.entry import Entry
 
 SMALL = Plan(schedules=3)
+SURE = "launch-finish-repeated"
 
 
 @pytest.mark.parametrize("name", STUDIES)
@@ -83,6 +84,29 @@ def test_it_goes_on_from_its_file(tmp_path: Path) -> None:
         open_state(path, study, Plan(schedules=3, known=2))
     with pytest.raises(StateError, match="expected a file of `gmemsim study zoo`"):
         open_state(path, STUDIES["zoo"], plan)
+
+
+def test_what_changed_is_asked_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path, study, plan = tmp_path / "s.jsonl", STUDIES["library"], Plan(schedules=1, known=1)
+    sizes = []
+    for digest in ("old", "old", "new"):
+        monkeypatch.setattr("gmemsim.studies.study._sources_of", lambda patch, digest=digest: digest)
+        with open_state(path, study, plan) as kept:
+            list(Survey(study, plan, ["hole"], ["v3"], ["snp"]).run(Place(), kept))
+        sizes.append(path.stat().st_size)
+    assert sizes[0] == sizes[1] < sizes[2]
+
+
+def test_sources_are_those_of_the_patch_and_of_a_test_s_text(tmp_path: Path) -> None:
+    zoo, litmus = STUDIES["zoo"], STUDIES["litmus"]
+    v2, v3, again = (zoo.sources(Asked(entry=zoo.find(SURE)[0], patch=patch)) for patch in ("v2", "v3", "v3"))
+    assert v2 != v3 == again
+    text = litmus.find("first_fault")[0].scenario.source.text  # type: ignore[attr-defined]
+    found = []
+    for more in ("", "\n# Another.\n"):
+        (tmp_path / "t.toml").write_text(text + more)
+        found.append(litmus.sources(Asked(entry=litmus.find(str(tmp_path / "t.toml"))[0], patch="v3")))
+    assert found[0] != found[1]
 
 
 def test_a_sample_is_the_same_for_the_same_seed() -> None:

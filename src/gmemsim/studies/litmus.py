@@ -6,6 +6,7 @@ that is not about all outcomes has a witness, the replay token of a run that sho
 
 from __future__ import annotations
 
+from hashlib import blake2b
 from typing import TYPE_CHECKING, Any
 
 import attrs
@@ -135,6 +136,11 @@ class LitmusTests(Study):
         for patch in patches or entry.versions:
             for arch in vm_types or ("",):
                 yield Asked(entry=entry, patch=patch, arch=arch)
+
+    def sources(self, asked: Asked) -> str:
+        assert isinstance(asked.entry, LitmusTest)
+        text = asked.entry.scenario.source.text
+        return f"{super().sources(asked)} {blake2b(text.encode(), digest_size=8).hexdigest()}"
 
     def ask(self, asked: Asked, plan: Plan) -> Result:
         assert isinstance(asked.entry, LitmusTest)

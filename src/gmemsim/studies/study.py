@@ -6,6 +6,7 @@ A study says which entries it has, where each is asked, and what comes of one se
 
 from __future__ import annotations
 
+from functools import cache
 from typing import TYPE_CHECKING, Any, Final
 
 import attrs
@@ -15,8 +16,10 @@ from ..engine.interrupts import deadline
 from ..explore.campaign import LATE
 from ..explore.judges.livelock import judge
 from ..explore.search import search
+from ..explore.token_names import patch_digest
 from ..jobs.workers import tick
 from ..nearest import hint
+from ..patches.registry import load_patch
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -182,6 +185,10 @@ class Study:
         """
         raise NotImplementedError
 
+    def sources(self, asked: Asked) -> str:
+        """Another text when what is asked has changed: a result of before is none of it."""
+        return "" if asked.arch == NO_VM else _sources_of(asked.patch)
+
     def wrong(self, results: Sequence[Result], *, whole: bool) -> list[Result]:
         """Those that are not as known.
 
@@ -189,6 +196,11 @@ class Study:
             whole: all that was asked was answered.
         """
         return [result for result in results if result.as_expected is False]
+
+
+@cache
+def _sources_of(patch: str) -> str:
+    return patch_digest(load_patch(patch)).hex()
 
 
 def look(

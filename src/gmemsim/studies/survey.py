@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 import attrs
 import msgspec
 
+from .. import __version__
 from ..jobs.share import share
 from ..jobs.state_file import StateFile
 from ..patches.entered import watch_overrides
@@ -113,8 +114,9 @@ class Survey:
         for one in self.asked:
             if one.why_not:
                 yield self._add(one, self.study.ask(one, self.plan))
-            elif kept is not None and one.key in kept.results:
-                line = msgspec.convert(kept.results[one.key], _Line)
+                continue
+            line = msgspec.convert(kept.results[one.key], _Line) if kept and one.key in kept.results else None
+            if line is not None and line.sources == self.study.sources(one):
                 yield self._add(one, Result(asked=one, **{name: getattr(line, name) for name in _KEPT}))
             else:
                 left.append(one)
@@ -123,7 +125,8 @@ class Survey:
             for result in share(partial(answer, self.study, self.plan), left, where):
                 if kept is not None:
                     values: dict[str, Any] = {name: getattr(result, name) for name in _KEPT}
-                    kept.add(msgspec.to_builtins(_Line(key=result.asked.key, **values)))
+                    sources = self.study.sources(mine[result.asked.key])
+                    kept.add(msgspec.to_builtins(_Line(key=result.asked.key, sources=sources, **values)))
                 yield self._add(mine[result.asked.key], result)
         except KeyboardInterrupt as stop:
             # Not a finished search, so not in the state; what it found is found all the same.
@@ -156,9 +159,14 @@ def answer(study: Study, plan: Plan, asked: Asked) -> Result:
 
 
 class _Line(msgspec.Struct):
-    """A result in a state file."""
+    """A result in a state file.
+
+    Attributes:
+        sources: of what was asked (`Study.sources`); where they changed it is asked again.
+    """
 
     key: tuple[str, ...]
+    sources: str
     row: dict[str, Any]
     verdict: str
     says: str
@@ -169,7 +177,7 @@ class _Line(msgspec.Struct):
     errnos: tuple[str, ...] = ()
 
 
-_KEPT: Final = _Line.__struct_fields__[1:]
+_KEPT: Final = _Line.__struct_fields__[2:]
 
 
 def open_state(path: Path, study: Study, plan: Plan) -> State:
@@ -180,5 +188,5 @@ def open_state(path: Path, study: Study, plan: Plan) -> State:
     """
     fields = attrs.asdict(plan)
     lists = {name: list(value) for name, value in fields.items() if isinstance(value, tuple)}
-    header = {"schema": _SCHEMA, **fields, **lists}
+    header = {"schema": _SCHEMA, "version": __version__, **fields, **lists}
     return StateFile(path, f"study {study.name}", header, _Line, lambda line: line.key)
