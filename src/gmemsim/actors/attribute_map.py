@@ -5,6 +5,7 @@ from __future__ import annotations
 from itertools import pairwise
 
 from ..arch.intervals import Intervals
+from ..engine.observed import reads
 
 __all__ = ["AttributeMap"]
 
@@ -22,6 +23,7 @@ class AttributeMap(Intervals[bool]):
         """Size of the file, in 4 KiB pages."""
         return self.end
 
+    @reads(lambda pieces, index: (pieces.label, index, index + 1))
     def get(self, index: int) -> bool | None:
         """Whether `index` is private; None if no range has it, which is a bug of whoever wrote the map."""
         if not 0 <= index < self.end or not self.starts or index < self.starts[0]:

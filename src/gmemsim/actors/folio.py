@@ -30,6 +30,8 @@ def _pages_of(label: str) -> Callable[[Folio], tuple[str, int, int]]:
     poisoned=_pages_of("poison_label"),
     ref=_pages_of("ref_label"),
     mapcount=_pages_of("mapcount_label"),
+    mapping=_pages_of("mapping_label"),
+    merged=_pages_of("mapping_label"),
     pins=_pages_of("ref_label"),
     lru=lambda folio: (LRU, 0, ALL),
 )
@@ -94,6 +96,11 @@ class Folio:
     def mapcount_label(self) -> str:
         """Object of the steps that look at or change `mapcount`."""
         return f"{self.lock.obj.removesuffix('.folio')}.mapcount"
+
+    @property
+    def mapping_label(self) -> str:
+        """Object of the steps that look at or change `mapping` and `merged`."""
+        return f"{self.lock.obj.removesuffix('.folio')}.folio_mapping"
 
     @property
     def poison_label(self) -> str:

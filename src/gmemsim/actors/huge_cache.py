@@ -56,7 +56,7 @@ class Split:
         self.uptodate = folio.uptodate
         self.dirty = folio.dirty
         self.left = 1 << (folio.order - piece_order)
-        self.taken = Intervals(self.base, self.end, False)
+        self.taken = Intervals(self.base, self.end, False, label)
 
     @property
     def end(self) -> int:

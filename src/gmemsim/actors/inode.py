@@ -29,6 +29,7 @@ MAPPINGS: Final = "world.mappings"
     files=whole(lambda inode: (inode.users_label, 0, ALL)),
     mappings=whole(lambda inode: (inode.users_label, 0, ALL)),
     folios=by_key(lambda inode: inode.label),
+    policy=by_key(lambda inode: f"{inode.label}.policy"),
 )
 class GmemInode:
     """The filemap actor's state: page cache, invalidate lock, list of files.
@@ -41,6 +42,7 @@ class GmemInode:
         invalidate_lock: `mapping->invalidate_lock`.
         i_mmap_rwsem: taken shared to unmap host mappings.
         attributes: which indices are private, in versions that convert in place; else None.
+        policy: NUMA policy and nodes by index, where it is not the default (`struct shared_policy`).
         creator: the VM that it was created for; its arch still answers when no file is left.
         files: one per open descriptor, in order of creation.
         mappings: host mappings of the file.
@@ -59,6 +61,7 @@ class GmemInode:
         "lock_label",
         "mappings",
         "pages",
+        "policy",
         "ref_label",
     )
 
@@ -73,6 +76,7 @@ class GmemInode:
         self.invalidate_lock = RwSem(f"{label}.invalidate_lock", LockClass("invalidate_lock"))
         self.i_mmap_rwsem = RwSem(f"{label}.i_mmap_rwsem", LockClass("i_mmap_rwsem"))
         self.attributes: AttributeMap | None = None
+        self.policy: dict[int, tuple[str, tuple[int, ...]]] = {}
         self.creator: Vm | None = None
         self.files: list[GmemFile] = []
         self.mappings: list[HostMapping] = []

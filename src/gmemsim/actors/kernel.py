@@ -105,8 +105,7 @@ class Kernel:
         self.gmem_prepare = gmem_prepare
         #: Files whose release each task has put off (`task_struct.task_works`).
         self.task_works: dict[Task, list[GmemFile]] = {}
-        #: NUMA policy and nodes by file label and index; the node of a frame that a file has or had, where it is not 0.
-        self._policies = mempolicy.Policies()
+        #: The node of a frame that a file has or had, where it is not 0.
         self._nodes: dict[int, int] = {}
         #: One for the system, made by the first memory failure.
         self._mf_mutex: Mutex | None = None

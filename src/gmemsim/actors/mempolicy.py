@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from ..engine.observed import changes, reads
 from .errno import EFAULT, EINVAL, ENOENT
 
 if TYPE_CHECKING:
@@ -20,34 +19,6 @@ if TYPE_CHECKING:
 
 #: Policies that mbind(2) knows.
 _POLICIES: Final = frozenset({"DEFAULT", "BIND", "INTERLEAVE", "PREFERRED", "LOCAL"})
-
-
-def _indices(policies: Policies, inode: GmemInode, start: int, end: int, *_: object) -> tuple[str, int, int]:
-    return f"{inode.label}.policy", start, end
-
-
-class Policies:
-    """`struct shared_policy` of every file: a policy and its nodes, by file label and index."""
-
-    __slots__ = ("_of",)
-
-    def __init__(self) -> None:
-        self._of: dict[str, dict[int, tuple[str, tuple[int, ...]]]] = {}
-
-    @reads(lambda policies, inode, index: _indices(policies, inode, index, index + 1))
-    def at(self, inode: GmemInode, index: int) -> tuple[str, tuple[int, ...]]:
-        """Policy and nodes of an index (`mpol_shared_policy_lookup`)."""
-        return self._of.get(inode.label, {}).get(index, ("DEFAULT", ()))
-
-    @changes(_indices)
-    def store(self, inode: GmemInode, start: int, end: int, policy: str, nodes: tuple[int, ...]) -> None:
-        """Set it for [start, end) (`mpol_set_shared_policy`)."""
-        of_file = self._of.setdefault(inode.label, {})
-        for index in range(start, end):
-            if policy == "DEFAULT":
-                of_file.pop(index, None)
-            else:
-                of_file[index] = policy, nodes
 
 
 def note_node(self: Kernel, inode: GmemInode, folio: Folio) -> None:
@@ -61,7 +32,7 @@ def note_node(self: Kernel, inode: GmemInode, folio: Folio) -> None:
 
 def _node(self: Kernel, inode: GmemInode, index: int) -> int:
     """`policy_nodemask` for order 0: the first node of a set is the nearest; interleaving goes by index."""
-    policy, nodes = self._policies.at(inode, index)
+    policy, nodes = inode.policy.get(index, ("DEFAULT", ()))
     if not nodes or policy == "LOCAL":
         return 0
     return sorted(nodes)[index % len(nodes)] if policy == "INTERLEAVE" else min(nodes)
@@ -84,7 +55,12 @@ async def mbind(
     if policy not in _POLICIES or (policy == "DEFAULT") != (not nodes):
         return EINVAL
     await mapping.process.mmap_lock.down_write(t)
-    self._policies.store(mapping.inode, start, end, policy, nodes)
+    shared = mapping.inode.policy
+    for index in range(start, end):
+        if policy == "DEFAULT":
+            shared.pop(index, None)
+        else:
+            shared[index] = policy, nodes
     await mapping.process.mmap_lock.up_write(t)
     return 0
 
@@ -94,7 +70,7 @@ async def get_mempolicy(
 ) -> tuple[str, tuple[int, ...]]:
     """get_mempolicy(2) with MPOL_F_ADDR: policy and nodes."""
     await mapping.process.mmap_lock.down_read(t)
-    found = self._policies.at(mapping.inode, index)
+    found = mapping.inode.policy.get(index, ("DEFAULT", ()))
     await mapping.process.mmap_lock.up_read(t)
     return found
 

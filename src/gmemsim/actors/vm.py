@@ -108,7 +108,11 @@ class Vm:
             vcpu.tlb.clear()
 
 
-@announces(tlb=whole(lambda vcpu: (vcpu.vm.tlb_label, vcpu.ident, vcpu.ident + 1)))
+@announces(
+    tlb=whole(lambda vcpu: (vcpu.vm.tlb_label, vcpu.ident, vcpu.ident + 1)),
+    state_protected=lambda vcpu: (f"{vcpu.label}.state_protected", 0, ALL),
+    vmsa=lambda vcpu: (f"{vcpu.label}.vmsa", 0, ALL),
+)
 class Vcpu:
     """One virtual CPU: cached translations and what its last run told userspace.
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
+from ..engine.observed import announces, by_key
 from .intervals import Intervals
 
 #: First frame of the area that huge pages are cut from, far above the small frames, so that the two never meet.
@@ -13,12 +14,22 @@ HUGE_AREA: Final = 1 << 36
 _TABLE_ORDER: Final = 18
 
 
+@announces(
+    _tables=by_key(
+        lambda contents: contents.label, lambda number: (number << _TABLE_ORDER, number + 1 << _TABLE_ORDER)
+    )
+)
 class HugeContents:
-    """(content, key) of every frame of the area; `stale` where nobody wrote since it was allocated."""
+    """(content, key) of every frame of the area; `stale` where nobody wrote since it was allocated.
 
-    __slots__ = ("_blank", "_tables")
+    Attributes:
+        label: object of the steps that look at or change it, by frame.
+    """
 
-    def __init__(self, blank: tuple[str, int]) -> None:
+    __slots__ = ("_blank", "_tables", "label")
+
+    def __init__(self, blank: tuple[str, int], label: str) -> None:
+        self.label = label
         self._blank = blank
         self._tables: dict[int, Intervals[tuple[str, int]]] = {}
 
@@ -33,7 +44,9 @@ class HugeContents:
         table = self._tables.get(number)
         if table is None:
             first = number << _TABLE_ORDER
-            table = self._tables[number] = Intervals(first, first + (1 << _TABLE_ORDER), self._blank)
+            table = self._tables[number] = Intervals(
+                first, first + (1 << _TABLE_ORDER), self._blank, self.label
+            )
         table.store(pfn, pfn + pages, value)
 
     def forget(self, pfn: int, pages: int) -> None:

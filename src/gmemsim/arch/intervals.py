@@ -9,7 +9,8 @@ from __future__ import annotations
 from bisect import bisect_left, bisect_right
 from typing import Any, Generic, TypeVar
 
-from ..engine.observed import changes, reads
+from ..engine.observed import announces, changes, reads, whole
+from ..engine.op import ALL
 
 __all__ = ["Intervals"]
 
@@ -20,6 +21,11 @@ def _range(pieces: Intervals[Any], start: int, end: int, *_: object) -> tuple[st
     return (pieces.label, start, end) if pieces.label else None
 
 
+def _pieces(pieces: Intervals[Any]) -> tuple[str, int, int]:
+    return pieces.label, 0, ALL
+
+
+@announces(starts=whole(_pieces), values=whole(_pieces))
 class Intervals(Generic[V]):
     """Pieces of equal value over [first, end): no holes, and neighbours always differ.
 
@@ -27,7 +33,7 @@ class Intervals(Generic[V]):
         starts: first index of every piece, in order.
         values: the value of that piece.
         end: one past the last index.
-        label: object of the steps that look at or change it, by index; empty: part of something that tells itself.
+        label: object of the steps that look at or change it, by index; empty: nobody else's.
     """
 
     __slots__ = ("end", "label", "starts", "values")

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import Any, Final
 
-from ..engine.observed import announces, by_key, changes, reads
+from ..engine.observed import announces, by_key, changes, reads, whole
 from ..engine.op import ALL
 from .huge_contents import HUGE_AREA, HugeContents
 from .range_set import RangeSet
@@ -51,7 +51,19 @@ def data(tag: str) -> str:
     return f"data:{tag}"
 
 
-@announces(in_use=_allocator, leaked=by_key(lambda memory: FRAMES))
+_BY_FRAME: Final = by_key(lambda memory: FRAMES)
+
+
+@announces(
+    in_use=_allocator,
+    _free=whole(_allocator),
+    _next=_allocator,
+    _free_huge=whole(_allocator),
+    _next_huge=_allocator,
+    leaked=_BY_FRAME,
+    value=_BY_FRAME,
+    key=_BY_FRAME,
+)
 class PhysicalMemory:
     """Frame allocator and contents. Frames are numbered from 0x1000; freed ones are reused last-in first-out.
 
@@ -83,9 +95,9 @@ class PhysicalMemory:
 
     def __init__(self, limit: int = 1 << 40) -> None:
         self.value: dict[int, str] = {}
-        self.zero = RangeSet()
+        self.zero = RangeSet(label=FRAMES)
         self.key: dict[int, int] = {}
-        self.huge = HugeContents((STALE, HOST_KEY))
+        self.huge = HugeContents((STALE, HOST_KEY), FRAMES)
         self.leaked: set[int] = set()
         self.hardware: dict[str, Any] = {}
         self.in_use = 0

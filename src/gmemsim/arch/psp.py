@@ -56,7 +56,10 @@ class PspCommand:
     fail: bool = False
 
 
-@announces(mailbox=lambda psp: ("psp", 0, ALL))
+@announces(
+    mailbox=lambda psp: ("psp", 0, ALL),
+    _engine=lambda psp: ("psp", 0, ALL),
+)
 class Psp:
     """The processor and what it knows of each guest.
 

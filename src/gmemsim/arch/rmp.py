@@ -76,6 +76,7 @@ def _frames_of(rmp: Rmp, pfn: int, level: int) -> tuple[str, int, int]:
 @announces(
     assigned=by_key(lambda rmp: FRAMES, _region),
     busy=by_key(lambda rmp: "rmp.region"),
+    _waits=by_key(lambda rmp: "rmp.region"),
     vmsas=by_key(lambda rmp: FRAMES),
     in_use=by_key(lambda rmp: FRAMES),
 )

@@ -6,6 +6,9 @@ from array import array
 from collections.abc import Iterator, MutableMapping
 from typing import Any, Final, NamedTuple
 
+from ..engine.observed import announces, by_key
+from .memory import FRAMES
+
 _PAGES: Final = 512
 #: Single entries of a region that make it a table.
 _MANY: Final = 256
@@ -61,6 +64,15 @@ def _unpack(number: int) -> RmpEntry:
     )
 
 
+def _frames_of(region: int) -> tuple[int, int]:
+    return region * _PAGES, (region + 1) * _PAGES
+
+
+_BY_FRAME: Final = by_key(lambda entries: FRAMES)
+_BY_REGION: Final = by_key(lambda entries: FRAMES, _frames_of)
+
+
+@announces(_single=_BY_FRAME, _counts=_BY_REGION, _whole=_BY_REGION, _tables=_BY_REGION)
 class RmpEntries(MutableMapping[int, RmpEntry]):
     """Entries by frame, as a dictionary would have them; frames without one belong to the host.
 

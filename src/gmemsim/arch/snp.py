@@ -51,9 +51,6 @@ class Snp(SnpHost):
     encrypted_state: ClassVar[bool] = True
     populate_looks_first: ClassVar[bool] = True
 
-    #: Type of the pages that the launch command under way adds, `normal` or `zero`; guarded by slots_lock.
-    launch_page_type: str = "normal"
-
     def guest_key(self, vm: VmIdentity, private: bool) -> int:
         return self.asid(vm) if private else HOST_KEY
 

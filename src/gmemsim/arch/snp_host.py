@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, ClassVar, Final
 
 from ..engine.errors import EngineError
 from ..engine.observed import announces, by_key
-from ..engine.op import Op
+from ..engine.op import ALL, Op
 from .base import Arch
 from .choices import SnpChoices
 from .psp import Psp, PspCommand
@@ -30,7 +30,10 @@ class Livelock(EngineError):
     """A loop of the kernel without a bound turns for ever; the run cannot go on from here."""
 
 
-@announces(split=by_key(lambda arch: "direct_map"))
+@announces(
+    split=by_key(lambda arch: "direct_map"),
+    launch_page_type=lambda arch: ("launch_page_type", 0, ALL),
+)
 class SnpHost(Arch):
     """RMP helpers of the kernel, below the hooks of `Snp`.
 
@@ -40,6 +43,8 @@ class SnpHost(Arch):
     Attributes:
         rmp, psp: the machine's.
         split: 2M regions whose direct-map mapping is split to 4K; they stay so.
+        launch_page_type: of the pages that the launch command under way adds, `normal` or `zero`; guarded by
+            slots_lock.
         cpus: host CPUs that a direct-map flush interrupts.
     """
 
@@ -64,6 +69,7 @@ class SnpHost(Arch):
         self.rmp: Rmp = hardware["rmp"]
         self.psp: Psp = hardware["psp"]
         self.split: set[int] = hardware["direct_map.split"]
+        self.launch_page_type = "normal"
         if choices is not None:
             self.choices = choices
 

@@ -37,6 +37,8 @@ def _owned(frames: TdxFrames, pfn: int, level: int = 1) -> list[tuple[str, int, 
 
 
 @announces(
+    pamt=by_key(lambda frames: FRAMES),
+    small=by_key(lambda frames: FRAMES, lambda region: (region << 9, region + 1 << 9)),
     poisoned=by_key(lambda frames: FRAMES),
     unflushed=by_key(lambda frames: FRAMES),
 )

@@ -64,6 +64,7 @@ class Method(NamedTuple):
 #: What was declared, by class and name; a test asks.
 declared_fields: Final[dict[tuple[type, str], Field]] = {}
 declared_methods: Final[dict[tuple[type, str], Method]] = {}
+_NO_VALUE: Final = property()
 _waiting: Final[list[tuple[type, str]]] = []
 
 
@@ -80,10 +81,18 @@ def whole(where: Callable[[Any], Place]) -> Content:
 
 
 def announces(**fields: Field) -> Callable[[_C], _C]:
-    """Declare fields of a class that announce who reads or sets them, and as what."""
+    """Declare fields of a class that announce who reads or sets them, and as what.
+
+    Raises:
+        TypeError: the class has a value of that name, which would hide what an object has.
+    """
 
     def declare(cls: _C) -> _C:
         for name, where in fields.items():
+            if not hasattr(vars(cls).get(name, _NO_VALUE), "__set__"):
+                raise TypeError(
+                    f"{cls.__qualname__}.{name} is a value of the class and cannot announce itself"
+                )
             declared_fields[cls, name] = where
             _waiting.append((cls, name))
         return cls

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from ..engine.observed import announces, by_key
 from ..engine.op import Op
 
 if TYPE_CHECKING:
@@ -16,6 +17,10 @@ if TYPE_CHECKING:
     from ..engine.task import Task
 
 
+@announces(
+    done=by_key(lambda acceptance: acceptance.label),
+    _busy=by_key(lambda acceptance: acceptance.label),
+)
 class Acceptance:
     """Pages of one VM.
 
@@ -63,7 +68,6 @@ class Acceptance:
 
     def settle(self, t: Task, gfn: int, accepted: bool) -> None:
         """The claim on the page is over."""
-        t.changed(self.label, gfn, gfn + 1)
         if accepted:
             self.done.add(gfn)
         else:

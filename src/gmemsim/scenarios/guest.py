@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from ..actors.errno import EAGAIN, EFAULT, EINTR, EINVAL, errno_name
-from ..actors.inode import FILES
 from ..actors.stage2 import PG_LEVEL_2M, level_pages
 from ..actors.vcpu_run import GuestResult
 from ..arch.memory import ZERO
@@ -50,8 +49,6 @@ async def access(thread: Thread, t: Task, gfn: int, private: bool | None, write:
     again = False
     for _ in range(EXIT_LIMIT):
         kind = guest_kind(thread, t, gfn, private)
-        if kind:
-            t.saw(thread.machine.accepted[thread.actor.vm].label, gfn, gfn + 1)
         if kind and (again or thread.must_accept(gfn)):
             done = await accept_page(thread, t, gfn, again)
             again = False
@@ -159,10 +156,8 @@ def guest_kind(thread: Thread, t: Task, gfn: int, private: bool | None) -> bool 
         return None
     if private is not None:
         return private
-    t.saw(thread.vm.attr_label, gfn, gfn + 1)
     kernel = thread.kernel
     if kernel.in_place and isinstance(kernel, InplaceV8):
-        t.saw(FILES)
         for slot in thread.machine.workload.tables.slots.values():
             file = None if slot.file is None else thread.machine.files.get(slot.file)
             if slot.vm == thread.vm.label and slot.gfn <= gfn < slot.gfn + slot.pages and file is not None:
@@ -182,7 +177,6 @@ async def answer_exit(thread: Thread, t: Task, gfn: int, private: bool, errno: i
     if errno != EFAULT:
         return False
     await t.spend(thread.kernel.costs.syscall)
-    t.saw(thread.vm.attr_label, gfn, gfn + 1)
     if policy == "convert" and thread.kernel.gfn_is_private(thread.vm, gfn) != private:
         # Somebody uses the page (in place only): the guest comes back, and so does the exit.
         return await convert(thread.kernel, t, thread.vm, gfn, gfn + 1, private) in (0, EAGAIN)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from ..engine.op import Op
+from ..engine.observed import announces, whole
+from ..engine.op import ALL, Op
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -12,6 +13,10 @@ if TYPE_CHECKING:
     from ..engine.task import Task
 
 
+@announces(
+    parties=lambda barrier: (barrier.label, 0, ALL),
+    waiting=whole(lambda barrier: (barrier.label, 0, ALL)),
+)
 class Rendezvous:
     """A reusable barrier. A task that ends early drops out, and the others no longer wait for it."""
 

@@ -7,13 +7,14 @@ from typing import TYPE_CHECKING, Any
 import attrs
 
 from ..actors.errno import EINVAL, ENOMEM, EOVERFLOW, errno_name
-from ..actors.inode import FILES, MAPPINGS, Process
+from ..actors.inode import FILES, Process
 from ..actors.memory_region import MemoryRegion
 from ..actors.memslot import UserMemory
 from ..actors.vm import Vcpu, Vm, World
-from ..arch.memory import FRAMES, FREE_LIST, ZERO, PhysicalMemory
+from ..arch.memory import ZERO, PhysicalMemory
 from ..engine.locks.rwsem import RwSem
-from ..engine.op import Op
+from ..engine.observed import announces, by_key, whole
+from ..engine.op import ALL, Op
 from ..nearest import hint
 from .acceptance import Acceptance
 from .errors import ScenarioError
@@ -35,6 +36,27 @@ if TYPE_CHECKING:
     from .workload import Actor, Workload
 
 
+def _files(owner: object) -> tuple[str, int, int]:
+    return FILES, 0, ALL
+
+
+@announces(files=whole(_files))
+class Child:
+    """A process that was forked, with its open descriptors by file id."""
+
+    __slots__ = ("files",)
+
+    def __init__(self, files: dict[str, GmemFile]) -> None:
+        self.files = files
+
+
+@announces(
+    files=whole(_files),
+    children=whole(_files),
+    inodes=whole(_files),
+    pins=by_key(lambda machine: "pins", lambda key: (key[1], key[1] + 1)),
+    armed=whole(lambda machine: ("armed", 0, ALL)),
+)
 class Machine:
     """State of one run beside the engine.
 
@@ -61,8 +83,8 @@ class Machine:
         self.costs = costs
         self._lock = _lock_class(policy)
         self.files: dict[str, GmemFile] = {}
-        self.children: dict[str, dict[str, GmemFile]] = {}
-        self.pins: dict[tuple[str, int], list[tuple[GmemInode, Folio]]] = {}
+        self.children: dict[str, Child] = {}
+        self.pins: dict[tuple[str, int], tuple[tuple[GmemInode, Folio], ...]] = {}
         self.inodes: list[GmemInode] = []
         self.accepted: dict[str, Acceptance] = {}
         self.armed: set[str] = set()
@@ -105,7 +127,10 @@ class Machine:
 
     def descriptors(self, process: str) -> dict[str, GmemFile]:
         """The open files of a process; one that nobody forked has none."""
-        return self.files if process == VMM else self.children.get(process, {})
+        if process == VMM:
+            return self.files
+        child = self.children.get(process)
+        return {} if child is None else child.files
 
     async def create(self, t: Task, file: File, size: int | None = None, process: str = VMM) -> str:
         """KVM_CREATE_GUEST_MEMFD; a second descriptor under one id takes the place of the first."""
@@ -119,14 +144,12 @@ class Machine:
         label = inode.invalidate_lock.label
         inode.invalidate_lock = self._lock(label, inode.invalidate_lock.cls, line_ns=self.costs.line)  # type: ignore[assignment]
         inode.i_mmap_rwsem.line_ns = self.costs.line
-        t.changed(FILES)
         self.inodes.append(inode)
         self.descriptors(process)[file.id] = made
         return "ok"
 
     async def close(self, t: Task, file: File, process: str = VMM) -> str:
         """close(2)."""
-        t.changed(FILES)
         opened = self.descriptors(process).pop(file.id, None)
         if opened is None:
             return "EBADF"
@@ -135,19 +158,19 @@ class Machine:
 
     async def fork(self, t: Task, parent: str, child: str) -> None:
         """fork(2)."""
-        t.changed(FILES)
         files = self.descriptors(parent)
-        self.children[child] = await self.kernel.fork(t, self.process(parent), self.process(child), files)
+        copies = await self.kernel.fork(t, self.process(parent), self.process(child), files)
+        self.children[child] = Child(copies)
 
     async def exit(self, t: Task, process: str) -> None:
         """_exit(2) of a process that was forked."""
-        t.changed(FILES)
-        await self.kernel.do_exit(t, self.process(process), self.children.pop(process, {}).values())
+        files = list(self.descriptors(process).values())
+        self.children.pop(process, None)
+        await self.kernel.do_exit(t, self.process(process), files)
 
     async def bind(self, t: Task, slot: Slot, raw: RawRegion | None = None) -> str:
         """Create the slot, its userspace address set as declared."""
         vm = self.vm(slot.vm)
-        t.saw(FILES)
         file = None if slot.file is None else self.files.get(slot.file)
         shows = slot.userspace
         if shows == "auto":
@@ -182,7 +205,6 @@ class Machine:
     async def _address(self, t: Task, slot: Slot, file: GmemFile) -> tuple[HostMapping | None, bool]:
         """The mapping at the slot's userspace address, which KVM's MMU notifier watches, and whether it is new."""
         label = f"slot{slot.id}.hva"
-        t.saw(MAPPINGS)
         mapping = self.world.mappings.get(label)
         if mapping is not None and mapping.inode is not file.inode:
             # Another file at that address is not the slot's.
@@ -211,7 +233,6 @@ class Machine:
 
         What `ksys_mmap_pgoff` and `do_mmap` say to these comes before the file is asked.
         """
-        t.saw(FILES)
         file = self.descriptors(process).get(mapping.file)
         if file is None:
             return "EBADF"
@@ -239,7 +260,6 @@ class Machine:
 
     async def munmap(self, t: Task, mapping: Map, actor: Actor) -> str:
         """munmap(2); nothing mapped there is no error."""
-        t.saw(MAPPINGS)
         made = self.world.mappings.get(self.mapping_label(mapping, actor))
         if made is not None:
             await self.kernel.munmap(t, made)
@@ -252,17 +272,13 @@ class Machine:
             await t.point(Op("rmw", buffer.label, page, page + 1))
         pfn = buffer.frames.get(page)
         if pfn is None:
-            t.changed(FREE_LIST)
             pfn = self.memory.allocate()
             if pfn is None:
                 return "oom"
             buffer.frames[page] = pfn
-            t.changed(FRAMES, pfn, pfn + 1)
             self.memory.write(pfn, ZERO)
         if value is None:
-            t.saw(FRAMES, pfn, pfn + 1)
             return self.memory.read(pfn)
-        t.changed(FRAMES, pfn, pfn + 1)
         self.memory.write(pfn, value)
         return value
 

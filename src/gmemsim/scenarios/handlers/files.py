@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, cast
 
 from ...actors.errno import EINVAL, EOPNOTSUPP, errno_name
 from ...actors.huge_pool import order_of
-from ...actors.inode import FILES
 from .. import ops
 from ..results import Outcome
 from ..units import PAGE
@@ -24,7 +23,6 @@ __all__: list[str] = []
 
 def _file(thread: Thread, t: Task, step: Step) -> GmemFile | None:
     assert step.file is not None
-    t.saw(FILES)
     return thread.machine.descriptors(thread.actor.process).get(step.file.id)
 
 

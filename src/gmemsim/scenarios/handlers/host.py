@@ -6,7 +6,6 @@ from collections import Counter
 from typing import TYPE_CHECKING, cast
 
 from ...actors.errno import EFAULT, EINVAL, ENOMEM, errno_name
-from ...actors.inode import MAPPINGS
 from .. import ops
 from ..results import FAILURES, Outcome
 from ..units import PAGE
@@ -23,7 +22,6 @@ __all__: list[str] = []
 
 def _mapping(thread: Thread, t: Task, step: Step) -> HostMapping | None:
     assert step.map is not None
-    t.saw(MAPPINGS)
     return thread.machine.world.mappings.get(thread.machine.mapping_label(step.map, thread.actor))
 
 
@@ -143,9 +141,8 @@ async def pin(thread: Thread, t: Task, step: Step, lo: int, hi: int) -> Outcome:
         if isinstance(folio, int):
             outcomes[errno_name(folio)] += 1
             continue
-        if t.traps:
-            t.changed(f"{mapping.label}.pins", page, page + 1)
-        thread.machine.pins.setdefault((mapping.label, page), []).append((mapping.inode, folio))
+        held = thread.machine.pins.get((mapping.label, page), ())
+        thread.machine.pins[mapping.label, page] = (*held, (mapping.inode, folio))
         outcomes["ok"] += 1
     return of_pages(outcomes, [])
 
@@ -156,12 +153,11 @@ async def unpin(thread: Thread, t: Task, step: Step, lo: int, hi: int) -> Outcom
     outcomes: Counter[str] = Counter()
     label = thread.machine.mapping_label(step.map, thread.actor)
     for page in range(lo, hi):
-        if t.traps:
-            t.changed(f"{label}.pins", page, page + 1)
-        held = thread.machine.pins.get((label, page))
+        held = thread.machine.pins.get((label, page), ())
         if not held:
             outcomes["EINVAL"] += 1
             continue
-        await thread.kernel.unpin_user_page(t, *held.pop())
+        thread.machine.pins[label, page] = held[:-1]
+        await thread.kernel.unpin_user_page(t, *held[-1])
         outcomes["ok"] += 1
     return of_pages(outcomes, [])

@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final, cast
 
 from ...actors.errno import EFAULT, EINVAL, ENOENT, errno_name
-from ...actors.inode import FILES
 from ...audit.inplace_events import Hypercall
 from .. import ops
 from ..guest import access, convert
@@ -34,7 +33,6 @@ async def set_file_attributes(thread: Thread, t: Task, step: Step, lo: int, hi: 
     """
     op = cast("ops.SetFileAttributes", step.op)
     assert step.file is not None
-    t.saw(FILES)
     file = thread.machine.descriptors(thread.actor.process).get(step.file.id)
     if file is None:
         return Outcome("EBADF")
@@ -65,7 +63,6 @@ async def hypercall(thread: Thread, t: Task, step: Step, lo: int, hi: int) -> Ou
                 return Outcome(failed)
     await t.spend(thread.kernel.costs.memory_fault_exit)
     book = thread.machine.accepted[step.vm]
-    t.changed(book.label, lo, hi)
     book.done.difference_update(range(lo, hi))
     vm.arch.guest_forgets(t, vm, lo, hi)
     if thread.kernel.in_place:

@@ -37,7 +37,6 @@ async def page_state_change(thread: Thread, t: Task, step: Step, lo: int, hi: in
         nonlocal done
         thread.results.exits["hypercall"] += 1
         await t.spend(thread.kernel.costs.memory_fault_exit)
-        t.changed(book.label, start, end)
         book.done.difference_update(range(start, end))
         if thread.kernel.in_place:
             ret = await convert_files(thread.kernel, t, vm, start, end, op.private, op.attempts)

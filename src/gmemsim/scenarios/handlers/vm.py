@@ -87,7 +87,6 @@ async def populate(thread: Thread, t: Task, step: Step, lo: int, hi: int) -> Out
         vm.arch.launch_page_type = "normal"
     await thread.kernel.launch_update_unlock(t, vm)
     # What is measured at launch is the guest's already.
-    t.changed(thread.machine.accepted[step.vm].label, lo, lo + done)
     thread.machine.accepted[step.vm].done.update(range(lo, lo + done))
     inner: tuple[str, ...] = ()
     if vm.stage2.mirrored and ret == 0:
