@@ -12,7 +12,8 @@ from ..arch.spin import SpinWait
 from ..audit.kvm_events import VmsaRequest
 from ..engine.locks.mutex import Mutex
 from ..engine.locks.stats import LockClass
-from ..engine.op import Op
+from ..engine.observed import announces
+from ..engine.op import ALL, Op
 
 if TYPE_CHECKING:
     from ..engine.task import Task
@@ -23,6 +24,11 @@ if TYPE_CHECKING:
 INVALID_PAGE: Final = -1
 
 
+def _own(vmsa: Vmsa) -> tuple[str, int, int]:
+    return vmsa.label, 0, ALL
+
+
+@announces(gfn=_own, pfn=_own, pending=_own, waiting=_own, update=_own, reload=_own, running=_own)
 class Vmsa:
     """`struct vcpu_sev_es_state` as far as the page is concerned, and the vCPU's requests about it.
 

@@ -26,6 +26,7 @@ class HugeContents:
         label: object of the steps that look at or change it, by frame.
     """
 
+    __digest_skip__ = ("label",)
     __slots__ = ("_blank", "_tables", "label")
 
     def __init__(self, blank: tuple[str, int], label: str) -> None:

@@ -36,6 +36,7 @@ class Intervals(Generic[V]):
         label: object of the steps that look at or change it, by index; empty: nobody else's.
     """
 
+    __digest_skip__ = ("label",)
     __slots__ = ("end", "label", "starts", "values")
 
     def __init__(self, first: int, end: int, value: V, label: str = "") -> None:

@@ -69,6 +69,8 @@ class SeptEntry:
         accepted: of a 2M page that is pending, how many 4K the guest's accept has done; BLOCK begins anew.
     """
 
+    #: Known by where the entry stands.
+    __digest_skip__ = ("key", "label")
     __slots__ = ("accepted", "bepoch", "host_priority", "key", "label", "lock", "pfn", "state")
 
     def __init__(self, label: str, key: tuple[int, int]) -> None:

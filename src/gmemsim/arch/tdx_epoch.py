@@ -40,6 +40,7 @@ class TdVcpu:
         accepting: first gfn and level of its last accept that faulted, until KVM has mapped it.
     """
 
+    __digest_skip__ = ("label", "module_label")
     __slots__ = (
         "accepting", "epoch", "faults", "in_module", "kicked", "label", "last_epoch", "module_label", "tlb",
     )  # fmt: skip

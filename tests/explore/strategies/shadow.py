@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from tests.explore.strategies.commute import Walk
 
+from gmemsim.actors.huge_cache import HugeCache, Split
 from gmemsim.arch.spin import SpinWait, TryLock
 from gmemsim.engine.engine import Engine
 from gmemsim.engine.errors import EngineError
@@ -20,7 +21,7 @@ from gmemsim.engine.observed import declared_fields
 from gmemsim.engine.observed_containers import Content
 from gmemsim.engine.op import ALL, footprint
 from gmemsim.engine.task import Task
-from gmemsim.explore.state.contents import UNSET
+from gmemsim.explore.state.contents import UNSET, Kind
 from gmemsim.explore.state.coroutines import NotRestorable
 from gmemsim.explore.state.heap import Heap
 
@@ -44,8 +45,11 @@ APART = (
 #: Not declared, since only one task ever looks at it, and why that is so.
 ONE_TASK = {
     "Session._stamp": "counts operations for the history of the run, which is no state",
+    "Session.violations": "what was found, for the end of the run",
     "Thread.*": "a task's own place in its list of operations",
     "TaskResults.*": "what a task's own operations came to",
+    "TdxFrames.busy": "counts for the report",
+    "Kernel.task_works": "what a task has put off, which itself does later",
     "Psp.finished": "the security processor is a task, and keeps its book itself",
     "Psp.measured": "as `finished`",
     "TdVcpu.last_epoch": "of the vCPU, and only its task enters the guest",
@@ -73,6 +77,7 @@ SUMMARIES = {
     "Intervals.starts": "the pieces that a map consists of",
     "Intervals.values": "as `starts`",
     "GmemFile.bindings": "a slot stands at its first index, and `store` and `erase` say all of its range",
+    "HugeContents._tables": "a table of many frames, made when the first of them is written",
     "Rmp.assigned": "assigned entries of a region",
     "RmpEntries._counts": "as `assigned`",
     "TdxFrames.small": "frames of a region that TDs own",
@@ -82,8 +87,21 @@ SUMMARIES = {
 ADDED = {
     "Epochs.count": "vCPUs in the guest (`Epochs.entered`)",
     "TdVcpu.epoch": "whether the vCPU is (`Epochs.entered`)",
+    "HugeCache.taken": "a page of a split folio that is looked up gets an object of its own",
     "TdVcpu.kicked": "an entry forgets it (`Epochs.entered`)",
 }
+
+
+class _Heap(Heap):
+    """With page caches of huge folios, which cannot be put back, and need not be here."""
+
+    def _add_waiting(self) -> None:
+        self._kinds[HugeCache] = Kind(
+            lambda cache: (*dict.items(cache), ("splits", cache.splits)),
+            lambda cache, content: None,
+            whole=True,
+        )
+        super()._add_waiting()
 
 
 class Shadow(Walk):
@@ -92,6 +110,7 @@ class Shadow(Walk):
     Attributes:
         missed: what was changed and not announced, as text, with the steps.
         changed: classes and attributes that were changed.
+        stopped: why nothing more could be compared.
     """
 
     #: No part of the run (see `explore.state.heap`).
@@ -100,6 +119,8 @@ class Shadow(Walk):
     def __init__(self, seed: int) -> None:
         super().__init__(seed, [], False)
         self.missed: dict[str, str] = {}
+        self.stopped = ""
+        self.looked_up: set[int] = set()
         self.changed: set[tuple[str, str]] = set()
         self.heap: Heap | None = None
         self.owners: dict[int, Place] = {}
@@ -109,7 +130,7 @@ class Shadow(Walk):
         touched = list(self.engine.touched)
         super().settle()
         if heap is None:
-            heap = self.heap = Heap(self.engine)
+            heap = self.heap = _Heap(self.engine)
             heap.scan()
         elif self.events:
             count, at = len(heap.objects), len(heap.journal)
@@ -142,6 +163,10 @@ class Shadow(Walk):
                     owners[id(value)] = holder, name, UNSET
                     if isinstance(value, tuple):
                         owners.update((id(inner), (holder, name, UNSET)) for inner in value)
+            if isinstance(holder, Split):
+                self.looked_up.add(id(holder.taken))
+            if isinstance(holder, HugeCache):
+                owners[id(holder.splits)] = holder, "splits", UNSET
             variables = getattr(holder, "__dict__", None)
             if variables is not None:
                 owners[id(variables)] = holder, "", UNSET
@@ -195,14 +220,16 @@ class Shadow(Walk):
         owner, name, key = place
         cls = owner.__class__
         what = _named(cls, name)
+        if id(owner) in self.looked_up or isinstance(getattr(owner, str(name), None), HugeCache):
+            what.add("HugeCache.taken")
         if isinstance(owner, (Task, Engine)) or cls.__module__.startswith(APART) or what & _NOT_SHARED:
             return
-        if _is_lock(owner):
+        found = next((each for each in cls.__mro__ if (each, name) in declared_fields), None)
+        if found is None and _is_lock(owner):
             obj = getattr(owner, "obj", None) or getattr(owner, "label", None)
             if obj is not None and not any(op.obj == obj for op in ops):
                 self._miss(f"{cls.__qualname__} {obj}", step, ops)
             return
-        found = next((each for each in cls.__mro__ if (each, name) in declared_fields), None)
         if found is None:
             self._miss(f"{cls.__qualname__}.{name} is not declared", step, ops)
             return
@@ -256,8 +283,10 @@ def shadow(program: Program, seed: int) -> Shadow:
     walk.begin(made.engine)
     try:
         made.run()
-    except (EngineError, NotRestorable):
+    except EngineError:
         pass
+    except NotRestorable as error:
+        walk.stopped = str(error)
     else:
         walk.settle()
     return walk
