@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from gmemsim.engine import bare
 from gmemsim.engine.engine import Engine
-from gmemsim.engine.observed import announces
+from gmemsim.engine.observed import announces, by_key
 from gmemsim.engine.observed_containers import STEP
 from gmemsim.engine.op import ALL, Op
 from gmemsim.engine.strategy import FirstRunnable
@@ -14,6 +14,7 @@ from gmemsim.explore.program import ScenarioProgram, TaskProgram
 from gmemsim.explore.search import Limits, search
 from gmemsim.explore.strategies.dfs import DepthFirst
 from gmemsim.explore.strategies.dpor import Dpor
+from gmemsim.patches.outlives import changed_since, variables
 from gmemsim.patches.v3 import V3
 from gmemsim.scenarios.catalogue import load_named
 
@@ -141,3 +142,28 @@ def test_a_patch_cannot_forget_what_it_reads() -> None:
     assert "gmem0.uptodate" in seen
     # The check of the pointer in __kvm_gmem_get_pfn was a line that had been forgotten.
     assert "slot0.file" in seen
+
+
+@announces(seen=by_key(lambda kernel: "seen"))
+class Counts(V3):
+    """A patch with state of its own, which says nothing of it where it is used."""
+
+    def __init__(self, *args: Any, **options: Any) -> None:
+        super().__init__(*args, **options)
+        self.seen: dict[int, int] = {}
+
+    async def kvm_gmem_clear_once(self, t: Task, inode: GmemInode, folio: Folio) -> None:
+        self.seen[folio.index] = self.seen.get(folio.index, 0) + 1
+        await super().kvm_gmem_clear_once(t, inode, folio)
+
+
+def test_state_of_a_patch_announces_itself_and_does_not_outlive_the_run() -> None:
+    before = variables(Counts)
+    run = ScenarioProgram(scenario=load_named("same"), patch=Counts, rules=frozenset()).build(FirstRunnable())
+    seen: set[Op] = set()
+    touched: list[Op] = []
+    run.engine.ask_touched(touched)
+    run.engine.watch_steps(lambda task: seen.update(touched))
+    run.run()
+    assert Op("rmw", "seen", 0, 1) in seen
+    assert changed_since(before, Counts) == ""

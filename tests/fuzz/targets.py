@@ -186,8 +186,6 @@ class Mine(V3):
     limit = 3
 
     async def kvm_gmem_make_ready(self, t, vm, inode, folio, gfn):
-        if t.traps:
-            t.saw(folio.uptodate_label, folio.index, folio.index + 1)
         if not folio.uptodate:
             await self.kvm_gmem_clear_folio(t, inode, folio, 1)
             await self.kvm_gmem_mark_uptodate(t, inode, folio)

@@ -142,6 +142,7 @@ async def handle_ept_violation(self: Kernel, t: Task, vcpu: Vcpu, gfn: int, priv
         ret = await self.kvm_mmu_do_page_fault(t, vcpu, gfn, private)
         if ret != RetPf.RETRY or not (vm.stage2.mirrored and private):
             break
+        # By hand: a task announces who wakes and signals it, and not its fields.
         t.touch_task("r")
         slot = vm.slot_of(gfn)
         if t.signal_pending or vm.dead or slot is None or slot.invalid:

@@ -9,7 +9,8 @@ from __future__ import annotations
 from collections import deque
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
-from .op import Op
+from .observed import announces, whole
+from .op import ALL, Op
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -19,6 +20,11 @@ if TYPE_CHECKING:
 M = TypeVar("M")
 
 
+def _own(mailbox: Mailbox[Any]) -> tuple[str, int, int]:
+    return mailbox.label, 0, ALL
+
+
+@announces(_queue=whole(_own), _owner=_own, _serving=_own)
 class Mailbox(Generic[M]):
     """FIFO of requests; `call` waits for the reply, `receive` and `reply` are the owner's side."""
 
@@ -51,7 +57,6 @@ class Mailbox(Generic[M]):
 
     async def receive(self, t: Task) -> tuple[Task, M]:
         """The next request and who sent it; blocks while there is none."""
-        t.touch(self._receive)
         while not self._queue:
             self._owner = t
             await t.park(self, self._receive)

@@ -150,17 +150,12 @@ class Task:
         """Say that the step under way touches more than the op that it announced.
 
         Plain code between two traps is one step, and not all of it is about the object of the trap. Partial-order
-        reduction needs to know the rest; nobody else does, so it is no trap.
+        reduction needs to know the rest; nobody else does, so it is no trap. Shared state says it itself
+        (`engine.observed`); by hand it is said by locks, of their own queues.
         """
         touched = self.engine.touched
         if touched is not None:
             touched.append(op)
-
-    def saw(self, obj: str, lo: int = 0, hi: int = ALL) -> None:
-        """`touch` of something that was only looked at."""
-        touched = self.engine.touched
-        if touched is not None:
-            touched.append(Op("load", obj, lo, hi, "r"))
 
     def changed(self, obj: str, lo: int = 0, hi: int = ALL) -> None:
         """`touch` of something that was changed, or may have been."""

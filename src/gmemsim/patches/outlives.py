@@ -12,6 +12,7 @@ from types import BuiltinFunctionType, FunctionType, ModuleType
 from typing import Any, Final
 
 from ..engine.blame import shown
+from ..engine.observed import declared_fields
 from .sources import function_of, ours
 from .user_file import is_users
 
@@ -41,7 +42,10 @@ def _held(cls: type) -> Iterator[tuple[str, Any]]:
         module = sys.modules.get(owner.__module__)
         path = shown(getattr(module, "__file__", None) or owner.__module__)
         for name, value in list(vars(owner).items()):
-            if not name.startswith("__") and name != "_abc_impl" and function_of(value) is None:
+            if (owner, name) in declared_fields or name.startswith("__") or name == "_abc_impl":
+                # A declared field is the objects': only the way to it is the class's.
+                continue
+            if function_of(value) is None:
                 yield f"{path}: {owner.__name__}.{name}", value
         if path.endswith(".py") and is_users(owner.__module__):
             for name, value in list(vars(module).items()):

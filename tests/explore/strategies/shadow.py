@@ -121,7 +121,7 @@ class Shadow(Walk):
         self.missed: dict[str, str] = {}
         self.stopped = ""
         self.looked_up: set[int] = set()
-        self.changed: set[tuple[str, str]] = set()
+        self.changed: set[tuple[type, str]] = set()
         self.heap: Heap | None = None
         self.owners: dict[int, Place] = {}
 
@@ -196,7 +196,7 @@ class Shadow(Walk):
             return [
                 (holder, name, UNSET)
                 for name, one, other in zip(names, old, new, strict=False)
-                if one is not other and one != other
+                if _differ(one, other)
             ]
         owner, name, key = self.owners.get(id(holder), (holder, "", UNSET))
         if isinstance(holder, dict):
@@ -204,7 +204,7 @@ class Shadow(Walk):
             keys = [
                 entry[0]
                 for mark, entry in {**before, **now}.items()
-                if mark not in before or mark not in now or before[mark][1] is not now[mark][1]
+                if mark not in before or mark not in now or _differ(before[mark][1], now[mark][1])
             ]
         elif isinstance(holder, set):
             keys = list(set(old) ^ set(new))
@@ -267,6 +267,11 @@ def _named(cls: type, name: str) -> set[str]:
 
 def _by_id(content: tuple[Any, ...]) -> dict[Any, tuple[Any, Any]]:
     return {id(key) if key.__hash__ is None else key: (key, value) for key, value in content}
+
+
+def _differ(one: Any, other: Any) -> bool:
+    """Of objects the identity counts, of texts and numbers what they are."""
+    return one is not other and not (isinstance(one, (str, int)) and one == other)
 
 
 def _is_lock(owner: Any) -> bool:

@@ -162,15 +162,12 @@ class FileFirst(V3):
         await inode.invalidate_lock.down_write(t)
         await vm.slots_lock.lock(t)
         for slot in list(file.bindings.values()):
-            t.changed(slot.file_label)
             slot.gmem_file = None
         await self.kvm_gmem_file_invalidate_start(t, file, 0, inode.pages, self.release_filter(inode))
         await self.kvm_gmem_file_invalidate_end(t, file, 0, inode.pages)
         await vm.slots_lock.unlock(t)
-        t.changed(inode.users_label)
         inode.files.remove(file)
         await inode.invalidate_lock.up_write(t)
-        t.changed(f"{file.label}.bindings")
         file.bindings.clear()
         file.released = True
         vm.files.pop(inode.label, None)
