@@ -14,12 +14,23 @@ from gmemsim.engine.observed_containers import keys_within
 from gmemsim.engine.op import ALL, Op
 
 
+class Pairs(dict[int, str]):
+    """Finds an entry by two keys."""
+
+    def get(self, key: int, default: Any = None, /) -> Any:
+        return super().get(key & ~1, default)
+
+    def odd(self) -> bool:
+        return any(key & 1 for key in self)
+
+
 @announces(
     slots=by_key(lambda table: "slots"),
     wide=by_key(lambda table: "wide", lambda key: (key * 10, key * 10 + 10)),
     kinds=by_key(lambda table: "kinds"),
     waiting=whole(lambda table: ("waiting", 3, 4)),
     queue=whole(lambda table: ("queue", 0, ALL)),
+    pairs=by_key(lambda table: "pairs"),
 )
 class Table:
     def __init__(self) -> None:
@@ -28,6 +39,7 @@ class Table:
         self.kinds = {1, 2}
         self.waiting = ["a", "b"]
         self.queue = deque("ab")
+        self.pairs = Pairs({2: "a"})
         self._hidden = {5: "c"}
 
     @reads(lambda table, low, high: ("hidden", low, high))
@@ -92,6 +104,9 @@ CASES: list[tuple[str, Callable[[Any], Any], list[Op]]] = [
     ("set element", lambda x: x.waiting.__setitem__(0, "c"), [w("waiting", 3, 4)]),
     ("delete element", lambda x: x.waiting.__delitem__(0), [w("waiting", 3, 4)]),
     ("popleft", lambda x: x.queue.popleft(), [w("queue")]),
+    ("own class", lambda x: x.pairs.get(3), [r("pairs")]),
+    ("own class, stored", lambda x: x.pairs.__setitem__(4, "b"), [w("pairs")]),
+    ("own class, own method", lambda x: x.pairs.odd(), [w("pairs")]),
     ("method", lambda x: x.between(2, 6), [r("hidden", 2, 6)]),
     ("method of two places", lambda x: x.drop(5), [w("hidden", 5, 6), w("other", 0, 1)]),
     ("method of no place", lambda x: x.own(), []),

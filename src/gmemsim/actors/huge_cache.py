@@ -166,6 +166,8 @@ class HugeCache(dict[int, Folio]):
     # As a dictionary's, and announced.
     __getitem__ = reads(_at)(dict.__getitem__)
     __iter__ = reads(_all)(dict.__iter__)
+    __len__ = reads(_all)(dict.__len__)
+    keys = reads(_all)(dict.keys)
     items = reads(_all)(dict.items)
     values = reads(_all)(dict.values)
 

@@ -34,7 +34,7 @@ from functools import wraps
 from inspect import iscoroutinefunction
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeVar, cast
 
-from .observed_containers import STEP, Content, observed
+from .observed_containers import STEP, Content, declared_containers, observed
 from .op import ALL, Op
 
 if TYPE_CHECKING:
@@ -134,6 +134,7 @@ class _Declared:
     def __set_name__(self, cls: type, name: str) -> None:
         setattr(cls, name, self._function)
         declared_methods[cls, name] = self._method
+        declared_containers.add(cls)
         _waiting.append((cls, name))
 
 

@@ -94,6 +94,11 @@ class _View:
 
     __hash__ = None  # type: ignore[assignment] # as of what it is a view of
 
+    def __getattr__(self, name: str) -> Any:
+        # Whatever else it can do may change it.
+        self._tell("w")
+        return getattr(self._plain, name)
+
     def clear(self) -> None:
         self._tell("w")
         self._plain.clear()
@@ -230,10 +235,25 @@ class _Deque(_List):
 _VIEWS: Final[dict[type, type[_View]]] = {dict: _Dict, set: _Set, list: _List, deque: _Deque}
 
 
+#: Containers that announce themselves: their methods are declared.
+declared_containers: Final[set[type]] = set()
+
+
 def observed(value: Any, owner: Any, content: Content) -> Any:
-    """A view of a plain container; anything else as it is, since its class declares what announces itself."""
-    view = _VIEWS.get(value.__class__)
-    return value if view is None else view(value, owner, content)
+    """A view of a container of a declared field; of a class with methods that are declared, the container itself.
+
+    What another container of a class of its own looks at besides the key that it is asked about nobody knows, so
+    whatever is done to it counts for all of it. What is no container is no view either.
+    """
+    cls = value.__class__
+    view = _VIEWS.get(cls)
+    if view is not None:
+        return view(value, owner, content)
+    if cls not in declared_containers:
+        for base, view in _VIEWS.items():
+            if isinstance(value, base):
+                return view(value, owner, Content(content.where, None))
+    return value
 
 
 def keys_within(container: Any, low: int, high: int) -> list[int]:
