@@ -251,6 +251,19 @@ class Nearest:
     tape: tuple[tuple[str, int, str, int, int], ...]
     steps: int
 
+    @property
+    def who(self) -> str:
+        """Who drew the choice, in words."""
+        call = f" in its call {self.call}" if self.call else ""
+        return f"{self.task}{call}" if self.task != "-" else "nobody yet"
+
+    @property
+    def rest(self) -> str:
+        """What became of the choices behind it, in words."""
+        kept = "The other choices are the same as far as they fit"
+        how = kept if self.kept else "From there on nobody is stopped"
+        return f"{how}; the passing run has {self.steps} steps (found at change {self.tried})."
+
 
 @attrs.frozen
 class Moment:
@@ -323,6 +336,13 @@ class FailureReport:
     replay_with: str = ""
     traceback: tuple[str, ...] = ()
     known: Finding | None = None
+
+    @property
+    def no_nearest(self) -> str:
+        """Why there is no nearest passing schedule, in words."""
+        if not self.tried:
+            return "Not looked for."
+        return f"None found: {self.tried} schedules that change one choice fail too."
 
     @property
     def command(self) -> str:

@@ -6,13 +6,12 @@ from html import escape
 from typing import TYPE_CHECKING
 
 from .cells import outcome_of
+from .words import MODES
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from .model import Access, Edge, FailureReport, Turn
-
-_MODES = {"r": "shared", "w": "exclusive", "?": "mode unknown"}
 
 
 def head_part(report: FailureReport) -> Iterator[str]:
@@ -119,13 +118,13 @@ def locks_part(report: FailureReport) -> Iterator[str]:
     yield '<th scope="col">queue, from its head</th></tr></thead><tbody>'
     for state in report.locks:
         holders = "<br>".join(
-            f"<b>{escape(hold.task)}</b> {_MODES[hold.mode]}"
+            f"<b>{escape(hold.task)}</b> {MODES[hold.mode]}"
             + (f", since {_link(hold.since)}" if hold.since else "")
             + (f" in <code>{escape(hold.function)}</code>" if hold.function else "")
             for hold in state.holders
         )
         queue = "<br>".join(
-            f"<b>{escape(wait.task)}</b> {_MODES[wait.mode]}, since {_link(wait.since)}"
+            f"<b>{escape(wait.task)}</b> {MODES[wait.mode]}, since {_link(wait.since)}"
             + (f" in <code>{escape(wait.function)}</code>" if wait.function else "")
             for wait in state.queue
         )
@@ -139,17 +138,11 @@ def nearest_part(report: FailureReport) -> Iterator[str]:
     yield "<h2>Nearest passing schedule</h2>"
     nearest = report.nearest
     if nearest is None:
-        tried = report.tried
-        text = (
-            f"None found: {tried} schedules that change one choice fail too." if tried else "Not looked for."
-        )
-        yield f"<p>{text}</p>"
+        yield f"<p>{report.no_nearest}</p>"
         return
-    call = f" in its call {nearest.call}" if nearest.call else ""
-    who = f"{escape(nearest.task)}{call}" if nearest.task != "-" else "nobody yet"
     about = "who runs next" if nearest.label == "sched" else f"<code>{escape(nearest.label)}</code>"
     yield (
-        f"<p>The first choice that differs decides about {_link(nearest.step)}: {about} after {who} "
+        f"<p>The first choice that differs decides about {_link(nearest.step)}: {about} after {escape(nearest.who)} "
         f"(answer {nearest.was} here, {nearest.now} there, of {nearest.bound}).</p>"
     )
     yield '<dl class="turns">'
@@ -157,12 +150,7 @@ def nearest_part(report: FailureReport) -> Iterator[str]:
         if turn is not None:
             yield f"<dt>{name}</dt><dd>{_turn(turn)}</dd>"
     yield "</dl>"
-    rest = (
-        "The other choices are the same as far as they fit"
-        if nearest.kept
-        else "From there on nobody is stopped"
-    )
-    yield f"<p>{rest}; the passing run has {nearest.steps} steps (found at change {nearest.tried}).</p>"
+    yield f"<p>{nearest.rest}</p>"
 
 
 def _turn(turn: Turn) -> str:

@@ -7,11 +7,12 @@ from typing import TYPE_CHECKING, Final
 
 from .cells import outcome_of
 from .lanes import lanes
+from .words import MODES
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from .model import Access, Conflict, Edge, FailureReport, Hold, LockState, Nearest, Turn, Wait
+    from .model import Access, Conflict, Edge, FailureReport, Hold, LockState, Turn, Wait
 
 #: ANSI codes by sort of text.
 _CODES: Final = {
@@ -26,7 +27,6 @@ _CODES: Final = {
     "draw": "35",
     "dim": "2",
 }
-_MODES: Final = {"r": "shared", "w": "exclusive", "?": "mode unknown"}
 
 
 def render_text(report: FailureReport, width: int = 120, *, color: bool = False) -> str:
@@ -76,7 +76,7 @@ def _lines(report: FailureReport, width: int, paint: Callable[[str, str], str]) 
     yield from title("Why")
     yield from _why(report, width)
     yield from title("Nearest passing schedule")
-    yield from _nearest(report.nearest, report.tried, width)
+    yield from _nearest(report, width)
     yield from title("What the model does not see")
     for sentence in report.not_seen:
         yield from _item(sentence, width)
@@ -113,12 +113,12 @@ def _locks(locks: tuple[LockState, ...], width: int) -> Iterator[str]:
 def _holder(hold: Hold) -> str:
     since = f", since step {hold.since}" if hold.since else ""
     function = f" in {hold.function}" if hold.function else ""
-    return f"{hold.task} ({_MODES[hold.mode]}{since}{function})"
+    return f"{hold.task} ({MODES[hold.mode]}{since}{function})"
 
 
 def _waiter(wait: Wait) -> str:
     function = f" in {wait.function}" if wait.function else ""
-    return f"{wait.task} ({_MODES[wait.mode]}, since step {wait.since}{function})"
+    return f"{wait.task} ({MODES[wait.mode]}, since step {wait.since}{function})"
 
 
 def _why(report: FailureReport, width: int) -> Iterator[str]:
@@ -164,32 +164,22 @@ def _place(access: Access) -> str:
     return f"step {access.step}{function}: {access.what}"
 
 
-def _nearest(nearest: Nearest | None, tried: int, width: int) -> Iterator[str]:
+def _nearest(report: FailureReport, width: int) -> Iterator[str]:
+    nearest = report.nearest
     if nearest is None:
-        text = (
-            f"None found: {tried} schedules that change one choice fail too." if tried else "Not looked for."
-        )
-        yield from _item(text, width)
+        yield from _item(report.no_nearest, width)
         return
-    call = f" in its call {nearest.call}" if nearest.call else ""
-    who = f"{nearest.task}{call}" if nearest.task != "-" else "nobody yet"
     about = "who runs next" if nearest.label == "sched" else nearest.label
     yield from _item(
-        f"The first choice that differs decides about step {nearest.step}: {about} after {who} (answer {nearest.was} "
-        f"here, {nearest.now} there, of {nearest.bound}).",
+        f"The first choice that differs decides about step {nearest.step}: {about} after {nearest.who} (answer "
+        f"{nearest.was} here, {nearest.now} there, of {nearest.bound}).",
         width,
     )
     if nearest.before is not None:
         yield from _item(f"both:    {_turn(nearest.before)}", width, 2)
     yield from _item(f"failing: {_turn(nearest.failing)}", width, 2)
     yield from _item(f"passing: {_turn(nearest.passing)}", width, 2)
-    rest = (
-        "The other choices are the same as far as they fit"
-        if nearest.kept
-        else "From there on nobody is stopped"
-    )
-    nth = f"found at change {nearest.tried}"
-    yield from _item(f"{rest}; the passing run has {nearest.steps} steps ({nth}).", width)
+    yield from _item(nearest.rest, width)
 
 
 def _turn(turn: Turn) -> str:

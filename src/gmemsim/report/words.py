@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
 _HEX: Final = frozenset({"gfn", "gpa", "pfn"})
 _GUEST: Final = frozenset({"arch_invalidate", "arch_invalidate_range", "attr_store", "set_attributes", "zap"})
+#: Of a hold or a wait; `?`: no event told.
+MODES: Final = {"r": "shared", "w": "exclusive", "?": "mode unknown"}
 _KINDS: Final = {
     "locks": "lock",
     "vCPU fault": "fault",
