@@ -130,12 +130,10 @@ class Outcomes(SlotOutcomes, PageCacheOutcomes, FaultOutcomes):
             return self._eager_slots_lock(thread)
         if op.obj == self.inode.lock_label and op.kind in ("acquire", "release"):
             return self._eager_folio_lock(thread, op)
+        if op.kind == "try":
+            return True if self.ready(thread, op)[0] else None
         if op.kind != "load":
-            return (
-                True
-                if op.kind == "try" and self.ready(thread, op)[0]
-                else (None if op.kind == "try" else False)
-            )
+            return False
         if op.obj == self.vm.attr_label and self._attribute_is_late(thread):
             return False
         if op.obj in (self.vm.spte_label, self.vm.table_label) and not self._reads_entry_early(thread, op):
