@@ -106,7 +106,7 @@ def main() -> None:
     unmet = [
         one for one in map(without, mine) if one and one.key not in done and one.version in options.patch
     ]
-    left += [[one] for one in dict.fromkeys(unmet)]
+    left = [[one] for one in dict.fromkeys(unmet)] + left
     done.update(one.key for one in unmet)
     cpu = 0.0
     goes_on = Before(None if options.seconds is None else time.monotonic() + options.seconds)
