@@ -7,8 +7,6 @@ from itertools import pairwise
 from ..arch.intervals import Intervals
 from ..engine.observed import reads
 
-__all__ = ["AttributeMap"]
-
 
 class AttributeMap(Intervals[bool]):
     """Ranges of equal kind over [0, pages): no holes, and neighbours always differ."""

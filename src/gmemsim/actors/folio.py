@@ -13,8 +13,6 @@ if TYPE_CHECKING:
 
     from .inode import GmemInode
 
-__all__ = ["LRU", "Folio"]
-
 #: Object of the steps that look at or change batches of folios on their way to an LRU list (`lru.py`).
 LRU: Final = "lru.batches"
 

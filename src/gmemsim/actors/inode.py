@@ -18,8 +18,6 @@ if TYPE_CHECKING:
     from .memslot import Memslot
     from .vm import Vm
 
-__all__ = ["FILES", "MAPPINGS", "GmemFile", "GmemInode", "HostMapping", "Process"]
-
 #: Object of the steps that look up, open or close files by name, and of those that do it to mappings.
 FILES: Final = "world.files"
 MAPPINGS: Final = "world.mappings"

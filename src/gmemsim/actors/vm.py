@@ -23,8 +23,6 @@ if TYPE_CHECKING:
     from .memslot import Memslot, UserMemory
     from .vmsa import Vmsa
 
-__all__ = ["INVALID_GFN", "Vcpu", "Vm", "World"]
-
 #: Both ends of the invalidation range while no slot was added (`INVALID_GPA` in the kernel).
 INVALID_GFN = -1
 

@@ -12,8 +12,6 @@ from typing import Any, Generic, TypeVar
 from ..engine.observed import announces, changes, reads, whole
 from ..engine.op import ALL
 
-__all__ = ["Intervals"]
-
 V = TypeVar("V")
 
 

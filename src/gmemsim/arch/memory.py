@@ -14,8 +14,6 @@ from ..engine.op import ALL
 from .huge_contents import HUGE_AREA, HugeContents
 from .range_set import RangeSet
 
-__all__ = ["CIPHER", "FRAMES", "FREE_LIST", "HOST_KEY", "STALE", "ZERO", "PhysicalMemory", "data"]
-
 STALE: Final = "stale"
 ZERO: Final = "zero"
 CIPHER: Final = "cipher"

@@ -24,8 +24,6 @@ if TYPE_CHECKING:
     from .memory import PhysicalMemory
     from .rmp import Rmp
 
-__all__ = ["Psp", "PspCommand", "PspStatus"]
-
 
 class PspStatus:
     """Firmware status of a command (numbers of this model; 0 is success)."""

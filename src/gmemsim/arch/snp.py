@@ -17,8 +17,6 @@ if TYPE_CHECKING:
     from ..engine.task import Task
     from .base import Content, VmIdentity
 
-__all__ = ["Snp"]
-
 ENOENT: Final = -2
 EEXIST: Final = -17
 EINVAL: Final = -22

@@ -21,8 +21,6 @@ if TYPE_CHECKING:
     from .memory import PhysicalMemory
     from .spin import SpinWait
 
-__all__ = ["Livelock", "SnpHost"]
-
 EFAULT: Final = -14
 
 

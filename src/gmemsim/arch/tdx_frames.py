@@ -17,9 +17,6 @@ if TYPE_CHECKING:
     from .memory import PhysicalMemory
     from .tdx_state import Td
 
-__all__ = ["TdxFrames"]
-
-
 #: Object of the 2M pages that TDs own, by region; those of 4K are part of `FRAMES`.
 LARGE_FRAMES: Final = "frame.2m"
 

@@ -25,8 +25,6 @@ if TYPE_CHECKING:
     from .engine import Engine
     from .op import Mode
 
-__all__ = ["Signal", "Task", "Waitable"]
-
 
 class Waitable(Protocol):
     """What a task can be parked on: it has a stable label and can say who stands in the way."""

@@ -44,8 +44,6 @@ from ...scenarios.workload import Actor, Workload
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-__all__ = ["ATTRIBUTES", "CONSTANTS", "COUNTED", "LOCALS"]
-
 #: Immutable over a whole search: the class, and what tells two of its objects apart.
 CONSTANTS: Final[dict[type, Callable[[Any], object]]] = {
     Actor: lambda actor: actor.name,

@@ -37,8 +37,6 @@ if TYPE_CHECKING:
     from .heap import Heap
     from .symmetry import Renaming
 
-__all__ = ["Nodes"]
-
 #: Makes one of a NamedTuple without the function that it calls for it.
 _new: Final = tuple.__new__
 _NAMED: Final = (type, ModuleType, CodeType, BuiltinFunctionType)

@@ -10,8 +10,6 @@ if TYPE_CHECKING:
 
     from .symmetry import Renaming
 
-__all__ = ["Frame", "Node", "Texts"]
-
 
 class Node(NamedTuple):
     """What the digest says of one object: number of its text, and the objects it refers to, in order.

@@ -18,8 +18,6 @@ if TYPE_CHECKING:
     from ..steps import Step
     from ..thread import Thread
 
-__all__: list[str] = []
-
 
 def _file(thread: Thread, t: Task, step: Step) -> GmemFile | None:
     assert step.file is not None

@@ -17,8 +17,6 @@ if TYPE_CHECKING:
     from ..steps import Step
     from ..thread import Thread
 
-__all__: list[str] = []
-
 
 def _mapping(thread: Thread, t: Task, step: Step) -> HostMapping | None:
     assert step.map is not None

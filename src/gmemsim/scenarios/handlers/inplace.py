@@ -18,8 +18,6 @@ if TYPE_CHECKING:
     from ..steps import Step
     from ..thread import Thread
 
-__all__: list[str] = []
-
 #: KVM_MEMORY_ATTRIBUTE_PRIVATE.
 PRIVATE: Final = 8
 

@@ -17,8 +17,6 @@ if TYPE_CHECKING:
     from ..steps import Step
     from ..thread import Thread
 
-__all__: list[str] = []
-
 
 @handles(ops.PageStateChange)
 async def page_state_change(thread: Thread, t: Task, step: Step, lo: int, hi: int) -> Outcome:

@@ -20,8 +20,6 @@ if TYPE_CHECKING:
     from ..steps import Step
     from ..thread import Thread
 
-__all__: list[str] = []
-
 
 @handles(ops.Bind)
 async def bind(thread: Thread, t: Task, step: Step, lo: int, hi: int) -> Outcome:
