@@ -272,8 +272,8 @@ def _table(survey: Survey) -> None:
     console().print(shown)
     left = len(survey.asked) - len(survey.results)
     say(
-        f"{len(survey.results):,} searches{f', {left:,} not done' if left else ''}. As known: nothing was met but "
-        "known findings, in the schedules that were run; where a search is not complete there are others."
+        f"{len(survey.results):,} searches{f', {left:,} not done' if left else ''}; `as known` are those in which only "
+        "known findings were met. That is said of what was run: a search that is not complete has more schedules."
     )
 
 
