@@ -82,8 +82,7 @@ class TdxHost(Arch):
                 if lock.owner is not None:
                     await lock.wait.turn(t, self.costs.busy_retry)
                     continue
-                # By hand: to take it shared is a read for others who do, and counts here.
-                t.changed(td.tree.label)
+                # The step has tried the tree lock exclusively, or released it, so others who share it know.
                 if td.tree.owner is not None or td.tree.sharers:
                     await td.tree.wait.turn(t, self.costs.busy_retry)
 

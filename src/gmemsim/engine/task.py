@@ -17,7 +17,7 @@ from __future__ import annotations
 from types import coroutine
 from typing import TYPE_CHECKING, Any, Protocol
 
-from .op import ALL, Op
+from .op import Op
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Generator, Iterable
@@ -154,12 +154,6 @@ class Task:
         touched = self.engine.touched
         if touched is not None:
             touched.append(op)
-
-    def changed(self, obj: str, lo: int = 0, hi: int = ALL) -> None:
-        """`touch` of something that was changed, or may have been."""
-        touched = self.engine.touched
-        if touched is not None:
-            touched.append(Op("rmw", obj, lo, hi))
 
     def touch_task(self, mode: Mode) -> None:
         """The step under way, whoever's it is, looks at or changes whether this task runs, sleeps or is signalled."""
