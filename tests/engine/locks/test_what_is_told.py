@@ -121,3 +121,40 @@ def test_a_writer_looks_at_the_lock_again_after_its_grace_period() -> None:
     stage.do("a", "down_write")
     assert Op("acquire", "x") in touched
     stage.close()
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "last"),
+    [("write_lock", "read_lock", ""), ("read_lock", "write_lock", "read_unlock")],
+    ids=["a reader queues", "a reader lets the queue go on"],
+)
+def test_a_reader_that_does_not_commute_says_so(first: str, second: str, last: str) -> None:
+    """What it announced is a read, as of a reader that is let in."""
+    stage = Stage(QueuedRwLock)
+    touched: list[Op] = []
+    stage.engine.ask_touched(touched)
+    stage.do("a", first)
+    assert Op("wait", "x") not in touched
+    assert stage.do("b", second) is BLOCKED
+    if last:
+        touched.clear()
+        stage.do("a", last)
+    assert Op("wait", "x") in touched
+    if not last:
+        stage.do("a", "write_unlock")
+    stage.go("b")
+    stage.close()
+
+
+def test_the_last_reader_hands_the_lock_on() -> None:
+    """Its release looks like that of any reader."""
+    stage = Stage(LOCK_POLICIES["rwsem"])
+    touched: list[Op] = []
+    stage.engine.ask_touched(touched)
+    stage.do("a", "down_read")
+    assert stage.do("b", "down_write") is BLOCKED
+    touched.clear()
+    stage.do("a", "up_read")
+    assert Op("release", "x") in touched
+    stage.go("b")
+    stage.close()
