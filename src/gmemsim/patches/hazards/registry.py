@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from . import bind, convert, large, merge, migrate, populate, prepare, retry, write
+from ...folders import modules_of
 
 if TYPE_CHECKING:
     from ..zoo.entry import Make
     from .entry import Hazard
 
-_FAMILIES: Final = (bind, convert, large, merge, migrate, populate, prepare, retry, write)
+_FAMILIES: Final = tuple(modules_of(__name__, "HAZARDS"))
 
 #: In the order of the list.
 HAZARDS: Final[dict[str, Hazard]] = {
