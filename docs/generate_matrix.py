@@ -102,9 +102,10 @@ A random sample: {searches:,} cells of {planned:,} of v3 and inplace, on one pag
 TRIPLES = """# Three operations at once
 
 Three tasks with one operation each, on one page of one file, or (`hugepage`) on one huge page of 2 MiB of which the
-first two pages are used. A version that is not in the table was not recorded since its model changed. Cells were
-drawn at random from all of v3, mainline-7.3 and inplace, as far as the time went, some with a budget of 100,000
-states, most with 4,000 or 2,000; those that are not complete are searched again with a larger one. A cell is three
+first two pages are used. A version that is not in the table was not recorded since its model changed. Of each search
+that is not complete the states are counted to which it came: its budget was {least:,} at least, and {most:,} at most;
+it can be searched again with a larger one. In {exchanged:,} cells two of the three operations are the same, and states
+that differ only in which of the two tasks is where were looked at once ([exploring](explore.md)). A cell is three
 operations and the state that the page begins in, as in [pairs](pairs.md): untouched; used by the guest as private
 memory; shared and used by both. The operations are vCPU fault, host fault, allocation, truncation, conversion both
 ways (on a huge page: split and merge), memory failure, making and deleting a slot, release, and populate with the end
@@ -291,6 +292,9 @@ def triples() -> str:
             for row in rows
         ),
         below=sum(row["scope"].startswith("complete below 1") for row in rows),
+        exchanged=sum(bool(row.get("exchanged")) for row in rows),
+        least=min((row["states"] for row in rows if not by_states(row)), default=0),
+        most=max((row["states"] for row in rows if not by_states(row)), default=0),
         **budget(rows),
     )
     four = load("quadruples.jsonl") if recorded("quadruples.jsonl") else []

@@ -26,6 +26,7 @@ from .again import same_again
 from .campaign_merger import Merger
 from .campaign_values import Batch, Campaign, CampaignResult, Progress
 from .classes import ClassCounter
+from .exchanges import must_be_alike
 from .judges.livelock import judge
 from .lock_graph import LockGraph
 from .program import watched
@@ -66,12 +67,15 @@ def run_campaign(campaign: Campaign, progress: Callable[[Progress], object] | No
 
     Raises:
         ValueError: no such strategy.
+        AsksWho: of `stateful:3`, for a patch for which that is wrong.
         Exception: as `search.search`.
     """
     if campaign.strategy == AUTO:
         return _complete_first(campaign, progress)
     merged = Merger(campaign, progress)
     strategy = make_strategy(campaign.strategy, campaign.seed)
+    if getattr(strategy, "exchanges", False):
+        must_be_alike(campaign.program)
     if campaign.jobs > 1 and isinstance(strategy, Stateful) and strategy.reduce in _SHARED:
         with suppress(CannotShare):
             return _spread_states(campaign, strategy.reduce, Merger(campaign, progress))

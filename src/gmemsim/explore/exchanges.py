@@ -6,19 +6,31 @@ to states that again differ only so. Here a search without that looks at every s
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from contextlib import suppress
+from functools import partial
+from random import Random
+from typing import TYPE_CHECKING, ClassVar, Final
 
 import attrs
 
+from ..bad_input import BadInput
 from .search import Limits, search
-from .state import LiveState
+from .state import LiveState, supported
 from .strategies.state_graph import END
 from .strategies.stateful import Stateful
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
     from ..engine.engine import Engine
-    from .program import ScenarioProgram
+    from ..engine.task import Task
+    from .runs import Program
     from .search import SearchResult
+    from .state.symmetry import Renaming
+
+
+#: Schedules that are run and exchanged before a search.
+_SCHEDULES: Final = 8
 
 
 @attrs.frozen
@@ -38,6 +50,10 @@ class Compared:
     left: int
     unlike: tuple[tuple[list[int], list[int]], ...]
     result: SearchResult
+
+
+class AsksWho(BadInput):
+    """The patch, or a rule, makes a difference between tasks that do the same."""
 
 
 class _Readings(LiveState):
@@ -64,11 +80,97 @@ class _Apart(Stateful):
         return _Readings(engine, self.alike, self.shared)
 
 
-def compare(program: ScenarioProgram, states: int = 100_000) -> Compared:
+class _Walk:
+    """One schedule, with what each of its states reads as before the next step.
+
+    Args:
+        choose: the next task; given those that can run, and how many steps there were.
+    """
+
+    #: No part of the state that it looks at (see `state.heap`).
+    __kept__: ClassVar[bool] = True
+
+    def __init__(self, choose: Callable[[list[Task], int], Task]) -> None:
+        self._choose = choose
+        self.groups: tuple[tuple[str, ...], ...] = ()
+        self._live: LiveState | None = None
+        self.names: list[str] = []
+        self.readings: list[list[bytes]] = []
+        #: What the tasks are called under each renaming.
+        self.renamings: Sequence[Renaming] = ()
+
+    def begin(self, engine: Engine) -> bool:
+        engine.watch_steps(self._before_step)
+        return True
+
+    def pick(self, runnable: list[Task], current: Task | None) -> Task:
+        return self._choose(runnable, len(self.names))
+
+    def draw(self, task: Task, label: str, bound: int) -> int:
+        return 0
+
+    def _before_step(self, task: Task) -> None:
+        if self._live is None:
+            self._live = LiveState(task.engine, groups=self.groups)
+            self.renamings = self._live.renamings
+        self.names.append(task.name)
+        self.readings.append(self._live.readings())
+        self._live.ran.add(task)
+
+
+class _Gone(Exception):
+    """The task that the other schedule ran cannot run."""
+
+
+def must_be_alike(program: Program) -> None:
+    """Run some schedules, and each with the tasks exchanged, before a search leaves out any.
+
+    Raises:
+        AsksWho: the states that they come to differ in more than that.
+    """
+    if not supported():
+        return
+    for seed in range(_SCHEDULES):
+        walk = _run(program, partial(_any, Random(seed)))
+        for view, renaming in enumerate(walk.renamings, 1):
+            wanted = [renaming.name(name) for name in walk.names]
+            other = _run(program, partial(_as_wanted, wanted))
+            if [row[0] for row in other.readings] != [row[view] for row in walk.readings]:
+                names = "; ".join(", ".join(group) for group in walk.groups)
+                raise AsksWho(
+                    f"stateful:3 would exchange tasks that do the same ({names}), but a schedule comes to other "
+                    "states with them exchanged: expected stateful"
+                )
+
+
+def _any(draw: Random, runnable: list[Task], step: int) -> Task:
+    return draw.choice(runnable)
+
+
+def _as_wanted(wanted: list[str], runnable: list[Task], step: int) -> Task:
+    for task in runnable:
+        if step < len(wanted) and task.name == wanted[step]:
+            return task
+    raise _Gone
+
+
+def _run(program: Program, choose: Callable[[list[Task], int], Task]) -> _Walk:
+    walk = _Walk(choose)
+    run = program.build(walk)
+    walk.groups = getattr(run, "alike", ())
+    if walk.groups:
+        walk.begin(run.engine)
+        # What a run comes to is the search's concern; here it is how far two of them go alike.
+        with suppress(Exception):
+            run.run()
+    return walk
+
+
+def compare(program: Program, states: int = 100_000) -> Compared:
     """Look at every state of a program, and compare those that exchanging tasks makes one.
 
     Args:
-        states: at most; if there are more, none are compared.
+        states: at most; if there are more, those are compared from which every step was taken by then.
     """
     strategy = _Apart()
     result = search(program, strategy, Limits(schedules=None, states=states), keep_going=True)
@@ -81,7 +183,9 @@ def compare(program: ScenarioProgram, states: int = 100_000) -> Compared:
     first: dict[bytes, int] = {}
     unlike = []
     for state, name in enumerate(shared):
+        if state in strategy.unfinished:
+            continue
         other = first.setdefault(name, state)
-        if result.complete and leads[other] != leads[state]:
+        if leads[other] != leads[state]:
             unlike.append((graph.answers(other), graph.answers(state)))
-    return Compared(strategy.exchanged, len(graph), len(first), tuple(unlike), result)
+    return Compared(strategy.exchanged, len(graph), len(set(shared)), tuple(unlike), result)

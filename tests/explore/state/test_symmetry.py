@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from gmemsim.engine.op import Op
-from gmemsim.explore.exchanges import compare
+from gmemsim.explore.campaign import Campaign, run_campaign
+from gmemsim.explore.exchanges import AsksWho, compare
 from gmemsim.explore.program import ScenarioProgram
 from gmemsim.explore.search import Limits, search
 from gmemsim.explore.state.coroutines import supported
@@ -133,6 +134,13 @@ def test_a_patch_that_looks_at_names_is_seen() -> None:
     done = compare(program(("punch", "punch"), LooksAtNames, "sw-protected"))
     assert done.alike
     assert done.unlike
+
+
+@needs_restoring
+def test_a_campaign_refuses_such_a_patch() -> None:
+    plan = Campaign(program=program(("punch", "punch", "delete slot"), LooksAtNames), strategy="stateful:3")
+    with pytest.raises(AsksWho, match=r"\(t0, t1\), but a schedule comes to other states"):
+        run_campaign(plan)
 
 
 @needs_restoring

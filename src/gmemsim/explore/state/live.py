@@ -80,7 +80,7 @@ class LiveState:
             digest, if the state that this is made in is one in which that makes no difference.
 
     Attributes:
-        views: under how many namings of the tasks a state is looked at.
+        renamings: under which a state is looked at as well.
         ran: tasks that ran since they were looked at; whoever resumes one adds it.
         changed: objects of which the last digest had to say something else than the state before, coroutines apart.
 
@@ -98,14 +98,14 @@ class LiveState:
 
     def _make(self, ledger: bool, renamings: list[Renaming]) -> None:
         engine = self.engine
-        self.views = 1 + len(renamings)
+        self.renamings = renamings
         self.ran: set[Task] = set(engine.tasks)
         self.changed: list[object] = []
         self._heap = Heap(engine)
         self._nodes = Nodes(engine, self._heap, ledger=ledger, renamings=renamings)
         self._orders: dict[tuple[int, int], _Order] = {}
         self._images: list[dict[int, Image]] = [{} for _ in engine.tasks]
-        self._no_frames = _Hanging((b"",) * self.views, [], 0)
+        self._no_frames = _Hanging((b"",) * (1 + len(renamings)), [], 0)
         self._hanging: list[_Hanging] = [self._no_frames for _ in engine.tasks]
 
     # -- digest --------------------------------------------------------------------------------
@@ -144,7 +144,7 @@ class LiveState:
             self._nodes.ask(number)
             if known[number] != before:
                 changed.append(heap.objects[number])
-        return [self._reading(view) for view in range(-1, self.views - 1)]
+        return [self._reading(view) for view in range(-1, len(self.renamings))]
 
     def _reading(self, view: int) -> bytes:
         """The digest under a renaming; -1: as it is."""
@@ -166,11 +166,11 @@ class LiveState:
     def _in_order(self, view: int) -> Iterable[int]:
         """Numbers of the tasks, in the order of their new ones."""
         count = len(self.engine.tasks)
-        return range(count) if view < 0 else self._nodes.renamings[view].order(count)
+        return range(count) if view < 0 else self.renamings[view].order(count)
 
     def _hang(self, ident: int, images: dict[int, Image]) -> None:
         """Renew what the coroutines of a task say, and what hangs on them."""
-        texts = [array("q", [0]) for _ in range(self.views)]
+        texts = [array("q", [0]) for _ in range(1 + len(self.renamings))]
         refers: list[int] = []
         for image in images.values():
             frame: Frame = image.said or self._nodes.frame(image)
@@ -224,7 +224,7 @@ class LiveState:
         place: dict[int, int] = {}
         start = [number for number in roots if number is not None]
         order = _Order(place, *self._meet(start, {}, place, view), {})
-        if len(self._orders) >= _STRUCTURES * self.views:
+        if len(self._orders) >= _STRUCTURES * (1 + len(self.renamings)):
             self._orders.clear()
         self._orders[self._nodes.structure, view] = order
         return order

@@ -217,11 +217,15 @@ class Stateful(DepthFirst):
         self._fired = self._fired or (value > 0 and label in task.engine.faults)
         return value
 
+    @property
+    def unfinished(self) -> set[int]:
+        """States from which not every step was taken."""
+        # Those on the way of the last run still have answers to try, unless it was the last of all.
+        return set() if self.complete else set(self._way)
+
     def traps(self) -> list[tuple[int, list[int]]]:
         """Loops that no step leaves: how many states they have, and the answers that lead to the first of them."""
-        # Those on the way of the last run still have answers to try, unless it was the last of all.
-        unfinished = set() if self.complete else set(self._way)
-        unfinished |= self.graph.complete()
+        unfinished = self.unfinished | self.graph.complete()
         return [(len(trap), self.graph.answers(trap[0])) for trap in self.graph.traps(unfinished)]
 
     def _before_step(self, task: Task) -> None:
@@ -246,7 +250,7 @@ class Stateful(DepthFirst):
             digest = self._digest.of(self._engine)
         elif self._live is None:
             self._live = self.look_at(self._engine)
-            self.exchanged = self.alike if self._live.views > 1 else ()
+            self.exchanged = self.alike if self._live.renamings else ()
             digest = self._live.digest()
             self._marks.append((0, 0, self._live.mark()))
         else:
