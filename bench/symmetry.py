@@ -29,7 +29,7 @@ def drawn(patches: list[str], seed: int) -> list[Cell]:
     found = [
         cell
         for patch in patches
-        for cell in cells(patch, 3, in_place=patch == "inplace")
+        for cell in cells(patch, 3)
         if len(set(cell.names)) == 2 and cell.names.count("touch") < 2 and cell.arch != "default"
     ]
     Random(seed).shuffle(found)
