@@ -46,8 +46,8 @@ RECOMMENDED = {
     "fault-against-slot-creation": "`mmio-map-retries`: it looks after the entry was read, so that nothing can come in "
     "between; one branch in a path that is not taken otherwise, and userspace sees no change. A second look at the "
     "slots before the entry is read (`mmio-fault-looks-again`) does not mend it: the model still comes to the warning. "
-    "`slot-invalid-first` takes the cause away by its steps, for one more grace period at each creation of a slot; 400 "
-    "schedules did not come to the warning, and its search was not ended. A "
+    "`slot-invalid-first` takes the cause away by its steps, for one more grace period at each creation of a slot; its "
+    "search did not come to the warning before it was cut short. A "
     "stock 7.3.4 with the first in kvm.ko ended 60 rounds without the warning that it has within eight; the others "
     "were built into no kernel.",
     "prefault-against-slot-deletion": "`prefault-eagain`, which is upstream in 6.18.",
