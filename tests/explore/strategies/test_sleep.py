@@ -134,8 +134,8 @@ def test_numbers_on_the_command_line() -> None:
     strategy = make_strategy("stateful:2")
     assert isinstance(strategy, Stateful)
     assert strategy.reduce == 2
-    with pytest.raises(ValueError, match="0, 1 or 2"):
-        make_strategy("stateful:3")
+    with pytest.raises(ValueError, match="0, 1, 2 or 3"):
+        make_strategy("stateful:4")
 
 
 def test_whoever_is_told_of_events_is_told_all_the_same() -> None:
