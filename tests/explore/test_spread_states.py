@@ -4,16 +4,19 @@ from __future__ import annotations
 
 from concurrent.futures import Future
 from random import Random
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import pytest
 from tests.explore.strategies.micro_programs import FLAVOURS, micro_program
 
 from gmemsim.engine.cell import Cell
-from gmemsim.explore import spread_states
+from gmemsim.engine.tape import Tape
+from gmemsim.explore import search, spread_states
 from gmemsim.explore.campaign import Campaign, run_campaign
+from gmemsim.explore.judges.livelock import Trapped
 from gmemsim.explore.program import ScenarioProgram, TaskProgram
 from gmemsim.explore.search import Limits, SearchResult
+from gmemsim.explore.spread_states import Done, Spread
 from gmemsim.explore.state.claimed import Claimed
 from gmemsim.explore.strategies.state_graph import StateGraph
 from gmemsim.explore.strategies.stateful_part import Part
@@ -25,6 +28,7 @@ if TYPE_CHECKING:
 
     from gmemsim.engine.engine import Engine
     from gmemsim.engine.task import Task
+    from gmemsim.explore.campaign_values import Batch
     from gmemsim.explore.runs import Program
 
 
@@ -134,6 +138,71 @@ def test_a_limit_of_states_ends_it() -> None:
 
 
 @pytest.mark.usefixtures("inline")
+def test_a_limit_of_schedules_ends_it() -> None:
+    program = ScenarioProgram(scenario=load_named("hole"), patch="v3")
+    for schedules in (1, 5):
+        result = run(program, 2, limits=Limits(schedules=schedules))
+        assert (result.complete, result.stopped, result.schedules) == (False, "schedules", schedules)
+
+
+def looping(batch: Batch) -> Done:
+    """A part that knows of a loop; from its second state another process has a step to take."""
+    graph = StateGraph()
+    graph.add(b"first", -1, ())
+    graph.add(b"second", 0, (0,))
+    graph.link(0, 1)
+    graph.link(1, 0)
+    return Done(batch, graph, Part(((0, 2),), 0), [b"first", b"second"])
+
+
+@pytest.mark.parametrize("comes_back", [True, False])
+def test_what_was_not_gone_through_is_no_livelock(monkeypatch: pytest.MonkeyPatch, comes_back: bool) -> None:
+    """Ctrl-C, or a limit, while a part is under way: whether its loop can be left nobody has seen."""
+    batch = run_campaign(
+        Campaign(program=TaskProgram("spinning", spinning), strategy="dfs", limits=Limits(schedules=1))
+    )
+    parts = iter([looping(cast("Batch", batch)), looping(cast("Batch", batch))._replace(rest=None)])
+    monkeypatch.setattr(spread_states, "Workers", Inline)
+    monkeypatch.setattr(Inline, "result", staticmethod(interrupted_at(2)))
+    if not comes_back:
+        monkeypatch.setattr(Inline, "stop", staticmethod(lambda pending: []))
+    spread = Spread(
+        1,
+        lambda part, table, limits: next(parts),
+        lambda batch: False,
+        lambda states: Limits(),
+        lambda runs, states: None,
+    )
+    spread.search()
+    assert spread.stopped == "interrupted"
+    assert spread.joined.traps() == []
+
+
+def interrupted_at(call: int) -> Callable[[Future[Any]], Any]:
+    calls: list[Future[Any]] = []
+
+    def result(future: Future[Any]) -> Any:
+        calls.append(future)
+        if len(calls) == call:
+            raise KeyboardInterrupt
+        return future.result()
+
+    return result
+
+
+@pytest.mark.usefixtures("inline")
+def test_a_loop_that_only_the_graph_sees_leaves_it_incomplete(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A part that ends by itself is no more complete than the search that it is all of."""
+    monkeypatch.setattr(spread_states, "_FEW", 1_000)
+    ends = Trapped(failure=None, tape=Tape(), steps=1, outcome="")
+    monkeypatch.setattr(search, "trapped", lambda *_: ends)
+    program = TaskProgram("spinning", spinning)
+    one, two = run(program, 1), run(program, 2)
+    assert verdict(one) == verdict(two)
+    assert (two.complete, two.schedules > 0) == (False, True)
+
+
+@pytest.mark.usefixtures("inline")
 def test_the_first_violation_ends_it_unless_told_otherwise() -> None:
     program = ScenarioProgram(scenario=load_named("zoo-poison_punch"), patch="v3")
     result = run(program, 2, keep_going=False)
@@ -166,15 +235,7 @@ def test_a_killed_worker_leaves_it_incomplete(monkeypatch: pytest.MonkeyPatch) -
 
 @pytest.mark.usefixtures("inline")
 def test_ctrl_c_keeps_what_was_found(monkeypatch: pytest.MonkeyPatch) -> None:
-    calls = []
-
-    def result(future: Future[Any]) -> Any:
-        calls.append(future)
-        if len(calls) == 3:
-            raise KeyboardInterrupt
-        return future.result()
-
-    monkeypatch.setattr(Inline, "result", staticmethod(result))
+    monkeypatch.setattr(Inline, "result", staticmethod(interrupted_at(3)))
     found = run(ScenarioProgram(scenario=load_named("hole"), patch="v3"), 2)
     assert (found.complete, found.stopped) == (False, "interrupted")
     assert found.states

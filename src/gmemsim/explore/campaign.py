@@ -30,7 +30,7 @@ from .exchanges import must_be_alike
 from .judges.livelock import judge
 from .lock_graph import LockGraph
 from .program import watched
-from .search import Key, Limits, State, search
+from .search import Key, Limits, OutOfTime, State, search
 from .spread_states import Done, Spread, run_part
 from .strategies import AUTO, make_strategy
 from .strategies.stateful import Stateful
@@ -75,7 +75,14 @@ def run_campaign(campaign: Campaign, progress: Callable[[Progress], object] | No
     merged = Merger(campaign, progress)
     strategy = make_strategy(campaign.strategy, campaign.seed)
     if getattr(strategy, "exchanges", False):
-        must_be_alike(campaign.program)
+        try:
+            must_be_alike(campaign.program, campaign.limits)
+        except (OutOfTime, KeyboardInterrupt) as stop:
+            return merged.before_any(stop)
+        left = merged.limits_left(campaign.limits.schedules)
+        if left is None:
+            return merged.result()
+        campaign = attrs.evolve(campaign, limits=left)
     if campaign.jobs > 1 and isinstance(strategy, Stateful) and strategy.reduce in _SHARED:
         with suppress(CannotShare):
             return _spread_states(campaign, strategy.reduce, Merger(campaign, progress))
@@ -99,10 +106,6 @@ def run_campaign(campaign: Campaign, progress: Callable[[Progress], object] | No
 def _spread_states(campaign: Campaign, reduce: int, merged: Merger) -> CampaignResult:
     """Every state, by several processes."""
 
-    def left(states: int) -> int | None:
-        limit = campaign.limits.states
-        return None if limit is None else limit - states
-
     def merge(batch: Batch) -> bool:
         merged.add(batch)
         return merged.over
@@ -111,7 +114,7 @@ def _spread_states(campaign: Campaign, reduce: int, merged: Merger) -> CampaignR
         campaign.jobs,
         partial(_send_part, campaign, reduce, merged.began),
         merge,
-        left,
+        merged.states_left,
         lambda runs, states: merged.show(runs, states=states),
     )
     spread.search()
@@ -120,19 +123,12 @@ def _spread_states(campaign: Campaign, reduce: int, merged: Merger) -> CampaignR
 
 
 def _send_part(
-    campaign: Campaign, reduce: int, began: float, part: Part | None, table: str, states: int
+    campaign: Campaign, reduce: int, began: float, part: Part | None, table: str, limits: Limits
 ) -> Done:
     """A part of a search of states, for another process; the clock of all is the same."""
-    limits = attrs.evolve(campaign.limits, states=states)
     if limits.seconds is not None:
         limits = attrs.evolve(limits, seconds=max(0.0, limits.seconds - (monotonic() - began)))
-    return run_part(
-        lambda strategy, most: _send(campaign, 0, attrs.evolve(limits, states=most), strategy),
-        reduce,
-        part,
-        table,
-        states,
-    )
+    return run_part(partial(_send, campaign, 0, limits), reduce, part, table)
 
 
 def _complete_first(campaign: Campaign, progress: Callable[[Progress], object] | None) -> CampaignResult:

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 
 import attrs
 
+from ..engine.blame import blame
+from ..engine.interrupts import TimeUp, heard
 from ..patches.entered import Entered
 from .campaign_values import CampaignResult, Progress
 from .classes import Coverage
@@ -38,11 +40,12 @@ class Merger:
         self._entered = Entered(())
         self._witnesses: dict[str, Tape] = {}
         self._schedules = 0
-        self._complete = False
+        #: Of a search of states by several processes; else that of its only batch.
+        self._complete: bool | None = None
         self._states = 0
         self._graph = LockGraph(campaign.program.name)
 
-    def limits_left(self, schedules: int) -> Limits | None:
+    def limits_left(self, schedules: int | None) -> Limits | None:
         """For the next batch; None if time is up."""
         limits = self.campaign.limits
         if limits.seconds is None:
@@ -52,6 +55,19 @@ class Merger:
             self.stopped = self.stopped or "seconds"
             return None
         return attrs.evolve(limits, schedules=schedules, seconds=left)
+
+    def states_left(self, states: int) -> Limits | Stopped:
+        """For the next part of a search of states, when so many are known: its limits, or the one that is met."""
+        limits = self.campaign.limits
+        if limits.states is not None:
+            if states >= limits.states:
+                return "states"
+            limits = attrs.evolve(limits, states=limits.states - states)
+        if limits.schedules is not None:
+            if self._schedules >= limits.schedules:
+                return "schedules"
+            limits = attrs.evolve(limits, schedules=limits.schedules - self._schedules)
+        return limits
 
     def tick(self, state: State, distinct: int) -> None:
         """Progress within a batch of this process."""
@@ -99,7 +115,7 @@ class Merger:
         self._states = len(spread.joined.graph)
         self.stopped = spread.stopped or self.stopped
         state = State(began=self.began, key=self.campaign.key)
-        if spread.stopped not in (None, "worker", "interrupted"):
+        if spread.stopped in ("exhausted", "states", "schedules"):
             campaign = self.campaign
             look_for_traps(campaign.program, spread.joined, state, campaign.limits, campaign.outcomes)
         for key, found in state.found.items():
@@ -109,6 +125,15 @@ class Merger:
         self._witnesses = {**state.witnesses, **self._witnesses}
         limits = state.step_limits + sum(part.step_limits for part in self._parts)
         self._complete = spread.stopped == "exhausted" and not limits
+
+    def before_any(self, stop: Exception | KeyboardInterrupt) -> CampaignResult:
+        """It ended before the search had begun."""
+        if isinstance(stop, KeyboardInterrupt):
+            heard(stop)
+        by_user = isinstance(stop, KeyboardInterrupt) and not isinstance(stop, TimeUp)
+        self.stopped = "interrupted" if by_user else "seconds"
+        result = self.result()
+        return attrs.evolve(result, search=attrs.evolve(result.search, cut_in=str(blame(stop) or "")))
 
     def result(self) -> CampaignResult:
         """All of it."""
@@ -123,7 +148,7 @@ class Merger:
                 steps=sum(part.steps for part in parts),
                 depth=max((part.depth for part in parts), default=0),
                 seconds=monotonic() - self.began,
-                complete=self._complete or (len(parts) == 1 and parts[0].complete),
+                complete=len(parts) == 1 and parts[0].complete if self._complete is None else self._complete,
                 bound="" if last is None else last.bound,
                 stopped=self.stopped or (last.stopped if last is not None else "seconds"),
                 found=tuple(self._found.values()),

@@ -6,15 +6,15 @@ to states that again differ only so. Here a search without that looks at every s
 
 from __future__ import annotations
 
-from contextlib import suppress
 from functools import partial
 from random import Random
+from time import monotonic
 from typing import TYPE_CHECKING, ClassVar, Final
 
 import attrs
 
 from ..bad_input import BadInput
-from .search import Limits, search
+from .search import Clock, Limits, OutOfTime, search
 from .state import LiveState, supported
 from .strategies.state_graph import END
 from .strategies.stateful import Stateful
@@ -122,19 +122,25 @@ class _Gone(Exception):
     """The task that the other schedule ran cannot run."""
 
 
-def must_be_alike(program: Program) -> None:
+def must_be_alike(program: Program, limits: Limits) -> None:
     """Run some schedules, and each with the tasks exchanged, before a search leaves out any.
+
+    Args:
+        limits: of time, and of the steps of a run; the others are the search's.
 
     Raises:
         AsksWho: the states that they come to differ in more than that.
+        OutOfTime: before that was known.
     """
     if not supported():
         return
+    clock = Clock(float("inf") if limits.seconds is None else monotonic() + limits.seconds)
+    run = partial(_run, program, clock, limits.steps)
     for seed in range(_SCHEDULES):
-        walk = _run(program, partial(_any, Random(seed)))
+        walk = run(partial(_any, Random(seed)))
         for view, renaming in enumerate(walk.renamings, 1):
             wanted = [renaming.name(name) for name in walk.names]
-            other = _run(program, partial(_as_wanted, wanted))
+            other = run(partial(_as_wanted, wanted), exchanged=False)
             if [row[0] for row in other.readings] != [row[view] for row in walk.readings]:
                 names = "; ".join(", ".join(group) for group in walk.groups)
                 raise AsksWho(
@@ -154,15 +160,31 @@ def _as_wanted(wanted: list[str], runnable: list[Task], step: int) -> Task:
     raise _Gone
 
 
-def _run(program: Program, choose: Callable[[list[Task], int], Task]) -> _Walk:
+def _run(
+    program: Program,
+    clock: Clock,
+    steps: int,
+    choose: Callable[[list[Task], int], Task],
+    *,
+    exchanged: bool = True,
+) -> _Walk:
+    """A schedule.
+
+    Args:
+        exchanged: read its states with the tasks exchanged, too.
+    """
     walk = _Walk(choose)
-    run = program.build(walk)
-    walk.groups = getattr(run, "alike", ())
-    if walk.groups:
+    run = program.build(walk, max_steps=steps)
+    walk.groups = getattr(run, "alike", ()) if exchanged else ()
+    if walk.groups or not exchanged:
         walk.begin(run.engine)
-        # What a run comes to is the search's concern; here it is how far two of them go alike.
-        with suppress(Exception):
+        run.engine.watch_steps(clock)
+        try:
             run.run()
+        except OutOfTime:
+            raise
+        except Exception:  # what a run comes to is the search's concern; here: how far two go alike
+            pass
     return walk
 
 

@@ -87,7 +87,7 @@ class OutOfTime(EngineError):
     """The time of a search is up, in the middle of a run."""
 
 
-class _Clock:
+class Clock:
     """Ends a run that is under way when the time is up; looks at the clock now and then."""
 
     #: Goes on from run to run (see `state.heap`).
@@ -202,7 +202,7 @@ def search(  # noqa: PLR0915 # one loop, and what ends it
                 for observer in observers:
                     observer.attach(run)
                 if limits.seconds is not None:
-                    run.engine.watch_steps(_Clock(state.began + limits.seconds))
+                    run.engine.watch_steps(Clock(state.began + limits.seconds))
                 state.oracles = getattr(run, "looked_at", ())
             state.begun()
             try:

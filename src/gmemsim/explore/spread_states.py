@@ -15,6 +15,8 @@ from concurrent.futures import FIRST_COMPLETED, Future, wait
 from contextlib import ExitStack
 from typing import TYPE_CHECKING, Final, NamedTuple
 
+import attrs
+
 from ..engine.interrupts import TimeUp
 from ..jobs.workers import WorkerKilled, Workers
 from .state.claimed import Claimed
@@ -25,7 +27,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from .campaign_values import Batch
-    from .search import Stopped
+    from .search import Limits, Stopped
 
 #: States of a part before it is handed back: at the beginning, and while every process has one.
 _FEW: Final = 200
@@ -39,22 +41,20 @@ class Done(NamedTuple):
 
     batch: Batch
     graph: StateGraph
-    #: What is left, None if nothing is, and the states on the way there.
+    #: What is left, if it was given up between two runs.
     rest: Part | None
+    #: States from which it had not taken every step when it stopped, whyever that was.
     way: list[bytes]
 
 
-def run_part(
-    search: Callable[[StatefulPart, int], Batch], reduce: int, part: Part | None, table: str, states: int
-) -> Done:
-    """In whatever process this is: `search` with a strategy that goes through the part, and so many states at most."""
+def run_part(search: Callable[[StatefulPart], Batch], reduce: int, part: Part | None, table: str) -> Done:
+    """In whatever process this is: `search` with a strategy that goes through the part."""
     with Claimed(table) as claimed:
         strategy = StatefulPart(reduce, part, claimed)
-        batch = search(strategy, states)
-    given_up = batch.result.stopped == "states"
-    return Done(
-        batch, strategy.graph, strategy.rest if given_up else None, strategy.way() if given_up else []
-    )
+        batch = search(strategy)
+    stopped = batch.result.stopped
+    rest = strategy.rest if stopped in ("states", "schedules") else None
+    return Done(batch, strategy.graph, rest, [] if stopped == "exhausted" else strategy.way())
 
 
 class Waiting(NamedTuple):
@@ -100,9 +100,10 @@ class Spread:
 
     Args:
         jobs: processes.
-        run: runs a part in another process, with the name of the table and how many states at most.
+        run: runs a part in another process, with the name of the table and its limits.
         merge: takes what came of a part, and says whether the search is over.
-        left: how many states may still be looked at, if that is limited; less than one: none.
+        left: what limits are left when so many states are known, or the one that is met. A part gets all that is left,
+            so that all together may go beyond it by what the others do meanwhile.
         show: is told how many runs there were, and how many states.
 
     Attributes:
@@ -113,9 +114,9 @@ class Spread:
     def __init__(
         self,
         jobs: int,
-        run: Callable[[Part | None, str, int], Done],
+        run: Callable[[Part | None, str, Limits], Done],
         merge: Callable[[Batch], bool],
-        left: Callable[[int], int | None],
+        left: Callable[[int], Limits | Stopped],
         show: Callable[[int, int], None],
     ) -> None:
         self._jobs = jobs
@@ -126,7 +127,7 @@ class Spread:
         self.joined = Joined()
         self.stopped: Stopped | None = "exhausted"
         self._parts: list[Waiting] = [Waiting(None, [])]
-        self._pending: set[Future[Done]] = set()
+        self._pending: dict[Future[Done], Waiting] = {}
 
     def search(self) -> None:
         """Until nothing is left, or something stops it.
@@ -138,13 +139,13 @@ class Spread:
             table = tables.enter_context(Claimed())
             try:
                 while self._parts or self._pending:
-                    states = self._left(len(self.joined.graph))
-                    if states is not None and states < 1:
-                        self.stopped = "states"
+                    left = self._left(len(self.joined.graph))
+                    if isinstance(left, str):
+                        self.stopped = left
                         break
-                    self._hand_out(workers, table, states)
-                    done, self._pending = wait(self._pending, timeout=_LOOK, return_when=FIRST_COMPLETED)
-                    over = [self._take(workers.result(future)) for future in done]
+                    self._hand_out(workers, table, left)
+                    done, _ = wait(self._pending, timeout=_LOOK, return_when=FIRST_COMPLETED)
+                    over = [self._take(future, workers.result(future)) for future in done]
                     self._show(workers.runs, len(self.joined.graph))
                     if any(over):
                         self.stopped = None
@@ -159,11 +160,13 @@ class Spread:
             except KeyboardInterrupt as stop:
                 self.stopped = "seconds" if isinstance(stop, TimeUp) else "interrupted"
             if self._pending and self.stopped != "worker":
+                # What was handed out and does not come back leaves its states as they were before.
+                self._parts += self._pending.values()
                 for one in workers.stop(self._pending):
-                    self._take(one)
+                    self._add(one)
         self.joined.unfinished = [digest for one in self._parts for digest in one.way]
 
-    def _hand_out(self, workers: Workers, table: Claimed, states: int | None) -> None:
+    def _hand_out(self, workers: Workers, table: Claimed, left: Limits) -> None:
         """Give every process that is idle a part."""
         while self._parts and len(self._pending) < self._jobs:
             if len(self._parts) + len(self._pending) < self._jobs:
@@ -171,13 +174,18 @@ class Spread:
                 self._parts += [Waiting(half, way) for half in (part.halves() if part else (None,))]
             alone = len(self._parts) + len(self._pending) <= self._jobs
             most = _FEW if alone else _MANY
-            part, _ = self._parts.pop(0)
-            most = most if states is None else min(most, states)
-            self._pending.add(workers.submit(self._run, part, table.name, most))
+            one = self._parts.pop(0)
+            limits = attrs.evolve(left, states=most if left.states is None else min(most, left.states))
+            self._pending[workers.submit(self._run, one.part, table.name, limits)] = one
 
-    def _take(self, done: Done) -> bool:
+    def _take(self, future: Future[Done], done: Done) -> bool:
+        """Of a part that was handed out; whether the search is over."""
+        del self._pending[future]
+        return self._add(done)
+
+    def _add(self, done: Done) -> bool:
         """Add what came of a part; whether the search is over."""
         self.joined.add(done.graph)
-        if done.rest is not None:
+        if done.rest is not None or done.way:
             self._parts.append(Waiting(done.rest, done.way))
         return self._merge(done.batch)

@@ -6,11 +6,13 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from gmemsim.engine.interrupts import TimeUp
 from gmemsim.engine.op import Op
+from gmemsim.explore import campaign
 from gmemsim.explore.campaign import Campaign, run_campaign
-from gmemsim.explore.exchanges import AsksWho, compare
+from gmemsim.explore.exchanges import AsksWho, compare, must_be_alike
 from gmemsim.explore.program import ScenarioProgram
-from gmemsim.explore.search import Limits, search
+from gmemsim.explore.search import Limits, OutOfTime, search
 from gmemsim.explore.state.coroutines import supported
 from gmemsim.explore.state.symmetry import Renaming, alike, renamings
 from gmemsim.explore.strategies.stateful import Stateful
@@ -141,6 +143,30 @@ def test_a_campaign_refuses_such_a_patch() -> None:
     plan = Campaign(program=program(("punch", "punch", "delete slot"), LooksAtNames), strategy="stateful:3")
     with pytest.raises(AsksWho, match=r"\(t0, t1\), but a schedule comes to other states"):
         run_campaign(plan)
+
+
+@needs_restoring
+def test_the_look_at_a_patch_ends_in_time() -> None:
+    cell = program(("punch", "punch", "delete slot"))
+    with pytest.raises(OutOfTime):
+        must_be_alike(cell, Limits(seconds=0.0))
+    result = run_campaign(Campaign(program=cell, strategy="stateful:3", limits=Limits(seconds=0.0))).search
+    assert (result.stopped, result.complete, result.schedules) == ("seconds", False, 0)
+
+
+@pytest.mark.parametrize(
+    ("stop", "stopped"), [(TimeUp(9.0), "seconds"), (KeyboardInterrupt(), "interrupted")]
+)
+def test_the_look_at_a_patch_can_be_interrupted(
+    monkeypatch: pytest.MonkeyPatch, stop: KeyboardInterrupt, stopped: str
+) -> None:
+    def interrupted(*_: object) -> None:
+        raise stop
+
+    monkeypatch.setattr(campaign, "must_be_alike", interrupted)
+    plan = Campaign(program=program(("punch", "punch")), strategy="stateful:3")
+    result = run_campaign(plan).search
+    assert (result.stopped, result.complete, result.schedules) == (stopped, False, 0)
 
 
 @needs_restoring
