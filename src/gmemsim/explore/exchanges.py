@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, ClassVar, Final
 import attrs
 
 from ..bad_input import BadInput
+from ..engine.errors import EngineError
 from .search import Clock, Limits, OutOfTime, search
 from .state import LiveState, supported
 from .strategies.state_graph import END
@@ -31,6 +32,8 @@ if TYPE_CHECKING:
 
 #: Schedules that are run and exchanged before a search.
 _SCHEDULES: Final = 8
+#: Steps that lead to no state which is new in a schedule, before it is ended: it may go round for ever.
+_ROUND: Final = 200
 
 
 @attrs.frozen
@@ -96,6 +99,8 @@ class _Walk:
         self._live: LiveState | None = None
         self.names: list[str] = []
         self.readings: list[list[bytes]] = []
+        self._met: set[bytes] = set()
+        self._stale = 0
         #: What the tasks are called under each renaming.
         self.renamings: Sequence[Renaming] = ()
 
@@ -114,8 +119,18 @@ class _Walk:
             self._live = LiveState(task.engine, groups=self.groups)
             self.renamings = self._live.renamings
         self.names.append(task.name)
-        self.readings.append(self._live.readings())
+        row = self._live.readings()
+        self.readings.append(row)
         self._live.ran.add(task)
+        # With the tasks exchanged the same steps are the ones that lead to nothing new.
+        self._stale = self._stale + 1 if row[0] in self._met else 0
+        self._met.add(row[0])
+        if self._stale == _ROUND:
+            raise _Enough
+
+
+class _Enough(EngineError):
+    """The schedule goes round."""
 
 
 class _Gone(Exception):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -23,7 +23,9 @@ from gmemsim.studies.operations import Cell, scenario_text
 
 if TYPE_CHECKING:
     from gmemsim.actors.inode import GmemInode
+    from gmemsim.engine.engine import Engine
     from gmemsim.engine.task import Task
+    from gmemsim.explore.runs import Run
 
 needs_restoring = pytest.mark.skipif(
     not supported(), reason="coroutines cannot be put back on this interpreter"
@@ -143,6 +145,37 @@ def test_a_campaign_refuses_such_a_patch() -> None:
     plan = Campaign(program=program(("punch", "punch", "delete slot"), LooksAtNames), strategy="stateful:3")
     with pytest.raises(AsksWho, match=r"\(t0, t1\), but a schedule comes to other states"):
         run_campaign(plan)
+
+
+class Spins(V3):
+    """Whoever punches after the first waits for ever, and sees it."""
+
+    busy = False
+
+    async def kvm_gmem_punch_hole(self, t: Task, inode: GmemInode, start: int, end: int) -> int:
+        while self.busy:
+            await t.point(Op("load", "busy", mode="r"))
+        self.busy = True
+        return await super().kvm_gmem_punch_hole(t, inode, start, end)
+
+
+@needs_restoring
+def test_the_look_at_a_patch_ends_where_it_goes_round() -> None:
+    cell = program(("punch", "punch"), Spins, "sw-protected")
+    engines: list[Engine] = []
+
+    class Counted:
+        name = cell.name
+
+        def build(self, strategy: Any, **options: Any) -> Run:
+            run = cell.build(strategy, **options)
+            engines.append(run.engine)
+            return run
+
+    must_be_alike(Counted(), Limits(steps=3_000))
+    assert 200 < max(engine.steps for engine in engines) < 1_000
+    result = search(cell, Stateful(3), Limits(schedules=None))
+    assert [one.failure.rule for one in result.found] == ["livelock"]
 
 
 @needs_restoring
