@@ -32,8 +32,13 @@ from gmemsim.studies.operations import Cell
 DOCS = Path(__file__).parents[1] / "docs"
 
 
+def which(row: dict[str, Any]) -> tuple[Any, ...]:
+    """The cell of a row."""
+    return (*row["names"], row["patch"], row["arch"], row["setup"], row["huge"], row.get("pages", 1))
+
+
 def recorded(path: Path) -> list[dict[str, Any]]:
-    """Rows that are there; a last one that was cut off is not."""
+    """Rows that are there, the last of each cell; one that was cut off is none."""
     packed = path.with_name(f"{path.name}.zst")
     if path.exists():
         text = path.read_text(encoding="utf-8")
@@ -41,8 +46,8 @@ def recorded(path: Path) -> list[dict[str, Any]]:
         text = zstandard.ZstdDecompressor().decompress(packed.read_bytes()).decode()
     else:
         return []
-    lines = text.splitlines(keepends=True)
-    return [json.loads(line) for line in lines if line.endswith("\n")]
+    rows = (json.loads(line) for line in text.splitlines(keepends=True) if line.endswith("\n"))
+    return list({which(row): row for row in rows}.values())
 
 
 def whole(row: dict[str, Any]) -> bool:
@@ -69,12 +74,9 @@ def main() -> None:
     path = options.out or DOCS / f"{NAMES[options.together]}.jsonl"
     patches = options.patch or list(TWO_PAGES if options.pages == 2 else VERSIONS[options.together])
     begin = time.monotonic()
-    # What a smaller budget did not complete is asked again.
-    rows = [row for row in recorded(path) if whole(row) or row["states"] >= options.states]
-    done = {
-        (*row["names"], row["patch"], row["arch"], row["setup"], row["huge"], row.get("pages", 1))
-        for row in rows
-    }
+    rows = recorded(path)
+    # What a smaller budget did not complete is asked again, and stays until it has another answer.
+    done = {which(row) for row in rows if whole(row) or row["states"] >= options.states}
     todo = [
         cell
         for patch in patches

@@ -125,10 +125,14 @@ violation there means none in those few schedules. A second page is not seen.
 
 
 def load(name: str) -> list[dict[str, Any]]:
-    """The rows of a record, in the order of the tables; a new one is compressed first."""
+    """The rows of a record, in the order of the tables; a new one is compressed first, the last row of each cell."""
     packed, new = HERE / f"{name}.zst", HERE / name
     if new.exists():
-        packed.write_bytes(zstandard.ZstdCompressor(level=19).compress(new.read_bytes()))
+        last = {
+            which(json.loads(line)): line
+            for line in new.read_text(encoding="utf-8").splitlines(keepends=True)
+        }
+        packed.write_bytes(zstandard.ZstdCompressor(level=19).compress("".join(last.values()).encode()))
         new.unlink()
     text = zstandard.ZstdDecompressor().decompress(packed.read_bytes()).decode()
     rows = [json.loads(line) for line in text.splitlines()]
@@ -142,6 +146,11 @@ def load(name: str) -> list[dict[str, Any]]:
         return patches.index(row["patch"]), archs.index(row["arch"]), names, SETUPS.index(row["setup"])
 
     return sorted(rows, key=place)
+
+
+def which(row: dict[str, Any]) -> tuple[Any, ...]:
+    """The cell of a row."""
+    return (*row["names"], row["patch"], row["arch"], row["setup"], row["huge"], row.get("pages", 1))
 
 
 def budget(rows: list[dict[str, Any]]) -> dict[str, Any]:
