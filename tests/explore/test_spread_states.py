@@ -15,6 +15,7 @@ from gmemsim.explore import search, spread_states
 from gmemsim.explore.campaign import Campaign, run_campaign
 from gmemsim.explore.judges.livelock import Trapped
 from gmemsim.explore.program import ScenarioProgram, TaskProgram
+from gmemsim.explore.scope import scope
 from gmemsim.explore.search import Limits, SearchResult
 from gmemsim.explore.spread_states import Done, Spread
 from gmemsim.explore.state.claimed import Claimed
@@ -231,6 +232,7 @@ def test_a_killed_worker_leaves_it_incomplete(monkeypatch: pytest.MonkeyPatch) -
     found = run(ScenarioProgram(scenario=load_named("hole"), patch="v3"), 2)
     assert (found.complete, found.stopped) == (False, "worker")
     assert found.states
+    assert scope(found) == f"not complete: a worker process was killed; {found.states:,} states"
 
 
 @pytest.mark.usefixtures("inline")

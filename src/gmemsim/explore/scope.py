@@ -14,6 +14,7 @@ _WHY = {
     "seconds": "stopped at --max-seconds",
     "interrupted": "interrupted",
     "exhausted": "some runs met the step limit",
+    "worker": "a worker process was killed",
 }
 
 
