@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from gmemsim.engine import bare
+from gmemsim.engine.answers import candidate
 from gmemsim.engine.cell import Cell
 from gmemsim.engine.engine import Engine
 from gmemsim.engine.locks.mutex import Mutex
@@ -16,6 +17,7 @@ from gmemsim.explore.lock_graph import LockGraph
 from gmemsim.explore.program import ScenarioProgram, TaskProgram
 from gmemsim.explore.search import Limits, search
 from gmemsim.explore.state import StateDigest
+from gmemsim.explore.strategies import dfs
 from gmemsim.explore.strategies.stateful import Stateful
 from gmemsim.scenarios.catalogue import load_named
 from gmemsim.scenarios.scenario import loads
@@ -208,3 +210,39 @@ def test_what_is_known_leads_to_what_is_known_after_going_back() -> None:
     found = search(program, Stateful(0), keep_going=True, observers=[LockGraph("unbind-prefault")])
     assert found.complete
     assert not found.found
+
+
+TWO_QUEUE = """
+[scenario]
+name = "two_queue"
+summary = "Two tasks that punch"
+question = "Does it matter which is tried first?"
+vm_types = ["sw-protected"]
+[[file]]
+id = "gmem0"
+pages = 1
+[[slot]]
+file = "gmem0"
+gfn = 0x10000
+[[task]]
+name = "p"
+instances = 2
+ops = [{ op = "punch", count = 1 }, { op = "allocate", count = 1 }]
+"""
+
+
+def test_states_do_not_depend_on_what_is_tried_first(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Who came before in a queue that is empty by now, and how many did, makes no other state."""
+    program = ScenarioProgram(scenario=loads(TWO_QUEUE, "two_queue.toml"), patch="v3")
+    found = []
+    for backwards in (False, True):
+        if backwards:
+
+            def last_first(runnable: list[Task], current: Task | None, answer: int) -> Task:
+                return candidate(runnable, current, len(runnable) - 1 - answer)
+
+            monkeypatch.setattr(dfs, "candidate", last_first)
+        strategy = Stateful()
+        search(program, strategy, Limits(schedules=None))
+        found.append(set(strategy.graph.digests()))
+    assert found[0] == found[1]

@@ -151,7 +151,7 @@ class RwSem(RwSemCore):
             else:
                 self.paths.rlock_fast += 1  # R6
             return 0
-        waiter = self._wait_timeout.enqueue(t, write=False)
+        waiter = self._wait_timeout.enqueue(t, write=False, alone=not self._queue)
         self._queue.append(waiter)
         self._cond_wake(t)
         if t.rec is not None:
@@ -294,7 +294,7 @@ class RwSem(RwSemCore):
         if await self._spinners.spin(t, killable):
             self._write.waited(t.engine.now - began)
             return 0
-        waiter = self._wait_timeout.enqueue(t, write=True)
+        waiter = self._wait_timeout.enqueue(t, write=True, alone=not self._queue)
         self._queue.append(waiter)  # W5
         if self._queue[0] is not waiter:
             self._cond_wake(t)  # W6

@@ -37,7 +37,7 @@ class Waiter:
 
     Attributes:
         write: a writer; else a reader.
-        number: place in the order of arrival, over the lock's whole life.
+        number: place in the order of arrival, since somebody is queued (in `rwsem-fine` over the lock's whole life).
         deadline: first virtual ns at which the deadline has passed.
         handoff_set: HANDOFF was set on behalf of this entry.
         granted: the waker has counted this reader (the kernel clears the entry's task pointer).
@@ -95,8 +95,14 @@ class WaitTimeout:
         self._arrivals = 0
         self._expired = 0
 
-    def enqueue(self, t: Task, write: bool) -> Waiter:
-        """A new entry for `t`, whose deadline starts to run now."""
+    def enqueue(self, t: Task, write: bool, alone: bool = False) -> Waiter:
+        """A new entry for `t`, whose deadline starts to run now.
+
+        Args:
+            alone: nobody else is queued: numbers begin anew, so that how many came before makes no other state.
+        """
+        if alone:
+            self._arrivals = self._expired = 0
         self._arrivals = number = self._arrivals + 1
         # Passed means: the jiffies counter is strictly later, so the tick after the last one allowed.
         tick = t.engine.now // self._jiffy + self._ticks + 1
