@@ -141,7 +141,7 @@ CASES: Final = (
     ),
     Case(
         "explore --html, writing",
-        "gmemsim.cli.explore:write_whole",
+        "gmemsim.cli.reporting:write_whole",
         1,
         f"{_FAILS} --html page.html --no-shrink --no-cycles",
         ("I33", "page.html: whole"),
@@ -149,7 +149,7 @@ CASES: Final = (
     ),
     Case(
         "explore --jobs",
-        "gmemsim.explore.campaign:_Merger.add",
+        "gmemsim.explore.campaign_merger:Merger.add",
         2,
         "explore punch --strategy random --jobs 2 --max-schedules 1000000",
         ("No violation",),
