@@ -257,6 +257,13 @@ def test_a_digest_is_new_once() -> None:
         assert not full.add(bytes(8) + (1).to_bytes(8, "little"))
 
 
+@pytest.mark.parametrize("strategy", ["stateful:1", "stateful:2", "dpor"])
+def test_what_knows_who_sleeps_is_done_by_one_process(strategy: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(spread_states, "Workers", None)
+    program = ScenarioProgram(scenario=load_named("prefault_early"), patch="v3")
+    assert verdict(run(program, 2, strategy)) == verdict(run(program, 1, strategy))
+
+
 def test_halves_have_all_that_is_left() -> None:
     path = ((0, 3), (1, 2), (0, 2), (2, 4), (0, 1))
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from random import Random
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import pytest
 from tests.engine.locks.lab import GRAINS, World, at_rest, run
@@ -147,3 +147,21 @@ def test_p7_a_downgrade_lets_no_writer_in_between(grain: str) -> None:
                 writer = entry.replace("v:r", ":w")
                 since = len(names) - 1 - names[::-1].index(writer, len(names) - position)
                 assert not any(other.endswith(":w") for other in names[since + 1 : position])
+
+
+@pytest.mark.parametrize("modes", ["rw", "ww"])
+def test_numbers_of_waiters_begin_anew_with_an_empty_queue(modes: str) -> None:
+    """How many waited before the queue was empty is no state."""
+    queued: list[int] = []
+    numbers: set[tuple[bool, int]] = set()
+
+    def look(world: World, t: Task) -> None:
+        queue = cast("Any", world.lock)._queue
+        if queue and not queued[-1]:
+            numbers.add((queue[0].write, queue[0].number))
+        queued.append(len(queue))
+
+    for seed in range(20):
+        queued = [0]
+        run(GRAINS["coarse"], [mode * 4 for mode in modes], RandomStrategy(seed), look)
+    assert numbers == {(mode == "w", 1) for mode in modes}

@@ -224,6 +224,8 @@ pages = 1
 [[slot]]
 file = "gmem0"
 gfn = 0x10000
+[setup]
+ops = [{ op = "allocate", count = 1 }]
 [[task]]
 name = "p"
 instances = 2
