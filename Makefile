@@ -50,7 +50,7 @@ format: $(READY) ## let ruff sort imports and format
 	@$(BIN)/ruff check --fix-only --quiet
 	@$(BIN)/ruff format
 
-quick: $(READY) ## the inner loops of complete searches in C (takes a compiler and Python's headers)
+quick: $(READY) ## compile the inner loops of complete searches (takes a compiler and Python's headers)
 	@$(BIN)/python -m gmemsim.explore.state.compile
 
 lab: $(READY) ## a real kernel in QEMU against the model, in minutes (KERNEL=7.3.4)

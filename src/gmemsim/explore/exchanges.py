@@ -59,28 +59,17 @@ class AsksWho(BadInput):
     """The patch, or a rule, makes a difference between tasks that do the same."""
 
 
-class _Readings(LiveState):
+class _Apart(Stateful):
     """States apart, with the name that they share with others."""
 
-    def __init__(
-        self, engine: Engine, groups: tuple[tuple[str, ...], ...], shared: dict[bytes, bytes]
-    ) -> None:
-        self._shared = shared
-        super().__init__(engine, groups=groups)
-
-    def digest(self) -> bytes:
-        readings = self.readings()
-        self._shared[readings[0]] = min(readings)
-        return readings[0]
-
-
-class _Apart(Stateful):
     def __init__(self) -> None:
         super().__init__(3)
         self.shared: dict[bytes, bytes] = {}
 
-    def look_at(self, engine: Engine) -> LiveState:
-        return _Readings(engine, self.alike, self.shared)
+    def name_of(self, live: LiveState) -> bytes:
+        readings = live.readings()
+        self.shared[readings[0]] = min(readings)
+        return readings[0]
 
 
 class _Walk:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from asyncio import sleep
 from importlib.machinery import ExtensionFileLoader
 from importlib.util import module_from_spec, spec_from_loader
+from pathlib import Path
 from random import Random
+from shutil import copytree, ignore_patterns
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import pytest
@@ -24,7 +27,6 @@ from gmemsim.scenarios.catalogue import load_named
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from pathlib import Path
     from types import ModuleType
 
     from gmemsim.explore.runs import Program
@@ -266,6 +268,56 @@ print(module.SOURCE, quick.COMPILED)
 """
     done = subprocess.run([sys.executable, "-c", text], capture_output=True, text=True, check=True)
     assert done.stdout.split() == ["another", "False"]
+
+
+_STATES = """
+from gmemsim.explore.program import ScenarioProgram
+from gmemsim.explore.search import Limits, search
+from gmemsim.explore.state import live
+from gmemsim.explore.strategies.stateful import Stateful
+from gmemsim.scenarios.catalogue import load_named
+print(live.__file__.endswith(".py"))
+limits = Limits(schedules=None, states=900)
+for case in ("0 hole v3 snp", "3 punch inplace tdx", "0 conv1 inplace snp"):
+    reduce, scenario, patch, arch = case.split()
+    strategy = Stateful(int(reduce))
+    search(ScenarioProgram(scenario=load_named(scenario), patch=patch, arch=arch), strategy, limits)
+    print(b"".join(strategy.graph.digests()).hex(), [strategy.graph.following(one) for one in range(strategy.states)])
+"""
+
+
+def run_in(package: Path, *command: str, pure: bool = False) -> str:
+    environment = os.environ | {"PYTHONPATH": str(package), "GMEMSIM_PURE": "1" if pure else ""}
+    done = subprocess.run(
+        [sys.executable, *command], env=environment, cwd=package, capture_output=True, text=True, check=True
+    )
+    return done.stdout
+
+
+def test_the_same_states_with_compiled_modules(tmp_path: Path) -> None:
+    pytest.importorskip("mypyc")
+    copytree(
+        Path(compiling.__file__).parents[2],
+        tmp_path / "gmemsim",
+        ignore=ignore_patterns("__pycache__", "*.so"),
+    )
+    # The fixture says why, where there is no compiler.
+    said = subprocess.run(
+        [sys.executable, "-m", "gmemsim.explore.state.compile"],
+        env=os.environ | {"PYTHONPATH": str(tmp_path)}, cwd=tmp_path, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    if said.returncode:
+        pytest.skip(said.stderr)
+    assert "live" in said.stdout
+    compiled, plain = (run_in(tmp_path, "-c", _STATES, pure=pure).split("\n", 1) for pure in (False, True))
+    assert (compiled[0], plain[0]) == ("False", "True")
+    assert compiled[1] == plain[1]
+    assert len(plain[1]) > 3 * 32 * 900
+    # Compiled from another text than the present one, of whatever file of the package: not taken.
+    ignored = tmp_path / "gmemsim/explore/state/ignored.py"
+    ignored.write_text(ignored.read_text(encoding="utf-8") + "# another\n", encoding="utf-8")
+    shown = "from gmemsim.explore.state import live; print(live.__file__)"
+    assert run_in(tmp_path, "-c", shown).endswith("live.py\n")
 
 
 def test_a_compiler_that_is_not_there_is_named(

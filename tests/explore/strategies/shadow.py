@@ -92,16 +92,14 @@ ADDED = {
 }
 
 
-class _Heap(Heap):
-    """With page caches of huge folios, which cannot be put back, and need not be here."""
-
-    def _add_waiting(self) -> None:
-        self._kinds[HugeCache] = Kind(
-            lambda cache: (*dict.items(cache), ("splits", cache.splits)),
-            lambda cache, content: None,
-            whole=True,
-        )
-        super()._add_waiting()
+#: Page caches of huge folios cannot be put back, and need not be here.
+_KINDS: dict[type, Kind] = {
+    HugeCache: Kind(
+        lambda cache: (*dict.items(cache), ("splits", cache.splits)),
+        lambda cache, content: None,
+        whole=True,
+    )
+}
 
 
 class Shadow(Walk):
@@ -130,7 +128,7 @@ class Shadow(Walk):
         touched = list(self.engine.touched)
         super().settle()
         if heap is None:
-            heap = self.heap = _Heap(self.engine)
+            heap = self.heap = Heap(self.engine, _KINDS)
             heap.scan()
         elif self.events:
             count, at = len(heap.objects), len(heap.journal)

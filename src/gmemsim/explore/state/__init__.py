@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
-from .coroutines import NotRestorable, supported
-from .digest import StateDigest
-from .live import LiveState, Mark
+from . import quick
+
+# Compiled modules stand before those of the same name here.
+__path__[:0] = quick.compiled_modules()
+
+from .coroutines import NotRestorable, supported  # noqa: E402 # behind the line above
+from .digest import StateDigest  # noqa: E402 # the same
+from .live import LiveState, Mark  # noqa: E402 # the same
 
 __all__ = ["LiveState", "Mark", "NotRestorable", "StateDigest", "supported"]

@@ -15,13 +15,13 @@ from collections import deque
 from itertools import compress
 from operator import call, getitem, is_not, ne
 from types import CellType, MethodType
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, ClassVar, Final, NamedTuple
 
 from . import quick
 from .contents import QUICK, UNSET, Kind, by_content, careful, items, kind_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
     from ...engine.engine import Engine
 
@@ -44,6 +44,7 @@ class Heap:
 
     Args:
         engine: of the run; every object is reached from it.
+        kinds: classes whose objects are read and written otherwise than `kind_of` says.
 
     Attributes:
         objects: by number, in the order in which they were met.
@@ -52,14 +53,14 @@ class Heap:
         known: whatever the owner has worked out from a content; None when it is new.
     """
 
-    def __init__(self, engine: Engine) -> None:
+    def __init__(self, engine: Engine, kinds: Mapping[type, Kind] | None = None) -> None:
         self.objects: list[Any] = []
         self.content: list[tuple[Any, ...]] = []
         self.known: list[Any] = []
         self.journal: list[Undo] = []
         self.numbers: dict[int, int] = {}
         self._kind_of: list[Kind] = []
-        self._kinds: dict[type, Kind | None] = {}
+        self._kinds: dict[type, Kind | None] = dict(kinds or {})
         #: Numbers of what has to be read at every scan, and how.
         self._read: list[int] = []
         self._readers: list[Callable[[Any], tuple[Any, ...]]] = []
@@ -345,7 +346,7 @@ class Heap:
 
 
 class _Empty:
-    nothing = None
+    nothing: ClassVar[None] = None
 
 
 #: What stands where nothing is held: never moved.

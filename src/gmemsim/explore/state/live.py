@@ -290,7 +290,7 @@ class LiveState:
     def _put_back(self, task: Task, images: dict[int, Image]) -> None:
         chain = chain_of(task.handle)
         below = dict(zip(map(id, chain), [*map(id, chain[1:]), 0], strict=True))
-        for coro in reversed(chain):
+        for coro in chain[::-1]:
             if id(coro) not in images:
                 drop(coro)
         for key, image in images.items():
@@ -307,7 +307,7 @@ class LiveState:
                 # It has not begun, so nothing of it runs.
                 task.handle.close()
                 continue
-            for coro in reversed(chain_of(task.handle)):
+            for coro in chain_of(task.handle)[::-1]:
                 drop(coro)
 
 

@@ -6,6 +6,7 @@ from collections import Counter, deque
 from functools import cache
 from hashlib import blake2b
 from itertools import chain, repeat
+from marshal import dumps
 from types import (
     BuiltinFunctionType,
     CellType,
@@ -76,6 +77,8 @@ class Nodes:
         self._heap = heap
         self._texts = Texts(renamings)
         self._marks: dict[tuple[int, tuple[int, ...]], int] = {}
+        #: By class and what its object remembers, what is said of that.
+        self._said: dict[tuple[type, bytes], tuple[int, Any]] = {}
         self._layouts: dict[type, tuple[tuple[str, ...], frozenset[str]]] = {}
         self._codes: dict[CodeType, tuple[str, frozenset[int], bool]] = {}
         #: By class of what is not on the heap, how it is written.
@@ -151,13 +154,29 @@ class Nodes:
 
     def ask(self, number: int) -> None:
         node = self._heap.known[number]
-        if node is not None:
-            self._out = []
-            value = self._heap.objects[number]
-            self._remembered(value)
-            text = self._texts.number(self._out)
-            views = self._views(value, text, node.refers) if self.renamings else ()
-            self._heap.known[number] = _new(Node, (text, node.refers, node.mark, views))
+        if node is None or not self.ledger:
+            return
+        value = self._heap.objects[number]
+        remembers = value.__digest__()
+        try:
+            # Of two values with the same bytes the types are the same too, which `==` does not say.
+            key = value.__class__, dumps(remembers, 2)
+            text, views = self._said.get(key) or self._say(value, node, key)
+        except ValueError:
+            text, views = self._say(value, node, None)
+        self._heap.known[number] = _new(Node, (text, node.refers, node.mark, views))
+
+    def _say(self, value: Any, node: Node, key: tuple[type, bytes] | None) -> tuple[int, Any]:
+        """What an object that says itself what it remembers says now, by number, and under each renaming."""
+        self._out = []
+        self._remembered(value)
+        text = self._texts.number(self._out)
+        found = text, self._views(value, text, node.refers) if self.renamings else ()
+        if key is not None:
+            if len(self._said) >= _MARKS:
+                self._said.clear()
+            self._said[key] = found
+        return found
 
     def frame(self, image: Image) -> Frame:
         known: Frame | None = image.said

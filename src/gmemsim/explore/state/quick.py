@@ -1,9 +1,10 @@
 """The inner loops of `heap`, `nodes`, `live` and `coroutines`: in C where that was compiled, else in Python.
 
 `make quick` compiles `_quick*.c` beside this file, which takes a C compiler and Python's headers; coverage.py does
-the same with its tracer. Both come to the same, and a test holds them against each other; with GMEMSIM_PURE set in the
-environment it is Python all the same. What has no function here in Python (`changed`, `drop`, `offsets`, `put_back`)
-is done by its caller in another way where `COMPILED` is False.
+the same with its tracer. The modules around them it compiles from Python with mypyc, as mypy and black are. Both come
+to the same, and tests hold them against each other; with GMEMSIM_PURE set in the environment it is Python all the same.
+What has no function here in Python (`changed`, `drop`, `offsets`, `put_back`) is done by its caller in another way
+where `COMPILED` is False.
 """
 
 from __future__ import annotations
@@ -21,10 +22,12 @@ if TYPE_CHECKING:
     from types import ModuleType
 
 __all__ = [
-    "COMPILED", "changed", "digest_of_source", "drop", "fresh", "meet", "offsets", "put_back", "sources", "take",
-    "texts", "unusual", "write", "write_frame",
+    "COMPILED", "MODULES", "changed", "compiled_modules", "digest_of_source", "drop", "folder_of_modules", "fresh",
+    "meet", "offsets", "put_back", "sources", "take", "texts", "unusual", "write", "write_frame",
 ]  # fmt: skip
 
+#: Those around the loops that mypyc can compile: none has coroutines of its own, or counts references.
+MODULES: Final = ("contents", "digest", "heap", "live", "nodes", "texts")
 _PLAIN: Final = frozenset({type(None), bool, int, str})
 
 
@@ -165,6 +168,21 @@ def sources() -> list[Path]:
 def digest_of_source() -> str:
     """Of what is compiled: a module from another text is not taken."""
     return blake2b(b"".join(path.read_bytes() for path in sources()), digest_size=16).hexdigest()
+
+
+def folder_of_modules() -> Path:
+    """Where the compiled modules lie; named after all of the package, constants of which are compiled in."""
+    here = Path(__file__).parent
+    texts = b"".join(path.read_bytes() for path in sorted(here.glob("*.py")))
+    return here / f"_modules_{blake2b(texts, digest_size=16).hexdigest()}"
+
+
+def compiled_modules() -> list[str]:
+    """Folders to look for modules of the package in before its own: the compiled ones, if they are to be used."""
+    if os.environ.get("GMEMSIM_PURE"):
+        return []
+    folder = folder_of_modules()
+    return [str(folder)] if folder.is_dir() else []
 
 
 def _compiled() -> ModuleType | None:

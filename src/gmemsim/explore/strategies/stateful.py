@@ -148,10 +148,9 @@ class Stateful(DepthFirst):
         engine.watch_steps(self._before_step)
         return True
 
-    def look_at(self, engine: Engine) -> LiveState:
-        """The states of a run."""
-        groups = self.alike if self.exchanges else ()
-        return LiveState(engine, ledger=not self.forgets, groups=groups)
+    def name_of(self, live: LiveState) -> bytes:
+        """What the present state is known by."""
+        return live.digest()
 
     def _go_back(self, live: LiveState) -> None:
         """To the last state of which a choice before the changed one was made."""
@@ -249,12 +248,13 @@ class Stateful(DepthFirst):
         if not self.restores:
             digest = self._digest.of(self._engine)
         elif self._live is None:
-            self._live = self.look_at(self._engine)
+            groups = self.alike if self.exchanges else ()
+            self._live = LiveState(self._engine, ledger=not self.forgets, groups=groups)
             self.exchanged = self.alike if self._live.renamings else ()
-            digest = self._live.digest()
+            digest = self.name_of(self._live)
             self._marks.append((0, 0, self._live.mark()))
         else:
-            digest = self._live.digest()
+            digest = self.name_of(self._live)
         before = self._way[-1] if self._way else END
         known = self.graph.number(digest)
         sleepers = self._fall_asleep(before)
