@@ -23,7 +23,7 @@ from .findings.table import sort_of
 from .judges.livelock import trapped
 from .scene import with_scene
 from .search_values import Found, Judge, Key, Limits, Observer, SearchResult, Stopped
-from .state.coroutines import NotRestorable, supported
+from .state import NotRestorable, supported
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence

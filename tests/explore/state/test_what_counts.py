@@ -11,7 +11,8 @@ import pytest
 
 from gmemsim.engine.engine import Engine
 from gmemsim.explore.state import LiveState, StateDigest
-from gmemsim.explore.state.coroutines import Image, NotRestorable, drop, supported, take
+from gmemsim.explore.state.coroutines import Image, drop, supported, take
+from gmemsim.explore.state.iterators import NotRestorable
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -21,8 +21,8 @@ from gmemsim.engine.observed import declared_fields
 from gmemsim.engine.observed_containers import Content
 from gmemsim.engine.op import ALL, footprint
 from gmemsim.engine.task import Task
-from gmemsim.explore.state.contents import UNSET, Kind
-from gmemsim.explore.state.coroutines import NotRestorable
+from gmemsim.explore.state import NotRestorable
+from gmemsim.explore.state.contents import UNSET
 from gmemsim.explore.state.heap import Heap
 
 if TYPE_CHECKING:
@@ -92,16 +92,6 @@ ADDED = {
 }
 
 
-#: Page caches of huge folios cannot be put back, and need not be here.
-_KINDS: dict[type, Kind] = {
-    HugeCache: Kind(
-        lambda cache: (*dict.items(cache), ("splits", cache.splits)),
-        lambda cache, content: None,
-        whole=True,
-    )
-}
-
-
 class Shadow(Walk):
     """A random walk that compares.
 
@@ -128,7 +118,7 @@ class Shadow(Walk):
         touched = list(self.engine.touched)
         super().settle()
         if heap is None:
-            heap = self.heap = Heap(self.engine, _KINDS)
+            heap = self.heap = Heap(self.engine)
             heap.scan()
         elif self.events:
             count, at = len(heap.objects), len(heap.journal)

@@ -16,8 +16,10 @@ from types import (
     FunctionType,
     GeneratorType,
     MappingProxyType,
+    MethodDescriptorType,
     MethodType,
     ModuleType,
+    WrapperDescriptorType,
 )
 from typing import TYPE_CHECKING, Any, Final
 
@@ -28,8 +30,8 @@ from ...engine.locks.stats import LockStatistics, ModeStatistics
 from ...engine.op import Op
 from ...engine.tape import Tape
 from ...engine.task import Task
-from .coroutines import NotRestorable
 from .ignored import CONSTANTS
+from .iterators import NotRestorable
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -37,7 +39,8 @@ if TYPE_CHECKING:
 #: Values without an identity that matters.
 ATOMS: Final = (
     type(None), bool, int, str, float, complex, bytes, Enum, range, slice, type, ModuleType, CodeType,
-    BuiltinFunctionType, BuiltinMethodType, FrameType, MappingProxyType, Op,
+    BuiltinFunctionType, BuiltinMethodType, MethodDescriptorType, WrapperDescriptorType, FrameType,
+    MappingProxyType, Op,
 )  # fmt: skip
 _STATISTICS: Final = frozenset({LockStatistics, ModeStatistics, PathCounters, Tape})
 _FOREVER: Final = tuple(CONSTANTS)
@@ -83,10 +86,11 @@ class Kind:
         put: writes a content.
         fixed: objects never change: read once.
         names: of the attributes that the content is made of; empty for a container.
+        pairs: the content is made of pairs: the items of a dict, and behind them the attributes in `slots`, by name.
         whole: there is nothing beside the content.
     """
 
-    __slots__ = ("fixed", "names", "plain", "put", "read", "target", "whole")
+    __slots__ = ("fixed", "names", "pairs", "plain", "put", "read", "slots", "target", "whole")
 
     def __init__(
         self,
@@ -96,6 +100,8 @@ class Kind:
         *,
         fixed: bool = False,
         names: tuple[str, ...] = (),
+        pairs: bool = False,
+        slots: tuple[str, ...] = (),
         plain: bool = True,
         whole: bool = False,
     ) -> None:
@@ -104,6 +110,8 @@ class Kind:
         self.target = target
         self.fixed = fixed
         self.names = names
+        self.pairs = pairs
+        self.slots = slots
         self.plain = plain
         self.whole = whole
 
@@ -164,7 +172,7 @@ _BUILT_IN: Final[dict[type, Kind]] = {
     list: Kind(tuple, _put_list, whole=True),
     deque: Kind(tuple, _put_deque, whole=True),
     set: Kind(tuple, _put_set, whole=True),
-    dict: Kind(tuple, _put_dict, items, whole=True),
+    dict: Kind(tuple, _put_dict, items, pairs=True, whole=True),
     CellType: Kind(_read_cell, _put_cell, whole=True),
     frozenset: Kind(tuple, _put_nothing, fixed=True, whole=True),
     tuple: Kind(tuple, _put_nothing, fixed=True, whole=True),
@@ -206,6 +214,21 @@ def _writer(names: tuple[str, ...]) -> Callable[[Any, tuple[Any, ...]], None]:
     return write
 
 
+def _dict_with_slots(slots: tuple[str, ...]) -> Kind:
+    """Of a class that is a dict and has attributes beside its items."""
+    write = _writer(slots)
+
+    def read(value: Any) -> tuple[Any, ...]:
+        return (*dict.items(value), *((name, getattr(value, name, UNSET)) for name in slots))
+
+    def put(value: Any, content: tuple[Any, ...]) -> None:
+        count = len(content) - len(slots)
+        _put_dict(value, content[:count])
+        write(value, tuple(item for _, item in content[count:]))
+
+    return Kind(read, put, pairs=True, slots=slots)
+
+
 def kind_of(cls: type, example: Any) -> Kind | None:
     """How objects of a class are read; None: they are left alone.
 
@@ -229,10 +252,13 @@ def kind_of(cls: type, example: Any) -> Kind | None:
         raise NotRestorable("an OrderedDict")
     for base in (dict, list, deque, set):
         if issubclass(cls, base):
-            if any(slots_of(cls)):
-                raise NotRestorable(f"{cls.__name__} has both items and slots")
+            slots = slots_of(cls)
+            if slots and base is dict:
+                return _dict_with_slots(slots)
+            if slots:
+                raise NotRestorable(f"{cls.__name__}, a {base.__name__} with slots")
             built_in = _BUILT_IN[base]
-            return Kind(built_in.read, built_in.put, built_in.target)
+            return Kind(built_in.read, built_in.put, built_in.target, pairs=built_in.pairs)
     if issubclass(cls, (tuple, frozenset)):
         return Kind(tuple, _put_nothing, fixed=True)
     kept = getattr(cls, "__kept__", None)

@@ -16,7 +16,6 @@ from __future__ import annotations
 
 import ctypes
 import sys
-from copy import copy
 from functools import cache
 from gc import get_referents
 from itertools import repeat
@@ -25,6 +24,7 @@ from types import CoroutineType, FrameType, GeneratorType, coroutine
 from typing import TYPE_CHECKING, Any, Final
 
 from . import quick
+from .iterators import COPIED, NotRestorable, copied, must_be_apart, walked
 
 if TYPE_CHECKING:
     from collections.abc import Generator
@@ -34,14 +34,6 @@ _read: Final = ctypes.string_at
 _write: Final = ctypes.memmove
 _POINTER: Final = Struct("<Q")
 _TOP: Final = Struct("<i")
-
-#: Iterators that `copy` gives back as one of the same sort, at the same place.
-_WALKED: Final[tuple[Any, ...]] = ([], (), "", range(1), range(1 << 70), b"")
-_COPIED: Final = tuple(type(iter(of)) for of in _WALKED)
-
-
-class NotRestorable(Exception):
-    """The state has something in it that cannot be put back."""
 
 
 class _Layout:
@@ -145,12 +137,13 @@ class Image:
         raw: its memory from the exception state on.
         owned: what it has references to, frame object apart.
         copies: iterators among them, each with a copy that stands where it stood: it is put back in its place.
+        walks: these, and those that they go over.
         below: `id` of what it awaits, 0 for the innermost.
         holds: suspended generators and coroutines among what it owns, other than that.
         said: for whoever works something out from it, once.
     """
 
-    __slots__ = ("below", "copies", "coro", "holds", "owned", "raw", "said")
+    __slots__ = ("below", "copies", "coro", "holds", "owned", "raw", "said", "walks")
 
     def __init__(self, coro: Any, below: int = 0) -> None:
         layout = _layout
@@ -162,15 +155,20 @@ class Image:
         self.below = below
         self.holds: list[Any] = []
         self.said: Any = None
+        self.walks: list[Any] = []
         for value in quick.unusual(self.owned, _PLAIN):
             self._look_at(value)
+        if self.walks:
+            must_be_apart(self.walks)
 
     def _look_at(self, value: Any) -> None:
         cls = value.__class__
         if cls is FrameType:
             self.owned = [other for other in self.owned if other.__class__ is not FrameType]
-        elif cls in _COPIED:
-            self.copies.append((value, copy(value)))
+        elif cls in COPIED:
+            if all(one is not value for one, _ in self.copies):
+                self.walks += walked(value)
+                self.copies.append((value, copied(value)))
         elif cls in _RUNNING:
             if id(value) != self.below:
                 self.holds.append(value)
@@ -261,7 +259,7 @@ def put_back(image: Image) -> None:
     if frame is not None:
         after = [*after, frame]
     if image.copies:
-        fresh = {id(old): copy(kept) for old, kept in image.copies}
+        fresh = {id(old): copied(kept) for old, kept in image.copies}
         first = layout.locals - layout.start
         (top,) = unpack_from("<i", raw, layout.top - layout.start)
         for number in range(top):

@@ -18,10 +18,10 @@ from types import CellType, MethodType
 from typing import TYPE_CHECKING, Any, ClassVar, Final, NamedTuple
 
 from . import quick
-from .contents import QUICK, UNSET, Kind, by_content, careful, items, kind_of
+from .contents import QUICK, UNSET, Kind, by_content, careful, kind_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable
 
     from ...engine.engine import Engine
 
@@ -44,7 +44,6 @@ class Heap:
 
     Args:
         engine: of the run; every object is reached from it.
-        kinds: classes whose objects are read and written otherwise than `kind_of` says.
 
     Attributes:
         objects: by number, in the order in which they were met.
@@ -53,14 +52,14 @@ class Heap:
         known: whatever the owner has worked out from a content; None when it is new.
     """
 
-    def __init__(self, engine: Engine, kinds: Mapping[type, Kind] | None = None) -> None:
+    def __init__(self, engine: Engine) -> None:
         self.objects: list[Any] = []
         self.content: list[tuple[Any, ...]] = []
         self.known: list[Any] = []
         self.journal: list[Undo] = []
         self.numbers: dict[int, int] = {}
         self._kind_of: list[Kind] = []
-        self._kinds: dict[type, Kind | None] = dict(kinds or {})
+        self._kinds: dict[type, Kind | None] = {}
         #: Numbers of what has to be read at every scan, and how.
         self._read: list[int] = []
         self._readers: list[Callable[[Any], tuple[Any, ...]]] = []
@@ -133,7 +132,7 @@ class Heap:
 
     def _is_moved(self, number: int, before: tuple[Any, ...], now: tuple[Any, ...]) -> bool:
         """Whether of two equal contents one has another container in it than the other."""
-        if self._kind_of[number].target is items:
+        if self._kind_of[number].pairs:
             before, now = (tuple(item for _, item in one) for one in (before, now))
         return any(map(by_content, compress(now, map(is_not, before, now))))
 
@@ -147,7 +146,7 @@ class Heap:
     def _take_in(self, number: int, content: tuple[Any, ...]) -> None:
         """Find what a content refers to."""
         kind = self._kind_of[number]
-        self._waiting += quick.fresh(content, kind.target is items, self._alone, self.numbers)
+        self._waiting += quick.fresh(content, kind.pairs, self._alone, self.numbers)
         if not (kind.fixed or quick.COMPILED):
             self._hold(number, content)
 
@@ -155,7 +154,7 @@ class Heap:
         """Find what of a content has to be compared by identity."""
         kind = self._kind_of[number]
         by_identity = self._by_identity
-        if kind.target is items:
+        if kind.pairs:
             found = [
                 (place, item) for place, (_, item) in enumerate(content) if item.__class__ not in by_identity
             ]
@@ -196,8 +195,9 @@ class Heap:
             elif kind.names:
                 if place < len(kind.names):
                     containers.append((0, kind.names[place], value))
-            elif kind.target is items:
-                containers.append((1, content[place][0], value))
+            elif kind.pairs:
+                group = 0 if place >= len(content) - len(kind.slots) else 1
+                containers.append((group, content[place][0], value))
             elif isinstance(holder, (list, deque)):
                 containers.append((2, place, value))
         self._let_go(number)

@@ -18,6 +18,7 @@ from ...engine.tape import Tape
 from . import quick
 from .coroutines import Image, chain_of, drop, put_back, take
 from .heap import Heap
+from .iterators import must_be_apart
 from .nodes import Nodes
 from .symmetry import renamings
 
@@ -135,10 +136,16 @@ class LiveState:
             self.ran.add(self.engine.tasks[len(self._images)])
             self._images.append({})
             self._hanging.append(self._no_frames)
+        walks = False
         for task in sorted(self.ran, key=_ident):
             self._images[task.ident] = images = self._look_at(task)
             self._hang(task.ident, images)
+            walks = walks or any(map(_walks, images.values()))
         self.ran.clear()
+        if walks:
+            must_be_apart(
+                [one for images in self._images for image in images.values() for one in image.walks]
+            )
         for number in self._nodes.asked:
             before = known[number]
             self._nodes.ask(number)
@@ -313,3 +320,7 @@ class LiveState:
 
 def _ident(task: Task) -> int:
     return task.ident
+
+
+def _walks(image: Image) -> bool:
+    return bool(image.walks)

@@ -228,7 +228,12 @@ class Nodes:
             parts = value.__reduce__()
             self._out.append(cls.__name__)
             if isinstance(parts, tuple):
-                self._write_all(parts[1:])
+                _, over, *state = parts
+                self._out.append(f"({len(over)}")
+                for part in over:
+                    # An iterator over another one has that to itself.
+                    self._write_variable(part)
+                self._write_all(state)
         else:
             self._write(value)
 

@@ -1,0 +1,140 @@
+"""Iterators in suspended coroutines stand where they stood, and none of them is taken for two."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from tests.explore.state.test_live import rerun, searched
+
+from gmemsim.engine.cell import Cell
+from gmemsim.explore.program import ScenarioProgram, TaskProgram
+from gmemsim.explore.search import Limits, search
+from gmemsim.explore.state import supported
+from gmemsim.explore.state.iterators import NotRestorable, copied, must_be_apart, walked
+from gmemsim.explore.strategies.stateful import Stateful
+from gmemsim.scenarios.scenario import loads
+from gmemsim.studies.matrix import cells
+from gmemsim.studies.operations import scenario_text
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from gmemsim.engine.engine import Engine
+    from gmemsim.engine.task import Task
+
+needs_frames = pytest.mark.skipif(not supported(), reason="coroutines cannot be put back on this interpreter")
+
+ALONE: dict[str, Callable[[], Iterator[Any]]] = {
+    "list": lambda: iter([1, 2, 3]),
+    "tuple": lambda: iter((1, 2, 3)),
+    "range": lambda: iter(range(3)),
+    "reversed list": lambda: reversed([1, 2, 3]),
+    "reversed tuple": lambda: reversed((1, 2, 3)),
+    "enumerate": lambda: enumerate([4, 5, 6], 7),
+    "zip": lambda: zip([1, 2, 3], (4, 5, 6), strict=False),
+    "strict zip": lambda: zip([1, 2, 3], range(3), strict=True),
+    "both": lambda: enumerate(zip("abc", reversed([1, 2, 3]), strict=False)),
+}
+
+
+def _between() -> Iterator[Any]:
+    one = iter([1, 2, 3, 4])
+    return zip(one, one, strict=False)
+
+
+#: Over one that cannot be copied, or that two go on with.
+REFUSED: dict[str, Callable[[], Iterator[Any]]] = {
+    "over a dict": lambda: enumerate({1: 2, 3: 4}),
+    "over a generator": lambda: enumerate(one for one in (1, 2, 3)),
+    "the same twice": _between,
+}
+
+
+@pytest.mark.parametrize("kind", ALONE)
+def test_a_copy_goes_on_from_there(kind: str) -> None:
+    for steps in range(4):
+        one, rest = ALONE[kind](), list(ALONE[kind]())[steps:]
+        for _ in range(steps):
+            next(one)
+        other = copied(one)
+        assert type(other) is type(one)
+        assert (list(other), list(one)) == (rest, rest)
+        assert list(copied(one)) == []
+
+
+def test_a_strict_zip_stays_one() -> None:
+    with pytest.raises(ValueError, match="zip"):
+        list(copied(zip([1], [2, 3], strict=True)))
+
+
+@pytest.mark.parametrize("kind", REFUSED)
+def test_what_would_go_on_alone_is_refused(kind: str) -> None:
+    with pytest.raises(NotRestorable):
+        must_be_apart(walked(REFUSED[kind]()))
+
+
+def program(walk: Callable[[], Iterator[Any]], passed_on: bool) -> TaskProgram:
+    """Two tasks that write what they walk over; one may hand its iterator on to another coroutine."""
+
+    def setup(engine: Engine) -> Callable[[], object]:
+        cell = Cell("x", 0)
+        seen: list[object] = []
+
+        async def one_more(t: Task, rest: Iterator[Any]) -> None:
+            for item in rest:
+                await cell.store(t, hash(item) % 5)
+                return
+
+        async def body(t: Task) -> None:
+            iterator = walk()
+            for item in iterator:
+                seen.append(await cell.load(t))
+                await cell.store(t, hash(item) % 7)
+                if passed_on:
+                    await one_more(t, iterator)
+
+        for name in ("t0", "t1"):
+            engine.spawn(name, body)
+        return lambda: (seen, cell.value)
+
+    return TaskProgram("walks", setup)
+
+
+@needs_frames
+@pytest.mark.parametrize("passed_on", [False, True])
+@pytest.mark.parametrize("kind", [*ALONE, *REFUSED])
+def test_searches_come_to_the_same(kind: str, passed_on: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    walks = program({**ALONE, **REFUSED}[kind], passed_on)
+    limits = Limits(schedules=150)
+    assert searched(walks, limits) == rerun(monkeypatch, walks, limits)
+    strategy = Stateful()
+    search(walks, strategy, limits)
+    assert strategy.restores == (kind in ALONE and not passed_on)
+
+
+@needs_frames
+@pytest.mark.parametrize(
+    ("names", "arch", "setup"),
+    [
+        (("touch neighbour", "split"), "snp", "used"),
+        (("split", "merge"), "sw-protected", "shared"),
+        (("punch page", "merge"), "tdx", "used"),
+    ],
+)
+def test_huge_pages_are_put_back(
+    names: tuple[str, str], arch: str, setup: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (cell,) = (
+        one
+        for one in cells("hugepage", 2)
+        if one.huge and (tuple(one.names), one.arch, one.setup) == (names, arch, setup)
+    )
+    scenario = loads(scenario_text(cell), "cell.toml")
+    program = ScenarioProgram(scenario=scenario, patch="hugepage", arch=arch, small=False)
+    limits = Limits(states=300)
+    assert searched(program, limits) == rerun(monkeypatch, program, limits)
+    strategy = Stateful()
+    search(program, strategy, limits, keep_going=True)
+    assert strategy.restores
+    assert strategy.states > 100
