@@ -114,6 +114,32 @@ def test_searches_come_to_the_same(kind: str, passed_on: bool, monkeypatch: pyte
 
 
 @needs_frames
+@pytest.mark.parametrize("backwards", [False, True])
+def test_a_list_that_was_emptied_has_its_items_again_first(
+    backwards: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def setup(engine: Engine) -> Callable[[], object]:
+        cell = Cell("x", 0)
+        seen: list[object] = []
+
+        async def body(t: Task, items: list[int]) -> None:
+            for item in reversed(items) if backwards else items:
+                seen.append(item)
+                await cell.rmw(t, lambda value: value * 3 % 7 + item)  # noqa: B023 # called at once
+            items.clear()
+
+        for number in range(2):
+            engine.spawn(f"t{number}", body, [number, 2, 4])
+        return lambda: (seen, cell.value)
+
+    emptied = TaskProgram("emptied", setup)
+    assert searched(emptied, Limits()) == rerun(monkeypatch, emptied, Limits())
+    strategy = Stateful()
+    search(emptied, strategy, Limits())
+    assert strategy.restores
+
+
+@needs_frames
 @pytest.mark.parametrize(
     ("names", "arch", "setup"),
     [

@@ -204,7 +204,7 @@ def test_a_container_that_gives_way_to_an_equal_one_is_another(monkeypatch: pyte
 @needs_frames
 def test_what_cannot_be_put_back_is_run_again(monkeypatch: pytest.MonkeyPatch) -> None:
     async def body(t: Task, cells: list[Cell[int]]) -> None:
-        for cell, number in zip(cells, (1, 2), strict=False):
+        for cell, number in {cells[0]: 1, cells[1]: 2}.items():
             await cell.rmw(t, lambda value, number=number: value * 2 + number)  # type: ignore[misc] # bound at once
 
     program = two(body, lambda: [Cell("x", 0), Cell("y", 0)])

@@ -71,6 +71,9 @@ MADE_AT_FIRST_USE = {
     "Kernel._mf_mutex": "one mutex for the system",
 }
 
+#: Changed with the items that they are about, which are announced.
+WITH_ITEMS = {"HugeCache._bases": "first index of every huge range that has anything"}
+
 #: Kept for several places at once, and changed in the same way in whichever order these are: an op about one of them is
 #: enough.
 SUMMARIES = {
@@ -153,8 +156,8 @@ class Shadow(Walk):
                         owners.update((id(inner), (holder, name, UNSET)) for inner in value)
             if isinstance(holder, Split):
                 self.looked_up.add(id(holder.taken))
-            if isinstance(holder, HugeCache):
-                owners[id(holder.splits)] = holder, "splits", UNSET
+            for name, value in heap.content[number][-len(kind.slots) :] if kind.slots else ():
+                owners[id(value)] = holder, name, UNSET
             variables = getattr(holder, "__dict__", None)
             if variables is not None:
                 owners[id(variables)] = holder, "", UNSET
@@ -179,13 +182,27 @@ class Shadow(Walk):
         heap = self.heap
         assert heap is not None
         holder = heap.objects[number]
-        names = heap._kind_of[number].names
+        kind = heap._kind_of[number]
+        names = kind.names
+        if kind.slots:
+            # The items of a dict, and behind them its attributes by name.
+            count = len(kind.slots)
+            (*_, before), (*_, now) = zip(*old[-count:], strict=True), zip(*new[-count:], strict=True)
+            own = [
+                (holder, name, UNSET)
+                for name, one, other in zip(kind.slots, before, now, strict=True)
+                if _differ(one, other)
+            ]
+            return own + self._items(holder, old[:-count], new[:-count])
         if names:
             return [
                 (holder, name, UNSET)
                 for name, one, other in zip(names, old, new, strict=False)
                 if _differ(one, other)
             ]
+        return self._items(holder, old, new)
+
+    def _items(self, holder: Any, old: tuple[Any, ...], new: tuple[Any, ...]) -> list[Place]:
         owner, name, key = self.owners.get(id(holder), (holder, "", UNSET))
         if isinstance(holder, dict):
             before, now = _by_id(old), _by_id(new)
@@ -243,7 +260,7 @@ class Shadow(Walk):
         self.missed.setdefault(what, f"{step}: {ops}")
 
 
-_NOT_SHARED = ONE_TASK.keys() | MADE_AT_FIRST_USE.keys()
+_NOT_SHARED = ONE_TASK.keys() | MADE_AT_FIRST_USE.keys() | WITH_ITEMS.keys()
 
 
 def _named(cls: type, name: str) -> set[str]:

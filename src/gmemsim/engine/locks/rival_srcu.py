@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 from ...audit.events import Contended, Lock, LockRequest, Unlock
 from ..errors import ModelError
+from ..op import Op
 from .mutex import Mutex
 from .rwsem_base import RwLockBase
 from .srcu import Srcu
@@ -34,13 +35,14 @@ class SrcuRwLock(RwLockBase):
         line_ns: accepted and ignored: a reader touches only its CPU's counters.
     """
 
-    __slots__ = ("_indices", "_mutex", "_srcu", "_synchronizing")
+    __slots__ = ("_indices", "_mutex", "_readers_op", "_srcu", "_synchronizing")
 
     excludes: ClassVar[bool] = False
 
     def __init__(self, label: str, cls: LockClass | None = None, *, line_ns: int = 0) -> None:
         super().__init__(label, cls, line_ns=0)
         self._srcu = Srcu(f"{label}.srcu")
+        self._readers_op = Op("wait", self._srcu.label)
         self._mutex = Mutex(f"{label}.writers")
         self._indices: dict[Task, list[int]] = {}
         self._synchronizing: Task | None = None
@@ -100,6 +102,8 @@ class SrcuRwLock(RwLockBase):
             t.rec(t, LockRequest(self.label, "w"))
         began = t.engine.now
         await self._mutex.lock(t)
+        # In the mutex's step; whoever enters or leaves a section comes before or behind it.
+        t.touch(self._readers_op)
         readers = bool(self._readers)
         if readers and t.rec is not None:
             t.rec(t, Contended(self.label, "w"))

@@ -264,13 +264,15 @@ class LiveState:
     def back(self, mark: Mark) -> None:
         """Make everything what it was at `mark`, which is on the way from the start to the present state."""
         engine = self.engine
-        for number, task in enumerate(engine.tasks):
-            images = mark.images[number] if number < len(mark.images) else {}
-            if task in self.ran or number >= len(self._images) or images is not self._images[number]:
-                self._put_back(task, images)
+        tasks = [*engine.tasks]
         choices = engine.tape.raw[: mark.choices]
         # Where nothing ran since the digest, the run was cut there and nothing has changed.
         self._heap.back(mark.heap, look=bool(self.ran))
+        # Behind the objects: an iterator is put no further than its list is long.
+        for number, task in enumerate(tasks):
+            images = mark.images[number] if number < len(mark.images) else {}
+            if task in self.ran or number >= len(self._images) or images is not self._images[number]:
+                self._put_back(task, images)
         engine.tape = Tape(choices)
         known = self._heap.known
         count = mark.heap[1]
