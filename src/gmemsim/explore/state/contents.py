@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from array import array
 from collections import OrderedDict, deque
 from contextlib import suppress
 from enum import Enum
+from functools import partial
+from itertools import repeat
 from operator import attrgetter
 from types import (
     BuiltinFunctionType,
@@ -19,6 +22,7 @@ from types import (
     MethodDescriptorType,
     MethodType,
     ModuleType,
+    SimpleNamespace,
     WrapperDescriptorType,
 )
 from typing import TYPE_CHECKING, Any, Final
@@ -56,6 +60,30 @@ UNSET: Final = type("UNSET", (), {"__slots__": ()})()
 
 
 QUICK: Final = frozenset({type(None), bool, int, str, float, bytes, type, Op})
+
+
+#: Written in C, and yet all of an object is in its items and attributes, or never changes.
+_SHOWN: Final = (object, dict, list, set, deque, tuple, frozenset, SimpleNamespace)
+_WORD: Final = tuple.__itemsize__
+
+
+def hides(cls: type) -> bool:
+    """Whether objects of a class have, from a base that is written in C, a content that no attribute shows.
+
+    That is, whether they are larger than what their slots take.
+    """
+    return not hasattr(cls, "__struct_fields__") and any(map(_has_more, cls.__mro__))
+
+
+def _has_more(base: type) -> bool:
+    if base in _SHOWN or issubclass(base, BaseException) or base.__base__ is None:
+        return False
+    own = vars(base)
+    slots = own.get("__slots__", ())
+    names = {slots} if isinstance(slots, str) else set(slots)
+    # Where an interpreter keeps these two elsewhere, they take nothing, and so much more is let pass.
+    names = (names - {"__dict__", "__weakref__"}) | ({"__dict__", "__weakref__"} & own.keys())
+    return base.__basicsize__ - base.__base__.__basicsize__ > _WORD * len(names)
 
 
 def slots_of(cls: type) -> tuple[str, ...]:
@@ -141,6 +169,10 @@ def _put_dict(value: Any, content: tuple[Any, ...]) -> None:
         dict.__setitem__(value, key, item)
 
 
+def _put_array(value: Any, content: tuple[Any, ...]) -> None:
+    value[:] = array(value.typecode, content)
+
+
 def _read_cell(cell: Any) -> tuple[Any, ...]:
     try:
         return (cell.cell_contents,)
@@ -174,6 +206,10 @@ _BUILT_IN: Final[dict[type, Kind]] = {
     set: Kind(tuple, _put_set, whole=True),
     dict: Kind(tuple, _put_dict, items, pairs=True, whole=True),
     CellType: Kind(_read_cell, _put_cell, whole=True),
+    array: Kind(tuple, _put_array, whole=True),
+    partial: Kind(
+        lambda value: (value.func, value.args, value.keywords), _put_nothing, fixed=True, whole=True
+    ),
     frozenset: Kind(tuple, _put_nothing, fixed=True, whole=True),
     tuple: Kind(tuple, _put_nothing, fixed=True, whole=True),
     FunctionType: Kind(
@@ -269,12 +305,8 @@ def kind_of(cls: type, example: Any) -> Kind | None:
         names = _ENGINE
     if issubclass(cls, Task):
         names = tuple(name for name in names if name not in _TASK_KEEPS)
-    if (not names and not hasattr(cls, "__dict__")) or cls.__module__ in (
-        "builtins",
-        "itertools",
-        "_random",
-    ):
-        if cls.__module__ == "itertools" and cls.__name__ == "repeat":
+    if hides(cls):
+        if cls is repeat:
             return None
         raise NotRestorable(f"an object of {cls.__module__}.{cls.__qualname__}")
     read = _reader(names)

@@ -12,6 +12,7 @@ comparing within one search; they are not stable over versions.
 
 from __future__ import annotations
 
+from array import array
 from collections import Counter, deque
 from enum import Enum
 from hashlib import blake2b
@@ -32,6 +33,7 @@ from typing import TYPE_CHECKING, Any, Final
 from ...engine.engine import Engine
 from ...engine.locks.rwsem_core import RwSemCore
 from ...engine.task import Task
+from .contents import hides
 from .frames import look_into
 from .ignored import ATTRIBUTES, CONSTANTS, COUNTED, LOCALS
 
@@ -61,6 +63,7 @@ class StateDigest:
         self._out: list[str] = []
         self._seen: dict[int, int] = {}
         self._keep: list[Any] = []
+        self._hidden_so_far = 0
 
     def of(self, engine: Engine) -> bytes:
         """The digest of a run between two steps: 16 bytes."""
@@ -158,7 +161,7 @@ class StateDigest:
             return self._ordered
         for kind, writer in (
             (dict, self._mapping),
-            ((list, deque, tuple), self._sequence),
+            ((list, deque, tuple, array), self._sequence),
             ((set, frozenset), self._set),
             (_BY_NAME, self._named),
             (_ITERATORS, self._reduced),
@@ -173,7 +176,7 @@ class StateDigest:
             return lambda _: self._out.append("oracles")
         if hasattr(cls, "__digest__"):
             return self._remembered
-        return self._object
+        return self._hidden if hides(cls) else self._object
 
     def _remembered(self, value: Any) -> None:
         # An oracle that says by itself what it remembers, in plain values.
@@ -234,13 +237,22 @@ class StateDigest:
     def _named(self, value: Any) -> None:
         self._out.append(getattr(value, "__qualname__", None) or value.__class__.__name__)
 
-    def _reduced(self, value: Any) -> None:
+    def _reduced(self, value: Any, protocol: int = 0) -> None:
         if not self._again(value):
-            parts = value.__reduce__()
+            parts = value.__reduce_ex__(protocol)
             self._keep.append(parts)
             self._out.append(value.__class__.__name__)
             for part in parts[1:]:
                 self._write(part)
+
+    def _hidden(self, value: Any) -> None:
+        """What a class written in C gives away for a copy of its object."""
+        try:
+            self._reduced(value, 4)
+        except TypeError:
+            # Another one every time: no state with it is taken for known.
+            self._hidden_so_far += 1
+            self._out.append(f"{value.__class__.__name__} {self._hidden_so_far}")
 
     def _cell(self, value: Any) -> None:
         if not self._again(value):

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from array import array
 from collections import Counter, deque
-from functools import cache
+from functools import cache, partial
 from hashlib import blake2b
 from itertools import chain, repeat
 from marshal import dumps
@@ -314,9 +315,12 @@ class Nodes:
         elif issubclass(cls, (set, frozenset)):
             out.append(f"{{{len(value)}")
             self._write_all(self._in_order(list(value), rank))
-        elif issubclass(cls, (list, tuple, deque)):
+        elif issubclass(cls, (list, tuple, deque, array)):
             out.append(f"{cls.__name__}[{len(value)}")
             self._write_all(value)
+        elif cls is partial:
+            out.append("partial")
+            self._write_all((value.func, value.args, value.keywords))
         elif cls.__name__ == "Oracles" and not self.ledger:
             out.append("oracles")
         elif hasattr(cls, "__digest__"):
