@@ -187,6 +187,19 @@ def test_outcomes_side_by_side(tiny: str) -> None:
     assert len(sets[0]) >= 2
 
 
+def test_outcomes_by_two_processes_are_those_of_one() -> None:
+    asked = ("outcomes", "litmus-hole", "--patch", "v3", "--patch", "baseline")
+    for way in ((), ("--strategy", "random", "--max-schedules", "60")):
+        one, two = (document(*asked, *way, *jobs) for jobs in ((), ("--jobs", "2")))
+        for patch in ("v3", "baseline"):
+            assert one[patch]["complete"] == two[patch]["complete"] == (not way)
+            outcomes = [sorted(each["outcome"] for each in done[patch]["outcomes"]) for done in (one, two)]
+            assert outcomes[0] == outcomes[1]
+            assert outcomes[0]
+            verdicts = [[each["verdict"] for each in done[patch]["conditions"]] for done in (one, two)]
+            assert verdicts[0] == verdicts[1]
+
+
 def test_outcomes_answers_the_scenarios_conditions() -> None:
     found = document("outcomes", "litmus-hole", "--patch", "v3")["v3"]
     assert [each["verdict"] for each in found["conditions"]] == ["sometimes", "never"]

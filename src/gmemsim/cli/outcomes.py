@@ -8,7 +8,7 @@ import click
 
 from ..explore.scope import nothing_ran, scope, scope_document
 from .conditions import show_answers, show_outcomes
-from .errors import INTERRUPTED, UNDECIDED, VIOLATION, Command
+from .errors import INTERRUPTED, UNDECIDED, VIOLATION, Command, InputError
 from .output import console, print_json, table
 from .params import COUNT, SECONDS, json_option, known_strategy, max_states, schedule_limit
 from .program import describe, input_errors, make_program, program_options
@@ -47,6 +47,13 @@ if TYPE_CHECKING:
     help="What an outcome is made of: results, cache, contents, frames, arch, errors, or the number of an event; see "
     "docs/litmus.md. Default: results and cache.",
 )
+@click.option(
+    "--jobs",
+    type=COUNT,
+    default=1,
+    show_default=True,
+    help="Processes; of `dpor` and the strategies with a bound there is one.",
+)
 @click.option("--most", type=COUNT, default=40, show_default=True, help="Outcomes to show.")
 @json_option
 @click.pass_context
@@ -60,6 +67,7 @@ def command(
     max_schedules: int,
     max_seconds: float | None,
     observe: tuple[str, ...],
+    jobs: int,
     most: int,
     as_json: bool,
     **options: Any,
@@ -77,6 +85,7 @@ def command(
     from ..explore.past_choices import run_past_choices
     from ..explore.search import Limits
     from ..explore.strategies import make_strategy
+    from ..jobs.workers import WorkerKilled
     from ..studies.litmus import answers_of, asking, conditions_of, tokens_of
 
     if getattr(make_strategy(strategy, 0), "exchanges", False):
@@ -107,6 +116,7 @@ def command(
                         strategy=strategy,
                         seed=options["seed"],
                         limits=limits,
+                        jobs=jobs,
                         keep_going=True,
                         outcomes=True,
                         classes=False,
@@ -115,7 +125,7 @@ def command(
                 )
         tokens[patch] = tokens_of(program, results[patch].search)
         answers[patch] = answers_of(program, conditions, results[patch].search, tokens[patch])
-        if results[patch].search.stopped == "interrupted":
+        if results[patch].search.stopped in ("interrupted", "worker"):
             break
     left = [patch for patch in dict.fromkeys(patches) if patch not in results]
     with deaf():
@@ -126,6 +136,8 @@ def command(
             show_answers("conditions", answers)
             for patch in left:
                 click.echo(f"{patch}: not looked at, interrupted before")
+    if any(result.search.stopped == "worker" for result in results.values()):
+        raise InputError(str(WorkerKilled()))
     code = _exit_code(results, [answer for one in answers.values() for answer in one])
     if code:
         ctx.exit(code)
