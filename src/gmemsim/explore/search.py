@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Hashable
 from functools import partial
+from gc import get_threshold, set_threshold
 from time import monotonic
 from typing import TYPE_CHECKING, ClassVar, Final, Protocol, cast, runtime_checkable
 
@@ -46,6 +47,8 @@ _ALWAYS: Final = ("deadlock", "lost_wakeup", "livelock", "crash", "unexpected_ou
 _GRACE: Final = 0.3
 #: Loops without a way out that are looked at one by one.
 _TRAPS: Final = 64
+#: A search of states keeps nearly all that it makes, so that the garbage collector finds next to nothing.
+_RARELY: Final = (20_000, 20, 20)
 
 
 @attrs.define
@@ -181,6 +184,9 @@ def search(  # noqa: PLR0915 # one loop, and what ends it
     stopped: Stopped = "exhausted"
     run: Run | None = None
     restores = _restores(strategy, observers)
+    collecting = get_threshold()
+    if restores:
+        set_threshold(*_RARELY)
     try:
         while True:
             used_up = _used_up(limits, state)
@@ -238,6 +244,7 @@ def search(  # noqa: PLR0915 # one loop, and what ends it
         if restores:
             strategy.close()  # type: ignore[attr-defined] # it is one that restores
             forever_kept()  # Nor of the last run, if it was cut short.
+            set_threshold(*collecting)
     return _result(program, strategy, state, stopped)
 
 

@@ -137,7 +137,7 @@ class LiveState:
             self._images.append({})
             self._hanging.append(self._no_frames)
         walks = False
-        for task in sorted(self.ran, key=_ident):
+        for task in self.ran if len(self.ran) < 2 else sorted(self.ran, key=_ident):
             self._images[task.ident] = images = self._look_at(task)
             self._hang(task.ident, images)
             walks = walks or any(map(_walks, images.values()))
@@ -177,23 +177,25 @@ class LiveState:
 
     def _hang(self, ident: int, images: dict[int, Image]) -> None:
         """Renew what the coroutines of a task say, and what hangs on them."""
-        texts = [array("q", [0]) for _ in range(1 + len(self.renamings))]
+        texts: list[list[int]] = [[0] for _ in range(1 + len(self.renamings))]
         refers: list[int] = []
         for image in images.values():
             frame: Frame = image.said or self._nodes.frame(image)
             # Which of the task's coroutines it holds; the one that it awaits is the next.
             keys = list(images) if image.holds else []
             inner = [keys.index(key) for key in frame.inner] if image.holds else ()
-            for row, text in zip(texts, (frame.text, *frame.views), strict=True):
-                row.append(text)
-                row.extend(inner)
+            texts[0].append(frame.text)
+            texts[0].extend(inner)
+            for number, text in enumerate(frame.views, 1):
+                texts[number].append(text)
+                texts[number].extend(inner)
             refers += frame.refers
         for row in texts:
             row[0] = len(row)
         known = self._heap.known
         for number in [number for number in refers if known[number] is None]:
             self._nodes.node(number)
-        said = tuple(row.tobytes() for row in texts)
+        said = tuple(array("q", row).tobytes() for row in texts)
         self._hanging[ident] = _Hanging(said, refers, self._nodes.mark(-1 - ident, tuple(refers)))
 
     def _look_at(self, task: Task) -> dict[int, Image]:
