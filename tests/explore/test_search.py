@@ -17,6 +17,7 @@ from gmemsim.explore.failure import CRASH, Failure, failure_of
 from gmemsim.explore.program import ScenarioProgram, TaskProgram
 from gmemsim.explore.search import Limits, search, watch_events
 from gmemsim.explore.strategies.dfs import DepthFirst
+from gmemsim.explore.strategies.stateful import Stateful
 from gmemsim.oracles import Violation
 from gmemsim.scenarios.scenario import loads
 
@@ -291,3 +292,34 @@ def test_every_step_is_shown_forced_ones_included() -> None:
 def test_names_of_failures() -> None:
     assert failure_of(Violation("I2", "text")).signature == ("I2", "rest")
     assert failure_of(StepLimit(5)).rule == "step_limit"
+
+
+class _Told:
+    """Says of itself, wrongly, that it goes on from run to run."""
+
+    __kept__ = True
+
+    def __init__(self) -> None:
+        self.count = 0
+
+
+def test_a_failure_that_comes_of_going_back_is_none() -> None:
+    def setup(engine: Engine) -> Callable[[], object]:
+        told = _Told()
+        cells = [Cell("x", 0), Cell("y", 0)]
+
+        async def body(t: Task, cell: Cell[int]) -> None:
+            await cell.store(t, 1)
+            told.count += 1
+            if told.count > 2:
+                raise RuntimeError("more than two tasks ended")
+
+        for number, cell in enumerate(cells):
+            engine.spawn(f"t{number}", body, cell)
+        return lambda: [cell.value for cell in cells]
+
+    strategy = Stateful()
+    result = search(TaskProgram("told", setup), strategy, Limits(), keep_going=True)
+    assert not result.found
+    assert result.complete
+    assert not strategy.restores

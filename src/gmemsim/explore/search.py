@@ -18,10 +18,12 @@ from ..audit.recorder import fan_out
 from ..engine.blame import blame
 from ..engine.errors import EngineError, Pruned, StepLimit, TapeMismatch
 from ..engine.interrupts import TimeUp, heard
+from ..engine.strategy import ReplayStrategy
 from ..engine.unawaited import forever_kept
 from .failure import Failure, failure_of
 from .findings.table import sort_of
 from .judges.livelock import trapped
+from .measure import attempt
 from .scene import with_scene
 from .search_values import Found, Judge, Key, Limits, Observer, SearchResult, Stopped
 from .state import NotRestorable, supported
@@ -211,6 +213,7 @@ def search(  # noqa: PLR0915 # one loop, and what ends it
                     run.engine.watch_steps(Clock(state.began + limits.seconds))
                 state.oracles = getattr(run, "looked_at", ())
             state.begun()
+            sorts = len(state.found)
             try:
                 failure = _one(
                     run,
@@ -219,6 +222,8 @@ def search(  # noqa: PLR0915 # one loop, and what ends it
                     collect_outcomes,
                     None if judge is None else partial(judge, program),
                 )
+                if restores and failure is not None and len(state.found) > sorts:
+                    _must_come_again(program, failure, run.engine.tape, limits.steps)
             except NotRestorable:
                 strategy.restart()  # type: ignore[attr-defined] # it is one that restores
                 forever_kept()  # What the run that ends here would still have awaited is no error.
@@ -293,6 +298,22 @@ def _restores(strategy: SearchStrategy, observers: tuple[Observer, ...]) -> bool
         return False
     strategy.restores = supported() and all(hasattr(observer, "__kept__") for observer in observers)
     return bool(strategy.restores)
+
+
+def _must_come_again(program: Program, failure: Failure, tape: Tape, max_steps: int) -> None:
+    """Make a run that failed anew: if it does not fail so, what it began from was not what it had been.
+
+    Raises:
+        NotRestorable: it does not.
+    """
+    if failure.rule in ("livelock", "step_limit"):
+        return  # Said of a run that did not end, by who looked at more than that run.
+    try:
+        again = attempt(program, ReplayStrategy(tape), max_steps=max_steps).failure
+    except TapeMismatch:
+        again = None
+    if again is None or again.signature != failure.signature:
+        raise NotRestorable(f"something that makes a run end with {failure.rule}")
 
 
 def _one(
