@@ -59,6 +59,23 @@ def test_pairs_have_findings_that_are_known(tmp_path: Path) -> None:
     assert "memory-failure-against-punch" in text
 
 
+def test_it_stops_after_a_while_and_goes_on(tmp_path: Path) -> None:
+    state = str(tmp_path / "state")
+    asked = ("pairs", "touch + punch", "--patch", "v3", "--arch", "snp", "--state", state)
+    # So short that not even the first is begun.
+    done = run(*asked, "--stop-after", "0.000001")
+    assert done.exit_code == 2, done.output
+    assert "searches are left (--stop-after 1e-06)" in done.stderr
+    done = run(*asked, "--stop-after", "600", "--json")
+    assert done.exit_code == 0, done.output
+    assert "left" not in done.stderr
+    assert json.loads(done.stdout)
+    # All are in the state file, so that nothing has to be begun.
+    again = run(*asked, "--stop-after", "0.000001", "--json")
+    assert again.exit_code == 0, again.output
+    assert json.loads(again.stdout) == json.loads(done.stdout)
+
+
 def test_what_is_not_known_is_exit_code_1(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("gmemsim.explore.findings.table.FINDINGS", {})
     result = run("pairs", "punch + memory failure", "--patch", "v3", "--arch", "snp", *LITTLE)

@@ -6,7 +6,9 @@ Each study has its command, and how it is shown, in a module of its own; `study`
 from __future__ import annotations
 
 from contextlib import ExitStack
+from math import inf
 from pathlib import Path
+from time import monotonic
 from typing import TYPE_CHECKING, Any, Final
 
 import click
@@ -114,6 +116,7 @@ def study_command(
         click.Option(["--cells"], type=COUNT, help="Ask only so many of all searches, drawn at random."),
         click.Option(["--seed"], type=int, default=0, show_default=True, help="Of --cells."),
         click.Option(["--jobs"], type=COUNT, default=1, show_default=True, help="Processes."),
+        click.Option(["--stop-after"], type=SECONDS, help="Wall-clock: no search is begun after that."),
         click.Option(["--state"], type=FILE, help="Keep finished searches here, and go on from there."),
     ]
     command.params += options
@@ -135,6 +138,7 @@ def ask(
     cells: int | None = None,
     seed: int = 0,
     jobs: int = 1,
+    stop_after: float | None = None,
     state: Path | None = None,
     ktap: Path | None = None,
     junit: Path | None = None,
@@ -169,7 +173,7 @@ def ask(
         progress(0)
         try:
             entries_shown.tell()
-            for done, result in enumerate(survey.run(where, kept), 1):
+            for done, result in enumerate(survey.run(where, kept, monotonic() + (stop_after or inf)), 1):
                 progress(done, _name(result))
                 entries_shown.tell()
         except KeyboardInterrupt:
@@ -186,6 +190,7 @@ def ask(
         elif show is not None:
             show(survey)
         _tell_patches(survey)
+        _tell_left(missing, stop_after)
     lost = f"{killed}; {len(survey.results)} of {len(survey.asked)} searches were done before that"
     if survey.wrong:
         if killed is not None:
@@ -195,7 +200,8 @@ def ask(
         return INTERRUPTED
     if killed is not None:
         raise InputError(lost)
-    return UNDECIDED if any(result.as_expected is None for result in survey.results) else 0
+    open_ = missing or any(result.as_expected is None for result in survey.results)
+    return UNDECIDED if open_ else 0
 
 
 class _Entries:
@@ -275,6 +281,11 @@ def _table(survey: Survey) -> None:
         f"{len(survey.results):,} searches{f', {left:,} not done' if left else ''}; `as known` are those in which only "
         "known findings were met. That is said of what was run: a search that is not complete has more schedules."
     )
+
+
+def _tell_left(missing: int, stop_after: float | None) -> None:
+    if missing and stop_after is not None:
+        click.echo(f"gmemsim: {missing} searches are left (--stop-after {stop_after:g})", err=True)
 
 
 def _tell_patches(survey: Survey) -> None:

@@ -5,6 +5,9 @@ from __future__ import annotations
 import random
 from contextlib import ExitStack
 from functools import partial
+from itertools import takewhile
+from math import inf
+from time import monotonic
 from typing import TYPE_CHECKING, Any, Final
 
 import attrs
@@ -103,8 +106,11 @@ class Survey:
         """Whether all is answered that is asked of it."""
         return all(one.key in self._by_key for one in self.asked if one.entry.name == entry.name)
 
-    def run(self, where: Place, kept: State | None = None) -> Iterator[Result]:
+    def run(self, where: Place, kept: State | None = None, until: float = inf) -> Iterator[Result]:
         """Ask; each result as it comes, those first that a state file has.
+
+        Args:
+            until: no search is begun after that (`time.monotonic`).
 
         Raises:
             KeyboardInterrupt: the user's; what was answered before is there.
@@ -122,7 +128,8 @@ class Survey:
                 left.append(one)
         mine = {one.key: one for one in left}
         try:
-            for result in share(partial(answer, self.study, self.plan), left, where):
+            in_time = takewhile(lambda _: monotonic() < until, left)
+            for result in share(partial(answer, self.study, self.plan), in_time, where):
                 if kept is not None:
                     values: dict[str, Any] = {name: getattr(result, name) for name in _KEPT}
                     sources = self.study.sources(mine[result.asked.key])
