@@ -18,7 +18,7 @@ from gmemsim.oracles import Oracles
 from gmemsim.oracles.violation import Violation
 from gmemsim.patches.hugepage import Hugepage
 from gmemsim.patches.hugepage_mutex import HugepageMutex
-from gmemsim.patches.hugepage_variants import HugepagePopulate, HugepageStaged
+from gmemsim.patches.hugepage_variants import HugepagePopulate, HugepageStaged, HugepageTracked
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -265,6 +265,26 @@ def test_a_page_inside_a_huge_folio_is_followed() -> None:
     """The hook is asked about page 5; the folio lock that it needs is that of the folio around it."""
     assert judged(DropsTheLock, guest(5), kind="snp") == {"I33"}
     assert judged(HugepageMutex, guest(5), kind="snp") == set()
+
+
+class PreparesNothing(HugepageTracked):
+    """The arch is not asked before the page is marked, which says there that it was prepared."""
+
+    async def kvm_gmem_make_private(
+        self, t: Task, vm: Any, inode: GmemInode, folio: Folio, gfn: int, index: int
+    ) -> int:
+        return 0
+
+
+def test_a_shared_page_has_nothing_to_be_prepared() -> None:
+    """uptodate means prepared there, of a page that is private: asked about another one the arch does nothing."""
+    shared = [guest(0), to(False, 5, 6), punch(0, HUGE), guest(5)]
+    assert judged(HugepageTracked, *shared, kind="snp") == set()
+    machine = HugeRig(PreparesNothing, "snp", pages=2 * HUGE)
+    oracles = Oracles(machine.world, machine.kernel)
+    machine.recorders.append(oracles)
+    with pytest.raises(Violation, match=r"I4.*becomes uptodate unprepared"):
+        look(oracles, [guest(5)(machine)])
 
 
 def test_a_populated_page_does_not_speak_for_its_folio() -> None:

@@ -200,7 +200,10 @@ class Filemap(Subject):
 
     @before("I4", kvm.SetUptodate)
     def uptodate_earned(self, t: Task, event: kvm.SetUptodate) -> None:
-        """Cleared or populated; where uptodate means prepared, prepared too, unless the host made it."""
+        """Cleared or populated; where uptodate means prepared, prepared too, unless the host made it.
+
+        Of a page that is shared in the file nothing is to be prepared: the arch's answer to its hook is 0.
+        """
         life = self.ledger.lives.get(event.pfn)
         if life is None or life.populated:
             return
@@ -209,7 +212,9 @@ class Filemap(Subject):
                 "I4", f"the folio at index {event.index} becomes uptodate uncleared", t, event, pfn=event.pfn
             )
         prepares = self.kernel.uptodate_promises(life.inode) == "prepared" and self.kernel.gmem_prepare
-        if prepares and not life.prepared and not self.ledger.of(t).user_fault:
+        attributes = None if life.inode is None else life.inode.attributes
+        shared = attributes is not None and attributes.get(life.index) is not True
+        if prepares and not shared and not life.prepared and not self.ledger.of(t).user_fault:
             self.fail(
                 "I4", f"the folio at index {event.index} becomes uptodate unprepared", t, event, pfn=event.pfn
             )
