@@ -33,12 +33,14 @@ DOCS = Path(__file__).parents[1] / "docs"
 
 
 def which(row: dict[str, Any]) -> tuple[Any, ...]:
-    """The cell of a row."""
+    """The cell of a row, or the question that it answers."""
+    if "key" in row:
+        return tuple(row["key"])
     return (*row["names"], row["patch"], row["arch"], row["setup"], row["huge"], row.get("pages", 1))
 
 
 def recorded(path: Path) -> list[dict[str, Any]]:
-    """Rows that are there, the last of each cell; one that was cut off is none."""
+    """Rows that are there, the last of each cell or question; one that was cut off is none."""
     packed = path.with_name(f"{path.name}.zst")
     if path.exists():
         text = path.read_text(encoding="utf-8")
