@@ -72,6 +72,7 @@ class Filemap(Subject):
         life = ledger.lives.get(event.pfn)
         if life is None:
             life = ledger.lives[event.pfn] = Life(event.pfn, event.index)
+        ledger.evicted.discard(event.pfn)
         inode = ledger.inode_with(event.index, event.pfn)
         life.cached = True
         ledger.touched.add(life)
@@ -90,6 +91,11 @@ class Filemap(Subject):
             self.ledger.leaving[life] = None
             if life.inode is not None:
                 self.ledger.present.pop((life.inode.label, life.index), None)
+
+    @track(kvm.EvictFolio)
+    def evicted(self, t: Task, event: kvm.EvictFolio) -> None:
+        """It goes without an invalidation."""
+        self.ledger.evicted.add(event.pfn)
 
     @track(kvm.FreePage)
     def freed(self, t: Task, event: kvm.FreePage) -> None:
@@ -137,6 +143,7 @@ class Filemap(Subject):
                 event,
                 gfn=gfn,
                 pfn=pfn,
+                evicted=pfn in self.ledger.evicted,
             )
 
     @before("I2", kvm.UserFaultRet)

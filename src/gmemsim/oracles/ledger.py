@@ -177,6 +177,8 @@ class Ledger:
         self.touched: set[Life] = set()
         #: Folios that left the page cache and are not freed yet.
         self.leaving: dict[Life, None] = {}
+        #: Frames that left the page cache by eviction, until they are used again.
+        self.evicted: set[int] = set()
         #: The life behind the last SPTE installed at (vm, gfn, private).
         self.installed: dict[tuple[str, int, bool], Life] = {}
         self.doing: dict[Task, Doing] = {}

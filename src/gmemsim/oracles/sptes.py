@@ -93,6 +93,7 @@ class Sptes(Subject):
                 event,
                 gfn=gfn,
                 pfn=pfn,
+                evicted=pfn in self.ledger.evicted,
             )
 
     @before("I56", kvm.MapRet)

@@ -160,6 +160,9 @@ async def folio_has_outside_reference(
     """One folio of the check; `drains` are those that were not done yet."""
     if t.traps:
         await t.point(Op("rmw", inode.ref_label, folio.index, folio.index + 1))
+    if folio.mapping is not inode:
+        # Evicted meanwhile, by a host fault that met it poisoned: filemap_get_folios does not return it.
+        return False
     folio.ref += 1
     used = await self.folio_is_used(t, inode, folio)
     while used == "references" and drains:
@@ -170,7 +173,7 @@ async def folio_has_outside_reference(
 
 
 def present(self: InplaceV8, t: Task, inode: GmemInode, start: int, end: int) -> list[int]:
-    """Indices of the range that have a folio; none comes or goes while the exclusive lock is held."""
+    """Indices of the range that have a folio; none comes while the exclusive lock is held, and one goes by eviction."""
     return self.indices(inode, start, end)
 
 
@@ -215,6 +218,8 @@ async def kvm_gmem_make_folio_shared(
     """One folio of the walk, as far as it lies in the range."""
     if t.traps:
         await t.point(Op("rmw", inode.ref_label, folio.index, folio.index + 1))
+    if folio.mapping is not inode:
+        return  # as above
     folio.ref += 1
     low, high = max(start, folio.index), min(end, folio.index + folio.pages)
     await self.kvm_gmem_make_pages_shared(t, inode, folio.pfn + low - folio.index, high - low)

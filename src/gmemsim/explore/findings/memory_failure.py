@@ -183,6 +183,17 @@ FINDINGS: Final = (
                     "host": Who(does=BY_HOST, fails=True),
                 },
             ),
+            # Evicted between get_pfn and the mapping: no invalidation tells the fault to retry.
+            Pattern(
+                rules=frozenset({"I2", "I19"}),
+                kinds=frozenset({"MapRet"}),
+                details={"evicted": True},
+                parts={
+                    "memory failure": Who(does=frozenset({"memory_failure"}), over=True),
+                    "host": Who(does=BY_HOST, over=True),
+                    "guest": Who(does=BY_VCPU, fails=True),
+                },
+            ),
         ),
         shown=(Shown(scenario="zoo-poison_host_fault", vm_type="default", strategy="random", schedules=200),),
         reproducer="host-fault-on-poisoned-page",
