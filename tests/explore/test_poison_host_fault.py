@@ -62,6 +62,7 @@ def test_a_conversion_takes_no_reference_of_a_page_that_went() -> None:
     used: list[object] = []
 
     async def evict(t: Task) -> None:
+        await kernel.lru_add_drain_all(t)
         folio.ref += 1  # that of who looked it up
         assert await kernel.mapping_evict_folio(t, inode, folio)
         used.append(await kernel.folio_has_outside_reference(t, inode, folio, []))
