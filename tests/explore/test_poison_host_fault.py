@@ -10,10 +10,12 @@ from tests.model.inplace_rig import InplaceRig
 from gmemsim.explore.program import ScenarioProgram
 from gmemsim.explore.search import Limits, search
 from gmemsim.explore.strategies import make_strategy
+from gmemsim.patches.inplace import Inplace
 from gmemsim.scenarios.catalogue import load_named
 from gmemsim.studies.matrix import cells, explore_cell
 
 if TYPE_CHECKING:
+    from gmemsim.actors.inode import GmemInode
     from gmemsim.engine.task import Task
 
 
@@ -54,8 +56,15 @@ def test_it_goes_between_get_pfn_and_the_mapping() -> None:
     assert set(known.values()) == {"host-fault-on-poisoned-page"}
 
 
+class TellsNobody(Inplace):
+    """There is no page that hardware has to be told of."""
+
+    async def kvm_gmem_make_pages_shared(self, t: Task, inode: GmemInode, pfn: int, pages: int) -> None:
+        raise AssertionError(pfn)
+
+
 def test_a_conversion_takes_no_reference_of_a_page_that_went() -> None:
-    machine = InplaceRig(pages=2)
+    machine = InplaceRig(TellsNobody, pages=2)
     inode, kernel = machine.files[0].inode, machine.inplace
     machine.do(lambda t: machine.access(t, 0, 0, 0, True))
     folio = inode.folios[0]
