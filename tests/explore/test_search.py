@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from gc import get_threshold
 from typing import TYPE_CHECKING, ClassVar
 
 import pytest
@@ -319,7 +320,9 @@ def test_a_failure_that_comes_of_going_back_is_none() -> None:
         return lambda: [cell.value for cell in cells]
 
     strategy = Stateful()
+    collecting = get_threshold()
     result = search(TaskProgram("told", setup), strategy, Limits(), keep_going=True)
+    assert get_threshold() == collecting
     assert not result.found
     assert result.complete
     assert not strategy.restores

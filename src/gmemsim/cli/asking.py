@@ -173,7 +173,9 @@ def ask(
         progress(0)
         try:
             entries_shown.tell()
-            for done, result in enumerate(survey.run(where, kept, monotonic() + (stop_after or inf)), 1):
+            for done, result in enumerate(
+                survey.run(where, kept, monotonic() + (inf if stop_after is None else stop_after)), 1
+            ):
                 progress(done, _name(result))
                 entries_shown.tell()
         except KeyboardInterrupt:

@@ -246,10 +246,10 @@ def search(  # noqa: PLR0915 # one loop, and what ends it
         stopped = "seconds" if isinstance(stop, TimeUp) else "interrupted"
         state.cut_in = str(blame(stop) or "")
     finally:
+        set_threshold(*collecting)
         if restores:
             strategy.close()  # type: ignore[attr-defined] # it is one that restores
             forever_kept()  # Nor of the last run, if it was cut short.
-            set_threshold(*collecting)
     return _result(program, strategy, state, stopped)
 
 

@@ -143,7 +143,7 @@ class Filemap(Subject):
                 event,
                 gfn=gfn,
                 pfn=pfn,
-                evicted=pfn in self.ledger.evicted,
+                **self.ledger.how_it_left(pfn),
             )
 
     @before("I2", kvm.UserFaultRet)

@@ -255,6 +255,10 @@ class Ledger:
             slot.base_gfn + life.index - slot.pgoff in vm.attributes for vm, _, slot in self.bound_at(life)
         )
 
+    def how_it_left(self, pfn: int) -> dict[str, bool]:
+        """What a failure says of a frame that was evicted, and of no other."""
+        return {"evicted": True} if pfn in self.evicted else {}
+
     def is_private(self, vm: Vm, gfn: int) -> bool:
         """Whether a gfn is private: by the file that is bound there, or by the VM's attributes."""
         if not self.kernel.in_place:

@@ -93,7 +93,7 @@ class Sptes(Subject):
                 event,
                 gfn=gfn,
                 pfn=pfn,
-                evicted=pfn in self.ledger.evicted,
+                **self.ledger.how_it_left(pfn),
             )
 
     @before("I56", kvm.MapRet)

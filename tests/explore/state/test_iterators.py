@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from contextlib import asynccontextmanager
+from functools import partial
+from itertools import repeat
 from typing import TYPE_CHECKING, Any
 
 import pytest
 from tests.explore.state.test_live import rerun, searched
 
 from gmemsim.engine.cell import Cell
+from gmemsim.engine.op import Op
 from gmemsim.explore.program import ScenarioProgram, TaskProgram
 from gmemsim.explore.search import Limits, search
 from gmemsim.explore.state import supported
@@ -18,12 +22,14 @@ from gmemsim.studies.matrix import cells
 from gmemsim.studies.operations import scenario_text
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import AsyncIterator, Callable, Iterator
 
     from gmemsim.engine.engine import Engine
     from gmemsim.engine.task import Task
 
 needs_frames = pytest.mark.skipif(not supported(), reason="coroutines cannot be put back on this interpreter")
+
+_STEP = Op("step", "x")
 
 ALONE: dict[str, Callable[[], Iterator[Any]]] = {
     "list": lambda: iter([1, 2, 3]),
@@ -164,3 +170,140 @@ def test_huge_pages_are_put_back(
     search(program, strategy, limits, keep_going=True)
     assert strategy.restores
     assert strategy.states > 100
+
+
+class Private:
+    """With a slot whose name Python changes."""
+
+    __slots__ = ("__count",)
+
+    def __init__(self) -> None:
+        self.__count = 0
+
+    def more(self) -> int:
+        self.__count += 1
+        return self.__count
+
+
+class Refuses:
+    """Cannot be looked at."""
+
+    def __init__(self) -> None:
+        self.value = [1]
+
+    def __eq__(self, other: object) -> bool:
+        raise KeyError("not to be compared")
+
+    __hash__ = None  # type: ignore[assignment] # as of whatever has an `__eq__`
+
+
+async def _ended_generator(t: Task, say: Callable[[object], None]) -> None:
+    def numbers() -> Iterator[int]:
+        held = bytearray(100_000)
+        yield len(held)
+
+    generator = numbers()
+    for number in generator:
+        say(number)
+    await t.point(_STEP)
+    say(next(generator, "none"))
+
+
+async def _finite_repeat(t: Task, say: Callable[[object], None]) -> None:
+    for _ in repeat(None, 2):
+        await t.point(_STEP)
+        say("again")
+
+
+async def _generator_with_finally(t: Task, say: Callable[[object], None]) -> None:
+    def numbers() -> Iterator[int]:
+        say("enter")
+        try:
+            yield 1
+            yield 2
+        finally:
+            say("leave")
+
+    for number in numbers():
+        await t.point(_STEP)
+        say(number)
+
+
+async def _beyond_its_list(t: Task, say: Callable[[object], None]) -> None:
+    numbers = [1, 2, 3]
+    for number in numbers:
+        say(number)
+        if number == 2:
+            numbers.clear()
+            await t.point(_STEP)
+            numbers += [5, 6, 7]
+        await t.point(_STEP)
+
+
+async def _private_slot(t: Task, say: Callable[[object], None]) -> None:
+    mine = Private()
+    for _ in range(2):
+        await t.point(_STEP)
+        say(mine.more())
+
+
+async def _not_to_be_looked_at(t: Task, say: Callable[[object], None]) -> None:
+    mine = [Refuses()]
+    await t.point(_STEP)
+    mine[0] = Refuses()
+    await t.point(_STEP)
+    say(len(mine))
+
+
+async def _async_context(t: Task, say: Callable[[object], None]) -> None:
+    @asynccontextmanager
+    async def within() -> AsyncIterator[None]:
+        await t.point(_STEP)
+        yield
+        await t.point(_STEP)
+
+    async with within():
+        await t.point(_STEP)
+        say("within")
+
+
+BODIES = [
+    _ended_generator, _finite_repeat, _generator_with_finally, _beyond_its_list, _private_slot, _not_to_be_looked_at,
+    _async_context,
+]  # fmt: skip
+
+
+@needs_frames
+@pytest.mark.parametrize("body", BODIES)
+def test_what_a_patch_may_hold_over_a_step(body: Callable[..., Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    def setup(engine: Engine) -> Callable[[], object]:
+        seen: list[object] = []
+        for name in ("a", "b"):
+            engine.spawn(name, body, partial(_say, seen, name))
+        return lambda: seen
+
+    held = TaskProgram("held", setup)
+    assert searched(held, Limits(schedules=300)) == rerun(monkeypatch, held, Limits(schedules=300))
+
+
+def _say(seen: list[object], name: str, what: object) -> None:
+    seen.append((name, what))
+
+
+@needs_frames
+def test_one_generator_that_two_tasks_go_on_with(monkeypatch: pytest.MonkeyPatch) -> None:
+    def setup(engine: Engine) -> Callable[[], object]:
+        seen: list[object] = []
+
+        async def body(t: Task, numbers: Iterator[int]) -> None:
+            for number in numbers:
+                await t.point(_STEP)
+                seen.append((t.name, number))
+
+        shared = (number for number in (0, 1, 2))
+        for name in ("a", "b"):
+            engine.spawn(name, body, shared)
+        return lambda: seen
+
+    shares = TaskProgram("shares", setup)
+    assert searched(shares, Limits()) == rerun(monkeypatch, shares, Limits())

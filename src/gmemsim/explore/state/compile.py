@@ -11,6 +11,7 @@ import shlex
 import subprocess
 import sys
 import sysconfig
+from contextlib import suppress
 from importlib.util import find_spec
 from pathlib import Path
 from shutil import copytree, rmtree
@@ -46,7 +47,10 @@ def build(target: Path | None = None) -> Path:
     headers = sysconfig.get_path("include")
     if not Path(headers, "Python.h").is_file():
         raise OSError(f"{headers}/Python.h: expected Python's headers (on Debian: apt install python3-dev)")
-    compiler = shlex.split(os.environ.get("CC") or "cc")
+    try:
+        compiler = shlex.split(os.environ.get("CC") or "cc")
+    except ValueError as error:
+        raise OSError(f"CC: {error}") from None
     where = (target or Path(__file__).parent) / f"_quick{suffix}"
     with TemporaryDirectory() as folder:
         # Moved into its place whole: a process that has the old one loaded keeps it.
@@ -96,7 +100,11 @@ def build_modules(target: Path | None = None) -> Path:
         try:
             copytree(made, partly, ignore=lambda _, names: [name for name in names if ".so" not in name])
             for old in [where] if target else [*where.parent.glob("_modules_*")]:
-                rmtree(old, ignore_errors=True)
+                # Out of the way as a whole: nobody finds half of it.
+                aside = old.with_name(f".{old.name}.old{os.getpid()}")
+                with suppress(FileNotFoundError):
+                    old.rename(aside)
+                rmtree(aside, ignore_errors=True)
             partly.rename(where)
         finally:
             rmtree(partly, ignore_errors=True)

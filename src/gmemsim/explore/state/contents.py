@@ -86,13 +86,21 @@ def _has_more(base: type) -> bool:
     return base.__basicsize__ - base.__base__.__basicsize__ > _WORD * len(names)
 
 
+def own_slots(cls: type) -> list[str]:
+    """Names of the attributes for which a class itself has slots; private ones as Python calls them."""
+    own = vars(cls).get("__slots__", ())
+    prefix = f"_{cls.__name__.lstrip('_')}"
+    return [
+        prefix + name if name.startswith("__") and not name.endswith("__") else name
+        for name in ((own,) if isinstance(own, str) else own)
+    ]
+
+
 def slots_of(cls: type) -> tuple[str, ...]:
     """Names of all slots of a class; of a msgspec struct, its fields."""
     names: list[str] = list(getattr(cls, "__struct_fields__", ()))
     for base in cls.__mro__:
-        own = vars(base).get("__slots__", ())
-        names += (own,) if isinstance(own, str) else own
-    # A private name is mangled with the class that declares it, and the project has none.
+        names += own_slots(base)
     return tuple(dict.fromkeys(name for name in names if name not in ("__dict__", "__weakref__")))
 
 

@@ -19,6 +19,7 @@ import sys
 from functools import cache
 from gc import get_referents
 from itertools import repeat
+from operator import length_hint
 from struct import Struct, unpack_from
 from types import CoroutineType, FrameType, GeneratorType, coroutine
 from typing import TYPE_CHECKING, Any, Final
@@ -148,6 +149,8 @@ class Image:
     def __init__(self, coro: Any, below: int = 0) -> None:
         layout = _layout
         assert layout is not None
+        if _frame_is_gone(coro):
+            raise NotRestorable(f"a {coro.__class__.__name__} that has ended")
         self.coro = coro
         self.raw = _read(id(coro) + layout.start, coro.__sizeof__() - layout.start)
         self.owned = _owned(coro)
@@ -172,9 +175,10 @@ class Image:
         elif cls in _RUNNING:
             if id(value) != self.below:
                 self.holds.append(value)
-        elif hasattr(cls, "__next__") and cls is not repeat:
+                self.walks.append(value)
+        elif hasattr(cls, "__next__") and not _goes_on_for_ever(value):
             raise NotRestorable(f"an iterator of {cls.__name__}")
-        else:
+        elif cls is not repeat:
             _PLAIN.add(cls)
 
     @property
@@ -193,6 +197,15 @@ class Image:
 
 
 _RUNNING: Final = (CoroutineType, GeneratorType)
+
+
+def _frame_is_gone(coro: Any) -> bool:
+    return (coro.cr_frame if coro.__class__ is CoroutineType else coro.gi_frame) is None
+
+
+def _goes_on_for_ever(iterator: Any) -> bool:
+    """Whether it is the same wherever it stands."""
+    return iterator.__class__ is repeat and length_hint(iterator, -1) == -1
 
 
 def take(coro: Any, before: Image | None, below: int) -> Image:
@@ -224,6 +237,18 @@ def chain_of(handle: Any) -> list[Any]:
         chain.append(handle)
         handle = below
     return chain
+
+
+def held_by(chain: list[Any]) -> list[Any]:
+    """Suspended coroutines and generators that are in variables of these and of each other, those apart."""
+    met = {id(coro): coro for coro in chain}
+    waiting = [*chain]
+    while waiting:
+        for value in get_referents(waiting.pop()):
+            if value.__class__ in _RUNNING and id(value) not in met and not _frame_is_gone(value):
+                met[id(value)] = value
+                waiting.append(value)
+    return list(met.values())[len(chain) :]
 
 
 def _frame_of(owned: list[Any]) -> Any:

@@ -33,7 +33,7 @@ from typing import TYPE_CHECKING, Any, Final
 from ...engine.engine import Engine
 from ...engine.locks.rwsem_core import RwSemCore
 from ...engine.task import Task
-from .contents import hides
+from .contents import hides, own_slots
 from .frames import look_into
 from .ignored import ATTRIBUTES, CONSTANTS, COUNTED, LOCALS
 
@@ -319,8 +319,7 @@ def layout_of(cls: type) -> tuple[tuple[str, ...], frozenset[str]]:
     for base in cls.__mro__:
         ignored |= ATTRIBUTES.get(base, _NOTHING)
         ignored.update(vars(base).get("__digest_skip__", ()))
-        own = vars(base).get("__slots__", ())
-        slots += (own,) if isinstance(own, str) else own
+        slots += own_slots(base)
     # msgspec structs list their fields apart from their slots.
     slots += getattr(cls, "__struct_fields__", ())
     kept = {name for name in slots if name not in ignored and name not in ("__dict__", "__weakref__")}

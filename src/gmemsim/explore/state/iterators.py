@@ -27,7 +27,15 @@ def copied(iterator: Any) -> Any:
         NotRestorable: it goes over one that cannot be copied.
     """
     if iterator.__class__ not in _AROUND:
-        return copy(iterator)
+        fresh = copy(iterator)
+        stands: Any = iterator.__reduce__()
+        # One that is through says nothing of where it stands.
+        if len(stands) > 2 and (fresh.__class__ is not iterator.__class__ or fresh.__reduce__() != stands):
+            # Beyond the end of its list as that is now, or over one whose class walks it in another way.
+            raise NotRestorable(
+                f"an iterator of {iterator.__class__.__name__} that a copy does not stand for"
+            )
+        return fresh
     reduced: Any = iterator.__reduce__()
     make, parts, *state = reduced
     fresh = make(*(copied(part) if part.__class__ in COPIED else part for part in parts))

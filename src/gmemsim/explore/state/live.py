@@ -16,9 +16,9 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 from ...engine.tape import Tape
 from . import quick
-from .coroutines import Image, chain_of, drop, put_back, take
+from .coroutines import Image, chain_of, drop, held_by, put_back, take
 from .heap import Heap
-from .iterators import must_be_apart
+from .iterators import NotRestorable, must_be_apart
 from .nodes import Nodes
 from .symmetry import renamings
 
@@ -301,7 +301,8 @@ class LiveState:
     def _put_back(self, task: Task, images: dict[int, Image]) -> None:
         chain = chain_of(task.handle)
         below = dict(zip(map(id, chain), [*map(id, chain[1:]), 0], strict=True))
-        for coro in chain[::-1]:
+        # Generators in variables as well: none of them runs its `finally` when its variable is overwritten.
+        for coro in chain[::-1] + held_by(chain):
             if id(coro) not in images:
                 drop(coro)
         for key, image in images.items():
@@ -318,7 +319,12 @@ class LiveState:
                 # It has not begun, so nothing of it runs.
                 task.handle.close()
                 continue
-            for coro in chain_of(task.handle)[::-1]:
+            try:
+                chain = chain_of(task.handle)
+            except NotRestorable:
+                # It awaits what is no coroutine. Only its own part is let go of.
+                chain = [task.handle]
+            for coro in chain[::-1]:
                 drop(coro)
 
 

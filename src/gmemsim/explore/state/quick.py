@@ -182,7 +182,8 @@ def compiled_modules() -> list[str]:
     if os.environ.get("GMEMSIM_PURE"):
         return []
     folder = folder_of_modules()
-    return [str(folder)] if folder.is_dir() else []
+    # Without the library behind them none can be imported.
+    return [str(folder)] if any(folder.glob("group__mypyc*")) else []
 
 
 def _compiled() -> ModuleType | None:

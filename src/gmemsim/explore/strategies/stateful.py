@@ -33,8 +33,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, ClassVar
 
 from ...engine.answers import candidate
-from ...engine.errors import Pruned
-from ..state import LiveState, StateDigest
+from ...engine.errors import EngineError, Pruned
+from ..state import LiveState, NotRestorable, StateDigest
 from .dfs import DepthFirst
 from .sleep import Choice, StepWatch, independent
 from .state_graph import END, StateGraph
@@ -245,16 +245,7 @@ class Stateful(DepthFirst):
         if self._step < len(self._way) or (self.budget is not None and self.states >= self.budget):
             return
         assert self._engine is not None
-        if not self.restores:
-            digest = self._digest.of(self._engine)
-        elif self._live is None:
-            groups = self.alike if self.exchanges else ()
-            self._live = LiveState(self._engine, ledger=not self.forgets, groups=groups)
-            self.exchanged = self.alike if self._live.renamings else ()
-            digest = self.name_of(self._live)
-            self._marks.append((0, 0, self._live.mark()))
-        else:
-            digest = self.name_of(self._live)
+        digest = self._look_live(self._engine) if self.restores else self._digest.of(self._engine)
         before = self._way[-1] if self._way else END
         known = self.graph.number(digest)
         sleepers = self._fall_asleep(before)
@@ -282,6 +273,28 @@ class Stateful(DepthFirst):
                 part.pop()
             self._pruned = True
             raise Pruned
+
+    def _look_live(self, engine: Engine) -> bytes:
+        """The name of the present state of the run that is taken back and forth.
+
+        Raises:
+            NotRestorable: it has something in it that cannot be put back, or that cannot be looked at.
+        """
+        try:
+            if self._live is None:
+                groups = self.alike if self.exchanges else ()
+                self._live = LiveState(engine, ledger=not self.forgets, groups=groups)
+                self.exchanged = self.alike if self._live.renamings else ()
+                digest = self.name_of(self._live)
+                self._marks.append((0, 0, self._live.mark()))
+                return digest
+            return self.name_of(self._live)
+        except (NotRestorable, EngineError):
+            raise
+        except (
+            Exception
+        ) as error:  # whatever a user's class raises when it is looked at is no failure of the run
+            raise NotRestorable(f"looking at the state raised {error!r}") from error
 
     def _elsewhere(self, digest: bytes) -> bool:
         """Whether somebody else looks at what follows a state that is new here (`stateful_part`)."""
