@@ -19,6 +19,8 @@ from typing import TYPE_CHECKING
 import trio
 from trio.lowlevel import Abort, current_task, reschedule, wait_task_rescheduled
 
+from .bare import let_go
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -86,7 +88,7 @@ class _Baton:
         finally:
             if not task.done:
                 self.over = True
-                task.handle.close()
+                let_go(task)
 
     def _hand_over(self, following: Task) -> None:
         # Once cancellation has begun the parked tasks are already being woken with Cancelled, and waking

@@ -267,9 +267,19 @@ async def _async_context(t: Task, say: Callable[[object], None]) -> None:
         say("within")
 
 
+async def _awaits_in_the_end(t: Task, say: Callable[[object], None]) -> None:
+    try:
+        for _ in {1: 2}.items():  # cannot be put back, so that runs are cut and ended
+            await t.point(_STEP)
+    finally:
+        await t.point(_STEP)
+        await t.point(_STEP)
+        say("end")
+
+
 BODIES = [
     _ended_generator, _finite_repeat, _generator_with_finally, _beyond_its_list, _private_slot, _not_to_be_looked_at,
-    _async_context,
+    _async_context, _awaits_in_the_end,
 ]  # fmt: skip
 
 
@@ -283,7 +293,9 @@ def test_what_a_patch_may_hold_over_a_step(body: Callable[..., Any], monkeypatch
         return lambda: seen
 
     held = TaskProgram("held", setup)
-    assert searched(held, Limits(schedules=300)) == rerun(monkeypatch, held, Limits(schedules=300))
+    found = searched(held, Limits(schedules=300))
+    assert found == rerun(monkeypatch, held, Limits(schedules=300))
+    assert not found[-1]
 
 
 def _say(seen: list[object], name: str, what: object) -> None:

@@ -33,6 +33,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, ClassVar
 
 from ...engine.answers import candidate
+from ...engine.bare import let_go
 from ...engine.errors import EngineError, Pruned
 from ..state import LiveState, NotRestorable, StateDigest
 from .dfs import DepthFirst
@@ -176,7 +177,7 @@ class Stateful(DepthFirst):
             # It ended before its first state was looked at.
             for task in self._engine.tasks:
                 if not task.done:
-                    task.handle.close()
+                    let_go(task)
 
     def pick(self, runnable: list[Task], current: Task | None) -> Task:
         """Who runs next, if the state is new."""
