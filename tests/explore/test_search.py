@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from gc import get_threshold
+from time import monotonic
 from typing import TYPE_CHECKING, ClassVar
 
 import pytest
@@ -14,6 +15,7 @@ from gmemsim.engine.engine import Engine
 from gmemsim.engine.errors import Deadlock, Pruned, StepLimit, TapeMismatch
 from gmemsim.engine.locks.mutex import Mutex
 from gmemsim.engine.strategy import FirstRunnable, ReplayStrategy
+from gmemsim.explore import search as searching
 from gmemsim.explore.failure import CRASH, Failure, failure_of
 from gmemsim.explore.program import ScenarioProgram, TaskProgram
 from gmemsim.explore.search import Limits, search, watch_events
@@ -326,3 +328,32 @@ def test_a_failure_that_comes_of_going_back_is_none() -> None:
     assert not result.found
     assert result.complete
     assert not strategy.restores
+
+
+def test_what_was_found_stays_when_every_run_is_made_anew(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The first run fails; in a later one something cannot be put back, and then the time is up."""
+
+    def setup(engine: Engine) -> Callable[[], object]:
+        cell = Cell("x", 0)
+
+        async def fails(t: Task) -> None:
+            if not await cell.rmw(t, lambda value: value * 2):
+                raise RuntimeError("first")
+
+        async def holds(t: Task) -> None:
+            await cell.store(t, 1)
+            clock[0] += 100
+            for _ in {1: 2}.items():
+                await cell.load(t)
+
+        for body in (fails, holds):
+            engine.spawn(body.__name__, body)
+        return lambda: cell.value
+
+    clock = [monotonic()]
+    monkeypatch.setattr(searching, "monotonic", lambda: clock[0])
+    strategy = Stateful()
+    result = search(TaskProgram("both", setup), strategy, Limits(seconds=90), keep_going=True)
+    assert not strategy.restores
+    assert [one.failure.rule for one in result.found] == [CRASH]
+    assert not result.complete

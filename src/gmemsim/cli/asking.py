@@ -116,7 +116,11 @@ def study_command(
         click.Option(["--cells"], type=COUNT, help="Ask only so many of all searches, drawn at random."),
         click.Option(["--seed"], type=int, default=0, show_default=True, help="Of --cells."),
         click.Option(["--jobs"], type=COUNT, default=1, show_default=True, help="Processes."),
-        click.Option(["--stop-after"], type=SECONDS, help="Wall-clock: no search is begun after that."),
+        click.Option(
+            ["--stop-after"],
+            type=SECONDS,
+            help="Wall-clock: no search is handed out after that.",
+        ),
         click.Option(["--state"], type=FILE, help="Keep finished searches here, and go on from there."),
     ]
     command.params += options
@@ -192,7 +196,7 @@ def ask(
         elif show is not None:
             show(survey)
         _tell_patches(survey)
-        _tell_left(missing, stop_after)
+        _tell_left(0 if interrupted else missing, stop_after)
     lost = f"{killed}; {len(survey.results)} of {len(survey.asked)} searches were done before that"
     if survey.wrong:
         if killed is not None:

@@ -62,8 +62,8 @@ class AsksWho(BadInput):
 class _Apart(Stateful):
     """States apart, with the name that they share with others."""
 
-    def __init__(self) -> None:
-        super().__init__(3)
+    def __init__(self, reduce: int = 3, *, ledger: bool = True, budget: int | None = None) -> None:
+        super().__init__(reduce, ledger=ledger, budget=budget)
         self.shared: dict[bytes, bytes] = {}
 
     def name_of(self, live: LiveState) -> bytes:

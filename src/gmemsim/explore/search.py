@@ -227,7 +227,9 @@ def search(  # noqa: PLR0915 # one loop, and what ends it
             except NotRestorable:
                 strategy.restart()  # type: ignore[attr-defined] # it is one that restores
                 forever_kept()  # What the run that ends here would still have awaited is no error.
-                run, restores, state = None, False, State(began=state.began, key=key)
+                # What was found before came again in a run of its own; what has just been found did not.
+                found = dict(list(state.found.items())[:sorts])
+                run, restores, state = None, False, State(began=state.began, key=key, found=found)
                 continue
             except OutOfTime:
                 stopped = "seconds"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from contextlib import asynccontextmanager
 from functools import partial
-from itertools import repeat
+from itertools import pairwise, repeat
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -267,6 +267,25 @@ async def _async_context(t: Task, say: Callable[[object], None]) -> None:
         say("within")
 
 
+async def _no_copy_of_it(t: Task, say: Callable[[object], None]) -> None:
+    for pair in pairwise([1, 2, 3]):
+        await t.point(_STEP)
+        say(pair)
+
+
+class _Unreadable(list[int]):
+    def __iter__(self) -> Iterator[int]:
+        raise KeyError("nobody may walk it")
+
+
+async def _not_to_be_walked(t: Task, say: Callable[[object], None]) -> None:
+    mine = _Unreadable([1])
+    walk = list.__iter__(mine)
+    await t.point(_STEP)
+    say(next(walk))
+    await t.point(_STEP)
+
+
 async def _awaits_in_the_end(t: Task, say: Callable[[object], None]) -> None:
     try:
         for _ in {1: 2}.items():  # cannot be put back, so that runs are cut and ended
@@ -279,7 +298,7 @@ async def _awaits_in_the_end(t: Task, say: Callable[[object], None]) -> None:
 
 BODIES = [
     _ended_generator, _finite_repeat, _generator_with_finally, _beyond_its_list, _private_slot, _not_to_be_looked_at,
-    _async_context, _awaits_in_the_end,
+    _async_context, _awaits_in_the_end, _no_copy_of_it, _not_to_be_walked,
 ]  # fmt: skip
 
 

@@ -169,7 +169,7 @@ class StateDigest:
             if issubclass(cls, kind):  # type: ignore[arg-type] # classes and tuples of classes
                 return writer
         if cls.__module__ == "itertools":
-            return self._reduced
+            return self._hidden
         if issubclass(cls, RwSemCore):
             return self._rwsem
         if cls.__name__ == "Oracles" and not self.ledger:

@@ -113,6 +113,8 @@ class Stateful(DepthFirst):
         self._engine: Engine | None = None
         #: Whether one run is taken back and forth; whoever drives the search sets it before the first run.
         self.restores = False
+        #: States that could not be read.
+        self._unread = 0
         self._live: LiveState | None = None
         #: States of the path to go back to: how many answers come before, the step, and where it is.
         self._marks: list[tuple[int, int, Mark]] = []
@@ -246,7 +248,7 @@ class Stateful(DepthFirst):
         if self._step < len(self._way) or (self.budget is not None and self.states >= self.budget):
             return
         assert self._engine is not None
-        digest = self._look_live(self._engine) if self.restores else self._digest.of(self._engine)
+        digest = self._look_live(self._engine) if self.restores else self._look_anew(self._engine)
         before = self._way[-1] if self._way else END
         known = self.graph.number(digest)
         sleepers = self._fall_asleep(before)
@@ -296,6 +298,17 @@ class Stateful(DepthFirst):
             Exception
         ) as error:  # whatever a user's class raises when it is looked at is no failure of the run
             raise NotRestorable(f"looking at the state raised {error!r}") from error
+
+    def _look_anew(self, engine: Engine) -> bytes:
+        """The name of the present state of a run that was made anew."""
+        try:
+            return self._digest.of(engine)
+        except EngineError:
+            raise
+        except Exception:  # whatever a user's class raises when it is looked at is no failure of the run
+            self._unread += 1
+            # Of one that cannot be read nobody knows that it was met before.
+            return f"unread {self._unread}".encode()
 
     def _elsewhere(self, digest: bytes) -> bool:
         """Whether somebody else looks at what follows a state that is new here (`stateful_part`)."""
