@@ -53,7 +53,9 @@ def let_go(task: Task) -> None:
     for _ in range(_CLEAN_UPS):
         try:
             task.handle.close()
-        except Exception:  # as said above
+        except KeyboardInterrupt:
+            raise
+        except BaseException:  # as said above; a GeneratorExit may come in a group
             continue
         return
 

@@ -186,6 +186,7 @@ def search(  # noqa: PLR0915 # one loop, and what ends it
     stopped: Stopped = "exhausted"
     run: Run | None = None
     restores = _restores(strategy, observers)
+    ended = 0
     collecting = get_threshold()
     if restores:
         set_threshold(*_RARELY)
@@ -213,7 +214,7 @@ def search(  # noqa: PLR0915 # one loop, and what ends it
                     run.engine.watch_steps(Clock(state.began + limits.seconds))
                 state.oracles = getattr(run, "looked_at", ())
             state.begun()
-            sorts = len(state.found)
+            sorts, cut = len(state.found), state.pruned + state.dismissed
             try:
                 failure = _one(
                     run,
@@ -224,6 +225,11 @@ def search(  # noqa: PLR0915 # one loop, and what ends it
                 )
                 if restores and failure is not None and len(state.found) > sorts:
                     _must_come_again(program, failure, run.engine.tape, limits.steps)
+                if restores and failure is None and state.pruned + state.dismissed == cut:
+                    ended += 1
+                    # The first, the second, the fourth and so on.
+                    if not ended & (ended - 1):
+                        _must_end_again(program, run, limits.steps)
             except NotRestorable:
                 strategy.restart()  # type: ignore[attr-defined] # it is one that restores
                 forever_kept()  # What the run that ends here would still have awaited is no error.
@@ -316,6 +322,22 @@ def _must_come_again(program: Program, failure: Failure, tape: Tape, max_steps: 
         again = None
     if again is None or again.signature != failure.signature:
         raise NotRestorable(f"something that makes a run end with {failure.rule}")
+
+
+def _must_end_again(program: Program, run: Run, max_steps: int) -> None:
+    """Make a run that ended well anew, which has to come to the same.
+
+    What a user's code keeps in some place that nobody looks into is not put back; a sample is enough to see most of it.
+
+    Raises:
+        NotRestorable: it does not.
+    """
+    try:
+        again = attempt(program, ReplayStrategy(run.engine.tape), max_steps=max_steps)
+    except TapeMismatch:
+        raise NotRestorable("something that makes a run draw otherwise when it is made anew") from None
+    if again.failure is not None or again.run.outcome() != run.outcome():
+        raise NotRestorable("something that makes a run end otherwise when it is made anew")
 
 
 def _one(

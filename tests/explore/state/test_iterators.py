@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from contextlib import asynccontextmanager
 from functools import partial
-from itertools import pairwise, repeat
+from itertools import count, pairwise, repeat
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -319,6 +320,50 @@ def test_what_a_patch_may_hold_over_a_step(body: Callable[..., Any], monkeypatch
 
 def _say(seen: list[object], name: str, what: object) -> None:
     seen.append((name, what))
+
+
+@needs_frames
+@pytest.mark.parametrize("where", ["function", "factory", "bound method", "number"])
+def test_what_nobody_looks_into_is_noticed_by_how_a_run_ends(
+    where: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Number(int):
+        n = 0
+
+    def setup(engine: Engine) -> Callable[[], object]:
+        seen: list[object] = []
+
+        def more() -> int:
+            more.n += 1  # type: ignore[attr-defined] # a function has whatever attributes one gives it
+            return int(more.n)  # type: ignore[attr-defined] # as above
+
+        more.n = 0  # type: ignore[attr-defined] # as above
+        table: defaultdict[int, int] = defaultdict(count().__next__)
+        push = list[int]([0]).append
+        number = Number(3)
+
+        def one_more() -> int:
+            if where == "function":
+                return more()
+            if where == "factory":
+                return table[len(table)]
+            if where == "bound method":
+                push(0)
+                return len(push.__self__)  # type: ignore[attr-defined] # the list
+            number.n += 1
+            return number.n
+
+        async def body(t: Task) -> None:
+            for _ in range(2):
+                await t.point(_STEP)
+                seen.append((t.name, one_more()))
+
+        for name in ("a", "b"):
+            engine.spawn(name, body)
+        return lambda: seen
+
+    hidden = TaskProgram("hidden", setup)
+    assert searched(hidden, Limits()) == rerun(monkeypatch, hidden, Limits())
 
 
 @needs_frames
