@@ -19,7 +19,7 @@ from ..engine.blame import blame
 from ..engine.errors import EngineError, Pruned, StepLimit, TapeMismatch
 from ..engine.interrupts import TimeUp, heard
 from ..engine.strategy import ReplayStrategy
-from ..engine.unawaited import forever_kept
+from ..engine.unawaited import NeverAwaited, forever_kept
 from .failure import Failure, failure_of
 from .findings.table import sort_of
 from .judges.livelock import trapped
@@ -320,6 +320,8 @@ def _must_come_again(program: Program, failure: Failure, tape: Tape, max_steps: 
         again = attempt(program, ReplayStrategy(tape), max_steps=max_steps).failure
     except TapeMismatch:
         again = None
+    except NeverAwaited:
+        return  # Of the run that stands still meanwhile, and which may await it later.
     if again is None or again.signature != failure.signature:
         raise NotRestorable(f"something that makes a run end with {failure.rule}")
 
@@ -336,6 +338,8 @@ def _must_end_again(program: Program, run: Run, max_steps: int) -> None:
         again = attempt(program, ReplayStrategy(run.engine.tape), max_steps=max_steps)
     except TapeMismatch:
         raise NotRestorable("something that makes a run draw otherwise when it is made anew") from None
+    except NeverAwaited:
+        return  # as above
     if again.failure is not None or again.run.outcome() != run.outcome():
         raise NotRestorable("something that makes a run end otherwise when it is made anew")
 
