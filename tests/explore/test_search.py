@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from gc import get_threshold
+from random import Random
 from time import monotonic
 from typing import TYPE_CHECKING, ClassVar
 
@@ -297,6 +298,15 @@ def test_names_of_failures() -> None:
     assert failure_of(StepLimit(5)).rule == "step_limit"
 
 
+class NotCompared:
+    """Raises when it is compared."""
+
+    def __eq__(self, other: object) -> bool:
+        raise KeyError("not to be compared")
+
+    __hash__ = None  # type: ignore[assignment] # as of whatever has an `__eq__`
+
+
 class _Told:
     """Says of itself, wrongly, that it goes on from run to run."""
 
@@ -328,6 +338,37 @@ def test_a_failure_that_comes_of_going_back_is_none() -> None:
     assert not result.found
     assert result.complete
     assert not strategy.restores
+
+
+@pytest.mark.parametrize("kind", [Random, NotCompared])
+def test_what_the_last_step_leaves_may_be_what_cannot_be_put_back(kind: type) -> None:
+    """It is met first on the way back to an earlier state."""
+
+    def setup(engine: Engine) -> Callable[[], object]:
+        cell = Cell("x", 0)
+        ended: list[str] = []
+        kept: list[object] = [kind()]
+        engine.roots += [ended, kept]
+
+        async def body(t: Task) -> None:
+            await cell.store(t, 1)
+            await cell.rmw(t, lambda value: value * 2)
+            if ended:
+                kept[0] = kind()
+            ended.append(t.name)
+
+        if kind is Random:
+            kept.clear()
+            kept.append(0)
+        for name in ("a", "b"):
+            engine.spawn(name, body)
+        return lambda: (ended, cell.value)
+
+    strategy = Stateful()
+    result = search(TaskProgram("last", setup), strategy, Limits(), keep_going=True)
+    assert not strategy.restores
+    assert result.complete
+    assert not result.found
 
 
 def test_what_was_found_stays_when_every_run_is_made_anew(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -205,17 +205,17 @@ def search(  # noqa: PLR0915 # one loop, and what ends it
                             f"{strategy.name}:3 leaves out outcomes that differ in names of tasks only"
                         )
                     strategy.alike = getattr(run, "alike", ())  # type: ignore[attr-defined] # it exchanges them
-            if not strategy.begin(run.engine):
-                break
-            if fresh:
-                for observer in observers:
-                    observer.attach(run)
-                if limits.seconds is not None:
-                    run.engine.watch_steps(Clock(state.began + limits.seconds))
-                state.oracles = getattr(run, "looked_at", ())
-            state.begun()
             sorts, cut = len(state.found), state.pruned + state.dismissed
             try:
+                if not strategy.begin(run.engine):
+                    break
+                if fresh:
+                    for observer in observers:
+                        observer.attach(run)
+                    if limits.seconds is not None:
+                        run.engine.watch_steps(Clock(state.began + limits.seconds))
+                    state.oracles = getattr(run, "looked_at", ())
+                state.begun()
                 failure = _one(
                     run,
                     state,

@@ -30,6 +30,7 @@ the same: it leads to where the same two steps in the other order lead.
 
 from __future__ import annotations
 
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, ClassVar
 
 from ...engine.answers import candidate
@@ -41,10 +42,27 @@ from .sleep import Choice, StepWatch, independent
 from .state_graph import END, StateGraph
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from ...engine.engine import Engine
     from ...engine.task import Task
     from ..state import Mark
     from .sleep import Sleepers
+
+
+@contextmanager
+def _looking() -> Iterator[None]:
+    """Around whatever reads or writes the objects of a run: what a user's class raises there is no failure of the run.
+
+    Raises:
+        NotRestorable: in place of it.
+    """
+    try:
+        yield
+    except (NotRestorable, EngineError):
+        raise
+    except Exception as error:
+        raise NotRestorable(f"looking at the state raised {error!r}") from error
 
 
 class Stateful(DepthFirst):
@@ -161,7 +179,8 @@ class Stateful(DepthFirst):
         while marks[-1][0] >= len(self._path):
             marks.pop()
         self._position, self._step, mark = marks[-1]
-        live.back(mark)
+        with _looking():
+            live.back(mark)
         # The choice of this step is still to be made.
         live.engine.steps -= 1
 
@@ -283,7 +302,7 @@ class Stateful(DepthFirst):
         Raises:
             NotRestorable: it has something in it that cannot be put back, or that cannot be looked at.
         """
-        try:
+        with _looking():
             if self._live is None:
                 groups = self.alike if self.exchanges else ()
                 self._live = LiveState(engine, ledger=not self.forgets, groups=groups)
@@ -292,12 +311,6 @@ class Stateful(DepthFirst):
                 self._marks.append((0, 0, self._live.mark()))
                 return digest
             return self.name_of(self._live)
-        except (NotRestorable, EngineError):
-            raise
-        except (
-            Exception
-        ) as error:  # whatever a user's class raises when it is looked at is no failure of the run
-            raise NotRestorable(f"looking at the state raised {error!r}") from error
 
     def _look_anew(self, engine: Engine) -> bytes:
         """The name of the present state of a run that was made anew."""
