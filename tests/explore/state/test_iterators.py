@@ -216,20 +216,6 @@ async def _finite_repeat(t: Task, say: Callable[[object], None]) -> None:
         say("again")
 
 
-async def _generator_with_finally(t: Task, say: Callable[[object], None]) -> None:
-    def numbers() -> Iterator[int]:
-        say("enter")
-        try:
-            yield 1
-            yield 2
-        finally:
-            say("leave")
-
-    for number in numbers():
-        await t.point(_STEP)
-        say(number)
-
-
 async def _beyond_its_list(t: Task, say: Callable[[object], None]) -> None:
     numbers = [1, 2, 3]
     for number in numbers:
@@ -298,7 +284,7 @@ async def _awaits_in_the_end(t: Task, say: Callable[[object], None]) -> None:
 
 
 BODIES = [
-    _ended_generator, _finite_repeat, _generator_with_finally, _beyond_its_list, _private_slot, _not_to_be_looked_at,
+    _ended_generator, _finite_repeat, _beyond_its_list, _private_slot, _not_to_be_looked_at,
     _async_context, _awaits_in_the_end, _no_copy_of_it, _not_to_be_walked,
 ]  # fmt: skip
 
@@ -367,6 +353,37 @@ def test_what_nobody_looks_into_is_noticed_by_how_a_run_ends(
 
 
 @needs_frames
+def test_a_generator_that_is_left_behind_runs_no_finally(monkeypatch: pytest.MonkeyPatch) -> None:
+    def setup(engine: Engine) -> Callable[[], object]:
+        seen: list[object] = []
+        within = [0]
+        engine.roots.append(within)
+
+        def counted() -> Iterator[int]:
+            within[0] += 1
+            try:
+                yield within[0]
+            finally:
+                within[0] -= 1
+
+        async def body(t: Task) -> None:
+            for number in counted():
+                await t.point(_STEP)
+                seen.append((t.name, number, within[0]))
+            await t.point(_STEP)
+
+        for name in ("a", "b"):
+            engine.spawn(name, body)
+        return lambda: (seen, within)
+
+    leaves = TaskProgram("leaves", setup)
+    assert searched(leaves, Limits()) == rerun(monkeypatch, leaves, Limits())
+    strategy = Stateful()
+    search(leaves, strategy, Limits())
+    assert strategy.restores
+
+
+@needs_frames
 def test_one_generator_that_two_tasks_go_on_with(monkeypatch: pytest.MonkeyPatch) -> None:
     def setup(engine: Engine) -> Callable[[], object]:
         seen: list[object] = []
@@ -383,3 +400,6 @@ def test_one_generator_that_two_tasks_go_on_with(monkeypatch: pytest.MonkeyPatch
 
     shares = TaskProgram("shares", setup)
     assert searched(shares, Limits()) == rerun(monkeypatch, shares, Limits())
+    strategy = Stateful()
+    search(shares, strategy, Limits())
+    assert not strategy.restores
