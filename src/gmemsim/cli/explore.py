@@ -11,7 +11,7 @@ from ..explore.scope import nothing_ran, scope, scope_document
 from .errors import INTERRUPTED, UNDECIDED, VIOLATION, Command, InputError
 from .output import print_json, say
 from .output_files import check_writable
-from .params import COUNT, FILE, SECONDS, json_option, known_strategy, max_states, schedule_limit
+from .params import COUNT, FILE, SECONDS, json_option, known_strategy, max_states, schedule_limit, search_jobs
 from .program import describe, input_errors, make_program, program_options
 from .progress import budgets, one_interrupt, searching
 
@@ -49,13 +49,7 @@ if TYPE_CHECKING:
     "--max-steps", type=click.IntRange(1, 1 << 22), default=20_000, show_default=True, help="In one run."
 )
 @program_options
-@click.option(
-    "--jobs",
-    type=COUNT,
-    default=1,
-    show_default=True,
-    help="Processes; of `dpor` and the strategies with a bound there is one.",
-)
+@search_jobs
 @click.option("--keep-going", is_flag=True, help="Do not stop at the first violation.")
 @click.option("--shrink/--no-shrink", default=True, help="Make what was found small.  [default: shrink]")
 @click.option(

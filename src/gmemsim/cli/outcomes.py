@@ -10,7 +10,7 @@ from ..explore.scope import nothing_ran, scope, scope_document
 from .conditions import show_answers, show_outcomes
 from .errors import INTERRUPTED, UNDECIDED, VIOLATION, Command, InputError
 from .output import console, print_json, table
-from .params import COUNT, SECONDS, json_option, known_strategy, max_states, schedule_limit
+from .params import COUNT, SECONDS, json_option, known_strategy, max_states, schedule_limit, search_jobs
 from .program import describe, input_errors, make_program, program_options
 from .progress import budgets, one_interrupt, searching
 
@@ -47,13 +47,7 @@ if TYPE_CHECKING:
     help="What an outcome is made of: results, cache, contents, frames, arch, errors, or the number of an event; see "
     "docs/litmus.md. Default: results and cache.",
 )
-@click.option(
-    "--jobs",
-    type=COUNT,
-    default=1,
-    show_default=True,
-    help="Processes; of `dpor` and the strategies with a bound there is one.",
-)
+@search_jobs
 @click.option("--most", type=COUNT, default=40, show_default=True, help="Outcomes to show.")
 @json_option
 @click.pass_context

@@ -75,7 +75,14 @@ own_events = click.option(
     help="A file of yours whose events the log holds (gmemsim.extend.Event).",
 )
 
-#: The option of commands that search states.
+#: Options of commands that search states.
+search_jobs = click.option(
+    "--jobs",
+    type=COUNT,
+    default=1,
+    show_default=True,
+    help="Processes; of `dpor` and the strategies with a bound there is one.",
+)
 max_states = click.option(
     "--max-states",
     type=click.IntRange(min=1),

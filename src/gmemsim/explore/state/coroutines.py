@@ -21,85 +21,20 @@ from gc import get_referents
 from itertools import repeat
 from operator import length_hint
 from struct import Struct, unpack_from
-from types import CoroutineType, FrameType, GeneratorType, coroutine
-from typing import TYPE_CHECKING, Any, Final
+from types import CoroutineType, FrameType, GeneratorType
+from typing import Any, Final
 
 from . import quick
 from .iterators import COPIED, NotRestorable, copied, must_be_apart, walked
+from .layout import WORD, Layout, finish, step, trap
 
-if TYPE_CHECKING:
-    from collections.abc import Generator
-
-_WORD: Final = 8
 _read: Final = ctypes.string_at
 _write: Final = ctypes.memmove
 _POINTER: Final = Struct("<Q")
 _TOP: Final = Struct("<i")
 
 
-class _Layout:
-    """Offsets in a coroutine object, in bytes."""
-
-    def __init__(self) -> None:
-        marks = [object() for _ in range(2)]
-        probe: Any = _probe(*marks)
-        probe.send(None)
-        address, size = id(probe), probe.__sizeof__()
-        words = _words(probe)
-        name = words.index(id(probe.__qualname__))
-        #: What lies before is the head of the object, its weak references and its names.
-        self.start = (name + 1) * _WORD
-        self.locals = words.index(id(marks[0])) * _WORD
-        if words[self.locals // _WORD + 1] != id(marks[1]):
-            raise NotRestorable("locals are not side by side")
-        self.top = self.locals - 8
-        self.position = self.locals - 16
-        if unpack_from("<i", _read(address, size), self.top)[0] != 3:
-            raise NotRestorable("no stack pointer before the locals")
-        frame = probe.cr_frame
-        self.frame = _words(probe).index(id(frame)) * _WORD
-        first = unpack_from("<Q", _read(address, size), self.position)[0]
-        moved = frame.f_lasti
-        probe.send(None)
-        second = unpack_from("<Q", _read(address, size), self.position)[0]
-        if second - first != frame.f_lasti - moved:
-            raise NotRestorable("no position before the stack pointer")
-        del frame
-        suspended = _read(address, size)
-        _finish(probe)
-        ended = _read(address, size)
-        first_of_frame = min(self.frame, self.locals - 64)
-        changed = [at for at in range(self.start, first_of_frame) if suspended[at] != ended[at]]
-        if len(changed) != 1:
-            raise NotRestorable("no single byte says that a coroutine has ended")
-        self.state = changed[0]
-        self.ended = ended[self.state]
-        # From 3.12 on a coroutine keeps its code after its end, and does not always tell the collector so.
-        code = probe.cr_code
-        kept = sys.getrefcount(code)
-        other = _probe(*marks)
-        alive = sys.getrefcount(code)
-        _finish(other)
-        self.keeps_code = sys.getrefcount(code) == alive > kept
-
-
-@coroutine
-def _trap() -> Generator[None, None, None]:
-    yield
-
-
-async def _probe(one: object, two: object) -> int:
-    await _trap()
-    await _trap()
-    return 0
-
-
-def _words(suspended: Any) -> list[int]:
-    raw = _read(id(suspended), suspended.__sizeof__() // _WORD * _WORD)
-    return list(unpack_from(f"<{len(raw) // _WORD}Q", raw))
-
-
-_layout: _Layout | None = None
+_layout: Layout | None = None
 
 
 def _code_of(coro: Any) -> Any:
@@ -193,7 +128,7 @@ class Image:
         assert layout is not None
         (top,) = _TOP.unpack_from(self.raw, layout.top - layout.start)
         first = layout.locals - layout.start
-        return memoryview(self.raw)[first : first + top * _WORD]
+        return memoryview(self.raw)[first : first + top * WORD]
 
 
 _RUNNING: Final = (CoroutineType, GeneratorType)
@@ -280,7 +215,7 @@ def put_back(image: Image) -> None:
     raw = bytearray(image.raw)
     after = image.owned
     at = layout.frame - layout.start
-    raw[at : at + _WORD] = _POINTER.pack(0 if frame is None else id(frame))
+    raw[at : at + WORD] = _POINTER.pack(0 if frame is None else id(frame))
     if frame is not None:
         after = [*after, frame]
     if image.copies:
@@ -288,7 +223,7 @@ def put_back(image: Image) -> None:
         first = layout.locals - layout.start
         (top,) = unpack_from("<i", raw, layout.top - layout.start)
         for number in range(top):
-            place = first + number * _WORD
+            place = first + number * WORD
             new = fresh.get(_POINTER.unpack_from(raw, place)[0])
             if new is not None:
                 _POINTER.pack_into(raw, place, id(new))
@@ -319,7 +254,7 @@ async def _inner(log: list[int], count: int) -> int:
     total = 0
     for number in range(count):
         try:
-            await _trap()
+            await trap()
         finally:
             log.append(number)
         total += number
@@ -333,26 +268,11 @@ async def _outer(log: list[int], items: list[int]) -> int:
     return total
 
 
-def _step(coro: Any) -> int | None:
-    try:
-        coro.send(None)
-    except StopIteration as stop:
-        return int(stop.value)
-    return None
-
-
-def _finish(coro: Any) -> int:
-    while True:
-        value = _step(coro)
-        if value is not None:
-            return value
-
-
 def _self_test() -> bool:
     """Go back from every place of a small program to every place before it, and count references."""
     items = [2, 1, 3]
     wanted: list[int] = []
-    expected = _finish(_outer(wanted, items))
+    expected = finish(_outer(wanted, items))
     log: list[int] = []
     coro = _outer(log, items)
     path: list[tuple[list[Image], int]] = []
@@ -361,11 +281,11 @@ def _self_test() -> bool:
         before = sys.getrefcount(items), sys.getrefcount(log)
         rest.append(before)
         path.append(([Image(part, 0) for part in chain_of(coro)], len(log)))
-        if _step(coro) is not None:
+        if step(coro) is not None:
             return False
     for images, length in reversed(path):
         for _ in range(2):
-            if _finish(coro) != expected or log != wanted:
+            if finish(coro) != expected or log != wanted:
                 return False
             _restore(coro, images)
             del log[length:]
@@ -393,12 +313,12 @@ def supported() -> bool:
     """Whether coroutines can be put back on this interpreter."""
     global _layout  # noqa: PLW0603 # measured once a process
     known = (3, 11) <= sys.version_info[:2] < (3, 14) and sys.byteorder == "little"
-    if sys.implementation.name != "cpython" or not known or ctypes.sizeof(ctypes.c_void_p) != _WORD:
+    if sys.implementation.name != "cpython" or not known or ctypes.sizeof(ctypes.c_void_p) != WORD:
         return False
     if not getattr(sys, "_is_gil_enabled", lambda: True)():
         return False
     try:
-        _layout = _Layout()
+        _layout = Layout()
         return _self_test()
     except (NotRestorable, ValueError, KeyError):
         return False

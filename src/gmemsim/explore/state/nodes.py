@@ -4,33 +4,29 @@ from __future__ import annotations
 
 from array import array
 from collections import Counter, deque
-from functools import cache, partial
+from functools import partial
 from hashlib import blake2b
 from itertools import chain, repeat
 from marshal import dumps
 from types import (
-    BuiltinFunctionType,
     CellType,
     CodeType,
     CoroutineType,
-    FrameType,
     FunctionType,
     GeneratorType,
     MethodType,
-    ModuleType,
 )
 from typing import TYPE_CHECKING, Any, Final
 from zlib import crc32
 
 from ...engine.engine import Engine
 from ...engine.locks.rwsem_core import RwSemCore
-from ...engine.op import Op
 from ...engine.task import Task
 from . import quick
 from .contents import UNSET
 from .digest import layout_of, rank, said
-from .ignored import CONSTANTS, COUNTED, LOCALS
-from .texts import Frame, Node, Texts
+from .ignored import COUNTED, LOCALS
+from .texts import Frame, Node, Texts, words_for
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
@@ -41,7 +37,6 @@ if TYPE_CHECKING:
 
 #: Makes one of a NamedTuple without the function that it calls for it.
 _new: Final = tuple.__new__
-_NAMED: Final = (type, ModuleType, CodeType, BuiltinFunctionType)
 _RUNNING: Final = (CoroutineType, GeneratorType)
 _RANGE: Final = type(iter(range(1)))
 _PLAIN: Final = frozenset({type(None), bool, int, str})
@@ -280,7 +275,7 @@ class Nodes:
                 self._out.append("#")
                 self._refers.append(number)
                 return
-            words = self._words[cls] = _words(cls)
+            words = self._words[cls] = words_for(cls)
         self._out.append(words(value))
 
     def _write_object(self, value: Any) -> None:
@@ -383,28 +378,6 @@ class Nodes:
         names = sorted(name for name in variables if name not in ignored)
         self._out += names
         self._write_all([variables[name] for name in names])
-
-
-def _words(cls: type) -> Callable[[Any], str]:
-    """What is said of values that the heap leaves alone."""
-    for base, key in CONSTANTS.items():
-        if issubclass(cls, base):
-            return lambda value: f"{cls.__name__} {key(value)}"
-    if cls is Op:
-        return cache(repr)
-    if cls is FrameType:
-        return lambda _: ""
-    if issubclass(cls, _NAMED):
-        return _name
-    if cls.__module__ in ("builtins", "itertools") or issubclass(cls, (int, str, float, bytes)):
-        return repr
-    # Kept from run to run, or never changed.
-    plain = all("__repr__" not in vars(base) for base in cls.__mro__[:-1])
-    return lambda value: cls.__name__ if plain else repr(value)
-
-
-def _name(value: Any) -> str:
-    return str(getattr(value, "__qualname__", None) or value.__class__.__name__)
 
 
 def _as_rank(text: str) -> tuple[str, str]:

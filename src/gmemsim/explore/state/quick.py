@@ -167,14 +167,19 @@ def sources() -> list[Path]:
 
 def digest_of_source() -> str:
     """Of what is compiled: a module from another text is not taken."""
-    return blake2b(b"".join(path.read_bytes() for path in sources()), digest_size=16).hexdigest()
+    return _digest(sources())
 
 
 def folder_of_modules() -> Path:
     """Where the compiled modules lie; named after all of the package, constants of which are compiled in."""
     here = Path(__file__).parent
-    texts = b"".join(path.read_bytes() for path in sorted(here.glob("*.py")))
-    return here / f"_modules_{blake2b(texts, digest_size=16).hexdigest()}"
+    return here / f"_modules_{_digest(sorted(here.glob('*.py')))}"
+
+
+def _digest(paths: list[Path]) -> str:
+    """Of names and texts."""
+    each = (f"{path.name}\0{blake2b(path.read_bytes()).hexdigest()}" for path in paths)
+    return blake2b("\n".join(each).encode(), digest_size=16).hexdigest()
 
 
 def compiled_modules() -> list[str]:

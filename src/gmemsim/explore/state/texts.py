@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
+from functools import cache
 from hashlib import blake2b
-from typing import TYPE_CHECKING, NamedTuple
+from types import BuiltinFunctionType, CodeType, FrameType, ModuleType
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
+
+from ...engine.op import Op
+from .ignored import CONSTANTS
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from .symmetry import Renaming
+
+
+_NAMED: Final = (type, ModuleType, CodeType, BuiltinFunctionType)
 
 
 class Node(NamedTuple):
@@ -66,3 +74,25 @@ class Texts:
     def views(self, number: int) -> tuple[int, ...]:
         """Numbers of a text under each renaming."""
         return self._views[number]
+
+
+def words_for(cls: type) -> Callable[[Any], str]:
+    """What is said of values that the heap leaves alone."""
+    for base, key in CONSTANTS.items():
+        if issubclass(cls, base):
+            return lambda value: f"{cls.__name__} {key(value)}"
+    if cls is Op:
+        return cache(repr)
+    if cls is FrameType:
+        return lambda _: ""
+    if issubclass(cls, _NAMED):
+        return _name
+    if cls.__module__ in ("builtins", "itertools") or issubclass(cls, (int, str, float, bytes)):
+        return repr
+    # Kept from run to run, or never changed.
+    plain = all("__repr__" not in vars(base) for base in cls.__mro__[:-1])
+    return lambda value: cls.__name__ if plain else repr(value)
+
+
+def _name(value: Any) -> str:
+    return str(getattr(value, "__qualname__", None) or value.__class__.__name__)
