@@ -84,7 +84,7 @@ class Image:
     def __init__(self, coro: Any, below: int = 0) -> None:
         layout = _layout
         assert layout is not None
-        if _frame_is_gone(coro):
+        if _has_ended(coro):
             raise NotRestorable(f"a {coro.__class__.__name__} that has ended")
         self.coro = coro
         self.raw = _read(id(coro) + layout.start, coro.__sizeof__() - layout.start)
@@ -134,8 +134,10 @@ class Image:
 _RUNNING: Final = (CoroutineType, GeneratorType)
 
 
-def _frame_is_gone(coro: Any) -> bool:
-    return (coro.cr_frame if coro.__class__ is CoroutineType else coro.gi_frame) is None
+def _has_ended(coro: Any) -> bool:
+    """Whether its frame is gone; asking for the frame would make an object of it."""
+    assert _layout is not None
+    return _read(id(coro) + _layout.state, 1)[0] == _layout.ended
 
 
 def _goes_on_for_ever(iterator: Any) -> bool:
@@ -180,7 +182,7 @@ def held_by(chain: list[Any]) -> list[Any]:
     waiting = [*chain]
     while waiting:
         for value in get_referents(waiting.pop()):
-            if value.__class__ in _RUNNING and id(value) not in met and not _frame_is_gone(value):
+            if value.__class__ in _RUNNING and id(value) not in met and not _has_ended(value):
                 met[id(value)] = value
                 waiting.append(value)
     return list(met.values())[len(chain) :]
