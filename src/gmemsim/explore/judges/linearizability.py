@@ -33,55 +33,35 @@ from collections import Counter
 from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar, Final
 
-import attrs
-
-from ...arch.memory import CIPHER, ZERO
+from ...arch.memory import ZERO
 from ...oracles.exact import Exact
 from ...patches.inplace_v8 import InplaceV8
 from ...scenarios import ops
-from ...scenarios.results import FAILURES
 from ...scenarios.thread import CALLS
 from ..failure import Failure
+from .effects import Place, effect_of, needs_conversion
 from .linearize import Interval, frontier, linearizable, overlap
 from .modelled import CONVERSIONS, is_beyond
 from .page_model import (
     Page,
-    access,
-    allocate,
-    convert,
-    forgets,
-    host_access,
-    maybe,
     perhaps,
     perhaps_converted,
-    punch,
     same,
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Iterator
 
-    from ...actors.inode import GmemInode
-    from ...actors.vm import Vm
     from ...scenarios.results import OpResult
     from ...scenarios.session import Session
     from ...scenarios.steps import Step
 
 #: Their values are one a page; a thread that is stopped leaves the rest out.
 _LOADS: Final = (ops.Read, ops.HostRead)
+#: Histories remembered before all are forgotten.
+_HISTORIES: Final = 1 << 14
 #: Conversions that an access may bring about by its exits, as far as they are looked at.
 _MANY_EXITS: Final = 3
-
-
-@attrs.frozen
-class _Place:
-    """A page of a file, and where the guest sees it."""
-
-    inode: GmemInode
-    index: int
-    vm: Vm
-    gfn: int
-    gmem_only: bool
 
 
 class PageHistories:
@@ -94,6 +74,8 @@ class PageHistories:
         undecided: pages whose history was too long to decide.
     """
 
+    #: Goes on from run to run (see `state.heap`).
+    __kept__: ClassVar[tuple[str, ...]] = ("_left",)
     exact: ClassVar[Exact] = Exact(
         caching=True,
         reduction=False,
@@ -109,8 +91,8 @@ class PageHistories:
         self._files = {name: file.inode for name, file in session.machine.files.items()}
         self._places = list(self._find())
         self._initial = {(place.inode.label, place.index): self._now(place) for place in self._places}
-        self._known: object = None
-        self._remembered: object = ()
+        #: By history, what it leaves open, page by page.
+        self._left: dict[tuple[object, ...], object] = {}
 
     @property
     def places(self) -> int:
@@ -147,13 +129,13 @@ class PageHistories:
             )
         return None
 
-    def _find(self) -> Iterator[_Place]:
+    def _find(self) -> Iterator[Place]:
         steps = [step for thread in self.session.threads for step in thread.actor.steps]
         beyond = sorted({step.op.name for step in steps if is_beyond(step.op)})
         kernel: object = self.session.machine.kernel
         for inode in self._files.values():
             places = [
-                _Place(inode, index, file.vm, slot.base_gfn + index - slot.pgoff, slot.gmem_only)
+                Place(inode, index, file.vm, slot.base_gfn + index - slot.pgoff, slot.gmem_only)
                 for file in inode.files
                 for slot in file.bindings.values()
                 for index in range(slot.pgoff, slot.pgoff + slot.pages)
@@ -169,7 +151,7 @@ class PageHistories:
             else:
                 yield from places
 
-    def _now(self, place: _Place) -> Page:
+    def _now(self, place: Place) -> Page:
         folio = place.inode.folios.get(place.index)
         content: str | None = ZERO
         if place.vm.arch.hardware_private:
@@ -178,7 +160,7 @@ class PageHistories:
             content = self.session.machine.memory.read(folio.pfn)
         return Page(folio is not None, content, None, self._private(place))
 
-    def _private(self, place: _Place) -> bool:
+    def _private(self, place: Place) -> bool:
         kernel = self.session.machine.kernel
         if self.session.patch.in_place and isinstance(kernel, InplaceV8):
             return place.vm.arch.has_private_memory and kernel.gmem_attr_value(place.inode, place.index)
@@ -191,17 +173,44 @@ class PageHistories:
 
         The times of operations are no state. What they decide is which orders of the operations are still possible.
         """
-        threads = self.session.threads
-        key = tuple(
-            (len(thread.results.operations), thread.began, min(_MANY_EXITS, thread.exits))
-            for thread in threads
-        )
-        if key != self._known:
-            self._known = key
-            self._remembered = tuple(self._left_open(place) for place in self._places)
-        return self._remembered
+        key = self._so_far()
+        found = self._left.get(key)
+        if found is None:
+            if len(self._left) >= _HISTORIES:
+                self._left.clear()
+            found = self._left[key] = tuple(self._left_open(place) for place in self._places)
+        return found
 
-    def _left_open(self, place: _Place) -> object:
+    def _so_far(self) -> tuple[object, ...]:
+        """All that `_left_open` looks at: of times only which came before which."""
+        threads = self.session.threads
+        results = [thread.results.operations for thread in threads]
+        stamps = [stamp for each in results for one in each for stamp in (one.began, one.ended)]
+        stamps += [thread.began for thread in threads]
+        rank = {stamp: number for number, stamp in enumerate(sorted(stamps))}
+        now = [
+            (each.doing and each.doing.ident, each.round, rank[each.began], min(_MANY_EXITS, each.exits))
+            for each in threads
+        ]
+        past = [
+            (
+                number,
+                one.call,
+                one.lo,
+                one.hi,
+                one.outcome,
+                one.values,
+                one.exits,
+                rank[one.began],
+                rank[one.ended],
+            )
+            for number, each in enumerate(results)
+            for one in each
+        ]
+        slots = [len(place.vm.slots) for place in self._places]
+        return bool(self.session.engine.faults), *slots, *now, *past
+
+    def _left_open(self, place: Place) -> object:
         under_way: dict[str, int] = {}
         counts: list[tuple[str, int]] = []
         for thread in self.session.threads:
@@ -219,7 +228,7 @@ class PageHistories:
 
     def _history(
         self,
-        place: _Place,
+        place: Place,
         under_way: dict[str, int] | None = None,
         needed: list[frozenset[str]] | None = None,
     ) -> Iterator[tuple[tuple[str, int, int], Interval[Page]]]:
@@ -255,10 +264,10 @@ class PageHistories:
                 continue  # stopped before it came to this page
             known = converts
             if converting and needed is not None and not any(overlap(result, one) for one in converts):
-                if self._needs_conversion(place, result, step):
+                if needs_conversion(place, result, step):
                     needed.append(frozenset(name for name, began in converting if began <= result.ended))
                 known = [*converts, *((began, result.ended) for _, began in converting)]
-            effect = self._effect(place, result, step, thread, position, known)
+            effect = effect_of(self.session, place, result, step, thread, position, known)
             if effect is None:
                 continue
             name = f"{thread.actor.name}.{result.call} {result.op}={result.outcome}"
@@ -282,15 +291,7 @@ class PageHistories:
     def _may_convert(thread: Any, step: Step) -> bool:
         return isinstance(step.op, ops.GuestAccess) and thread.vmm.on_memory_fault == "convert"
 
-    @staticmethod
-    def _needs_conversion(place: _Place, result: OpResult, step: Step) -> bool:
-        """An exit for a memory fault of a single page, where the guest does not name the kind of access itself."""
-        named = place.vm.arch.hardware_private and getattr(step.op, "private", None) is not None
-        single = result.hi - result.lo == 1
-        is_access = isinstance(step.op, (ops.Touch, ops.Read, ops.Write))
-        return is_access and result.outcome == "exit_memory_fault" and single and not named
-
-    def _position(self, place: _Place, step: Step, lo: int, hi: int) -> int | None:
+    def _position(self, place: Place, step: Step, lo: int, hi: int) -> int | None:
         """Which page of the operation on `lo` to `hi` it is; None if the operation is about other pages."""
         op = step.op
         if isinstance(op, (ops.GuestAccess, ops.GuestRange)):
@@ -306,87 +307,3 @@ class PageHistories:
         else:
             return None
         return number - lo if lo <= number < hi else None
-
-    def _effect(
-        self,
-        place: _Place,
-        result: OpResult,
-        step: Step,
-        thread: Any,
-        position: int,
-        converts: list[tuple[int, int]],
-    ) -> Callable[[Page], list[Page]] | None:
-        op = step.op
-        good = result.outcome == "ok"
-        if isinstance(op, (ops.Touch, ops.Read, ops.Write)):
-            return self._guest(place, result, step, thread, position, converts)
-        if isinstance(op, (ops.HostTouch, ops.HostRead, ops.HostWrite)):
-            number = place.index
-            seen = result.values[position] if result.values else None
-            good = good if seen is None else seen not in FAILURES
-            single = seen is not None or result.hi - result.lo == 1
-            effect = access(True, good, single, seen, self._stored(op, thread, result, number))
-            # Where allocations may fail, SIGBUS can mean that.
-            refused = not self.session.engine.faults and "SIGBUS" in {
-                seen,
-                result.outcome if single else None,
-            }
-            return host_access(good, refused, effect) if self.session.patch.in_place else effect
-        keyed = place.vm.arch.hardware_private
-        if isinstance(op, ops.Punch):
-            return forgets(punch(result.outcome)) if keyed else punch(result.outcome)
-        if isinstance(op, ops.Allocate):
-            return allocate(result.outcome)
-        if isinstance(op, ops.SetAttributes) and self.session.patch.in_place:
-            return None  # the VM has no attributes then: the ioctl refuses, or does nothing
-        if isinstance(op, CONVERSIONS):
-            both = getattr(self.session.patch, "convert_filter", None) is InplaceV8.convert_filter
-            spares = not (both and place.vm.arch.mirror_root)
-            effect = convert(op.private, good, keyed=keyed, spares=spares, whole=len(place.vm.slots) == 1)
-            if isinstance(op, ops.Hypercall) and place.vm.arch.guest_converts:
-                # Its hypercall has the page faulted in first.
-                return lambda page: [after for before in maybe(page) for after in effect(before)]
-            return effect
-        if isinstance(op, ops.Accept):
-            return forgets(maybe)
-        if isinstance(op, (ops.Prefault, ops.Pin)):
-            return maybe
-        return None
-
-    def _guest(
-        self,
-        place: _Place,
-        result: OpResult,
-        step: Step,
-        thread: Any,
-        position: int,
-        converts: list[tuple[int, int]],
-    ) -> Callable[[Page], list[Page]]:
-        seen = result.values[position] if result.values else None
-        single = result.hi - result.lo == 1
-        keyed = place.vm.arch.hardware_private
-        read = seen is not None and (seen in {ZERO, CIPHER} or seen.startswith("data:"))
-        good = result.outcome == "ok" or read
-        needs = self._needs_conversion(place, result, step)
-        if needs and not any(overlap(result, one) for one in converts):
-            return lambda page: []
-        inside: bool | None = True if place.gmem_only or not place.vm.arch.has_private_memory else None
-        effect = access(
-            inside,
-            good,
-            single or seen is not None,
-            seen,
-            self._stored(step.op, thread, result, place.gfn),
-        )
-        if keyed and not good:
-            # It may have been accepted on the way, which on TDX zeroes it.
-            effect = forgets(effect)
-        return effect
-
-    def _stored(self, op: Any, thread: Any, result: OpResult, page: int) -> str | None:
-        """The token that it stores."""
-        text = getattr(op, "value", None) or getattr(op, "write", None)
-        if text is None:
-            return None
-        filled = text.replace("{task}", thread.actor.name).replace("{round}", str(result.call // CALLS))
-        return f"data:{filled.replace('{page}', str(page))}"

@@ -95,7 +95,7 @@ def frontier(
     Args:
         history: operations that ended, by a name that is the same in every run.
         under_way: when those that did not began, by task.
-        limit: of states looked at; beyond it the history itself is returned.
+        limit: of states looked at; beyond it the history itself is returned, and which came before which.
     """
     whole = len(history)
     names = [name for name, _ in history]
@@ -120,7 +120,12 @@ def frontier(
                         seen.add(following)
                         stack.append(following)
         if len(seen) > limit:
-            return tuple((names[i], spans[i].began, spans[i].ended) for i in range(whole))
+            stamps = [stamp for span in spans for stamp in (span.began, span.ended)]
+            rank = {stamp: place for place, stamp in enumerate(sorted({*stamps, *under_way.values()}))}
+            return (
+                tuple((names[i], rank[spans[i].began], rank[spans[i].ended]) for i in range(whole)),
+                frozenset((task, rank[began]) for task, began in under_way.items()),
+            )
     configurations = [(done, state) for done, state in seen if not placed & ~done]
     open_ones = [index for index in range(whole) if any(not done >> index & 1 for done, _ in configurations)]
     left = {
