@@ -88,8 +88,7 @@ def test_a_coroutine_goes_on_from_wherever_it_is_put_back_to(seed: int) -> None:
             for part in reversed(chain_of(coro)):
                 if id(part) not in alive:
                     drop(part)
-            for image in images:
-                put_back(image)
+            put_back(images)
             log[:] = before
         elif step < len(straight):
             assert tuple(log) == straight[step]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from array import array
 from asyncio import sleep
 from importlib.machinery import ExtensionFileLoader
 from importlib.util import module_from_spec, spec_from_loader
@@ -21,12 +22,13 @@ from gmemsim.explore.search import Limits, search
 from gmemsim.explore.state import compile as compiling
 from gmemsim.explore.state import quick
 from gmemsim.explore.state.contents import UNSET
-from gmemsim.explore.state.coroutines import drop, supported
+from gmemsim.explore.state.coroutines import Image, chain_of, drop, held_by, supported
+from gmemsim.explore.state.iterators import NotRestorable
 from gmemsim.explore.strategies.stateful import Stateful
 from gmemsim.scenarios.catalogue import load_named
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Generator
     from types import ModuleType
 
     from gmemsim.explore.runs import Program
@@ -64,7 +66,8 @@ def either(monkeypatch: pytest.MonkeyPatch) -> Callable[[ModuleType | None], Non
         plain: dict[str, Any] = {
             "texts": quick._texts, "meet": quick._meet, "write": quick._write, "write_frame": quick._write_frame,
             "fresh": quick._fresh, "unusual": quick._unusual,
-            "changed": None, "drop": None, "offsets": None, "put_back": None,
+            "chain": None, "changed": None, "drop": None, "held": None, "offsets": None, "put_back": None,
+            "suspended": None,
         }  # fmt: skip
         for name, function in plain.items():
             monkeypatch.setattr(quick, name, function if module is None else getattr(module, name))
@@ -90,10 +93,11 @@ def test_nodes_are_met_in_the_same_order(compiled: ModuleType, seed: int) -> Non
     results = []
     for meet, texts in ((quick._meet, quick._texts), (compiled.meet, compiled.texts)):
         for view in (-1, 0, 1):
-            place: dict[int, int] = {}
-            nodes, shape = meet(roots, {}, place, known, known.__getitem__, view)
-            below = [meet([one], place, {}, known, known.__getitem__, view)[0] for one in range(len(known))]
-            results.append((nodes, shape, place, below, texts(known, nodes, below, view)))
+            nodes, shape, place = meet(roots, None, known, known.__getitem__, view)
+            below = [meet([one, 0], place, known, known.__getitem__, view) for one in range(len(known))]
+            assert all(one[2] is None for one in below)
+            rows = [row for row, _, _ in below]
+            results.append((nodes, shape, below, texts(known, nodes, rows, view)))
     assert results[:3] == results[3:]
 
 
@@ -105,10 +109,10 @@ def test_a_node_that_is_not_known_is_worked_out(compiled: ModuleType) -> None:
             asked.append(number)
             return Node(7, ())
 
-        assert meet([0], {}, {}, [Node(1, (1, 1)), None], work_out, -1)[0] == [0, 1]
+        assert meet([0], None, [Node(1, (1, 1)), None], work_out, -1)[0] == array("i", [0, 1]).tobytes()
         assert asked == [1]
     with pytest.raises(ZeroDivisionError):
-        compiled.meet([0], {}, {}, [None], lambda number: number // 0, -1)
+        compiled.meet([0], None, [None], lambda number: number // 0, -1)
 
 
 def test_the_same_is_written(compiled: ModuleType) -> None:
@@ -224,6 +228,48 @@ def test_nothing_is_leaked(compiled: ModuleType, either: Callable[[ModuleType | 
         compiled.unusual([kept], {int})
     assert sys.getrefcount(kept) == before[0]
     assert abs(sys.getrefcount(None) - before[1]) < 50
+
+
+def test_coroutines_are_read_the_same(
+    compiled: ModuleType, either: Callable[[ModuleType | None], None]
+) -> None:
+    def numbers(until: int, one: object = None, other: object = None) -> Generator[int, None, None]:
+        yield from [*range(until)]
+        raise AssertionError(one, other)
+
+    async def inner() -> None:
+        await sleep(0)
+
+    async def outer(name: str, one: object, other: object, ended: object) -> None:
+        await inner()
+        raise AssertionError(name, one, other, ended)
+
+    ended, first = numbers(0), numbers(2)
+    for _ in first:
+        break
+    with pytest.raises(AssertionError):
+        next(ended)
+    second = numbers(3, first, ended)
+    coro: Any = outer("name", second, [first], ended)
+    next(second)
+    coro.send(None)
+    results = []
+    for module in (None, compiled):
+        either(module)
+        chain = chain_of(coro)
+        images = [Image(one) for one in (*chain, first, second)]
+        results.append(
+            (chain, held_by([coro]), held_by(chain), [(one.raw, one.owned, one.position) for one in images])
+        )
+        with pytest.raises(NotRestorable, match="ended"):
+            Image(ended)
+        with pytest.raises(NotRestorable, match="awaits int"):
+            chain_of(3)
+    assert results[0] == results[1]
+    assert set(results[0][1]) == {*results[0][0][1:], second, first}
+    assert results[0][2] == [second, first]
+    for one in (*results[0][0], second, first):
+        drop(one)
 
 
 @pytest.mark.parametrize("in_c", [False, True])

@@ -7,23 +7,35 @@
 
 /* A row of numbers that grows. */
 typedef struct {
-    long long *at;
+    int *at;
     Py_ssize_t length, room;
 } Row;
 
 static int
-push(Row *row, long long value)
+make_room(Row *row, Py_ssize_t more)
 {
-    if (row->length == row->room) {
-        Py_ssize_t room = row->room ? 2 * row->room : 1024;
-        long long *at = PyMem_Realloc(row->at, (size_t)room * sizeof(long long));
-        if (at == NULL) {
-            PyErr_NoMemory();
-            return -1;
-        }
-        row->at = at;
-        row->room = room;
+    Py_ssize_t room = row->room ? row->room : 512;
+    int *at;
+
+    while (room < row->length + more)
+        room *= 2;
+    if (room == row->room)
+        return 0;
+    at = PyMem_Realloc(row->at, (size_t)room * sizeof(int));
+    if (at == NULL) {
+        PyErr_NoMemory();
+        return -1;
     }
+    row->at = at;
+    row->room = room;
+    return 0;
+}
+
+static int
+push(Row *row, int value)
+{
+    if (row->length == row->room && make_room(row, 1) < 0)
+        return -1;
     row->at[row->length++] = value;
     return 0;
 }
@@ -31,7 +43,7 @@ push(Row *row, long long value)
 static PyObject *
 row_bytes(const Row *row)
 {
-    return PyBytes_FromStringAndSize((const char *)row->at, row->length * (Py_ssize_t)sizeof(long long));
+    return PyBytes_FromStringAndSize((const char *)row->at, row->length * (Py_ssize_t)sizeof(int));
 }
 
 /* What is said of a node under a renaming, which is the node itself without one; NULL if it is none. */
@@ -46,145 +58,154 @@ under(PyObject *node, Py_ssize_t view)
     return node != NULL && PyTuple_Check(node) && PyTuple_GET_SIZE(node) > 1 ? node : NULL;
 }
 
-/* The text of a node, which is a tuple with the number of it first; -1 with an exception if it is none. */
-static long long
-text_of(PyObject *known, PyObject *number, Py_ssize_t view, Py_ssize_t *index)
+static PyObject *
+node_at(PyObject *known, Py_ssize_t index, Py_ssize_t view)
 {
     PyObject *node = NULL;
 
-    *index = PyLong_AsSsize_t(number);
-    if (*index >= 0 && *index < PyList_GET_SIZE(known))
-        node = under(PyList_GET_ITEM(known, *index), view);
-    if (node == NULL) {
-        if (!PyErr_Occurred())
-            PyErr_SetString(PyExc_LookupError, "a node that is not known");
-        return -1;
-    }
-    return PyLong_AsLongLong(PyTuple_GET_ITEM(node, 0));
+    if (index >= 0 && index < PyList_GET_SIZE(known))
+        node = under(PyList_GET_ITEM(known, index), view);
+    if (node == NULL)
+        PyErr_SetString(PyExc_LookupError, "a node that is not known");
+    return node;
 }
 
 PyDoc_STRVAR(texts_doc,
 "texts(known, numbers, behind, view) -> bytes\n\n"
-"The texts of these nodes under a renaming (-1: without one), then of those of each list in `behind`, eight bytes each.\n"
-"Behind one that an earlier list of "
-"`behind` has too come -2, the number of that list, and the place in it.");
+"The texts of these nodes under a renaming (-1: without one), then of those of each row in `behind`, eight bytes each.\n"
+"Behind one that an earlier row of `behind` has too come -2, the number of that row, and the place in it. A row has four\n"
+"bytes a number.");
 
 static PyObject *
 texts(PyObject *module, PyObject *args)
 {
     PyObject *known, *numbers, *behind, *result = NULL;
-    Row out = {NULL, 0, 0};
-    long long *first = NULL;
-    Py_ssize_t index, lists, view;
+    long long *out = NULL;
+    int *first = NULL;
+    Py_ssize_t lists, view, all, length = 0;
 
-    if (!PyArg_ParseTuple(args, "O!O!O!n", &PyList_Type, &known, &PyList_Type, &numbers, &PyList_Type, &behind, &view))
+    if (!PyArg_ParseTuple(args, "O!O!O!n", &PyList_Type, &known, &PyBytes_Type, &numbers, &PyList_Type, &behind, &view))
         return NULL;
-    for (Py_ssize_t i = 0; i < PyList_GET_SIZE(numbers); i++) {
-        long long text = text_of(known, PyList_GET_ITEM(numbers, i), view, &index);
-        if ((text == -1 && PyErr_Occurred()) || push(&out, text) < 0)
-            goto out;
+    lists = PyList_GET_SIZE(behind);
+    all = PyBytes_GET_SIZE(numbers) / (Py_ssize_t)sizeof(int);
+    for (Py_ssize_t list = 0; list < lists; list++) {
+        if (!PyBytes_CheckExact(PyList_GET_ITEM(behind, list))) {
+            PyErr_SetString(PyExc_TypeError, "behind is a list of rows");
+            return NULL;
+        }
+        all += 4 * (PyBytes_GET_SIZE(PyList_GET_ITEM(behind, list)) / (Py_ssize_t)sizeof(int));
     }
-    /* By number: 0, or the list that had it first and the place there. */
-    first = PyMem_Calloc((size_t)PyList_GET_SIZE(known) + 1, sizeof(long long));
-    if (first == NULL) {
+    out = PyMem_Malloc((size_t)all * sizeof(long long) + 1);
+    /* By number: 0, or the row that had it first and the place there. */
+    first = PyMem_Calloc((size_t)PyList_GET_SIZE(known) + 1, sizeof(int));
+    if (out == NULL || first == NULL) {
         PyErr_NoMemory();
         goto out;
     }
-    lists = PyList_GET_SIZE(behind);
-    for (Py_ssize_t list = 0; list < lists; list++) {
-        PyObject *nodes = PyList_GET_ITEM(behind, list);
-        if (!PyList_CheckExact(nodes)) {
-            PyErr_SetString(PyExc_TypeError, "behind is a list of lists");
-            goto out;
-        }
-        for (Py_ssize_t at = 0; at < PyList_GET_SIZE(nodes); at++) {
-            long long text = text_of(known, PyList_GET_ITEM(nodes, at), view, &index);
-            if ((text == -1 && PyErr_Occurred()) || push(&out, text) < 0)
+    for (Py_ssize_t list = -1; list < lists; list++) {
+        PyObject *nodes = list < 0 ? numbers : PyList_GET_ITEM(behind, list);
+        const int *row = (const int *)PyBytes_AS_STRING(nodes);
+        Py_ssize_t count = PyBytes_GET_SIZE(nodes) / (Py_ssize_t)sizeof(int);
+
+        for (Py_ssize_t at = 0; at < count; at++) {
+            PyObject *node = node_at(known, row[at], view);
+
+            if (node == NULL)
                 goto out;
-            if (first[index] == 0)
-                first[index] = 1 + list + lists * at;
-            else if ((first[index] - 1) % lists != list &&
-                     (push(&out, -2) < 0 || push(&out, (first[index] - 1) % lists) < 0 ||
-                      push(&out, (first[index] - 1) / lists) < 0))
+            out[length++] = PyLong_AsLongLong(PyTuple_GET_ITEM(node, 0));
+            if (out[length - 1] == -1 && PyErr_Occurred())
                 goto out;
+            if (list < 0)
+                continue;
+            if (first[row[at]] == 0)
+                first[row[at]] = (int)(1 + list + lists * at);
+            else if ((first[row[at]] - 1) % lists != list) {
+                out[length++] = -2;
+                out[length++] = (first[row[at]] - 1) % lists;
+                out[length++] = (first[row[at]] - 1) / lists;
+            }
         }
     }
-    result = row_bytes(&out);
+    result = PyBytes_FromStringAndSize((const char *)out, length * (Py_ssize_t)sizeof(long long));
 out:
     PyMem_Free(first);
-    PyMem_Free(out.at);
+    PyMem_Free(out);
     return result;
 }
 
-/* The place of a number in one of two dicts; -1: in none of them, -2 with an exception. */
-static long long
-place_of(PyObject *number, PyObject *before, PyObject *place)
+/* Put the numbers of a sequence on a stack, the first on top. */
+static int
+push_reversed(Row *stack, PyObject *numbers)
 {
-    PyObject *found = PyDict_GetItemWithError(before, number);
+    Py_ssize_t count = PySequence_Fast_GET_SIZE(numbers);
+    PyObject **items = PySequence_Fast_ITEMS(numbers);
 
-    if (found == NULL && !PyErr_Occurred())
-        found = PyDict_GetItemWithError(place, number);
-    if (found == NULL)
-        return PyErr_Occurred() ? -2 : -1;
-    return PyLong_AsLongLong(found);
+    if (make_room(stack, count) < 0)
+        return -1;
+    for (Py_ssize_t i = count - 1; i >= 0; i--) {
+        long number = PyLong_AsLong(items[i]);
+
+        if (number < 0 || number > INT_MAX - 2) {
+            if (!PyErr_Occurred())
+                PyErr_SetString(PyExc_LookupError, "a number of no object");
+            return -1;
+        }
+        stack->at[stack->length++] = (int)number;
+    }
+    return 0;
 }
 
 PyDoc_STRVAR(meet_doc,
-"meet(start, before, place, known, work_out, view) -> (list of int, bytes)\n\n"
-"The nodes behind `start`, depth first, that are not in `before`, put into `place`; and how they hang together: for\n"
-"each reference the place that it leads to, -1 for a new one, eight bytes each. `work_out` is called with the number\n"
-"of a node that is not known.");
+"meet(start, before, known, work_out, view) -> (bytes, bytes, bytes or None)\n\n"
+"The nodes behind `start`, depth first, that are not in `before`; how they hang together: for each reference the place\n"
+"that it leads to, -1 for a new one; and what to give as `before` to have these left out, if it was None. Rows of four\n"
+"bytes a number. `work_out` is called with the number of a node that is not known.");
 
 static PyObject *
 meet(PyObject *module, PyObject *args)
 {
-    PyObject *start, *before, *place, *known, *work_out, *stack, *nodes, *result = NULL;
-    Row shape = {NULL, 0, 0};
-    Py_ssize_t base, view;
+    PyObject *start, *before, *known, *work_out, *result = NULL;
+    Row shape = {NULL, 0, 0}, stack = {NULL, 0, 0}, nodes = {NULL, 0, 0}, place = {NULL, 0, 0};
+    const int *earlier = NULL;
+    Py_ssize_t view, earlier_size = 0;
+    int base = 0;
 
-    if (!PyArg_ParseTuple(args, "O!O!O!O!On", &PyList_Type, &start, &PyDict_Type, &before, &PyDict_Type, &place,
-                          &PyList_Type, &known, &work_out, &view))
+    if (!PyArg_ParseTuple(args, "O!OO!On", &PyList_Type, &start, &before, &PyList_Type, &known, &work_out, &view))
         return NULL;
-    base = PyDict_GET_SIZE(before);
-    nodes = PyList_New(0);
-    stack = PyList_GetSlice(start, 0, PyList_GET_SIZE(start));
-    if (nodes == NULL || stack == NULL || PyList_Reverse(stack) < 0)
+    if (PyBytes_CheckExact(before)) {
+        /* How many there are, then one more than the place of each number; 0: none. */
+        earlier = (const int *)PyBytes_AS_STRING(before);
+        earlier_size = PyBytes_GET_SIZE(before) / (Py_ssize_t)sizeof(int) - 1;
+        base = earlier_size >= 0 ? *earlier++ : 0;
+    }
+    if (push_reversed(&stack, start) < 0 || push(&place, 0) < 0)
         goto out;
-    while (PyList_GET_SIZE(stack) > 0) {
-        Py_ssize_t top = PyList_GET_SIZE(stack) - 1;
-        PyObject *number = Py_NewRef(PyList_GET_ITEM(stack, top)), *value, *node, *refers;
-        Py_ssize_t index;
-        long long at;
+    while (stack.length > 0) {
+        int number = stack.at[--stack.length];
+        PyObject *node, *refers;
+        int at = 0;
 
-        if (PyList_SetSlice(stack, top, top + 1, NULL) < 0) {
-            Py_DECREF(number);
+        if (number < earlier_size)
+            at = earlier[number];
+        if (at == 0 && number + 1 < place.length)
+            at = place.at[number + 1];
+        if (push(&shape, at - 1) < 0)
             goto out;
-        }
-        at = place_of(number, before, place);
-        if (at != -1) {
-            Py_DECREF(number);
-            if (at == -2 || push(&shape, at) < 0)
-                goto out;
+        if (at != 0)
             continue;
-        }
-        value = PyLong_FromSsize_t(base + PyList_GET_SIZE(nodes));
-        if (value == NULL || PyDict_SetItem(place, number, value) < 0 || PyList_Append(nodes, number) < 0 ||
-            push(&shape, -1) < 0) {
-            Py_XDECREF(value);
-            Py_DECREF(number);
-            goto out;
-        }
-        Py_DECREF(value);
-        index = PyLong_AsSsize_t(number);
-        if (index < 0 || index >= PyList_GET_SIZE(known)) {
+        if (number >= PyList_GET_SIZE(known)) {
             PyErr_SetString(PyExc_LookupError, "a number of no object");
-            Py_DECREF(number);
             goto out;
         }
-        node = Py_NewRef(PyList_GET_ITEM(known, index));
+        while (place.length < number + 2)
+            if (push(&place, 0) < 0)
+                goto out;
+        place.at[number + 1] = base + (int)nodes.length + 1;
+        if (push(&nodes, number) < 0)
+            goto out;
+        node = Py_NewRef(PyList_GET_ITEM(known, number));
         if (node == Py_None)
-            Py_SETREF(node, PyObject_CallOneArg(work_out, number));
-        Py_DECREF(number);
+            Py_SETREF(node, PyObject_CallFunction(work_out, "i", number));
         if (node == NULL)
             goto out;
         refers = under(node, view);
@@ -195,18 +216,20 @@ meet(PyObject *module, PyObject *args)
             Py_DECREF(node);
             goto out;
         }
-        for (Py_ssize_t i = PyTuple_GET_SIZE(refers) - 1; i >= 0; i--)
-            if (PyList_Append(stack, PyTuple_GET_ITEM(refers, i)) < 0) {
-                Py_DECREF(node);
-                goto out;
-            }
+        if (push_reversed(&stack, refers) < 0) {
+            Py_DECREF(node);
+            goto out;
+        }
         Py_DECREF(node);
     }
-    result = Py_BuildValue("(ON)", nodes, row_bytes(&shape));
+    place.at[0] = (int)nodes.length;
+    result = Py_BuildValue("(NNN)", row_bytes(&nodes), row_bytes(&shape),
+                           before == Py_None ? row_bytes(&place) : Py_NewRef(Py_None));
 out:
-    Py_XDECREF(nodes);
-    Py_XDECREF(stack);
     PyMem_Free(shape.at);
+    PyMem_Free(stack.at);
+    PyMem_Free(nodes.at);
+    PyMem_Free(place.at);
     return result;
 }
 

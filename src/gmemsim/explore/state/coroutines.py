@@ -41,9 +41,10 @@ def _code_of(coro: Any) -> Any:
     return coro.cr_code if coro.__class__ is CoroutineType else coro.gi_code
 
 
-def _owned(coro: Any) -> list[Any]:
-    """What the coroutine would let go of at its end."""
-    owned = get_referents(coro)
+def _owned(coro: Any, owned: list[Any] | None = None) -> list[Any]:
+    """What the coroutine would let go of at its end, of all that it tells the collector."""
+    if owned is None:
+        owned = get_referents(coro)
     assert _layout is not None
     if _layout.keeps_code:
         code = _code_of(coro)
@@ -84,11 +85,12 @@ class Image:
     def __init__(self, coro: Any, below: int = 0) -> None:
         layout = _layout
         assert layout is not None
-        if _has_ended(coro):
+        found = _suspended(coro, layout)
+        if found is None:
             raise NotRestorable(f"a {coro.__class__.__name__} that has ended")
         self.coro = coro
-        self.raw = _read(id(coro) + layout.start, coro.__sizeof__() - layout.start)
-        self.owned = _owned(coro)
+        self.raw, owned = found
+        self.owned = _owned(coro, owned)
         self.copies: list[tuple[Any, Any]] = []
         self.below = below
         self.holds: list[Any] = []
@@ -134,6 +136,18 @@ class Image:
 _RUNNING: Final = (CoroutineType, GeneratorType)
 
 
+def _suspended(coro: Any, layout: Layout) -> tuple[bytes, list[Any]] | None:
+    """Its memory, and what it tells the collector that it has; None if it has ended."""
+    if quick.COMPILED:
+        found: tuple[bytes, list[Any]] | None = quick.suspended(
+            coro, layout.start, layout.state, layout.ended
+        )
+        return found
+    if _has_ended(coro):
+        return None
+    return _read(id(coro) + layout.start, coro.__sizeof__() - layout.start), get_referents(coro)
+
+
 def _has_ended(coro: Any) -> bool:
     """Whether its frame is gone; asking for the frame would make an object of it."""
     assert _layout is not None
@@ -162,7 +176,10 @@ def chain_of(handle: Any) -> list[Any]:
     Raises:
         NotRestorable: it awaits something that is neither coroutine nor generator.
     """
-    chain: list[Any] = []
+    chain: list[Any] | None = quick.chain(handle) if quick.COMPILED else None
+    if chain is not None:
+        return chain
+    chain = []
     while handle is not None:
         cls = handle.__class__
         if cls is CoroutineType:
@@ -178,10 +195,14 @@ def chain_of(handle: Any) -> list[Any]:
 
 def held_by(chain: list[Any]) -> list[Any]:
     """Suspended coroutines and generators that are in variables of these and of each other, those apart."""
+    if quick.COMPILED:
+        assert _layout is not None
+        found: list[Any] = quick.held(chain, _layout.state, _layout.ended)
+        return found
     met = {id(coro): coro for coro in chain}
     waiting = [*chain]
-    while waiting:
-        for value in get_referents(waiting.pop()):
+    for one in waiting:
+        for value in get_referents(one):
             if value.__class__ in _RUNNING and id(value) not in met and not _has_ended(value):
                 met[id(value)] = value
                 waiting.append(value)
@@ -203,15 +224,18 @@ def _settle(before: list[Any], after: list[Any]) -> None:
         _decref(value)
 
 
-def put_back(image: Image) -> None:
-    """Make the coroutine what it was when `image` was taken."""
+def put_back(images: list[Image]) -> None:
+    """Make coroutines what they were when these images were taken."""
     layout = _layout
     assert layout is not None
+    if quick.COMPILED:
+        images = quick.put_back(images, layout.start, layout.frame - layout.start, layout.keeps_code)
+    for image in images:
+        _put_back(image, layout)
+
+
+def _put_back(image: Image, layout: Layout) -> None:
     coro = image.coro
-    if quick.COMPILED and not image.copies:
-        kept = _code_of(coro) if layout.keeps_code else None
-        if quick.put_back(coro, layout.start, image.raw, image.owned, layout.frame - layout.start, kept):
-            return
     before = _owned(coro)
     frame = _frame_of(before)
     raw = bytearray(image.raw)
@@ -306,8 +330,7 @@ def _restore(coro: Any, images: list[Image]) -> None:
     for part in reversed(chain_of(coro)):
         if id(part) not in kept:
             drop(part)
-    for image in images:
-        put_back(image)
+    put_back(images)
 
 
 @cache

@@ -12,7 +12,7 @@ from __future__ import annotations
 from array import array
 from hashlib import blake2b
 from inspect import CORO_CREATED, getcoroutinestate
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from ...engine.tape import Tape
 from . import quick
@@ -37,15 +37,15 @@ _STRUCTURES: Final = 1024
 class _Below(NamedTuple):
     """The nodes that only the coroutines of one task lead to, and how they hang together."""
 
-    nodes: list[int]
+    nodes: bytes
     shape: bytes
 
 
 class _Order(NamedTuple):
     """The nodes as met from the roots, where each is, and how they hang together; `hanging` by mark of a task."""
 
-    place: dict[int, int]
-    nodes: list[int]
+    place: Any
+    nodes: bytes
     shape: bytes
     hanging: dict[int, _Below]
 
@@ -159,7 +159,7 @@ class LiveState:
         if order is None:
             order = self._walk(view)
         shape = order.shape
-        behind: list[list[int]] = []
+        behind: list[bytes] = []
         for ident in self._in_order(view):
             hanging = self._hanging[ident]
             below = order.hanging.get(hanging.mark)
@@ -230,9 +230,9 @@ class LiveState:
         engine = self.engine
         tasks = (engine.tasks[ident] for ident in self._in_order(view))
         roots = (self._nodes.number(root) for root in (*tasks, engine.faults, *engine.roots))
-        place: dict[int, int] = {}
         start = [number for number in roots if number is not None]
-        order = _Order(place, *self._meet(start, {}, place, view), {})
+        nodes, shape, place = self._meet(start, None, view)
+        order = _Order(place, nodes, shape, {})
         if len(self._orders) >= _STRUCTURES * (1 + len(self.renamings)):
             self._orders.clear()
         self._orders[self._nodes.structure, view] = order
@@ -240,14 +240,13 @@ class LiveState:
 
     def _walk_below(self, refers: list[int], order: _Order, view: int) -> _Below:
         """Meet what only the coroutines of a task refer to."""
-        return _Below(*self._meet(refers, order.place, {}, view))
+        nodes, shape, _ = self._meet(refers, order.place, view)
+        return _Below(nodes, shape)
 
-    def _meet(
-        self, start: list[int], before: dict[int, int], place: dict[int, int], view: int
-    ) -> tuple[list[int], bytes]:
-        """The nodes behind `start` that are not in `before`, put into `place`, and how they hang together."""
-        nodes, shape = quick.meet(start, before, place, self._heap.known, self._nodes.node, view)
-        return nodes, blake2b(shape, digest_size=16).digest()
+    def _meet(self, start: list[int], before: Any, view: int) -> tuple[bytes, bytes, Any]:
+        """The nodes behind `start` that are not in `before`, how they hang together, and where each is."""
+        nodes, shape, place = quick.meet(start, before, self._heap.known, self._nodes.node, view)
+        return nodes, blake2b(shape, digest_size=16).digest(), place
 
     # -- going back ----------------------------------------------------------------------------
 
@@ -305,10 +304,8 @@ class LiveState:
         for coro in chain[::-1] + held_by(chain):
             if id(coro) not in images:
                 drop(coro)
-        for key, image in images.items():
-            # What awaits the same as then has not run since.
-            if not image.below or below.get(key) != image.below:
-                put_back(image)
+        # What awaits the same as then has not run since.
+        put_back([image for key, image in images.items() if not image.below or below.get(key) != image.below])
 
     def close(self) -> None:
         """Let go of everything, without running any more of it."""

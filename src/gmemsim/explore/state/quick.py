@@ -3,8 +3,8 @@
 `make quick` compiles `_quick*.c` beside this file, which takes a C compiler and Python's headers; coverage.py does
 the same with its tracer. The modules around them it compiles from Python with mypyc, as mypy and black are. Both come
 to the same, and tests hold them against each other; with GMEMSIM_PURE set in the environment it is Python all the same.
-What has no function here in Python (`changed`, `drop`, `offsets`, `put_back`) is done by its caller in another way
-where `COMPILED` is False.
+What has no function here in Python (`changed`, `offsets`, and those of `coroutines`) is done by its caller in another
+way where `COMPILED` is False.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import os
 from array import array
 from hashlib import blake2b
 from importlib import import_module
-from itertools import chain
+from itertools import chain as one_by_one
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -22,8 +22,9 @@ if TYPE_CHECKING:
     from types import ModuleType
 
 __all__ = [
-    "COMPILED", "MODULES", "changed", "compiled_modules", "digest_of_source", "drop", "folder_of_modules", "fresh",
-    "meet", "offsets", "put_back", "sources", "take", "texts", "unusual", "write", "write_frame",
+    "COMPILED", "MODULES", "chain", "changed", "compiled_modules", "digest_of_source", "drop", "folder_of_modules",
+    "fresh", "held", "meet", "offsets", "put_back", "sources", "suspended", "take", "texts", "unusual", "write",
+    "write_frame",
 ]  # fmt: skip
 
 #: Those around the loops that mypyc can compile: none has coroutines of its own, or counts references.
@@ -42,16 +43,17 @@ class _Views:
         return self._known[number].views[self._view]
 
 
-def _texts(known: list[Any], numbers: list[int], behind: list[list[int]], view: int) -> bytes:
-    """The texts of nodes under a renaming (-1: without one), then those of each list in `behind`.
+def _texts(known: list[Any], numbers: bytes, behind: list[bytes], view: int) -> bytes:
+    """The texts of nodes under a renaming (-1: without one), then those of each row in `behind`, eight bytes each.
 
-    Behind one that an earlier list of `behind` has too come -2, the number of that list, and the place in it.
+    Behind one that an earlier row of `behind` has too come -2, the number of that row, and the place in it. A row has
+    four bytes a number.
     """
     said: Any = known if view < 0 else _Views(known, view)
-    parts = array("q", [said[number][0] for number in numbers])
+    parts = array("q", [said[number][0] for number in array("i", numbers)])
     met: dict[int, tuple[int, int]] = {}
     for ident, nodes in enumerate(behind):
-        for at, number in enumerate(nodes):
+        for at, number in enumerate(array("i", nodes)):
             parts.append(said[number][0])
             first = met.setdefault(number, (ident, at))
             if first[0] != ident:
@@ -60,28 +62,22 @@ def _texts(known: list[Any], numbers: list[int], behind: list[list[int]], view: 
 
 
 def _meet(
-    start: list[int],
-    before: dict[int, int],
-    place: dict[int, int],
-    known: list[Any],
-    work_out: Callable[[int], Any],
-    view: int,
-) -> tuple[list[int], bytes]:
-    """The nodes behind `start`, depth first, that are not in `before`, put into `place`; and how they hang together.
+    start: list[int], before: Any, known: list[Any], work_out: Callable[[int], Any], view: int
+) -> tuple[bytes, bytes, Any]:
+    """The nodes behind `start`, depth first, that are not in `before`; how they hang together; and what they are.
 
-    That is, for each reference, the place that it leads to, and -1 for a new one. `work_out` gives a node that is not
-    known.
+    That is: numbers; for each reference the place that it leads to, and -1 for a new one, both four bytes each; and
+    what to give as `before` to have these left out, if it was None. `work_out` gives a node that is not known.
     """
-    nodes: list[int] = []
-    met: list[Any] = list(map(before.get, start))
-    if None not in met:
-        return nodes, array("q", met).tobytes()
-    base = len(before)
-    shape = array("q")
+    nodes = array("i")
+    earlier: dict[int, int] = before or {}
+    place: dict[int, int] = {}
+    base = len(earlier)
+    shape = array("i")
     stack = start[::-1]
     while stack:
         number = stack.pop()
-        at = before.get(number)
+        at = earlier.get(number)
         if at is None:
             at = place.get(number)
         if at is not None:
@@ -92,7 +88,7 @@ def _meet(
         shape.append(-1)
         node = known[number] or work_out(number)
         stack.extend((node if view < 0 else node.views[view])[1][::-1])
-    return nodes, shape.tobytes()
+    return nodes.tobytes(), shape.tobytes(), place if before is None else None
 
 
 def _write(
@@ -151,7 +147,7 @@ def _write_frame(
 
 def _fresh(content: tuple[Any, ...], pairs: bool, classes: set[type], numbers: dict[int, int]) -> list[Any]:
     """The values of a content, or of the pairs in it, whose class is not in a set and that have no number."""
-    values = chain.from_iterable(content) if pairs else content
+    values = one_by_one.from_iterable(content) if pairs else content
     return [value for value in values if value.__class__ not in classes and id(value) not in numbers]
 
 
@@ -204,9 +200,12 @@ def _compiled() -> ModuleType | None:
 texts, meet, write, write_frame = _texts, _meet, _write, _write_frame
 fresh, unusual = _fresh, _unusual
 changed: Any = None
-drop: Any = None
 offsets: Any = None
+chain: Any = None
+drop: Any = None
+held: Any = None
 put_back: Any = None
+suspended: Any = None
 COMPILED = False
 
 
