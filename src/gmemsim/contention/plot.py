@@ -6,6 +6,7 @@ import io
 from typing import TYPE_CHECKING, Any
 
 from .intervals import by_point, interval
+from .svg import steady_names
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -39,7 +40,7 @@ def to_image(results: Sequence[Result], kind: str) -> bytes:
         out = io.BytesIO()
         metadata: dict[str, Any] = {"svg": {"Date": None}, "pdf": {"CreationDate": None}}.get(kind, {})
         figure.savefig(out, format=kind, metadata=metadata, dpi=90)
-    return out.getvalue()
+    return steady_names(out.getvalue()) if kind == "svg" else out.getvalue()
 
 
 def _panel(axes: Any, results: Sequence[Result], axis: str, value: Any) -> None:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import io
 from typing import TYPE_CHECKING
 
+from ..svg import steady_names
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
@@ -36,4 +38,4 @@ def to_svg(charts: Sequence[Chart]) -> bytes:
             axes.legend()
         out = io.BytesIO()
         figure.savefig(out, format="svg", metadata={"Date": None})
-    return out.getvalue()
+    return steady_names(out.getvalue())
