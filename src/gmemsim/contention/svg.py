@@ -9,14 +9,16 @@ from __future__ import annotations
 import re
 from typing import Final
 
-_NAME: Final = re.compile(rb'(?<=["#])([a-z])[0-9a-f]{10}\b')
+#: Where a name is given or used, and the name.
+_NAME: Final = re.compile(rb'( id="|="#|url\(#)([a-z][0-9a-f]{10})\b')
 
 
 def steady_names(svg: bytes) -> bytes:
     """Number what matplotlib named by a hash, in the order of the file."""
     known: dict[bytes, bytes] = {}
 
-    def name(found: re.Match[bytes]) -> bytes:
-        return known.setdefault(found[0], found[1] + b"%d" % (len(known) + 1))
+    def renamed(found: re.Match[bytes]) -> bytes:
+        where, name = found.groups()
+        return where + known.setdefault(name, name[:1] + b"%d" % (len(known) + 1))
 
-    return _NAME.sub(name, svg)
+    return _NAME.sub(renamed, svg)
