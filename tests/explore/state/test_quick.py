@@ -66,7 +66,7 @@ def either(monkeypatch: pytest.MonkeyPatch) -> Callable[[ModuleType | None], Non
         plain: dict[str, Any] = {
             "texts": quick._texts, "meet": quick._meet, "write": quick._write, "write_frame": quick._write_frame,
             "fresh": quick._fresh, "unusual": quick._unusual,
-            "chain": None, "changed": None, "drop": None, "held": None, "offsets": None, "put_back": None,
+            "chain_of": None, "changed": None, "drop": None, "held_by": None, "offsets": None, "put_back": None,
             "suspended": None,
         }  # fmt: skip
         for name, function in plain.items():

@@ -137,12 +137,12 @@ append_running(PyObject *value, void *list)
     return PyCoro_CheckExact(value) || PyGen_CheckExact(value) ? PyList_Append(list, value) : 0;
 }
 
-PyDoc_STRVAR(chain_doc,
-"chain(handle) -> list or None\n\n"
+PyDoc_STRVAR(chain_of_doc,
+"chain_of(handle) -> list or None\n\n"
 "A coroutine and what it awaits, outermost first; None if it awaits something else.");
 
 static PyObject *
-chain(PyObject *module, PyObject *handle)
+chain_of(PyObject *module, PyObject *handle)
 {
     static PyObject *awaits, *yields;
     PyObject *found;
@@ -172,12 +172,12 @@ chain(PyObject *module, PyObject *handle)
     return found;
 }
 
-PyDoc_STRVAR(held_doc,
-"held(chain, state_at, ended) -> list\n\n"
+PyDoc_STRVAR(held_by_doc,
+"held_by(chain, state_at, ended) -> list\n\n"
 "Suspended coroutines and generators that are in variables of these and of each other, those apart.");
 
 static PyObject *
-held(PyObject *module, PyObject *args)
+held_by(PyObject *module, PyObject *args)
 {
     PyObject *given, *met;
     Py_ssize_t state_at, count, kept;
@@ -192,7 +192,7 @@ held(PyObject *module, PyObject *args)
 
         kept = PyList_GET_SIZE(met);
         if (!(PyCoro_CheckExact(one) || PyGen_CheckExact(one))) {
-            PyErr_SetString(PyExc_TypeError, "held takes coroutines");
+            PyErr_SetString(PyExc_TypeError, "held_by takes coroutines");
             Py_CLEAR(met);
         }
         else if (Py_TYPE(one)->tp_traverse(one, append_running, met) != 0)
@@ -294,9 +294,9 @@ drop(PyObject *module, PyObject *args)
 }
 
 PyMethodDef quick_frames[] = {
-    {"chain", chain, METH_O, chain_doc},
+    {"chain_of", chain_of, METH_O, chain_of_doc},
     {"drop", drop, METH_VARARGS, drop_doc},
-    {"held", held, METH_VARARGS, held_doc},
+    {"held_by", held_by, METH_VARARGS, held_by_doc},
     {"put_back", put_back, METH_VARARGS, put_back_doc},
     {"suspended", suspended, METH_VARARGS, suspended_doc},
     {"unusual", unusual, METH_VARARGS, unusual_doc},

@@ -176,7 +176,7 @@ def chain_of(handle: Any) -> list[Any]:
     Raises:
         NotRestorable: it awaits something that is neither coroutine nor generator.
     """
-    chain: list[Any] | None = quick.chain(handle) if quick.COMPILED else None
+    chain: list[Any] | None = quick.chain_of(handle) if quick.COMPILED else None
     if chain is not None:
         return chain
     chain = []
@@ -197,7 +197,7 @@ def held_by(chain: list[Any]) -> list[Any]:
     """Suspended coroutines and generators that are in variables of these and of each other, those apart."""
     if quick.COMPILED:
         assert _layout is not None
-        found: list[Any] = quick.held(chain, _layout.state, _layout.ended)
+        found: list[Any] = quick.held_by(chain, _layout.state, _layout.ended)
         return found
     met = {id(coro): coro for coro in chain}
     waiting = [*chain]

@@ -42,7 +42,10 @@ class _Below(NamedTuple):
 
 
 class _Order(NamedTuple):
-    """The nodes as met from the roots, where each is, and how they hang together; `hanging` by mark of a task."""
+    """The nodes as met from the roots, how they hang together, and by mark of a task what was met behind them.
+
+    `place`, for `quick.meet`, says which are there and where.
+    """
 
     place: Any
     nodes: bytes
@@ -244,7 +247,7 @@ class LiveState:
         return _Below(nodes, shape)
 
     def _meet(self, start: list[int], before: Any, view: int) -> tuple[bytes, bytes, Any]:
-        """The nodes behind `start` that are not in `before`, how they hang together, and where each is."""
+        """The nodes behind `start` that are not in `before`, how they hang together, and `_Order.place`."""
         nodes, shape, place = quick.meet(start, before, self._heap.known, self._nodes.node, view)
         return nodes, blake2b(shape, digest_size=16).digest(), place
 

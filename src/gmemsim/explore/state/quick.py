@@ -13,7 +13,7 @@ import os
 from array import array
 from hashlib import blake2b
 from importlib import import_module
-from itertools import chain as one_by_one
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -22,8 +22,8 @@ if TYPE_CHECKING:
     from types import ModuleType
 
 __all__ = [
-    "COMPILED", "MODULES", "chain", "changed", "compiled_modules", "digest_of_source", "drop", "folder_of_modules",
-    "fresh", "held", "meet", "offsets", "put_back", "sources", "suspended", "take", "texts", "unusual", "write",
+    "COMPILED", "MODULES", "chain_of", "changed", "compiled_modules", "digest_of_source", "drop", "folder_of_modules",
+    "fresh", "held_by", "meet", "offsets", "put_back", "sources", "suspended", "take", "texts", "unusual", "write",
     "write_frame",
 ]  # fmt: skip
 
@@ -147,7 +147,7 @@ def _write_frame(
 
 def _fresh(content: tuple[Any, ...], pairs: bool, classes: set[type], numbers: dict[int, int]) -> list[Any]:
     """The values of a content, or of the pairs in it, whose class is not in a set and that have no number."""
-    values = one_by_one.from_iterable(content) if pairs else content
+    values = chain.from_iterable(content) if pairs else content
     return [value for value in values if value.__class__ not in classes and id(value) not in numbers]
 
 
@@ -201,9 +201,9 @@ texts, meet, write, write_frame = _texts, _meet, _write, _write_frame
 fresh, unusual = _fresh, _unusual
 changed: Any = None
 offsets: Any = None
-chain: Any = None
+chain_of: Any = None
 drop: Any = None
-held: Any = None
+held_by: Any = None
 put_back: Any = None
 suspended: Any = None
 COMPILED = False
