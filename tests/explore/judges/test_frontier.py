@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
+from itertools import permutations
 from random import Random
 
 import pytest
@@ -90,3 +91,32 @@ def test_what_has_its_place_is_forgotten() -> None:
     early = frontier(*intervals([("c", "begin", "0"), *one]), "0")
     assert late == first
     assert early not in (first, late)  # c may still have read what was there before
+
+
+def test_one_that_is_too_large_says_the_order_of_all_and_no_time() -> None:
+    events = [
+        ("a", "begin", "w"),
+        ("b", "begin", "w"),
+        ("a", "end", "w"),
+        ("c", "begin", "0"),
+        ("b", "end", "w"),
+    ]
+    done, under_way = intervals(events)
+    later = (
+        [(name, Interval(one.name, 7 * one.began, 7 * one.ended, one.step)) for name, one in done],
+        {task: 7 * began for task, began in under_way.items()},
+    )
+    assert frontier(done, under_way, "0", limit=1) == frontier(*later, "0", limit=1)
+    others = {
+        frontier(*intervals([*other]), "0", limit=1) for other in permutations(events) if in_order(other)
+    }
+    assert len(others) == sum(map(in_order, permutations(events)))
+
+
+def in_order(events: tuple[tuple[str, str, str], ...]) -> bool:
+    """Whether no operation ends before it begins."""
+    return all(
+        (task, "begin", kind) in events[:place]
+        for place, (task, what, kind) in enumerate(events)
+        if what == "end"
+    )

@@ -52,31 +52,28 @@ def effect_of(
     place: Place,
     result: OpResult,
     step: Step,
-    thread: Any,
+    task: str,
     position: int,
     converts: list[tuple[int, int]],
 ) -> Callable[[Page], list[Page]] | None:
     """States that a page may be in behind an operation with this result; None: it says nothing of the page.
 
     Args:
+        task: whose operation it was.
         position: of the page among those of the operation.
         converts: when conversions of the page began and ended.
     """
     op = step.op
     good = result.outcome == "ok"
     if isinstance(op, (ops.Touch, ops.Read, ops.Write)):
-        return _guest(place, result, step, thread, position, converts)
+        return _guest(place, result, step, task, position, converts)
     if isinstance(op, (ops.HostTouch, ops.HostRead, ops.HostWrite)):
-        number = place.index
         seen = result.values[position] if result.values else None
         good = good if seen is None else seen not in FAILURES
         single = seen is not None or result.hi - result.lo == 1
-        effect = access(True, good, single, seen, _stored(op, thread, result, number))
+        effect = access(True, good, single, seen, _stored(op, task, result, place.index))
         # Where allocations may fail, SIGBUS can mean that.
-        refused = not session.engine.faults and "SIGBUS" in {
-            seen,
-            result.outcome if single else None,
-        }
+        refused = not session.engine.faults and "SIGBUS" in {seen, result.outcome if single else None}
         return host_access(good, refused, effect) if session.patch.in_place else effect
     keyed = place.vm.arch.hardware_private
     if isinstance(op, ops.Punch):
@@ -104,7 +101,7 @@ def _guest(
     place: Place,
     result: OpResult,
     step: Step,
-    thread: Any,
+    task: str,
     position: int,
     converts: list[tuple[int, int]],
 ) -> Callable[[Page], list[Page]]:
@@ -122,7 +119,7 @@ def _guest(
         good,
         single or seen is not None,
         seen,
-        _stored(step.op, thread, result, place.gfn),
+        _stored(step.op, task, result, place.gfn),
     )
     if keyed and not good:
         # It may have been accepted on the way, which on TDX zeroes it.
@@ -130,10 +127,10 @@ def _guest(
     return effect
 
 
-def _stored(op: Any, thread: Any, result: OpResult, page: int) -> str | None:
+def _stored(op: Any, task: str, result: OpResult, page: int) -> str | None:
     """The token that it stores."""
     text = getattr(op, "value", None) or getattr(op, "write", None)
     if text is None:
         return None
-    filled = text.replace("{task}", thread.actor.name).replace("{round}", str(result.call // CALLS))
+    filled = text.replace("{task}", task).replace("{round}", str(result.call // CALLS))
     return f"data:{filled.replace('{page}', str(page))}"

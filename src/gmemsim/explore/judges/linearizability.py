@@ -169,7 +169,7 @@ class PageHistories:
     # -- while it runs -------------------------------------------------------------------------
 
     def __digest__(self) -> object:
-        """What the results so far leave open, page by page: `Frontier.remembered`, and conversions that must succeed.
+        """What the results so far leave open, page by page: `frontier`, and conversions that must succeed.
 
         The times of operations are no state. What they decide is which orders of the operations are still possible.
         """
@@ -267,7 +267,7 @@ class PageHistories:
                 if needs_conversion(place, result, step):
                     needed.append(frozenset(name for name, began in converting if began <= result.ended))
                 known = [*converts, *((began, result.ended) for _, began in converting)]
-            effect = effect_of(self.session, place, result, step, thread, position, known)
+            effect = effect_of(self.session, place, result, step, thread.actor.name, position, known)
             if effect is None:
                 continue
             name = f"{thread.actor.name}.{result.call} {result.op}={result.outcome}"
