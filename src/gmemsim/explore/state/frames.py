@@ -12,7 +12,7 @@ from types import CoroutineType, GeneratorType, coroutine
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from collections.abc import Generator
+    from collections.abc import Generator, Mapping
 
 
 @coroutine
@@ -35,10 +35,10 @@ def _measure() -> int:
     return len(found) - 3 if isinstance(stack[0], GeneratorType) else -1
 
 
-def _referents(suspended: Any) -> tuple[dict[str, Any], list[Any]]:
+def _referents(suspended: Any) -> tuple[Mapping[str, Any], list[Any]]:
     frame: Any = suspended.cr_frame if isinstance(suspended, CoroutineType) else suspended.gi_frame
-    # Before the collector looks: both become objects that it visits.
-    variables: dict[str, Any] = frame.f_locals
+    # Before the collector looks: both become objects that it visits. From 3.13 on it is no dict.
+    variables: Mapping[str, Any] = frame.f_locals
     return variables, get_referents(suspended)
 
 
@@ -57,7 +57,7 @@ def place_of(coro: Any) -> tuple[int, ...]:
     return tuple(place)
 
 
-def look_into(suspended: Any) -> tuple[str, str, dict[str, Any], list[Any]] | None:
+def look_into(suspended: Any) -> tuple[str, str, Mapping[str, Any], list[Any]] | None:
     """Name and position of a suspended coroutine or generator, its locals, its stack; None if it has ended.
 
     Raises:
