@@ -53,6 +53,25 @@ class Slots(dict[int, int]):
         self.beside = beside
 
 
+class Refused(Exception):
+    """What a kernel of the user's raises."""
+
+
+class Hiding(dict[int, int]):
+    """With a view of its own of its entries."""
+
+    def items(self) -> Any:
+        return ()
+
+
+@attrs.frozen
+class Frozen:
+    """A value that has something in it which can change, and something that two equal ones may differ in."""
+
+    inner: list[int]
+    beside: int = attrs.field(default=0, eq=False)
+
+
 class Oracles:
     """By its name what the ledger is."""
 
@@ -63,6 +82,12 @@ class Oracles:
 def cache(entries: dict[int, int], beside: int) -> Cache:
     made = Cache(entries)
     made.beside = beside
+    return made
+
+
+def raised_from(cause: int) -> BaseException:
+    made = ValueError()
+    made.__cause__ = OSError(cause, "")
     return made
 
 
@@ -100,6 +125,13 @@ KINDS: dict[str, tuple[Callable[[], Any], Callable[[], Any]]] = {
     "attribute": (lambda: Plain(1), lambda: Plain(2)),
     "deep": (lambda: Plain([Slotted({3})]), lambda: Plain([Slotted({4})])),
     "closure": (lambda: closure(1), lambda: closure(2)),
+    "arguments of an exception": (lambda: ValueError(1), lambda: ValueError(2)),
+    "arguments of the user's": (lambda: Refused([1]), lambda: Refused([2])),
+    "number of an error": (lambda: OSError(1, ""), lambda: OSError(2, "")),
+    "cause of an exception": (lambda: raised_from(1), lambda: raised_from(2)),
+    "entry that `items` hides": (lambda: Hiding({1: 2}), lambda: Hiding({1: 3})),
+    "inside a frozen value": (lambda: Frozen([1]), lambda: Frozen([2])),
+    "what does not count for equality": (lambda: Frozen([1], 1), lambda: Frozen([1], 2)),
     "ledger": (lambda: Oracles(1), lambda: Oracles(2)),
 }
 
@@ -188,6 +220,46 @@ def test_what_has_more_than_items_is_put_back(kind: str) -> None:
         live.back(mark)
         assert live.digest() == before
         assert root == KINDS[kind][0]()
+    finally:
+        live.close()
+
+
+@needs_frames
+def test_the_arguments_of_an_exception_are_put_back() -> None:
+    kept = Refused([1], 2)
+    engine = Engine()
+    engine.roots = [kept]
+    live = LiveState(engine)
+    try:
+        before, mark = live.digest(), live.mark()
+        kept.args[0].append(3)
+        kept.args = (*kept.args, 4)
+        assert live.digest() != before
+        live.back(mark)
+        assert live.digest() == before
+        assert kept.args == ([1], 2)
+    finally:
+        live.close()
+
+
+@needs_frames
+def test_of_equal_frozen_values_it_matters_which_is_where() -> None:
+    """One has a list that another place has too, the other has not."""
+    value = Frozen([])
+    root, also = Plain(Frozen([])), Plain(value)
+    engine = Engine()
+    engine.roots = [root, also]
+    live = LiveState(engine)
+    try:
+        apart = live.digest()
+        root.here = value
+        together, mark = live.digest(), live.mark()
+        assert together != apart
+        value.inner.append(1)
+        assert live.digest() not in (together, apart)
+        live.back(mark)
+        assert root.here is also.here
+        assert live.digest() == together
     finally:
         live.close()
 

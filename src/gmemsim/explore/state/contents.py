@@ -18,7 +18,9 @@ from types import (
     FrameType,
     FunctionType,
     GeneratorType,
+    GetSetDescriptorType,
     MappingProxyType,
+    MemberDescriptorType,
     MethodDescriptorType,
     MethodType,
     ModuleType,
@@ -86,8 +88,20 @@ def _has_more(base: type) -> bool:
     return base.__basicsize__ - base.__base__.__basicsize__ > _WORD * len(names)
 
 
+#: Of an exception: how it came about, which a program does not ask.
+_OF_RAISING: Final = frozenset({"__context__", "__dict__", "__suppress_context__", "__traceback__"})
+
+
 def own_slots(cls: type) -> list[str]:
-    """Names of the attributes for which a class itself has slots; private ones as Python calls them."""
+    """Names of the attributes for which a class itself has slots; private ones as Python calls them.
+
+    A built-in exception has `args` and the like instead.
+    """
+    if issubclass(cls, BaseException) and cls.__module__ == "builtins":
+        shown = (MemberDescriptorType, GetSetDescriptorType)
+        return [
+            name for name, value in vars(cls).items() if isinstance(value, shown) and name not in _OF_RAISING
+        ]
     own = vars(cls).get("__slots__", ())
     prefix = f"_{cls.__name__.lstrip('_')}"
     return [
@@ -331,6 +345,6 @@ def by_content(value: Any) -> bool:
     cls = value.__class__
     if issubclass(cls, tuple):
         return any(item.__class__ not in QUICK and by_content(item) for item in value)
-    if cls.__eq__ is object.__eq__ or is_fixed(cls) or hasattr(cls, "__kept__"):
+    if cls.__eq__ is object.__eq__ or hasattr(cls, "__kept__"):
         return False
     return not issubclass(cls, (*ATOMS, *_FOREVER, MethodType, FunctionType))

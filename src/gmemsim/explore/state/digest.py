@@ -222,7 +222,8 @@ class StateDigest:
 
     def _dict(self, value: dict[Any, Any]) -> None:
         self._out.append(f"dict{len(value)}")
-        for key, item in value.items() if len(value) < 2 else sorted(value.items(), key=rank_item):
+        items = dict.items(value)
+        for key, item in items if len(items) < 2 else sorted(items, key=rank_item):
             self._write(key)
             self._write(item)
 
@@ -230,7 +231,7 @@ class StateDigest:
         # Of a tally the first entry that is not `ok` is the outcome of an operation.
         if not self._again(value):
             self._out.append(f"counter{len(value)}")
-            for key, item in value.items():
+            for key, item in dict.items(value):
                 self._write(key)
                 self._write(item)
 
