@@ -80,14 +80,15 @@ class Tdx(TdxHost):
         assert map_private_pfn is not None
         if self.choices.premap and source is not None:
             ret = await self._add_premapped(t, td, gfn, pfn, source, map_private_pfn)
-            if ret == 0 and self.choices.measure:
-                await t.spend(self.costs.mr_extend)
+            if ret == 0 and self.choices.measure and await self.module.mr_extend(t, td, gfn, pfn):
+                return EIO
             return ret
         td.page_add_src = self.memory.read(pfn) if source is None else source
         ret = await map_private_pfn()
         td.page_add_src = None
-        if ret == 0 and self.choices.measure:
-            await t.spend(self.costs.mr_extend)
+        if ret == 0 and self.choices.measure and await self.module.mr_extend(t, td, gfn, pfn):
+            # TDX_BUG_ON_2: what kept the mapping is the invalidate lock.
+            return self.tdx_bug(t, td, pfn)
         return ret
 
     async def _add_premapped(

@@ -92,6 +92,18 @@ class TdxModule(TdxAccept):
             code = await self._insert(t, td, gfn, pfn, "ADD", self.costs.page_add, SeptState.MAPPED, content)
         return self._done(t, "TDH.MEM.PAGE.ADD", pfn, code)
 
+    async def mr_extend(self, t: Task, td: Td, gfn: int, pfn: int) -> int:
+        """TDH.MR.EXTEND over a page, its calls as one: it has to be MAPPED still, before finalize."""
+
+        def change(entry: SeptEntry) -> int:
+            mapped = entry.state == SeptState.MAPPED
+            return TdxStatus.SUCCESS if mapped else TdxStatus.ENTRY_STATE_INCORRECT
+
+        code: int = TdxStatus.OP_STATE_INCORRECT
+        if not td.runnable:
+            code = await self._on_entry(t, td, gfn, 1, "MR_EXTEND", self.costs.mr_extend, change)
+        return self._done(t, "TDH.MR.EXTEND", pfn, code)
+
     async def _insert(
         self,
         t: Task,

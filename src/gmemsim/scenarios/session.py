@@ -26,6 +26,7 @@ from ..patches.sources import ours
 from .counting import EventCounter, subtract
 from .draws import SeededDraws
 from .errors import ScenarioError
+from .ops import Populate
 from .options import Options, Runtime
 from .own import is_own
 from .rendezvous import Rendezvous
@@ -280,6 +281,27 @@ def _check_projections(workload: Workload, patch: type[Kernel], vm_type: str) ->
             )
 
 
+def _check_launches(workload: Workload, vm_type: str) -> None:
+    """Where populate maps the page it is a vCPU's ioctl (KVM_TDX_INIT_MEM_REGION), which nobody can call without one.
+
+    Raises:
+        ScenarioError: somebody does.
+    """
+    known = {**arches(), **PROJECTIONS}
+    steps = [(step, "the setup") for step in (*workload.launch, *workload.setup)]
+    steps += [(step, actor.name) for actor in workload.actors for step in actor.steps]
+    for step, who in steps:
+        kind = workload.tables.vms[step.vm].type or vm_type
+        if isinstance(step.op, Populate) and known[kind].populate_maps and not workload.vcpus[step.vm]:
+            raise ScenarioError(
+                workload.tables.source.name,
+                0,
+                "",
+                f"populate of {step.vm} by {who} needs a vCPU on VM type {kind} (KVM_TDX_INIT_MEM_REGION is its ioctl); "
+                'expected a [[task]] with role = "vcpu"',
+            )
+
+
 def build(
     scenario: Scenario,
     patch: str | type[Kernel] = "v3",
@@ -332,6 +354,7 @@ def build(
         message = f"makes no sense for VM type {vm_type}; it is for: {', '.join(kinds)}"
         raise scenario.source.error(("scenario", "vm_types"), message)
     _check_projections(workload, cls, vm_type)
+    _check_launches(workload, vm_type)
     if not isinstance(release, Release):
         name = cls.default_release if release is None else release
         if name not in RELEASES:

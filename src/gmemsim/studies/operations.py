@@ -160,8 +160,9 @@ def scenario_text(cell: Cell) -> str:
     if before:
         setup.append(f"ops = [{', '.join(before)}]")
     lines.append("[setup]\n" + "\n".join(line for line in setup if line))
-    if cell.setup != "untouched" and not any(one.vcpu for one in rows):
-        # The setup's touch needs one; here it has nothing to do.
+    if (cell.setup != "untouched" or launch) and not any(one.vcpu for one in rows):
+        # The setup's touch needs one, and so does a launch (KVM_TDX_INIT_MEM_REGION is a vCPU's ioctl). Here it has
+        # nothing to do.
         lines.append('[[task]]\nrole = "vcpu"\nops = [{ op = "sleep", time = 0 }]')
     for number, one in enumerate(rows):
         role = 'role = "vcpu"' if one.vcpu else f'name = "t{number}"'

@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections import deque
 from typing import TYPE_CHECKING, Final
 
+from ...actors.errno import EHWPOISON
 from ...audit.kvm_events import UseAfterFree
 from ...engine.locks.mutex import Mutex
 from ...engine.locks.stats import LockClass
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from ...actors.kernel import Kernel
     from ...actors.memslot import Memslot
     from ...actors.vm import Vm
+    from ...arch.base import Content
     from ...engine.task import Task
 
 #: Object of the steps on the queue of the worker below.
@@ -60,6 +62,11 @@ def bindings_lock(parent: type[Kernel]) -> type[Kernel]:
 
     The order is invalidate lock, folio lock, bindings lock, mmu_lock. Who changes bindings holds both the invalidate
     lock (as before: holes and conversions count on it) and the new one.
+
+    Populate counts on the invalidate lock for more: `kvm_tdp_mmu_map_private_pfn` looks for no invalidation, and
+    TDH.MR.EXTEND needs the mapping that was made (TDX of 7.2 and 7.3). So populate keeps the folio locked over its
+    callback. It cannot where the callback faults the page in (TDX to 6.18, which looks for invalidations as every
+    fault does) or fetches the source itself (SNP to 6.18, which maps nothing).
     """
 
     class BindingsLock(parent):
@@ -99,6 +106,16 @@ def bindings_lock(parent: type[Kernel]) -> type[Kernel]:
             await lock.lock(t)
             await super().kvm_gmem_del_file(t, file)
             await lock.unlock(t)
+
+        async def post_populate(self, t: Task, vm: Vm, gfn: int, folio: Folio, content: Content) -> int:
+            if vm.arch.populate_premaps or callable(content):
+                ret: int = await super().post_populate(t, vm, gfn, folio, content)
+                return ret
+            # The lock that `kvm_gmem_get_checked_folio` took, and which the version has dropped in between.
+            await folio.lock.lock(t)
+            ret = EHWPOISON if folio.poisoned else await super().post_populate(t, vm, gfn, folio, content)
+            await self.folio_unlock(t, folio)
+            return ret
 
     return BindingsLock
 
@@ -221,7 +238,8 @@ MENDS: Final = (
         ident="error-bindings-lock",
         title="a lock of the bindings below the folio lock, which is all that the hook takes",
         says="a mutex of the inode; bind, unbind and the removal of a file from the inode's list hold it inside the "
-        "exclusive invalidate lock; the hook holds it over its invalidation and takes no invalidate lock",
+        "exclusive invalidate lock; the hook holds it over its invalidation and takes no invalidate lock; populate "
+        "keeps the folio locked over its callback, which maps the page on TDX and tests for no invalidation",
         findings=(*_INVERSION, "unbind-during-memory-failure"),
         make=bindings_lock,
         blind="xa_store_range allocates with GFP_KERNEL under the mutex while memory_failure may hold a folio lock and "
