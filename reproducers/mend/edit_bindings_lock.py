@@ -3,7 +3,8 @@
     python3 edit_bindings_lock.py virt/kvm/guest_memfd.c
 
 The lock is a mutex of the inode. Whoever changes a binding or the list of files holds it inside the invalidate lock;
-the hook holds it alone, below the folio lock. Places are found by the names of functions and calls, and each must be
+the hook holds it alone, below the folio lock. Populate holds it over its callback, which on TDX maps the page and looks
+for no invalidation, and looks at the poison bit once more before. Places are found by the names of functions and calls, and each must be
 there exactly as often as is expected, or nothing is written and the exit code is 1.
 """
 
@@ -70,6 +71,15 @@ def edited(text):
     # Who takes a file off the list: bindings of a file that is not on it are nobody's.
     new = rf"{lock('inode')}\n\g<0>\n{unlock('inode')}"
     text = within(text, "static int kvm_gmem_release", 1, call("list_del"), new)
+    # Populate: the hook may no longer count on the invalidate lock that is held here.
+    text = within(
+        text,
+        "static long __kvm_gmem_populate",
+        1,
+        r"^(\t+)ret = post_populate\(([^;]*)\);",
+        rf"{lock('file_inode(file)')}\n\1ret = folio_test_hwpoison(folio) ? -EHWPOISON : post_populate(\2);\n"
+        + unlock("file_inode(file)"),
+    )
     # The hook.
     hook = "static int kvm_gmem_error_folio"
     text = within(text, hook, 1, call("filemap_invalidate_lock_shared"), lock(r"\2->host"))

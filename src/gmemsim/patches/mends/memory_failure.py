@@ -64,9 +64,9 @@ def bindings_lock(parent: type[Kernel]) -> type[Kernel]:
     lock (as before: holes and conversions count on it) and the new one.
 
     Populate counts on the invalidate lock for more: `kvm_tdp_mmu_map_private_pfn` looks for no invalidation, and
-    TDH.MR.EXTEND needs the mapping that was made (TDX of 7.2 and 7.3). So populate keeps the folio locked over its
-    callback. It cannot where the callback faults the page in (TDX to 6.18, which looks for invalidations as every
-    fault does) or fetches the source itself (SNP to 6.18, which maps nothing).
+    TDH.MR.EXTEND needs the mapping that was made (TDX of 7.2 and 7.3). So populate holds the new lock over its callback,
+    and looks once more whether the page is poisoned. It cannot where the callback faults the page in, as TDX to 6.18
+    does: a fault locks the folio, which the hook has locked while it waits. There the launch stays exposed.
     """
 
     class BindingsLock(parent):
@@ -108,13 +108,17 @@ def bindings_lock(parent: type[Kernel]) -> type[Kernel]:
             await lock.unlock(t)
 
         async def post_populate(self, t: Task, vm: Vm, gfn: int, folio: Folio, content: Content) -> int:
-            if vm.arch.populate_premaps or callable(content):
+            inode = folio.mapping
+            if vm.arch.populate_premaps or inode is None:
                 ret: int = await super().post_populate(t, vm, gfn, folio, content)
                 return ret
-            # The lock that `kvm_gmem_get_checked_folio` took, and which the version has dropped in between.
-            await folio.lock.lock(t)
+            lock = self.bindings_lock(inode)
+            await lock.lock(t)
+            # memory_failure sets the bit before it calls the hook, which waits for this lock.
+            if t.traps:
+                await t.point(Op("load", folio.poison_label, folio.index, folio.index + folio.pages, "r"))
             ret = EHWPOISON if folio.poisoned else await super().post_populate(t, vm, gfn, folio, content)
-            await self.folio_unlock(t, folio)
+            await lock.unlock(t)
             return ret
 
     return BindingsLock
@@ -239,7 +243,8 @@ MENDS: Final = (
         title="a lock of the bindings below the folio lock, which is all that the hook takes",
         says="a mutex of the inode; bind, unbind and the removal of a file from the inode's list hold it inside the "
         "exclusive invalidate lock; the hook holds it over its invalidation and takes no invalidate lock; populate "
-        "keeps the folio locked over its callback, which maps the page on TDX and tests for no invalidation",
+        "holds the mutex over its callback, which maps the page on TDX and tests for no invalidation, and looks at the "
+        "poison bit before",
         findings=(*_INVERSION, "unbind-during-memory-failure"),
         make=bindings_lock,
         blind="xa_store_range allocates with GFP_KERNEL under the mutex while memory_failure may hold a folio lock and "
