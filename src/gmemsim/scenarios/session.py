@@ -121,6 +121,7 @@ class Session:
         )
         self.engine.on_might_sleep = getattr(self.checker, "might_sleep", None)
         self._threads = [Thread(self, actor) for actor in workload.actors]
+        self.engine.ordered = self._of_users or not _all_ours(patch)
         self.results: dict[str, TaskResults] = {thread.actor.name: thread.results for thread in self._threads}
         self._max_virtual_ns = None if exploring else options.max_virtual_ns
 
@@ -246,6 +247,10 @@ def arches() -> dict[str, type[Arch]]:
     return dict(ARCHES)
 
 
+def _all_ours(patch: type[Kernel]) -> bool:
+    return all(ours(cls) for cls in patch.__mro__[:-1])
+
+
 @contextmanager
 def _watched(patch: type[Kernel], engine: Engine | None = None, others: bool = False) -> Iterator[None]:
     """Around code of a patch: an exit is an error; in a user's patch so is a coroutine that nobody awaits.
@@ -256,7 +261,7 @@ def _watched(patch: type[Kernel], engine: Engine | None = None, others: bool = F
     """
     with ExitStack() as stack:
         stack.enter_context(model_code())
-        if others or not all(ours(cls) for cls in patch.__mro__[:-1]):
+        if others or not _all_ours(patch):
             stack.enter_context(all_awaited(goes_back=engine is not None and engine.kept))
             if engine is not None:
                 stack.enter_context(steps_end(engine))
@@ -297,8 +302,8 @@ def _check_launches(workload: Workload, vm_type: str) -> None:
                 workload.tables.source.name,
                 0,
                 "",
-                f"populate of {step.vm} by {who} needs a vCPU on VM type {kind} (KVM_TDX_INIT_MEM_REGION is its ioctl); "
-                'expected a [[task]] with role = "vcpu"',
+                f"populate of {step.vm} by {who} needs a vCPU on VM type {kind} (KVM_TDX_INIT_MEM_REGION is its "
+                'ioctl); expected a [[task]] with role = "vcpu"',
             )
 
 

@@ -94,7 +94,7 @@ def build_modules(target: Path | None = None) -> Path:
         done = subprocess.run(command, cwd=root, capture_output=True, text=True, check=False)
         made = Path(folder, *package.split("."))
         if done.returncode or not made.is_dir():
-            lines = [line for line in done.stderr.splitlines() if line.strip()]
+            lines = [line for line in (*done.stdout.splitlines(), *done.stderr.splitlines()) if line.strip()]
             raise OSError(f"mypyc failed: {lines[-1] if lines else done.returncode}")
         partly = where.with_name(f".{where.name}.{os.getpid()}")
         try:

@@ -10,7 +10,6 @@ from functools import partial
 from itertools import repeat
 from operator import attrgetter
 from types import (
-    BuiltinFunctionType,
     BuiltinMethodType,
     CellType,
     CodeType,
@@ -45,8 +44,7 @@ if TYPE_CHECKING:
 #: Values without an identity that matters.
 ATOMS: Final = (
     type(None), bool, int, str, float, complex, bytes, Enum, range, slice, type, ModuleType, CodeType,
-    BuiltinFunctionType, BuiltinMethodType, MethodDescriptorType, WrapperDescriptorType, FrameType,
-    MappingProxyType, Op,
+    MethodDescriptorType, WrapperDescriptorType, FrameType, Op,
 )  # fmt: skip
 _STATISTICS: Final = frozenset({LockStatistics, ModeStatistics, PathCounters, Tape})
 _FOREVER: Final = tuple(CONSTANTS)
@@ -56,6 +54,23 @@ _FOREVER: Final = tuple(CONSTANTS)
 _ENGINE: Final = ("current", "live", "now", "sequence", "steps", "touched", "workers")
 #: Of a task: what is as it was when the task was made.
 _TASK_KEEPS: Final = frozenset({"daemon", "engine", "handle", "ident", "name", "rec", "send"})
+
+#: Plain values; a subclass of one can have attributes beside.
+PLAIN: Final = (int, str, float, complex, bytes)
+
+
+def has_more_than_its_value(cls: type) -> bool:
+    """Whether objects of a class are plain values with attributes."""
+    return issubclass(cls, PLAIN) and not issubclass(cls, Enum) and cls.__dictoffset__ != 0
+
+
+def plain_text(value: Any) -> str:
+    """What such a value is without its attributes, whatever its class says of itself."""
+    for base in PLAIN:
+        if isinstance(value, base):
+            return str(base.__repr__(value))
+    raise TypeError(f"{value.__class__.__name__} is no plain value")
+
 
 #: Stands for an attribute that is not set.
 UNSET: Final = type("UNSET", (), {"__slots__": ()})()
@@ -222,6 +237,16 @@ def _read_nothing(value: Any) -> tuple[Any, ...]:
     return ()
 
 
+def parts_of_function(value: FunctionType) -> tuple[Any, ...]:
+    """What a function refers to: cells, defaults, and attributes if it has some."""
+    return (
+        *(value.__closure__ or ()),
+        *(value.__defaults__ or ()),
+        *(value.__kwdefaults__ or {}).values(),
+        *((value.__dict__,) if value.__dict__ else ()),
+    )
+
+
 _BUILT_IN: Final[dict[type, Kind]] = {
     list: Kind(tuple, _put_list, whole=True),
     deque: Kind(tuple, _put_deque, whole=True),
@@ -230,17 +255,16 @@ _BUILT_IN: Final[dict[type, Kind]] = {
     CellType: Kind(_read_cell, _put_cell, whole=True),
     array: Kind(tuple, _put_array, whole=True),
     partial: Kind(
-        lambda value: (value.func, value.args, value.keywords), _put_nothing, fixed=True, whole=True
-    ),
-    frozenset: Kind(tuple, _put_nothing, fixed=True, whole=True),
-    tuple: Kind(tuple, _put_nothing, fixed=True, whole=True),
-    FunctionType: Kind(
-        lambda value: (*(value.__closure__ or ()), *(value.__defaults__ or ())),
+        lambda value: (value.func, value.args, value.keywords, value.__dict__),
         _put_nothing,
         fixed=True,
         whole=True,
     ),
+    frozenset: Kind(tuple, _put_nothing, fixed=True, whole=True),
+    tuple: Kind(tuple, _put_nothing, fixed=True, whole=True),
+    FunctionType: Kind(parts_of_function, _put_nothing, fixed=True, whole=True),
     MethodType: Kind(lambda value: (value.__self__, value.__func__), _put_nothing, fixed=True, whole=True),
+    BuiltinMethodType: Kind(lambda value: (value.__self__,), _put_nothing, fixed=True, whole=True),
 }
 
 
@@ -294,7 +318,7 @@ def kind_of(cls: type, example: Any) -> Kind | None:
         NotRestorable: nobody knows how to put such an object back.
     """
     if (
-        issubclass(cls, ATOMS)
+        (issubclass(cls, ATOMS) and not has_more_than_its_value(cls))
         or issubclass(cls, _FOREVER)
         or cls in _STATISTICS
         or getattr(cls, "__kept__", None) is True
@@ -306,6 +330,8 @@ def kind_of(cls: type, example: Any) -> Kind | None:
     found = _BUILT_IN.get(cls)
     if found is not None:
         return found
+    if cls is MappingProxyType:
+        raise NotRestorable("a view of a dict that is not to be changed")
     if issubclass(cls, OrderedDict):
         raise NotRestorable("an OrderedDict")
     for base in (dict, list, deque, set):

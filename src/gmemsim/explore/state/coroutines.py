@@ -25,6 +25,7 @@ from types import CoroutineType, FrameType, GeneratorType
 from typing import Any, Final
 
 from . import quick
+from .frames import code_of
 from .iterators import COPIED, NotRestorable, copied, must_be_apart, walked
 from .layout import WORD, Layout, finish, step, trap
 
@@ -32,13 +33,11 @@ _read: Final = ctypes.string_at
 _write: Final = ctypes.memmove
 _POINTER: Final = Struct("<Q")
 _TOP: Final = Struct("<i")
+_NO_WORD: Final = bytes(WORD)
+_NONE: Final = _POINTER.pack(id(None))
 
 
 _layout: Layout | None = None
-
-
-def _code_of(coro: Any) -> Any:
-    return coro.cr_code if coro.__class__ is CoroutineType else coro.gi_code
 
 
 def _owned(coro: Any, owned: list[Any] | None = None) -> list[Any]:
@@ -47,7 +46,7 @@ def _owned(coro: Any, owned: list[Any] | None = None) -> list[Any]:
         owned = get_referents(coro)
     assert _layout is not None
     if _layout.keeps_code:
-        code = _code_of(coro)
+        code = code_of(coro)
         for number, value in enumerate(owned):
             if value is code:
                 del owned[number]
@@ -124,13 +123,19 @@ class Image:
         assert _layout is not None
         return int(_POINTER.unpack_from(self.raw, _layout.position - _layout.start)[0])
 
-    def words(self) -> memoryview:
-        """Addresses of the locals in the order of the code's names, then of the stack, as bytes; 0 for none."""
+    def words(self) -> bytes:
+        """Addresses as bytes: the locals in the order of the code's names, the stack, the exception that is handled.
+
+        0 for none.
+        """
         layout = _layout
         assert layout is not None
         (top,) = _TOP.unpack_from(self.raw, layout.top - layout.start)
         first = layout.locals - layout.start
-        return memoryview(self.raw)[first : first + top * WORD]
+        at = layout.handled - layout.start
+        handled = self.raw[at : at + WORD]
+        # `None` once an exception has been handled, which says nothing.
+        return self.raw[first : first + top * WORD] + (_NO_WORD if handled == _NONE else handled)
 
 
 _RUNNING: Final = (CoroutineType, GeneratorType)

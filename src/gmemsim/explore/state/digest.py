@@ -13,18 +13,20 @@ comparing within one search; they are not stable over versions.
 from __future__ import annotations
 
 from array import array
-from collections import Counter, deque
+from collections import Counter, OrderedDict, deque
 from enum import Enum
+from functools import partial
 from hashlib import blake2b
 from itertools import repeat
 from types import (
-    BuiltinFunctionType,
+    BuiltinMethodType,
     CellType,
     CodeType,
     CoroutineType,
     FrameType,
     FunctionType,
     GeneratorType,
+    MappingProxyType,
     MethodType,
     ModuleType,
 )
@@ -33,9 +35,9 @@ from typing import TYPE_CHECKING, Any, Final
 from ...engine.engine import Engine
 from ...engine.locks.rwsem_core import RwSemCore
 from ...engine.task import Task
-from .contents import hides, own_slots
-from .frames import look_into
-from .ignored import ATTRIBUTES, CONSTANTS, COUNTED, LOCALS
+from .contents import has_more_than_its_value, hides, own_slots, parts_of_function, plain_text
+from .frames import code_of, look_into
+from .ignored import ATTRIBUTES, CONSTANTS, locals_left_out, only_counts
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -46,7 +48,7 @@ _WALKED: Final[tuple[Any, ...]] = (
 _ITERATORS: Final = (*(type(iter(of)) for of in _WALKED), enumerate, zip, reversed, type(reversed([])))
 _RANGE_ITERATOR: Final = type(iter(range(1)))
 _NOTHING: Final[frozenset[str]] = frozenset()
-_BY_NAME: Final = (BuiltinFunctionType, ModuleType, type, CodeType)
+_BY_NAME: Final = (ModuleType, type, CodeType)
 
 
 class StateDigest:
@@ -64,6 +66,8 @@ class StateDigest:
         self._seen: dict[int, int] = {}
         self._keep: list[Any] = []
         self._hidden_so_far = 0
+        #: Whether the order of a dict's entries counts.
+        self._as_they_are = True
 
     def of(self, engine: Engine) -> bytes:
         """The digest of a run between two steps: 16 bytes."""
@@ -76,6 +80,7 @@ class StateDigest:
         self._out = out = []
         self._seen = {}
         self._keep = []
+        self._as_they_are = engine.ordered
         rec: Any = engine.rec
         if isinstance(rec, FunctionType):
             # Who is told of events is no state; a local of model code may refer to it.
@@ -112,7 +117,8 @@ class StateDigest:
             return
         name, position, variables, stack = found
         self._out.append(f"{name}+{position}")
-        skip = LOCALS.get(name.rpartition(".")[2], _NOTHING)
+        code = code_of(coro)
+        skip = locals_left_out(code, name)
         # Sorted: the order of the dict depends on which variables had a value when somebody last looked.
         for variable in sorted(variables):
             if variable not in skip:
@@ -120,7 +126,7 @@ class StateDigest:
                 self._write(variables[variable])
         self._out.append("|")
         for value in stack:
-            if name not in COUNTED or not isinstance(value, _RANGE_ITERATOR):
+            if not isinstance(value, _RANGE_ITERATOR) or not only_counts(code, name):
                 self._write(value)
 
     # -- values --------------------------------------------------------------------------------
@@ -149,15 +155,20 @@ class StateDigest:
             GeneratorType: self._suspended,
             FunctionType: self._function,
             MethodType: self._method,
+            BuiltinMethodType: self._built_in_method,
+            MappingProxyType: self._proxy,
+            partial: self._partial,
             tuple: self._tuple,
             # Not reduced: from 3.12 on that warns, and 3.14 cannot.
             repeat: lambda value: self._out.append(repr(value)),
         }
         if cls in exact:
             return exact[cls]
+        if has_more_than_its_value(cls):
+            return self._plain_and_more
         if issubclass(cls, (float, complex, bytes, str, int, Enum, range, slice)):
             return lambda value: self._out.append(repr(value))
-        if issubclass(cls, Counter):
+        if issubclass(cls, (Counter, OrderedDict)):
             return self._ordered
         for kind, writer in (
             (dict, self._mapping),
@@ -220,10 +231,14 @@ class StateDigest:
                 # Such as a page cache of huge folios, whose entries are only a part of what it holds.
                 self._attributes(value)
 
+    def _proxy(self, value: MappingProxyType[Any, Any]) -> None:
+        if not self._again(value):
+            self._dict(dict(value))
+
     def _dict(self, value: dict[Any, Any]) -> None:
         self._out.append(f"dict{len(value)}")
         items = dict.items(value)
-        for key, item in items if len(items) < 2 else sorted(items, key=rank_item):
+        for key, item in items if self._as_they_are or len(items) < 2 else sorted(items, key=rank_item):
             self._write(key)
             self._write(item)
 
@@ -265,12 +280,27 @@ class StateDigest:
     def _function(self, value: Any) -> None:
         if not self._again(value):
             self._out.append(value.__qualname__)
-            for cell in value.__closure__ or ():
-                self._cell(cell)
+            for part in parts_of_function(value):
+                self._write(part)
 
     def _method(self, value: Any) -> None:
         self._out.append(value.__func__.__qualname__)
         self._write(value.__self__)
+
+    def _built_in_method(self, value: Any) -> None:
+        self._out.append(value.__qualname__)
+        self._write(value.__self__)
+
+    def _partial(self, value: Any) -> None:
+        if not self._again(value):
+            self._out.append("partial")
+            for part in (value.func, value.args, value.keywords, value.__dict__):
+                self._write(part)
+
+    def _plain_and_more(self, value: Any) -> None:
+        if not self._again(value):
+            self._out.append(plain_text(value))
+            self._attributes(value)
 
     def _rwsem(self, value: RwSemCore) -> None:
         # While nobody is queued, whose deadline has passed is nobody's concern.

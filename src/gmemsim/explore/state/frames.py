@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Mapping
+    from types import CodeType
 
 
 @coroutine
@@ -55,6 +56,12 @@ def place_of(coro: Any) -> tuple[int, ...]:
         place.append(frame.f_lasti)
         coro = coro.cr_await
     return tuple(place)
+
+
+def code_of(suspended: Any) -> CodeType:
+    """The code of a coroutine or generator."""
+    code: CodeType = suspended.cr_code if isinstance(suspended, CoroutineType) else suspended.gi_code
+    return code
 
 
 def look_into(suspended: Any) -> tuple[str, str, Mapping[str, Any], list[Any]] | None:

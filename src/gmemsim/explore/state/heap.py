@@ -14,7 +14,7 @@ from __future__ import annotations
 from collections import deque
 from itertools import compress
 from operator import call, getitem, is_not, ne
-from types import CellType, MethodType
+from types import BuiltinMethodType, CellType, MethodType
 from typing import TYPE_CHECKING, Any, ClassVar, Final, NamedTuple
 
 from . import quick
@@ -254,7 +254,7 @@ class Heap:
             if kind is None:
                 self._alone.add(cls)
                 continue
-            if cls is tuple or cls is MethodType:
+            if cls is tuple or cls is MethodType or cls is BuiltinMethodType:
                 # A value: only what is in it is an object.
                 waiting.extend(kind.read(value))
                 continue

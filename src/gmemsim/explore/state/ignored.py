@@ -10,6 +10,7 @@ remembers.
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from ...actors.inode import Process
@@ -43,6 +44,7 @@ from ...scenarios.workload import Actor, Workload
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from types import CodeType
 
 #: Immutable over a whole search: the class, and what tells two of its objects apart.
 CONSTANTS: Final[dict[type, Callable[[Any], object]]] = {
@@ -103,10 +105,10 @@ ATTRIBUTES: Final[dict[type, frozenset[str]]] = {
 
 #: Functions whose outermost loop is there only to end some time (`scenarios.guest.EXIT_LIMIT`): how often it went round
 #: is not state, so a guest that exits and re-enters for ever is a cycle, and its end by the limit is not reached.
-COUNTED: Final = frozenset({"access"})
+_COUNTED: Final = frozenset({"access"})
 
 #: Local variables by name of the function: numbers of messages and stamps, and counts of what happened so far.
-LOCALS: Final[dict[str, frozenset[str]]] = {
+_LOCALS: Final[dict[str, frozenset[str]]] = {
     "_fallocate": frozenset({"ident"}),
     "guest_accept": frozenset({"faults"}),
     "guest_access": frozenset({"faults"}),
@@ -118,3 +120,17 @@ LOCALS: Final[dict[str, frozenset[str]]] = {
     "kvm_mmu_faultin_pfn_of_kind": frozenset({"ident"}),
     "step": frozenset({"began"}),
 }
+
+_NOTHING: Final[frozenset[str]] = frozenset()
+_PACKAGE: Final = f"{Path(__file__).parents[2]}/"
+
+
+def locals_left_out(code: CodeType, name: str) -> frozenset[str]:
+    """Local variables of a function that are no state; of a user's function of the same name all are."""
+    ours = code.co_filename.startswith(_PACKAGE)
+    return _LOCALS.get(name.rpartition(".")[2], _NOTHING) if ours else _NOTHING
+
+
+def only_counts(code: CodeType, name: str) -> bool:
+    """Whether the outermost loop of a function is there only to end some time."""
+    return name in _COUNTED and code.co_filename.startswith(_PACKAGE)

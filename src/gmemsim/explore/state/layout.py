@@ -53,6 +53,13 @@ class Layout:
             raise NotRestorable("no single byte says that a coroutine has ended")
         self.state = changed[0]
         self.ended = ended[self.state]
+        handling: Any = _handling()
+        error = handling.send(None)
+        #: Where the exception is that an `except` handles.
+        self.handled = _words(handling).index(id(error)) * WORD
+        handling.close()
+        if not self.start <= self.handled < first_of_frame:
+            raise NotRestorable("the exception that is handled is not before the frame")
         # From 3.12 on a coroutine keeps its code after its end, and does not always tell the collector so.
         code = probe.cr_code
         kept = sys.getrefcount(code)
@@ -71,6 +78,18 @@ async def _probe(one: object, two: object) -> int:
     await trap()
     await trap()
     return 0
+
+
+async def _handling() -> None:
+    try:
+        raise KeyError
+    except KeyError as error:
+        await _hand(error)
+
+
+@coroutine
+def _hand(value: object) -> Generator[object, None, None]:
+    yield value
 
 
 def _words(suspended: Any) -> list[int]:

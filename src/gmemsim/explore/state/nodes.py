@@ -9,6 +9,7 @@ from hashlib import blake2b
 from itertools import chain, repeat
 from marshal import dumps
 from types import (
+    BuiltinMethodType,
     CellType,
     CodeType,
     CoroutineType,
@@ -23,9 +24,10 @@ from ...engine.engine import Engine
 from ...engine.locks.rwsem_core import RwSemCore
 from ...engine.task import Task
 from . import quick
-from .contents import UNSET
+from .contents import UNSET, parts_of_function
 from .digest import layout_of, rank, said
-from .ignored import COUNTED, LOCALS
+from .frames import code_of
+from .ignored import locals_left_out, only_counts
 from .texts import Frame, Node, Texts, words_for
 
 if TYPE_CHECKING:
@@ -182,7 +184,7 @@ class Nodes:
         self._out = out = []
         self._refers = []
         self._inner = []
-        code = coro.cr_code if coro.__class__ is CoroutineType else coro.gi_code
+        code = code_of(coro)
         where, skip, counted = self._codes.get(code) or self._look_at_code(code, coro.__qualname__)
         # An address in the code; the same place in it has the same distance in every process.
         out.append(f"{where}+{image.position - id(code)}")
@@ -195,14 +197,14 @@ class Nodes:
 
     def _look_at_code(self, code: CodeType, name: str) -> tuple[str, frozenset[int], bool]:
         """What a function is called, places in its frames that are no state, and whether its loop only counts."""
-        left_out = LOCALS.get(name.rpartition(".")[2], _NOTHING)
+        left_out = locals_left_out(code, name)
         cells = (name for name in code.co_cellvars if name not in code.co_varnames)
         names = (*code.co_varnames, *cells, *code.co_freevars)
         skip = frozenset(place for place, name in enumerate(names) if name in left_out)
         # Two functions without a name of their own may begin in the same line.
         columns = crc32(repr((code.co_code, list(code.co_positions()))).encode())
         where = f"{code.co_filename}:{code.co_firstlineno}:{columns} {name}"
-        found = self._codes[code] = where, skip, name in COUNTED
+        found = self._codes[code] = where, skip, only_counts(code, name)
         return found
 
     def _write_uncounted(self, value: Any) -> None:
@@ -254,6 +256,9 @@ class Nodes:
         elif cls is MethodType:
             out.append(value.__func__.__qualname__)
             self._write(value.__self__)
+        elif cls is BuiltinMethodType:
+            out.append(value.__qualname__)
+            self._write(value.__self__)
         elif cls is Engine:
             out.append("engine")
         elif value is UNSET:
@@ -300,7 +305,7 @@ class Nodes:
                 out.append("empty")
         elif cls is FunctionType:
             out.append(value.__qualname__)
-            self._write_all(value.__closure__ or ())
+            self._write_all(parts_of_function(value))
         elif issubclass(cls, Counter):
             out.append(f"counter{len(value)}")
             self._write_all(chain.from_iterable(dict.items(value)))
@@ -315,7 +320,7 @@ class Nodes:
             self._write_all(value)
         elif cls is partial:
             out.append("partial")
-            self._write_all((value.func, value.args, value.keywords))
+            self._write_all((value.func, value.args, value.keywords, value.__dict__))
         elif cls.__name__ == "Oracles" and not self.ledger:
             out.append("oracles")
         elif hasattr(cls, "__digest__"):
@@ -342,7 +347,10 @@ class Nodes:
 
     def _dict(self, value: dict[Any, Any]) -> None:
         self._out.append(f"dict{len(value)}")
-        self._write_all(chain.from_iterable(self._in_order(list(dict.items(value)), _rank_item)))
+        items = list(dict.items(value))
+        self._write_all(
+            chain.from_iterable(items if self.engine.ordered else self._in_order(items, _rank_item))
+        )
 
     def _in_order(self, values: list[Any], key: Callable[[Any], tuple[str, str]]) -> list[Any]:
         """What has no order of its own, by rank: under the new names, if there are any."""

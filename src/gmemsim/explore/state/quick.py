@@ -117,7 +117,7 @@ def _write(
 
 
 def _write_frame(
-    words: memoryview,
+    words: bytes,
     skip: frozenset[int],
     out: list[str],
     refers: list[int],
@@ -127,7 +127,7 @@ def _write_frame(
 ) -> None:
     """The same of a frame: addresses of its variables, 0 for none, and what it owns. Places in `skip` are left out."""
     values: dict[int, Any] = {}
-    for place, word in enumerate(words.cast("Q")):
+    for place, word in enumerate(memoryview(words).cast("Q")):
         if place in skip:
             continue
         number = numbers.get(word)

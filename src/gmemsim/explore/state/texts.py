@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from functools import cache
 from hashlib import blake2b
-from types import BuiltinFunctionType, CodeType, FrameType, ModuleType
+from types import CodeType, FrameType, ModuleType
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from ...engine.op import Op
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from .symmetry import Renaming
 
 
-_NAMED: Final = (type, ModuleType, CodeType, BuiltinFunctionType)
+_NAMED: Final = (type, ModuleType, CodeType)
 
 
 class Node(NamedTuple):

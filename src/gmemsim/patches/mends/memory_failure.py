@@ -64,9 +64,9 @@ def bindings_lock(parent: type[Kernel]) -> type[Kernel]:
     lock (as before: holes and conversions count on it) and the new one.
 
     Populate counts on the invalidate lock for more: `kvm_tdp_mmu_map_private_pfn` looks for no invalidation, and
-    TDH.MR.EXTEND needs the mapping that was made (TDX of 7.2 and 7.3). So populate holds the new lock over its callback,
-    and looks once more whether the page is poisoned. It cannot where the callback faults the page in, as TDX to 6.18
-    does: a fault locks the folio, which the hook has locked while it waits. There the launch stays exposed.
+    TDH.MR.EXTEND needs the mapping that was made (TDX of 7.2 and 7.3). So populate holds the new lock over its
+    callback, and looks once more whether the page is poisoned. It cannot where the callback faults the page in, as TDX
+    to 6.18 does: a fault locks the folio, which the hook has locked while it waits. There the launch stays exposed.
     """
 
     class BindingsLock(parent):
