@@ -8,7 +8,7 @@ from gmemsim.actors import gmem_populate
 from gmemsim.explore.program import ScenarioProgram
 from gmemsim.explore.state.ignored import locals_left_out, only_counts
 from gmemsim.explore.strategies.stateful import Stateful
-from gmemsim.extend import Oracle, Rule
+from gmemsim.extend import Oracle, Rule, at_rest
 from gmemsim.patches.v3 import V3
 from gmemsim.scenarios.catalogue import load_named
 from gmemsim.scenarios.guest import access as guest_access
@@ -50,6 +50,10 @@ class Looks(Oracle):
     """Looks at nothing."""
 
     rules = (Rule("looks", says="nothing is ever wrong", source="this test"),)
+
+    @at_rest("looks")
+    def look(self) -> None:
+        """It does not."""
 
 
 def test_who_may_ask_for_the_order_of_a_dict() -> None:
