@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import attrs
 
-from ..audit.kvm_events import Bind, Close, Create, Unbind
+from ..audit.kvm_events import Bind, Close, Create, Unbind, UseAfterFree
 from ..engine.op import Op
 from .errno import EBADF, EINVAL, EIO, EMFILE, ENOMEM
 from .inode import GmemFile, GmemInode
@@ -285,4 +285,20 @@ async def evict_inode(self: Kernel, t: Task, inode: GmemInode, vm: Vm) -> None:
     It truncates to the end of any mapping, not to that of the file: `lend` is -1.
     """
     await self.truncate_inode_pages_range(t, inode, 0, END_OF_MAPPING)
+    inode.evicted = True
     self.world.inodes.pop(inode.label, None)
+
+
+def use_inode(self: Kernel, t: Task, inode: GmemInode) -> None:
+    """The present step reads or writes the inode: a use after free if `evict_inode` has run.
+
+    Uses of the locks in it are seen without this.
+    """
+    if inode.evicted and t.rec is not None:
+        t.rec(t, UseAfterFree(f"the inode of {inode.label}", -1))
+
+
+def use_file(self: Kernel, t: Task, file: GmemFile) -> None:
+    """The present step reads or writes `struct gmem_file`: a use after free if `kvm_gmem_release` has freed it."""
+    if file.released and t.rec is not None:
+        t.rec(t, UseAfterFree(f"the file {file.label}", -1))

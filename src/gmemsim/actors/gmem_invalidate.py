@@ -47,6 +47,7 @@ async def kvm_gmem_invalidate_start(
     self: Kernel, t: Task, inode: GmemInode, start: int, end: int, kinds: str
 ) -> None:
     """Zap [start, end) in every VM, each under its own mmu_lock; the caller holds the invalidate lock."""
+    self.use_inode(t, inode)
     for file in list(inode.files):
         await self.kvm_gmem_file_invalidate_start(t, file, start, end, kinds)
 
@@ -57,6 +58,7 @@ async def kvm_gmem_file_invalidate_start(
     """`__kvm_gmem_invalidate_start`: one file. Without a bound slot mmu_lock is never taken."""
     if t.rec is not None:
         t.rec(t, InvStart(start, end))
+    self.use_file(t, file)
     vm = file.vm
     flush = False
     locked = False
@@ -94,6 +96,7 @@ async def kvm_arch_gmem_invalidate_range(self: Kernel, t: Task, vm: Vm, first: i
 
 async def kvm_gmem_invalidate_end(self: Kernel, t: Task, inode: GmemInode, start: int, end: int) -> None:
     """The end for every file; bindings are the same as at the start, since the invalidate lock was held."""
+    self.use_inode(t, inode)
     for file in list(inode.files):
         await self.kvm_gmem_file_invalidate_end(t, file, start, end)
 
@@ -102,6 +105,7 @@ async def kvm_gmem_file_invalidate_end(self: Kernel, t: Task, file: GmemFile, st
     """`__kvm_gmem_invalidate_end`: nothing to do without a bound slot."""
     if t.rec is not None:
         t.rec(t, InvEnd(start, end))
+    self.use_file(t, file)
     if file.slots_in(start, end):
         vm = file.vm
         await vm.mmu_lock.write_lock(t)

@@ -44,11 +44,13 @@ class GmemInode:
         creator: the VM that it was created for; its arch still answers when no file is left.
         files: one per open descriptor, in order of creation.
         mappings: host mappings of the file.
+        evicted: `evict_inode` is over, and the memory with it (`use_inode`).
     """
 
     __slots__ = (
         "attributes",
         "creator",
+        "evicted",
         "files",
         "flags",
         "folio_locks",
@@ -78,6 +80,7 @@ class GmemInode:
         self.creator: Vm | None = None
         self.files: list[GmemFile] = []
         self.mappings: list[HostMapping] = []
+        self.evicted = False
 
     @property
     def users_label(self) -> str:

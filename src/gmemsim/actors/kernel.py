@@ -155,6 +155,8 @@ class Kernel:
     release_end = gmem_file.release_end
     release_filter = gmem_file.release_filter
     evict_inode = gmem_file.evict_inode
+    use_inode = gmem_file.use_inode
+    use_file = gmem_file.use_file
 
     kvm_gmem_get_folio = gmem_folio.kvm_gmem_get_folio
     kvm_gmem_get_checked_folio = gmem_folio.kvm_gmem_get_checked_folio

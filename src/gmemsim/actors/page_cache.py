@@ -41,6 +41,7 @@ async def filemap_get_folio(self: Kernel, t: Task, inode: GmemInode, index: int,
         if t.traps:
             await t.point(Op("load", inode.label, index, index + 1, "r"))
         await t.spend(costs.xarray_lookup)
+        self.use_inode(t, inode)
         folio = folios.get(index)
         if folio is None:
             if not create:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from ..audit.events import Lock, Unlock
-from ..audit.kvm_events import Bind, SlotPublish, UseAfterFree
+from ..audit.kvm_events import Bind, SlotPublish
 from .watch import Shared, Subject, at_rest, before, track
 
 if TYPE_CHECKING:
@@ -30,7 +30,6 @@ class Bindings(Subject):
 
     def __init__(self, oracles: Shared) -> None:
         super().__init__(oracles)
-        self.uses: list[str] = []
         #: Bindings as they were when the invalidate lock was last held exclusively.
         self.settled: dict[GmemFile, Shape] = {
             file: shape(file) for inode in self.world.inodes.values() for file in inode.files
@@ -104,20 +103,6 @@ class Bindings(Subject):
                     pages=slot.pages,
                 )
             end = max(end, stop)
-
-    @track(UseAfterFree)
-    def used(self, t: Task, event: UseAfterFree) -> None:
-        """A use of a slot that was freed, noted where it happens."""
-        says = f"{event.what} {event.ident} is used by {t.name} after it was freed"
-        self.oracles.note("freed_memslot", says, t)
-        if says not in self.uses:
-            self.uses.append(says)
-
-    @at_rest("use_after_free")
-    def no_use_after_free(self, full: bool) -> None:
-        """Judged last: what else such a use breaks says more of how it came about."""
-        for says in self.uses:
-            self.fail("use_after_free", says, None, None)
 
     @before("I14", SlotPublish)
     def own_vm(self, t: Task, event: SlotPublish) -> None:

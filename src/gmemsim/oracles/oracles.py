@@ -24,6 +24,7 @@ from .dirty import DirtyPages
 from .eagain import Causes
 from .exact import Exact, LookedAt
 from .filemap import Filemap
+from .freed import Freed
 from .hardware import Hardware
 from .huge import HugePages
 from .invalidation import Invalidations
@@ -66,6 +67,7 @@ SUBJECTS: tuple[type[Subject], ...] = (
     Sptes,
     Levels,
     Invalidations,
+    Freed,
     Bindings,
     Privacy,
     Attributes,

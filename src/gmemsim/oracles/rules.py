@@ -349,8 +349,9 @@ RULES: Final[dict[str, Rule]] = {
         ),
         _rule(
             "use_after_free",
-            "no memslot is used after it was freed",
-            "kvm_free_memslot; kvm_gmem_release and struct kvm_gfn_range keep pointers of slots [7.2.13, 7.3.4]",
+            "no memslot, file or inode, nor a lock in an inode, is used after it was freed",
+            "kvm_free_memslot; kvm_gmem_release and struct kvm_gfn_range keep pointers of slots [7.2.13, 7.3.4]; "
+            "kvm_gmem_release: kfree of struct gmem_file; evict: destroy_inode",
         ),
         _rule(
             "poison",

@@ -105,7 +105,7 @@ class SlotFree(_GmemEvent, frozen=True, gc=False):
 
 
 class UseAfterFree(_GmemEvent, frozen=True, gc=False):
-    """The kernel uses an object that it has freed; `ident` is the memslot's number."""
+    """The kernel uses an object that it has freed; `ident` is a memslot's number, or -1 where `what` says it all."""
 
     mirrors: ClassVar[str] = "KASAN: slab-use-after-free"
     what: str

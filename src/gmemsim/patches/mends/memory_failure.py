@@ -12,7 +12,6 @@ from collections import deque
 from typing import TYPE_CHECKING, Final
 
 from ...actors.errno import EHWPOISON
-from ...audit.kvm_events import UseAfterFree
 from ...engine.locks.mutex import Mutex
 from ...engine.locks.stats import LockClass
 from ...engine.op import Op
@@ -217,22 +216,8 @@ def drop_folio_lock(parent: type[Kernel]) -> type[Kernel]:
     class DropFolioLock(parent):
         async def kvm_gmem_error_folio(self, t: Task, inode: GmemInode, folio: Folio) -> None:
             await self.folio_unlock(t, folio)
-            # The lock that is asked for next is in the inode: look whether there still is one.
-            if t.traps:
-                await t.point(Op("load", inode.label, mode="r"))
-            self._use_inode(t, inode)
             await super().kvm_gmem_error_folio(t, inode, folio)
             await folio.lock.lock(t)
-
-        async def kvm_gmem_invalidate_start(
-            self, t: Task, inode: GmemInode, start: int, end: int, kinds: str
-        ) -> None:
-            self._use_inode(t, inode)
-            await super().kvm_gmem_invalidate_start(t, inode, start, end, kinds)
-
-        def _use_inode(self, t: Task, inode: GmemInode) -> None:
-            if self.world.inodes.get(inode.label) is not inode and t.rec is not None:
-                t.rec(t, UseAfterFree(f"the inode of {inode.label}, page", 0))
 
     return DropFolioLock
 
