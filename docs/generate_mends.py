@@ -57,6 +57,12 @@ was posted; each is a change of a version (`gmemsim list mends`, `VERSION+NAME` 
 --mends` searches a finding's scenarios anew; this page is of `bench/mends.py`, which asks more and goes on where it was
 stopped.
 
+A mend is for the versions that have one of its findings; on another it is refused (exit code 2), by every command and
+in Python. A patch of your own counts as the version that it derives from, so that `mine.py:MyPatch+NAME` is refused or
+not as that version is. Several go together (`VERSION+NAME+NAME`), the last one outermost. Refused is what would make
+the label false: the same one twice, and a change that replaces a function of another, which would never run. Any change
+by name, bugs and hazards too, is refused where nothing calls what it changes.
+
 A mend is judged in every pair of operations that it is about (for memory_failure every pair with a memory failure),
 and, where memory_failure is what it mends, in every triple of a memory failure, one who takes the invalidate lock
 exclusively and one who takes it shared. Each is a search of every state of a small scenario with one page of one file,

@@ -47,12 +47,16 @@ def _changes() -> Iterable[Row]:
 
 
 def _mends() -> Iterable[Row]:
+    from ..patches.groups import ALL_VERSIONS
     from ..patches.mends.registry import MENDS
+    from ..patches.mends.versions import versions_for
 
     for mend in MENDS.values():
+        versions = versions_for(mend)
         yield {
             "name": mend.ident,
             "findings": ", ".join(mend.findings),
+            "for": "all versions" if versions == ALL_VERSIONS else ", ".join(versions),
             "summary": mend.title + (f". Known to be wrong: {mend.wrong}" if mend.wrong else ""),
         }
 

@@ -82,7 +82,7 @@ def load_patch(name: str) -> type[Kernel]:
     """The patch version or variant called `name`, or `path/to/file.py:ClassName`.
 
     `VERSION+SEED`, or `path/to/file.py:ClassName+SEED`, is a version or a patch with a seeded bug of the zoo, or a
-    change that was proposed (`patches.seeds`).
+    change that was proposed (`patches.seeds`), which has to be for that version and to have effect on it (`changes`).
 
     Raises:
         PatchError: with what was expected.
@@ -115,20 +115,12 @@ def registered_name(cls: type[Kernel]) -> str:
 @cache
 def _seeded(name: str) -> type[Kernel]:
     """One class a name, however often it is asked for."""
-    from .seeds import seeds
+    from .changes import with_changes
 
     path, colon, last = name.rpartition(":")
     version, *changes = last.split("+")
-    version = f"{path}{colon}{version}"
-    known = seeds()
-    cls = load_patch(version)
-    for change in changes:
-        if change not in known:
-            raise PatchError(
-                f"patch {name!r}: no change {change!r}; "
-                + hint(change, known, "see `gmemsim list bugs`, `list changes`, `list mends` and `hazards`")
-            )
-        cls = known[change](cls)
+    base = load_patch(f"{path}{colon}{version}")
+    cls = with_changes(base, registered_name(base), changes, name)
     # A class of its own, since a seed may be the version as it is.
     return type(cls.__name__, (cls,), {"name": name, "__module__": cls.__module__})
 

@@ -20,6 +20,7 @@ from ...explore.strategies import make_strategy
 from ...explore.strategies.complete_first import CompleteFirst
 from ...patches.hazards.registry import HAZARDS
 from ...patches.mends.registry import MENDS
+from ...patches.mends.versions import versions_for
 from ...patches.registry import load_patch
 from ...scenarios.catalogue import load_named
 from ...scenarios.conform import load_vectors
@@ -88,8 +89,8 @@ class Question:
 
 
 def applies(mend: Mend, version: str) -> bool:
-    """Whether the version has a finding that the mend is for."""
-    return any(version in versions_of(FINDINGS[one]) for one in mend.findings)
+    """Whether the mend is for the version, which has a finding then that it is a candidate for."""
+    return version in versions_for(mend)
 
 
 def questions(part: str, version: str, mend: str, against: Iterable[str] = MENDS) -> Iterator[Question]:
