@@ -206,7 +206,9 @@ def asked_of(rows: Rows, part: str, version: str, mend: Mend) -> str:
     text = f"{len(mine)}, all complete" if not cut else f"{len(mine)}, {len(mine) - len(cut)} complete"
     if cut:
         most = min(row.get("bound", row["states"]) for row in cut)
-        text += f", the others to {most:,} states" + (" and 60 drawn schedules" if part != "findings" else "")
+        text += f", the others to {most:,} states" + (
+            " and 60 drawn schedules" if part != "findings" or all(row.get("sampled") for row in cut) else ""
+        )
     shared = Counter(row["same_as"] for row in mine.values() if "same_as" in row)
     text += "".join(f"; {count} by the code of {other}" for other, count in shared.items())
     held = sum(base_of(rows, key) is not None for key in mine)

@@ -170,36 +170,6 @@ def test_a_memory_failure_comes_between_the_look_at_references_and_the_split() -
     assert [one.sort[2] for one in found] == ["hugepage-split-waits-for-memory-failure"]
 
 
-#: A fault of a page, a memory failure of it, and a hole elsewhere in the file.
-THREE = """
-[scenario]
-name = "three"
-summary = "A fault, a memory failure of the page, and a hole elsewhere"
-question = "Do they wait for each other?"
-[[vm]]
-id = "vm0"
-accept = "tolerant"
-on_memory_fault = "stop"
-[[file]]
-id = "gmem0"
-pages = 2
-[[slot]]
-file = "gmem0"
-gfn = 0x10000
-[setup]
-ops = [{ op = "allocate", file = "gmem0" }]
-[[task]]
-role = "vcpu"
-ops = [{ op = "touch", start = 0, count = 1 }]
-[[task]]
-name = "mce"
-ops = [{ op = "memory_failure", file = "gmem0", start = 0, count = 1 }]
-[[task]]
-name = "punch"
-ops = [{ op = "punch", file = "gmem0", start = 1, count = 1 }]
-"""
-
-
 #: The module refuses to give the page back when its file is closed.
 CLOSES = """
 [scenario]
@@ -240,7 +210,9 @@ def test_the_last_close_cannot_fail(mend: str, rules: set[str]) -> None:
 
 @pytest.mark.parametrize(("mend", "rules"), [("", set()), ("+fault-shares-lock", {"deadlock"})])
 def test_faults_that_share_the_lock_meet_the_memory_failure(mend: str, rules: set[str]) -> None:
-    program = ScenarioProgram(scenario=loads(THREE, "three"), patch=f"mainline-7.3{mend}", arch="snp")
+    program = ScenarioProgram(
+        scenario=load_named("zoo-poison_fault"), patch=f"mainline-7.3{mend}", arch="snp"
+    )
     found = search(program, make_strategy("pos", 0), Limits(schedules=120), judge=judge).found
     assert {one.failure.rule for one in found} == rules
 

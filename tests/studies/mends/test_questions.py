@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import attrs
+import pytest
+
+from gmemsim.patches.mends.registry import MENDS
+from gmemsim.patches.mends.versions import versions_for
 from gmemsim.studies.mends.questions import PARTS, Question, answer, questions
 
 
@@ -22,6 +27,32 @@ def test_pairs_and_triples_have_a_memory_failure() -> None:
     assert {"punch", "allocate", "memory failure"} in [set(names) for names in triples]
     # A triple has a writer and a reader of the invalidate lock beside it.
     assert ["allocate", "memory failure", "touch"] not in [sorted(names) for names in triples]
+
+
+def test_scenarios_whose_outcomes_are_compared_are_asked_under_all_rules_too() -> None:
+    for mend in MENDS:
+        for version in versions_for(MENDS[mend]):
+            under_rules = {(one.arch, one.what) for one in questions("findings", version, mend)}
+            assert {(one.arch, one.what) for one in questions("outcomes", version, mend)} <= under_rules
+
+
+@pytest.mark.parametrize("mend", ["hole-unmaps-poison", "truncation-unmaps-poison"])
+def test_a_hole_that_takes_poison_entries_away_tells_nobody(mend: str) -> None:
+    [asked] = questions("findings", "mainline-7.3", mend)
+    assert (asked.arch, asked.what) == ("default", "zoo-poison_repair")
+    row = answer(asked, 1_000)
+    assert {one["rule"] for one in row["violations"]} == {"I50"}
+    assert not answer(attrs.evolve(asked, mend=""), 1_000)["violations"]
+
+
+def test_what_no_cell_shows_is_asked_in_a_scenario() -> None:
+    [asked] = [
+        one
+        for one in questions("findings", "mainline-7.3", "fault-shares-lock")
+        if one.what == "zoo-poison_fault"
+    ]
+    found = answer(asked, 2_500)["violations"]
+    assert [(one["rule"], one["known"]) for one in found] == [("deadlock", "")]
 
 
 def test_without_a_mend_is_asked_what_the_chosen_mends_are_held_against() -> None:

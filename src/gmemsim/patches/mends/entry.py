@@ -22,6 +22,8 @@ class Mend:
         meets: operations of the matrix that it changes or is about; it is judged in every pair that has one of them.
         triples: and with memory failure, a writer and a reader of the invalidate lock at once.
         three: and in these triples.
+        scenarios: VM types and scenarios that it is searched in besides those of its findings and of its outcomes, for
+            what no cell of the matrix shows.
         arches: VM types that it is for; empty: all.
     """
 
@@ -35,4 +37,5 @@ class Mend:
     meets: tuple[str, ...] = ("memory failure",)
     triples: bool = False
     three: tuple[tuple[str, ...], ...] = ()
+    scenarios: tuple[tuple[str, str], ...] = ()
     arches: tuple[str, ...] = ()

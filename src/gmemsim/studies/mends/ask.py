@@ -93,16 +93,19 @@ def ask_scenario(
     release: str | None = None,
     states: int = 100_000,
     seconds: float | None = None,
+    sampled: int = 0,
 ) -> dict[str, Any]:
     """Look at every state of a scenario of the catalogue.
 
     Args:
         patch: `VERSION` or `VERSION+MEND`.
         states, seconds: where the search gives up; the answer is not complete then.
+        sampled: so many schedules are drawn then with POS, since a search of states that gives up has changed late
+            choices only.
 
     Returns:
         As a JSON line: `complete`, `states`, `seconds` (CPU), `violations` (rule, kind, summary, and the finding that
-        it is on the version), `left_mapped` (some run ends with a poisoned page mapped), `warned` (`Warned`), `edges`
+        it is on the version), `sampled` (schedules that were drawn), `left_mapped` (some run ends with a poisoned page mapped), `warned` (`Warned`), `edges`
         and `cycles` of the lock order.
 
     Raises:
@@ -111,13 +114,19 @@ def ask_scenario(
     began = process_time()
     program = ScenarioProgram(scenario=load_named(scenario), patch=patch, arch=vm_type, release=release)
     graph, left, warned = LockGraph(program.name), LeftMapped(), Warned()
+    observers = (graph, left, warned)
     result = look(
         program,
         make_strategy("stateful", 0),
         Limits(schedules=None, states=states, seconds=seconds, steps=_STEPS),
         keep_going=True,
-        observers=(graph, left, warned),
+        observers=observers,
     )
+    results = [result]
+    if sampled and not result.complete:
+        limits = Limits(schedules=sampled, steps=_STEPS)
+        results.append(look(program, make_strategy("pos", 0), limits, keep_going=True, observers=observers))
+    found = {one.sort: one for each in reversed(results) for one in each.found}
     edges = {
         (edge.held_class, edge.held_mode, edge.wants_class, edge.wants_mode) for edge in graph.edges.values()
     }
@@ -128,11 +137,11 @@ def ask_scenario(
         "complete": result.complete,
         "states": result.states,
         "schedules": result.schedules,
+        "sampled": sum(each.schedules for each in results[1:]),
         "cpu_seconds": round(process_time() - began, 2),
         "violations": [
             {"rule": rule, "kind": kind, "known": finding, "summary": one.failure.summary}
-            for one in result.found
-            for rule, kind, finding in (one.sort,)
+            for (rule, kind, finding), one in found.items()
         ],
         "left_mapped": bool(left.found),
         "warned": warned.found,

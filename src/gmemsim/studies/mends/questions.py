@@ -54,6 +54,8 @@ _READERS: Final = frozenset({"touch", "host write", "allocate"})
 _OUTCOMES: Final = ("zoo-poison_punch", "zoo-poison_allocate", "zoo-poison_later", "zoo-poison_repair")
 #: Vectors with parallel steps: states up to 200 times as many, else so many schedules.
 _SCHEDULES: Final = 2
+#: Schedules that are drawn where a search of states gave up.
+_SAMPLED: Final = 60
 _STORMS: Final = ("first-touch", "punch", "memory-failure")
 #: Of a storm. The longer one lasts beyond the 4 ms after which a queued writer of a rw-semaphore is handed the lock.
 _THREADS: Final = 8
@@ -121,6 +123,9 @@ def _asked(part: str, version: str, mend: Mend) -> Iterator[tuple[str, str]]:
         if "memory failure" in mend.meets:
             # Known to be the place where a file goes while its page fails.
             yield "sw-protected", "zoo-poison_close"
+        # What changes for userspace may be what a rule forbids: outcomes are asked without rules.
+        yield from _compared(version, mend)
+        yield from mend.scenarios
     elif part == "pairs" or (part == "triples" and (mend.triples or mend.three)):
         for cell in _cells(version, mend, 2 if part == "pairs" else 3):
             yield cell.arch, " + ".join((*cell.names, cell.setup))
@@ -131,13 +136,7 @@ def _asked(part: str, version: str, mend: Mend) -> Iterator[tuple[str, str]]:
                     for arch in case.vm_types:
                         yield arch, f"{hazard.name}.{number}"
     elif part == "outcomes":
-        for scenario in _OUTCOMES if "memory failure" in mend.meets else ():
-            types = load_named(scenario).head.vm_types
-            yield types[0] if types else "sw-protected", scenario
-        if "memory failure" not in mend.meets:
-            yield from _shown(version, mend)
-        if "poisoned-mapping-survives-punch" in mend.findings:
-            yield "default", "zoo-poison_repair"
+        yield from _compared(version, mend)
     elif part == "costs":
         for storm in _STORMS:
             for background in ("none", "punch"):
@@ -165,6 +164,17 @@ def _shown(version: str, mend: Mend) -> Iterator[tuple[str, str]]:
         if version in versions_of(finding):
             for shown in shown_on(finding, version):
                 yield shown.vm_type, shown.scenario
+
+
+def _compared(version: str, mend: Mend) -> Iterator[tuple[str, str]]:
+    """Scenarios whose outcomes with the mend are held against those without."""
+    for scenario in _OUTCOMES if "memory failure" in mend.meets else ():
+        types = load_named(scenario).head.vm_types
+        yield types[0] if types else "sw-protected", scenario
+    if "memory failure" not in mend.meets:
+        yield from _shown(version, mend)
+    if "poisoned-mapping-survives-punch" in mend.findings:
+        yield "default", "zoo-poison_repair"
 
 
 def _cells(version: str, mend: Mend, together: int) -> Iterator[Cell]:
@@ -254,7 +264,12 @@ def _scene(question: Question) -> tuple[str, tuple[str, ...]]:
 
 def _finding(question: Question, states: int) -> dict[str, Any]:
     return ask_scenario(
-        question.what, question.patch, question.arch, release=_release(question), states=states
+        question.what,
+        question.patch,
+        question.arch,
+        release=_release(question),
+        states=states,
+        sampled=_SAMPLED,
     )
 
 
@@ -276,7 +291,10 @@ def _cell(question: Question, states: int) -> dict[str, Any]:
     *names, setup = question.what.split(" + ")
     huge = load_patch(question.version).huge_pages
     row = explore_cell(
-        Cell(tuple(names), question.patch, question.arch, setup, huge), states=states, schedules=0, sampled=60
+        Cell(tuple(names), question.patch, question.arch, setup, huge),
+        states=states,
+        schedules=0,
+        sampled=_SAMPLED,
     )
     return {"bound": states, **{name: row[name] for name in ("scope", "states", "sampled", "violations")}}
 
