@@ -105,8 +105,8 @@ def ask_scenario(
 
     Returns:
         As a JSON line: `complete`, `states`, `seconds` (CPU), `violations` (rule, kind, summary, and the finding that
-        it is on the version), `sampled` (schedules that were drawn), `left_mapped` (some run ends with a poisoned page mapped), `warned` (`Warned`), `edges`
-        and `cycles` of the lock order.
+        it is on the version), `sampled` (schedules that were drawn), `left_mapped` (some run ends with a poisoned page
+        mapped), `warned` (`Warned`), `edges` and `cycles` of the lock order.
 
     Raises:
         KeyboardInterrupt: the user's.
