@@ -82,4 +82,18 @@ DECIDED = {
     ): "the last close evicts the inode while the hook waits for the lock in "
     "it. The reference of memory_failure keeps the page and not its mapping; only the folio lock kept truncation, and "
     "so eviction, from going on (7.3.4). An error of the mend",
+    (
+        "hole-unmaps-poison",
+        "I50",
+    ): "what the mend is for: the hole takes the entry away, and the next touch finds a fresh page. Here the process "
+    "that touches it has punched the hole itself and knows; one that has not would read zeroes where its data was. "
+    "The rule makes no difference between them (`docs/oracles.md`). The price of the mend, and why it is not "
+    "recommended",
+    ("truncation-unmaps-poison", "I50"): "as with `hole-unmaps-poison`",
+    (
+        "fault-shares-lock",
+        "deadlock",
+    ): "the fault waits for the folio and holds the invalidate lock shared, the memory failure waits for the lock and "
+    "holds the folio, and a writer (a hole elsewhere in the file) is queued between them: what versions in place have "
+    "as memory-failure-fault-conversion. An error of the mend, unless memory_failure is mended as well",
 }

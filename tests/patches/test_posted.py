@@ -53,7 +53,7 @@ def test_psmash_unassigned_benign(patch: str, unassigned: int) -> None:
     assert r.call(failed) == (unassigned, 7), "an entry that is a guest's is an error all the same"
 
 
-@pytest.mark.parametrize(("patch", "sections"), [("inplace", 0), ("inplace+zap-gfn-range-srcu", 1)])
+@pytest.mark.parametrize(("patch", "sections"), [("hugepage", 0), ("hugepage+zap-gfn-range-srcu", 1)])
 def test_zap_gfn_range_srcu(patch: str, sections: int) -> None:
     r = Rig(load_patch(patch), "private")
     seen: list[int] = []

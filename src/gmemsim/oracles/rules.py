@@ -306,6 +306,7 @@ RULES: Final[dict[str, Rule]] = {
             "evicted; nor is one that somebody uses",
             "kvm_release_faultin_page (6.13 and later, where get_pfn hands out a page), mapping_evict_folio",
         ),
+        # Of every entry, also that of the process that punched the hole: who was told of the loss is not modelled.
         _rule(
             "I50",
             "a host entry that was lost to a memory failure stays poison until MADV_DONTNEED or munmap",

@@ -113,7 +113,7 @@ BUGS = (
     ),
     bug(
         "get-file-without-active-check",
-        rules="I8 I11 I12 I13 I15 I19 model_error crash",
+        rules="I8 I11 I12 I13 I15 I19 model_error crash use_after_free",
         make=get_file_without_active_check,
         scenario="zoo-lifecycle",
     ),
