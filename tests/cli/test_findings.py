@@ -100,6 +100,12 @@ def test_mends_of_what_no_rule_calls_an_error_are_searched_where_a_scenario_come
     assert not any(row["gone"] or row["complete"] for row in document["rows"])
 
 
+def test_what_no_rule_calls_an_error_has_the_versions_on_which_its_mends_are_searched() -> None:
+    there = ["baseline", "v3", "mainline-7.3"]
+    assert json.loads(call("findings", "fault-against-slot-creation", "--json").output)["versions"] == there
+    assert f"versions: {', '.join(there)}" in call("findings", "fault-against-slot-creation").output
+
+
 def test_mends_that_no_search_can_tell_of_are_refused(capsys: pytest.CaptureFixture[str]) -> None:
     for asked, said in (
         (["poisoned-mapping-survives-punch"], "docs/findings/poisoned-mapping-survives-punch.md"),

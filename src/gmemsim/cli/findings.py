@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import click
+from click.core import ParameterSource
 
 from . import mends
 from .asking import ask
@@ -14,6 +15,10 @@ from .params import COUNT, SECONDS, json_option
 
 if TYPE_CHECKING:
     from ..explore.findings.finding import Finding
+
+
+#: Where a value comes from that nobody gave on this command line.
+_NOT_GIVEN: Final = (None, ParameterSource.DEFAULT, ParameterSource.DEFAULT_MAP)
 
 
 @click.command("findings", cls=Command)
@@ -47,16 +52,21 @@ def command(
 
     A failure that `explore`, `replay`, `stress` and the others meet is called known if it is one of these on a version
     that has it. A state speaks of kernels; `versions` are those of the model.
+
+    Exit code with --mends 0: every search met the finding or looked at every state; 2: one was cut short before that,
+    so that it is no answer.
     """
     from ..explore.findings.table import FINDINGS
+    from ..studies.mends.unjudged import as_dict
 
     if with_mends and ident is None:
         raise InputError("--mends: of which finding? gmemsim findings ID --mends")
-    if version is not None and not with_mends:
-        raise InputError("--patch goes with --mends")
+    for name, option in (("version", "--patch"), ("states", "--states"), ("seconds", "--seconds")):
+        if not with_mends and ctx.get_parameter_source(name) not in _NOT_GIVEN:
+            raise InputError(f"{option} goes with --mends")
     if ident is None:
         if as_json:
-            print_json([one.as_dict() for one in FINDINGS.values()])
+            print_json([as_dict(one) for one in FINDINGS.values()])
         else:
             _list(list(FINDINGS.values()))
         return
@@ -78,7 +88,7 @@ def command(
         if code:
             ctx.exit(code)
     elif as_json:
-        print_json(found.as_dict())
+        print_json(as_dict(found))
     else:
         _show(found)
 
@@ -107,6 +117,8 @@ def _list(found: list[Finding]) -> None:
 def _show(one: Finding) -> None:
     from textwrap import wrap
 
+    from ..studies.mends.unjudged import UNJUDGED, shown_on, versions_of
+
     out = console()
 
     def line(head: str, text: str) -> None:
@@ -124,10 +136,8 @@ def _show(one: Finding) -> None:
     line("effect", one.effect)
     for state in one.states:
         line("state", state.text() + (f" ({state.why})" if state.why else ""))
-    line(
-        "versions",
-        ", ".join(_on(one, version) for version in one.versions) or "none: it breaks no rule of the model",
-    )
+    there = ", ".join(_on(one, version) for version in versions_of(one))
+    line("versions", there + ("; none breaks a rule of the model by it" if one.ident in UNJUDGED else ""))
     if one.vm_types:
         line("VM types", ", ".join(one.vm_types))
     line("reported", one.reported or "we know of no report")
@@ -135,11 +145,14 @@ def _show(one: Finding) -> None:
         line("known by", pattern.text())
     for shown in one.shown:
         version = next((name for name in one.versions if name not in one.releases), one.versions[0])
-        release = f" --release {one.releases[version][0]}" if version in one.releases else ""
+        release = f" --release {one.release_on(version)}" if version in one.releases else ""
         click.echo(
             f"see it: gmemsim explore {shown.scenario} --patch {version}{release} --arch {shown.vm_type} "
             f"--strategy {shown.strategy}"
         )
+    if one.ident in UNJUDGED and any(shown_on(one, version) for version in versions_of(one)):
+        # Only a search with the observer of its sign tells it.
+        click.echo(f"see it: gmemsim findings {one.ident} --mends")
     if one.reproducer:
         line("reproducer", f"reproducers/{one.reproducer}.c in the repository")
     line("page", one.page)

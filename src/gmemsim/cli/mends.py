@@ -26,10 +26,13 @@ def _parts(survey: Survey) -> Iterator[tuple[str, str, list[Asked], list[dict[st
 
 def document(survey: Survey) -> list[dict[str, Any]]:
     """A finding on a version each."""
+    from ..explore.findings.table import FINDINGS
+
     return [
         {
             "finding": finding,
             "version": version,
+            "release": FINDINGS[finding].release_on(version),
             "interrupted": len(done) < len(asked),
             "searches": len(asked),
             "rows": done,
@@ -56,7 +59,7 @@ def _show(version: str, done: list[dict[str, Any]]) -> None:
         rows = [
             (
                 row["mend"] or "(none)",
-                {True: "gone", False: "met", None: "not met; cut short"}[row["gone"]],
+                _met(row),
                 f"{row['states']:,}{'' if row['complete'] else ' (cut short)'}",
                 f"{row['cpu_seconds']:.1f}",
                 _broken(row),
@@ -65,7 +68,8 @@ def _show(version: str, done: list[dict[str, Any]]) -> None:
             )
             for row in here
         ]
-        title = f"{scenario} on {version}, {here[0]['arch']}"
+        release = f" (release {here[0]['release']})" if here[0]["release"] else ""
+        title = f"{scenario} on {version}{release}, {here[0]['arch']}"
         out.print(table(title, headings, rows, numbers=("states", "CPU s")))
     for ident in dict.fromkeys(row["mend"] for row in done if row["mend"]):
         mend = MENDS[ident]
@@ -81,18 +85,41 @@ def _show(version: str, done: list[dict[str, Any]]) -> None:
             "mend breaks elsewhere is in the finding's page.",
             highlight=False,
         )
+    if done and all(row["gone"] is None for row in done):
+        out.print(
+            "Nothing is answered: every search was cut short, and none met the finding. See --states and --seconds.",
+            highlight=False,
+        )
+
+
+def _met(row: dict[str, Any]) -> str:
+    """Whether the finding was met; what is not met without the mend either says little of it, or nothing."""
+    text = {True: "gone", False: "met", None: "not met; cut short"}[row["gone"]]
+    if row["mend"] is None or row["met_without"] or row["gone"] is False:
+        return text
+    return "not met, nor without it" if row["gone"] else f"{text}; nor without it: says nothing of the mend"
 
 
 def _broken(row: dict[str, Any]) -> str:
     lines = [f"{rule}: {says}" for rule, says in row["broken"].items()]
     if row["left_mapped"]:
         lines.append("a run ends with the poisoned page mapped")
-    return "\n".join(lines) or "nothing here"
+    if row["mend"] is not None and not lines:
+        lines.append("nothing here" if row["complete"] else "nothing so far; cut short")
+    return "\n".join(lines)
 
 
 def _changes(row: dict[str, Any], what: str) -> str:
-    signs = (("+", "added"), ("-", "removed"))
-    return "\n".join(f"{sign} {each}" for sign, how in signs for each in row[f"{what}_{how}"]) or "as before"
+    """What is new and what is missing, as far as the searches tell: None where one was cut short."""
+    if row["mend"] is None:
+        return ""
+    found = {sign: row[f"{what}_{how}"] for sign, how in (("+", "added"), ("-", "removed"))}
+    lines = [f"{sign} {each}" for sign, these in found.items() for each in these or ()]
+    if None not in found.values():
+        return "\n".join(lines) or "as before"
+    open_ = {"+": "what is new", "-": "what is missing"}
+    unknown = " and ".join(open_[sign] for sign, these in found.items() if these is None)
+    return "\n".join([*lines, f"{unknown} is not known: cut short"])
 
 
 command = study_command(
@@ -100,7 +127,8 @@ command = study_command(
     """Search the candidate mends of FINDINGS, and say what each breaks and changes.
 
     Every scenario that shows a finding is searched on the version as it is, then with each candidate. A finding is gone
-    where a complete search did not meet it.
+    where a complete search did not meet it. Exit code 0: every search met the finding or looked at every state; 2: one
+    was cut short before that, so that it is no answer.
     """,
     "[FINDING]...",
     document=document,

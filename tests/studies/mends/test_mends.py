@@ -18,6 +18,7 @@ from gmemsim.patches.mends.registry import MENDS, mends_of
 from gmemsim.patches.registry import load_patch, versions
 from gmemsim.scenarios.catalogue import load_named
 from gmemsim.scenarios.scenario import loads
+from gmemsim.studies.mends.against import new_failures
 from gmemsim.studies.mends.ask import Warned, ask_scenario
 from gmemsim.studies.mends.questions import Question, answer, applies
 from gmemsim.studies.mends.table import judged
@@ -60,7 +61,21 @@ def test_an_answer_that_was_cut_short_does_not_say_gone() -> None:
     assert not cut["complete"]
     row = judged(finding, "error-bindings-lock", cut, cut)
     assert row["gone"] is None
-    assert row["edges_added"] == []
+    assert not row["met_without"]
+    # Neither what is new nor what is missing is known.
+    assert [row[f"{what}_{how}"] for what in ("edges", "cycles") for how in ("added", "removed")] == [
+        None
+    ] * 4
+
+
+def test_only_a_complete_search_tells_that_a_lock_order_is_not_there() -> None:
+    finding = FINDINGS["memory-failure-against-punch"]
+    base = {"scenario": "s", "complete": True, "edges": ["a > b"], "cycles": [], "violations": []}
+    cut = base | {"complete": False, "edges": ["a > c"]}
+    row = judged(finding, "error-trylock", cut, base)
+    assert (row["edges_added"], row["edges_removed"]) == (["a > c"], None)
+    row = judged(finding, "error-trylock", base, cut)
+    assert (row["edges_added"], row["edges_removed"]) == (None, ["a > c"])
 
 
 def test_a_row_tells_what_is_new() -> None:
@@ -76,7 +91,16 @@ def test_a_row_tells_what_is_new() -> None:
     row = judged(finding, "error-trylock", mended, base)
     assert (row["gone"], row["broken"]) == (True, {"poison": "still maps"})
     assert (row["edges_added"], row["edges_removed"], row["cycles_removed"]) == (["a > c"], ["a > b"], ["a"])
+    assert row["met_without"]
     assert judged(finding, "", base, base)["gone"] is False
+
+
+def test_a_known_finding_hides_no_other_failure_of_its_rule() -> None:
+    known = {"rule": "deadlock", "known": "memory-failure-against-punch", "summary": "two wait"}
+    other = known | {"known": "", "summary": "three wait"}
+    assert new_failures({"violations": [known, other]}, {"violations": [known]}) == {"deadlock": "three wait"}
+    assert new_failures({"violations": [other]}, {"violations": [other]}) == {}
+    assert new_failures({"violations": [known, other]}, None) == {"deadlock": "three wait"}
 
 
 def test_every_mend_is_of_a_finding_and_can_be_asked_for() -> None:

@@ -105,6 +105,11 @@ class Finding:
             return False
         return not self.vm_types or not vm_types or not set(self.vm_types).isdisjoint(vm_types)
 
+    def release_on(self, version: str) -> str | None:
+        """The first release on which the version has it; None: it has it on all."""
+        releases = self.releases.get(version)
+        return None if releases is None else releases[0]
+
     def explains(self, failure: Failure) -> bool:
         """Whether the failure is this, on a version that has it."""
         scene = failure.scene

@@ -278,7 +278,7 @@ def _release(question: Question) -> str | None:
     shown = (question.what, question.arch)
     return next(
         (
-            finding.releases[question.version][0]
+            finding.release_on(question.version)
             for finding in FINDINGS.values()
             if question.version in finding.releases
             and shown in [(one.scenario, one.vm_type) for one in finding.shown]

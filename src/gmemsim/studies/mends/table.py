@@ -10,6 +10,7 @@ from ...nearest import hint
 from ...patches.entry import Entry
 from ...patches.mends.registry import MENDS, mends_of
 from ..study import Asked, Plan, Result, Study, StudyError
+from .against import added, new_failures, removed
 from .ask import ask_scenario
 from .unjudged import met, shown_on, versions_of
 
@@ -60,20 +61,22 @@ class Mends(Study):
 
     def ask(self, asked: Asked, plan: Plan) -> Result:
         finding, version, (scenario, mend) = FINDINGS[asked.entry.name], asked.patch, asked.about
+        release = finding.release_on(version)
         row = ask_scenario(
             scenario,
             f"{version}+{mend}" if mend else version,
             asked.arch,
-            release=finding.releases[version][0] if version in finding.releases else None,
+            release=release,
             states=plan.states,
             seconds=plan.seconds,
         )
         gone = _gone(finding, row)
         return Result(
             asked=asked,
-            row=row,
+            row={**row, "release": release},
             verdict={True: "gone", False: "met", None: "not met; cut short"}[gone],
             says="; ".join(f"{each['rule']}: {each['summary']}" for each in row["violations"]),
+            as_expected=None if gone is None else True,
             complete=row["complete"],
         )
 
@@ -104,21 +107,23 @@ def _gone(finding: Finding, asked: dict[str, Any]) -> bool | None:
 def judged(finding: Finding, mend: str, asked: dict[str, Any], base: dict[str, Any]) -> dict[str, Any]:
     """Hold one answer of `ask_scenario` against that of the version as it is; `mend` is empty for this itself.
 
-    `gone`: the finding is not met, in a complete search (None: in one that was cut short); `broken`: rules that are
-    broken with the mend and not without, with what the first failure says; and how the lock order differs.
+    `gone`: the finding is not met, in a complete search (None: in one that was cut short); `met_without`: without the
+    mend it is; `broken`: rules that are broken with the mend and not without, with what the first failure says; and how
+    the lock order differs (None: a search that was cut short does not tell).
     """
-    there = {each["rule"] for each in base["violations"] if not each["known"]}
-    broken: dict[str, str] = {}
-    for each in asked["violations"]:
-        # What is known is the version's, with the mend or without.
-        if not each["known"] and each["rule"] not in there:
-            broken.setdefault(each["rule"], each["summary"])
     changes = {
-        f"{what}_{how}": sorted(set(one[what]) - set(other[what]))
+        f"{what}_{how.__name__}": how(asked, base, what)
         for what in ("edges", "cycles")
-        for how, one, other in (("added", asked, base), ("removed", base, asked))
+        for how in (added, removed)
     }
-    return {"mend": mend or None, "gone": _gone(finding, asked), "broken": broken, **changes, **asked}
+    return {
+        "mend": mend or None,
+        "gone": _gone(finding, asked),
+        "met_without": met(finding, base),
+        "broken": new_failures(asked, base),
+        **changes,
+        **asked,
+    }
 
 
 def rows(results: Sequence[Result]) -> list[dict[str, Any]]:

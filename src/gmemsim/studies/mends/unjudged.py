@@ -44,6 +44,11 @@ def versions_of(finding: Finding) -> tuple[str, ...]:
     return finding.versions if unjudged is None else unjudged.versions
 
 
+def as_dict(finding: Finding) -> dict[str, Any]:
+    """The finding for JSON, with the versions that have it, whether or not a rule tells."""
+    return {**finding.as_dict(), "versions": list(versions_of(finding))}
+
+
 def shown_on(finding: Finding, version: str) -> list[Shown]:
     """Scenarios that show it on this version."""
     unjudged = UNJUDGED.get(finding.ident)
