@@ -5,6 +5,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
+from ...audit.kvm_events import UnmapHost
+from ...engine.observed_containers import keys_within
 from ...engine.op import Op
 from .entry import Mend
 
@@ -75,25 +77,45 @@ def host_fault_refuses(parent: type[Kernel]) -> type[Kernel]:
 
 
 def _hole_unmaps(parent: type[Kernel], *, even_cows: bool) -> type[Kernel]:
-    """PUNCH_HOLE calls `unmap_mapping_pages` of its range before it truncates."""
+    """PUNCH_HOLE calls `unmap_mapping_pages` of its range before it truncates, under the invalidate lock."""
 
     class HoleUnmaps(parent):
+        def holes(self) -> set[Task]:
+            """Tasks in PUNCH_HOLE: truncation at the last close has no mapping left to unmap."""
+            found: set[Task] = self.__dict__.setdefault("_holes_that_unmap", set())
+            return found
+
         async def kvm_gmem_punch_hole(self, t: Task, inode: GmemInode, start: int, end: int) -> int:
+            self.holes().add(t)
             ret: int = await super().kvm_gmem_punch_hole(t, inode, start, end)
-            if ret:
-                return ret
+            self.holes().discard(t)
+            return ret
+
+        async def truncate_inode_pages_range(self, t: Task, inode: GmemInode, start: int, end: int) -> None:
+            if t in self.holes():
+                await self._unmap_range(t, inode, start, end)
+            await super().truncate_inode_pages_range(t, inode, start, end)
+
+        async def _unmap_range(self, t: Task, inode: GmemInode, start: int, end: int) -> None:
             await inode.i_mmap_rwsem.down_read(t)
+            if t.rec is not None:
+                t.rec(t, UnmapHost(start, end))
             for mapping in list(inode.mappings):
                 low, high = max(start, mapping.start), min(end, mapping.start + mapping.pages)
                 if low >= high:
                     continue
+                told = await self.mmu_notifier_invalidate_start(t, mapping, low, high)
                 if t.traps:
                     await t.point(Op("rmw", mapping.label, low, high))
+                for index in keys_within(mapping.mapped, low, high):
+                    folio = mapping.mapped.pop(index)
+                    folio.mapcount -= 1
+                    await self.folio_put(t, inode, folio)
                 if even_cows:
                     # zap_nonpresent_ptes takes a poison entry away only where private copies go as well.
                     mapping.hwpoison -= set(range(low, high))
+                await self.mmu_notifier_invalidate_end(t, mapping, low, high, told)
             await inode.i_mmap_rwsem.up_read(t)
-            return 0
 
     return HoleUnmaps
 
@@ -104,7 +126,7 @@ def hole_unmaps_poison(parent: type[Kernel]) -> type[Kernel]:
 
 
 def hole_unmaps(parent: type[Kernel]) -> type[Kernel]:
-    """Without `even_cows`, as a conversion calls it."""
+    """Without `even_cows`, as a conversion calls it: present entries only."""
     return _hole_unmaps(parent, even_cows=False)
 
 
