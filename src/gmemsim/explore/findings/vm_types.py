@@ -63,12 +63,17 @@ FINDINGS: Final = (
         title="SNP: a hole frees the page of a save area (VMSA) on which a vCPU runs",
         effect="RMPUPDATE is refused (in use), and the frame goes back to the allocator while the RMP assigns it",
         versions=("baseline", "v1", "v2"),
-        # The reload came in June 2026, and into stable kernels.
+        # The reload came in June 2026; that 6.18 and 6.19 are without it is an inference from that date.
         releases=dict.fromkeys(("baseline", "v1", "v2"), ("6.18", "6.12", "6.19")),
         vm_types=("snp",),
         states=(
             State("by reading", ("6.12.107",)),
-            State("fixed in", ("7.2.13",), "the hole has the vCPU give the save area up, and load it again"),
+            State(
+                "refuted",
+                ("7.2.13", "7.3.4"),
+                "read: the hole has the vCPU give the save area up, and load it again; the first release that has it "
+                "was not looked up",
+            ),
         ),
         reported="Sean Christopherson, 25 June 2026, with a trace from hardware and the repair",
         patterns=(

@@ -65,7 +65,7 @@ def fault_shares_lock(parent: type[Kernel]) -> type[Kernel]:
 
 
 def vmsa_reload(parent: type[Kernel]) -> type[Kernel]:
-    """What Linux has since 7.2: each invalidation asks the vCPU to load its save area again, and waits for it."""
+    """What Linux 7.2.13 has: each invalidation asks the vCPU to load its save area again, and waits for it."""
 
     class VmsaReload(parent):
         def __init__(
@@ -213,7 +213,7 @@ MENDS: Final = (
     Mend(
         ident="vmsa-reload",
         title="each invalidation asks the vCPU for a reload of its save area, and waits until it is out of the guest",
-        says="what Linux has since 7.2 (sev_gmem_invalidate_range, __sev_snp_reload_vmsa)",
+        says="what Linux 7.2.13 and 7.3.4 have (sev_gmem_invalidate_range, __sev_snp_reload_vmsa)",
         findings=_VMSA,
         make=vmsa_reload,
         blind="how long a vCPU takes to leave the guest, for which the hole waits",
