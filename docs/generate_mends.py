@@ -12,6 +12,7 @@ import re
 
 from mended_kernel import on_a_kernel, workloads
 from mends_cells import (
+    ASKED,
     HERE,
     SEARCHES,
     Rows,
@@ -26,29 +27,22 @@ from mends_cells import (
     of,
     order,
     recorded,
+    wanted,
 )  # fmt: skip
-from mends_text import DECIDED, RECOMMENDED
+from mends_text import DECIDED, RECOMMENDED, SEEN_WRONG
 
 from gmemsim.explore.findings.groups import ALL_VERSIONS
 from gmemsim.explore.findings.table import FINDINGS
 from gmemsim.patches.mends.entry import Mend
 from gmemsim.patches.mends.registry import MENDS, mends_of
-from gmemsim.studies.mends.questions import PARTS, applies, questions
-from gmemsim.studies.mends.unjudged import shown_on, versions_of
+from gmemsim.studies.mends.against import is_complete
+from gmemsim.studies.mends.questions import PARTS, applies
+from gmemsim.studies.mends.unjudged import met, shown_on, versions_of
 
 BEGIN, END = "<!-- mends: made by docs/generate_mends.py -->", "<!-- end of mends -->"
 
 #: The version on which a mend is checked first, of those that have the finding.
 LATEST = ("mainline-7.3", "v3", "v2", "inplace", *reversed(ALL_VERSIONS))
-
-#: Parts that say how much was looked at, and what they are called.
-ASKED = {
-    "findings": "scenarios",
-    "pairs": "pairs",
-    "triples": "triples",
-    "vectors": "selftests' vectors",
-    "hazards": "hazards",
-}
 
 HEAD = """# Candidate mends
 
@@ -165,11 +159,11 @@ def decided(rows: Rows, finding: str) -> list[str]:
 
 def asked_and_not(rows: Rows, part: str, version: str, mend: Mend) -> str:
     """What was asked of a part, and how much was not; empty: there is nothing to ask."""
-    wanted = {question.key for question in questions(part, version, mend.ident)}
-    left = len(wanted - rows.keys())
-    if not wanted:
+    keys = wanted(part, version, mend.ident)
+    left = len(keys - rows.keys())
+    if not keys:
         return ""
-    if left == len(wanted):
+    if left == len(keys):
         return f"{ASKED[part]}: **none of {left}**"
     asked = f"{ASKED[part]}: {asked_of(rows, part, version, mend)}"
     return asked + (f"; **{left} not asked**" if left else "")
@@ -222,22 +216,27 @@ def open_questions(rows: Rows, finding: str, main: str) -> str:
         return ""
 
     def asked(version: str, part: str) -> tuple[int, int]:
-        wanted = [question.key for question in questions(part, version, mend)]
-        return sum(key in rows for key in wanted), len(wanted)
+        keys = wanted(part, version, mend)
+        return len(keys & rows.keys()), len(keys)
 
     there = [version for version in ALL_VERSIONS if has(finding, version)]
     counts = {part: asked(main, part) for part in PARTS}
     words = ASKED | {"costs": "storms", "outcomes": "outcomes"}
-    whole = [words[part] for part, (done, wanted) in counts.items() if done == wanted > 0]
+    whole = [words[part] for part, (done, total) in counts.items() if done == total > 0]
     left = [
-        f"{words[part]} ({wanted - done} of {wanted})"
-        for part, (done, wanted) in counts.items()
-        if done < wanted
+        f"{words[part]} ({total - done} of {total})" for part, (done, total) in counts.items() if done < total
+    ]
+    cut = [
+        f"{words[part]} ({sum(not is_complete(row) for row in mine.values())} of {len(mine)})"
+        for part in (*SEARCHES, "outcomes")
+        if not all(map(is_complete, (mine := of(rows, part, main, mend)).values()))
     ]
     text = f"Of `{mend}` on {main} was asked, all of it: {', '.join(whole) or 'nothing'}. "
-    text += (
-        f"**Not asked**, and nothing speaks for it there: {', '.join(left)}." if left else "Nothing is open."
-    )
+    if left:
+        text += f"**Not asked**, and nothing speaks for it there: {', '.join(left)}. "
+    if cut:
+        text += f"**Cut short**, so that only a part of the states was looked at: {', '.join(cut)}. "
+    text = text.rstrip() if left or cut else f"{text}Nothing is open."
     none = [version for version in there if not any(asked(version, part)[0] for part in PARTS)]
     return text + (f" Nothing was asked on {', '.join(none)}, which have the finding." if none else "")
 
@@ -261,19 +260,51 @@ def how_to_check(finding: str) -> list[str]:
         "**How to check it.** Every state of the scenarios with the recommended mend, then all candidates:",
         "",
     ]
+    commands = []
     for one in shown:
         version = next(each for each in LATEST if each in (one.versions or there))
-        lines.append(
-            f"    gmemsim explore {one.scenario} --patch {version}+{best} --arch {one.vm_type} --strategy stateful"
+        release = FINDINGS[finding].release_on(version)
+        commands.append(
+            f"    gmemsim explore {one.scenario} --patch {version}+{best}"
+            + (f" --release {release}" if release else "")
+            + f" --arch {one.vm_type} --strategy stateful"
         )
+    # A scenario that is shown with two strategies is one search of all states.
+    lines += dict.fromkeys(commands)
     return [*lines, f"    gmemsim findings {finding} --mends", ""]
+
+
+def seen_wrong(rows: Rows, finding: str, mend: Mend) -> str:
+    """How it is known that a mend is wrong: the tables show it, or what else does."""
+    there = [
+        version
+        for version in versions(rows)
+        for part in SEARCHES
+        for row in of(rows, part, version, mend.ident).values()
+        if met(FINDINGS[finding], row)
+    ]
+    if there:
+        return f"The searches show it: the finding is still met on {', '.join(dict.fromkeys(there))}."
+    if new := {rule: None for version in versions(rows) for rule in new_rules(rows, version, mend)}:
+        return f"The searches show it: {', '.join(f'`{rule}`' for rule in new)} is new with it."
+    return SEEN_WRONG[mend.ident]
 
 
 def section(rows: Rows, finding: str) -> str:
     """What a finding's page says of its mends."""
-    lines = [BEGIN, "", "## Candidate mends", ""]
+    there = ", ".join(f"`{version}`" for version in versions_of(FINDINGS[finding]))
+    lines = [
+        BEGIN,
+        "",
+        "## Candidate mends",
+        "",
+        f"Versions of the model that have the finding: {there}.",
+        "",
+    ]
     for mend in mends_of(finding):
-        wrong = f" **Known to be wrong**: {mend.wrong}." if mend.wrong else ""
+        wrong = (
+            f" **Known to be wrong**: {mend.wrong}. {seen_wrong(rows, finding, mend)}" if mend.wrong else ""
+        )
         lines.append(f"* `{mend.ident}`: {mend.title}. {mend.says[0].upper()}{mend.says[1:]}.{wrong}")
         if mend.blind:
             lines.append(f"  Not seen by the model: {mend.blind}.")
@@ -329,9 +360,8 @@ def summary(rows: Rows) -> str:
                 continue
             cells = []
             for part in PARTS:
-                wanted = [question.key for question in questions(part, version, mend.ident)]
-                done = sum(key in rows for key in wanted)
-                cells.append(f"{done} of {len(wanted)}" if wanted else "")
+                keys = wanted(part, version, mend.ident)
+                cells.append(f"{len(keys & rows.keys())} of {len(keys)}" if keys else "")
             lines.append(f"| `{mend.ident}` | {version} | {' | '.join(cells)} |")
     lines += ["", f"{len(rows):,} answers took {seconds:,.0f} s of processor time.", "", *workloads()]
     return "\n".join(lines)

@@ -4,19 +4,24 @@ from __future__ import annotations
 
 import json
 from collections import Counter
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 import zstandard
 
+from gmemsim.explore.findings.finding import Finding
 from gmemsim.explore.findings.table import FINDINGS
 from gmemsim.patches.mends.entry import Mend
+from gmemsim.studies.mends.against import added, is_complete, new_failures, removed
 from gmemsim.studies.mends.questions import questions
 from gmemsim.studies.mends.unjudged import UNJUDGED, met, shown_on
 
 HERE = Path(__file__).parent
 DATA = HERE / "mends.jsonl.zst"
 SEARCHES = {"findings": "scenarios", "pairs": "pairs", "triples": "triples"}
+#: Parts that say how much was looked at, and what they are called.
+ASKED = SEARCHES | {"vectors": "selftests' vectors", "hazards": "hazards"}
 
 Row = dict[str, Any]
 Rows = dict[tuple[str, ...], Row]
@@ -74,45 +79,83 @@ def counted(count: int, thing: str) -> str:
     return f"{count} {thing}{'' if count == 1 else 's'}"
 
 
-def is_complete(row: Row) -> bool:
-    """Whether every state was looked at."""
-    return bool(row.get("complete", str(row.get("scope", "")).startswith("complete:")))
-
-
 def rules(row: Row) -> dict[str, str]:
     """What a row's search broke: rule, and what the first failure of it says."""
     return {each["rule"]: each["summary"] for each in reversed(row["violations"])}
 
 
+@cache
+def wanted(part: str, version: str, mend: str) -> frozenset[tuple[str, ...]]:
+    """Keys of all questions of a part."""
+    return frozenset(question.key for question in questions(part, version, mend))
+
+
+def asked_parts(rows: Rows, version: str, mend: Mend, parts: dict[str, str]) -> tuple[list[str], list[str]]:
+    """What was asked of these parts, in counts, and what is missing of it: not asked, or not every state looked at."""
+    asked, missing = [], []
+    for part, name in parts.items():
+        mine = of(rows, part, version, mend.ident)
+        left = len(wanted(part, version, mend.ident) - mine.keys())
+        if mine:
+            asked.append(_count(len(mine), part, name))
+        if left:
+            missing.append(f"{_count(left, part, name) if mine else name} not asked")
+        whole = sum(map(is_complete, mine.values()))
+        if part in SEARCHES and whole < len(mine):
+            missing.append(f"{name} complete in {whole} of {len(mine)}")
+    return asked, missing
+
+
+def _count(count: int, part: str, name: str) -> str:
+    """`28 hazards`; of vectors an answer is one VM type."""
+    return (
+        f"{name} on {counted(count, 'VM type')}"
+        if part == "vectors"
+        else counted(count, name.removesuffix("s"))
+    )
+
+
 def gone(rows: Rows, finding: str, version: str, mend: Mend) -> str:
-    """Whether the finding is met in its scenarios, in pairs and in triples."""
+    """Whether the finding is met in its scenarios, in pairs and in triples, and how much of them was looked at."""
     told = FINDINGS[finding]
     shown = {(one.vm_type, one.scenario) for one in shown_on(told, version)}
     if not shown and finding in UNJUDGED:
         return "no rule calls it an error: see the last column"
-    lines, cut, count = [], 0, 0
+    lines = []
+    mine: Rows = {}
     for part, name in SEARCHES.items():
-        mine = {
+        here = {
             key: row
             for key, row in of(rows, part, version, mend.ident).items()
             if part != "findings" or key[3:] in shown
         }
-        having = [key for key, row in mine.items() if met(told, row)]
+        having = [key for key, row in here.items() if met(told, row)]
         if having:
             first = f"{having[0][4]} ({having[0][3]})"
-            lines.append(f"**met** in {len(having)} of {len(mine)} {name}, the first: {first}")
+            lines.append(f"**met** in {len(having)} of {len(here)} {name}, the first: {first}")
         if part == "findings":
-            cut, count = sum(not is_complete(row) for row in mine.values()), len(mine)
+            mine = here
     if lines:
         return "<br>".join(lines)
-    if not count:
-        # What no rule calls an error only its scenarios tell.
-        asked = finding not in UNJUDGED and any(
-            of(rows, part, version, mend.ident) for part in ("pairs", "triples")
-        )
+    # What no rule calls an error only its scenarios tell.
+    others = {} if finding in UNJUDGED else {part: SEARCHES[part] for part in ("pairs", "triples")}
+    asked, missing = asked_parts(rows, version, mend, others)
+    if not mine:
         why = "its scenarios were not asked" if shown else "it has no scenario for this version"
-        return f"not met in pairs; {why}" if asked else "not asked"
-    return "not met; its search was cut short" if cut else "gone"
+        return "; ".join([f"not met in {' and '.join(asked)}", why, *missing]) if asked else "not asked"
+    text = _in_scenarios(told, rows, mine)
+    return "; ".join([text, *([f"not met in {' and '.join(asked)}"] if asked else []), *missing])
+
+
+def _in_scenarios(told: Finding, rows: Rows, mine: Rows) -> str:
+    """What the scenarios, which did not meet it, say."""
+    cut = {key: row for key, row in mine.items() if not is_complete(row)}
+    if not cut:
+        return f"gone in {counted(len(mine), 'scenario')}"
+    bases = [base_of(rows, key) for key in cut]
+    nothing = all(base is None or not met(told, base) for base in bases)
+    text = f"not met; {counted(len(cut), 'scenario')} of {len(mine)} cut short"
+    return text + (", nor met without the mend, which says nothing of it" if nothing else "")
 
 
 def new_rules(rows: Rows, version: str, mend: Mend) -> dict[str, dict[str, str]]:
@@ -123,11 +166,7 @@ def new_rules(rows: Rows, version: str, mend: Mend) -> dict[str, dict[str, str]]
         count: Counter[str] = Counter()
         says: dict[str, str] = {}
         for key, row in mine.items():
-            base = base_of(rows, key)
-            there = rules(base) if base is not None else {}
-            # What is known is the version's, with the mend or without.
-            new = {each["rule"]: each["summary"] for each in reversed(row["violations"]) if not each["known"]}
-            new = {rule: summary for rule, summary in new.items() if rule not in there}
+            new = new_failures(row, base_of(rows, key))
             count.update(list(new))
             says = new | says
         for rule, summary in says.items():
@@ -136,7 +175,10 @@ def new_rules(rows: Rows, version: str, mend: Mend) -> dict[str, dict[str, str]]
 
 
 def breaks(rows: Rows, version: str, mend: Mend) -> str:
-    """What breaks with the mend and not without; other verdicts of vectors and hazards; what stays mapped."""
+    """What breaks with the mend and not without; other verdicts of vectors and hazards; what stays mapped.
+
+    Where that is nothing: in how much.
+    """
     lines = [
         f"**{rule}** in {where} ({says})"
         for rule, found in new_rules(rows, version, mend).items()
@@ -147,8 +189,12 @@ def breaks(rows: Rows, version: str, mend: Mend) -> str:
         lines.append(f"in {counted(left, 'scenario')} a run ends with the poisoned page mapped in the guest")
     lines += [f"vector {one} fails" for one in newly_failed(rows, version, mend)]
     lines += other_hazards(rows, version, mend, holds=False)
-    asked = any(of(rows, part, version, mend.ident) for part in SEARCHES)
-    return "<br>".join(lines) or ("nothing new" if asked else "not asked")
+    asked, missing = asked_parts(rows, version, mend, ASKED)
+    if not lines and not asked:
+        return "not asked"
+    if not lines:
+        lines.append(f"nothing new in {', '.join(asked)}")
+    return "<br>".join([*lines, *(["; ".join(missing)] if missing else [])])
 
 
 def newly_failed(rows: Rows, version: str, mend: Mend) -> list[str]:
@@ -189,16 +235,17 @@ def asked_of(rows: Rows, part: str, version: str, mend: Mend) -> str:
     """How much of a part was asked, on which VM types, and how much of it is complete."""
     mine = of(rows, part, version, mend.ident)
     if not mine:
-        there = part != "vectors" or any(True for _ in questions(part, version, mend.ident))
+        there = part != "vectors" or wanted(part, version, mend.ident)
         return "none" if there else "none is for this version"
     types = ", ".join(sorted({key[3] for key in mine}))
     if part == "vectors":
-        passed = sum(row["passed"] for row in mine.values())
-        failed = {one for row in mine.values() for one in row["failed"]}
-        text = f"{passed:,} pass" + (f", {len(failed)} fail as without the mend" if failed else "")
-        return (
-            f"{text} ({types})" if not newly_failed(rows, version, mend) else f"{text}: see above ({types})"
-        )
+        new = len(newly_failed(rows, version, mend))
+        text = f"{sum(row['passed'] for row in mine.values()):,} pass"
+        if same := sum(len(row["failed"]) for row in mine.values()) - new:
+            text += f", {same} fail as without the mend"
+        if new:
+            text += f", {new} {'fails' if new == 1 else 'fail'} with the mend only: see above"
+        return f"{text} ({types})"
     if part == "hazards":
         same = len(mine) - sum(len(other_hazards(rows, version, mend, holds=one)) for one in (True, False))
         return f"{same} of {len(mine)} as before ({types})"
@@ -225,11 +272,15 @@ def order(rows: Rows, version: str, mend: Mend) -> list[str]:
     lines: list[str] = []
     mine = of(rows, "findings", version, mend.ident)
     held = [(row, base) for key, row in mine.items() if (base := base_of(rows, key)) is not None]
+    if len(held) < len(mine):
+        lines.append(
+            f"{counted(len(mine) - len(held), 'scenario')} not asked without the mend: nothing is said there"
+        )
     for name, one in (("edges", "edge"), ("cycles", "cycle")):
         now = {each for row, _ in held for each in row[name]}
         before = {each for _, base in held for each in base[name]}
-        new = {each for row, base in held if is_complete(base) for each in row[name]} - before
-        gone_now = {each for row, base in held if is_complete(row) for each in base[name]} - now
+        new = {each for row, base in held for each in added(row, base, name) or ()} - before
+        gone_now = {each for row, base in held for each in removed(row, base, name) or ()} - now
         if new:
             lines.append(f"new {one if len(new) == 1 else name}: {'; '.join(sorted(new))}")
         if gone_now:
