@@ -17,6 +17,7 @@ from mends_cells import (
     SEARCHES,
     Rows,
     asked_of,
+    base_of,
     breaks,
     changes,
     costs,
@@ -63,12 +64,15 @@ exclusively and one who takes it shared. Each is a search of every state of a sm
 within the model's bounds. A search of more states than its bound is cut there, and 60 schedules are drawn besides: it
 is not complete.
 
-* *Gone*: the finding is met in none of its scenarios, which were searched completely, and in no pair or triple.
+* *Gone*: the finding is met in none of its scenarios, which were searched completely, and in no pair or triple that was
+  asked; the cell says which were not, and how many of those searches are complete. *Not met* says nothing where the
+  search was cut and the version without the mend is not met either.
   A finding that no rule calls an error is told by its scenario alone, where a search notes the step; pairs say nothing.
 * *By the code of* a version, or of it with another mend: the search of that one entered no function, and read no value,
   in which the two differ. Its answer is the other's too, and was not asked again (`gmemsim.studies.mends.same_code`).
   Failures are so shared only where each of them is a finding that both versions have.
-* *Breaks*: rules that were met with the mend, are no known finding of the version, and were not met without it.
+* *Breaks*: rules that were met with the mend, are no known finding of the version, and were not met without it as
+  anything but a known finding. *Nothing new* is of what the cell counts.
 * *Costs* are of storms of 8 threads in virtual time, with nobody else and with a thread that punches (`gmemsim bench
   contention`). Of memory_failure the cost table charges zaps and waits only: a mend that zaps less is "faster". Beside
   a puncher a mend that lets holes through is "slower", so the holes are given as well.
@@ -209,6 +213,16 @@ def recommended(finding: str) -> str:
     return first if said.startswith(f"`{first}`") and first in MENDS else ""
 
 
+def cut_short(rows: Rows, part: str, version: str, mend: str) -> int:
+    """How many searches with the mend were cut short; of outcomes those without it count too."""
+    mine = of(rows, part, version, mend)
+    bases = (base_of(rows, key) for key in mine)
+    return sum(
+        not is_complete(row) or (part == "outcomes" and base is not None and not is_complete(base))
+        for row, base in zip(mine.values(), bases, strict=True)
+    )
+
+
 def open_questions(rows: Rows, finding: str, main: str) -> str:
     """What was asked of the recommended mend on the version of the tables, and what was not, in words."""
     mend = recommended(finding)
@@ -227,9 +241,9 @@ def open_questions(rows: Rows, finding: str, main: str) -> str:
         f"{words[part]} ({total - done} of {total})" for part, (done, total) in counts.items() if done < total
     ]
     cut = [
-        f"{words[part]} ({sum(not is_complete(row) for row in mine.values())} of {len(mine)})"
+        f"{words[part]} ({count} of {len(of(rows, part, main, mend))})"
         for part in (*SEARCHES, "outcomes")
-        if not all(map(is_complete, (mine := of(rows, part, main, mend)).values()))
+        if (count := cut_short(rows, part, main, mend))
     ]
     text = f"Of `{mend}` on {main} was asked, all of it: {', '.join(whole) or 'nothing'}. "
     if left:
@@ -285,9 +299,11 @@ def seen_wrong(rows: Rows, finding: str, mend: Mend) -> str:
     ]
     if there:
         return f"The searches show it: the finding is still met on {', '.join(dict.fromkeys(there))}."
-    if new := {rule: None for version in versions(rows) for rule in new_rules(rows, version, mend)}:
-        return f"The searches show it: {', '.join(f'`{rule}`' for rule in new)} is new with it."
-    return SEEN_WRONG[mend.ident]
+    if mend.ident in SEEN_WRONG:
+        return SEEN_WRONG[mend.ident]
+    new = {rule: None for version in versions(rows) for rule in new_rules(rows, version, mend)}
+    assert new, f"how is it known that {mend.ident} is wrong? Neither an answer nor SEEN_WRONG tells"
+    return f"The searches show it: {', '.join(f'`{rule}`' for rule in new)} is new with it."
 
 
 def section(rows: Rows, finding: str) -> str:

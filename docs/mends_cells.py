@@ -66,7 +66,8 @@ def of(rows: Rows, part: str, version: str, mend: str) -> Rows:
         for key, row in rows.items():
             groups.setdefault(key[:3], {})[key] = row
         _GROUPED[:] = [rows, groups]
-    return _GROUPED[1].get((part, version, mend), {})
+    found: Rows = _GROUPED[1].get((part, version, mend), {})
+    return found
 
 
 def base_of(rows: Rows, key: tuple[str, ...]) -> Row | None:
@@ -252,7 +253,7 @@ def asked_of(rows: Rows, part: str, version: str, mend: Mend) -> str:
     cut = [row for row in mine.values() if not is_complete(row)]
     text = f"{len(mine)}, all complete" if not cut else f"{len(mine)}, {len(mine) - len(cut)} complete"
     if cut:
-        most = min(row.get("bound", row["states"]) for row in cut)
+        most = min(int(row.get("bound", row["states"])) for row in cut)
         text += f", the others to {most:,} states" + (
             " and 60 drawn schedules" if part != "findings" or all(row.get("sampled") for row in cut) else ""
         )

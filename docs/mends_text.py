@@ -33,7 +33,7 @@ RECOMMENDED = {
     "snp-launch-update-after-finish": "`snp-launch-state`, as posted. The invalidate lock in every fault mends it "
     "too, and brings the deadlock of memory failures to faults.",
     "snp-vmsa-page-freed-in-use": "`vmsa-reload`, which is upstream. `reclaim-leaks` is a net below it: it loses "
-    "memory. A reference of the vCPU mends nothing.",
+    "memory. A reference of the vCPU only puts it off until the vCPU loads another save area.",
     "snp-rmp-fault-against-reclaim": "`rmp-fault-checks-invalidation`: the protocol that the fault path has, with no "
     "sleeping lock and no reference that outlives get_pfn. A look without a lock mends nothing.",
     "hugepage-hole-zeroes-private-pages": "`huge-hole-whole-pages`, as review asked: the others either leave data that "
@@ -60,10 +60,30 @@ SEEN_WRONG = {
     "tdx-hole-fails": "The tables do not show it: their scenario has a hole, and no last close. In a scenario with "
     "one the page is freed all the same (rule I31; `test_the_last_close_cannot_fail` of "
     "`tests/studies/mends/test_mends.py`).",
+    "vmsa-keeps-page": "The tables do not show it: in their scenario no vCPU lets go of its page, and rule I8 only "
+    "meets the reference that the mend keeps. Where the vCPU loads another save area after the hole, the frame is "
+    "freed while the RMP assigns it (rule I31; `test_a_page_that_the_vcpu_kept_leaks_when_it_lets_go` of "
+    "`tests/studies/mends/test_mends.py`).",
+    "rmp-fault-looks-twice": "The tables do not show it: no search of all states comes so far, with the mend or "
+    "without. Drawn schedules do: `gmemsim explore zoo-rmp_fault_reuse --patch hugepage+rmp-fault-looks-twice --arch "
+    "snp --strategy preemption:2` meets the finding (rule I46).",
+    "convert-looks-again": "The tables do not show it: no search of all states comes so far, with the mend or "
+    "without. Drawn schedules do: `gmemsim explore inplace_competing --patch inplace-v8+convert-looks-again --arch "
+    "sw-protected --strategy pos` meets the finding.",
+    "convert-waits-for-faults": "The tables do not show it: no search of all states comes so far, with the mend or "
+    "without. Drawn schedules do: `gmemsim explore inplace_competing --patch inplace-v8+convert-waits-for-faults "
+    "--arch sw-protected --strategy pos` meets a deadlock of the conversion with a fault.",
+    "hole-unmaps": "The tables show it in the last column: what userspace can see stays as before, the SIGBUS at the "
+    "old address included.",
 }
 
 #: Violations under a mend that the version does not have without it, decided from the sources.
 DECIDED = {
+    (
+        "vmsa-keeps-page",
+        "I8",
+    ): "the reference that the vCPU keeps by the mend's own design, which nothing but the vCPU's next save area "
+    "drops. A cost of the mend, beside what is wrong with it",
     (
         "error-trylock",
         "poison",

@@ -232,6 +232,46 @@ def test_the_last_close_cannot_fail(mend: str, rules: set[str]) -> None:
     assert {one.failure.rule for one in found} == rules
 
 
+#: A vCPU loads another save area after a hole took the page of its first.
+LETS_GO = """
+[scenario]
+name = "lets_go"
+summary = "A vCPU lets go of a save area of which a hole took the page"
+question = "Is the page freed while the RMP assigns it?"
+[[vm]]
+id = "vm0"
+accept = "tolerant"
+on_memory_fault = "stop"
+[[file]]
+id = "gmem0"
+pages = 3
+[[slot]]
+file = "gmem0"
+gfn = 0x10001
+[[task]]
+role = "vcpu"
+ops = [
+    { op = "create_ap", start = 1, count = 1 },
+    { op = "touch", start = 0, count = 1 },
+    { op = "barrier", barrier = "punched" },
+    { op = "create_ap", start = 2, count = 1 },
+    { op = "touch", start = 0, count = 1 },
+]
+[[task]]
+name = "vmm"
+ops = [{ op = "punch", start = 1, count = 1 }, { op = "barrier", barrier = "punched" }]
+"""
+
+
+@pytest.mark.parametrize(("mend", "rules"), [("vmsa-keeps-page", {"I31"}), ("vmsa-reload", set())])
+def test_a_page_that_the_vcpu_kept_leaks_when_it_lets_go(mend: str, rules: set[str]) -> None:
+    program = ScenarioProgram(
+        scenario=loads(LETS_GO, "lets_go"), patch=f"v2+{mend}", arch="snp", without=frozenset({"I8"})
+    )
+    found = search(program, make_strategy("preemption:1", 0), Limits(schedules=300), judge=judge).found
+    assert {one.failure.rule for one in found} == rules
+
+
 @pytest.mark.parametrize(("mend", "rules"), [("", set()), ("+fault-shares-lock", {"deadlock"})])
 def test_faults_that_share_the_lock_meet_the_memory_failure(mend: str, rules: set[str]) -> None:
     program = ScenarioProgram(

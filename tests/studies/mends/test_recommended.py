@@ -61,3 +61,38 @@ def test_what_is_not_recorded_is_said_to_be_open(generator: dict[str, Any]) -> N
     rows = {key: row for key, row in generator["rows"].items() if key[0] != "hazards"}
     said = generator["open_questions"](rows, ident, "mainline-7.3")
     assert "**Not asked**, and nothing speaks for it there: hazards (11 of 11)" in said
+
+
+@pytest.mark.parametrize("ident", FINDINGS)
+def test_how_to_check_names_the_release_and_each_command_once(generator: dict[str, Any], ident: str) -> None:
+    lines = generator["how_to_check"](ident)
+    assert len({line for line in lines if line}) == len([line for line in lines if line])
+    for line in lines:
+        if " --patch " in line:
+            version = line.partition(" --patch ")[2].partition("+")[0]
+            release = FINDINGS[ident].release_on(version)
+            assert (f" --release {release} " in line) is bool(release)
+
+
+def test_a_search_that_was_cut_short_is_open(generator: dict[str, Any]) -> None:
+    ident, best = "snp-launch-update-after-finish", "snp-launch-state"
+    key = ("findings", "mainline-7.3", best, "snp", "zoo-launch_late")
+    rows = {**generator["rows"], key: {**generator["rows"][key], "complete": False}}
+    said = generator["open_questions"](rows, ident, "mainline-7.3")
+    assert "**Cut short**, so that only a part of the states was looked at: scenarios (1 of 1)" in said
+    assert "Nothing is open." not in said
+
+
+def test_a_page_says_how_it_is_known_that_a_mend_is_wrong(generator: dict[str, Any]) -> None:
+    for mend in MENDS.values():
+        for ident in mend.findings if mend.wrong else ():
+            page = (DOCS / "findings" / f"{ident}.md").read_text(encoding="utf-8")
+            said = page.partition(f"* `{mend.ident}`: ")[2].partition("\n")[0]
+            assert "The searches show it: " in said or generator["SEEN_WRONG"][mend.ident] in said
+
+
+@pytest.mark.parametrize("ident", FINDINGS)
+def test_a_page_lists_the_versions_of_the_table(ident: str) -> None:
+    page = (DOCS / "findings" / f"{ident}.md").read_text(encoding="utf-8")
+    there = ", ".join(f"`{version}`" for version in versions_of(FINDINGS[ident]))
+    assert f"Versions of the model that have the finding: {there}." in page
