@@ -132,6 +132,8 @@ class _Queue:
         self.evicted: dict[str, Vm] = {}
         #: References of inodes, by label.
         self.grabbed: dict[str, int] = {}
+        #: Inodes whose eviction has begun (I_FREEING): `igrab` of them fails.
+        self.freeing: set[str] = set()
 
 
 def _with_worker(parent: type[Kernel], *, tries_first: bool) -> type[Kernel]:
@@ -154,7 +156,10 @@ def _with_worker(parent: type[Kernel], *, tries_first: bool) -> type[Kernel]:
             queue = self.error_queue()
             if t.traps:
                 await t.point(Op("rmw", _QUEUE))
-            # The folio is locked and in the file, so its inode is not evicted yet.
+            # The folio is locked and in the file, so that its inode is there still. If its eviction waits for the
+            # folio, igrab fails: the releases of all files have zapped everything, and nothing is left to do.
+            if inode.label in queue.freeing:
+                return
             queue.grabbed[inode.label] = queue.grabbed.get(inode.label, 0) + 1
             queue.ranges.append((inode, start, end))
             if not queue.running:
@@ -185,7 +190,7 @@ def _with_worker(parent: type[Kernel], *, tries_first: bool) -> type[Kernel]:
                 del queue.grabbed[inode.label]
                 vm = queue.evicted.pop(inode.label, None)
                 if vm is not None:
-                    await super().evict_inode(t, inode, vm)
+                    await self._evict(t, inode, vm)
 
         async def evict_inode(self, t: Task, inode: GmemInode, vm: Vm) -> None:
             if t.traps:
@@ -195,7 +200,13 @@ def _with_worker(parent: type[Kernel], *, tries_first: bool) -> type[Kernel]:
                 # The worker's is the last reference then.
                 queue.evicted[inode.label] = vm
                 return
+            await self._evict(t, inode, vm)
+
+        async def _evict(self, t: Task, inode: GmemInode, vm: Vm) -> None:
+            freeing = self.error_queue().freeing
+            freeing.add(inode.label)
             await super().evict_inode(t, inode, vm)
+            freeing.discard(inode.label)
 
     return ErrorWorker
 
