@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from gmemsim.patches.mends.registry import MENDS
+from gmemsim.studies.mends.ask import ask_scenario
 from gmemsim.studies.mends.questions import questions
 
 DOCS = Path(__file__).parents[3] / "docs"
@@ -88,3 +89,28 @@ def test_the_order_of_locks_is_not_told_where_nothing_was_asked_without_the_mend
     assert said == "1 scenario not asked without the mend: nothing is said there"
     rows = {PUNCH: row(edges=("a > b",)), without(PUNCH): row(edges=("a > c",), complete=False)}
     assert cells.order(rows, VERSION, MEND)[0] == "no more edge: a > c"
+
+
+@pytest.mark.parametrize(
+    "key",
+    [
+        ("findings", "mainline-7.3", "snp-launch-state", "snp", "zoo-launch_late"),
+        ("findings", "hugepage", "huge-mutex", "sw-protected", "zoo-huge_look_up"),
+    ],
+)
+def test_a_recorded_order_of_locks_names_them_as_they_are_named_today(cells: ModuleType, key: Key) -> None:
+    # A lock that was renamed since would be printed as one that is gone, and another that is new.
+    _, version, mend, arch, scenario = key
+    today = ask_scenario(scenario, f"{version}+{mend}", arch, states=2_000)["edges"]
+    assert classes(cells.packed()[key]["edges"]) == classes(today)
+
+
+def classes(edges: list[str]) -> set[str]:
+    """`kvm_lock` and `folio` of `kvm_lock (w) > folio (w)`."""
+    return {end.rpartition(" ")[0] for edge in edges for end in edge.split(" > ")}
+
+
+def test_no_record_has_the_old_name_of_the_lock_of_a_vm(cells: ModuleType) -> None:
+    rows = {key: row for key, row in cells.packed().items() if key[0] == "findings"}
+    known = {name for row in rows.values() for name in classes(row["edges"])}
+    assert "lock" not in known, "the class of kvm->lock is kvm_lock"
