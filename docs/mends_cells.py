@@ -253,7 +253,7 @@ def asked_of(rows: Rows, part: str, version: str, mend: Mend) -> str:
     cut = [row for row in mine.values() if not is_complete(row)]
     text = f"{len(mine)}, all complete" if not cut else f"{len(mine)}, {len(mine) - len(cut)} complete"
     if cut:
-        most = min(int(row.get("bound", row["states"])) for row in cut)
+        most = min(row["bound"] if "bound" in row else row["states"] for row in cut)
         text += f", the others to {most:,} states" + (
             " and 60 drawn schedules" if part != "findings" or all(row.get("sampled") for row in cut) else ""
         )
