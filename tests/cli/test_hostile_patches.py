@@ -54,10 +54,13 @@ def explore(strategy: str, *more: str) -> Result:
 def test_a_coroutine_that_is_kept_and_never_runs(where: str, strategy: str, tmp_path: Path) -> None:
     (tmp_path / "mine.py").write_text(HEAD + GET_PFN + KEPT[where] + BASE + SIDE)
     result = explore(strategy)
-    assert result.exit_code == 1, result.output
-    violation = json.loads(result.stdout)["violation"]
-    assert violation["rule"] == "crash"
-    assert "mine.py:8, kvm_gmem_get_pfn: Mine.side is called without await" in violation["summary"]
+    if where == "by a module":
+        assert (result.exit_code, "mine.py: KEPT was changed by a run" in result.stderr) == (2, True)
+    else:
+        assert result.exit_code == 1, result.output
+        violation = json.loads(result.stdout)["violation"]
+        assert violation["rule"] == "crash"
+        assert "mine.py:8, kvm_gmem_get_pfn: Mine.side is called without await" in violation["summary"]
     assert run("run", "same", "--small", "--patch", "mine.py:Mine").exit_code == 2
 
 
@@ -277,31 +280,23 @@ def test_what_never_ran_is_said(arguments: tuple[str, ...], tmp_path: Path) -> N
     assert "Your `kvm_gmem_error_folio` never ran in " in result.stderr
 
 
-#: Where a run does not begin anew, beside variables of modules and classes.
-OUTLIVES = {
-    "default": "    async def kvm_gmem_get_pfn(self, t, vm, slot, gfn, seen=[]):\n        seen.append(gfn)\n"
-    "        if len(seen) > 5:\n            return -11, None\n",
-    "cache": "    @staticmethod\n    @__import__('functools').lru_cache\n    def seen(gfn):\n        return []\n\n"
-    "    async def kvm_gmem_get_pfn(self, t, vm, slot, gfn):\n        self.seen(0).append(gfn)\n"
-    "        if len(self.seen(0)) > 5:\n            return -11, None\n",
-    "environment": "    async def kvm_gmem_get_pfn(self, t, vm, slot, gfn):\n        import os\n"
-    "        os.environ['MINE'] = os.environ.get('MINE', '') + 'x'\n"
-    "        if len(os.environ['MINE']) > 5:\n            return -11, None\n",
-}
+#: What no file of the user's holds: a file on disk that a run writes and the next one reads.
+ON_DISK = """\
+    async def kvm_gmem_get_pfn(self, t, vm, slot, gfn):
+        with open("kept.txt", "a+") as file:
+            file.write("x")
+            if file.tell() > 5:
+                return -11, None
+        return await super().kvm_gmem_get_pfn(t, vm, slot, gfn)
+"""
 
 
-@pytest.mark.parametrize("where", OUTLIVES)
-def test_a_search_of_runs_that_are_not_alike_says_nothing(
-    where: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("MINE", "")
-    text = HEAD + OUTLIVES[where] + "        return await super().kvm_gmem_get_pfn(t, vm, slot, gfn)\n"
-    (tmp_path / "mine.py").write_text(text)
+def test_a_search_of_runs_that_are_not_alike_says_nothing(tmp_path: Path) -> None:
+    (tmp_path / "mine.py").write_text(HEAD + ON_DISK)
     result = explore("random")
     assert (result.exit_code, result.stdout) == (2, "")
     assert "a run with the same choices came to something else" in result.stderr
-    monkeypatch.setenv("MINE", "")
-    (tmp_path / "other.py").write_text(text)
+    (tmp_path / "kept.txt").unlink()
     options = ("--seeds", "1", "--schedules", "5", "--arch", "sw-protected")
-    result = run("stress", "same", "--patch", "other.py:Mine", *options)
+    result = run("stress", "same", "--patch", "mine.py:Mine", *options)
     assert (result.exit_code, "came to something else" in result.stderr) == (2, True)

@@ -60,7 +60,7 @@ def command(
     """
     from ..actors.release import RELEASES
     from ..explore.strategies.complete_first import CompleteFirst
-    from ..patches.entered import Entered, never_ran, watch_overrides
+    from ..patches.entered import Entered, never_ran, note_state, watch_overrides
     from ..patches.registry import load_patch
     from ..scenarios.conform import load_vectors
     from ..scenarios.conform.suite import EMBEDDED, STATES, cases, judge
@@ -89,6 +89,8 @@ def command(
             for case in wanted:
                 show(len(results), f"{case.vector.id}, {case.vm_type}")
                 results.append(judge(case, schedules=schedules, seed=seed, search=search))
+                note_state()
+                entered.refuse_state()
     except KeyboardInterrupt:
         ended = Interrupted()
     except InputError as error:

@@ -77,6 +77,9 @@ def patches_told(patches: Iterable[str], runs: str) -> Iterator[None]:
 
     Args:
         runs: in what (`these runs`).
+
+    Raises:
+        PatchError: as `Entered.refuse_state`.
     """
     from ..patches.entered import Entered, never_ran, watch_overrides
     from ..patches.registry import load_patch
@@ -88,6 +91,7 @@ def patches_told(patches: Iterable[str], runs: str) -> Iterator[None]:
                 entered[patch] = stack.enter_context(watch_overrides(load_patch(patch)))
         yield
     for patch, each in entered.items():
+        each.refuse_state()
         lines = [never_ran(each.never, runs)] if each.never else []
         for line in (*lines, *sorted(each.errnos)):
             click.echo(f"{patch}: {line}", err=True)

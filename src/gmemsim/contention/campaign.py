@@ -77,13 +77,14 @@ def run_cell(cell: Cell, trace: TraceBook | None = None) -> Done:
     """Run one cell.
 
     Raises:
-        PointError, PatchError: as `storm.run`.
+        PointError, PatchError: as `storm.run`; a run of the patch leaves something behind for the next cell.
     """
     costs = changed(load_costs(cell.point.costs).table(cell.point.arch), dict(cell.changes))
     if named(cell.point.patch):
         return Done(cell, run(cell.point, costs, trace))
     with watch_overrides(load_patch(cell.point.patch)) as entered:
         result = run(cell.point, costs, trace)
+    entered.refuse_state()
     return Done(cell, result, entered.never, tuple(sorted(entered.errnos)))
 
 

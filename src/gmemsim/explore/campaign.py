@@ -240,10 +240,10 @@ def _run(
             judge=judged,
             key=campaign.key,
         )
-    if not result.found:
-        entered.refuse_state()
-        if result.stopped not in ("interrupted", "seconds"):
-            look_again()
+    # Also if something was found: it may be what an earlier run left behind.
+    entered.refuse_state()
+    if not result.found and result.stopped not in ("interrupted", "seconds"):
+        look_again()
     return Batch(number, result, counter.counts, graph, entered)
 
 

@@ -20,9 +20,11 @@ from ..engine.errors import EngineError, Pruned, StepLimit, TapeMismatch
 from ..engine.interrupts import TimeUp, heard
 from ..engine.strategy import ReplayStrategy
 from ..engine.unawaited import NeverAwaited, forever_kept
+from ..patches.entered import holds_state
 from .failure import Failure, failure_of
 from .findings.table import sort_of
 from .judges.livelock import trapped
+from .lasting import Looks
 from .measure import attempt
 from .scene import with_scene
 from .search_values import Found, Judge, Key, Limits, Observer, SearchResult, Stopped
@@ -177,6 +179,7 @@ def search(  # noqa: PLR0915 # one loop, and what ends it
         judge: has the last word on a failure (`judges.livelock.judge`); None from it: it is none.
 
     Raises:
+        PatchError: a run of a user's patch that is watched (`program.watched`) changed what it does not begin anew.
         Exception: what building a run raises (`ScenarioError`, …), and `TapeMismatch` if the program is not
             deterministic. An exception of model code is a failure with rule `crash`, not raised.
     """
@@ -185,6 +188,7 @@ def search(  # noqa: PLR0915 # one loop, and what ends it
     state = State(key=key)
     stopped: Stopped = "exhausted"
     run: Run | None = None
+    looks = Looks() if holds_state() else None
     restores = _restores(strategy, observers)
     ended = 0
     collecting = get_threshold()
@@ -212,6 +216,8 @@ def search(  # noqa: PLR0915 # one loop, and what ends it
                 if fresh:
                     for observer in observers:
                         observer.attach(run)
+                    if looks is not None:
+                        run.engine.watch_steps(looks)
                     if limits.seconds is not None:
                         run.engine.watch_steps(Clock(state.began + limits.seconds))
                     state.oracles = getattr(run, "looked_at", ())
@@ -223,6 +229,8 @@ def search(  # noqa: PLR0915 # one loop, and what ends it
                     collect_outcomes,
                     None if judge is None else partial(judge, program),
                 )
+                if looks is not None:
+                    looks.between_runs()
                 if restores and failure is not None and len(state.found) > sorts:
                     _must_come_again(program, failure, run.engine.tape, limits.steps)
                 if restores and failure is None and state.pruned + state.dismissed == cut:

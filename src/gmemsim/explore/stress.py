@@ -104,10 +104,9 @@ def run_cell(cell: Cell, plan: Plan) -> dict[str, Any]:
             more = _search(leaving_out(program, past), cell, plan, counter)
             schedules, steps = schedules + more.schedules, steps + more.steps
             result = merged(result, more, past)
-    if not result.found:
-        entered.refuse_state()
-        if result.stopped != "interrupted":
-            look_again()
+    entered.refuse_state()
+    if not result.found and result.stopped != "interrupted":
+        look_again()
     document = {
         **attrs.asdict(cell),
         "schedules": schedules,

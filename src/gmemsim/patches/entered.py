@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING, Any
 
 import attrs
 
-from .outlives import changed_since, variables
-from .sources import own_functions
+from .frozen import IN_CACHE
+from .outlives import Held
+from .sources import ours, own_functions
 from .user_file import PatchError
 
 if TYPE_CHECKING:
@@ -32,7 +33,7 @@ class Entered:
         functions: in the order of the file.
         ran: filled while it is watched.
         errnos: what a function returned that it returns in no version (`fitting`), a sentence each; filled likewise.
-        outlived: at the end of the block, the first variable of a module or a class that is not what it was before.
+        outlived: what is kept over a run and was changed, as far as somebody looked (`note_state`); once at the end.
     """
 
     functions: tuple[str, ...]
@@ -46,15 +47,19 @@ class Entered:
         return tuple(name for name in self.functions if name not in self.ran)
 
     def refuse_state(self) -> None:
-        """Whoever makes more than one run cannot say that nothing was found if runs are not alike.
+        """Whoever makes more than one run can say nothing if they are not alike: what a run left behind makes the next
+        one fail that would not, or pass.
 
         Raises:
-            PatchError: a run changed a variable of a module or a class.
+            PatchError: a run changed what it does not begin anew.
         """
         for name in self.outlived:
+            cached = (
+                "; do without the cache, or keep what it knows on self" if name.endswith(IN_CACHE) else ""
+            )
             raise PatchError(
                 f"{name} was changed by a run and outlives it: what a run changes has to hang on self or the "
-                "kernel's objects, so that the next run begins anew"
+                f"kernel's objects, so that the next run begins anew{cached}"
             )
 
     def joined(self, other: Entered) -> Entered:
@@ -62,7 +67,7 @@ class Entered:
         return Entered(self.functions, self.ran | other.ran, self.errnos | other.errnos)
 
 
-_watching: list[Entered] = []
+_watching: list[tuple[Entered, Held]] = []
 
 
 @contextmanager
@@ -79,15 +84,13 @@ def watch_overrides(
     entered = Entered((*dict.fromkeys(name for _, name, _ in own), *also))
     for owner, name, function in own:
         _arm(owner, name, function)
-    _watching.append(entered)
-    held = (*classes, *beside)
-    before = variables(*held)
+    watching = entered, Held(*(each for each in (*classes, *beside) if not ours(each)))
+    _watching.append(watching)
     try:
         yield entered
     finally:
-        _watching.remove(entered)
-        if name := changed_since(before, *held):
-            entered.outlived.append(name)
+        note_state()
+        _watching[:] = [each for each in _watching if each is not watching]
 
 
 def _arm(owner: type, name: str, function: FunctionType) -> None:
@@ -99,8 +102,7 @@ def _arm(owner: type, name: str, function: FunctionType) -> None:
     @functools.wraps(function)
     def first(*args: Any, **options: Any) -> Any:
         setattr(owner, name, value)
-        for entered in _watching:
-            entered.ran.add(name)
+        note_entered(name)
         return shown(*args, **options)
 
     first.__dict__.update(stands_for=shown, first_call=True)
@@ -114,8 +116,26 @@ def _arm(owner: type, name: str, function: FunctionType) -> None:
 
 def note_entered(name: str) -> None:
     """A function that nothing stands in for ran, of those in `also`."""
-    for entered in _watching:
+    for entered, _ in _watching:
         entered.ran.add(name)
+
+
+def note_state() -> None:
+    """Look whether what is kept over a run is still as it was; between two steps, or when runs are over."""
+    for entered, held in _watching:
+        if not entered.outlived and (name := held.changed()):
+            entered.outlived.append(name)
+
+
+def refuse_state() -> None:
+    """Between two runs; as `Entered.refuse_state`."""
+    for entered, _ in _watching:
+        entered.refuse_state()
+
+
+def holds_state() -> bool:
+    """Whether there is a user's file to look at."""
+    return any(held for _, held in _watching)
 
 
 def _name(number: int) -> str:
@@ -125,7 +145,7 @@ def _name(number: int) -> str:
 def note_errno(name: str, number: int) -> None:
     """A function returned an errno that it returns in no version."""
     text = f"Your `{name}` returned {_name(number)}, which it returns in no version."
-    for entered in _watching:
+    for entered, _ in _watching:
         entered.errnos.add(text)
 
 

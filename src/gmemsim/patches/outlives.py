@@ -1,4 +1,4 @@
-"""State of a user's patch that outlives a run: variables of its modules and classes that runs change.
+"""State of a user's patch that outlives a run: what its modules, classes and functions hold, and runs change.
 
 Every run of a search begins anew, and a search that goes back to earlier states takes the kernel and its objects back
 with it, not a module's variables. So what a run changes has to hang on the kernel (`self`) or on its objects.
@@ -6,69 +6,82 @@ with it, not a module's variables. So what a run changes has to hang on the kern
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Iterator
-from types import BuiltinFunctionType, FunctionType, ModuleType
+import os
+from operator import is_
+from types import FunctionType
 from typing import Any, Final
 
-from ..engine.blame import shown
-from ..engine.observed import declared_fields
-from .sources import function_of, ours
-from .user_file import is_users
+from ..engine.observed_containers import STEP
+from .frozen import bare_function, content, is_plain, part_of
+from .places import Places
 
-#: How deep containers and objects of the user's are looked into, and how many values of each.
-_DEPTH: Final = 4
-_MOST: Final = 1_000
-_NO_STATE: Final = (FunctionType, BuiltinFunctionType, ModuleType, type, classmethod, staticmethod, property)
+_MISSING: Final = object()
 
 
-def variables(*classes: type) -> dict[str, Any]:
-    """What the modules and classes of users' patches hold now, by file and name; comparable."""
-    return {name: _frozen(value, _DEPTH) for cls in classes for name, value in _held(cls)}
+class Held:
+    """What users' files hold in variables of modules, classes and functions (`places`), as it is now.
 
+    A look costs little as long as nothing is changed: of names that stand for the same objects as before, only what can
+    change inside is gone through.
+    """
 
-def changed_since(before: dict[str, Any], *classes: type) -> str:
-    """The first name whose value is another one now; empty: none."""
-    now = variables(*classes)
-    return next(
-        (name for name in sorted(before.keys() | now.keys()) if before.get(name) != now.get(name)), ""
-    )
+    def __init__(self, *classes: type) -> None:
+        self._classes = classes
+        self._before: dict[str, Any] = {}
+        if classes:
+            self._places, self._before = self._now()
 
+    def __bool__(self) -> bool:
+        return bool(self._classes)
 
-def _held(cls: type) -> Iterator[tuple[str, Any]]:
-    for owner in cls.__mro__:
-        if owner is object or ours(owner):
-            continue
-        module = sys.modules.get(owner.__module__)
-        path = shown(getattr(module, "__file__", None) or owner.__module__)
-        for name, value in list(vars(owner).items()):
-            if (owner, name) in declared_fields or name.startswith("__") or name == "_abc_impl":
-                # A declared field is the objects': only the way to it is the class's.
-                continue
-            if function_of(value) is None:
-                yield f"{path}: {owner.__name__}.{name}", value
-        if path.endswith(".py") and is_users(owner.__module__):
-            for name, value in list(vars(module).items()):
-                if not name.startswith("__"):
-                    yield f"{path}: {name}", value
+    def changed(self) -> str:
+        """The first name that holds something else now; empty: none."""
+        if not self._classes:
+            return ""
+        touched, STEP.touched = STEP.touched, None  # no step is to be said to read what is looked at here
+        try:
+            return "" if self._as_before() else self._first()
+        finally:
+            STEP.touched = touched
 
+    def _as_before(self) -> bool:
+        for space, values in self._spaces:
+            if len(space) != len(values) or not all(map(is_, space.values(), values)):
+                return False
+        for space, name, value in self._named:
+            if space.get(name, _MISSING) is not value:
+                return False
+        if self._places.environment and dict(os.environ) != self._environment:
+            return False
+        for function, defaults in self._bare:
+            if function.__defaults__ is not defaults or function.__kwdefaults__ or function.__dict__:
+                return False
+        return all(content(value) == held for value, held in self._inside)
 
-def _frozen(value: Any, depth: int) -> Any:
-    if value is None or isinstance(value, (int, str, float, bytes, complex)):
-        return value
-    if isinstance(value, _NO_STATE):
-        return id(value)
-    if depth:
-        if isinstance(value, dict):
-            return "dict", len(value), *(_frozen(each, depth - 1) for each in list(value.items())[:_MOST])
-        if isinstance(value, (list, tuple)):
-            return type(value).__name__, len(value), *(_frozen(each, depth - 1) for each in value[:_MOST])
-        if isinstance(value, (set, frozenset)):
-            return "set", len(value), frozenset(map(id, value))
-        if is_users(type(value).__module__) and hasattr(value, "__dict__"):
-            return id(value), _frozen(vars(value), depth - 1)
-    if hasattr(value, "__len__"):
-        return id(value), len(value)
-    if type(value).__module__ == "itertools":
-        return repr(value)
-    return id(value)
+    def _first(self) -> str:
+        """By name; if it is none, objects stand in for others, as when a function was entered."""
+        before = self._before
+        kept = dict(vars(self))
+        self._places, now = self._now()
+        for name in sorted(before.keys() | now.keys()):
+            old, new = before.get(name, _MISSING), now.get(name, _MISSING)
+            if old != new:
+                vars(self).update(kept)
+                return f"{name}{part_of(old, new)}"
+        return ""
+
+    def _now(self) -> tuple[Places, dict[str, Any]]:
+        places = Places(self._classes)
+        found: dict[str, Any] = {}
+        self._inside: list[tuple[Any, Any]] = []
+        self._bare: list[tuple[FunctionType, Any]] = []
+        for name, value in places:
+            found[name] = held = content(value)
+            if (function := bare_function(value)) is not None:
+                self._bare.append((function, function.__defaults__))
+            elif not is_plain(value):
+                self._inside.append((value, held))
+        self._spaces = [(space, list(space.values())) for space in places.spaces]
+        self._named = [(space, name, space[name]) for (_, name), space in places.named.items()]
+        self._environment = dict(os.environ)
+        return places, found

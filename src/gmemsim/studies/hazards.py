@@ -133,7 +133,6 @@ class Hazards(Study):
             says=row["summary"] or counts,
             as_expected=row["as_expected"],
             complete=done.complete,
-            clean=not done.found,
         )
 
 

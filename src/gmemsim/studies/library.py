@@ -78,7 +78,6 @@ class Library(Study):
             says="; ".join([*sorter.unknown, *(f"known: {ident}" for ident in sorter.known)]),
             as_expected=not sorter.unknown,
             known=tuple(sorter.known),
-            clean=not (sorter.unknown or sorter.known),
         )
 
     def wrong(self, results: Sequence[Result], *, whole: bool) -> list[Result]:

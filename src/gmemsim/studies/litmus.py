@@ -163,7 +163,6 @@ class LitmusTests(Study):
             says="; ".join([*failures, *answers]),
             as_expected=found.as_expected,
             complete=found.search.complete,
-            clean=not failures,
         )
         if found.search.stopped == "interrupted":
             raise Interrupted(result)

@@ -116,7 +116,6 @@ class Matrix(Study):
             as_expected=not unknown,
             complete=row["scope"].startswith("complete:"),
             known=tuple(known),
-            clean=not row["violations"],
         )
 
 

@@ -104,7 +104,6 @@ class Result:
         as_expected: None: the search was not complete, and it is open.
         complete: everything was looked at, within the bounds of the search.
         known: findings that were met.
-        clean: nothing was found, which is said of a patch only if its runs are alike.
         never: functions of a user's patch that did not run.
         errnos: what functions of it returned that they return in no version, a sentence each.
     """
@@ -116,7 +115,6 @@ class Result:
     as_expected: bool | None = True
     complete: bool = False
     known: tuple[str, ...] = ()
-    clean: bool = False
     never: tuple[str, ...] = ()
     errnos: tuple[str, ...] = ()
 

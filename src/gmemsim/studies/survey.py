@@ -151,7 +151,7 @@ def answer(study: Study, plan: Plan, asked: Asked) -> Result:
     """Ask once, and say what of a user's patch ran.
 
     Raises:
-        PatchError: nothing was found, and a run of the patch leaves something behind for the next.
+        PatchError: a run of the patch leaves something behind for the next.
     """
     with ExitStack() as stack:
         entered = None
@@ -160,8 +160,7 @@ def answer(study: Study, plan: Plan, asked: Asked) -> Result:
         result = study.ask(asked, plan)
     if entered is None:
         return result
-    if result.clean:
-        entered.refuse_state()
+    entered.refuse_state()
     return attrs.evolve(result, never=entered.never, errnos=tuple(sorted(entered.errnos)))
 
 

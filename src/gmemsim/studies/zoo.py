@@ -80,7 +80,6 @@ class Zoo(Study):
             says=f"others: {', '.join(row['others']) or 'none'}; "
             f"without the bug: {', '.join(row['control']) or 'clean'}",
             as_expected=row["as_expected"],
-            clean=bug.policy is None and not control.found,
         )
 
     def wrong(self, results: Sequence[Result], *, whole: bool) -> list[Result]:
