@@ -4,11 +4,17 @@ from __future__ import annotations
 
 import gc
 import json
+import os
+import py_compile
+import subprocess
+import sys
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 from click.testing import CliRunner
 
+import gmemsim
 from gmemsim.cli.group import cli
 from gmemsim.engine import interrupts
 from gmemsim.engine.unawaited import forever_kept
@@ -17,8 +23,6 @@ from gmemsim.patches.fitting import errnos_of
 from gmemsim.patches.registry import PatchError, load_patch
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from click.testing import Result
 
 HEAD = "from gmemsim.patches.v3 import V3\n\nKEPT = []\n\n\nclass Mine(V3):\n"
@@ -300,3 +304,12 @@ def test_a_search_of_runs_that_are_not_alike_says_nothing(tmp_path: Path) -> Non
     options = ("--seeds", "1", "--schedules", "5", "--arch", "sw-protected")
     result = run("stress", "same", "--patch", "mine.py:Mine", *options)
     assert (result.exit_code, "came to something else" in result.stderr) == (2, True)
+
+
+def test_an_assert_holds_under_optimization(tmp_path: Path) -> None:
+    (tmp_path / "mine.py").write_text(f"{HEAD}{READY}        assert gfn < 0, 'not so'\n        return 0\n")
+    py_compile.compile("mine.py", optimize=1)  # Python would read that
+    command = (sys.executable, "-O", "-m", "gmemsim", "run", "same", "--small", "--patch", "mine.py:Mine")
+    environment = {**os.environ, "PYTHONPATH": str(Path(gmemsim.__file__).parents[1])}
+    done = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
+    assert (done.returncode, "AssertionError: not so" in done.stderr) == (2, True)

@@ -11,8 +11,9 @@ import importlib.util
 import os
 import sys
 from difflib import get_close_matches
+from importlib.machinery import SourceFileLoader
 from pathlib import Path
-from types import ModuleType
+from types import CodeType, ModuleType
 from typing import Any, Final, NoReturn, TypeVar
 
 from ..bad_input import BadInput
@@ -107,6 +108,13 @@ def module_of(path: str) -> ModuleType:
     return module
 
 
+class _WithAsserts(SourceFileLoader):
+    """What an `assert` of the user's says must hold with `python -O` as well, whatever Python has kept of the file."""
+
+    def get_code(self, fullname: str) -> CodeType:
+        return compile(self.get_data(self.path), self.path, "exec", dont_inherit=True, optimize=0)
+
+
 def _read(path: Path, shown: str) -> ModuleType:
     name = f"{_PREFIX}{path.stem}"
     number = 1
@@ -114,7 +122,7 @@ def _read(path: Path, shown: str) -> ModuleType:
     while name in sys.modules and sys.modules[name].__file__ != str(path):
         number += 1
         name = f"{_PREFIX}{path.stem}_{number}"
-    spec = importlib.util.spec_from_file_location(name, path)
+    spec = importlib.util.spec_from_file_location(name, path, loader=_WithAsserts(name, str(path)))
     if spec is None or spec.loader is None:
         raise PatchError(f"{shown}: not a Python file")
     module = importlib.util.module_from_spec(spec)
