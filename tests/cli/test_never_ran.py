@@ -1,11 +1,18 @@
-"""Functions of a user's patch that ran in no cell of a campaign."""
+"""What of a user's code never ran: functions in no cell of a campaign, operations in no run."""
 
 from __future__ import annotations
 
-from typing import Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
+from click.testing import CliRunner
+
+from gmemsim.cli.group import cli
 from gmemsim.cli.stress import _never
 from gmemsim.explore.stress import Cell
+
+if TYPE_CHECKING:
+    import pytest
 
 
 def test_what_ran_in_one_cell_has_run() -> None:
@@ -16,3 +23,43 @@ def test_what_ran_in_one_cell_has_run() -> None:
         Cell("hole", "b.py:B", "snp", 0): {},
     }
     assert _never(results) == {"a.py:A": ["two"]}
+
+
+OPERATION = """\
+from gmemsim.extend import Op, Outcome, operation
+
+
+@operation
+class SitStill(Op, frozen=True, kw_only=True):
+    async def run(self, thread, t, step, lo, hi):
+        await t.point()
+        return Outcome("ok")
+"""
+TASKS = """\
+[scenario]
+name = "still"
+summary = "Nobody sits still."
+vm_types = ["sw-protected"]
+[[file]]
+id = "gmem0"
+pages = 1
+[[task]]
+name = "a"
+ops = [{ op = "allocate" }]
+[[task]]
+name = "b"
+instances = 0
+ops = [{ op = "sit_still" }]
+"""
+
+
+def test_an_operation_of_the_users(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("mine.py").write_text(OPERATION)
+    Path("still.toml").write_text(TASKS)
+    for command in (("run",), ("explore",), ("stress", "--schedules", "2", "--seeds", "1")):
+        result = CliRunner().invoke(cli, [*command, "still.toml", "--operation", "mine.py:SitStill"])
+        assert "Your `SitStill` never ran in " in result.output, command
+    Path("still.toml").write_text(TASKS.replace("instances = 0\n", ""))
+    result = CliRunner().invoke(cli, ["explore", "still.toml", "--operation", "mine.py:SitStill"])
+    assert "never ran" not in result.output

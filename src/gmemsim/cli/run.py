@@ -71,6 +71,7 @@ def command(
     from ..patches.entered import Entered, watch_overrides
     from ..scenarios.catalogue import find
     from ..scenarios.options import Options
+    from ..scenarios.own import operations_in
     from ..scenarios.session import build, finish
     from ..scenarios.units import duration
     from .running import Log, user_error
@@ -114,9 +115,9 @@ def command(
             )
             if log_to is not None:
                 stack.enter_context(log_to.of(session))
-            entered = stack.enter_context(
-                watch_overrides(session.patch, also=checks_by_name(own), beside=own)
-            )
+            steps = operations_in(found.source.raw, operations)
+            also = (*checks_by_name(own), *(each.__name__ for each in steps))
+            entered = stack.enter_context(watch_overrides(session.patch, also=also))
             finish(session, "trio" if runtime == "trio" else "bare")
     except KeyboardInterrupt:
         if session is None:

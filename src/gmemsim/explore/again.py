@@ -1,8 +1,7 @@
 """Is a run that is made again the same? A search that found nothing is worth something only if it is.
 
-A patch may ask a clock or random numbers, or keep something where a run does not begin anew (a default argument, a
-cache, the environment). What is kept in variables of modules and classes is named (`patches.outlives`); whatever else
-it is, a run that was made before the search is made again after it, with the same choices, and has to say the same.
+A patch may ask a clock or random numbers, or keep something where a run does not begin anew. What its files keep is named
+(`patches.outlives`); whatever else it is (a file on disk), a run that was made before the search is made again after it, with the same choices, and has to say the same.
 """
 
 from __future__ import annotations
@@ -18,7 +17,7 @@ from ..engine.strategy import FirstRunnable, ReplayStrategy
 from ..patches.sources import ours
 from .failure import NotReproduced
 from .measure import attempt
-from .program import classes_of
+from .program import classes_of, operations_of
 from .token import log_digest
 
 if TYPE_CHECKING:
@@ -35,7 +34,8 @@ def same_again(program: Program, max_steps: int) -> Iterator[Callable[[], None]]
         NotReproduced: from the call: the run came to something else.
     """
     made = None
-    if not all(map(ours, classes_of(program))) or getattr(program, "oracles", None):
+    users = getattr(program, "oracles", None) or operations_of(program)
+    if users or not all(map(ours, classes_of(program))):
         # A limit comes again: the search says what a run that has no end came to.
         with suppress(TimeUp):
             made = _run(program, FirstRunnable(), max_steps)

@@ -23,7 +23,7 @@ from ..oracles.own import adopted, checks_by_name
 from ..patches.entered import watch_overrides
 from ..patches.registry import load_patch
 from ..scenarios.options import Options
-from ..scenarios.own import load_operations
+from ..scenarios.own import load_operations, operations_in
 from ..scenarios.session import build
 from .failure import Failure
 from .functions import functions_of
@@ -42,6 +42,7 @@ if TYPE_CHECKING:
     from ..oracles.own import Oracle
     from ..patches.entered import Entered
     from ..scenarios.model import Scalar
+    from ..scenarios.op_base import Op
     from ..scenarios.options import Checker
     from ..scenarios.scenario import Scenario
     from ..scenarios.session import Session
@@ -165,10 +166,19 @@ def classes_of(program: Program) -> list[type[Kernel]]:
     return [load_patch(patch) if isinstance(patch, str) else patch]
 
 
+def operations_of(program: Program) -> tuple[type[Op], ...]:
+    """The user's operations that a program's scenario has, and those that were named for it."""
+    if not isinstance(program, ScenarioProgram):
+        return ()
+    return operations_in(program.scenario.source.raw, program.operations)
+
+
 def watched(program: Program) -> AbstractContextManager[Entered]:
-    """Around runs of a program: what of the user's patch and rules runs (`patches.entered`)."""
+    """Around runs of a program: what of the user's patch, rules and operations runs (`patches.entered`)."""
     own = adopted(getattr(program, "oracles", ()))
-    return watch_overrides(*classes_of(program), also=checks_by_name(own), beside=own)
+    operations = operations_of(program)
+    also = (*checks_by_name(own), *(each.__name__ for each in operations))
+    return watch_overrides(*classes_of(program), also=also, beside=(*own, *operations))
 
 
 class ScenarioRun:

@@ -77,7 +77,7 @@ def watch_overrides(
     """Note which functions of the classes are entered in the block; of a version of ours there are none.
 
     Args:
-        also: names that `note_entered` is told of: checks of a user's rules.
+        also: names that `note_entered` is told of: checks of a user's rules, operations.
         beside: classes of the user's whose variables are looked at as well.
     """
     own = [each for cls in classes for each in own_functions(cls)]

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any, TypeVar, Union
 import msgspec
 from msgspec import Meta
 
+from ..patches.entered import note_entered
 from ..patches.user_file import PatchError, class_in, file_of, is_users
 from .handlers.registry import HANDLERS
 from .model import Document, SetupTable, TaskTable
@@ -77,6 +78,7 @@ def operation(cls: _T) -> _T:
 async def _run(thread: Any, t: Task, step: Any, lo: int, hi: int) -> Outcome:
     """The handler of all of them: a `Thread` and a `Step`, as every other gets."""
     op: Any = step.op
+    note_entered(type(op).__name__)
     outcome = await op.run(thread, t, step, lo, hi)
     if not isinstance(outcome, Outcome) or not isinstance(outcome.outcome, str):
         raise TypeError(f"{type(op).__name__}.run: expected an Outcome, got {outcome!r:.60}")
@@ -99,23 +101,35 @@ def load_operations(names: Iterable[str]) -> None:
         PatchError: no such class, or no operation.
     """
     for name in names:
-        cls, path = class_in(name, Op, "no operation", "derive it from gmemsim.extend.Op, FileRange, …")
-        if _own.get(str(cls.__struct_config__.tag)) is not cls:
-            raise PatchError(
-                f"{path}: {cls.__name__} is not marked as an operation: @gmemsim.extend.operation"
-            )
+        _named(name)
+
+
+def _named(name: str) -> type[Op]:
+    cls, path = class_in(name, Op, "no operation", "derive it from gmemsim.extend.Op, FileRange, …")
+    if _own.get(str(cls.__struct_config__.tag)) is not cls:
+        raise PatchError(f"{path}: {cls.__name__} is not marked as an operation: @gmemsim.extend.operation")
+    return cls
 
 
 def files_of(raw: Any) -> tuple[str, ...]:
     """`path:Class` of every operation of users' files that tables mention, for another process."""
-    found: dict[str, None] = {}
+    return tuple(dict.fromkeys(file_of(own) for own in operations_in(raw) if is_users(own.__module__)))
+
+
+def operations_in(raw: Any, names: Iterable[str] = ()) -> tuple[type[Op], ...]:
+    """Every operation of the user's that tables mention, whether a task comes to it or not, and those that are named.
+
+    Raises:
+        PatchError: as `load_operations`.
+    """
+    found = dict.fromkeys(_named(name) for name in names)
     todo = [raw]
     while todo:
         each = todo.pop()
         if isinstance(each, dict):
             own = _own.get(str(each.get("op")))
-            if own is not None and is_users(own.__module__):
-                found[file_of(own)] = None
+            if own is not None:
+                found[own] = None
             todo += each.values()
         elif isinstance(each, list):
             todo += each
