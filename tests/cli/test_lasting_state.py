@@ -9,8 +9,10 @@ import pytest
 from click.testing import CliRunner
 
 from gmemsim.cli.group import cli
+from gmemsim.engine.strategy import FirstRunnable
 from gmemsim.patches.registry import PatchError
 from gmemsim.testing import check
+from gmemsim.testing.checking import run_once
 
 if TYPE_CHECKING:
     from click.testing import Result
@@ -96,3 +98,6 @@ def test_refused_in_a_test() -> None:
     write("HELD")
     with pytest.raises(PatchError, match="HELD was changed by a run"):
         check("two.toml", "mine.py:Mine")
+    Path("mine.py").write_text(PATCH.format(get="False", set="HELD.add(1)", back="pass"))
+    with pytest.raises(PatchError, match="HELD was changed by a run"):
+        run_once("two.toml", "mine.py:Mine", schedule=FirstRunnable())

@@ -1,7 +1,8 @@
 """Is a run that is made again the same? A search that found nothing is worth something only if it is.
 
-A patch may ask a clock or random numbers, or keep something where a run does not begin anew. What its files keep is named
-(`patches.outlives`); whatever else it is (a file on disk), a run that was made before the search is made again after it, with the same choices, and has to say the same.
+A patch may ask a clock or random numbers, or keep something where a run does not begin anew. What its files keep is
+named (`patches.outlives`). Whatever else it is (a file on disk), a run that was made before the search is made again
+after it, with the same choices, and has to say the same.
 """
 
 from __future__ import annotations

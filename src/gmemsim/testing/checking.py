@@ -14,7 +14,7 @@ from ..explore.findings.table import known
 from ..explore.judges.livelock import judge
 from ..explore.measure import attempt
 from ..explore.past_choices import in_words, run_past_choices
-from ..explore.program import ScenarioProgram, leaving_out
+from ..explore.program import ScenarioProgram, leaving_out, watched
 from ..explore.search import Found, Limits
 from ..explore.shrink import shrink
 from ..explore.shrink_calls import calls
@@ -191,9 +191,13 @@ def run_once(
 
     Raises:
         ScheduleFailure: something is wrong.
+        PatchError: the run changed what the next one does not begin anew.
     """
     what = _program(scenario, patch, arch, options)
-    done = attempt(what, schedule, max_steps=max_steps)
+    with watched(what) as entered:
+        done = attempt(what, schedule, max_steps=max_steps)
+    # Hypothesis makes many runs, each by a call of this.
+    entered.refuse_state()
     failure = done.failure and judge(what, done.failure, done.tape, done.measure.steps)
     if failure is None:
         # Fine, or without an end only because the schedule is unfair.
