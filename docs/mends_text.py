@@ -4,9 +4,12 @@ from __future__ import annotations
 
 _LOCK = (
     "`error-bindings-lock`. It takes the edge from the folio lock to the invalidate lock away, adds none that closes a "
-    "circle, and keeps what memory_failure promises when it returns. A trylock alone leaves mappings for good; with "
-    "a worker they go later, which needs an allocation in the hook and references of inode and VM. Without the folio "
-    "lock nothing keeps the inode."
+    "circle, and keeps what memory_failure promises when it returns. Populate has to hold the new lock over its "
+    "callback, which counted on the invalidate lock that the hook no longer takes: without that a launch on TDX maps "
+    "the poisoned page, which a search showed after the mend had been called right. On TDX to 6.18 the callback faults "
+    "the page in, so that it cannot: there this mend is none for the launch. A trylock alone leaves mappings for good; "
+    "with a worker they go later, which needs an allocation in the hook and references of inode and VM. Without the "
+    "folio lock nothing keeps the inode."
 )
 _KIND = (
     "`get-pfn-checks-kind`: the attribute is read there anyway, under the lock that conversions hold, so that it also "
