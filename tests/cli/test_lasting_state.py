@@ -49,8 +49,10 @@ class Mine(V3):
         if {get}:
             return -16
         token = {set}
-        await t.point(Op("rmw", "flag"))
-        {back}
+        try:
+            await t.point(Op("rmw", "flag"))
+        finally:
+            {back}
         return await super().kvm_gmem_punch_hole(t, inode, start, end)
 """
 WHERE = {
