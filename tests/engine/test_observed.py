@@ -14,7 +14,7 @@ from gmemsim.explore.program import ScenarioProgram, TaskProgram
 from gmemsim.explore.search import Limits, search
 from gmemsim.explore.strategies.dfs import DepthFirst
 from gmemsim.explore.strategies.dpor import Dpor
-from gmemsim.patches.outlives import changed_since, variables
+from gmemsim.patches.outlives import Held
 from gmemsim.patches.v3 import V3
 from gmemsim.scenarios.catalogue import load_named
 
@@ -158,7 +158,7 @@ class Counts(V3):
 
 
 def test_state_of_a_patch_announces_itself_and_does_not_outlive_the_run() -> None:
-    before = variables(Counts)
+    before = Held(Counts)
     run = ScenarioProgram(scenario=load_named("same"), patch=Counts, rules=frozenset()).build(FirstRunnable())
     seen: set[Op] = set()
     touched: list[Op] = []
@@ -166,4 +166,4 @@ def test_state_of_a_patch_announces_itself_and_does_not_outlive_the_run() -> Non
     run.engine.watch_steps(lambda task: seen.update(touched))
     run.run()
     assert Op("rmw", "seen", 0, 1) in seen
-    assert changed_since(before, Counts) == ""
+    assert before.changed() == ""
