@@ -15,7 +15,7 @@ import zstandard
 
 from gmemsim.arch.registry import ARCHES
 from gmemsim.explore.findings.table import FINDINGS
-from gmemsim.studies.matrix import cells
+from gmemsim.studies.matrix import TWO_PAGES, cells
 from gmemsim.studies.operations import HUGE_OPERATIONS, OPERATIONS, SETUPS, TWO_PAGE_OPERATIONS
 
 HERE = Path(__file__).parent
@@ -41,6 +41,12 @@ HOW = """Every state of a cell is looked at, up to a budget: {complete:,} of {se
 any bound, after {states:,} states and {seconds:,} s of processor time. {rest}The oracles, the engine and a sequential
 order judge; what an operation returns is left open."""
 
+#: Said where such cells are missing: without a vCPU, whose ioctl it is on TDX, nothing is populated.
+GONE = "Cells with `populate` that are not here were not searched since their VM has a vCPU."
+#: Of pairs.
+AGES = """Rows are of several days, and states are told apart otherwise by now: a cell that is searched again can have
+other numbers of them, mostly some percent fewer, and half of them where both tasks do the same."""
+
 REST = """Where there were more, schedules are enumerated with few preemptions
 first, at most {enumerated:,} of them and two preemptions at most; where that was not all, up to {sampled:,}
 more are drawn with POS. Runs that met the step limit and end under fair turns ({unfair:,} of them) are no violations.
@@ -54,8 +60,10 @@ where the guest has touched it (as private memory, where there is such); *shared
 and it is shared (VM types and versions in which such a page is in the file).
 {how}
 `python bench/matrix.py 2` runs it again, from where it was stopped.
+{ages}
+{gone}
 
-{searches:,} searches, {total:,} schedules. A cell stands for all states that its pair was searched from:
+{searches:,} of {planned:,} searches, {total:,} schedules. A cell stands for all states that its pair was searched from:
 
 | | |
 |---|---|
@@ -110,7 +118,7 @@ operations and the state that the page begins in, as in [pairs](pairs.md): untou
 memory; shared and used by both. The operations are vCPU fault, host fault, allocation, truncation, conversion both
 ways (on a huge page: split and merge), memory failure, making and deleting a slot, release, and populate with the end
 of the launch, as
-far as VM type and file have them.
+far as VM type and file have them. {gone}
 {how}
 `python bench/matrix.py 3` goes on where this record ends. The tables at the end have the cells one by one, signs as in
 [pairs](pairs.md).
@@ -231,7 +239,10 @@ def pairs() -> str:
         [row for row in rows if (row["huge"], row.get("pages", 1)) == kind]
         for kind in ((False, 1), (False, 2), (True, 1))
     )
-    lines = [PAIRS.format(letters=letters(rows), **budget(one)), *tables(one, "##")]
+    planned = sum(count(patch, 2) for patch in dict.fromkeys(row["patch"] for row in one))
+    gone = GONE if len(one) + len(two) < planned + sum(count(patch, 2, 2) for patch in TWO_PAGES) else ""
+    head = PAIRS.format(letters=letters(rows), planned=planned, ages=AGES, gone=gone, **budget(one))
+    lines = [head, *tables(one, "##")]
     for head, part, pages in ((TWO, two, 2), (HUGE, huge, 1)):
         if part:
             planned = sum(count(patch, 2, pages) for patch in dict.fromkeys(row["patch"] for row in part))
@@ -296,6 +307,7 @@ def triples() -> str:
             cell_by_cell += one_by_one(patch, arch, here)
     head = TRIPLES.format(
         planned=planned,
+        gone=GONE if len(rows) < planned else "",
         bounded=sum(
             not by_states(row) and (row["scope"].startswith("complete:") or row["scope"] == "complete")
             for row in rows
