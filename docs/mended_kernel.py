@@ -25,7 +25,7 @@ def on_a_kernel(finding: str) -> list[str]:
     writers = {"punch": "PUNCH_HOLE of another page", "bind": "a memslot ioctl", "": ""}
     named = any(writer for _, _, writer, _ in mine)
     lines = [
-        "**On a kernel**, by one run of `reproducers/mend/all.sh`; the module has `error-bindings-lock`:",
+        "**On a kernel**, by one run of `reproducers/mend/compare.sh`; the module has `error-bindings-lock`:",
         "",
         "| kernel | module | writer | the reproducer |" if named else "| kernel | module | the reproducer |",
         "|---|---|---|---|" if named else "|---|---|---|",
@@ -43,7 +43,7 @@ def workloads() -> list[str]:
     lines = [
         "## On a mended kernel",
         "",
-        "Debian's 7.3.4 with `error-bindings-lock` in `kvm.ko`, all of it by one run of `reproducers/mend/all.sh`.",
+        "Debian's 7.3.4 with `error-bindings-lock` in `kvm.ko`, by `reproducers/mend/all.sh`.",
         "Traces of recorded workloads, and how many are runs of the model's versions:",
         "",
         "| workload | traces | the mended version | the stock one |",
