@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from gmemsim.actors import gmem_populate
 from gmemsim.explore.program import ScenarioProgram
-from gmemsim.explore.state.ignored import locals_left_out, only_counts
+from gmemsim.explore.state.ignored import attributes_of_model, locals_left_out, only_counts
 from gmemsim.explore.strategies.stateful import Stateful
 from gmemsim.extend import Oracle, Rule, at_rest
 from gmemsim.patches.v3 import V3
@@ -64,3 +64,19 @@ def test_who_may_ask_for_the_order_of_a_dict() -> None:
         (ScenarioProgram(scenario=punch, patch="v3", oracles=(Looks,)), True),
     ):
         assert program.build(Stateful()).engine.ordered is ordered
+
+
+class Keeps(V3):
+    """With a dict of its own."""
+
+    def __init__(self, *args: Any) -> None:
+        super().__init__(*args)
+        self.queue: dict[int, bool] = {}
+
+
+def test_whose_dict_it_is() -> None:
+    assert attributes_of_model(V3) is None
+    names = attributes_of_model(Keeps)
+    assert names is not None
+    assert "costs" in names
+    assert "queue" not in names
