@@ -28,6 +28,7 @@ MAPPINGS: Final = "world.mappings"
     mappings=whole(lambda inode: (inode.users_label, 0, ALL)),
     folios=by_key(lambda inode: inode.label),
     policy=by_key(lambda inode: f"{inode.label}.policy"),
+    evicted=lambda inode: (f"{inode.label}.evicted", 0, ALL),
 )
 class GmemInode:
     """The filemap actor's state: page cache, invalidate lock, list of files.

@@ -112,8 +112,8 @@ class Engine:
         self.touched: list[Op] | None = None
         #: The search goes back to earlier states of this run, so tasks that are suspended at its end stay so.
         self.kept = False
-        #: The order of a dict's entries is state: a user's code may ask for it. Code of the model never does.
-        self.ordered = True
+        #: The order of the entries of a dict that a user's code keeps is state, since that code may ask for it.
+        self.ordered = False
         #: Objects that the outcome of the run is read from: part of its state even when no task can reach them.
         self.roots: list[Any] = []
         #: Called when a run of the bare runtime ends badly, before its coroutines and their stacks are gone.
