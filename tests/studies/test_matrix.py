@@ -42,7 +42,7 @@ def test_which_cells_there_are() -> None:
             "v3",
             "tdx",
             "untouched",
-            (20, 0),
+            (20, 150),
             "memory-failure-against-populate",
         ),
         (

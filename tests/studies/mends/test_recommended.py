@@ -60,7 +60,7 @@ def test_what_is_not_recorded_is_said_to_be_open(generator: dict[str, Any]) -> N
     assert "Nothing was asked on baseline, v1, v2, v3, mainline-7.3" in said
     rows = {key: row for key, row in generator["rows"].items() if key[0] != "hazards"}
     said = generator["open_questions"](rows, ident, "mainline-7.3")
-    assert "**Not asked**, and nothing speaks for it there: hazards (11 of 11)" in said
+    assert "hazards (11 of 11)" in said.partition("**Not asked**")[2]
 
 
 @pytest.mark.parametrize("ident", FINDINGS)
