@@ -30,6 +30,10 @@ POPULATED = """
 [[task]]
 name = "vmm"
 ops = [{ op = "launch_finish" }, { op = "populate", source = "image", expect = "EINVAL" }]
+
+[[task]]
+role = "vcpu"
+ops = [{ op = "sleep", time = 0 }]
 """
 
 
