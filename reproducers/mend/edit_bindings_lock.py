@@ -4,8 +4,8 @@
 
 The lock is a mutex of the inode. Whoever changes a binding or the list of files holds it inside the invalidate lock;
 the hook holds it alone, below the folio lock. Populate holds it over its callback, which on TDX maps the page and looks
-for no invalidation, and looks at the poison bit once more before. Places are found by the names of functions and calls, and each must be
-there exactly as often as is expected, or nothing is written and the exit code is 1.
+for no invalidation, and looks at the poison bit once more before. Places are found by the names of functions and calls,
+and each must be there exactly as often as is expected, or nothing is written and the exit code is 1.
 """
 
 import re

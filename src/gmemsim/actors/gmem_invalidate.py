@@ -8,6 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from ..audit.kvm_events import ArchInvalidateRange, InvEnd, InvStart, InvStartRet
+from ..engine.op import Op
 
 if TYPE_CHECKING:
     from ..engine.task import Task
@@ -62,6 +63,7 @@ async def kvm_gmem_file_invalidate_start(
     vm = file.vm
     flush = False
     locked = False
+    await self.look_at_bindings(t, file, start, end)
     for slot in file.slots_in(start, end):
         if not locked:
             locked = True
@@ -81,6 +83,16 @@ async def kvm_gmem_file_invalidate_start(
         await vm.mmu_lock.write_unlock(t)
     if t.rec is not None:
         t.rec(t, InvStartRet())
+
+
+async def look_at_bindings(self: Kernel, t: Task, file: GmemFile, start: int, end: int) -> None:
+    """The look of an invalidation at the bindings, a step where the invalidate lock is not held.
+
+    Who holds it, as every version does, finds what it found a step before and after: nobody changes them meanwhile.
+    """
+    lock = file.inode.invalidate_lock
+    if t.traps and not (lock.read_held(t) or lock.write_held(t)):
+        await t.point(Op("load", file.bindings_label, start, end, "r"))
 
 
 async def kvm_arch_gmem_invalidate_range(self: Kernel, t: Task, vm: Vm, first: int, last: int) -> None:
@@ -106,6 +118,7 @@ async def kvm_gmem_file_invalidate_end(self: Kernel, t: Task, file: GmemFile, st
     if t.rec is not None:
         t.rec(t, InvEnd(start, end))
     self.use_file(t, file)
+    await self.look_at_bindings(t, file, start, end)
     if file.slots_in(start, end):
         vm = file.vm
         await vm.mmu_lock.write_lock(t)

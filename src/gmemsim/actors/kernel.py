@@ -155,6 +155,7 @@ class Kernel:
     release_end = gmem_file.release_end
     release_filter = gmem_file.release_filter
     evict_inode = gmem_file.evict_inode
+    look_at_bindings = gmem_invalidate.look_at_bindings
     use_inode = gmem_file.use_inode
     use_file = gmem_file.use_file
 

@@ -26,11 +26,12 @@ from .again import same_again
 from .campaign_merger import Merger
 from .campaign_values import Batch, Campaign, CampaignResult, Progress
 from .classes import ClassCounter
+from .clock import OutOfTime
 from .exchanges import must_be_alike
 from .judges.livelock import judge
 from .lock_graph import LockGraph
 from .program import watched
-from .search import Key, Limits, OutOfTime, State, search
+from .search import Key, Limits, State, search
 from .spread_states import Done, Spread, run_part
 from .strategies import AUTO, make_strategy
 from .strategies.stateful import Stateful

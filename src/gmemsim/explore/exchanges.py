@@ -15,7 +15,8 @@ import attrs
 
 from ..bad_input import BadInput
 from ..engine.errors import EngineError
-from .search import Clock, Limits, OutOfTime, search
+from .clock import Clock, OutOfTime
+from .search import Limits, search
 from .state import LiveState, supported
 from .strategies.state_graph import END
 from .strategies.stateful import Stateful

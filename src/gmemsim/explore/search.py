@@ -10,17 +10,18 @@ from collections.abc import Callable, Hashable
 from functools import partial
 from gc import get_threshold, set_threshold
 from time import monotonic
-from typing import TYPE_CHECKING, ClassVar, Final, Protocol, cast, runtime_checkable
+from typing import TYPE_CHECKING, Final, Protocol, cast, runtime_checkable
 
 import attrs
 
 from ..audit.recorder import fan_out
 from ..engine.blame import blame
-from ..engine.errors import EngineError, Pruned, StepLimit, TapeMismatch
+from ..engine.errors import Pruned, StepLimit, TapeMismatch
 from ..engine.interrupts import TimeUp, heard
 from ..engine.strategy import ReplayStrategy
 from ..engine.unawaited import NeverAwaited, forever_kept
 from ..patches.entered import holds_state
+from .clock import Clock, OutOfTime
 from .failure import Failure, failure_of
 from .findings.table import sort_of
 from .judges.livelock import trapped
@@ -36,15 +37,12 @@ if TYPE_CHECKING:
     from ..audit.recorder import Rec
     from ..engine.engine import Engine
     from ..engine.tape import Tape
-    from ..engine.task import Task
     from ..oracles.exact import LookedAt
     from .runs import Program, Run
     from .strategies.base import SearchStrategy
 
 __all__ = ["Found", "Judge", "Key", "Limits", "Observer", "SearchResult", "Stopped", "search", "watch_events"]
 
-#: Steps between two looks at the clock within a run.
-_GLANCE: Final = 128
 #: Rules that the engine looks after.
 _ALWAYS: Final = ("deadlock", "lost_wakeup", "livelock", "crash", "unexpected_outcome")
 #: Seconds beyond the limit for a look at what the states so far say of loops.
@@ -88,29 +86,6 @@ class State:
     def seconds(self) -> float:
         """Since the search began."""
         return monotonic() - self.began
-
-
-class OutOfTime(EngineError):
-    """The time of a search is up, in the middle of a run."""
-
-
-class Clock:
-    """Ends a run that is under way when the time is up; looks at the clock now and then."""
-
-    #: Goes on from run to run (see `state.heap`).
-    __kept__: ClassVar[bool] = True
-    __slots__ = ("_deadline", "_left")
-
-    def __init__(self, deadline: float) -> None:
-        self._deadline = deadline
-        self._left = _GLANCE
-
-    def __call__(self, task: Task) -> None:
-        self._left -= 1
-        if not self._left:
-            self._left = _GLANCE
-            if monotonic() >= self._deadline:
-                raise OutOfTime
 
 
 @runtime_checkable

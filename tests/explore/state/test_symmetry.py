@@ -10,9 +10,10 @@ from gmemsim.engine.interrupts import TimeUp
 from gmemsim.engine.op import Op
 from gmemsim.explore import campaign
 from gmemsim.explore.campaign import Campaign, run_campaign
+from gmemsim.explore.clock import OutOfTime
 from gmemsim.explore.exchanges import AsksWho, compare, must_be_alike
 from gmemsim.explore.program import ScenarioProgram
-from gmemsim.explore.search import Limits, OutOfTime, search
+from gmemsim.explore.search import Limits, search
 from gmemsim.explore.state.coroutines import supported
 from gmemsim.explore.state.symmetry import Renaming, alike, renamings
 from gmemsim.explore.strategies.stateful import Stateful

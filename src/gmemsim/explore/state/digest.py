@@ -37,7 +37,8 @@ from ...engine.locks.rwsem_core import RwSemCore
 from ...engine.task import Task
 from .contents import has_more_than_its_value, hides, own_slots, parts_of_function, plain_text
 from .frames import code_of, look_into
-from .ignored import ATTRIBUTES, CONSTANTS, attributes_of_model, locals_left_out, only_counts
+from .ignored import ATTRIBUTES, CONSTANTS, locals_left_out, only_counts
+from .orders import Orders
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -66,10 +67,7 @@ class StateDigest:
         self._seen: dict[int, int] = {}
         self._keep: list[Any] = []
         self._hidden_so_far = 0
-        #: Dicts that objects of the model keep, by id.
-        self._of_model: set[int] = set()
-        #: Whether the order of a dict's entries counts.
-        self._as_they_are = True
+        self._orders = Orders(counts=False)
 
     def of(self, engine: Engine) -> bytes:
         """The digest of a run between two steps: 16 bytes."""
@@ -82,8 +80,7 @@ class StateDigest:
         self._out = out = []
         self._seen = {}
         self._keep = []
-        self._of_model = set()
-        self._as_they_are = engine.ordered
+        self._orders = Orders(engine.ordered)
         rec: Any = engine.rec
         if isinstance(rec, FunctionType):
             # Who is told of events is no state; a local of model code may refer to it.
@@ -241,18 +238,9 @@ class StateDigest:
     def _dict(self, value: dict[Any, Any]) -> None:
         self._out.append(f"dict{len(value)}")
         items = dict.items(value)
-        of_model = id(value) in self._of_model
-        as_they_are = len(items) < 2 or (self._as_they_are and not of_model)
-        for key, item in items if as_they_are else sorted(items, key=rank_item):
+        for key, item in items if self._orders.counts_in(value) else sorted(items, key=rank_item):
             self._write(key)
-            if of_model:
-                self._belongs(item)
             self._write(item)
-
-    def _belongs(self, value: Any) -> None:
-        """A value that an object of the model keeps: if it is a dict, nobody asks for its order."""
-        if isinstance(value, dict):
-            self._of_model.add(id(value))
 
     def _ordered(self, value: dict[Any, Any]) -> None:
         # Of a tally the first entry that is not `ok` is the outcome of an operation.
@@ -328,7 +316,6 @@ class StateDigest:
         if layout is None:
             layout = self._layouts[cls] = layout_of(cls)
         slots, ignored = layout
-        of_model = attributes_of_model(cls) if self._as_they_are else _NOTHING
         self._out.append(cls.__name__)
         for name in slots:
             if name not in skip:
@@ -337,16 +324,14 @@ class StateDigest:
                 except AttributeError:
                     self._out.append("-")
                     continue
-                if of_model is None or name in of_model:
-                    self._belongs(item)
+                self._orders.keeps(cls, ((name, item),))
                 self._write(item)
         variables = getattr(value, "__dict__", None)
         if variables:
+            self._orders.keeps(cls, variables.items())
             for name in sorted(variables):
                 if name not in ignored and name not in skip:
                     self._out.append(name)
-                    if of_model is None or name in of_model:
-                        self._belongs(variables[name])
                     self._write(variables[name])
 
 

@@ -10,8 +10,6 @@ remembers.
 
 from __future__ import annotations
 
-from dis import get_instructions
-from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -36,7 +34,6 @@ from ...engine.locks.rwsem_queue import Waiter
 from ...engine.locks.spinlock import QueuedRwLock
 from ...engine.locks.stats import Counter, LockClass
 from ...oracles import Oracles
-from ...patches.sources import function_of, of_package
 from ...scenarios.model import VmTable
 from ...scenarios.results import OpResult, TaskResults
 from ...scenarios.session import Session
@@ -125,25 +122,6 @@ _LOCALS: Final[dict[str, frozenset[str]]] = {
 }
 
 _NOTHING: Final[frozenset[str]] = frozenset()
-
-
-@cache
-def attributes_of_model(cls: type) -> frozenset[str] | None:
-    """Names of the attributes that code of the model sets in objects of a class; None: it is the model's own, so all.
-
-    The model never asks for the order of a dict that it keeps in one of these.
-    """
-    ours = [base for base in cls.__mro__ if of_package(base.__module__)]
-    if ours and ours[0] is cls:
-        return None
-    names: set[str] = set()
-    for base in ours:
-        names.update(getattr(base, "__slots__", ()))
-        for value in vars(base).values():
-            function = function_of(value)
-            if function is not None:
-                names |= {one.argval for one in get_instructions(function) if one.opname == "STORE_ATTR"}
-    return frozenset(names)
 
 
 _PACKAGE: Final = f"{Path(__file__).parents[2]}/"

@@ -27,7 +27,8 @@ from . import quick
 from .contents import UNSET, parts_of_function
 from .digest import layout_of, rank, said
 from .frames import code_of
-from .ignored import attributes_of_model, locals_left_out, only_counts
+from .ignored import locals_left_out, only_counts
+from .orders import Orders
 from .texts import Frame, Node, Texts, words_for
 
 if TYPE_CHECKING:
@@ -83,8 +84,7 @@ class Nodes:
         self._words: dict[type, Callable[[Any], str]] = {}
         #: Whose attributes a dict holds: by id, with the dict itself.
         self._owners: dict[int, tuple[Any, type]] = {}
-        #: Dicts that objects of the model keep, by id.
-        self._of_model: dict[int, Any] = {}
+        self._orders = Orders(engine.ordered)
         # Of the node or frame that is being written.
         self._out: list[str] = []
         self._refers: list[int] = []
@@ -350,18 +350,8 @@ class Nodes:
     def _dict(self, value: dict[Any, Any]) -> None:
         self._out.append(f"dict{len(value)}")
         items = list(dict.items(value))
-        if not self.engine.ordered:
-            items = self._in_order(items, _rank_item)
-        elif self._of_model.get(id(value)) is value:
-            for _, item in items:
-                self._belongs(item)
-            items = self._in_order(items, _rank_item)
-        self._write_all(chain.from_iterable(items))
-
-    def _belongs(self, value: Any) -> None:
-        """A value that an object of the model keeps: if it is a dict, nobody asks for its order."""
-        if isinstance(value, dict):
-            self._of_model[id(value)] = value
+        as_it_is = self._orders.counts_in(value)
+        self._write_all(chain.from_iterable(items if as_it_is else self._in_order(items, _rank_item)))
 
     def _in_order(self, values: list[Any], key: Callable[[Any], tuple[str, str]]) -> list[Any]:
         """What has no order of its own, by rank: under the new names, if there are any."""
@@ -387,11 +377,7 @@ class Nodes:
         slots, _ = self._layout(cls)
         self._out.append(cls.__name__)
         values = [getattr(value, name, UNSET) for name in slots if name not in skip]
-        if self.engine.ordered:
-            names = attributes_of_model(cls)
-            for name, item in zip([name for name in slots if name not in skip], values, strict=True):
-                if names is None or name in names:
-                    self._belongs(item)
+        self._orders.keeps(cls, zip([name for name in slots if name not in skip], values, strict=True))
         self._write_all(values)
         variables = getattr(value, "__dict__", None)
         if variables is not None:
@@ -402,11 +388,7 @@ class Nodes:
         _, ignored = self._layout(cls)
         names = sorted(name for name in variables if name not in ignored)
         self._out += names
-        if self.engine.ordered:
-            of_model = attributes_of_model(cls)
-            for name in names:
-                if of_model is None or name in of_model:
-                    self._belongs(variables[name])
+        self._orders.keeps(cls, variables.items())
         self._write_all([variables[name] for name in names])
 
 
