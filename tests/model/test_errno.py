@@ -27,7 +27,16 @@ from gmemsim.actors.errno import (
 from gmemsim.actors.inode import GmemFile, HostMapping
 from gmemsim.actors.memslot import Memslot, UserMemory
 from gmemsim.actors.release import RELEASES
-from gmemsim.audit.kvm_events import AttrStore, FilemapAdd, InvStart, MmuInvStart, Zap
+from gmemsim.audit.kvm_events import (
+    AttrStore,
+    FilemapAdd,
+    FilemapGet,
+    InvEnd,
+    InvStart,
+    MmuInvStart,
+    PageCacheDelete,
+    Zap,
+)
 from gmemsim.patches.registry import PATCHES
 from gmemsim.patches.v3 import V3
 
@@ -55,6 +64,8 @@ def rig(kind: str = "private", patch: str = "v3", release: str = "") -> Rig:
         ("private", 0, frozenset(), "", "", EINVAL),
         ("private", -PAGE, frozenset(), "", "", EINVAL),
         ("private", PAGE + 1, frozenset(), "", "", EINVAL),
+        ("private", (1 << 63) - PAGE, frozenset(), "", "", 0),
+        ("private", 1 << 63, frozenset(), "", "", EINVAL),
         ("private", PAGE, frozenset(), "", "fd", EMFILE),
         ("private", PAGE, frozenset(), "", "alloc_inode", ENOMEM),
     ],
@@ -184,6 +195,23 @@ def test_fallocate(punch: bool, offset: int, length: int, keep_size: bool, expec
         r.call(lambda t: r.kernel.kvm_gmem_fallocate(t, r.files[0], offset, length, punch, keep_size))
         == wanted
     )
+
+
+@pytest.mark.parametrize("start", [0, 2, 8])
+@pytest.mark.parametrize("patch", ["baseline", "v3", "mainline-7.3"])
+def test_a_hole_beyond_the_end(patch: str, start: int) -> None:
+    """`kvm_gmem_punch_hole` asks nobody for the size: the range is as it was given, and so is its second edge."""
+    r = rig(patch=patch)
+    end = 1 << 20
+    r.call(lambda t: r.kernel.kvm_gmem_fallocate(t, r.files[0], 0, r.inode.pages * PAGE, False))
+    there = r.inode.pages - min(start, r.inode.pages)
+    ret = r.call(
+        lambda t: r.kernel.kvm_gmem_fallocate(t, r.files[0], start * PAGE, (end - start) * PAGE, True)
+    )
+    assert ret == 0
+    assert len(only(r.events, PageCacheDelete)) == there
+    assert [(event.start, event.end) for event in only(r.events, InvStart, InvEnd)] == [(start, end)] * 2
+    assert [event.index for event in only(r.events, FilemapGet)] == [start, end - 1]
 
 
 def allocate(r: Rig, **how: Any) -> int:

@@ -5,11 +5,12 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from tests.model.rig import BASE, PAGE, Rig
+from tests.model.rig import BASE, PAGE, Rig, only
 
-from gmemsim.actors.errno import EIO
+from gmemsim.actors.errno import EINTR, EIO
 from gmemsim.actors.gmem_populate import Source
 from gmemsim.arch.memory import data
+from gmemsim.audit.kvm_events import TdpFault, TdpFaultRet
 from gmemsim.patches.mainline_7_3 import Mainline73
 from gmemsim.patches.v3 import V3
 
@@ -50,6 +51,34 @@ def test_a_reclaim_that_fails(patch: type[V3]) -> None:
     assert len(r.vm.slots) == 1, "nothing was done"
     punched = r.call(lambda t: r.kernel.kvm_gmem_fallocate(t, r.files[0], 0, PAGE, True))
     assert punched == 0, "calls on the file are not the VM's"
+
+
+@both
+@pytest.mark.parametrize(("signal", "expected"), [(False, EIO), (True, EINTR)])
+def test_a_pre_fault_looks_before_each_try(patch: type[V3], signal: bool, expected: int) -> None:
+    """`kvm_tdp_page_prefault`: the signal first, then KVM_REQ_VM_DEAD, and no fault of a VM that is dead."""
+    r = Rig(patch, "snp")
+    assert populate(r, {"psp_launch_update": 1, "psp_page_reclaim": 1}) == EIO
+    vcpu = r.vm.vcpus[0]
+    ret = r.call(lambda t: r.kernel.kvm_tdp_map_page(t, vcpu, BASE, True), signal=signal)
+    assert ret == expected
+    assert not only(r.events, TdpFault)
+
+
+def test_a_vm_that_dies_while_it_is_pre_faulted() -> None:
+    """What was mapped by then is a success, as after any other error; the rest is left."""
+    r = Rig(V3, "snp")
+    r.vm.finalized = True
+    vcpu = r.vm.vcpus[0]
+
+    def die(task: Any, event: Any) -> None:
+        if isinstance(event, TdpFaultRet):
+            r.vm.killed = True
+
+    r.recorders.append(die)
+    ret, address, left = r.call(lambda t: r.kernel.kvm_vcpu_pre_fault_memory(t, vcpu, BASE * PAGE, 2 * PAGE))
+    assert (ret, address, left) == (0, (BASE + 1) * PAGE, PAGE)
+    assert len(only(r.events, TdpFault)) == 1
 
 
 @both

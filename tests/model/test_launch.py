@@ -9,11 +9,13 @@ from tests.model.rig import BASE, PAGE, Rig, names, only
 
 from gmemsim.actors.errno import EBUSY, EEXIST, EFAULT, EINVAL, EIO
 from gmemsim.actors.gmem_populate import Source
+from gmemsim.arch.snp import Snp
 from gmemsim.arch.tdx_state import TdxStatus
 from gmemsim.audit.events import Lock
-from gmemsim.audit.kvm_events import Clear, GetPfn, Gup, HardwareOp, Map, SetUptodate
+from gmemsim.audit.kvm_events import Clear, GetFolio, GetPfn, Gup, HardwareOp, Map, SetUptodate
 from gmemsim.engine.strategy import RandomStrategy
 from gmemsim.patches.baseline import Baseline
+from gmemsim.patches.inplace import InplaceOff
 from gmemsim.patches.mainline_7_3 import Mainline73
 from gmemsim.patches.v3 import V3
 
@@ -154,3 +156,14 @@ def test_a_page_that_was_mapped_and_not_added(status: int, errno: int) -> None:
     assert populate(r, source) == errno
     assert r.call(finish(r)) == EINVAL
     assert populate(r, source) == EEXIST
+
+
+@pytest.mark.parametrize(("patch", "looked_up"), [(V3, 1), (Mainline73, 0), (InplaceOff, 0)])
+def test_an_snp_source_that_is_missing(patch: type[V3], looked_up: int) -> None:
+    """`snp_launch_update` of 7.3.4 refuses address 0 before any lock; to 7.2 the callback does, with the page there."""
+    r = Rig(patch, "snp")
+    assert populate(r, None) == EINVAL
+    assert len(only(r.events, GetFolio)) == len(r.inode.folios) == looked_up
+    assert isinstance(r.arch, Snp)
+    r.arch.launch_page_type = "zero"
+    assert populate(r, None) == 1, "the firmware clears the page"

@@ -1,6 +1,7 @@
 """What the operations, loops and rules of a workload do, each in a few lines of TOML."""
 
 import pytest
+from tests.model.rig import AlwaysFault
 
 from gmemsim.engine.errors import Deadlock, StepLimit
 from gmemsim.engine.locks.policies import LOCK_POLICIES
@@ -315,3 +316,21 @@ def test_a_file_closed_during_populate_is_released_when_populate_returns() -> No
         found.add(result.values)
         assert session.summary().events["close"] == 1
     assert found == {("0", "EIO"), ("0", "EFAULT")}  # The launch is over, or the file was closed first.
+
+
+@pytest.mark.parametrize(
+    ("patch", "missing"), [("v3", ("EIO", ("0", "EINVAL"))), ("mainline-7.3", ("EINVAL", ("0",)))]
+)
+def test_what_snp_launch_update_says_of_a_source_that_is_missing(
+    patch: str, missing: tuple[str, tuple[str, ...]]
+) -> None:
+    """-EINVAL where the command looks itself; -EIO for whatever is found below it, the firmware's error included."""
+    text = (
+        FILE
+        + "[setup]\nfinalize = false\n"
+        + host("h", '{ op = "populate", count = 1 }, { op = "populate", type = "zero", count = 1 }')
+        + "[faults]\npsp_launch_update = 1\n"
+    )
+    first, second = run(text, "snp", patch, strategy=AlwaysFault()).results["h"].operations
+    assert (first.outcome, first.values) == missing
+    assert (second.outcome, second.values) == ("EIO", ("0", "EIO"))

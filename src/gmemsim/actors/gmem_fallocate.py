@@ -58,13 +58,15 @@ async def _fallocate(
 
 
 async def kvm_gmem_punch_hole(self: Kernel, t: Task, inode: GmemInode, start: int, end: int) -> int:
-    """Remove [start, end): invalidate lock exclusive around zap, truncation and the end of the zap."""
-    end = min(end, inode.pages)
+    """Remove [start, end): invalidate lock exclusive around zap, truncation and the end of the zap.
+
+    The file's size has no say (`kvm_gmem_punch_hole` from 6.8 to 7.3.4): a hole that reaches beyond the end is one of
+    that many indices, and its last edge is there.
+    """
     await inode.invalidate_lock.down_write(t)
-    if start < end:
-        await self.kvm_gmem_invalidate_start(t, inode, start, end, self.invalidate_filter(inode))
-        await self.truncate_inode_pages_range(t, inode, start, end)
-        await self.kvm_gmem_invalidate_end(t, inode, start, end)
+    await self.kvm_gmem_invalidate_start(t, inode, start, end, self.invalidate_filter(inode))
+    await self.truncate_inode_pages_range(t, inode, start, end)
+    await self.kvm_gmem_invalidate_end(t, inode, start, end)
     await inode.invalidate_lock.up_write(t)
     return 0
 

@@ -66,7 +66,8 @@ async def kvm_gmem_create(
     ret = 0
     if vm.dead:
         ret = EIO
-    elif flags - self.gmem_known_flags(vm) or size <= 0 or size % 4096:
+    elif flags - self.gmem_known_flags(vm) or not 0 < size < 1 << 63 or size % 4096:
+        # `loff_t size`: the upper half of the argument's 64 bits is negative.
         ret = EINVAL
     elif t.fault("fd"):
         ret = EMFILE

@@ -137,6 +137,10 @@ class Arch:
     async def invalidate_range(self, t: Task, vm: VmIdentity, start: int, end: int) -> None:
         """`kvm_arch_gmem_invalidate_range`: after the zap of gfns [start, end), mmu_lock held for writing."""
 
+    def launch_wants_source(self) -> bool:
+        """Whether the launch command under way is one for pages whose content comes from a source."""
+        return False
+
     @property
     def populate_premaps(self) -> bool:
         """Whether the launch maps a page before it adds it (`populate_maps`)."""

@@ -129,6 +129,10 @@ class Snp(SnpHost):
 
     # -- launch (arch.md 1.3 populate) ----------------------------------------------------------------
 
+    def launch_wants_source(self) -> bool:
+        """All types of pages but ZERO, which the firmware clears."""
+        return self.launch_page_type != "zero"
+
     async def populate(
         self,
         t: Task,

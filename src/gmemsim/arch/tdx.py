@@ -52,6 +52,10 @@ class Tdx(TdxHost):
 
     # -- hooks of guest_memfd: prepare, invalidate and make_shared do nothing ------------------
 
+    def launch_wants_source(self) -> bool:
+        """Always."""
+        return True
+
     @property
     def populate_premaps(self) -> bool:
         return bool(self.choices.premap)

@@ -90,8 +90,10 @@ class InplaceOff(Inplace):
     tdx_premaps = Kernel.tdx_premaps
 
     def populate_rejects(self, vm: Vm, source: Source | None) -> bool:
-        """A TDX launch needs a source, as in 7.3."""
-        return InplaceV8.populate_rejects(self, vm, source) or (vm.arch.populate_maps and source is None)
+        """A launch needs a source, as in 7.3."""
+        return InplaceV8.populate_rejects(self, vm, source) or (
+            source is None and vm.arch.launch_wants_source()
+        )
 
     async def kvm_gmem_wants_private(self, t: Task, vm: Vm, inode: GmemInode, gfn: int, index: int) -> bool:
         """What populate asks (`kvm_is_private_gfn`): the VM's attributes."""

@@ -52,5 +52,8 @@ class Mainline73(V3):
         return await self.kvm_arch_gmem_make_private(t, vm, gfn, folio.pfn, folio.pages)
 
     def populate_rejects(self, vm: Vm, source: Source | None) -> bool:
-        """`tdx_vcpu_init_mem_region` refuses a source address of 0 (to 7.2 the callback did, with -EOPNOTSUPP)."""
-        return super().populate_rejects(vm, source) or (vm.arch.populate_maps and source is None)
+        """`tdx_vcpu_init_mem_region` and `snp_launch_update` of 7.3.4 refuse a source address of 0 before any lock.
+
+        To 7.2 the callbacks do, with the page looked up: -EOPNOTSUPP on TDX, -EINVAL on SNP.
+        """
+        return super().populate_rejects(vm, source) or (source is None and vm.arch.launch_wants_source())

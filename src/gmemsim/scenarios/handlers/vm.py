@@ -80,6 +80,7 @@ async def populate(thread: Thread, t: Task, step: Step, lo: int, hi: int) -> Out
         return from_errno(EINVAL)
     if isinstance(vm.arch, Snp):
         vm.arch.launch_page_type = "zero" if op.type == "zero" else "normal"
+    refused = thread.kernel.populate_rejects(vm, source)
     ret, done = await launch_pages(thread.kernel, t, vm, lo, hi - lo, source)
     if isinstance(vm.arch, Snp):
         vm.arch.launch_page_type = "normal"
@@ -90,10 +91,9 @@ async def populate(thread: Thread, t: Task, step: Step, lo: int, hi: int) -> Out
     if vm.stage2.mirrored and ret == 0:
         ret = EIO  # tdx_vcpu_init_mem_region wants its one page
     elif ret < 0 and isinstance(vm.arch, Snp):
-        # snp_launch_update looks at the slot and the source's alignment itself; whatever else fails below it is -EIO.
+        # snp_launch_update looks at the source's address and at the slot itself; whatever else fails below it is -EIO.
         slot = vm.slot_of(lo)
-        early = slot is None or not slot.gmem or thread.kernel.populate_rejects(vm, source)
-        if not early:
+        if not (refused or slot is None or not slot.gmem):
             ret, inner = EIO, (errno_name(ret),)
     outcome = "ok" if done == hi - lo else errno_name(ret) if ret < 0 else "short"
     return Outcome(outcome, (str(done), *inner), facts={"done": done})
