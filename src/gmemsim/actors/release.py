@@ -35,6 +35,8 @@ class Release:
         truncate_signed: `lend` of `truncate_inode_pages_range` is signed, so that its last index for -1 is -1 as well,
             and not that of the last byte (seen in recordings of 6.18.15, not in those of 7.2.13 and 7.3.4).
         prefault: KVM_PRE_FAULT_MEMORY exists (6.11).
+        prefault_vm_dead: its loop looks for KVM_REQ_VM_DEAD (in 7.2.12 and 7.3.4, not in 6.12.117; it came for TDX, so
+            that 6.18 is taken to have it).
         tdx_page_references: KVM holds a reference of each page that the S-EPT maps. Gone in 7.2.13 and 7.3.4 (read
             there); that it went with 6.19 is an inference from the dates of "KVM: TDX: Drop superfluous page pinning
             in S-EPT management" (November 2025).
@@ -57,6 +59,7 @@ class Release:
     bind_end_wraps: bool = True
     truncate_signed: bool = True
     prefault: bool = True
+    prefault_vm_dead: bool = True
     tdx_page_references: bool = False
     tdx_premap: bool = False
 
@@ -80,6 +83,7 @@ RELEASES: dict[str, Release] = {
             zap_filter=False,
             put_under_mmu_lock=False,
             prefault_invalid_slot_eagain=False,
+            prefault_vm_dead=False,
             host_mmap=False,
             lookup_first=False,
             revoke_neighbours=False,

@@ -67,13 +67,12 @@ async def kvm_mmu_do_page_fault(
 async def kvm_tdp_map_page(self: Kernel, t: Task, vcpu: Vcpu, gfn: int, private: bool) -> int:
     """`kvm_tdp_map_page`, without a guest access: 0 when it is mapped, else an errno; a RETRY is looped here.
 
-    Since 6.19 its name is `kvm_tdp_page_prefault`. Before each try, the first too, it looks for a signal and then for
-    KVM_REQ_VM_DEAD (7.3.4).
+    Later `kvm_tdp_page_prefault`. Before each try, the first too, it looks for a signal and then for KVM_REQ_VM_DEAD.
     """
     while True:
         if t.signalled():
             return EINTR
-        if vcpu.vm.dead:
+        if self.release.prefault_vm_dead and vcpu.vm.dead:
             return EIO
         ret = await self.kvm_mmu_do_page_fault(t, vcpu, gfn, private, prefetch=True)
         if ret != RetPf.RETRY:
