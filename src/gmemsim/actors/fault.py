@@ -30,7 +30,7 @@ class Fault:
     Attributes:
         private: what the access says it is (hardware bit, or KVM's own idea at fault entry).
         seq: the invalidation sequence in force.
-        generation: root generation at entry; a change makes the fault stale.
+        generation: of the root; when that is obsolete (`Vm.root_generation`), the fault is stale.
         prefetch: the fault comes from KVM_PRE_FAULT_MEMORY.
         pfn, folio: what was found; folio is None for memory that is not guest_memfd's.
         order: the folio's when it was found; it may be split meanwhile.
@@ -47,7 +47,7 @@ class Fault:
         self.private = private
         self.prefetch = prefetch
         self.seq = 0
-        self.generation = vcpu.vm.root_generation
+        self.generation = vcpu.root_generation if prefetch else vcpu.vm.root_generation
         self.slot: Memslot | None = None
         self.pfn = -1
         self.folio: Folio | None = None

@@ -122,7 +122,11 @@ async def post_populate(self: Kernel, t: Task, vm: Vm, gfn: int, folio: Folio, c
 
 async def kvm_tdp_map_launch_page(self: Kernel, t: Task, vm: Vm, gfn: int) -> int:
     """`kvm_tdp_map_page` as the launch of TDX to 6.18 called it: get_pfn and all, inside populate."""
-    return await self.kvm_tdp_map_page(t, vm.vcpus[0], gfn, True) if vm.vcpus else EIO
+    if not vm.vcpus:
+        return EIO
+    # tdx_vcpu_init_mem_region does, before populate; no root of a TD becomes obsolete.
+    self.kvm_mmu_reload(t, vm.vcpus[0])
+    return await self.kvm_tdp_map_page(t, vm.vcpus[0], gfn, True)
 
 
 async def kvm_tdp_mmu_map_private_pfn(self: Kernel, t: Task, vm: Vm, gfn: int, folio: Folio) -> int:

@@ -284,6 +284,8 @@ class Kernel:
     kvm_delete_memslot = memslots.kvm_delete_memslot
     kvm_free_memslot = memslots.kvm_free_memslot
     use_memslot = memslots.use_memslot
+    kvm_invalidate_memslot = memslots.kvm_invalidate_memslot
+    kvm_activate_memslot = memslots.kvm_activate_memslot
     swap_active_memslots = memslots.swap_active_memslots
     kvm_arch_flush_shadow_memslot = memslots.kvm_arch_flush_shadow_memslot
 
@@ -362,6 +364,7 @@ class Kernel:
 
     kvm_vcpu_pre_fault_memory = prefault.kvm_vcpu_pre_fault_memory
     _pre_fault = prefault._pre_fault
+    kvm_mmu_reload = prefault.kvm_mmu_reload
     kvm_arch_vcpu_pre_fault_memory = prefault.kvm_arch_vcpu_pre_fault_memory
 
     # -- KVM: the vCPU, SEV-SNP ----------------------------------------------------------------------

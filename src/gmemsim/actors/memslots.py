@@ -116,22 +116,32 @@ async def kvm_create_memslot(self: Kernel, t: Task, vm: Vm, slot: Memslot) -> in
 
 
 async def kvm_delete_memslot(self: Kernel, t: Task, vm: Vm, slot: Memslot) -> int:
-    """Delete in five steps: INVALID copy, grace period, zap, removal, grace period, unbind (guest-memfd.md 4.3)."""
+    """`kvm_set_memslot` of a deletion: INVALID, removal, unbind, with a grace period after each of the first two."""
     await vm.slots_arch_lock.lock(t)
     if t.fault("alloc_memslot"):
         await vm.slots_arch_lock.unlock(t)
         return ENOMEM
     copy = slot.invalid_copy()
-    with_copy = tuple(copy if other is slot else other for other in vm.slots)
-    await self.swap_active_memslots(t, vm, with_copy, slot, "invalid")
-    await self.kvm_arch_flush_shadow_memslot(t, vm, slot)
-    await vm.slots_arch_lock.lock(t)
-    without = tuple(other for other in vm.slots if other is not copy)
-    await self.swap_active_memslots(t, vm, without, slot, "gone")
+    await self.kvm_invalidate_memslot(t, vm, slot, copy)
+    await self.kvm_activate_memslot(t, vm, slot, copy)
     await self.kvm_gmem_unbind(t, slot)
     self.kvm_free_memslot(t, slot)
     self.kvm_free_memslot(t, copy)
     return 0
+
+
+async def kvm_invalidate_memslot(self: Kernel, t: Task, vm: Vm, slot: Memslot, copy: Memslot) -> None:
+    """Publish the INVALID copy in the slot's place, and zap what the slot mapped; slots_arch_lock is held again."""
+    with_copy = tuple(copy if other is slot else other for other in vm.slots)
+    await self.swap_active_memslots(t, vm, with_copy, slot, "invalid")
+    await self.kvm_arch_flush_shadow_memslot(t, vm, slot)
+    await vm.slots_arch_lock.lock(t)
+
+
+async def kvm_activate_memslot(self: Kernel, t: Task, vm: Vm, slot: Memslot, copy: Memslot) -> None:
+    """Of a deletion (`kvm_delete_memslot`): publish the slots without the INVALID copy."""
+    without = tuple(other for other in vm.slots if other is not copy)
+    await self.swap_active_memslots(t, vm, without, slot, "gone")
 
 
 def kvm_free_memslot(self: Kernel, t: Task, slot: Memslot) -> None:

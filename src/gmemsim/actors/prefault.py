@@ -61,11 +61,22 @@ async def _pre_fault(
     return (0 if size != full else error), gpa, size
 
 
+def kvm_mmu_reload(self: Kernel, t: Task, vcpu: Vcpu) -> None:
+    """`kvm_mmu_reload`: a root that has become obsolete goes, and the vCPU has a new one.
+
+    A pre-fault does this once for each page, and not before each try: a fault whose root becomes obsolete after it is
+    tried again for ever (`kvm_tdp_page_prefault` of 7.3.4). KVM_RUN comes here between any two faults.
+    """
+    if self.release.reload_frees_roots or vcpu.root_generation is None:
+        vcpu.root_generation = vcpu.vm.root_generation
+
+
 async def kvm_arch_vcpu_pre_fault_memory(self: Kernel, t: Task, vcpu: Vcpu, gpa: int, size: int) -> int:
     """One page: 0 when it is mapped, else an errno; a RETRY is looped here."""
     vm = vcpu.vm
     gfn = gpa // PAGE
     if t.rec is not None:
         t.rec(t, PreFault(gpa, size))
+    self.kvm_mmu_reload(t, vcpu)
     private = await self.kvm_mem_is_private(t, vm, gfn)
     return await self.kvm_tdp_map_page(t, vcpu, gfn, private)

@@ -37,6 +37,9 @@ class Release:
         prefault: KVM_PRE_FAULT_MEMORY exists (6.11).
         prefault_vm_dead: its loop looks for KVM_REQ_VM_DEAD (in 7.2.12 and 7.3.4, not in 6.12.117; it came for TDX, so
             that 6.18 is taken to have it).
+        reload_frees_roots: `kvm_mmu_reload` looks for KVM_REQ_MMU_FREE_OBSOLETE_ROOTS. In 7.2.12 and 7.3.4, not in
+            6.12.117 (read in each): there only KVM_RUN does, and a root that is loaded stays. It came with "KVM:
+            x86/mmu: Check and free obsolete roots in kvm_mmu_reload()" (20a6cff3b283, 2025), taken to be in 6.18.
         tdx_page_references: KVM holds a reference of each page that the S-EPT maps. Gone in 7.2.13 and 7.3.4 (read
             there); that it went with 6.19 is an inference from the dates of "KVM: TDX: Drop superfluous page pinning
             in S-EPT management" (November 2025).
@@ -60,6 +63,7 @@ class Release:
     truncate_signed: bool = True
     prefault: bool = True
     prefault_vm_dead: bool = True
+    reload_frees_roots: bool = True
     tdx_page_references: bool = False
     tdx_premap: bool = False
 
@@ -84,6 +88,7 @@ RELEASES: dict[str, Release] = {
             put_under_mmu_lock=False,
             prefault_invalid_slot_eagain=False,
             prefault_vm_dead=False,
+            reload_frees_roots=False,
             host_mmap=False,
             lookup_first=False,
             revoke_neighbours=False,

@@ -116,13 +116,14 @@ class Vcpu:
 
     Attributes:
         mutex: `vcpu->mutex`, which each ioctl of the vCPU holds.
+        root_generation: of the root that `kvm_mmu_reload` loaded last, or None.
         state_protected: `guest_state_protected`: its first VMSA is encrypted.
         vmsa: the save area that the guest gave it, if it did.
     """
 
     __slots__ = (
-        "exit_gfn", "exit_private", "exit_reason", "goal_level", "ident", "label", "mutex", "state_protected",
-        "tlb", "vm", "vmsa",
+        "exit_gfn", "exit_private", "exit_reason", "goal_level", "ident", "label", "mutex", "root_generation",
+        "state_protected", "tlb", "vm", "vmsa",
     )  # fmt: skip
 
     def __init__(self, vm: Vm, ident: int, label: str) -> None:
@@ -136,6 +137,7 @@ class Vcpu:
         #: Level of the leaf that the last fault ended with.
         self.goal_level = 1
         self.mutex = Mutex(f"{label}.mutex", LockClass("vcpu_mutex"))
+        self.root_generation: int | None = None
         self.state_protected = False
         self.vmsa: Vmsa | None = None
 

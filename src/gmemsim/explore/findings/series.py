@@ -93,7 +93,7 @@ FINDINGS: Final = (
                 rules=_STUCK,
                 parts={
                     "vCPU": Who(does=frozenset({"prefault"}), inside="kvm_vcpu_pre_fault_memory"),
-                    "deletion": Who(does=frozenset({"unbind"}), inside="swap_active_memslots"),
+                    "deletion": Who(does=frozenset({"unbind"}), inside="kvm_invalidate_memslot"),
                 },
                 waits=(Waits(part="deletion", lock="srcu", behind="vCPU", held="r"),),
             ),

@@ -4,7 +4,11 @@ from __future__ import annotations
 
 from typing import Final
 
-from .finding import Finding, State
+from .finding import Finding, Shown, State
+from .groups import ALL_VERSIONS
+from .pattern import Pattern, Waits, Who
+
+_PREFAULT: Final = Who(does=frozenset({"prefault"}), inside="kvm_vcpu_pre_fault_memory")
 
 FINDINGS: Final = (
     Finding(
@@ -16,6 +20,55 @@ FINDINGS: Final = (
         states=(
             State("confirmed", ("6.18.15", "7.2.13", "7.3.4"), "stock Debian kernels, within eight rounds"),
             State("refuted", ("6.12.107",), "compares no frames: the MMIO entry is written over the leaf"),
+        ),
+    ),
+    Finding(
+        ident="prefault-keeps-obsolete-root",
+        title="a pre-fault keeps the root that the deletion of a slot has made obsolete, and the deletion waits for it",
+        effect="the ioctl of the vCPU turns for ever, and the deletion holds slots_lock, until a signal comes",
+        versions=ALL_VERSIONS,
+        # Only there does a deletion make every root obsolete (KVM_X86_QUIRK_SLOT_ZAP_ALL).
+        vm_types=("default",),
+        states=(
+            State("confirmed", ("6.12.117", "7.2.12", "7.3.4"), "stock Debian kernels, in the first round"),
+        ),
+        patterns=(
+            Pattern(
+                rules=frozenset({"livelock"}),
+                parts={
+                    "vCPU": _PREFAULT,
+                    "deletion": Who(does=frozenset({"unbind"}), inside="kvm_activate_memslot"),
+                },
+                waits=(Waits(part="deletion", lock="srcu", behind="vCPU", held="r"),),
+            ),
+        ),
+        shown=(
+            Shown(scenario="zoo-prefault_other_slot", vm_type="default", strategy="random", schedules=200),
+        ),
+        reproducer="prefault-keeps-obsolete-root",
+    ),
+    Finding(
+        ident="prefault-after-slot-deletion",
+        title="a pre-fault after the deletion of a slot, with no KVM_RUN between them, finds an obsolete root for ever",
+        effect="the ioctl of the vCPU turns until a signal comes; whoever changes slots then waits for it",
+        versions=("baseline",),
+        releases={"baseline": ("6.12",)},
+        vm_types=("default",),
+        states=(
+            State("by reading", ("6.12.117",)),
+            State(
+                "fixed in", ("7.2.12",), "kvm_mmu_reload frees obsolete roots (20a6cff3b283, February 2025)"
+            ),
+        ),
+        reported="Yan Zhao, February 2025, with the change",
+        patterns=(
+            Pattern(
+                rules=frozenset({"livelock"}),
+                parts={"vCPU": _PREFAULT, "deletion": Who(does=frozenset({"unbind"}), over=True)},
+            ),
+        ),
+        shown=(
+            Shown(scenario="zoo-prefault_after_deletion", vm_type="default", strategy="random", schedules=1),
         ),
     ),
 )

@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 
 _KIND: Final = ("private-page-mapped-shared-at-slot-deletion",)
 _PREFAULT: Final = ("prefault-against-slot-deletion",)
+_OBSOLETE: Final = ("prefault-keeps-obsolete-root",)
+_AFTER: Final = ("prefault-after-slot-deletion",)
 _CREATION: Final = ("fault-against-slot-creation",)
 #: One finds no slot, the other maps the page.
 _TWO_FAULTS: Final = (("touch", "touch", "make slot"),)
@@ -99,6 +101,54 @@ def prefault_eagain(parent: type[Kernel]) -> type[Kernel]:
             )
 
     return PrefaultEagain
+
+
+def prefault_reloads(parent: type[Kernel]) -> type[Kernel]:
+    """A pre-fault frees an obsolete root and loads a new one before each try, not once for each page."""
+
+    class PrefaultReloads(parent):
+        async def kvm_mmu_do_page_fault(
+            self, t: Task, vcpu: Vcpu, gfn: int, private: bool | None, prefetch: bool = False
+        ) -> int:
+            if prefetch:
+                vcpu.root_generation = vcpu.vm.root_generation
+            ret: int = await super().kvm_mmu_do_page_fault(t, vcpu, gfn, private, prefetch)
+            return ret
+
+    return PrefaultReloads
+
+
+def prefault_root_eagain(parent: type[Kernel]) -> type[Kernel]:
+    """A pre-fault whose fault is to be retried answers -EAGAIN if its root has become obsolete."""
+
+    class PrefaultRootEagain(parent):
+        async def kvm_mmu_do_page_fault(
+            self, t: Task, vcpu: Vcpu, gfn: int, private: bool | None, prefetch: bool = False
+        ) -> int:
+            ret: int = await super().kvm_mmu_do_page_fault(t, vcpu, gfn, private, prefetch)
+            if prefetch and ret == RetPf.RETRY and vcpu.root_generation != vcpu.vm.root_generation:
+                return EAGAIN
+            return ret
+
+    return PrefaultRootEagain
+
+
+def reload_frees_roots(parent: type[Kernel]) -> type[Kernel]:
+    """`kvm_mmu_reload` frees an obsolete root, as since 20a6cff3b283."""
+
+    class ReloadFreesRoots(parent):
+        def __init__(
+            self,
+            world: World,
+            memory: PhysicalMemory,
+            release: Release | None = None,
+            *args: Any,
+            **more: Any,
+        ) -> None:
+            base = RELEASES[self.default_release] if release is None else release
+            super().__init__(world, memory, attrs.evolve(base, reload_frees_roots=True), *args, **more)
+
+    return ReloadFreesRoots
 
 
 def prefault_gives_up(parent: type[Kernel]) -> type[Kernel]:
@@ -223,18 +273,49 @@ MENDS: Final = (
         says="what Linux has since 6.18",
         findings=_PREFAULT,
         make=prefault_eagain,
-        blind="what a VMM does with the error",
+        blind="what a VMM does with the error. On a default VM, prefault-keeps-obsolete-root is there all the same",
         meets=("pre-fault",),
         arches=("sw-protected",),
+    ),
+    Mend(
+        ident="prefault-reloads",
+        title="a pre-fault frees an obsolete root and loads a new one before each try",
+        says="kvm_mmu_reload within the loop of kvm_tdp_page_prefault, as KVM_RUN does between any two faults. The "
+        "SRCU section is kept; userspace sees no change. To 6.12 kvm_mmu_reload has to free obsolete roots, too",
+        findings=(*_OBSOLETE, *_AFTER),
+        make=prefault_reloads,
+        blind="that a root cannot be loaded (-ENOMEM), and requests other than that of obsolete roots",
+        meets=("pre-fault",),
+        arches=("default",),
+    ),
+    Mend(
+        ident="prefault-root-eagain",
+        title="a pre-fault answers -EAGAIN if its root has become obsolete",
+        says="what it answers for an INVALID slot since 6.18; userspace calls again, which loads a new root",
+        findings=_OBSOLETE,
+        make=prefault_root_eagain,
+        blind="what a VMM does with the error, which the deletion of a slot that it did not ask for now causes",
+        meets=("pre-fault",),
+        arches=("default",),
+    ),
+    Mend(
+        ident="reload-frees-roots",
+        title="kvm_mmu_reload frees obsolete roots before it looks whether there is one",
+        says="what Linux has since 20a6cff3b283 (2025)",
+        findings=_AFTER,
+        make=reload_frees_roots,
+        blind="what the look costs at each entry of the guest. prefault-keeps-obsolete-root is there all the same",
+        meets=("pre-fault",),
+        arches=("default",),
     ),
     Mend(
         ident="prefault-gives-up",
         title="a pre-fault answers -EAGAIN whenever its fault is to be retried",
         says="no loop under SRCU at all; every race with an invalidation then shows in userspace",
-        findings=_PREFAULT,
+        findings=(*_PREFAULT, *_OBSOLETE),
         make=prefault_gives_up,
         blind="what a VMM does with an error that every invalidation can cause",
         meets=("pre-fault",),
-        arches=("sw-protected",),
+        arches=("sw-protected", "default"),
     ),
 )

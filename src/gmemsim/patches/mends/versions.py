@@ -31,6 +31,8 @@ WITH_FINDING: Final[dict[str, tuple[str, ...]]] = {
     "hugepage-split-waits-for-memory-failure": HUGE,
     "hugepage-hole-zeroes-private-pages": HUGE_WITHOUT_MUTEX,
     "prefault-against-slot-deletion": ("baseline",),
+    "prefault-keeps-obsolete-root": ALL_VERSIONS,
+    "prefault-after-slot-deletion": ("baseline",),
     "v8-fault-keeps-reference": ("inplace-v8",),
     "fault-against-slot-creation": ("baseline", "v3", "mainline-7.3"),
     "tdx-removal-failure": ALL_VERSIONS,
