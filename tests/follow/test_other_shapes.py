@@ -111,6 +111,27 @@ def test_plain_kvm_events_are_undecided(lines: list[tuple[str, ...]], tmp_path: 
         (b" " * 60_000 + b"x\n", "a line of more than"),
         (b"a-1 [000] ..... 1.0: get_pfn:\n", "get_pfn without its field gfn"),
         (b"a-1 [000] ..... 1.0: get_pfn: gfn=0x0\nb-1 [000] ..... 1.0: get_pfn: gfn=0xffffffff\n", "pages"),
+        (
+            b"a-1 [000] ..... 1.0: get_pfn: gfn=0x1000\na-1 [000] ..... 1.1: get_pfn_ret: ret=0x",
+            ":2: the last line has no end",
+        ),
+        (b"a-1 [000] ..... 1.0: get_pfn: gfn=0x10", ":1: the last line has no end"),
+        (
+            b"a-1 [000] ..... 1.0: get_pfn: gfn=0x1000\na-1 [000] ..... 1.1: get_pfn_ret: ret=\n",
+            "without its field ret",
+        ),
+        (
+            b"a-1 [000] ..... 1.0: get_pfn: gfn=0x1\na-1 [000] ..... 1.1: kvm_page_fault: vcpu 0 rip\n",
+            "field address",
+        ),
+        (
+            b"# entries-in-buffer/entries-written: 3/3   #P:4\na-1 [000] ..... 1.0: get_pfn: gfn=0x1000\n",
+            "its head says 3 events, and 1 are there",
+        ),
+        (
+            b"# entries-in-buffer/entries-written: 1/1   #P:4\na-1 [000] ..... 1.0: x: y\n" * 2,
+            ":3: a second head",
+        ),
         (gzip.compress(b"a-1 [000] ..... 1.0: get_pfn: gfn=0x0\n")[:-9], "after line"),
         (gzip.compress(b"\n" * 3_000_000), "lines without an event"),
     ],
@@ -139,6 +160,24 @@ def test_losses_are_named_in_the_metadata_too() -> None:
 def test_threads_of_qemu_are_of_one_kind() -> None:
     assert kind_of("CPU 0/KVM-812") == kind_of("CPU 11/KVM-823")
     assert kind_of("vcpu0-1") == kind_of("vcpu12-2") == "vcpu"
+
+
+def test_a_thread_whose_name_changes_is_one_thread(lines: list[tuple[str, ...]], tmp_path: Path) -> None:
+    """The kernel forgets names, and a thread is renamed by whoever made it: within a call as well."""
+    path = tmp_path / "x.trace"
+    shape = SHAPES["as it is"]
+    inside = next(number for number, line in enumerate(lines) if line[0] == "vcpu0" and line[6] == "faultin")
+    for first, then in (("vcpu0", "<...>"), ("<...>", "vcpu0"), ("qemu-system-x86", "vcpu0")):
+        names = [first if number < inside else then for number in range(len(lines))]
+        path.write_text(
+            "".join(
+                f"{shape(name if line[0] == 'vcpu0' else line[0], *line[1:])}\n"
+                for name, line in zip(names, lines, strict=True)
+            )
+        )
+        trace = load_trace(path, RECORDED.with_name("sh_same_v2.json"))
+        assert {thread.rpartition("-")[0] for thread in trace.threads} == {"vcpu0", "vcpu1"}
+        assert follow(trace, PATCHES["v3"]).accepted
 
 
 def test_qemus_names_are_followed_alike(lines: list[tuple[str, ...]], tmp_path: Path) -> None:

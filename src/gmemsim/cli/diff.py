@@ -128,7 +128,7 @@ def _files(left: str, right: str, options: dict[str, Any]) -> tuple[dict[str, An
 def _read(steps: Steps, path: Path, salvage: bool, notes: list[str]) -> tuple[Run, Header | None]:
     from ..compare.logs import read_run
     from ..follow.as_events import events_of
-    from ..follow.trace import load_trace
+    from ..follow.trace import load_trace, order_note
 
     if not path.is_file():
         problem = "not a file" if path.exists() else "no such file"
@@ -138,7 +138,14 @@ def _read(steps: Steps, path: Path, salvage: bool, notes: list[str]) -> tuple[Ru
         if log.broken_off:
             notes.append(f"{path}: breaks off after {len(log.run.steps):,} events; compared up to there")
         return log.run, log.header
-    return steps.run(events_of(load_trace(path))), None
+    trace = load_trace(path)
+    run = steps.run(events_of(trace))
+    if len(run.steps) < trace.events:
+        notes.append(
+            f"{path}: {len(run.steps):,} of {trace.events:,} events are compared; the others say nothing of its file"
+        )
+    notes.extend(f"{path}: {note}" for note in order_note(trace))
+    return run, None
 
 
 def _is_log(path: Path) -> bool:

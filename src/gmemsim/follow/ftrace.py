@@ -151,15 +151,25 @@ def read_trace(path: Path) -> Iterator[KernelEvent]:
         TraceError: the file cannot be read, a line is damaged, it is something else, or it holds no event at all.
     """
     line = events = quiet = 0
+    stated: int | None = None
     try:
         with _opened(path) as file:
             for line, text in enumerate(_lines(path, file), 1):
+                if head := _WRITTEN.match(text):
+                    if stated is not None:
+                        raise TraceError(
+                            f"{path}:{line}: a second head of a trace: expected one recording a file"
+                        )
+                    stated = int(head[1])
                 try:
                     event = parse_line(text, line)
                 except ValueError as error:
                     if not events and (other := _other(path)):
                         raise TraceError(f"{path}: {other}, not a list of ftrace events") from None
                     raise TraceError(f"{path}:{line}: {error}, got {clean(text, 60)!r}") from None
+                if event is not None and not text.endswith("\n"):
+                    # Half of a number is a number, so that nothing else would tell.
+                    raise TraceError(f"{path}:{line}: the last line has no end: the text was cut off")
                 quiet = quiet + 1 if event is None else 0
                 if event is not None:
                     events += 1
@@ -169,6 +179,11 @@ def read_trace(path: Path) -> Iterator[KernelEvent]:
                     raise TraceError(f"{path}:{line}: more than {what}")
     except (OSError, EOFError, zlib.error) as error:
         raise TraceError(f"{path}: after line {line}: {error}") from None
+    if stated is not None and events < stated:
+        # What is not there was somebody's step: neither answer would be true, as where the kernel lost it.
+        raise TraceError(
+            f"{path}: its head says {stated:,} events, and {events:,} are there: it was cut off or filtered"
+        )
     if not events:
         other = _other(path)
         what = f"{other}, not a list of ftrace events" if other else "no event in it; expected ftrace text"

@@ -138,6 +138,13 @@ class Trace:
                 self.conversions[thread.rpartition("-")[0]] = found  # type: ignore[assignment] # three numbers each
 
 
+def order_note(trace: Trace) -> tuple[str, ...]:
+    """What is to be said where the times of a trace go back."""
+    if not trace.back:
+        return ()
+    return (f"times go back at line {trace.back}: events are taken in the order of the text",)
+
+
 def trace_from_events(
     events: Iterable[KernelEvent], path: str, metadata: dict[str, object] | None = None
 ) -> Trace:
@@ -146,7 +153,7 @@ def trace_from_events(
     Raises:
         TraceError: no event concerns a guest_memfd, or the metadata says that events were lost.
     """
-    listed = list(events)
+    listed = _with_one_name(list(events))
     meta = metadata or {}
     lost = meta.get("lost_events")
     if isinstance(lost, int) and lost > 0:
@@ -215,6 +222,25 @@ def trace_from_events(
         gmem_prepare=bool(probed & _ARCH_HOOKS),
         metadata=meta,
     )
+
+
+def _with_one_name(events: list[KernelEvent]) -> list[KernelEvent]:
+    """The events with one name for each thread: the last that its pid has, `<...>` only if it has no other.
+
+    A thread is renamed where it begins or by who made it, perf shows each name while it lasts, and the kernel forgets
+    names (`saved_cmdlines_size`). Under two names it would be two threads, and a call under way a part of none.
+    """
+    names: dict[str, str] = {}
+    seen = list(dict.fromkeys(event.thread for event in reversed(events)))
+    for thread in seen:
+        name, _, pid = thread.rpartition("-")
+        if pid not in names or (names[pid].startswith("<...>-") and name != "<...>"):
+            names[pid] = thread
+    # Each CPU's idle task has pid 0.
+    renamed = {thread: names[pid] for thread in seen if (pid := thread.rpartition("-")[2]) != "0"}
+    if all(thread == name for thread, name in renamed.items()):
+        return events
+    return [event._replace(thread=renamed.get(event.thread, event.thread)) for event in events]
 
 
 def _release(meta: dict[str, object]) -> str | None:
