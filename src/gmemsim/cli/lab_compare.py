@@ -271,7 +271,7 @@ def _begin(path: Path | None, head: Head) -> None:
 
 
 def scenario_of(name: str) -> Scenario:
-    """A drawn scenario by the name that it has in results, or one of the library; never a file, whatever the name is."""
+    """A drawn scenario by the name that it has in results, or one of the library; never a file, whatever it says."""
     from ..lab.drawn import drawn
     from ..lab.drawn_wide import wide
     from ..scenarios.catalogue import load_named
