@@ -102,7 +102,7 @@ def test_a_number_that_is_missing_is_not_made_up_for_by_one_elsewhere(tmp_path: 
     path = log(tmp_path / "a.jsonl", EVENTS[:3])
     text = path.read_bytes().replace(b'"id":7,', b"", 1).replace(b'"private"', b'"id":7,"private"')
     path.write_bytes(text)
-    with pytest.raises(LogError, match="2: byte .*event 'page_fault': unexpected field 'id'"):
+    with pytest.raises(LogError, match=r"2: byte .*event 'page_fault': unexpected field 'id'"):
         read_run(Steps(), path)
     # A number with a nought in front is no JSON.
     for number in (b'"id":7,', b'"seq":1,', b'"t":2,'):

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 _LINE: Final = re.compile(rb'\{"seq":(0|[1-9]\d*),"t":(0|[1-9]\d*),(.*)\}\n')
 _ID: Final = re.compile(rb'"id":(0|[1-9]\d*),')
-#: Stands where a number was, so that the line is still decoded whole: its event has to have the field, and no other may.
+#: Stands where a number was, so that the line is decoded as it is: its event has to have the field, and no other may.
 _NO_ID: Final = b'"id":0,'
 #: In one line: none of them may be lost.
 _TWO_IDS: Final = re.compile(rb'"id":\d+,.*"id":\d+,')
