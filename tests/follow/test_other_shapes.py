@@ -98,6 +98,7 @@ def test_plain_kvm_events_are_undecided(lines: list[tuple[str, ...]], tmp_path: 
         (b"\x17\x08Dtracing6\0", "trace-cmd report"),
         (b"PERFILE2\0\0", "perf script"),
         (b"a-1 [000] ..... 1.0: x: y\nCPU:2 [LOST 137 EVENTS]\n", "137 events were lost"),
+        (b"a-1 [000] ..... 1.0: x: y\nCPU:2 [137 events lost]\n", "137 events were lost"),
         (b"a-1 [000] ..... 1.0: x: y\nCPU:2 [LOST EVENTS]\n", "some events were lost"),
         (b"a-1 [000] ..... 1.0: x: y\nCPU:2 [137 EVENTS DROPPED]\n", "137 events were lost"),
         (b"a-1 [000] ..... 1.0: x: y\nCPU:2 [EVENTS DROPPED]\n", "some events were lost"),
@@ -145,6 +146,17 @@ def test_refused_in_one_line(text: bytes, says: str, tmp_path: Path) -> None:
     assert "\n" not in str(refused.value)
 
 
+def test_a_name_that_looks_like_a_line_is_refused() -> None:
+    """A task may be called so: whose event it is, nobody can tell."""
+    with pytest.raises(ValueError, match=re.escape("can be an event of a-1 and of a-1 [0] 1:e:-7")):
+        parse_line("  a-1 [0] 1:e:-7     [001] ..... 14.475397: get_pfn: (x+0x4/0x9) gfn=0x1\n")
+    odd = parse_line(
+        "  [0] 1.5: \N{SNOWMAN}-7 [001] ..... 14.475397: sched_switch: a:12 [120] S ==> b:13 [120]\n"
+    )
+    assert odd is not None
+    assert (odd.thread, odd.name) == ("[0] 1.5: \N{SNOWMAN}-7", "sched_switch")
+
+
 def test_a_damaged_line_is_no_event() -> None:
     for text in ("vcpu0-425 [000] .....", "x [0] 1.5: e:", "-1 [0] 1.5: e:", "a-1 [0] x: e:", "a-1 [0] 1.5:"):
         with pytest.raises(ValueError, match="expected 'TASK-PID"):
@@ -154,7 +166,11 @@ def test_a_damaged_line_is_no_event() -> None:
 def test_losses_are_named_in_the_metadata_too() -> None:
     with pytest.raises(TraceError, match="137 events were lost, says the metadata"):
         trace_from_events(read_trace(RECORDED), "x.trace", {"lost_events": 137})
-    assert trace_from_events(read_trace(RECORDED), "x.trace", {"lost_events": 0}).steps
+    for found in ("17", [17], 1.5):
+        with pytest.raises(TraceError, match="lost_events of the metadata: expected a number"):
+            trace_from_events(read_trace(RECORDED), "x.trace", {"lost_events": found})
+    for none in (0, None):
+        assert trace_from_events(read_trace(RECORDED), "x.trace", {"lost_events": none}).steps
 
 
 def test_threads_of_qemu_are_of_one_kind() -> None:

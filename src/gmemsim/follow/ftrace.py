@@ -31,6 +31,7 @@ _FLAGS: Final = re.compile(r"[.\w#=!-]{4,6}")
 _LOST: Final = (
     re.compile(r"CPU:\s?\d{1,6} \[LOST (\d{1,18})? ?EVENTS\]"),
     re.compile(r"CPU:\s?\d{1,6} \[(\d{1,18})? ?EVENTS DROPPED\]"),
+    re.compile(r".{0,200}?\[(\d{1,18}) events? (?:lost|dropped|missed)\]", re.IGNORECASE),
     re.compile(r".{0,200}?PERF_RECORD_LOST(?:_SAMPLES)?\s{1,9}lost (\d{1,18})"),
 )
 _WRITTEN: Final = re.compile(r"# entries-in-buffer/entries-written: (\d{1,18})/(\d{1,18})\s")
@@ -100,7 +101,9 @@ def parse_line(text: str, line: int = 0) -> KernelEvent | None:
     Raises:
         ValueError: the line is no event.
     """
+    found: KernelEvent | None = None
     for cpu in _CPU.finditer(text):
+        # A task's name may look like the rest of a line, and anybody may have one.
         thread = _thread(text[: cpu.start()])
         rest = text[cpu.end() :].lstrip() if thread else ""
         flags = _FLAGS.match(rest)
@@ -118,17 +121,23 @@ def parse_line(text: str, line: int = 0) -> KernelEvent | None:
         # (perf probe names a return probe by itself.)
         # Names are few and events many: each is kept once.
         name = intern(event[1].removesuffix("__return"))
-        return KernelEvent(line, moment, thread, name, rest[event.end() :].rstrip())
+        if found is not None:
+            raise ValueError(f"the line can be an event of {found.thread} and of {thread}")
+        found = KernelEvent(line, moment, thread, name, rest[event.end() :].rstrip())
+    if found is not None:
+        return found
     short = text.strip()
     if written := _WRITTEN.match(text):
         missing = int(written[2]) - int(written[1])
         if missing > 0:
             raise ValueError(f"{missing:,} events were overwritten before the first: {_LARGER}")
-    if not short or short.startswith("#") or _PASSED.match(short[:100]) or _CHAIN.match(text.rstrip()[:700]):
+    if not short or short.startswith("#"):
         return None
     for pattern in _LOST:
         if lost := pattern.match(short[:300]):
             raise ValueError(f"{lost[1] or 'some'} events were lost here: {_LARGER}")
+    if _PASSED.match(short[:100]) or _CHAIN.match(text.rstrip()[:700]):
+        return None
     raise ValueError("expected 'TASK-PID [CPU] flags seconds: event: …'")
 
 

@@ -155,8 +155,12 @@ def trace_from_events(
     """
     listed = _with_one_name(list(events))
     meta = metadata or {}
-    lost = meta.get("lost_events")
-    if isinstance(lost, int) and lost > 0:
+    lost = meta.get("lost_events") or 0
+    if not isinstance(lost, int):
+        raise TraceError(
+            f"{path}: lost_events of the metadata: expected a number, found {clean(repr(lost), 60)}"
+        )
+    if lost > 0:
         raise TraceError(f"{path}: {lost:,} events were lost, says the metadata: record with a larger buffer")
     mark = _start_line(listed, path)
     reader, elsewhere, alone = _reader(listed, mark, path)
