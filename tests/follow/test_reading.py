@@ -124,6 +124,13 @@ def test_what_many_events_share_is_kept_once(carried: Path) -> None:
     assert len({step.observation for step in steps}) < len(steps)
 
 
+def test_metadata_that_say_two_things_are_refused(carried: Path, tmp_path: Path) -> None:
+    metadata = tmp_path / "m.json"
+    metadata.write_text('{"lost_events": 17, "lost_events": 0}')
+    with pytest.raises(TraceError, match="'lost_events' twice"):
+        load_trace(carried / "7.2.13" / "sh_same_v2.trace.gz", metadata)
+
+
 def test_every_event_that_is_matched_is_compared() -> None:
     """What `events_of` passed over, `diff` would call the same."""
     assert set(PROBES.values()) <= set(_MAKERS)

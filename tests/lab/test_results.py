@@ -49,6 +49,7 @@ LINES = msgspec.json.encode(HEAD) + b"\n" + msgspec.json.encode(row("hole", {HOL
         (LINES.replace(b'"agree"', b'"fine"'), ":2: expected results"),
         (LINES.replace(b'"seconds"', b'"hungg":true,"seconds"'), ":2: expected results"),
         (LINES.replace(b":4}", b":-4}"), ":2: expected results"),
+        (LINES.replace(b'"seconds"', b'"hung":true,"hung":false,"seconds"'), "'hung' twice in one object"),
         (
             LINES.replace(b":4}", b":5}"),
             ":2: expected results of gmemsim lab compare (hole: outcomes of 5 rounds",

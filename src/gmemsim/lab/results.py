@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Final, Literal
 
 import msgspec
 
+from ..audit.bounded import key_twice
 from ..whole_files import write_whole
 from .errors import LabError
 
@@ -164,6 +165,8 @@ def read_results(path: Path, head: Head | None = None, *, whole: bool = False) -
             number += 1
             row = msgspec.json.decode(line, type=Row)
             _check_sum(row)
+            if twice := key_twice(line):
+                raise ValueError(f"{twice!r} twice in one object")
             rows[row.scenario] = row
     except (msgspec.DecodeError, ValueError, RecursionError) as error:
         raise LabError(f"{path}:{number}: expected results of gmemsim lab compare ({error})") from None
