@@ -16,7 +16,7 @@ from .initial import mapped_before
 from .probes import GUEST_MEMFD
 from .search import Bounds, search
 from .trace import order_note
-from .unseen import LATE, not_shown
+from .unseen import DISORDER, LATE, not_shown
 from .window import shortest_window
 from .world import chosen_release
 
@@ -60,6 +60,9 @@ def follow(
     """
     bounds = bounds or Bounds()
     result = _follow_one(trace, kernel_class, release, bounds, explain)
+    if result.verdict == "rejected" and trace.back:
+        # Each CPU's text behind the other's, or what a clock that differs between them makes of it.
+        return attrs.evolve(result, undecided=f"{DISORDER}, as times go back at line {trace.back}")
     if (
         result.verdict == "rejected"
         and result.rejected_at is not trace.flaw
