@@ -131,11 +131,34 @@ class Trace:
         return attrs.evolve(self, steps=kept, threads=threads)
 
     def take_conversions(self, other: Trace) -> None:
-        """Use the conversions of `other`, a recording of the same program with the same seed."""
-        for thread, steps in other.threads.items():
-            found = [s.observation[1:] for s in steps if s.name == "set_attributes"]
-            if found:
-                self.conversions[thread.rpartition("-")[0]] = found  # type: ignore[assignment] # three numbers each
+        """Use the conversions of `other`, a recording of the same program with the same seed.
+
+        Raises:
+            TraceError: it has none of a thread with such a name, or a name does not say which thread it is.
+        """
+        mine = self._converting("set_attributes_pre")
+        theirs = other._converting("set_attributes")
+        shared = mine.keys() & theirs.keys()
+        for trace, names in ((self, mine), (other, theirs)):
+            twice = next((name for name in sorted(shared) if len(names[name]) > 1), None)
+            if twice is not None:
+                name = clean(twice, 60)
+                raise TraceError(
+                    f"{trace.path}: two threads called {name} convert: by the name nobody knows which is which"
+                )
+        if not shared:
+            raise TraceError(f"{other.path}: no conversions of a thread that is called as one of {self.path}")
+        for name, (thread, *_) in theirs.items():
+            found = [s.observation[1:] for s in other.threads[thread] if s.name == "set_attributes"]
+            self.conversions[name] = found  # type: ignore[assignment] # three numbers each
+
+    def _converting(self, shows: str) -> dict[str, list[str]]:
+        """Threads that convert, as an event of theirs shows, by name."""
+        found: dict[str, list[str]] = {}
+        for thread, steps in self.threads.items():
+            if any(step.name == shows for step in steps):
+                found.setdefault(thread.rpartition("-")[0], []).append(thread)
+        return found
 
 
 def order_note(trace: Trace) -> tuple[str, ...]:
