@@ -131,6 +131,14 @@ def test_metadata_that_say_two_things_are_refused(carried: Path, tmp_path: Path)
         load_trace(carried / "7.2.13" / "sh_same_v2.trace.gz", metadata)
 
 
+def test_metadata_of_another_recording_are_refused(carried: Path, tmp_path: Path) -> None:
+    """By what they list as probed, steps that show would be none, and the trace be rejected for it."""
+    metadata = tmp_path / "m.json"
+    metadata.write_text('{"probes": ["PROBE get_pfn kvm_gmem_get_pfn -> ok"]}')
+    with pytest.raises(TraceError, match=r":\d+: kvm_page_fault shows, and the metadata list no probe of it"):
+        load_trace(carried / "7.2.13" / "sh_same_v2.trace.gz", metadata)
+
+
 def test_every_event_that_is_matched_is_compared() -> None:
     """What `events_of` passed over, `diff` would call the same."""
     assert set(PROBES.values()) <= set(_MAKERS)

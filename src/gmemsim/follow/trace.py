@@ -17,7 +17,7 @@ from .files import Others, geometry, others, scan
 from .ftrace import TraceError, read_trace
 from .nesting import first_flaw
 from .observe import Observer, from_mmio_entries
-from .probes import PROBES, Observation
+from .probes import HINTS, PROBES, Observation
 from .release_events import Releases
 
 if TYPE_CHECKING:
@@ -227,6 +227,11 @@ def trace_from_events(
         steps.append(step)
     if not steps:
         raise TraceError(f"{path}: no event of a guest_memfd in it")
+    stray = next((step for step in steps if step.name not in probed and step.name not in HINTS), None)
+    if stray is not None:
+        raise TraceError(
+            f"{path}:{stray.line}: {stray.kernel_name} shows, and the metadata list no probe of it: another recording's"
+        )
     return Trace(
         path=path,
         steps=steps,
