@@ -153,7 +153,8 @@ Record the vCPU threads and every VMM thread that punches, converts, allocates o
 events of a thread that was filtered out are missing, and what it did to the file then makes a later event
 impossible. QEMU calls its vCPU threads `CPU 0/KVM` only with `-name NAME,debug-threads=on`. Blanks and dashes in a
 name are read. The digits at the end are cut off to tell what is probed of a *kind* of thread: `vcpu0` and `vcpu1`
-are of one kind.
+are of one kind. A thread is its pid: one that is renamed, or whose name the kernel forgot (`<...>`), has the last
+name that shows.
 
 **One guest_memfd.** One file is followed, the others' events are left out. Which one, and how its pages are
 numbered, says a line that you write into the trace when recording has begun:
@@ -320,6 +321,9 @@ optional probes. Cutting the line out does not bring the events back. The same h
 (`trace-cmd report`), of `PERF_RECORD_LOST` (`perf script`), of `"lost_events": 17` in the metadata, and of a head in
 which `entries-in-buffer/entries-written` differ: there tracefs overwrote the oldest events, of each CPU up to another
 time.
+
+A text that was cut off is refused too, as far as it shows: a last line without its end, or fewer events than its head
+says are in the buffer. So filter what is recorded, not the text.
 
 None of them may be there. Then `overrun` in `per_cpu/cpu*/stats` differs from 0, `trace-cmd record` prints overruns of
 each CPU at its end, `perf record` how many chunks were lost. `follow` does not read these: look at them, or write the

@@ -14,6 +14,7 @@ import gmemsim
 from gmemsim.audit.base import Event
 from gmemsim.audit.events import Lock, Unlock
 from gmemsim.audit.header import Header
+from gmemsim.audit.kvm_events import Clear, Prepare
 from gmemsim.audit.render import write_log
 from gmemsim.cli.group import cli
 from gmemsim.scenarios import session as sessions
@@ -138,8 +139,38 @@ def test_a_log_that_breaks_off(tmp_path: Path) -> None:
     broken.write_bytes(b"".join(whole.read_bytes().splitlines(keepends=True)[:4]) + b'{"seq":3,"t')
     assert gmem("diff", whole, broken).exit_code == 2
     result = gmem("diff", whole, broken, "--salvage")
-    assert result.exit_code == 1
-    assert "b.jsonl: breaks off after 3 events; compared up to there" in result.stdout
+    assert result.exit_code == 2
+    assert "b.jsonl: breaks off after 3 events" in result.stdout
+    assert f"3 of {len(EVENTS)} events on the left, 3 of 3 on the right" in " ".join(result.stdout.split())
+    assert "The same, step by step, as far as both go." in result.stdout
+
+
+def test_what_the_other_side_has_behind_a_break_is_no_difference(tmp_path: Path) -> None:
+    """Of each task: the other side's steps may come in another order, and a difference before the break counts."""
+    twice = [("a", Prepare(1, 1, 0)), ("b", Clear(7, 2, 1)), ("a", Prepare(1, 1, 0)), ("b", Clear(8, 3, 1))]
+    swapped = [twice[1], twice[0], twice[3], twice[2]]
+    whole = log(tmp_path / "whole.jsonl", twice)
+    broken = tmp_path / "broken.jsonl"
+
+    def cut(events: list[tuple[str, Any]], lines: int) -> Path:
+        other = log(tmp_path / "other.jsonl", events)
+        broken.write_bytes(b"".join(other.read_bytes().splitlines(keepends=True)[:lines]))
+        return broken
+
+    for left, right in ((whole, cut(swapped, 4)), (cut(swapped, 4), whole)):
+        same = gmem("diff", left, right, "--salvage")
+        assert same.exit_code == 2
+        assert "Only the order of independent steps differs, as far as both go." in same.stdout
+    other = [twice[0], ("b", Clear(9, 2, 1)), *twice[2:]]
+    assert gmem("diff", whole, cut(other, 4), "--salvage").exit_code == 1
+    # Nothing is compared, so that nothing can be the same.
+    nothing = gmem("diff", cut(twice, 2), log(tmp_path / "b.jsonl", [("b", Clear(7, 2, 1))]), "--salvage")
+    assert nothing.exit_code == 1
+    alone = tmp_path / "alone.jsonl"
+    alone.write_bytes((tmp_path / "b.jsonl").read_bytes().rpartition(b'{"end"')[0])
+    nothing = gmem("diff", broken, alone, "--salvage")
+    assert nothing.exit_code == 2
+    assert "no task has a step in both" in nothing.stderr
 
 
 @pytest.mark.parametrize("after", [4, 5])

@@ -13,7 +13,7 @@ from gmemsim.audit.base import Event
 from gmemsim.audit.events import Contended, Lock, Unlock
 from gmemsim.audit.header import Header
 from gmemsim.audit.huge_events import HugeSplit
-from gmemsim.audit.kvm_events import Prepare, Retry, TdpFault, TdpFaultRet
+from gmemsim.audit.kvm_events import FilemapAdd, Prepare, Retry, TdpFault, TdpFaultRet
 from gmemsim.audit.query import READY
 from gmemsim.audit.render import write_log
 from gmemsim.cli.group import cli
@@ -103,6 +103,66 @@ def test_a_damaged_log_is_refused_and_a_broken_one_salvaged(log: Path, tmp_path:
     broken.write_bytes(broken.read_bytes()[:-60])
     assert gmem(broken, "counts").exit_code == 2
     assert rows(broken, "SELECT count(*) AS n FROM events", "--salvage") == [{"n": len(ENTRIES) - 1}]
+    assert f"breaks off after {len(ENTRIES) - 1} events" in gmem(broken, "counts", "--salvage").stderr
+
+
+def test_a_folio_is_held_from_its_birth_on(tmp_path: Path) -> None:
+    """It is locked when it is added, of which only `filemap_add` tells: whoever waits for it waits for that task."""
+    path = tmp_path / "a.jsonl"
+    name = "gmem0.folio[3]"
+    write_log(
+        path,
+        [
+            (0, "vcpu0", FilemapAdd(3, 500)),
+            (5, "vcpu1", Contended(name, "w")),
+            (9, "vcpu0", Unlock(name, "w")),
+            (10, "vcpu1", Lock(name, "w")),
+            (12, "vcpu1", Unlock(name, "w")),
+            (20, "vcpu0", FilemapAdd(3, 501)),
+            (24, "vcpu0", Unlock(name, "w")),
+        ],
+    )
+    assert rows(path, "SELECT actor, from_t, to_t, ns FROM holds ORDER BY from_seq") == [
+        {"actor": "vcpu0", "from_t": 0, "to_t": 9, "ns": 9},
+        {"actor": "vcpu1", "from_t": 10, "to_t": 12, "ns": 2},
+        {"actor": "vcpu0", "from_t": 20, "to_t": 24, "ns": 4},
+    ]
+    assert rows(path, "waits") == [
+        {"lock": name, "mode": "w", "holder": "vcpu0", "waits": 1, "total_ns": 5, "max_ns": 5}
+    ]
+
+
+def test_the_holds_of_a_run_are_those_that_it_reports(tmp_path: Path) -> None:
+    path = tmp_path / "a.jsonl"
+    ran = CliRunner().invoke(cli, ["run", "punch", "--patch", "v3", "--log", str(path), "--json"])
+    folio = json.loads(ran.stdout)["locks"]["folio_lock"]["write"]
+    assert folio["hold_total"] > 0
+    (found,) = rows(path, "SELECT sum(ns) AS held, max(ns) AS longest FROM holds WHERE lock LIKE '%folio%'")
+    assert (int(found["held"]), found["longest"]) == (folio["hold_total"], folio["hold_max"])
+    (found,) = rows(
+        path,
+        "SELECT count(*) AS n, count(holder) AS known, sum(ns) AS ns FROM waits WHERE lock LIKE '%folio%'",
+    )
+    assert found["n"] == found["known"] == folio["contentions"]
+    assert int(found["ns"]) == folio["wait_total"]
+
+
+def test_a_wait_that_was_given_up_has_no_end(tmp_path: Path) -> None:
+    path = tmp_path / "a.jsonl"
+    write_log(
+        path,
+        [
+            (0, "w", Lock("l", "w")),
+            (1, "k", Contended("l", "w")),
+            (2, "k", TdpFault(1)),
+            (3, "w", Unlock("l", "w")),
+            (90, "k", Lock("l", "w")),
+            (95, "k", Lock("l", "w")),
+        ],
+    )
+    assert rows(path, "SELECT ns, holder FROM waits") == [{"ns": None, "holder": "w"}]
+    # Of a lock that is taken again before it is given back nothing says how long it was held.
+    assert rows(path, "SELECT ns FROM holds WHERE actor = 'k'") == [{"ns": None}, {"ns": None}]
 
 
 def test_it_says_what_there_is() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from typing import TYPE_CHECKING
 
 import pytest
 from hypothesis import given
@@ -22,6 +23,7 @@ from gmemsim.audit.events import (
     Unlock,
 )
 from gmemsim.audit.kvm_events import (
+    ApCreation,
     ArchInvalidate,
     Faultin,
     FreePage,
@@ -48,6 +50,9 @@ from gmemsim.compare.footprint import Footprints
 from gmemsim.compare.renaming import Renaming
 from gmemsim.compare.runs import Steps
 from gmemsim.engine.op import dependent
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 Log = list[tuple[str, Event]]
 
@@ -234,6 +239,28 @@ def test_what_identical_threads_touched_is_exchanged_with_them() -> None:
 
     assert equal(log("vcpu0", "vcpu1"), log("vcpu1", "vcpu0"), symmetric=True)
     assert not equal(log("vcpu0", "vcpu1"), log("vcpu1", "vcpu0"))
+
+
+@pytest.mark.parametrize(
+    "of",
+    [
+        lambda owner: Lock(f"{owner}.mutex", "w"),
+        lambda owner: Access("acquire", f"{owner}.mutex.wait", 0, 1, "w"),
+        lambda owner: ApCreation(owner, 100),
+        lambda owner: GuestTouch("vm0", 100, True, 500, True, f"data:{owner}"),
+        SignalSent,
+    ],
+)
+def test_what_has_a_threads_name_is_exchanged_with_it(of: Callable[[str], Event]) -> None:
+    """Its own and another's are two things, whatever number each has."""
+
+    def log(first: str, second: str, owner: str) -> Log:
+        return [*fault(first), (first, of(owner)), *fault(second, 101, 501)]
+
+    own, others = log("vcpu0", "vcpu1", "vcpu0"), log("vcpu0", "vcpu1", "vcpu1")
+    assert equal(own, log("vcpu1", "vcpu0", "vcpu1"), symmetric=True)
+    assert not equal(own, log("vcpu1", "vcpu0", "vcpu0"), symmetric=True)
+    assert not equal(own, others, symmetric=True)
 
 
 def test_identical_threads_may_be_exchanged_if_asked() -> None:

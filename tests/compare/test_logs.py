@@ -97,6 +97,21 @@ def test_a_key_twice_is_not_made_up_for_by_one_that_is_missing(tmp_path: Path) -
             read()
 
 
+def test_a_number_that_is_missing_is_not_made_up_for_by_one_elsewhere(tmp_path: Path) -> None:
+    """Numbers of messages are cut out of a block of lines: as many of them say nothing of where they were."""
+    path = log(tmp_path / "a.jsonl", EVENTS[:3])
+    text = path.read_bytes().replace(b'"id":7,', b"", 1).replace(b'"private"', b'"id":7,"private"')
+    path.write_bytes(text)
+    with pytest.raises(LogError, match=r"2: byte .*event 'page_fault': unexpected field 'id'"):
+        read_run(Steps(), path)
+    # A number with a nought in front is no JSON.
+    for number in (b'"id":7,', b'"seq":1,', b'"t":2,'):
+        log(path, EVENTS[:3])
+        path.write_bytes(path.read_bytes().replace(number, number.replace(b":", b":0"), 1))
+        with pytest.raises(LogError, match="damaged line"):
+            read_run(Steps(), path)
+
+
 @pytest.mark.parametrize("mode", ["q", "", "R"])
 def test_modes_are_r_and_w(tmp_path: Path, mode: str) -> None:
     path = log(tmp_path / "a.jsonl", [("a", Lock("l", "r")), ("a", Access("load", "l", 0, -1, "r"))])

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 Lines = list[str]
 _CLEAR = re.compile(r"zero_begin_\w+")
+_TIME = re.compile(r"(?<=\s)\d+\.\d+(?=: )")
 
 
 def _events(lines: Lines) -> list[tuple[int, KernelEvent]]:
@@ -179,7 +180,27 @@ ALTERATIONS: dict[str, Callable[[Lines, Random], Lines | None]] = {
 
 def alter(lines: Lines, name: str, random: Random) -> Lines | None:
     """The lines with alteration `name` made at a random place, or None if there is no place for it."""
-    return ALTERATIONS[name](lines, random)
+    changed = ALTERATIONS[name](lines, random)
+    return None if changed is None else in_time(changed)
+
+
+def in_time(lines: Lines) -> Lines:
+    """The lines with the time of the one before where theirs is earlier: that a text is in disorder shows by itself."""
+    found: Lines = []
+    before, shown = 0, ""
+    for number, text in enumerate(lines):
+        event = parse_line(text, number)
+        if event is None:
+            found.append(text)
+            continue
+        match = _TIME.search(text)
+        assert match is not None
+        if event.time_us < before:
+            found.append(f"{text[: match.start()]}{shown}{text[match.end() :]}")
+            continue
+        before, shown = event.time_us, match[0]
+        found.append(text)
+    return found
 
 
 def places(lines: Lines, metadata: dict[str, object]) -> dict[str, list[int]]:

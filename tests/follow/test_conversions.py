@@ -11,7 +11,7 @@ import pytest
 from gmemsim.follow.conversions import infer, readings
 from gmemsim.follow.evidence import collect
 from gmemsim.follow.follower import follow
-from gmemsim.follow.ftrace import parse_line, read_trace
+from gmemsim.follow.ftrace import TraceError, parse_line, read_trace
 from gmemsim.follow.search import Bounds
 from gmemsim.follow.trace import Trace, load_trace, trace_from_events
 from gmemsim.patches.registry import PATCHES
@@ -143,3 +143,19 @@ def test_a_trace_may_end_inside_a_conversion(seen: int) -> None:
     back = [line.replace("[0x0]", "[0x8]").replace("flush=1", "flush=0") for line in first]
     result = follow(trace_of(*whole, *first, *back[:seen]), PATCHES["baseline"], bounds=Bounds(states=0))
     assert result.accepted, result.rejected_at
+
+
+def test_conversions_of_another_recording_are_its_threads() -> None:
+    """A VMM that names no threads has many of one name: whose conversions those are, nobody knows."""
+    seen = "kvm_vm_set_mem_attributes: 0x10000 -- 0x10002 [0x8]"
+    trace = trace_of(*converted())
+    trace.take_conversions(trace_of(f"conv0-7 {seen}", f"conv0-7 {seen}", f"other-8 {seen}"))
+    assert trace.conversions_of("conv0-20") == [(0x10000, 0x10002, 1)] * 2
+    with pytest.raises(TraceError, match="two threads called conv0 convert"):
+        trace_of(*converted()).take_conversions(trace_of(f"conv0-7 {seen}", f"conv0-8 {seen}"))
+    with pytest.raises(TraceError, match="two threads called conv0 convert"):
+        trace_of(*converted(), "conv0-21 arch_pre_set_attrs: (x)").take_conversions(
+            trace_of(f"conv0-7 {seen}")
+        )
+    with pytest.raises(TraceError, match="no conversions of a thread that is called as one of"):
+        trace_of(*converted()).take_conversions(trace_of(f"other-8 {seen}"))

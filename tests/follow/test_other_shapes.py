@@ -98,6 +98,7 @@ def test_plain_kvm_events_are_undecided(lines: list[tuple[str, ...]], tmp_path: 
         (b"\x17\x08Dtracing6\0", "trace-cmd report"),
         (b"PERFILE2\0\0", "perf script"),
         (b"a-1 [000] ..... 1.0: x: y\nCPU:2 [LOST 137 EVENTS]\n", "137 events were lost"),
+        (b"a-1 [000] ..... 1.0: x: y\nCPU:2 [137 events lost]\n", "137 events were lost"),
         (b"a-1 [000] ..... 1.0: x: y\nCPU:2 [LOST EVENTS]\n", "some events were lost"),
         (b"a-1 [000] ..... 1.0: x: y\nCPU:2 [137 EVENTS DROPPED]\n", "137 events were lost"),
         (b"a-1 [000] ..... 1.0: x: y\nCPU:2 [EVENTS DROPPED]\n", "some events were lost"),
@@ -111,6 +112,27 @@ def test_plain_kvm_events_are_undecided(lines: list[tuple[str, ...]], tmp_path: 
         (b" " * 60_000 + b"x\n", "a line of more than"),
         (b"a-1 [000] ..... 1.0: get_pfn:\n", "get_pfn without its field gfn"),
         (b"a-1 [000] ..... 1.0: get_pfn: gfn=0x0\nb-1 [000] ..... 1.0: get_pfn: gfn=0xffffffff\n", "pages"),
+        (
+            b"a-1 [000] ..... 1.0: get_pfn: gfn=0x1000\na-1 [000] ..... 1.1: get_pfn_ret: ret=0x",
+            ":2: the last line has no end",
+        ),
+        (b"a-1 [000] ..... 1.0: get_pfn: gfn=0x10", ":1: the last line has no end"),
+        (
+            b"a-1 [000] ..... 1.0: get_pfn: gfn=0x1000\na-1 [000] ..... 1.1: get_pfn_ret: ret=\n",
+            "without its field ret",
+        ),
+        (
+            b"a-1 [000] ..... 1.0: get_pfn: gfn=0x1\na-1 [000] ..... 1.1: kvm_page_fault: vcpu 0 rip\n",
+            "field address",
+        ),
+        (
+            b"# entries-in-buffer/entries-written: 3/3   #P:4\na-1 [000] ..... 1.0: get_pfn: gfn=0x1000\n",
+            "its head says 3 events, and 1 are there",
+        ),
+        (
+            b"# entries-in-buffer/entries-written: 1/1   #P:4\na-1 [000] ..... 1.0: x: y\n" * 2,
+            ":3: a second head",
+        ),
         (gzip.compress(b"a-1 [000] ..... 1.0: get_pfn: gfn=0x0\n")[:-9], "after line"),
         (gzip.compress(b"\n" * 3_000_000), "lines without an event"),
     ],
@@ -124,6 +146,17 @@ def test_refused_in_one_line(text: bytes, says: str, tmp_path: Path) -> None:
     assert "\n" not in str(refused.value)
 
 
+def test_a_name_that_looks_like_a_line_is_refused() -> None:
+    """A task may be called so: whose event it is, nobody can tell."""
+    with pytest.raises(ValueError, match=re.escape("can be an event of a-1 and of a-1 [0] 1:e:-7")):
+        parse_line("  a-1 [0] 1:e:-7     [001] ..... 14.475397: get_pfn: (x+0x4/0x9) gfn=0x1\n")
+    odd = parse_line(
+        "  [0] 1.5: \N{SNOWMAN}-7 [001] ..... 14.475397: sched_switch: a:12 [120] S ==> b:13 [120]\n"
+    )
+    assert odd is not None
+    assert (odd.thread, odd.name) == ("[0] 1.5: \N{SNOWMAN}-7", "sched_switch")
+
+
 def test_a_damaged_line_is_no_event() -> None:
     for text in ("vcpu0-425 [000] .....", "x [0] 1.5: e:", "-1 [0] 1.5: e:", "a-1 [0] x: e:", "a-1 [0] 1.5:"):
         with pytest.raises(ValueError, match="expected 'TASK-PID"):
@@ -133,12 +166,34 @@ def test_a_damaged_line_is_no_event() -> None:
 def test_losses_are_named_in_the_metadata_too() -> None:
     with pytest.raises(TraceError, match="137 events were lost, says the metadata"):
         trace_from_events(read_trace(RECORDED), "x.trace", {"lost_events": 137})
-    assert trace_from_events(read_trace(RECORDED), "x.trace", {"lost_events": 0}).steps
+    for found in ("17", [17], 1.5):
+        with pytest.raises(TraceError, match="lost_events of the metadata: expected a number"):
+            trace_from_events(read_trace(RECORDED), "x.trace", {"lost_events": found})
+    for none in (0, None):
+        assert trace_from_events(read_trace(RECORDED), "x.trace", {"lost_events": none}).steps
 
 
 def test_threads_of_qemu_are_of_one_kind() -> None:
     assert kind_of("CPU 0/KVM-812") == kind_of("CPU 11/KVM-823")
     assert kind_of("vcpu0-1") == kind_of("vcpu12-2") == "vcpu"
+
+
+def test_a_thread_whose_name_changes_is_one_thread(lines: list[tuple[str, ...]], tmp_path: Path) -> None:
+    """The kernel forgets names, and a thread is renamed by whoever made it: within a call as well."""
+    path = tmp_path / "x.trace"
+    shape = SHAPES["as it is"]
+    inside = next(number for number, line in enumerate(lines) if line[0] == "vcpu0" and line[6] == "faultin")
+    for first, then in (("vcpu0", "<...>"), ("<...>", "vcpu0"), ("qemu-system-x86", "vcpu0")):
+        names = [first if number < inside else then for number in range(len(lines))]
+        path.write_text(
+            "".join(
+                f"{shape(name if line[0] == 'vcpu0' else line[0], *line[1:])}\n"
+                for name, line in zip(names, lines, strict=True)
+            )
+        )
+        trace = load_trace(path, RECORDED.with_name("sh_same_v2.json"))
+        assert {thread.rpartition("-")[0] for thread in trace.threads} == {"vcpu0", "vcpu1"}
+        assert follow(trace, PATCHES["v3"]).accepted
 
 
 def test_qemus_names_are_followed_alike(lines: list[tuple[str, ...]], tmp_path: Path) -> None:

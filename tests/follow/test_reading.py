@@ -7,13 +7,23 @@ from pathlib import Path
 
 import pytest
 
-from gmemsim.audit.kvm_events import Clear, Prepare
-from gmemsim.follow.as_events import events_of
+from gmemsim.audit.kvm_events import (
+    Bind,
+    BindPrepare,
+    Clear,
+    InvStart,
+    MemoryFailure,
+    MemoryFailureRet,
+    Prepare,
+    SlotPublish,
+    Unbind,
+)
+from gmemsim.follow.as_events import _MAKERS, events_of
 from gmemsim.follow.calls import calls_of
 from gmemsim.follow.ftrace import TraceError, parse_line, read_trace
 from gmemsim.follow.observe import Observer
-from gmemsim.follow.probes import Observation, arguments, signed
-from gmemsim.follow.trace import load_trace
+from gmemsim.follow.probes import PROBES, Observation, arguments, signed
+from gmemsim.follow.trace import load_trace, trace_from_events
 
 LINE = "           vcpu0-450     [000] .....    14.475397: get_pfn: (kvm_gmem_get_pfn+0x4/0x340 [kvm]) gfn=0x10000\n"
 
@@ -112,3 +122,74 @@ def test_what_many_events_share_is_kept_once(carried: Path) -> None:
         values = [getattr(step, kept) for step in steps]
         assert len({id(value) for value in values}) == len(set(values)), kept
     assert len({step.observation for step in steps}) < len(steps)
+
+
+def test_metadata_that_say_two_things_are_refused(carried: Path, tmp_path: Path) -> None:
+    metadata = tmp_path / "m.json"
+    metadata.write_text('{"lost_events": 17, "lost_events": 0}')
+    with pytest.raises(TraceError, match="'lost_events' twice"):
+        load_trace(carried / "7.2.13" / "sh_same_v2.trace.gz", metadata)
+
+
+def test_metadata_of_another_recording_are_refused(carried: Path, tmp_path: Path) -> None:
+    """By what they list as probed, steps that show would be none, and the trace be rejected for it."""
+    metadata = tmp_path / "m.json"
+    metadata.write_text('{"probes": ["PROBE get_pfn kvm_gmem_get_pfn -> ok"]}')
+    with pytest.raises(TraceError, match=r":\d+: kvm_page_fault shows, and the metadata list no probe of it"):
+        load_trace(carried / "7.2.13" / "sh_same_v2.trace.gz", metadata)
+
+
+def test_every_event_that_is_matched_is_compared() -> None:
+    """What `events_of` passed over, `diff` would call the same."""
+    assert set(PROBES.values()) <= set(_MAKERS)
+
+
+def of_lines(*lines: str) -> list[tuple[str, object]]:
+    text = (
+        f"{line.partition(' ')[0]} [000] ..... {n}.0: {line.partition(' ')[2]}"
+        for n, line in enumerate(lines)
+    )
+    events = [event for n, line in enumerate(text, 1) if (event := parse_line(line, n)) is not None]
+    return list(events_of(trace_from_events(events, "x.trace")))
+
+
+ADDED = (
+    "a-1 get_pfn: gfn=0x10000",
+    "a-1 fm_getm: mapping=0x40 index=0x0 fgp=0x6",
+    "a-1 fm_add: mapping=0x40 folio=0xffffea00001ec480 index=0x0",
+    "a-1 mm_filemap_add_to_page_cache: dev 0:27 ino c8a pfn=0x7b12 ofs=0 order=0",
+)
+
+
+def test_memory_errors_and_slots_of_a_trace_are_compared() -> None:
+    found = of_lines(
+        *ADDED,
+        "m-2 memory_failure: pfn=0x7b12",
+        "m-2 memory_failure_ret: ret=-16",
+        "v-3 set_region: slot=4 gpa=0x10000000 size=0x1000 offset=0x0",
+        "v-3 set_region_ret: ret=0",
+        "v-3 set_region: slot=4 gpa=0x10000000 size=0x0 offset=0x0",
+        "v-3 set_region_ret: ret=0",
+        "v-3 inv_start: start=0x0 end=0xffffffffffffffff",
+    )
+    assert [event for _, event in found[-7:]] == [
+        MemoryFailure(0, 0x7B12),
+        MemoryFailureRet(-16),
+        BindPrepare("gmem0", 0, 0, 1, 0),
+        Bind("gmem0", 0, 0, 1, 0),
+        SlotPublish(0, "invalid"),
+        Unbind(0),
+        InvStart(0, (1 << 64) - 1),
+    ]
+
+
+def test_threads_of_one_name_are_told_apart() -> None:
+    """A VMM that names no threads: what one of two did, and what both did, are two traces."""
+    one = of_lines(
+        *ADDED, "w-7 fallocate: mode=0x3 off=0x0 len=0x1000", "w-7 fallocate: mode=0x3 off=0x0 len=0x1000"
+    )
+    two = of_lines(
+        *ADDED, "w-9 fallocate: mode=0x3 off=0x0 len=0x1000", "w-7 fallocate: mode=0x3 off=0x0 len=0x1000"
+    )
+    assert [actor for actor, _ in one[-2:]] == ["w", "w"]
+    assert [actor for actor, _ in two[-2:]] == ["w#2", "w#1"]

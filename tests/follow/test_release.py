@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
-from tests.follow.alterations import alter_at, places
+from tests.follow.alterations import alter_at, in_time, places
 
 from gmemsim.follow.calls import calls_of
 from gmemsim.follow.follower import follow
@@ -73,7 +73,7 @@ def test_a_fault_that_is_given_memory_behind_the_release_is_rejected() -> None:
     lines, metadata = read("close")
     released = next(number for number, line in enumerate(lines) if " inv_start2: " in line)
     fault = [line for line in lines[:released] if "vcpu0" in line]
-    behind = [*lines[:-8], *fault, lines[-1]]
+    behind = in_time([*lines[:-8], *fault, lines[-1]])
     result = followed(behind, metadata, ENOUGH)
     assert result.verdict == "rejected"
     assert result.rejected_at is not None
@@ -85,7 +85,9 @@ def test_a_file_that_somebody_faults_on_later_is_not_released() -> None:
     released = next(number for number, line in enumerate(lines) if " inv_start2: " in line)
     begins = next(number for number, line in enumerate(lines) if " user_fault: " in line)
     ends = next(number for number, line in enumerate(lines[begins:], begins) if " folio_unlock: " in line)
-    early = [*lines[:begins], *lines[released : len(lines) - 1], *lines[begins : ends + 1], lines[-1]]
+    early = in_time(
+        [*lines[:begins], *lines[released : len(lines) - 1], *lines[begins : ends + 1], lines[-1]]
+    )
     result = followed(early, metadata, ENOUGH)
     assert result.verdict == "rejected"
     assert result.rejected_at is not None

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from tests.follow.alterations import in_time
 
 from gmemsim.follow.calls import calls_of
 from gmemsim.follow.follower import follow
@@ -49,7 +50,7 @@ def altered(tmp_path: Path) -> Callable[[Callable[[list[str]], list[str]]], Foll
     def answer(change: Callable[[list[str]], list[str]]) -> FollowResult:
         lines = gzip.decompress((HERE / "slot_delete-2.trace.gz").read_bytes()).decode().splitlines()
         path = tmp_path / "altered.trace.gz"
-        path.write_bytes(gzip.compress(("\n".join(change(lines)) + "\n").encode()))
+        path.write_bytes(gzip.compress(("\n".join(in_time(change(lines))) + "\n").encode()))
         shutil.copy(HERE / "slot_delete-2.json", tmp_path / "altered.json")
         return followed(path)
 

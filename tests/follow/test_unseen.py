@@ -139,6 +139,18 @@ def test_times_that_go_back_are_told() -> None:
     assert not any("times go back" in note for note in follow(made(lines, metadata), load_patch("v3")).notes)
 
 
+def test_a_text_whose_times_go_back_is_not_rejected(carried: Path) -> None:
+    """Each CPU's text behind the other's: in that order the version cannot do it, and the kernel did not."""
+    path = carried / "7.2.13" / "sh_same_v2.trace.gz"
+    with gzip.open(path, "rt") as file:
+        lines = file.readlines()
+    lines.sort(key=lambda line: "" if line.startswith("#") else line.partition("[")[2][:3])
+    metadata = json.loads(path.with_name("sh_same_v2.json").read_text())
+    result = follow(made(lines, metadata), load_patch("v3"), explain=False)
+    assert result.verdict == "undecided"
+    assert "not in the order in which things happened, as times go back at line" in result.undecided
+
+
 def test_a_deletion_that_returns_before_a_fault_that_was_under_way_is_over_is_not_accepted() -> None:
     """Its grace period ends behind the last fault that had begun before; the search has to leave it asleep."""
     lines, metadata = read("close_unbound_6.18")

@@ -40,6 +40,38 @@ def row(name: str, outcomes: dict[str, int], **more: object) -> Row:
     return msgspec.convert(fields, Row)
 
 
+LINES = msgspec.json.encode(HEAD) + b"\n" + msgspec.json.encode(row("hole", {HOLE: 4})) + b"\n"
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        (LINES.replace(b'"agree"', b'"fine"'), ":2: expected results"),
+        (LINES.replace(b'"seconds"', b'"hungg":true,"seconds"'), ":2: expected results"),
+        (LINES.replace(b":4}", b":-4}"), ":2: expected results"),
+        (LINES.replace(b'"seconds"', b'"hung":true,"hung":false,"seconds"'), "'hung' twice in one object"),
+        (
+            LINES.replace(b":4}", b":5}"),
+            ":2: expected results of gmemsim lab compare (hole: outcomes of 5 rounds",
+        ),
+        (LINES.replace(b"vcpu0", b"\xff"), ":2: expected results"),
+        (LINES + b'{"a":' * 100_000 + b"\n", ":3: expected results"),
+        (LINES + LINES[:-1].rpartition(b"\n")[2], ":3: the last line breaks off"),
+        (LINES.replace(b'"mainline-7.3"', b'"no/where.py:Mine"'), "is only run if --patch names it"),
+        (LINES.replace(b'"hole"', b'"no/where.toml"'), "no such scenario"),
+    ],
+)
+def test_what_is_no_whole_file_of_results_is_refused(text: bytes, says: str, tmp_path: Path) -> None:
+    """Nothing that a file says makes another file be read or run, and no line counts that says nothing."""
+    path = tmp_path / "a.jsonl"
+    path.write_bytes(text)
+    done = CliRunner().invoke(cli, ["lab", "again", str(path)])
+    assert done.exit_code == 2
+    assert says in " ".join(done.stderr.split())
+    assert "internal error" not in done.stderr
+    assert "Traceback" not in done.stderr
+
+
 @pytest.mark.parametrize("name", ["a.jsonl", "a.jsonl.gz"])
 def test_a_file_reads_as_it_was_written(tmp_path: Path, name: str) -> None:
     path = tmp_path / name

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -28,16 +29,40 @@ def json_value(data: bytes) -> Any:
     """The value of a JSON text.
 
     Raises:
-        ValueError: it is none, or is nested without end.
+        ValueError: it is none, is nested without end, or an object in it has a key twice.
     """
     import msgspec
 
     try:
-        return msgspec.json.decode(data)
+        found = msgspec.json.decode(data)
+        twice = key_twice(data)
     except RecursionError:
         raise TooLarge("nested too deep") from None
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise ValueError(str(error)) from None
+    if twice:
+        raise ValueError(f"{twice!r} twice in one object")
+    return found
+
+
+def key_twice(data: bytes) -> str:
+    """The first key that an object of a JSON text has twice, at any depth, or nothing: decoders take the last silently.
+
+    Raises:
+        RecursionError: it is nested too deep.
+    """
+    found: list[str] = []
+
+    def look(pairs: list[tuple[str, object]]) -> None:
+        seen: set[str] = set()
+        for name, _ in pairs:
+            if name in seen:
+                found.append(name)
+            seen.add(name)
+
+    # Of numbers the text will do; those of many digits would be refused.
+    json.loads(data, object_pairs_hook=look, parse_int=str, parse_float=str)
+    return found[0] if found else ""
 
 
 def clean(text: str, most: int = 400) -> str:

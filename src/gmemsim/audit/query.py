@@ -5,7 +5,8 @@ Tables:
 * `events`: a row for each line: `seq`, `t` (virtual ns), `actor`, `event`, and a column for each field that any event
   has, NULL where it has not. Fields that are a number in one event and a text in another are texts.
 * `holds`: a row for each time that a lock was held: `lock`, `mode`, `actor`, `from_seq`, `to_seq`, `from_t`, `to_t`,
-  `ns`; the last three are NULL for a lock that was never given back.
+  `ns`; `to_seq`, `to_t` and `ns` are NULL for a lock that was never given back. A folio that is added to the page cache
+  is locked from `filemap_add` on.
 * `waits`: a row for each time that a task waited for a lock: `lock`, `mode`, `actor`, `seq`, `t`, `ns` (NULL if it
   never got it), `holder` (who had it when the wait began, NULL if nobody of those in the log).
 * `faults`: a row for each fault handled: `actor`, `gfn`, `seq`, `t`, `ns`, `ret`.
@@ -75,16 +76,35 @@ READY: Final[dict[str, tuple[str, str]]] = {
 
 _VIEWS: Final = """
 CREATE VIEW holds AS
-SELECT lock, mode, actor, seq AS from_seq, next_seq AS to_seq, t AS from_t, next_t AS to_t, next_t - t AS ns
+WITH taken AS (
+    SELECT seq, t, actor, event, lock, mode FROM events WHERE event IN ('lock', 'unlock')
+),
+born AS (
+    -- A folio is locked when it is added to the page cache, which no event of the lock says.
+    SELECT max_by(a.seq, a.seq) AS seq, max_by(a.t, a.seq) AS t, u.actor, 'lock' AS event, u.lock, u.mode
+    FROM (
+        SELECT *, lag(event, 1, 'unlock') OVER own AS last_event, lag(seq, 1, -1) OVER own AS last_seq,
+            TRY_CAST(regexp_extract(lock, 'folio\\[(\\d+)\\]$', 1) AS HUGEINT) AS folio
+        FROM taken WINDOW own AS (PARTITION BY actor, lock, mode ORDER BY seq)
+    ) u JOIN events a
+        ON a.event = 'filemap_add' AND a.actor = u.actor AND a.index = u.folio AND a.seq BETWEEN u.last_seq AND u.seq
+    WHERE u.event = 'unlock' AND u.last_event = 'unlock'
+    GROUP BY u.seq, u.actor, u.lock, u.mode
+)
+SELECT lock, mode, actor, seq AS from_seq, CASE WHEN next_event = 'unlock' THEN next_seq END AS to_seq, t AS from_t,
+    CASE WHEN next_event = 'unlock' THEN next_t END AS to_t, CASE WHEN next_event = 'unlock' THEN next_t - t END AS ns
 FROM (
-    SELECT *, lead(seq) OVER own AS next_seq, lead(t) OVER own AS next_t
-    FROM events WHERE event IN ('lock', 'unlock')
+    SELECT *, lead(event) OVER own AS next_event, lead(seq) OVER own AS next_seq, lead(t) OVER own AS next_t
+    FROM (SELECT * FROM taken UNION ALL SELECT * FROM born)
     WINDOW own AS (PARTITION BY actor, lock, mode ORDER BY seq)
 ) WHERE event = 'lock';
 CREATE VIEW waits AS
 WITH asked AS (
-    SELECT *, lead(t) OVER own AS got FROM events WHERE event IN ('contended', 'lock')
-    WINDOW own AS (PARTITION BY actor, lock ORDER BY seq)
+    -- Who waits does nothing else: if it does, it gave up.
+    SELECT *, CASE WHEN lead(lock) OVER own = lock AND lead(event) OVER own IN ('contended', 'lock')
+        THEN lead(t) OVER own END AS got
+    FROM events WHERE event <> 'access'
+    WINDOW own AS (PARTITION BY actor ORDER BY seq)
 )
 SELECT w.lock, w.mode, w.actor, w.seq, w.t, w.got - w.t AS ns, max_by(h.actor, h.from_seq) AS holder
 FROM asked w LEFT JOIN holds h
@@ -110,11 +130,16 @@ class NotSql(BadInput):
 
 
 class Answer:
-    """Rows under their column names."""
+    """Rows under their column names.
 
-    def __init__(self, columns: list[str], rows: list[tuple[Any, ...]]) -> None:
+    Attributes:
+        broken_off: events of a log that breaks off, which was expected; None: it is whole.
+    """
+
+    def __init__(self, columns: list[str], rows: list[tuple[Any, ...]], broken_off: int | None) -> None:
         self.columns = columns
         self.rows = rows
+        self.broken_off = broken_off
 
 
 def ask(
@@ -140,7 +165,7 @@ def ask(
         None if parquet is None else parquet.with_name(f".{parquet.name[:200]}.{secrets.token_hex(6)}.tmp")
     )
     with duckdb.connect(config={"python_enable_replacements": False}) as connection:
-        _load(connection, path, partial)
+        broken_off = _load(connection, path, partial)
         try:
             if temporary is not None:
                 connection.execute(f"SET allowed_paths = ['{_quoted(temporary)}']")
@@ -149,7 +174,7 @@ def ask(
             found = connection.execute(sql)
             if found.description is None:
                 raise NotSql("the query has no answer: expected a SELECT")
-            answer = Answer([column[0] for column in found.description], found.fetchall())
+            answer = Answer([column[0] for column in found.description], found.fetchall(), broken_off)
             if temporary is not None and parquet is not None:
                 connection.execute(
                     f"COPY ({sql.strip().rstrip(';')}) TO '{_quoted(temporary)}' (FORMAT parquet)"
@@ -165,8 +190,8 @@ def ask(
     return answer
 
 
-def _load(connection: duckdb.DuckDBPyConnection, path: str | os.PathLike[str], partial: bool) -> None:
-    """Check the log, and make its tables."""
+def _load(connection: duckdb.DuckDBPyConnection, path: str | os.PathLike[str], partial: bool) -> int | None:
+    """Check the log, and make its tables; how many events there are if it breaks off."""
     log = read_log(path, partial=partial)
     events = sum(1 for _ in log)
     types: dict[str, str] = {"seq": "BIGINT", "t": "BIGINT", "actor": "VARCHAR", "event": "VARCHAR"}
@@ -186,6 +211,7 @@ def _load(connection: duckdb.DuckDBPyConnection, path: str | os.PathLike[str], p
     if taken != events:
         raise LogError(path, f"DuckDB takes {taken} of {events} events: a value that its columns cannot hold")
     connection.execute(_VIEWS)
+    return events if log.broken_off else None
 
 
 def _quoted(path: Path) -> str:

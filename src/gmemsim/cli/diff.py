@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from .errors import INTERRUPTED, VIOLATION, Command, InputError, Interrupted
+from .errors import INTERRUPTED, UNDECIDED, VIOLATION, Command, InputError, Interrupted
 from .output import print_json, progress
 from .output_files import check_writable
 from .params import COUNT, FILE, SECONDS, json_option, own_events, read_events
@@ -54,8 +54,9 @@ def command(ctx: click.Context, /, left: str, right: str, most: int, as_json: bo
     A file is a log of ours (.jsonl, .jsonl.zst) or kernel ftrace text (plain or .gz). Two logs are the same if one
     becomes the other by swapping neighbouring steps that do not depend on each other and by renaming host frames and
     messages. Two patches are compared over many runs: what every run of one shows and none of the other comes first,
-    and what differs as much between two halves of one side is noise. Exit code 1 if there is a difference. Ctrl-C
-    ends the runs, and those that came to their end are compared (exit code 130).
+    and what differs as much between two halves of one side is noise. Exit code 1 if there is a difference, 2 if there
+    is none as far as a log goes that breaks off. Ctrl-C ends the runs, and those that came to their end are compared
+    (exit code 130).
     """
 
     ctx.with_resource(one_interrupt())
@@ -83,6 +84,8 @@ def command(ctx: click.Context, /, left: str, right: str, most: int, as_json: bo
         ctx.exit(INTERRUPTED)
     if not found.equal:
         ctx.exit(VIOLATION)
+    if document.get("broken_off"):
+        ctx.exit(UNDECIDED)
 
 
 # -- two files -------------------------------------------------------------------------------------
@@ -98,47 +101,84 @@ def _files(left: str, right: str, options: dict[str, Any]) -> tuple[dict[str, An
     steps = Steps()
     with collector_paused():
         paths = Path(left), Path(right)
-        sides: list[tuple[Run, Header | None]] = []
+        sides: list[tuple[Run, Header | None, bool]] = []
         for path in paths:
             if sides and all(map(_is_log, paths)) and path.is_file() and same_lines(*paths):
                 # Only the header is another one.
-                sides.append((sides[0][0], read_log(path).header))
+                sides.append((sides[0][0], read_log(path).header, sides[0][2]))
                 continue
             with progress(f"{path} …"):
                 sides.append(_read(steps, path, options["salvage"], notes))
         header = _headers(left, right, (sides[0][1], sides[1][1]), options["force"])
+        runs = _as_far_as_both_go(steps, paths, sides, notes)
         with progress("comparing …"):
             interrupted = False
             try:
-                found = diff_runs(steps, sides[0][0], sides[1][0], symmetric=options["symmetric"])
+                found = diff_runs(steps, *runs, symmetric=options["symmetric"])
             except KeyboardInterrupt:
                 interrupted = True
-                found = diff_begun(steps, sides[0][0], sides[1][0])
+                found = diff_begun(steps, *runs)
                 notes.append("interrupted: only the first divergence is told")
     if found.equal and found.first_divergence is not None and not steps.say_accesses:
         notes.append(
             "these logs do not say what each step touches, as those of `gmemsim replay --log` do: which steps are "
             "independent is judged by their events"
         )
-    result = {"left": left, "right": right, "header": header, "notes": notes} | document(found)
+    result: dict[str, Any] = {"left": left, "right": right, "header": header, "notes": notes} | document(
+        found
+    )
+    result["broken_off"] = sides[0][2] or sides[1][2]
     result["interrupted"] = interrupted
     return result | {key: {"left": None, "right": None} for key in ("locks", "virtual_ns", "outcomes")}, found
 
 
-def _read(steps: Steps, path: Path, salvage: bool, notes: list[str]) -> tuple[Run, Header | None]:
+def _as_far_as_both_go(
+    steps: Steps, paths: tuple[Path, Path], sides: list[tuple[Run, Header | None, bool]], notes: list[str]
+) -> tuple[Run, Run]:
+    """What is compared, which is said where a side breaks off.
+
+    Raises:
+        InputError: that is nothing.
+    """
+    one, two = (run for run, _, _ in sides)
+    broken_off = (sides[0][2], sides[1][2])
+    if not any(broken_off):
+        return one, two
+    for path, (run, _, broken) in zip(paths, sides, strict=True):
+        if broken:
+            notes.append(f"{path}: breaks off after {len(run.steps):,} events")
+    whole = [len(run.steps) for run in steps.like_each_other(one, two)]
+    if one is not two:
+        one, two = steps.as_far_as_both_go(*steps.like_each_other(one, two), broken_off)
+    if not one.steps and not two.steps:
+        raise InputError(f"{paths[0]} and {paths[1]}: no task has a step in both before one breaks off")
+    notes.append(
+        f"compared up to there, of each task as many steps as both have: {len(one.steps):,} of {whole[0]:,} events on "
+        f"the left, {len(two.steps):,} of {whole[1]:,} on the right"
+    )
+    return one, two
+
+
+def _read(steps: Steps, path: Path, salvage: bool, notes: list[str]) -> tuple[Run, Header | None, bool]:
+    """A side, its header, and whether it breaks off."""
     from ..compare.logs import read_run
     from ..follow.as_events import events_of
-    from ..follow.trace import load_trace
+    from ..follow.trace import load_trace, order_note
 
     if not path.is_file():
         problem = "not a file" if path.exists() else "no such file"
         raise InputError(f"{path}: {problem}; for two patches give --scenario")
     if _is_log(path):
         log = read_run(steps, path, partial=salvage)
-        if log.broken_off:
-            notes.append(f"{path}: breaks off after {len(log.run.steps):,} events; compared up to there")
-        return log.run, log.header
-    return steps.run(events_of(load_trace(path))), None
+        return log.run, log.header, log.broken_off
+    trace = load_trace(path)
+    run = steps.run(events_of(trace))
+    if len(run.steps) < trace.events:
+        notes.append(
+            f"{path}: {len(run.steps):,} of {trace.events:,} events are compared; the others say nothing of its file"
+        )
+    notes.extend(f"{path}: {note}" for note in order_note(trace))
+    return run, None, False
 
 
 def _is_log(path: Path) -> bool:

@@ -63,12 +63,13 @@ def verdict(document: dict[str, Any], found: Diff) -> str:
     if not found.equal:
         certain = sum(row.certain for row in found.changes)
         return f"{len(found.changes)} differences, {certain} of them in every run."
+    far = ", as far as both go" if document.get("broken_off") else ""
     if found.first_divergence is None and found.runs == 1:
-        return "The same, step by step."
+        return f"The same, step by step{far}."
     if "scenario" in document:
         text = f"No behaviour of {found.runs} runs a side differs"
         return text + (f", {found.noise} apart that differ between seeds as well." if found.noise else ".")
-    return "Only the order of independent steps differs."
+    return f"Only the order of independent steps differs{far}."
 
 
 def _rows(found: Diff, sides: tuple[str, str], most: int) -> None:

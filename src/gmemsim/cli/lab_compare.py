@@ -205,7 +205,10 @@ def again(
 
     began = monotonic()
     interrupted = False
-    head, rows = read_results(results)
+    head, rows = read_results(results, whole=True)
+    if patch is None and ".py:" in head.patch:
+        # As with tokens: a file is not run because another one names it.
+        raise InputError(f"{results} is of {head.patch}, whose code is only run if --patch names it")
     version = patch or head.patch
     now = msgspec.structs.replace(head, patch=version)
     asked = _kept(kept, now)
@@ -268,16 +271,16 @@ def _begin(path: Path | None, head: Head) -> None:
 
 
 def scenario_of(name: str) -> Scenario:
-    """A drawn scenario by the name that it has in results, or one of the library."""
+    """A drawn scenario by the name that it has in results, or one of the library; never a file, whatever it says."""
     from ..lab.drawn import drawn
     from ..lab.drawn_wide import wide
-    from ..scenarios.catalogue import find
+    from ..scenarios.catalogue import load_named
 
     families = {"drawn": drawn, "wide": wide}
     parts = name.split("-")
     if len(parts) == 3 and parts[0] in families and all(part.isdecimal() for part in parts[1:]):
         return families[parts[0]](int(parts[1]), int(parts[2]))
-    return find(name)
+    return load_named(name)
 
 
 def _report(rows: Iterable[Row], head: Head, as_json: bool, more: Mapping[str, Any]) -> None:

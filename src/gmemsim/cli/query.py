@@ -49,6 +49,8 @@ def command(
     read_events(events)
     with progress(f"{log} …"):
         answer = query.ask(log, sql, parquet=parquet, partial=salvage)
+    if answer.broken_off is not None:
+        click.echo(f"{log}: breaks off after {answer.broken_off:,} events; asked up to there", err=True)
     if as_json:
         print_json([dict(zip(answer.columns, map(_plain, row), strict=True)) for row in answer.rows])
         return

@@ -13,6 +13,7 @@ from itertools import compress, count
 from typing import TYPE_CHECKING, Final
 
 from ..audit.errors import LogError
+from ..audit.events import Receive, Send
 from ..audit.header import END_PREFIX, parse_end
 from ..audit.logfile import blocks
 from ..audit.reader import line_decoder, read_log
@@ -24,8 +25,10 @@ if TYPE_CHECKING:
     from ..audit.header import Header
     from .runs import Steps
 
-_LINE: Final = re.compile(rb'\{"seq":(\d+),"t":(\d+),(.*)\}\n')
-_ID: Final = re.compile(rb'"id":(\d+),')
+_LINE: Final = re.compile(rb'\{"seq":(0|[1-9]\d*),"t":(0|[1-9]\d*),(.*)\}\n')
+_ID: Final = re.compile(rb'"id":(0|[1-9]\d*),')
+#: Stands where a number was, so that the line is decoded as it is: its event has to have the field, and no other may.
+_NO_ID: Final = b'"id":0,'
 #: In one line: none of them may be lost.
 _TWO_IDS: Final = re.compile(rb'"id":\d+,.*"id":\d+,')
 
@@ -122,11 +125,11 @@ class _Fast:
         return run
 
     def _block(self, text: bytes) -> None:
-        # No string holds the pattern, because JSON escapes quotation marks; and only messages have the field.
+        # No string holds the pattern, because JSON escapes quotation marks.
         ids = _ID.findall(text)
         if ids and _TWO_IDS.search(text):
             raise _Unusual
-        lines = _LINE.findall(_ID.sub(b"", text) if ids else text)
+        lines = _LINE.findall(_ID.sub(_NO_ID, text) if ids else text)
         if len(lines) != text.count(b"\n"):
             raise _Unusual
         if not lines:
@@ -154,13 +157,8 @@ class _Fast:
         """The number of a line, which may be new."""
         number = self._numbers.get(rest)
         if number is None:
-            head, found, tail = rest.partition(b'"event":')
-            kind = tail.partition(b",")[0]
-            message = kind in (b'"send"', b'"receive"')
-            # Any number will do: the step is kept without it.
-            if message:
-                tail = kind + b',"id":0' + tail[len(kind) :]
-            number = self._steps.number(*self._decode(b'{"seq":0,"t":0,' + head + found + tail + b"}"))
+            actor, event = self._decode(b'{"seq":0,"t":0,' + rest + b"}")
+            number = self._steps.number(actor, event)
             self._numbers[rest] = number
-            self._is_message[number] = message
+            self._is_message[number] = isinstance(event, (Send, Receive))
         return number

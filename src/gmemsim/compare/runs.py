@@ -99,6 +99,32 @@ class Steps:
             return left, right
         return _without(left, accesses), _without(right, accesses)
 
+    def as_far_as_both_go(self, left: Run, right: Run, broken_off: tuple[bool, bool]) -> tuple[Run, Run]:
+        """Both runs up to where a side breaks off: of each task no more steps than that side has.
+
+        What the rest of the other side does is no difference. A run that was cut off has with each step all that the
+        step depends on, and so has what is kept here, if the two are one run.
+        """
+        counts = [
+            {actor: len(places) for actor, places in self.by_actor(run).items()} for run in (left, right)
+        ]
+        return (
+            self._cut(left, counts[1]) if broken_off[1] else left,
+            self._cut(right, counts[0]) if broken_off[0] else right,
+        )
+
+    def _cut(self, run: Run, most: dict[str, int]) -> Run:
+        """A run with the first steps of each task."""
+        kept = sorted(
+            place for actor, places in self.by_actor(run).items() for place in places[: most.get(actor, 0)]
+        )
+        found = Run()
+        for position in kept:
+            if position in run.messages:
+                found.messages[len(found.steps)] = run.messages[position]
+            found.steps.append(run.steps[position])
+        return found
+
     def by_actor(self, run: Run) -> dict[str, list[int]]:
         """Positions of each actor's steps."""
         places: dict[str, list[int]] = {}

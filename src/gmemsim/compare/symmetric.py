@@ -15,7 +15,6 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from ..audit.events import Access, Receive, Send, SignalSent
 from .equivalence import compare_runs
 from .footprint import Footprints
 from .order import Cells
@@ -69,18 +68,33 @@ def renamed(events: Iterable[tuple[str, Event]], names: dict[str, str]) -> list[
     return [(names.get(actor, actor), _renamed(event, names)) for actor, event in events]
 
 
+#: Fields that name a task, or something by one: `vcpu0`, `vcpu0.mutex`, and what it writes if nothing else is said.
+_NAMING = ("to", "at", "target", "obj", "lock", "vcpu", "value")
+_WRITTEN = "data:"
+
+
 def _renamed(event: Event, names: dict[str, str]) -> Event:
-    if isinstance(event, Send):
-        return msgspec.structs.replace(event, to=names.get(event.to, event.to))
-    if isinstance(event, Receive):
-        return msgspec.structs.replace(event, at=names.get(event.at, event.at))
-    if isinstance(event, SignalSent):
-        return msgspec.structs.replace(event, target=names.get(event.target, event.target))
-    if isinstance(event, Access):
-        # Such as `vcpu0`, whether it runs or sleeps, and what is called after it.
-        owner, dot, rest = event.obj.partition(".")
-        return msgspec.structs.replace(event, obj=names.get(owner, owner) + dot + rest)
-    return event
+    changed: dict[str, str] = {}
+    for field in _NAMING:
+        text = getattr(event, field, None)
+        if not isinstance(text, str):
+            continue
+        head = _WRITTEN if field == "value" and text.startswith(_WRITTEN) else ""
+        new = head + _label(text[len(head) :], names)
+        if new != text:
+            changed[field] = new
+    return msgspec.structs.replace(event, **changed) if changed else event
+
+
+def _label(label: str, names: dict[str, str]) -> str:
+    """An object's name: a task, as whether it runs or sleeps, or what is called after one, as `vcpu0.mutex`."""
+    owner, rest = label, ""
+    while owner not in names:
+        owner, dot, last = owner.rpartition(".")
+        rest = f"{dot}{last}{rest}"
+        if not dot:
+            return label
+    return names[owner] + rest
 
 
 class _Graph:

@@ -2,7 +2,7 @@
 
 What a probe does not show is filled in from its thread's last steps: `clear` gets the index of the look-up before it.
 A field that nothing tells is -1. Events are named after the observations of `probes`, which are named after the
-audit events.
+audit events. The ioctl that makes or deletes the file's slot is a bind or an unbind of slot 0.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from ..audit import kvm_events as kvm
 from ..audit.events import LockRequest, Unlock
+from .probes import HINTS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -29,6 +30,8 @@ class _Context:
         self.index = -1
         self.pfn = -1
         self.range = (-1, -1)
+        #: Pages that a slot is made of, while its ioctl is under way; none: it is deleted.
+        self.bound: tuple[int, int] | None = None
 
     def at_gfn(self, gfn: int) -> None:
         self.gfn = gfn
@@ -39,12 +42,16 @@ class _Context:
 
 
 def events_of(trace: Trace) -> Iterator[tuple[str, Event]]:
-    """Every matched event of the trace as `(actor, event)`; the actor is the thread's name without its pid."""
+    """Every matched event of the trace as `(actor, event)`.
+
+    The actor is the thread's name without its pid, which no two recordings share. Of several threads with one name, as
+    those of a VMM that names none of them are, each has its number behind it, in the order of their pids.
+    """
     contexts: dict[str, _Context] = {}
     frames: dict[int, int] = {}
+    actors = _actors(trace)
     for step in trace.steps:
-        maker = _MAKERS.get(step.name)
-        if maker is None:
+        if step.name in HINTS:
             continue
         context = contexts.get(step.thread)
         if context is None:
@@ -54,15 +61,29 @@ def events_of(trace: Trace) -> Iterator[tuple[str, Event]]:
             index = frames.get(_n(obs.a))
             if index is None:
                 continue
-            yield _actor(step.thread), Unlock(f"gmem0.folio[{index}]", "w")
+            yield actors[step.thread], Unlock(f"gmem0.folio[{index}]", "w")
             continue
         if step.name == "page_cache_add":
             frames[_n(obs.b)] = _n(obs.a)
-        yield _actor(step.thread), maker(obs, context)
+        elif step.name == "filemap_get_ret" and _n(obs.a) >= 0:
+            # Of a page that was there before the recording no insertion shows.
+            frames[_n(obs.a)] = context.index
+        elif step.name == "memory_failure":
+            context.at_index(frames.get(_n(obs.a), -1))
+        yield actors[step.thread], _MAKERS[step.name](obs, context)
 
 
-def _actor(thread: str) -> str:
-    return thread.rpartition("-")[0]
+def _actors(trace: Trace) -> dict[str, str]:
+    """A name for each thread."""
+    named: dict[str, list[str]] = {}
+    for thread in trace.threads:
+        named.setdefault(thread.rpartition("-")[0], []).append(thread)
+    found: dict[str, str] = {}
+    for name, threads in named.items():
+        threads.sort(key=lambda thread: int(thread.rpartition("-")[2]))
+        for number, thread in enumerate(threads, 1):
+            found[thread] = name if len(threads) == 1 else f"{name}#{number}"
+    return found
 
 
 def _n(value: int | str | None) -> int:
@@ -109,12 +130,30 @@ def _set_attributes(o: Observation, c: _Context) -> Event:
     return kvm.SetAttributes(*c.range, bool(o.c))
 
 
+def _inv_start(o: Observation, c: _Context) -> Event:
+    shown = isinstance(o.a, int) and isinstance(o.b, int)
+    return kvm.InvStart(_n(o.a), _n(o.b)) if shown else kvm.InvStart(*c.range)
+
+
+def _set_region(o: Observation, c: _Context) -> Event:
+    first, pages = _n(o.c), _n(o.b)
+    c.bound = (first, first + pages) if pages else None
+    return kvm.SlotPublish(0, "invalid") if c.bound is None else kvm.BindPrepare("gmem0", 0, *c.bound, 0)
+
+
+def _set_region_ret(o: Observation, c: _Context) -> Event:
+    if c.bound is not None:
+        return kvm.Bind("gmem0", 0, *c.bound, _n(o.a))
+    return kvm.SlotPublish(0, "valid") if o.a else kvm.Unbind(0)
+
+
 def _lock(o: Observation, c: _Context) -> Event:
     mode = "r" if o.name.endswith("read") else "w"
     label = f"gmem0.{o.a}"
     return LockRequest(label, mode) if o.name.startswith("down") else Unlock(label, mode)
 
 
+#: One for each observation: what had none would be left out of a comparison that says "the same".
 _MAKERS: dict[str, Callable[[Observation, _Context], Event]] = {
     "page_fault": _page_fault,
     "tdp_fault": lambda o, c: kvm.TdpFault(c.gfn),
@@ -143,7 +182,7 @@ _MAKERS: dict[str, Callable[[Observation, _Context], Event]] = {
     "map_ret": lambda o, c: kvm.MapRet(_n(o.a)),
     "fallocate": _fallocate,
     "fallocate_ret": lambda o, c: kvm.FallocateRet(_n(o.a)),
-    "inv_start": lambda o, c: kvm.InvStart(*c.range),
+    "inv_start": _inv_start,
     "inv_start_ret": lambda o, c: kvm.InvStartRet(),
     "mmu_inv_start": lambda o, c: kvm.MmuInvStart("vm0"),
     "mmu_inv_end": lambda o, c: kvm.MmuInvEnd("vm0"),
@@ -155,6 +194,10 @@ _MAKERS: dict[str, Callable[[Observation, _Context], Event]] = {
     "user_fault": _user_fault,
     "user_fault_ret": lambda o, c: kvm.UserFaultRet(str(o.a)),
     "pre_fault": lambda o, c: kvm.PreFault(-1, 4096),
+    "memory_failure": lambda o, c: kvm.MemoryFailure(c.index, _n(o.a)),
+    "memory_failure_ret": lambda o, c: kvm.MemoryFailureRet(_n(o.a)),
+    "set_region": _set_region,
+    "set_region_ret": _set_region_ret,
     "set_attributes": _set_attributes,
     "set_attributes_pre": lambda o, c: kvm.SetAttributesPre(-1),
     "set_attributes_post": lambda o, c: kvm.SetAttributesPost(-1),

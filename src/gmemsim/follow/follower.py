@@ -15,7 +15,8 @@ from .ftrace import TraceError
 from .initial import mapped_before
 from .probes import GUEST_MEMFD
 from .search import Bounds, search
-from .unseen import LATE, not_shown
+from .trace import order_note
+from .unseen import DISORDER, LATE, not_shown
 from .window import shortest_window
 from .world import chosen_release
 
@@ -59,6 +60,9 @@ def follow(
     """
     bounds = bounds or Bounds()
     result = _follow_one(trace, kernel_class, release, bounds, explain)
+    if result.verdict == "rejected" and trace.back:
+        # Each CPU's text behind the other's, or what a clock that differs between them makes of it.
+        return attrs.evolve(result, undecided=f"{DISORDER}, as times go back at line {trace.back}")
     if (
         result.verdict == "rejected"
         and result.rejected_at is not trace.flaw
@@ -112,10 +116,7 @@ def _follow_one(
     if best.how.trace is not trace:
         note = "ranges of conversions are not in the trace; they were inferred from what faults saw"
         result = attrs.evolve(result, notes=(*result.notes, note))
-    if trace.back:
-        note = f"times go back at line {trace.back}: events are taken in the order of the text"
-        result = attrs.evolve(result, notes=(*result.notes, note))
-    return result
+    return attrs.evolve(result, notes=(*result.notes, *order_note(trace)))
 
 
 def _with_window(result: FollowResult, how: How, bounds: Bounds) -> FollowResult:

@@ -31,6 +31,7 @@ _FLAGS: Final = re.compile(r"[.\w#=!-]{4,6}")
 _LOST: Final = (
     re.compile(r"CPU:\s?\d{1,6} \[LOST (\d{1,18})? ?EVENTS\]"),
     re.compile(r"CPU:\s?\d{1,6} \[(\d{1,18})? ?EVENTS DROPPED\]"),
+    re.compile(r".{0,200}?\[(\d{1,18}) events? (?:lost|dropped|missed)\]", re.IGNORECASE),
     re.compile(r".{0,200}?PERF_RECORD_LOST(?:_SAMPLES)?\s{1,9}lost (\d{1,18})"),
 )
 _WRITTEN: Final = re.compile(r"# entries-in-buffer/entries-written: (\d{1,18})/(\d{1,18})\s")
@@ -100,7 +101,9 @@ def parse_line(text: str, line: int = 0) -> KernelEvent | None:
     Raises:
         ValueError: the line is no event.
     """
+    found: KernelEvent | None = None
     for cpu in _CPU.finditer(text):
+        # A task's name may look like the rest of a line, and anybody may have one.
         thread = _thread(text[: cpu.start()])
         rest = text[cpu.end() :].lstrip() if thread else ""
         flags = _FLAGS.match(rest)
@@ -118,17 +121,23 @@ def parse_line(text: str, line: int = 0) -> KernelEvent | None:
         # (perf probe names a return probe by itself.)
         # Names are few and events many: each is kept once.
         name = intern(event[1].removesuffix("__return"))
-        return KernelEvent(line, moment, thread, name, rest[event.end() :].rstrip())
+        if found is not None:
+            raise ValueError(f"the line can be an event of {found.thread} and of {thread}")
+        found = KernelEvent(line, moment, thread, name, rest[event.end() :].rstrip())
+    if found is not None:
+        return found
     short = text.strip()
     if written := _WRITTEN.match(text):
         missing = int(written[2]) - int(written[1])
         if missing > 0:
             raise ValueError(f"{missing:,} events were overwritten before the first: {_LARGER}")
-    if not short or short.startswith("#") or _PASSED.match(short[:100]) or _CHAIN.match(text.rstrip()[:700]):
+    if not short or short.startswith("#"):
         return None
     for pattern in _LOST:
         if lost := pattern.match(short[:300]):
             raise ValueError(f"{lost[1] or 'some'} events were lost here: {_LARGER}")
+    if _PASSED.match(short[:100]) or _CHAIN.match(text.rstrip()[:700]):
+        return None
     raise ValueError("expected 'TASK-PID [CPU] flags seconds: event: …'")
 
 
@@ -151,15 +160,25 @@ def read_trace(path: Path) -> Iterator[KernelEvent]:
         TraceError: the file cannot be read, a line is damaged, it is something else, or it holds no event at all.
     """
     line = events = quiet = 0
+    stated: int | None = None
     try:
         with _opened(path) as file:
             for line, text in enumerate(_lines(path, file), 1):
+                if head := _WRITTEN.match(text):
+                    if stated is not None:
+                        raise TraceError(
+                            f"{path}:{line}: a second head of a trace: expected one recording a file"
+                        )
+                    stated = int(head[1])
                 try:
                     event = parse_line(text, line)
                 except ValueError as error:
                     if not events and (other := _other(path)):
                         raise TraceError(f"{path}: {other}, not a list of ftrace events") from None
                     raise TraceError(f"{path}:{line}: {error}, got {clean(text, 60)!r}") from None
+                if event is not None and not text.endswith("\n"):
+                    # Half of a number is a number, so that nothing else would tell.
+                    raise TraceError(f"{path}:{line}: the last line has no end: the text was cut off")
                 quiet = quiet + 1 if event is None else 0
                 if event is not None:
                     events += 1
@@ -169,6 +188,11 @@ def read_trace(path: Path) -> Iterator[KernelEvent]:
                     raise TraceError(f"{path}:{line}: more than {what}")
     except (OSError, EOFError, zlib.error) as error:
         raise TraceError(f"{path}: after line {line}: {error}") from None
+    if stated is not None and events < stated:
+        # What is not there was somebody's step: neither answer would be true, as where the kernel lost it.
+        raise TraceError(
+            f"{path}: its head says {stated:,} events, and {events:,} are there: it was cut off or filtered"
+        )
     if not events:
         other = _other(path)
         what = f"{other}, not a list of ftrace events" if other else "no event in it; expected ftrace text"

@@ -82,12 +82,14 @@ class Observer:
             self.mapping = mapping
         return mapping is not None and mapping == self.mapping, args
 
-    def _page_fault(self, event: KernelEvent, kind: str) -> Observation | str:
+    def _page_fault(self, event: KernelEvent, kind: str) -> Observation:
         match = ADDRESS.search(event.args)
-        return Observation(kind, int(match[1], 16) >> _PAGE_SHIFT) if match else "no address"
+        if match is None:
+            raise KeyError("address")
+        return Observation(kind, int(match[1], 16) >> _PAGE_SHIFT)
 
     def _ret(self, event: KernelEvent, kind: str) -> Observation:
-        return Observation(kind, signed(arguments(event.args).get("ret", 0)))
+        return Observation(kind, signed(arguments(event.args)["ret"]))
 
     _tdp_fault_ret = _faultin_ret = _get_pfn_ret = _prepare_ret = _map_ret = _fallocate_ret = _ret
 
@@ -127,7 +129,9 @@ class Observer:
 
     def _cache(self, event: KernelEvent, kind: str) -> Observation | str:
         match = CACHE.search(event.args)
-        if match is None or int(match[1], 16) != self.ino:
+        if match is None:
+            raise KeyError("ino, pfn or ofs")
+        if int(match[1], 16) != self.ino:
             return "other file"
         return Observation(kind, int(match[3]) >> _PAGE_SHIFT, int(match[2], 16))
 
@@ -144,7 +148,7 @@ class Observer:
 
     def _prepare(self, event: KernelEvent, kind: str) -> Observation:
         args = arguments(event.args)
-        return Observation(kind, args["gfn"], args["pfn"], args.get("order"))
+        return Observation(kind, args["gfn"], args["pfn"], args["order"])
 
     def _make_private(self, event: KernelEvent, kind: str) -> Observation:
         args = arguments(event.args)
@@ -200,10 +204,10 @@ class Observer:
 
     def _inv_start(self, event: KernelEvent, kind: str) -> Observation:
         args = arguments(event.args)
-        return Observation(kind, args.get("start"), args.get("end"))
+        return Observation(kind, args["start"], args["end"])
 
     def _zap_ret(self, event: KernelEvent, kind: str) -> Observation:
-        return Observation(kind, arguments(event.args).get("flush", 0) & 1)
+        return Observation(kind, arguments(event.args)["flush"] & 1)
 
     def _truncate(self, event: KernelEvent, kind: str) -> Observation | str:
         ours, args = self._ours(event)
@@ -225,10 +229,10 @@ class Observer:
             kind, {0x200: "locked", 0x2: "SIGBUS", 0x1: "oom", 0x400: "retry"}.get(code, f"{code:#x}")
         )
 
-    def _set_attributes(self, event: KernelEvent, kind: str) -> Observation | str:
+    def _set_attributes(self, event: KernelEvent, kind: str) -> Observation:
         match = _ATTRIBUTES.search(event.args)
         if match is None:
-            return "no range"
+            raise KeyError("range")
         return Observation(kind, int(match[1], 16), int(match[2], 16), int(match[3], 16) >> 3 & 1)
 
     def _lock(self, event: KernelEvent, kind: str) -> Observation | str:

@@ -17,7 +17,7 @@ from .files import Others, geometry, others, scan
 from .ftrace import TraceError, read_trace
 from .nesting import first_flaw
 from .observe import Observer, from_mmio_entries
-from .probes import PROBES, Observation
+from .probes import HINTS, PROBES, Observation
 from .release_events import Releases
 
 if TYPE_CHECKING:
@@ -131,11 +131,41 @@ class Trace:
         return attrs.evolve(self, steps=kept, threads=threads)
 
     def take_conversions(self, other: Trace) -> None:
-        """Use the conversions of `other`, a recording of the same program with the same seed."""
-        for thread, steps in other.threads.items():
-            found = [s.observation[1:] for s in steps if s.name == "set_attributes"]
-            if found:
-                self.conversions[thread.rpartition("-")[0]] = found  # type: ignore[assignment] # three numbers each
+        """Use the conversions of `other`, a recording of the same program with the same seed.
+
+        Raises:
+            TraceError: it has none of a thread with such a name, or a name does not say which thread it is.
+        """
+        mine = self._converting("set_attributes_pre")
+        theirs = other._converting("set_attributes")
+        shared = mine.keys() & theirs.keys()
+        for trace, names in ((self, mine), (other, theirs)):
+            twice = next((name for name in sorted(shared) if len(names[name]) > 1), None)
+            if twice is not None:
+                name = clean(twice, 60)
+                raise TraceError(
+                    f"{trace.path}: two threads called {name} convert: by the name nobody knows which is which"
+                )
+        if not shared:
+            raise TraceError(f"{other.path}: no conversions of a thread that is called as one of {self.path}")
+        for name, (thread, *_) in theirs.items():
+            found = [s.observation[1:] for s in other.threads[thread] if s.name == "set_attributes"]
+            self.conversions[name] = found  # type: ignore[assignment] # three numbers each
+
+    def _converting(self, shows: str) -> dict[str, list[str]]:
+        """Threads that convert, as an event of theirs shows, by name."""
+        found: dict[str, list[str]] = {}
+        for thread, steps in self.threads.items():
+            if any(step.name == shows for step in steps):
+                found.setdefault(thread.rpartition("-")[0], []).append(thread)
+        return found
+
+
+def order_note(trace: Trace) -> tuple[str, ...]:
+    """What is to be said where the times of a trace go back."""
+    if not trace.back:
+        return ()
+    return (f"times go back at line {trace.back}: events are taken in the order of the text",)
 
 
 def trace_from_events(
@@ -146,10 +176,14 @@ def trace_from_events(
     Raises:
         TraceError: no event concerns a guest_memfd, or the metadata says that events were lost.
     """
-    listed = list(events)
+    listed = _with_one_name(list(events))
     meta = metadata or {}
-    lost = meta.get("lost_events")
-    if isinstance(lost, int) and lost > 0:
+    lost = meta.get("lost_events") or 0
+    if not isinstance(lost, int):
+        raise TraceError(
+            f"{path}: lost_events of the metadata: expected a number, found {clean(repr(lost), 60)}"
+        )
+    if lost > 0:
         raise TraceError(f"{path}: {lost:,} events were lost, says the metadata: record with a larger buffer")
     mark = _start_line(listed, path)
     reader, elsewhere, alone = _reader(listed, mark, path)
@@ -193,6 +227,11 @@ def trace_from_events(
         steps.append(step)
     if not steps:
         raise TraceError(f"{path}: no event of a guest_memfd in it")
+    stray = next((step for step in steps if step.name not in probed and step.name not in HINTS), None)
+    if stray is not None:
+        raise TraceError(
+            f"{path}:{stray.line}: {stray.kernel_name} shows, and the metadata list no probe of it: another recording's"
+        )
     return Trace(
         path=path,
         steps=steps,
@@ -215,6 +254,25 @@ def trace_from_events(
         gmem_prepare=bool(probed & _ARCH_HOOKS),
         metadata=meta,
     )
+
+
+def _with_one_name(events: list[KernelEvent]) -> list[KernelEvent]:
+    """The events with one name for each thread: the last that its pid has, `<...>` only if it has no other.
+
+    A thread is renamed where it begins or by who made it, perf shows each name while it lasts, and the kernel forgets
+    names (`saved_cmdlines_size`). Under two names it would be two threads, and a call under way a part of none.
+    """
+    names: dict[str, str] = {}
+    seen = list(dict.fromkeys(event.thread for event in reversed(events)))
+    for thread in seen:
+        name, _, pid = thread.rpartition("-")
+        if pid not in names or (names[pid].startswith("<...>-") and name != "<...>"):
+            names[pid] = thread
+    # Each CPU's idle task has pid 0.
+    renamed = {thread: names[pid] for thread in seen if (pid := thread.rpartition("-")[2]) != "0"}
+    if all(thread == name for thread, name in renamed.items()):
+        return events
+    return [event._replace(thread=renamed.get(event.thread, event.thread)) for event in events]
 
 
 def _release(meta: dict[str, object]) -> str | None:

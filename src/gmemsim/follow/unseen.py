@@ -19,6 +19,7 @@ LATE: Final = (
     "the recording has no start line, and what it does not show from before its first event can explain the event that "
     "was refused"
 )
+DISORDER: Final = "the text is not in the order in which things happened"
 _SLOTS: Final = (
     "the file's slot was made or deleted while it was recorded, which does not show: record set_region and "
     "set_region_ret, too"

@@ -9,11 +9,13 @@ from __future__ import annotations
 
 import gzip
 import os
+import zlib
 from hashlib import blake2b
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Annotated, Any, Final, Literal
 
 import msgspec
 
+from ..audit.bounded import key_twice
 from ..whole_files import write_whole
 from .errors import LabError
 
@@ -28,7 +30,10 @@ FORMAT: Final = "gmemsim-lab-1"
 _SHOWN: Final = 8
 
 
-class Head(msgspec.Struct, frozen=True, kw_only=True):
+_Count = Annotated[int, msgspec.Meta(ge=0, le=(1 << 63) - 1)]
+
+
+class Head(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """What a file's scenarios were run on, and how; two files with the same head can be joined.
 
     Attributes:
@@ -46,7 +51,7 @@ class Head(msgspec.Struct, frozen=True, kw_only=True):
     format: str = FORMAT
 
 
-class Row(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+class Row(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, forbid_unknown_fields=True):
     """A kernel's outcomes of one scenario, and what the model says of them (`compare.Comparison`).
 
     Attributes:
@@ -57,16 +62,16 @@ class Row(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
     scenario: str
     digest: str
-    verdict: str
-    rounds: int
+    verdict: Literal["agree", "differ", "undecided", "refused"]
+    rounds: _Count
     seconds: float
-    kernel_outcomes: dict[str, int]
-    not_of_the_model: dict[str, int] = {}
-    model_outcomes: int = 0
+    kernel_outcomes: dict[str, _Count]
+    not_of_the_model: dict[str, _Count] = {}
+    model_outcomes: _Count = 0
     model_complete: bool = False
-    model_states: int = 0
+    model_states: _Count = 0
     model_has: list[str] = []
-    seen: int = 0
+    seen: _Count = 0
     hung: bool = False
     died: str = ""
     note: str = ""
@@ -133,8 +138,11 @@ def totals(rows: Iterable[Row]) -> Totals:
     )
 
 
-def read_results(path: Path, head: Head | None = None) -> tuple[Head, dict[str, Row]]:
+def read_results(path: Path, head: Head | None = None, *, whole: bool = False) -> tuple[Head, dict[str, Row]]:
     """Head and rows of a file, by scenario: of several with the same name the last, and none of a line without its end.
+
+    Args:
+        whole: a last line without its end is an error, too: nobody goes on with the file.
 
     Raises:
         LabError: it is no such file, or `head` is another.
@@ -142,9 +150,13 @@ def read_results(path: Path, head: Head | None = None) -> tuple[Head, dict[str, 
     try:
         raw = path.read_bytes()
         text = gzip.decompress(raw) if path.suffix == ".gz" else raw
-    except (OSError, EOFError) as error:
+    except (OSError, EOFError, zlib.error) as error:
         raise LabError(f"{path}: {getattr(error, 'strerror', None) or error}") from None
-    lines = text.split(b"\n")[:-1]
+    *lines, rest = text.split(b"\n")
+    if rest and whole:
+        raise LabError(
+            f"{path}:{len(lines) + 1}: the last line breaks off; expected results of gmemsim lab compare"
+        )
     rows: dict[str, Row] = {}
     number = 1
     try:
@@ -152,8 +164,11 @@ def read_results(path: Path, head: Head | None = None) -> tuple[Head, dict[str, 
         for line in lines[1:]:
             number += 1
             row = msgspec.json.decode(line, type=Row)
+            _check_sum(row)
+            if twice := key_twice(line):
+                raise ValueError(f"{twice!r} twice in one object")
             rows[row.scenario] = row
-    except msgspec.DecodeError as error:
+    except (msgspec.DecodeError, ValueError, RecursionError) as error:
         raise LabError(f"{path}:{number}: expected results of gmemsim lab compare ({error})") from None
     if found.format != FORMAT:
         raise LabError(f"{path}:1: format {found.format}: expected {FORMAT}")
@@ -165,6 +180,17 @@ def read_results(path: Path, head: Head | None = None) -> tuple[Head, dict[str, 
         ]
         raise LabError(f"{path} has results of another campaign: {', '.join(other)}")
     return found, rows
+
+
+def _check_sum(row: Row) -> None:
+    """A round has one outcome at most; one that was cut short has none.
+
+    Raises:
+        ValueError: there are more.
+    """
+    found = sum(row.kernel_outcomes.values())
+    if found > row.rounds:
+        raise ValueError(f"{row.scenario}: outcomes of {found} rounds, and rounds is {row.rounds}")
 
 
 def keep_row(path: Path, row: Row) -> None:

@@ -116,6 +116,13 @@ def test_duplicate_empty_missing_and_torn_files(tmp_path: Path) -> None:
         load_vectors(tmp_path / "none.jsonl")
     with pytest.raises(VectorError, match="Is a directory"):
         load_vectors(tmp_path)
+    twice = tmp_path / "twice.jsonl"
+    text = json.dumps(GOOD)
+    for one, two in (('"expect": {', '"expect": {"result": "EINVAL", '), ('{"id"', '{"steps": [], "id"')):
+        assert one in text
+        twice.write_text(text.replace(one, two, 1))
+        with pytest.raises(VectorError, match=r"twice\.jsonl:1: field '(result|steps)' is given twice"):
+            load_vectors(twice)
     torn = tmp_path / "torn.jsonl"
     torn.write_text('{"id": ')
     with pytest.raises(VectorError, match=r"torn\.jsonl:1: not JSON"):

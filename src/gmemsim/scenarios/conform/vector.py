@@ -13,6 +13,7 @@ from typing import Any, Final
 import attrs
 import msgspec
 
+from ...audit.bounded import clean, key_twice
 from .arguments import ARGUMENTS, VCPU_OPERATIONS, Args
 from .document import Applies, Document, Kernels, Setup, StepTable, VectorError, decode
 from .results import unknown_expectation
@@ -138,13 +139,17 @@ def _file(path: Path) -> list[Vector]:
 def _json(line: bytes, where: str) -> Any:
     try:
         line.decode("utf-8")
-        return msgspec.json.decode(line)
+        found = msgspec.json.decode(line)
+        twice = key_twice(line)
     except UnicodeDecodeError:
         raise VectorError(f"{where}: not a text in UTF-8") from None
     except RecursionError:
         raise VectorError(f"{where}: nested too deeply") from None
     except msgspec.MsgspecError as error:
         raise VectorError(f"{where}: not JSON: {error}") from None
+    if twice:
+        raise VectorError(f"{where}: field {clean(twice, 60)!r} is given twice in one object")
+    return found
 
 
 def parse_vector(document: Any, where: str, line: int = 0) -> Vector:
