@@ -144,6 +144,43 @@ def test_a_deadlock_beyond_the_bound_of_the_search_is_a_violation(tiny: str, tmp
     assert run("replay", found["violation"]["replay"], "--patch", f"{patch}:Abba").exit_code == 1
 
 
+WAITS = """\
+from gmemsim.engine.cell import Cell
+from gmemsim.patches.v3 import V3
+
+
+class Waits(V3):
+    def __init__(self, *args, **options):
+        super().__init__(*args, **options)
+        self.flag = Cell("flag", 0)
+
+    async def kvm_gmem_fallocate(self, t, *args, **options):
+        while t.name != "setup" and not await self.flag.load(t):
+            pass
+        return await super().kvm_gmem_fallocate(t, *args, **options)
+"""
+
+
+def test_a_loop_of_several_tasks_has_a_token_everywhere(tiny: str, tmp_path: Path) -> None:
+    """Its choices end in the middle of the loop, and a replay with them."""
+    patch = tmp_path / "waits.py"
+    patch.write_text(WAITS)
+    mine = ("--patch", f"{patch}:Waits")
+    tokens = [
+        document("explore", tiny, *mine)["violation"]["replay"],
+        document("outcomes", tiny, *mine)[mine[1]]["outcomes"][0]["token"],
+    ]
+    few = ("--arch", "snp", "--seeds", "1", "--schedules", "20")
+    result = run("stress", tiny, *mine, "--strategy", "stateful", *few)
+    assert result.exit_code == 1, result.output
+    tokens += re.findall(r"gm1:[\w=-]+", result.stdout)
+    assert len(tokens) == 3
+    for token in tokens:
+        again = run("replay", token, *mine)
+        assert again.exit_code == 1
+        assert "Replayed: the same failure" in again.stdout
+
+
 def test_nothing_found_says_what_was_covered(fine: str) -> None:
     result = run("explore", fine, "--max-schedules", "60", "--max-states", "50")
     assert result.exit_code == 0, result.output
