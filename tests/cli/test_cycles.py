@@ -11,20 +11,21 @@ from gmemsim.cli.explore import _decide
 
 
 @pytest.mark.parametrize(
-    ("complete", "found", "verdict"),
+    ("complete", "found", "bound", "verdict"),
     [
-        (True, False, "infeasible within the bound"),
-        (False, False, "potential"),
-        (True, True, "potential"),
-        (False, True, "potential"),
+        (True, False, "", "infeasible within the bound"),
+        (True, False, "at most 2 preemptions", "potential"),
+        (False, False, "", "potential"),
+        (True, True, "", "potential"),
+        (False, True, "", "potential"),
     ],
 )
 def test_a_cycle_is_infeasible_only_if_all_was_tried(
-    complete: bool, found: bool, verdict: str, monkeypatch: pytest.MonkeyPatch
+    complete: bool, found: bool, bound: str, verdict: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("gmemsim.explore.lock_graph.is_it", lambda failure, cycle: False)
     done = SimpleNamespace(
-        complete=complete, found=[SimpleNamespace(failure=None)] * found, states=0, schedules=5
+        complete=complete, found=[SimpleNamespace(failure=None)] * found, states=0, schedules=5, bound=bound
     )
     result: Any = SimpleNamespace(lock_graph=SimpleNamespace(cycles=lambda: ["cycle"]), search=done)
     program: Any = SimpleNamespace(name="p")

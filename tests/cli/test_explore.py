@@ -54,6 +54,25 @@ class Mine(V3):
 """
 
 
+ABBA = """\
+from gmemsim.engine.locks.mutex import Mutex
+from gmemsim.patches.v3 import V3
+
+
+class Abba(V3):
+    def __init__(self, *args, **options):
+        super().__init__(*args, **options)
+        self.locks = Mutex("one"), Mutex("other")
+
+    async def kvm_gmem_fallocate(self, t, *args, **options):
+        for lock in self.locks if t.name == "first" else self.locks[::-1]:
+            await lock.lock(t)
+        for lock in self.locks:
+            await lock.unlock(t)
+        return await super().kvm_gmem_fallocate(t, *args, **options)
+"""
+
+
 def run(*arguments: str) -> Result:
     return CliRunner().invoke(cli, list(arguments))
 
@@ -106,6 +125,60 @@ def test_violation_is_reported_shrunk_and_replayable(deadlock: str) -> None:
     again = run("replay", violation["replay"])
     assert again.exit_code == 1
     assert "Replayed: the same failure; the log is the same, byte for byte." in again.stdout
+
+
+def test_a_deadlock_beyond_the_bound_of_the_search_is_a_violation(tiny: str, tmp_path: Path) -> None:
+    patch = tmp_path / "abba.py"
+    patch.write_text(ABBA)
+    arguments = ("explore", tiny, "--patch", f"{patch}:Abba", "--strategy", "preemption:0")
+    result = run(*arguments)
+    assert result.exit_code == 1
+    assert result.stdout.startswith("deadlock at step ")
+    assert "No violation found" not in result.stdout
+    assert (
+        "every schedule of this scenario at this size within that, or one equivalent to it" in result.stdout
+    )
+    assert ": witnessed" in result.stdout
+    found = document(*arguments)
+    assert (found["verdict"], found["violation"]["rule"]) == ("violation", "deadlock")
+    assert run("replay", found["violation"]["replay"], "--patch", f"{patch}:Abba").exit_code == 1
+
+
+WAITS = """\
+from gmemsim.engine.cell import Cell
+from gmemsim.patches.v3 import V3
+
+
+class Waits(V3):
+    def __init__(self, *args, **options):
+        super().__init__(*args, **options)
+        self.flag = Cell("flag", 0)
+
+    async def kvm_gmem_fallocate(self, t, *args, **options):
+        while t.name != "setup" and not await self.flag.load(t):
+            pass
+        return await super().kvm_gmem_fallocate(t, *args, **options)
+"""
+
+
+def test_a_loop_of_several_tasks_has_a_token_everywhere(tiny: str, tmp_path: Path) -> None:
+    """Its choices end in the middle of the loop, and a replay with them."""
+    patch = tmp_path / "waits.py"
+    patch.write_text(WAITS)
+    mine = ("--patch", f"{patch}:Waits")
+    tokens = [
+        document("explore", tiny, *mine)["violation"]["replay"],
+        document("outcomes", tiny, *mine)[mine[1]]["outcomes"][0]["token"],
+    ]
+    few = ("--arch", "snp", "--seeds", "1", "--schedules", "20")
+    result = run("stress", tiny, *mine, "--strategy", "stateful", *few)
+    assert result.exit_code == 1, result.output
+    tokens += re.findall(r"gm1:[\w=-]+", result.stdout)
+    assert len(tokens) == 3
+    for token in tokens:
+        again = run("replay", token, *mine)
+        assert again.exit_code == 1
+        assert "Replayed: the same failure" in again.stdout
 
 
 def test_nothing_found_says_what_was_covered(fine: str) -> None:
@@ -213,6 +286,19 @@ def test_outcomes_answers_the_scenarios_conditions() -> None:
     assert cut.exit_code == 2, cut.output
     verdicts = {each["verdict"] for each in json.loads(cut.stdout)["v3"]["conditions"]}
     assert verdicts <= {"not seen", "no exception seen"}
+
+
+def test_counts_of_conditions_go_as_far_as_these_ask(tmp_path: Path) -> None:
+    path = tmp_path / "ten.toml"
+    text = SCENARIO.partition("[[task]]")[0].replace("pages = 2", "pages = 10")
+    text += '[[task]]\nname = "one"\nops = [{ op = "allocate" }]\n'
+    path.write_text(text + "[[condition]]\nname = 'all'\ntest = 'page_cache_add == 10'\n")
+    found = document("outcomes", str(path), "--patch", "v3", "--observe", "free_page")
+    assert [each["verdict"] for each in found["v3"]["conditions"]] == ["always"]
+    path.write_text(text)
+    result = run("outcomes", str(path), "--patch", "v3", "--observe", "page_cache_add")
+    assert "Counts stop at 8, and may have been more: page_cache_add." in result.stdout
+    assert "Counts stop" not in run("outcomes", str(path), "--patch", "v3", "--observe", "cache").stdout
 
 
 def test_replay_writes_the_log(deadlock: str, tmp_path: Path) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import attrs
 import pytest
 from tests.explore.mutants import ClearsNothing, NoRecheck, PunchShrinks, ZapsNothing
@@ -15,10 +17,11 @@ from gmemsim.engine.task import Task
 from gmemsim.explore import shrink_workload
 from gmemsim.explore.measure import Attempt, attempt, measure
 from gmemsim.explore.program import ScenarioProgram, TaskProgram
-from gmemsim.explore.search import Found
+from gmemsim.explore.search import Found, Limits, search
 from gmemsim.explore.shrink import Shrunk, shrink
 from gmemsim.explore.shrink_calls import calls
 from gmemsim.explore.shrink_strategies import InOrder
+from gmemsim.explore.strategies import make_strategy
 from gmemsim.explore.workload_tables import explicit, on_tables, operations
 from gmemsim.patches.v3 import V3
 from gmemsim.scenarios.catalogue import load_named, names
@@ -290,3 +293,74 @@ def test_tasks_run_in_the_order_that_is_given() -> None:
     again = attempt(PUNCH, InOrder(run.order, run.tape))
     assert again.order == run.order
     assert again.tape.raw == run.tape.raw
+
+
+class NeedsTheSetup(V3):
+    """Two assertions: one that only a workload without its setup breaks, and one of two holes at once."""
+
+    def __init__(self, *args: Any, **options: Any) -> None:
+        super().__init__(*args, **options)
+        self.made = self.busy = 0
+
+    async def kvm_gmem_fallocate(self, t: Any, *args: Any, **options: Any) -> Any:
+        ret = await super().kvm_gmem_fallocate(t, *args, **options)
+        self.made += 1
+        return ret
+
+    async def kvm_gmem_punch_hole(self, t: Any, *args: Any, **options: Any) -> Any:
+        assert self.made, "nothing was allocated"
+        self.busy += 1
+        ret = await super().kvm_gmem_punch_hole(t, *args, **options)
+        assert self.busy == 1, "two at once"
+        self.busy -= 1
+        return ret
+
+
+HEAD = """
+[scenario]
+name = "small"
+summary = "What a failure needs"
+vm_types = ["sw-protected"]
+
+[[file]]
+id = "gmem0"
+pages = 1
+
+[[slot]]
+file = "gmem0"
+"""
+HOLES = """
+[setup]
+ops = [{ op = "allocate" }]
+
+[[task]]
+name = "host"
+instances = 2
+ops = [{ op = "punch" }]
+"""
+READS = """
+[[task]]
+role = "vcpu"
+ops = [{ op = "write", value = "x" }, { op = "read", sees = ["data:x"], expect = "ok" }, { op = "touch" }]
+
+[[task]]
+name = "host"
+ops = [{ op = "punch" }]
+"""
+
+
+@pytest.mark.parametrize(
+    ("text", "patch", "summary", "kept"),
+    [
+        (HOLES, NeedsTheSetup, "two at once", 3),
+        (READS, V3, "read came to other_value", 3),
+    ],
+)
+def test_it_stays_the_failure_that_was_found(text: str, patch: type[V3], summary: str, kept: int) -> None:
+    """And does not become another assertion, or an expectation that nothing in the smaller workload could meet."""
+    program = ScenarioProgram(scenario=loads(HEAD + text), patch=patch, arch="sw-protected")
+    [found] = search(program, make_strategy("stateful"), Limits(schedules=None)).found
+    assert summary in found.failure.summary
+    small = shrink(program, found, attempts=400)
+    assert summary in small.found.failure.summary
+    assert small.operations_after == kept

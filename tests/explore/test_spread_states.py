@@ -204,6 +204,30 @@ def test_a_loop_that_only_the_graph_sees_leaves_it_incomplete(monkeypatch: pytes
 
 
 @pytest.mark.usefixtures("inline")
+@pytest.mark.parametrize("jobs", [1, 2])
+def test_loops_that_there_was_no_time_for_leave_it_incomplete(
+    jobs: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(search, "_GRACE", -1_000)
+    limits = Limits(schedules=None, seconds=999)
+    found = run(TaskProgram("spinning", spinning), jobs, limits=limits)
+    assert (found.complete, found.stopped, found.found) == (False, "seconds", ())
+
+
+@pytest.mark.usefixtures("inline")
+@pytest.mark.parametrize("jobs", [1, 2])
+def test_ctrl_c_while_loops_are_looked_at_keeps_what_was_done(
+    jobs: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def trapped(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(search, "trapped", trapped)
+    found = run(TaskProgram("spinning", spinning), jobs)
+    assert (found.complete, found.stopped, found.states > 1) == (False, "interrupted", True)
+
+
+@pytest.mark.usefixtures("inline")
 def test_the_first_violation_ends_it_unless_told_otherwise() -> None:
     program = ScenarioProgram(scenario=load_named("zoo-poison_punch"), patch="v3")
     result = run(program, 2, keep_going=False)

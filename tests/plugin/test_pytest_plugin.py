@@ -173,6 +173,59 @@ def test_a_strategy_that_runs_out_ends_the_test(suite: pytest.Pytester) -> None:
     result.stdout.re_match_lines_random([r".*test_all: \d+ schedules, \d+ classes, nothing left to try"])
 
 
+def test_a_loop_that_nobody_can_leave_fails(suite: pytest.Pytester) -> None:
+    """A search of states cuts every run in it, so no run shows it; `check` says it as well."""
+    suite.makepyfile(
+        test_it="""
+        from gmemsim.engine.cell import Cell
+        from gmemsim.testing import ScheduleFailure, V3, check, loads
+
+        SCENARIO = loads('''
+        [scenario]
+        name = "two"
+        summary = "Two holes"
+        question = "Does it end?"
+
+        [[file]]
+        id = "gmem0"
+        pages = 1
+
+        [[slot]]
+        file = "gmem0"
+
+        [[task]]
+        name = "host"
+        instances = 2
+        ops = [{ op = "punch" }]
+        ''')
+
+        class Waits(V3):
+            def __init__(self, *args, **options):
+                super().__init__(*args, **options)
+                self.flag = Cell("flag", 0)
+
+            async def kvm_gmem_punch_hole(self, t, *args, **options):
+                while not await self.flag.load(t):
+                    pass
+                return await super().kvm_gmem_punch_hole(t, *args, **options)
+
+        def test_schedules(gmem_schedule):
+            gmem_schedule.build(SCENARIO, Waits, "sw-protected").run()
+
+        def test_check():
+            try:
+                check(SCENARIO, Waits, "sw-protected")
+            except ScheduleFailure as failure:
+                assert str(failure).startswith("livelock: host0, host1 went round for ever")
+            else:
+                raise AssertionError
+        """
+    )
+    result = run(suite, "-q")
+    result.assert_outcomes(passed=1, failed=1)
+    result.stdout.fnmatch_lines(["*livelock: host0, host1 went round for ever*"])
+
+
 def test_a_workload_that_comes_to_the_wrong_outcome_fails(suite: pytest.Pytester) -> None:
     """Nothing is raised, and the test does not look."""
     suite.makepyfile(

@@ -118,6 +118,13 @@ def test_conditions(test: str, holds: bool) -> None:
         "clear == prepare",
         "f'{clear}'",
         "(" * 500,
+        'vcpu0 == "touch=ok"',
+        "vcpu0 > 1",
+        'clear == "x"',
+        '"touch" in clear',
+        "1 in vcpu0",
+        '"x" in results',
+        "before(vcpu0, clear)",
     ],
 )
 def test_what_is_no_condition(test: str) -> None:
@@ -130,7 +137,7 @@ def test_a_condition_says_what_has_to_be_observed_and_how_far() -> None:
     assert condition.names == {"prepare", "results", "clear", "map", "first"}
     assert condition.count_to == 3
     with pytest.raises(ConditionError, match="compares a number with a text"):
-        Condition('prepare < "x"', TASKS).holds(OBSERVED)
+        Condition('prepare < "x"', TASKS)
 
 
 def test_names_are_checked() -> None:
@@ -139,6 +146,16 @@ def test_names_are_checked() -> None:
     scenario = loads(RACE.replace("page_cache_add > 1", "nothing > 1"), "race.toml")
     with pytest.raises(ConditionError, match="nothing is called 'nothing'"):
         conditions_of(ScenarioProgram(scenario=scenario))
+
+
+def test_what_no_run_counted_and_may_be_mistyped_is_said() -> None:
+    tests = ("lock_invalidat_lock_w > 0", "lock_invalidate_lock_w > 0", "zap > 0", "retry_lat == 0")
+    text = RACE.partition("[[condition]]")[0]
+    text += "".join(f'[[condition]]\nname = "c"\ntest = "{test}"\n' for test in tests)
+    program = ScenarioProgram(scenario=loads(text, "race.toml"), patch="v3", arch="sw-protected")
+    notes = [answer.note for answer in run_litmus(program, Limits(schedules=None)).answers]
+    assert [bool(note) for note in notes] == [True, False, False, True]
+    assert notes[0].startswith("no run counted lock_invalidat_lock_w: ")
 
 
 def test_what_is_observed_is_part_of_the_state() -> None:

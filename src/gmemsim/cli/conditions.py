@@ -23,6 +23,9 @@ def show_answers(title: str, by: Mapping[str, Sequence[Answer]]) -> None:
         shown.add_row(f"{rows[0].name}:{claim} {rows[0].test}", *cells)
     if shown.row_count:
         console().print(shown)
+    for patch, answers in by.items():
+        for note in dict.fromkeys(answer.note for answer in answers if answer.note):
+            say(f"{patch}: {note}")
 
 
 def show_outcomes(patch: str, tokens: Mapping[str, str], most: int | None = None) -> None:

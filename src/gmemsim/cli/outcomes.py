@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import click
+import msgspec
 
 from ..explore.scope import nothing_ran, scope, scope_document
 from .conditions import show_answers, show_outcomes
@@ -94,11 +95,13 @@ def command(
     results: dict[str, CampaignResult] = {}
     tokens: dict[str, dict[str, str]] = {}
     answers: dict[str, tuple[Answer, ...]] = {}
+    count_to = 0
     for patch in dict.fromkeys(patches):
         with input_errors():
             program = make_program(scenario, patch, **options)
             conditions = conditions_of(program)
             program = asking(program, conditions, observe or ("results", "cache") * bool(conditions))
+            count_to = program.count_to if program.observed else 0
             limits = Limits(
                 schedules=schedule_limit(ctx, strategy, max_schedules), seconds=max_seconds, states=max_states
             )
@@ -124,9 +127,9 @@ def command(
     left = [patch for patch in dict.fromkeys(patches) if patch not in results]
     with deaf():
         if as_json:
-            print_json(_document(results, tokens, answers))
+            print_json(_document(results, tokens, answers, count_to))
         else:
-            _show(results, tokens, most)
+            _show(results, tokens, most, count_to)
             show_answers("conditions", answers)
             for patch in left:
                 click.echo(f"{patch}: not looked at, interrupted before")
@@ -155,6 +158,7 @@ def _document(
     results: dict[str, CampaignResult],
     tokens: dict[str, dict[str, str]],
     answers: dict[str, tuple[Answer, ...]],
+    count_to: int,
 ) -> dict[str, Any]:
     """Each outcome with the token of a run that comes to it, if there is one that can be replayed."""
     return {
@@ -171,6 +175,7 @@ def _document(
                 if found.failure.rule == "crash"
             ],
             "known": _known(result),
+            "count_to": count_to or None,
             "outcomes": [
                 {
                     "outcome": outcome,
@@ -190,8 +195,11 @@ def _known(result: CampaignResult) -> list[str]:
     return sorted({ident for found in result.search.found if (ident := found.sort[2])})
 
 
-def _show(results: dict[str, CampaignResult], tokens: dict[str, dict[str, str]], most: int) -> None:
+def _show(
+    results: dict[str, CampaignResult], tokens: dict[str, dict[str, str]], most: int, count_to: int
+) -> None:
     from ..explore.failure import CRASH
+    from ..explore.observables import stopped
     from ..explore.past_choices import in_words
     from ..patches.entered import never_ran
 
@@ -206,6 +214,9 @@ def _show(results: dict[str, CampaignResult], tokens: dict[str, dict[str, str]],
     out.print(
         "TASK(CALL=RESULT …), then FILE[INDEX] of each page in the page cache, u: uptodate.", style="dim"
     )
+    counts = [msgspec.json.decode(outcome) for outcome in every if count_to and outcome.startswith("{")]
+    if at_end := stopped(counts, count_to):
+        out.print(f"Counts stop at {count_to}, and may have been more: {', '.join(at_end)}.", highlight=False)
     if len(every) > most:
         out.print(f"… and {len(every) - most} more (--most).")
     for patch in results:

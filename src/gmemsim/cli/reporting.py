@@ -133,8 +133,7 @@ def _report(
     token = ""
     with deaf():
         try:
-            # In a loop that no step leaves the tape goes round a few times only, and ends there.
-            token = encode(small, shown.tape, max_steps=shown.steps - 1 if rule == "livelock" else max_steps)
+            token = encode(small, shown.tape, max_steps=max_steps)
         except TokenError as error:
             notes.append(f"no token: {error}")
     tries = 0 if budget.over else TRIES

@@ -29,13 +29,19 @@ class Choice(NamedTuple):
 
 
 class Tape:
-    """An append-only list of choices."""
+    """An append-only list of choices.
 
-    __slots__ = ("raw",)
+    Attributes:
+        steps: after so many the tape ends although the run would go on, as in a loop that no step leaves; None: it is
+            of a whole run.
+    """
+
+    __slots__ = ("raw", "steps")
 
     def __init__(self, choices: Iterable[tuple[str, int, str, int, int]] = ()) -> None:
         #: Plain tuples in the field order of `Choice`: building a named one would double the cost of a step.
         self.raw: list[tuple[str, int, str, int, int]] = list(choices)
+        self.steps: int | None = None
 
     @property
     def choices(self) -> list[Choice]:

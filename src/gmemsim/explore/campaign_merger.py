@@ -117,14 +117,22 @@ class Merger:
         state = State(began=self.began, key=self.campaign.key)
         if spread.stopped in ("exhausted", "states", "schedules"):
             campaign = self.campaign
-            look_for_traps(campaign.program, spread.joined, state, campaign.limits, campaign.outcomes)
+            try:
+                if not look_for_traps(
+                    campaign.program, spread.joined, state, campaign.limits, campaign.outcomes
+                ):
+                    self.stopped = "seconds"
+            except KeyboardInterrupt as stop:
+                # What the processes found is told all the same.
+                heard(stop)
+                self.stopped = "seconds" if isinstance(stop, TimeUp) else "interrupted"
         for key, found in state.found.items():
             self._found.setdefault(key, attrs.evolve(found, schedule=self._schedules))
         for outcome, runs in state.outcomes.items():
             self._outcomes[outcome] = self._outcomes.get(outcome, 0) + runs
         self._witnesses = {**state.witnesses, **self._witnesses}
         limits = state.step_limits + sum(part.step_limits for part in self._parts)
-        self._complete = spread.stopped == "exhausted" and not limits
+        self._complete = self.stopped == "exhausted" and not limits
 
     def before_any(self, stop: Exception | KeyboardInterrupt) -> CampaignResult:
         """It ended before the search had begun."""

@@ -31,7 +31,7 @@ from ..audit.vocabulary import name_of, vocabulary
 from ..nearest import nearest
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterable, Iterator, Mapping
 
     from ..audit.base import Event
     from ..scenarios.session import Session
@@ -46,7 +46,9 @@ _OLD_NAMES: Final = {
 }
 #: Fields whose value may stand behind an event's name.
 _TELLING: Final = ("reason", "filter", "state", "op", "flag", "result", "level")
-_LISTS: Final = ("results", "cache", "contents", "frames", "arch", "errors", "first")
+LISTS: Final = ("results", "cache", "contents", "frames", "arch", "errors", "first")
+#: Counts that are no event's.
+_OTHERS: Final = ("cleared", "prepare_did", "prepare_noop")
 _PLACE: Final = re.compile(r"\[\d+\]|^(?:gmem|vm|mm)\d+\b[.@]?")
 _LOCK: Final = re.compile(r"lock_\w+_[rw]")
 
@@ -182,24 +184,38 @@ def _arch(session: Session) -> list[str]:
 _AT_THE_END: Final = {"contents": _contents, "frames": _frames, "arch": _arch}
 
 
+def stopped(observed: Iterable[Mapping[str, Any]], most: int) -> list[str]:
+    """Names of counts that are at their end somewhere: there may have been more."""
+    return sorted(
+        {
+            name
+            for one in observed
+            for name, value in one.items()
+            if isinstance(value, int) and value >= (_MOST_PAGES if name == "cleared" else most)
+        }
+    )
+
+
+def by_pattern(names: Iterable[str]) -> frozenset[str]:
+    """Names of which nobody knows whether there is such a thing: a lock's class, or a value behind an event's name."""
+    known = {*LISTS, *_OTHERS, *vocabulary()}
+    return frozenset(name for name in names if name not in known)
+
+
 def check_names(names: frozenset[str]) -> str:
     """What is wrong with a choice of names, or nothing."""
     known = vocabulary()
     for name in sorted(names):
-        if (
-            name in (*_LISTS, "cleared", "prepare_did", "prepare_noop")
-            or name in known
-            or _LOCK.fullmatch(name)
-        ):
+        if name in (*LISTS, *_OTHERS) or name in known or _LOCK.fullmatch(name):
             continue
         if any(
             name.startswith(f"{event}_") and any(field in cls.__struct_fields__ for field in _TELLING)
             for event, cls in known.items()
         ):
             continue
-        close = nearest(name, [*_LISTS, "cleared", "prepare_did", "prepare_noop", *known])
+        close = nearest(name, [*LISTS, *_OTHERS, *known])
         meant = f"did you mean {' or '.join(close)}? Else " if close else ""
         return (
-            f"nothing is called {name!r}: {meant}expected the name of an event, cleared, {', '.join(_LISTS)}"
+            f"nothing is called {name!r}: {meant}expected the name of an event, cleared, {', '.join(LISTS)}"
         )
     return ""

@@ -21,6 +21,7 @@ from ..oracles.every_rule import left_out
 from ..oracles.exact import LookedAt
 from ..oracles.own import adopted, checks_by_name
 from ..patches.entered import watch_overrides
+from ..patches.no_state import check_reads
 from ..patches.registry import load_patch
 from ..scenarios.options import Options
 from ..scenarios.own import load_operations, operations_in
@@ -174,9 +175,14 @@ def operations_of(program: Program) -> tuple[type[Op], ...]:
 
 
 def watched(program: Program) -> AbstractContextManager[Entered]:
-    """Around runs of a program: what of the user's patch, rules and operations runs (`patches.entered`)."""
+    """Around runs of a program: what of the user's patch, rules and operations runs (`patches.entered`).
+
+    Raises:
+        PatchError: a rule or an operation asks for what a search does not have (`patches.no_state`).
+    """
     own = adopted(getattr(program, "oracles", ()))
     operations = operations_of(program)
+    check_reads((*own, *operations))
     also = (*checks_by_name(own), *(each.__name__ for each in operations))
     return watch_overrides(*classes_of(program), also=also, beside=(*own, *operations))
 

@@ -38,7 +38,8 @@ def scope(done: SearchResult) -> str:
         bound = f" within its bound ({done.bound})" if done.bound else ""
         if done.states:
             return f"complete{bound}: {done.states:,} states{_once(done.exchanged)}, {nothing}"
-        every = "every schedule of this scenario at this size, or one equivalent to it, was run"
+        within = " within that" if done.bound else ""
+        every = f"every schedule of this scenario at this size{within}, or one equivalent to it, was run"
         return f"complete{bound}: {done.schedules:,} schedules ({every}), {nothing}"
     why = _WHY[done.stopped]
     if done.without:

@@ -98,11 +98,11 @@ class FindsTraps(Protocol):
 
 def look_for_traps(
     program: Program, strategy: FindsTraps, state: State, limits: Limits, collect: bool
-) -> None:
-    """Livelocks, once the graph of states is known."""
+) -> bool:
+    """Livelocks, once the graph of states is known; False: there was no time for all loops."""
     for size, answers in strategy.traps()[:_TRAPS]:
         if limits.seconds is not None and state.seconds >= limits.seconds + _GRACE:
-            return
+            return False
         trap = trapped(program, answers, size)
         failure = trap.failure
         if failure is not None:
@@ -113,6 +113,7 @@ def look_for_traps(
             outcome = trap.outcome if failure is None else f"{failure.rule} {failure.kind}".rstrip()
             state.outcomes[outcome] = state.outcomes.get(outcome, 0) + 1
             state.witnesses.setdefault(outcome, trap.tape)
+    return True
 
 
 def _looked_at(oracles: Sequence[LookedAt], strategy: SearchStrategy, *, exact: bool) -> tuple[str, ...]:
@@ -230,8 +231,11 @@ def search(  # noqa: PLR0915 # one loop, and what ends it
             if failure is not None and not keep_going:
                 stopped = "violation"
                 break
-        if isinstance(strategy, FindsTraps) and stopped != "violation":
-            look_for_traps(program, strategy, state, limits, collect_outcomes)
+        looks_for_traps = isinstance(strategy, FindsTraps) and stopped != "violation"
+        if looks_for_traps and not look_for_traps(
+            program, cast("FindsTraps", strategy), state, limits, collect_outcomes
+        ):
+            stopped = "seconds"
     except KeyboardInterrupt as stop:
         heard(stop)
         stopped = "seconds" if isinstance(stop, TimeUp) else "interrupted"

@@ -15,7 +15,6 @@ import attrs
 from ..engine.errors import TapeMismatch
 from ..engine.strategy import ReplayStrategy
 from .failure import NotReproduced
-from .findings.table import sort_of
 from .measure import Measure, attempt
 from .program import ScenarioProgram
 from .search import Found
@@ -91,9 +90,10 @@ def shrink(
     small: Program = program
     best: Attempt = first
     before = after = 0
-    judge = Judge(sort_of(first.failure), attempts * 2 // 3, limit, seconds)
+    judge = Judge(first.failure, attempts * 2 // 3, limit, seconds)
     if isinstance(program, ScenarioProgram):
         before = after = operations(program)
+        judge.needs_right = signature[0] == "unexpected_outcome" and judge.comes_right(program)
         shrunk, best = shrink_workload(program, first, judge)
         small = shrunk
         after = operations(shrunk)

@@ -196,6 +196,8 @@ def encode(program: Program, tape: Tape, *, max_steps: int = 20_000) -> str:
             too long.
         TapeMismatch: the tape is not of this program.
     """
+    if tape.steps is not None:
+        max_steps = min(max_steps, tape.steps)
     recorder = Recorder()
     done = attempt(program, ReplayStrategy(tape), max_steps=max_steps, rec=recorder.rec)
     target = None

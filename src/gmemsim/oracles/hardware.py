@@ -101,10 +101,17 @@ class Hardware(Subject):
     def punch_begins(self, t: Task, event: Fallocate) -> None:
         """Remember the range of a PUNCH_HOLE."""
         self.ledger.of(t).punch = (event.start, event.end) if event.punch else None
+        self.holes.pop(t, None)
+        self.left.pop(t, None)
 
     @track(Lock, locks=["invalidate_lock"])
     def punch_locks(self, t: Task, event: Lock) -> None:
-        """Pages that are there now have to go; of huge folios parts may stay."""
+        """Pages that are there now have to go; of huge folios parts may stay.
+
+        Those that come while a hole lets go of the lock and takes it again are another matter, as after it.
+        """
+        if t in self.holes:
+            return
         punch = self.ledger.of(t).punch
         inode = self.world.inodes.get(self.ledger.kind(event.lock)[1])
         if punch is not None and inode is not None and not isinstance(inode.folios, HugeCache):
@@ -124,14 +131,16 @@ class Hardware(Subject):
 
     @track(Unlock, locks=["invalidate_lock"])
     def hole_leaves(self, t: Task, event: Unlock) -> None:
-        """What comes after the lock is another matter."""
-        left = [life for life in self.holes.pop(t, ()) if life.cached]
+        """What comes after the lock is another matter; the last time that it is let go counts."""
+        self.left.pop(t, None)
+        left = [life for life in self.holes.get(t, ()) if life.cached]
         if left and self.ledger.of(t).punch is not None:
             self.left[t] = left
 
     @before("I53", FallocateRet)
     def hole_took_all(self, t: Task, event: FallocateRet) -> None:
         """Truncation waits for whoever has a page locked; it never leaves one out. A hole that is refused may."""
+        self.holes.pop(t, None)
         for life in self.left.pop(t, ()):
             if not event.ret:
                 self.fail(

@@ -32,13 +32,17 @@ _OF_CLASSES: Final = frozenset({"__annotations__"})
 class Places:
     """What is to be looked at of these classes.
 
+    Args:
+        whole_files: whatever stands beside them in files of the user's, too, and not what their functions name alone.
+
     Attributes:
         spaces: the modules' and classes' dictionaries of names.
         named: single names in others, by file and name, with the dictionary.
         environment: whether the code can change it.
     """
 
-    def __init__(self, classes: Iterable[type]) -> None:
+    def __init__(self, classes: Iterable[type], *, whole_files: bool = True) -> None:
+        self._whole_files = whole_files
         self.spaces: list[Any] = []
         self.named: dict[tuple[str, str], dict[str, Any]] = {}
         self.environment = False
@@ -67,13 +71,17 @@ class Places:
             for name, value in os.environ.items():
                 yield f"the environment variable {name}", value
 
+    def codes(self) -> list[CodeType]:
+        """Of every function that was come to, by place; those within another one are that one's."""
+        return sorted(self._codes, key=lambda code: (code.co_filename, code.co_firstlineno))
+
     def _class(self, cls: type) -> None:
         for owner in cls.__mro__:
             if owner in self._classes or ours(owner) or not _users_class(owner):
                 continue
             self._classes[owner] = None
             self.spaces.append(vars(owner))
-            if is_users(owner.__module__):
+            if self._whole_files and is_users(owner.__module__):
                 self._module(sys.modules[owner.__module__])
             for name, value in list(vars(owner).items()):
                 if _may_change(owner, name):

@@ -21,6 +21,7 @@ from ..engine.errors import EngineError
 from ..engine.interrupts import steps_end, trio_listens
 from ..engine.unawaited import all_awaited
 from ..nearest import hint
+from ..patches.no_state import check_reads
 from ..patches.registry import PatchError, check_instance, checked, load_patch
 from ..patches.sources import ours
 from .counting import EventCounter, subtract
@@ -108,6 +109,8 @@ class Session:
         counting = None if self.counter is None else self.counter.rec
         strategy = options.strategy
         exploring = strategy is not None if options.exploring is None else options.exploring
+        if exploring and not _all_ours(patch):
+            check_reads((patch,))
         self.until_rounds = options.until_rounds if options.until_rounds or not exploring else 2
         self.engine = Engine(
             SeededDraws(seed, workload.faults) if strategy is None else strategy,

@@ -12,6 +12,7 @@ import operator
 from typing import TYPE_CHECKING, Any, Final
 
 from ..bad_input import BadInput
+from ..explore.observables import LISTS, by_pattern
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -39,6 +40,7 @@ class Condition:
     Attributes:
         text: as it was written.
         names: what has to be observed for it; tasks stand for `results`.
+        unsure: of them, those that may be mistyped (`observables.by_pattern`).
         count_to: no count beyond this one can matter to it.
 
     Raises:
@@ -47,6 +49,7 @@ class Condition:
 
     def __init__(self, text: str, tasks: frozenset[str]) -> None:
         self.text = text
+        self._tasks = tasks
         try:
             self._tree = ast.parse(text.strip(), mode="eval").body
         except (SyntaxError, ValueError, RecursionError, MemoryError):
@@ -55,17 +58,11 @@ class Condition:
         self.count_to = 1
         self._check(self._tree)
         self.names = frozenset("results" if name in tasks else name for name in self._names)
+        self.unsure = sorted(by_pattern(self._names - tasks))
 
     def holds(self, observed: Mapping[str, Any]) -> bool:
-        """Whether it holds for what was observed.
-
-        Raises:
-            ConditionError: it compares what cannot be compared.
-        """
-        try:
-            return bool(self._value(self._tree, observed))
-        except TypeError:
-            raise ConditionError(f"condition {self.text!r}: compares a number with a text or list") from None
+        """Whether it holds for what was observed."""
+        return bool(self._value(self._tree, observed))
 
     def _check(self, node: ast.expr) -> None:
         match node:
@@ -84,18 +81,51 @@ class Condition:
                     )
                 for part in (left, *others):
                     self._check(part)
+                sorts = [self._sort(part) for part in (left, *others)]
+                for op, one, two in zip(ops, sorts, sorts[1:], strict=False):
+                    self._comparable(op, one, two)
             case ast.Constant(value=str()):
                 pass
             case ast.Constant(value=int(number)):
                 self.count_to = max(self.count_to, number + 1)
+            case ast.Name(id="results"):
+                raise ConditionError(
+                    f"condition {self.text!r}: results are asked for by the name of the task"
+                )
             case ast.Name(id=name):
                 self._names.add(name)
             case ast.Call(func=ast.Name(id="before"), args=[ast.Name(id=one), ast.Name(id=two)], keywords=[]):
+                if "list" in (self._sort(ast.Name(one)), self._sort(ast.Name(two))):
+                    raise ConditionError(f"condition {self.text!r}: before() takes the names of two events")
                 self._names |= {one, two, "first"}
             case _:
                 raise ConditionError(
                     f"condition {self.text!r}: {ast.unparse(node)} is not part of a condition"
                 )
+
+    def _sort(self, node: ast.expr) -> str:
+        """What it is: a number (a truth is one), a text or a list."""
+        match node:
+            case ast.Constant(value=str()):
+                return "text"
+            case ast.Name(id=name) if name in self._tasks or name in LISTS:
+                return "list"
+            case _:
+                return "number"
+
+    def _comparable(self, op: ast.cmpop, one: str, two: str) -> None:
+        """Refuse what can never hold, whatever is observed: nobody means that."""
+        if isinstance(op, ast.In | ast.NotIn):
+            if (one, two) != ("text", "list"):
+                raise ConditionError(
+                    f"condition {self.text!r}: looks for a {one} in a {two}; expected a text in a list"
+                )
+        elif (one, two) not in (("number", "number"), ("text", "text")):
+            raise ConditionError(
+                f"condition {self.text!r}: compares a number with a text or list"
+                if "number" in (one, two)
+                else f"condition {self.text!r}: compares a list; expected a text `in` it"
+            )
 
     def _value(self, node: ast.expr, observed: Mapping[str, Any]) -> Any:
         match node:

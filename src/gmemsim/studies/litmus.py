@@ -43,6 +43,7 @@ class Answer:
         expected: what the scenario says (also `exists`, `forall`), or empty.
         meets, breaks: tokens of runs that meet the condition and that do not, or empty; `-`: there is such an outcome,
             and no run that ends with it.
+        note: what is odd about the test, or empty.
     """
 
     name: str
@@ -51,6 +52,7 @@ class Answer:
     expected: str
     meets: str
     breaks: str
+    note: str = ""
 
     @property
     def as_expected(self) -> bool:
@@ -62,7 +64,7 @@ class Answer:
     def as_dict(self) -> dict[str, str | None]:
         """For JSON."""
         fields = attrs.asdict(self)
-        return {**fields, **{name: fields[name] or None for name in ("expected", "meets", "breaks")}}
+        return {**fields, **{name: fields[name] or None for name in ("expected", "meets", "breaks", "note")}}
 
     @classmethod
     def of(cls, fields: dict[str, str | None]) -> Answer:
@@ -236,10 +238,11 @@ def run_litmus(
 def asking(program: ScenarioProgram, conditions: Conditions, observe: Sequence[str]) -> ScenarioProgram:
     """The program with outcomes made of `observe` and of what the conditions ask for.
 
-    Counts that are shown go on; those that only conditions ask for stop where it no longer matters.
+    Counts that are shown go on; those that only conditions ask for stop where it no longer matters, and none before.
     """
     names = frozenset(observe).union(*(condition.names for _, condition in conditions))
-    count_to = MOST if observe else max((condition.count_to for _, condition in conditions), default=MOST)
+    least = [MOST] if observe or not conditions else []
+    count_to = max([*least, *(condition.count_to for _, condition in conditions)])
     return attrs.evolve(program, observed=names, count_to=count_to)
 
 
@@ -260,11 +263,14 @@ def _answer(
     table: Any, condition: Condition, patch: str, result: SearchResult, tokens: dict[str, str]
 ) -> Answer:
     meets, breaks = "", ""
+    uncounted = set(condition.unsure)
     for outcome in result.outcomes:
         # A failure is an outcome of its own, which meets no condition.
         observed = msgspec.json.decode(outcome) if outcome.startswith("{") else None
         # A loop that nobody can leave has no token that ends.
         token = tokens.get(outcome) or "-"
+        if observed is not None:
+            uncounted -= {name for name in uncounted if observed[name]}
         if observed is not None and condition.holds(observed):
             meets = meets or token
         else:
@@ -276,4 +282,14 @@ def _answer(
     else:
         verdict = "never" if result.complete else "not seen"
     expected = "exists" if table.exists else "forall" if table.forall else table.expect.get(patch, "")
-    return Answer(table.name, table.text, verdict, expected, meets, breaks)
+    return Answer(table.name, table.text, verdict, expected, meets, breaks, note=_mistyped(uncounted))
+
+
+def _mistyped(names: set[str]) -> str:
+    """What is said of names that no run counted and that may not be meant so; nothing if there are none."""
+    if not names:
+        return ""
+    listed = ", ".join(sorted(names))
+    return (
+        f"no run counted {listed}: whether there is such a lock, or such a value of the event, is not checked"
+    )

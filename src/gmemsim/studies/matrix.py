@@ -223,9 +223,7 @@ def explore_cell(
         rule, kind, finding = found.sort
         row = {"rule": rule, "kind": kind, "summary": failure.summary, "known": finding}
         if violations.setdefault(found.sort, row) is row and not finding:
-            # The tape of a livelock goes round in its loop and ends there.
-            limit = found.steps - 1 if rule == "livelock" else steps
-            row["replay"] = encode(program, found.tape, max_steps=limit)
+            row["replay"] = encode(program, found.tape, max_steps=steps)
     return {
         **attrs.asdict(cell),
         "strategy": strategy,

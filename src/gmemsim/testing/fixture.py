@@ -16,7 +16,7 @@ from ..engine.strategy import ReplayStrategy
 from ..explore.classes import ClassCounter
 from ..explore.measure import attempt
 from ..explore.program import leaving_out
-from ..explore.search import Found
+from ..explore.search import FindsTraps, Found, Limits, State, look_for_traps
 from ..explore.strategies import AUTO, make_strategy
 from ..explore.strategies.complete_first import CompleteFirst
 from ..explore.token import decode, encode
@@ -165,6 +165,7 @@ class Schedules:
                     break
                 if not self._once(test, arguments):
                     break
+            self._look_for_loops(began)
 
         return repeated
 
@@ -190,6 +191,19 @@ class Schedules:
             raise
         self._count()
         return True
+
+    def _look_for_loops(self, began: float) -> None:
+        """A search of states cuts a run that comes round to a known state: whether anybody can leave it shows here."""
+        what, strategy = self._program, self._strategy
+        if what is None or not isinstance(strategy, FindsTraps):
+            return
+        state = State(began=began)
+        limits = Limits(schedules=None, seconds=self.budget.seconds, steps=self._max_steps)
+        looked = look_for_traps(what, strategy, state, limits, False)
+        self._complete = self._complete and looked and not state.step_limits
+        for found in state.found.values():
+            self._item.add_report_section("call", "gmemsim", describe(what, found, self._max_steps))
+            pytest.fail(found.failure.summary, pytrace=False)
 
     def _count(self) -> None:
         if self._run is not None:

@@ -275,6 +275,7 @@ def trapped(program: Program, answers: Sequence[int], size: int) -> Trapped:
     except StepLimit as error:
         failure = failure_of(error)
     tape = again.engine.tape
+    tape.steps = steps
     live = carry_on(program, tape, steps, fair_steps=FAIR_STEPS, turns=TURNS[:1])
     if live.verdict == "unfair":
         return Trapped(failure=live.failure, tape=tape, steps=steps + 1, outcome=live.outcome)
