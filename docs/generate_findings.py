@@ -40,7 +40,9 @@ Earlier versions of these pages, or of the tests, claimed what kernels or their 
 * unbinding without the lock in Linux 7.3, which mended it:
   [unbind during a memory failure](unbind-during-memory-failure.md);
 * two snapshots of the invalidation sequence in 6.12, between which a conversion goes unnoticed: 6.12.107 takes one;
-* a reference of every page that TDX mapped, on 7.2 and 7.3: [TDX removal failure](tdx-removal-failure.md).
+* a reference of every page that TDX mapped, on 7.2 and 7.3: [TDX removal failure](tdx-removal-failure.md);
+* that a pre-fault and the deletion of a slot do not stop each other on default VMs since 6.18:
+  [a pre-fault keeps an obsolete root](prefault-keeps-obsolete-root.md).
 """
 
 
