@@ -15,7 +15,7 @@
  */
 #include "vcpu.h"
 
-#define PAGES 64
+#define PAGES 8
 #define OTHER (GPA + (1ull << 28)) /* where the slot is that comes and goes */
 
 #ifndef KVM_CAP_DISABLE_QUIRKS2
@@ -71,6 +71,8 @@ static void *delete(void *unused UNUSED)
 		set_ordinary_slot(2, OTHER, 1, 0);
 		set_ordinary_slot(2, OTHER, dirty_log, dirty_log ? KVM_MEM_LOG_DIRTY_PAGES : 0);
 		done[1]++;
+		if (done[1] % 1000 == 0)
+			say("%ld rounds", (long)done[1]);
 	}
 	enough = 1;
 	return NULL;
