@@ -8,6 +8,7 @@
  * whose root is obsolete, and loads the root anew only before the first try of a page: it turns until a signal comes.
  * It is inside kvm->srcu, whose grace period the deletion waits for with slots_lock held. The slot that is pre-faulted
  * is not touched; it has a guest_memfd where the host can map one (6.18 and later), and ordinary memory before that.
+ * On 6.12 a pre-fault that begins after the deletion does the same (prefault-after-slot-deletion.c).
  *
  * Two controls must not hang: `quirk-off` deletes the slot without the quirk, which leaves the roots, and `dirty-log`
  * switches dirty logging of the slot on and off instead of deleting it, which waits for the same grace period.
