@@ -6,6 +6,12 @@ import re
 from pathlib import Path
 
 KERNEL = Path(__file__).parent / "mended_kernel.txt"
+_LOCK = "by one run of `reproducers/mend/compare.sh`; the module has `error-bindings-lock`"
+#: How the reproducer was run, and with what in the module, where it is not as with `error-bindings-lock`.
+HOW = {
+    "prefault-keeps-obsolete-root": "by a run of `reproducers/mend/compare.sh` each; the module has what "
+    "`reproducers/mend/edit_prefault_reload.py` writes",
+}
 
 
 def on_a_kernel(finding: str) -> list[str]:
@@ -25,7 +31,7 @@ def on_a_kernel(finding: str) -> list[str]:
     writers = {"punch": "PUNCH_HOLE of another page", "bind": "a memslot ioctl", "": ""}
     named = any(writer for _, _, writer, _ in mine)
     lines = [
-        "**On a kernel**, by one run of `reproducers/mend/compare.sh`; the module has `error-bindings-lock`:",
+        f"**On a kernel**, {HOW.get(finding, _LOCK)}:",
         "",
         "| kernel | module | writer | the reproducer |" if named else "| kernel | module | the reproducer |",
         "|---|---|---|---|" if named else "|---|---|---|",

@@ -95,6 +95,25 @@ def test_the_edit_returns_before_the_comparison(tmp_path: Path) -> None:
     assert source.read_text() == other
 
 
+def test_the_edit_loads_the_root_before_each_try(tmp_path: Path) -> None:
+    head = "static int kvm_tdp_page_prefault(struct kvm_vcpu *vcpu, gpa_t gpa,\n\t\t\t\t u64 error_code)\n{\n\tdo {\n"
+    there = (
+        "\t\tr = kvm_mmu_do_page_fault(vcpu, gpa, error_code, true, NULL);\n\t} while (r == RET_PF_RETRY);\n"
+    )
+    script = FOLDER / "mend" / "edit_prefault_reload.py"
+    source = tmp_path / "mmu.c"
+    source.write_text(f"{head}{there}}}\n")
+    subprocess.run([sys.executable, script, source], check=True)
+    load = "\t\tr = kvm_mmu_reload(vcpu);\n\t\tif (r)\n\t\t\treturn r;\n\n"
+    assert source.read_text() == f"{head}{load}{there}}}\n"
+    # No other function that repeats a fault is touched.
+    other = f"{head}}}\nstatic int kvm_tdp_map_page(struct kvm_vcpu *vcpu)\n{{\n{there}}}\n"
+    source.write_text(other)
+    done = subprocess.run([sys.executable, script, source], capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert source.read_text() == other
+
+
 def test_each_edit_says_which_file_it_is_for() -> None:
     for script in (FOLDER / "mend").glob("edit_*.py"):
         assert (

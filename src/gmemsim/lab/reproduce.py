@@ -89,6 +89,7 @@ SCENES: Final = {
         Scene("memory-failure-against-punch", "hang"),
         Scene("memory-failure-allocation-writer", "hang"),
         Scene("poisoned-mapping-survives-punch", "vmm:3:SIGBUS", rounds=3, spread_ns=0),
+        Scene("prefault-keeps-obsolete-root", "hang", spread_ns=0, madvise=False),
         Scene(
             "unbind-during-memory-failure",
             "WARNING:.*kvm_destroy_vm",
