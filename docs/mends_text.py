@@ -55,8 +55,8 @@ RECOMMENDED = {
     "were built into no kernel.",
     "prefault-against-slot-deletion": "`prefault-eagain`, which is upstream in 6.18. On a default VM it leaves "
     "[the same hang with an obsolete root](prefault-keeps-obsolete-root.md).",
-    "prefault-keeps-obsolete-root": "`prefault-reloads`: the root is what is wrong, and loading it is what KVM_RUN does "
-    "between two faults; userspace sees nothing. `prefault-root-eagain` makes the pre-faults of a VMM fail that "
+    "prefault-keeps-obsolete-root": "`prefault-reloads`: the root is what is wrong, and KVM_RUN loads it anew "
+    "between any two faults; userspace sees nothing. `prefault-root-eagain` makes the pre-faults of a VMM fail that "
     "has done nothing to their slot, and `prefault-gives-up` any that meets an invalidation.",
     "prefault-after-slot-deletion": "`reload-frees-roots`, which is upstream.",
     "v8-fault-keeps-reference": "`get-pfn-puts`, as the series was applied. A grace period under the invalidate lock "

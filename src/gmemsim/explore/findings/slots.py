@@ -55,7 +55,7 @@ FINDINGS: Final = (
         releases={"baseline": ("6.12",)},
         vm_types=("default",),
         states=(
-            State("by reading", ("6.12.117",)),
+            State("confirmed", ("6.12.117",), "a stock Debian kernel, each time"),
             State(
                 "fixed in", ("7.2.12",), "kvm_mmu_reload frees obsolete roots (20a6cff3b283, February 2025)"
             ),
@@ -70,5 +70,6 @@ FINDINGS: Final = (
         shown=(
             Shown(scenario="zoo-prefault_after_deletion", vm_type="default", strategy="random", schedules=1),
         ),
+        reproducer="prefault-after-slot-deletion",
     ),
 )
