@@ -280,7 +280,7 @@ MENDS: Final = (
     Mend(
         ident="prefault-reloads",
         title="a pre-fault frees an obsolete root and loads a new one before each try",
-        says="kvm_mmu_reload within the loop of kvm_tdp_page_prefault, as KVM_RUN does between any two faults. The "
+        says="the loop of kvm_tdp_page_prefault calls kvm_mmu_reload, as KVM_RUN does between any two faults. The "
         "SRCU section is kept; userspace sees no change. To 6.12 kvm_mmu_reload has to free obsolete roots, too",
         findings=(*_OBSOLETE, *_AFTER),
         make=prefault_reloads,
