@@ -19,7 +19,7 @@ from gmemsim.engine.errors import Deadlock, StepLimit, TapeMismatch
 from gmemsim.engine.locks.mutex import Mutex
 from gmemsim.engine.mailbox import Mailbox
 from gmemsim.engine.op import Op
-from gmemsim.engine.strategy import RandomStrategy, ReplayStrategy
+from gmemsim.engine.strategy import FirstRunnable, RandomStrategy, ReplayStrategy
 from gmemsim.engine.task import Task
 from gmemsim.explore.strategies.dfs import DepthFirst
 from gmemsim.scenarios.catalogue import load_named
@@ -206,6 +206,25 @@ def test_a_step_limit_ends_a_livelock() -> None:
     with pytest.raises(StepLimit, match="100 steps"):
         bare.run(engine)
     assert closed == ["a"]
+
+
+@pytest.mark.parametrize("watched", [False, True])
+@pytest.mark.parametrize("runtime", ["bare", "trio"])
+def test_a_run_that_is_ruined_ends_with_the_step(runtime: str, watched: bool) -> None:
+    async def body(task: Task) -> None:
+        for number in range(5):
+            await task.point(STEP)
+            if number == 2 and task.name == "a":
+                task.engine.ruined = ValueError("ruined")
+
+    engine = Engine(FirstRunnable())
+    for name in ("a", "b"):
+        engine.spawn(name, body)
+    if watched:
+        engine.watch_steps(lambda task: None)
+    with pytest.raises(ValueError, match="ruined"):
+        bare.run(engine) if runtime == "bare" else trio.run(trio_runtime.run, engine)
+    assert (engine.steps, len(engine.tape)) == (4, 4)
 
 
 def test_a_timeout_around_a_trio_run_stops_it_and_closes_the_tasks() -> None:

@@ -120,6 +120,8 @@ def _explore(engine: Engine) -> None:
                 current.send(None)
             except StopIteration as stop:
                 engine.finish(current, stop.value)
+            if engine.ruined is not None and engine.live:
+                raise engine.ruined
     finally:
         engine.steps = steps
 

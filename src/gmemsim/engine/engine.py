@@ -62,6 +62,7 @@ class Engine:
         "ordered",
         "rec",
         "roots",
+        "ruined",
         "runnable",
         "sequence",
         "steps",
@@ -118,6 +119,8 @@ class Engine:
         self.roots: list[Any] = []
         #: Called when a run of the bare runtime ends badly, before its coroutines and their stacks are gone.
         self.at_failure: list[Callable[[], None]] = []
+        #: An exploring run ends with the present step, and with this (`unawaited`).
+        self.ruined: Exception | None = None
         self.sequence = 0
 
     # -- tasks ---------------------------------------------------------------------------------
@@ -249,9 +252,12 @@ class Engine:
         Raises:
             Deadlock: tasks are left, and none can run.
             StepLimit: more than `max_steps` resumptions.
+            Exception: `ruined`, in an exploring run.
         """
         if not self.live:
             return None
+        if self.ruined is not None and self.exploring:
+            raise self.ruined
         self.steps = steps = self.steps + 1
         if steps > self.max_steps:
             raise StepLimit(self.max_steps)

@@ -3,6 +3,9 @@
 One that is dropped says so itself, by a warning of Python. One that is kept, in an object, an event or a variable of a
 module, says nothing: at the end of a run that came to its end, whatever has not begun never will. Coroutines that are
 still young are found among the objects that the garbage collector has not looked at, older ones were noted when it did.
+
+An exploring run ends with the step that drops one. What follows could not be told apart from the same without the call:
+a search that goes back to a state of the run, or knows states when it meets them again, would take it for right.
 """
 
 from __future__ import annotations
@@ -15,10 +18,13 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from inspect import CORO_CREATED, getcoroutinestate
 from types import CoroutineType
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from .blame import Blame, foreign, interrupted, shown
 from .errors import EngineError
+
+if TYPE_CHECKING:
+    from .engine import Engine
 
 _WARNING: Final = re.compile(r"coroutine '([^']*)' was never awaited\n")
 _FRAME: Final = re.compile(r" +File \"([^\"]*)\", line (\d+), in (\S+)")
@@ -45,7 +51,9 @@ def _never(callee: str, path: str, line: int, function: str) -> NeverAwaited:
 
 
 @contextmanager
-def all_awaited(*, kept: bool = False, goes_back: bool = False) -> Iterator[None]:
+def all_awaited(
+    *, kept: bool = False, goes_back: bool = False, engine: Engine | None = None
+) -> Iterator[None]:
     """Around a run of a user's patch.
 
     What has not begun when a check or the engine cuts the run short might have been awaited later, and is no error.
@@ -53,9 +61,10 @@ def all_awaited(*, kept: bool = False, goes_back: bool = False) -> Iterator[None
     Args:
         kept: look at the end for coroutines, too, that were made before the block; this goes through all objects.
         goes_back: the run may be taken back to an earlier state, and what it left goes on from there.
+        engine: of a run, which ends with the step that drops one.
 
     Raises:
-        NeverAwaited: at the end of the block, in place of what went wrong because of it.
+        NeverAwaited: at the end of the block at the latest, in place of what went wrong because of it.
     """
     dropped: list[NeverAwaited] = []
     tell = warnings.showwarning
@@ -70,6 +79,9 @@ def all_awaited(*, kept: bool = False, goes_back: bool = False) -> Iterator[None
             return
         path, line, function = frames[-1]
         dropped.append(_never(match[1], path, int(line), function))
+        # When the collector comes is no matter of the step: such a one is told at the end.
+        if engine is not None and not young.collecting:
+            engine.ruined = dropped[0]
 
     depth = sys.get_coroutine_origin_tracking_depth()
     young = _Young(goes_back)
@@ -85,11 +97,13 @@ def all_awaited(*, kept: bool = False, goes_back: bool = False) -> Iterator[None
         except BaseException as error:
             if not goes_back:
                 young.kept()  # closed, else they would be dropped, and told of, in whatever comes next
-            if dropped and not interrupted(error):
+            if dropped and error is not dropped[0] and not interrupted(error):
                 raise dropped[0] from error
             raise
         finally:
             gc.callbacks.remove(young)
+            if engine is not None:
+                engine.ruined = None
             sys.set_coroutine_origin_tracking_depth(depth)
         if kept:
             dropped += forever_kept()
@@ -114,17 +128,23 @@ class _Young:
         self._goes_back = goes_back
         #: Ended, or just being made when the collector came: such a one looks as if it had ended until it is made.
         self._unclear: list[Any] = []
+        #: The collector is at work.
+        self.collecting = False
 
     def __call__(self, phase: str, _info: object) -> None:
         """For `gc.callbacks`."""
-        if phase == "start":
-            young = [each for each in gc.get_objects(generation=0) if type(each) is CoroutineType]
-            self._noted += [each for each in young if _waits(each)]
-            self._unclear += [each for each in young if each.cr_frame is None]
+        self.collecting = phase == "start"
+        if self.collecting:
+            self._note()
+
+    def _note(self) -> None:
+        young = [each for each in gc.get_objects(generation=0) if type(each) is CoroutineType]
+        self._noted += [each for each in young if _waits(each)]
+        self._unclear += [each for each in young if each.cr_frame is None]
 
     def kept(self) -> list[NeverAwaited]:
         """Those that still have not begun."""
-        self("start", None)
+        self._note()
         noted = self._noted if self._goes_back else [*self._noted, *self._unclear]
         return _never_began(list({id(each): each for each in noted}.values()))
 

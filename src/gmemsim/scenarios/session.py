@@ -265,7 +265,7 @@ def _watched(patch: type[Kernel], engine: Engine | None = None, others: bool = F
     with ExitStack() as stack:
         stack.enter_context(model_code())
         if others or not _all_ours(patch):
-            stack.enter_context(all_awaited(goes_back=engine is not None and engine.kept))
+            stack.enter_context(all_awaited(goes_back=engine is not None and engine.kept, engine=engine))
             if engine is not None:
                 stack.enter_context(steps_end(engine))
         yield

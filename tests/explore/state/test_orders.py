@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from dis import get_instructions
 from typing import Any
 
 from gmemsim.explore.program import ScenarioProgram
-from gmemsim.explore.state.orders import Orders, attributes_of_model
+from gmemsim.explore.state.orders import Orders, attributes_of_model, attributes_set
 from gmemsim.explore.strategies.stateful import Stateful
 from gmemsim.extend import Oracle, Rule, at_rest
+from gmemsim.patches.sources import function_of
 from gmemsim.patches.v3 import V3
 from gmemsim.scenarios.catalogue import load_named
 
@@ -50,6 +52,19 @@ def test_whose_dict_it_is() -> None:
     assert names is not None
     assert "costs" in names
     assert "queue" not in names
+
+
+def test_what_a_function_sets_is_what_dis_says() -> None:
+    names: dict[str, Any] = {}
+    exec("def many(x):\n" + "".join(f"    x.a{number} = 0\n" for number in range(300)), names)
+    functions = [function_of(value) for base in V3.__mro__[:-1] for value in vars(base).values()]
+    several = 0
+    for function in (names["many"], *functions):
+        if function is not None:
+            said = [one.argval for one in get_instructions(function) if one.opname == "STORE_ATTR"]
+            assert list(attributes_set(function.__code__)) == said
+            several += len(said) > 1
+    assert several > 1
 
 
 def test_the_models_dicts_and_those_in_them_have_no_order() -> None:

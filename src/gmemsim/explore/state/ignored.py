@@ -68,8 +68,8 @@ ATTRIBUTES: Final[dict[type, frozenset[str]]] = {
     Engine: frozenset(
         {
             "at_failure", "cpus", "current", "exploring", "heap", "kept", "live", "max_steps", "now", "on_spawn",
-            "on_step", "rec", "roots", "runnable", "sequence", "steps", "strategy", "tape", "tasks", "touched",
-            "wake_ns",
+            "on_step", "rec", "roots", "ruined", "runnable", "sequence", "steps", "strategy", "tape", "tasks",
+            "touched", "wake_ns",
         }
     ),
     FineCore: frozenset({"paths"}),
