@@ -15,6 +15,11 @@ if TYPE_CHECKING:
     from rich.status import Status
 
 
+@pytest.fixture(autouse=True)
+def _no_line_says_how_far() -> None:
+    """Here they are what is looked at."""
+
+
 class Clock:
     """Time as a test sets it."""
 

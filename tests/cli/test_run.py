@@ -252,7 +252,12 @@ def test_ctrl_c_ends_it_cleanly(tmp_path: Path, runtime: str) -> None:
 def test_a_reader_that_goes_away_is_no_error() -> None:
     command = f"{sys.executable} -m gmemsim list events | head -1"
     done = subprocess.run(
-        ["bash", "-o", "pipefail", "-c", command], capture_output=True, text=True, check=False
+        ["bash", "-o", "pipefail", "-c", command],
+        capture_output=True,
+        text=True,
+        check=False,
+        # Without it a child also has the COLUMNS that readline, which pytest imports, puts beside `os.environ`.
+        env=dict(os.environ),
     )
     assert (done.returncode, done.stderr) == (0, "")
     assert done.stdout.startswith("name")
