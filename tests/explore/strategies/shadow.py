@@ -60,6 +60,7 @@ ONE_TASK = {
     "Vcpu.exit_gfn": "as `exit_reason`",
     "Vcpu.exit_private": "as `exit_reason`",
     "Vcpu.goal_level": "of the vCPU's own last fault",
+    "Vcpu.root_generation": "as `goal_level`: whoever faults or pre-faults for the vCPU has its mutex",
 }
 
 #: Made by whoever mentions it first, and the same whoever that is.
