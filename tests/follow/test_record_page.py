@@ -6,7 +6,6 @@ import gzip
 import json
 import re
 import runpy
-import shutil
 import subprocess
 from pathlib import Path
 
@@ -99,8 +98,14 @@ def test_the_script_makes_metadata_that_follow_reads(page: str, carried: Path, t
     assert "p:g/get_folio kvm_gmem_get_folio.isra.0 index=%si:x64" in written
     assert "r64:g/get_pfn_ret kvm_gmem_get_pfn ret=$retval:s32" in written
     assert not any("reclaim" in line for line in written)
-    shutil.copy(carried / "7.2.13" / "sh_same_v2.trace.gz", tmp_path / "my.trace.gz")
-    trace = load_trace(tmp_path / "my.trace.gz")
+    text = gzip.decompress((carried / "7.2.13" / "sh_same_v2.trace.gz").read_bytes()).decode()
+    # That recording had two probes more, at places within a function, which the script sets none at.
+    more = re.compile(r" (zero_begin|uptodate_set)_\w+: ")
+    lines = [line for line in text.splitlines(keepends=True) if not more.search(line)]
+    (tmp_path / "my.trace").write_text(
+        "".join(line for line in lines if not line.startswith("# entries-in-buffer"))
+    )
+    trace = load_trace(tmp_path / "my.trace")
     assert trace.probes_from == "metadata"
     assert trace.absent == {"arch_reclaim"}
     expected = {kind for name, kind in PROBES.items() if name in {*lab.PROBES, *lab.RETURNS}}
