@@ -30,7 +30,9 @@ FINDINGS: Final = (
         # Only there does a deletion make every root obsolete (KVM_X86_QUIRK_SLOT_ZAP_ALL).
         vm_types=("default",),
         states=(
-            State("confirmed", ("6.12.117", "7.2.12", "7.3.4"), "stock Debian kernels, in the first round"),
+            State("confirmed", ("7.2.12", "7.3.4"), "stock Debian kernels, in the first round"),
+            # The reproducer hangs there as well, for which prefault-after-slot-deletion is enough.
+            State("by reading", ("6.12.117",)),
         ),
         patterns=(
             Pattern(

@@ -1,0 +1,63 @@
+"""The root of a pre-fault: loaded once for each page, and to 6.12 only if there is none (`kvm_mmu_reload`)."""
+
+from __future__ import annotations
+
+import pytest
+
+from gmemsim.explore.findings.table import known
+from gmemsim.explore.program import ScenarioProgram
+from gmemsim.explore.search import search
+from gmemsim.explore.strategies.stateful import Stateful
+from gmemsim.scenarios.catalogue import load_named
+
+OTHER_SLOT = "zoo-prefault_other_slot"
+AFTER = "zoo-prefault_after_deletion"
+KEEPS = "prefault-keeps-obsolete-root"
+LEFT_OVER = "prefault-after-slot-deletion"
+
+
+def findings(scenario: str, patch: str, arch: str, release: str | None) -> set[str]:
+    """Of a complete search; what is no finding stands as its summary."""
+    program = ScenarioProgram(scenario=load_named(scenario), patch=patch, arch=arch, release=release)
+    found = search(program, Stateful(0), keep_going=True)
+    assert found.complete
+    failures = [each.failure for each in found.found]
+    return {finding.ident if (finding := known(one)) else one.summary for one in failures}
+
+
+@pytest.mark.parametrize(
+    ("scenario", "patch", "arch", "release", "expected"),
+    [
+        (OTHER_SLOT, "mainline-7.3", "default", None, {KEEPS}),
+        (OTHER_SLOT, "inplace", "default", None, {KEEPS}),
+        (OTHER_SLOT, "baseline", "default", "6.18", {KEEPS}),
+        # The second of two pre-faults has the root of the first.
+        (OTHER_SLOT, "baseline", "default", "6.12", {KEEPS, LEFT_OVER}),
+        # A deletion zaps the leaves of the slot, and no root.
+        (OTHER_SLOT, "mainline-7.3", "sw-protected", None, set()),
+        (OTHER_SLOT, "baseline", "sw-protected", "6.12", set()),
+        (AFTER, "baseline", "default", "6.12", {LEFT_OVER}),
+        (AFTER, "baseline", "default", "6.18", set()),
+        (AFTER, "baseline", "sw-protected", "6.12", set()),
+    ],
+)
+def test_a_deletion_makes_the_root_obsolete(
+    scenario: str, patch: str, arch: str, release: str | None, expected: set[str]
+) -> None:
+    assert findings(scenario, patch, arch, release) == expected
+
+
+@pytest.mark.parametrize(
+    ("mend", "release", "left"),
+    [
+        ("prefault-reloads", "6.18", set()),
+        ("prefault-reloads", "6.12", set()),
+        ("prefault-root-eagain", "6.18", set()),
+        ("prefault-gives-up", "6.18", set()),
+        ("reload-frees-roots", "6.12", {KEEPS}),
+        # Another slot than the one that is deleted: nothing is INVALID.
+        ("prefault-eagain", "6.18", {KEEPS}),
+    ],
+)
+def test_mends(mend: str, release: str, left: set[str]) -> None:
+    assert findings(OTHER_SLOT, f"baseline+{mend}", "default", release) == left
