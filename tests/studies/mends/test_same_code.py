@@ -96,6 +96,14 @@ def test_a_mend_that_makes_a_release_of_its_own_can_be_watched() -> None:
     assert "lookup_first" in noted.release
 
 
+def test_mends_that_one_function_makes_are_not_the_same() -> None:
+    one, other = (load_patch(f"baseline+{mend}") for mend in ("prefault-eagain", "reload-frees-roots"))
+    assert one.__init__.__code__ is other.__init__.__code__
+    entered = Touched(entered={(next(cls for cls in one.__mro__ if "__init__" in vars(cls)), "__init__")})
+    assert same(entered, one, load_patch("baseline+prefault-eagain"))
+    assert not same(entered, one, other)
+
+
 def test_a_definition_behind_super_counts_if_it_was_entered() -> None:
     class Behind(V3):
         async def kvm_gmem_punch_hole(self, *given: Any) -> int:

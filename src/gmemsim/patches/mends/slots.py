@@ -3,14 +3,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Final
-
-import attrs
+from typing import TYPE_CHECKING, Final
 
 from ...actors.errno import EAGAIN, EFAULT, EINTR, EIO, ENOENT
 from ...actors.fault import RetPf
-from ...actors.release import RELEASES
 from .entry import Mend
+from .on_release import on_release
 
 if TYPE_CHECKING:
     from ...actors.fault import Fault
@@ -18,9 +16,7 @@ if TYPE_CHECKING:
     from ...actors.inode import GmemFile
     from ...actors.kernel import Kernel
     from ...actors.memslot import Memslot
-    from ...actors.release import Release
-    from ...actors.vm import Vcpu, Vm, World
-    from ...arch.memory import PhysicalMemory
+    from ...actors.vm import Vcpu, Vm
     from ...engine.task import Task
 
 _KIND: Final = ("private-page-mapped-shared-at-slot-deletion",)
@@ -85,22 +81,7 @@ def kind_of_fault_slot(parent: type[Kernel]) -> type[Kernel]:
 
 def prefault_eagain(parent: type[Kernel]) -> type[Kernel]:
     """A pre-fault of a slot that is being deleted answers -EAGAIN, as since 6.18."""
-
-    class PrefaultEagain(parent):
-        def __init__(
-            self,
-            world: World,
-            memory: PhysicalMemory,
-            release: Release | None = None,
-            *args: Any,
-            **more: Any,
-        ) -> None:
-            base = RELEASES[self.default_release] if release is None else release
-            super().__init__(
-                world, memory, attrs.evolve(base, prefault_invalid_slot_eagain=True), *args, **more
-            )
-
-    return PrefaultEagain
+    return on_release(parent, prefault_invalid_slot_eagain=True)
 
 
 def prefault_reloads(parent: type[Kernel]) -> type[Kernel]:
@@ -135,20 +116,7 @@ def prefault_root_eagain(parent: type[Kernel]) -> type[Kernel]:
 
 def reload_frees_roots(parent: type[Kernel]) -> type[Kernel]:
     """`kvm_mmu_reload` frees an obsolete root, as since 20a6cff3b283."""
-
-    class ReloadFreesRoots(parent):
-        def __init__(
-            self,
-            world: World,
-            memory: PhysicalMemory,
-            release: Release | None = None,
-            *args: Any,
-            **more: Any,
-        ) -> None:
-            base = RELEASES[self.default_release] if release is None else release
-            super().__init__(world, memory, attrs.evolve(base, reload_frees_roots=True), *args, **more)
-
-    return ReloadFreesRoots
+    return on_release(parent, reload_frees_roots=True)
 
 
 def prefault_gives_up(parent: type[Kernel]) -> type[Kernel]:

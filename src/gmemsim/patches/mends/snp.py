@@ -5,12 +5,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final
 
-import attrs
-
 from ...actors.errno import EINVAL
-from ...actors.release import RELEASES
 from ...engine.op import Op
 from .entry import Mend
+from .on_release import on_release
 
 if TYPE_CHECKING:
     from ...actors.fault import Fault
@@ -19,10 +17,8 @@ if TYPE_CHECKING:
     from ...actors.inode import GmemInode
     from ...actors.kernel import Kernel
     from ...actors.memslot import Memslot
-    from ...actors.release import Release
-    from ...actors.vm import Vcpu, Vm, World
+    from ...actors.vm import Vcpu, Vm
     from ...actors.vmsa import Vmsa
-    from ...arch.memory import PhysicalMemory
     from ...engine.task import Task
 
 _LAUNCH: Final = ("snp-launch-update-after-finish",)
@@ -66,22 +62,7 @@ def fault_shares_lock(parent: type[Kernel]) -> type[Kernel]:
 
 def vmsa_reload(parent: type[Kernel]) -> type[Kernel]:
     """What Linux 7.2.13 has: each invalidation asks the vCPU to load its save area again, and waits for it."""
-
-    class VmsaReload(parent):
-        def __init__(
-            self,
-            world: World,
-            memory: PhysicalMemory,
-            release: Release | None = None,
-            *args: Any,
-            **more: Any,
-        ) -> None:
-            base = RELEASES[self.default_release] if release is None else release
-            super().__init__(
-                world, memory, attrs.evolve(base, vmsa_reload=True, invalidate_range_hook=True), *args, **more
-            )
-
-    return VmsaReload
+    return on_release(parent, vmsa_reload=True, invalidate_range_hook=True)
 
 
 def reclaim_leaks(parent: type[Kernel]) -> type[Kernel]:

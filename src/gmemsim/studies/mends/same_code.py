@@ -23,10 +23,14 @@ if TYPE_CHECKING:
 
     from ...actors.kernel import Kernel
 
+    #: Of a function, and what it was made with.
+    _Code = tuple[CodeType, str]
+
 #: What a version is called is told to no step, and its release is looked at field by field. What failure is a known
 #: finding depends on the name (`registered_name`), which finds it where it stands: nothing stands in for these.
 _NO_STEP: Final = frozenset({"name", "default_release"})
 _ABSENT: Final = object()
+_DATA: Final = (bool, int, float, str, tuple, list, dict, set, frozenset)
 
 
 @attrs.frozen
@@ -178,9 +182,9 @@ def _alike(touched: Touched, cls: Any, other: Any, name: str) -> bool:
 
 
 @cache
-def _chain(cls: Any, name: str) -> list[tuple[type, frozenset[CodeType]]]:
+def _chain(cls: Any, name: str) -> list[tuple[type, frozenset[_Code]]]:
     """Classes that define it, nearest first, each with its code: of a function by file (`by_file`), that of both."""
-    found: list[tuple[type, frozenset[CodeType]]] = []
+    found: list[tuple[type, frozenset[_Code]]] = []
     for owner in cls.__mro__[:-1]:
         codes = frozenset(_codes(vars(owner).get(name)))
         if codes:
@@ -188,10 +192,12 @@ def _chain(cls: Any, name: str) -> list[tuple[type, frozenset[CodeType]]]:
     return found
 
 
-def _codes(value: Any) -> Iterator[CodeType]:
+def _codes(value: Any) -> Iterator[_Code]:
     function: FunctionType | None = function_of(value)
     if function is not None:
-        yield function.__code__
+        # Data that a function which makes several mends is given (`on_release`): their code is one.
+        cells = [cell.cell_contents for cell in function.__closure__ or ()]
+        yield function.__code__, repr([each for each in cells if isinstance(each, _DATA)])
     while value is not None:
         yield from _codes(getattr(value, "otherwise", None))
         value = getattr(value, "stands_for", None)
