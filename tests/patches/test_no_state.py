@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+from time import perf_counter
 from typing import Any
 
 import pytest
@@ -69,8 +71,35 @@ class Own(V3):
         self.contentions += self.steps + self.now
         if t.draw("own.timeout", 2):
             return -11
+        self.contentions += getattr(self, "steps", 0)
         t.engine.wake  # noqa: B018 # the engine is known here, and is not asked for its clock
         return await super().kvm_gmem_fallocate(t, file, *args, **options)
+
+
+class ByText(V3):
+    async def kvm_gmem_fallocate(self, t: Any, file: Any, *args: Any, **options: Any) -> Any:
+        late = getattr(t.engine, "now") > 5  # noqa: B009 # what goes round the names
+        return -11 if late else await super().kvm_gmem_fallocate(t, file, *args, **options)
+
+
+class OfTheHost(V3):
+    until = 0.0
+
+    async def kvm_gmem_fallocate(self, t: Any, file: Any, *args: Any, **options: Any) -> Any:
+        late = time.monotonic() > self.until
+        return -11 if late else await super().kvm_gmem_fallocate(t, file, *args, **options)
+
+
+class Imported(V3):
+    async def kvm_gmem_fallocate(self, t: Any, file: Any, *args: Any, **options: Any) -> Any:
+        late = perf_counter() > 5
+        return -11 if late else await super().kvm_gmem_fallocate(t, file, *args, **options)
+
+
+class OfTheDay(V3):
+    async def kvm_gmem_fallocate(self, t: Any, file: Any, *args: Any, **options: Any) -> Any:
+        late = time.time() > 5
+        return -11 if late else await super().kvm_gmem_fallocate(t, file, *args, **options)
 
 
 class LooksAtTheClock(Oracle):
@@ -87,6 +116,10 @@ class LooksAtTheClock(Oracle):
         (Adapts, "statistics"),
         (Late, "now"),
         (LooksAtTheClock, "now"),
+        (ByText, "now"),
+        (OfTheHost, "monotonic"),
+        (Imported, "perf_counter"),
+        (OfTheDay, "time.time"),
     ],
 )
 def test_a_clock_or_counter_is_refused_with_its_place(cls: type, name: str) -> None:

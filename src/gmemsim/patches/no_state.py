@@ -1,4 +1,4 @@
-"""What a user's code must not ask for in a search: clocks and counters, which are no part of a state.
+"""What a user's code must not ask for in a search: clocks, the host's too, and counters, which are no part of a state.
 
 No virtual time passes in an exploring run, so whoever waits for a deadline waits for ever, and what follows it is
 never looked at. How many steps a run has had, and how often a lock was taken, is left out of a state on purpose
@@ -28,6 +28,18 @@ _ENGINES: Final = frozenset({"_engine", "engine", "t", "task"})
 #: Of a lock, unless the user's own classes have something of that name.
 _OF_LOCKS: Final = frozenset({*Counter.__slots__, "paths", "statistics"} - {"book"})
 
+#: Of the machine that the search runs on.
+_OF_HOST: Final = frozenset(
+    f"{clock}{unit}"
+    for clock in ("monotonic", "perf_counter", "process_time", "thread_time")
+    for unit in ("", "_ns")
+) | {"time_ns", "utcnow", "clock_gettime", "clock_gettime_ns"}
+_HOST_PAIRS: Final = frozenset(
+    {("time", "time"), ("datetime", "now"), ("datetime", "today"), ("date", "today")}
+)
+#: What takes an attribute's name as a text.
+_BY_TEXT: Final = frozenset({"getattr", "attrgetter", "__getattribute__"})
+
 _fine: WeakSet[type] = WeakSet()
 
 
@@ -53,6 +65,8 @@ def check_reads(classes: Iterable[type]) -> None:
 
 
 def _why(name: str) -> str:
+    if name in _OF_HOST or "." in name:
+        return f"`{name}` is a clock of this machine, and no part of a state: a time-out is a draw, `t.draw('NAME', 2)`"
     if name in ("heap", "now"):
         return (
             f"`{name}` of the engine is read, and no time passes in a search: whether a time-out comes first is a draw "
@@ -81,14 +95,23 @@ def _reads(code: CodeType, knows: bool = False) -> Iterator[tuple[str, int, bool
     before: object = None
     line = code.co_firstlineno
     knows = knows or "engine" in code.co_names
+    by_text = not _BY_TEXT.isdisjoint(code.co_names)
     for each in dis.get_instructions(code):
         line = (each.positions.lineno if each.positions else None) or line
         if each.opname in ("LOAD_ATTR", "LOAD_METHOD"):
             of = before[-1] if isinstance(before, tuple) else before
             if each.argval in _OF_ENGINE and (of in _ENGINES or (knows and of != "self")):
                 yield each.argval, line, True
-            elif each.argval in _OF_LOCKS:
+            elif each.argval in _OF_LOCKS or each.argval in _OF_HOST:
                 yield each.argval, line, False
+            elif (of, each.argval) in _HOST_PAIRS:
+                yield f"{of}.{each.argval}", line, True
+        elif each.opname == "LOAD_GLOBAL" and each.argval in _OF_HOST:
+            yield each.argval, line, False
+        elif each.opname == "LOAD_CONST" and isinstance(each.argval, str) and by_text:
+            last = each.argval.rpartition(".")[2]
+            if last in _OF_ENGINE or last in _OF_LOCKS:
+                yield last, line, False
         if each.opname != "COPY":
             before = each.argval
     for inner in code.co_consts:
