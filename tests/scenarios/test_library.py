@@ -139,6 +139,7 @@ def test_every_scenario_says_what_it_is_for(name: str) -> None:
 
 def test_the_scenarios_use_every_operation() -> None:
     """Those of the library, and those of the zoo for what every version refuses."""
+    from gmemsim.scenarios import own
     from gmemsim.scenarios.catalogue import zoo_names
     from gmemsim.scenarios.ops import OPS
 
@@ -151,4 +152,4 @@ def test_the_scenarios_use_every_operation() -> None:
             *(step for actor in workload.actors for step in actor.steps),
         ]
         used |= {step.op.name for step in steps}
-    assert used == set(OPS)
+    assert used == set(OPS) - set(own._own)  # a test before this one may have made some known
