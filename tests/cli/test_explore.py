@@ -299,6 +299,9 @@ def test_counts_of_conditions_go_as_far_as_these_ask(tmp_path: Path) -> None:
     result = run("outcomes", str(path), "--patch", "v3", "--observe", "page_cache_add")
     assert "Counts stop at 8, and may have been more: page_cache_add." in result.stdout
     assert "Counts stop" not in run("outcomes", str(path), "--patch", "v3", "--observe", "cache").stdout
+    asked = ("litmus", str(path), "--patch", "v3", "--observe")
+    assert "Counts stop at 8, and may have been more: page_cache_add." in run(*asked, "page_cache_add").stdout
+    assert "Counts stop" not in run(*asked, "cache").stdout
 
 
 def test_replay_writes_the_log(deadlock: str, tmp_path: Path) -> None:

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import msgspec
+
 from .output import console, say, table
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
     from ..studies.litmus import Answer
 
@@ -34,3 +36,12 @@ def show_outcomes(patch: str, tokens: Mapping[str, str], most: int | None = None
     for outcome, token in sorted(tokens.items())[:most]:
         say(f"{patch}: {outcome}")
         out.print(f"  {token}", highlight=False, markup=False, soft_wrap=True, style="dim")
+
+
+def show_ends(outcomes: Iterable[str], count_to: int) -> None:
+    """Which counts of the outcomes are at their end, so that there may have been more; nothing if there are none."""
+    from ..explore.observables import stopped
+
+    counts = [msgspec.json.decode(outcome) for outcome in outcomes if count_to and outcome.startswith("{")]
+    if at_end := stopped(counts, count_to):
+        say(f"Counts stop at {count_to}, and may have been more: {', '.join(at_end)}.")

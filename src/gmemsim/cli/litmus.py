@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from .asking import study_command
-from .conditions import show_answers, show_outcomes
+from .conditions import show_answers, show_ends, show_outcomes
 from .output import console
 
 if TYPE_CHECKING:
@@ -32,6 +32,7 @@ def _show(survey: Survey) -> None:
         for patch, one in by.items():
             if survey.plan.observe or not one.row["conditions"]:
                 show_outcomes(patch, {each["outcome"]: each["token"] for each in one.row["outcomes"]})
+                show_ends((each["outcome"] for each in one.row["outcomes"]), one.row["count_to"])
             for failure in one.row["failures"]:
                 out.print(f"{patch}: failed: {failure}", highlight=False, markup=False, soft_wrap=True)
             if not one.complete:

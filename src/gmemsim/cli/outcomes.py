@@ -5,10 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import click
-import msgspec
 
 from ..explore.scope import nothing_ran, scope, scope_document
-from .conditions import show_answers, show_outcomes
+from .conditions import show_answers, show_ends, show_outcomes
 from .errors import INTERRUPTED, UNDECIDED, VIOLATION, Command, InputError
 from .output import console, print_json, table
 from .params import COUNT, SECONDS, json_option, known_strategy, max_states, schedule_limit, search_jobs
@@ -199,7 +198,6 @@ def _show(
     results: dict[str, CampaignResult], tokens: dict[str, dict[str, str]], most: int, count_to: int
 ) -> None:
     from ..explore.failure import CRASH
-    from ..explore.observables import stopped
     from ..explore.past_choices import in_words
     from ..patches.entered import never_ran
 
@@ -214,9 +212,7 @@ def _show(
     out.print(
         "TASK(CALL=RESULT …), then FILE[INDEX] of each page in the page cache, u: uptodate.", style="dim"
     )
-    counts = [msgspec.json.decode(outcome) for outcome in every if count_to and outcome.startswith("{")]
-    if at_end := stopped(counts, count_to):
-        out.print(f"Counts stop at {count_to}, and may have been more: {', '.join(at_end)}.", highlight=False)
+    show_ends(every, count_to)
     if len(every) > most:
         out.print(f"… and {len(every) - most} more (--most).")
     for patch in results:

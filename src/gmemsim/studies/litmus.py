@@ -92,11 +92,13 @@ class Litmus:
 
     Attributes:
         outcomes: what was observed, as JSON or the rule of a failure, with the token of a run that comes to it.
+        count_to: where each count of an outcome stops.
     """
 
     search: SearchResult
     answers: tuple[Answer, ...]
     outcomes: dict[str, str]
+    count_to: int
 
     @property
     def as_expected(self) -> bool | None:
@@ -157,6 +159,7 @@ class LitmusTests(Study):
                 **scope_document(found.search),
                 "failures": failures,
                 "conditions": [answer.as_dict() for answer in found.answers],
+                "count_to": found.count_to,
                 "outcomes": [
                     {"outcome": outcome, "token": token} for outcome, token in sorted(found.outcomes.items())
                 ],
@@ -232,7 +235,7 @@ def run_litmus(
         collect_outcomes=True,
     )
     tokens = tokens_of(program, result)
-    return Litmus(result, answers_of(program, conditions, result, tokens), tokens)
+    return Litmus(result, answers_of(program, conditions, result, tokens), tokens, program.count_to)
 
 
 def asking(program: ScenarioProgram, conditions: Conditions, observe: Sequence[str]) -> ScenarioProgram:
