@@ -42,6 +42,7 @@ def test_a_hole_does_not_repair_a_mapping(patch: str) -> None:
     assert rules("zoo-poison_repair", patch, 5) == []
 
 
+@pytest.mark.long
 def test_it_goes_between_get_pfn_and_the_mapping() -> None:
     """No invalidation tells the fault to retry: the same finding, seen in the guest's step."""
     (cell,) = (

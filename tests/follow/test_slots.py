@@ -22,7 +22,7 @@ MENDED = "mainline-7.3+error-bindings-lock"
 
 
 def followed(path: Path, patch: str = MENDED) -> FollowResult:
-    return follow(load_trace(path), load_patch(patch), bounds=Bounds(window=64, seconds=None))
+    return follow(load_trace(path), load_patch(patch), bounds=Bounds(window=16, seconds=None))
 
 
 @pytest.mark.parametrize("number", [0, 2, 4])

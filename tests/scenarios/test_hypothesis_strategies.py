@@ -49,6 +49,7 @@ def test_drawn_cases_run_without_a_violation(patch: type[V3], case: Case) -> Non
     run_once(case.scenario, patch, schedule=case.schedule)
 
 
+@pytest.mark.long
 def test_a_race_shrinks_to_one_interruption_and_hardly_any_operations() -> None:
     """The fault is interrupted once, between reading the sequence and mapping, by a thread that takes the page away.
 

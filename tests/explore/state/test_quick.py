@@ -340,6 +340,7 @@ def run_in(package: Path, *command: str, pure: bool = False) -> str:
     return done.stdout
 
 
+@pytest.mark.long  # nearly all of it is the compiler
 def test_the_same_states_with_compiled_modules(tmp_path: Path) -> None:
     pytest.importorskip("mypyc")
     copytree(

@@ -84,7 +84,10 @@ def found(patch: type[Kernel], text: str, arch: str) -> set[str]:
 
 @pytest.mark.parametrize(
     ("without", "text", "arch", "rule"),
-    [(BindsWithout, BIND, "sw-protected", "I15"), (PopulatesWithout, LAUNCH, "tdx", "poison")],
+    [
+        (BindsWithout, BIND, "sw-protected", "I15"),
+        pytest.param(PopulatesWithout, LAUNCH, "tdx", "poison", marks=pytest.mark.long),
+    ],
 )
 def test_each_place_needs_it(without: type[Kernel], text: str, arch: str, rule: str) -> None:
     assert found(MENDED, text, arch) == set()
