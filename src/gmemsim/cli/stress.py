@@ -192,8 +192,8 @@ def _ordered(results: dict[Cell, dict[str, Any]]) -> list[tuple[Cell, dict[str, 
 
 
 def _violations(results: dict[Cell, dict[str, Any]]) -> list[dict[str, Any]]:
-    """One entry for each scenario, version, VM type and `Found.sort`, with its first seed and how many had it."""
-    found: dict[tuple[str, str, str, str, str, str], dict[str, Any]] = {}
+    """One entry for each scenario, version, VM type and kind of failure, with its first seed and how many had it."""
+    found: dict[tuple[str, ...], dict[str, Any]] = {}
     for cell, result in _ordered(results):
         for violation in result["violations"]:
             key = (
@@ -203,6 +203,8 @@ def _violations(results: dict[Cell, dict[str, Any]]) -> list[dict[str, Any]]:
                 violation["rule"],
                 violation["kind"],
                 violation["known"],
+                # Not in a state file of before.
+                violation.get("place", ""),
             )
             entry = found.setdefault(
                 key,
