@@ -322,6 +322,23 @@ def test_replay_of_another_patch_says_where_it_diverged(deadlock: str, tmp_path:
     assert "diverged at draw" in result.stderr
     followed = run("replay", token, "--patch", f"{mine}:Mine", "--follow")
     assert followed.exit_code == 0, followed.output
+    page = tmp_path / "page.html"
+    told = run("replay", token, "--patch", f"{mine}:Mine", "--follow", "--html", str(page))
+    assert (told.exit_code, page.exists()) == (0, False)
+    assert "page.html: not written, nothing was found" in told.stderr
+
+
+def test_a_replay_that_fails_in_another_way(deadlock: str, tmp_path: Path) -> None:
+    """The exit code is 1 as well; that it is another failure is said."""
+    token = document("explore", deadlock)["violation"]["replay"]
+    mine = tmp_path / "mine.py"
+    mine.write_text(
+        "from gmemsim.patches.v3 import V3\n\n\nclass Mine(V3):\n"
+        "    async def memory_failure(self, t, inode, index):\n        raise KeyError(index)\n"
+    )
+    result = run("replay", token, "--patch", f"{mine}:Mine", "--follow")
+    assert result.exit_code == 1
+    assert "Replayed: not what the token recorded" in result.stdout
 
 
 @pytest.mark.parametrize("token", ["", "gm1:", "gm1:AAAA", "hello", "@/no/such/file"])

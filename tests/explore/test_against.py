@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import attrs
@@ -54,6 +55,32 @@ class Raises(V3):
         return ret
 
 
+async def call(function: Callable[..., Any], *arguments: Any) -> None:
+    await function(*arguments)
+
+
+class UnlocksNothing(V3):
+    """Crashes in a function of the model."""
+
+    name = "unlocks-nothing"
+
+    async def kvm_gmem_punch_hole(self, t: Any, inode: Any, start: int, end: int) -> int:
+        ret: int = await super().kvm_gmem_punch_hole(t, inode, start, end)
+        await call(self.folio_unlock, t, None)
+        return ret
+
+
+class PutsNothing(V3):
+    """In another one, called in the same place, with the same exception."""
+
+    name = "puts-nothing"
+
+    async def kvm_gmem_punch_hole(self, t: Any, inode: Any, start: int, end: int) -> int:
+        ret: int = await super().kvm_gmem_punch_hole(t, inode, start, end)
+        await call(self.folio_put, t, inode, None)
+        return ret
+
+
 class UnlockedHook(V3):
     """Mends the deadlock: the error hook takes no lock."""
 
@@ -92,6 +119,15 @@ def test_only_what_is_the_patchs_own(strategy: str) -> None:
     assert both.there == "fails alike"
     assert done.tried
     assert done.base.search.complete == (strategy == "stateful")
+
+
+def test_a_crash_is_another_than_one_elsewhere() -> None:
+    done = compared(UnlocksNothing, base=PutsNothing)
+    assert (rules(done.own), rules(done.mended)) == (["crash"], ["crash"])
+    assert {one.failure.kind for one in (*done.own, *done.mended)} == {"AttributeError"}
+    assert [rules((both.found,)) for both in done.both if both.found] == [["deadlock"]]
+    done = compared(PutsNothing, base=PutsNothing)
+    assert (done.own, done.mended) == ((), ())
 
 
 def test_what_a_patch_mends() -> None:

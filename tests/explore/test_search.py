@@ -5,7 +5,7 @@ from __future__ import annotations
 from gc import get_threshold
 from random import Random
 from time import monotonic
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import pytest
 
@@ -24,6 +24,7 @@ from gmemsim.explore.strategies.dfs import DepthFirst
 from gmemsim.explore.strategies.stateful import Stateful
 from gmemsim.oracles import Violation
 from gmemsim.scenarios.scenario import loads
+from gmemsim.scenarios.units import duration, size_bytes
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -193,6 +194,53 @@ def test_crash_of_model_code_is_found_not_raised() -> None:
     (found,) = search(TaskProgram("broken", setup), DepthFirst()).found
     assert found.failure.rule == CRASH
     assert "KeyError: 'a'" in found.failure.summary
+
+
+async def reads_a_size(t: Task, text: str, units: Callable[[str], object]) -> None:
+    units(text)
+
+
+async def has_no_key(t: Task, key: str) -> None:
+    raise KeyError(key)
+
+
+async def has_no_key_either(t: Task, key: str) -> None:
+    raise KeyError(key)
+
+
+async def has_no_stack(t: Task, depth: int) -> None:
+    await (has_no_stack(t, depth + 1) if depth else has_no_stack(t, 1))
+
+
+@pytest.mark.parametrize(
+    ("bodies", "crashes"),
+    [
+        # In other functions of a user's file.
+        ([(has_no_key, "x"), (has_no_key_either, "x")], 2),
+        # In other functions of this package, called in one place.
+        ([(reads_a_size, "x", size_bytes), (reads_a_size, "x", duration)], 2),
+        # What was at hand is another, and the crash is the same.
+        ([(has_no_key, "x"), (has_no_key, "y")], 1),
+        # Where the stack ended is chance.
+        ([(has_no_stack, 0), (has_no_stack, 1)], 1),
+    ],
+    ids=["users", "ours", "same", "stack"],
+)
+@pytest.mark.parametrize("strategy", [DepthFirst, lambda: Stateful(2)], ids=["dfs", "stateful"])
+def test_crashes_are_told_apart_by_where_they_arise(
+    bodies: list[tuple[Any, ...]], crashes: int, strategy: Callable[[], Any]
+) -> None:
+    """Whoever runs first ends the run, so that each is met in some schedule."""
+
+    def setup(engine: Engine) -> Callable[[], object]:
+        for number, (body, *arguments) in enumerate(bodies):
+            engine.spawn(f"t{number}", body, *arguments)
+        return str
+
+    found = search(TaskProgram("broken", setup), strategy(), keep_going=True).found
+    assert [one.failure.rule for one in found] == [CRASH] * crashes
+    assert len({one.failure.signature for one in found}) == 1
+    assert len({one.failure.place for one in found}) == crashes
 
 
 def test_interrupt_keeps_what_was_finished() -> None:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import attrs
 import pytest
 
+from gmemsim.cli.stress import _violations
 from gmemsim.explore.replay import replay
 from gmemsim.explore.stress import Cell, Plan, open_state, run_cell, run_cells
 from gmemsim.jobs.share import Place
@@ -49,6 +51,23 @@ def test_cell_reports_each_signature_once_with_a_token(cell: Cell) -> None:
     (violation,) = result["violations"]
     assert violation["rule"] == "deadlock"
     assert replay(violation["replay"]).same_failure
+
+
+def test_a_cell_and_its_state_file_tell_crashes_apart(cell: Cell, tmp_path: Path) -> None:
+    (tmp_path / "mine.py").write_text(
+        "from gmemsim.patches.v3 import V3\n\n\nclass Mine(V3):\n"
+        "    async def kvm_gmem_punch_hole(self, t, inode, start, end):\n        raise KeyError(start)\n\n"
+        "    async def memory_failure(self, t, inode, index):\n        raise KeyError(index)\n"
+    )
+    cell = attrs.evolve(cell, patch=f"{tmp_path / 'mine.py'}:Mine")
+    with open_state(tmp_path / "state.jsonl", PLAN) as kept:
+        kept.add(run_cell(cell, PLAN))
+    with open_state(tmp_path / "state.jsonl", PLAN) as kept:
+        result = kept.results[cell]
+    assert [one["rule"] for one in result["violations"]] == ["crash", "crash"]
+    where = {one["place"].rpartition(", ")[2] for one in result["violations"]}
+    assert where == {"kvm_gmem_punch_hole", "memory_failure"}
+    assert len(_violations({cell: result})) == 2
 
 
 def test_cell_depends_on_its_description_alone(cell: Cell) -> None:

@@ -47,6 +47,30 @@ def test_what_dirties(kernel: type[Kernel], how: str, dirty: bool) -> None:
     assert rig.inode.folios[0].dirty is dirty
 
 
+@pytest.mark.parametrize("kernel", [*RELEASED, Inplace])
+@pytest.mark.parametrize(("write", "dirty"), [(True, True), (False, False)])
+def test_a_write_fault_dirties_before_the_store(kernel: type[Kernel], write: bool, dirty: bool) -> None:
+    """Seen where the entry goes before the access is repeated: `fault_dirty_shared_page` has been there."""
+    rig = Rig(kernel, "shared")
+    rig.call(lambda t: rig.kernel.host_fault(t, rig.mappings[0], 0, write))
+    assert rig.inode.folios[0].dirty is dirty
+    rig.call(rig.op("discard", 0, 0, 1))
+    rig.call(rig.kernel.lru_add_drain_all)
+    events = poisoned_touch(rig)
+    assert any(isinstance(event, EvictFolio) for event in events) is not dirty
+    assert (Sigbus(0, True) in events) is dirty
+
+
+@pytest.mark.parametrize("mapped", [False, True])
+def test_a_pin_faults_for_a_write(mapped: bool) -> None:
+    """And dirties nothing where it needs no fault: the entry that a read made is writable."""
+    rig = Rig(V3, "shared")
+    if mapped:
+        fault_in(rig, "host read")
+    rig.call(lambda t: rig.kernel.pin_user_page(t, rig.mappings[0], 0))
+    assert rig.inode.folios[0].dirty is not mapped
+
+
 def test_in_place_kvm_has_no_page_to_dirty() -> None:
     """As posted in v8 get_pfn still hands a page out; as applied it does not, and only host writes dirty it."""
     for kernel, dirty in ((InplaceV8, True), (Inplace, False)):

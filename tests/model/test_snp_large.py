@@ -8,6 +8,7 @@ import pytest
 from tests.model.large_rig import BASE, HUGE, LargeRig
 
 from gmemsim.arch.memory import data
+from gmemsim.arch.rmp import RmpCode, head_of
 from gmemsim.audit.kvm_events import HardwareOp, Zap
 from gmemsim.patches.registry import load_patch
 
@@ -51,6 +52,27 @@ def test_4k_acceptance_splits_the_rmp_entry_and_the_tables_follow() -> None:
     mismatch = machine.call(machine.accept(0, level=2))
     assert (mismatch.kind, mismatch.value) == ("ok", "size_mismatch")
     assert machine.call(machine.accept(HUGE, level=2)).value == "validated"
+
+
+@pytest.mark.parametrize(("split", "zaps"), [(True, []), (False, [(5, 5 + HUGE)])])
+def test_who_lost_the_psmash_leaves_the_zap_to_who_won(split: bool, zaps: list[tuple[int, int]]) -> None:
+    """`sev_handle_rmp_fault`: a second look-up that says 4 KiB ends it; any other failure is warned of, and zapped."""
+    machine = rig()
+    machine.call(machine.touch(5))
+    assert machine.leaves() == [(0, 2)]
+    pfn, psmash = machine.frame(5), machine.arch.snp_rmptable_psmash
+
+    async def late(t: Any, pfn: int) -> Any:
+        """Another CPU's instruction comes between the look-up and this one."""
+        if split:
+            assert await psmash(t, pfn) == RmpCode.OK
+            return await psmash(t, pfn)
+        return RmpCode.PERMISSION
+
+    machine.arch.snp_rmptable_psmash = late
+    machine.call(lambda t: machine.kernel.sev_handle_rmp_fault(t, machine.vm.vcpus[0], BASE + 5))
+    assert machine.arch.rmp.entry(head_of(pfn)).level == (1 if split else 2)
+    assert [(event.start - BASE, event.end - BASE) for event in machine.only(Zap)] == zaps
 
 
 def test_what_was_validated_at_2m_stays_so_in_4k() -> None:

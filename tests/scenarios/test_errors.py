@@ -63,6 +63,13 @@ CASES = [
         "scenario.vm_types[0]",
         "sw-protected",
     ),
+    (changed('file = "g"', 'file = "g"\nuserspace = "m"'), 14, "slot[0].userspace", "'m' is a [[map]]"),
+    (
+        changed('{ op = "punch", start = 1, count = 2 }', '{ op = "host_read", buffer = "m" }'),
+        27,
+        "task[1].ops[0].buffer",
+        "'m' is a [[map]]; expected map = 'm'",
+    ),
     (changed("pages = 4", "pages = [4]"), 6, "parameters.pages", "expected a number"),
     (changed('"$pages"', '"$page"'), 10, "file[0].pages", "$page is no parameter (there are: $pages)"),
     (changed('"$pages"', "0"), 10, "file[0].pages", ">= 1, got 0"),

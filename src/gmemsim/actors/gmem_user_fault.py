@@ -121,12 +121,12 @@ async def host_access(self: Kernel, t: Task, mapping: HostMapping, index: int, w
             else:
                 arch.host_write(t, folio.pfn, write)
                 value = write
-                # Hardware's bit in the entry, which every unmap carries over to the folio: as if at once.
+                # After a read fault it is hardware's bit in the entry, which every unmap carries over: as if at once.
                 self.folio_mark_dirty(t, folio)
             if t.rec is not None:
                 t.rec(t, HostTouch(index, write is not None, value))
             return value
-        result = await self.host_fault(t, mapping, index)
+        result = await self.host_fault(t, mapping, index, write is not None)
         if result in (SIGBUS, _HWPOISON):
             if t.rec is not None:
                 t.rec(t, Sigbus(index, result == _HWPOISON))
@@ -135,8 +135,13 @@ async def host_access(self: Kernel, t: Task, mapping: HostMapping, index: int, w
             return result
 
 
-async def host_fault(self: Kernel, t: Task, mapping: HostMapping, index: int) -> str | None:
-    """The mm core's fault path under mmap_lock: None when the access is to be repeated, else how it failed."""
+async def host_fault(
+    self: Kernel, t: Task, mapping: HostMapping, index: int, write: bool = False
+) -> str | None:
+    """The mm core's fault path under mmap_lock: None when the access is to be repeated, else how it failed.
+
+    A write fault that makes the entry dirties the folio while it has it locked, whether or not the store comes then.
+    """
     inode = mapping.inode
     lock = mapping.process.mmap_lock
     await t.spend(self.costs.host_fault)
@@ -163,6 +168,9 @@ async def host_fault(self: Kernel, t: Task, mapping: HostMapping, index: int) ->
         await self.folio_unlock(t, folio)
         await self.folio_put(t, inode, folio)
     else:
+        if write:
+            # fault_dirty_shared_page: after the entry, but who asks has to have the folio lock, which is not dropped.
+            self.folio_mark_dirty(t, folio)
         mapping.mapped[index] = folio
         folio.mapcount += 1
         await self.folio_unlock(t, folio)
@@ -219,7 +227,7 @@ async def kvm_gmem_user_fault_folio(self: Kernel, t: Task, inode: GmemInode, ind
 
 
 async def pin_user_page(self: Kernel, t: Task, mapping: HostMapping, index: int) -> Folio | int:
-    """A long-term pin of a mapped page (faulted in if need be): the folio, or -EFAULT."""
+    """A long-term pin of a mapped page (faulted in for a write if need be): the folio, or -EFAULT."""
     while True:
         if t.traps:
             await t.point(Op("rmw", mapping.label, index, index + 1))
@@ -230,7 +238,7 @@ async def pin_user_page(self: Kernel, t: Task, mapping: HostMapping, index: int)
             if t.rec is not None:
                 t.rec(t, Pin(index, folio.pfn))
             return folio
-        if await self.host_fault(t, mapping, index) is not None:
+        if await self.host_fault(t, mapping, index, True) is not None:
             return EFAULT
 
 

@@ -119,7 +119,7 @@ def study_command(
         click.Option(
             ["--stop-after"],
             type=SECONDS,
-            help="Wall-clock: no search is handed out after that.",
+            help="Wall-clock: no search is handed out after that; exit code 2 if some are left, unless it is 1.",
         ),
         click.Option(["--state"], type=FILE, help="Keep finished searches here, and go on from there."),
     ]

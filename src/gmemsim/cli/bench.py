@@ -55,7 +55,7 @@ _LIST = {"show_default": True, "callback": _names}
 @click.option("--vcpus", default="1,2,4,8,16,32,64", show_default=True, callback=_numbers, help="Counts.")
 @click.option("--patch", "patches", default="baseline,v3,tracked,tracked-shared", help="Versions.", **_LIST)  # type: ignore[arg-type]
 @click.option("--arch", "arches", default="snp", help="VM types.", **_LIST)  # type: ignore[arg-type]
-@click.option("--storm", "storms", default="first-touch,refault", help="What threads do; see below.", **_LIST)  # type: ignore[arg-type]
+@click.option("--storm", "storms", default="first-touch,refault", help="What threads do; see above.", **_LIST)  # type: ignore[arg-type]
 @click.option("--background", "backgrounds", default="none", help="none, punch, convert.", **_LIST)  # type: ignore[arg-type]
 @click.option("--folio", "folios", default="4K", help="Folio sizes: 4K, 2M, 1G.", **_LIST)  # type: ignore[arg-type]
 @click.option(
@@ -88,7 +88,7 @@ _LIST = {"show_default": True, "callback": _names}
     type=click.IntRange(0, 90),
     default=0,
     show_default=True,
-    help="Percent that is cut, see below.",
+    help="Percent of the time that is cut, see above.",
 )
 @click.option("--sweep", is_flag=True, help="Repeat in every corner of the uncertain costs.")
 @click.option(

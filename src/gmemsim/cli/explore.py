@@ -51,15 +51,17 @@ if TYPE_CHECKING:
 )
 @program_options
 @search_jobs
-@click.option("--keep-going", is_flag=True, help="Do not stop at the first violation.")
+@click.option(
+    "--keep-going", is_flag=True, help="Do not stop at the first violation; each kind is reported once."
+)
 @click.option("--shrink/--no-shrink", default=True, help="Make what was found small.  [default: shrink]")
 @click.option(
     "--cycles/--no-cycles",
     default=True,
     help="Search for the deadlock of each lock cycle.  [default: cycles]",
 )
-@click.option("--html", type=FILE, help="The report as a page.")
-@click.option("--trace", type=FILE, help="The failing run for Perfetto (.json).")
+@click.option("--html", type=FILE, help="The first report as a page.")
+@click.option("--trace", type=FILE, help="Its failing run for Perfetto (.json).")
 @click.option(
     "--against",
     metavar="PATCH",
@@ -90,8 +92,9 @@ def command(
     """Search the schedules of SCENARIO, a name of the library or a .toml file.
 
     Stops at the first violation and reports it, shrunk, with a token that `gmemsim replay` plays again. Exit code 1
-    if there is one. Ctrl-C and limits end the search with what it has. With --against both searches go on to the end,
-    and the exit code is 1 only if --patch has a failure of its own.
+    if there is one, 2 if not one run came to its end. Ctrl-C and limits end the search with what it has. With --against
+    both searches go on to the end, no lock cycles are looked for, and the exit code is 1 only if --patch has a failure
+    of its own.
     """
     from ..engine.interrupts import deadline, deaf
     from ..explore.campaign import LATE, Campaign
@@ -281,14 +284,12 @@ def _ident(report: FailureReport) -> str | None:
 
 def _write(reports: list[Reported], html: Path | None, trace: Path | None) -> None:
     """The first of them as files."""
-    if not reports:
-        for path in (html, trace):
-            if path is not None:
-                click.echo(f"{path}: not written, nothing was found", err=True)
-        return
-    from .reporting import write_report
+    from .reporting import not_written, write_report
 
-    write_report(reports[0].report, html, trace)
+    if reports:
+        write_report(reports[0].report, html, trace)
+    else:
+        not_written(html, trace)
 
 
 def _show(what: str, result: CampaignResult, reports: list[Reported], decided: list[Decided]) -> None:

@@ -30,7 +30,9 @@ _NOT_GIVEN: Final = (None, ParameterSource.DEFAULT, ParameterSource.DEFAULT_MAP)
     help="Search its candidate mends, and say what each breaks and changes.",
 )
 @click.option(
-    "--patch", "version", help="With --mends: a version that has it.  [default: the newest release]"
+    "--patch",
+    "version",
+    help="With --mends: a version that has it.  [default: the newest release that does, else a series]",
 )
 @click.option("--states", type=COUNT, default=100_000, show_default=True, help="Of a search, with --mends.")
 @click.option(

@@ -37,7 +37,13 @@ if TYPE_CHECKING:
     help="See `gmemsim list strategies`.",
 )
 @max_states
-@click.option("--max-schedules", type=COUNT, default=20_000, show_default=True)
+@click.option(
+    "--max-schedules",
+    type=COUNT,
+    default=20_000,
+    show_default=True,
+    help="With `auto`, of the second part; `stateful` has no limit unless it is given.",
+)
 @click.option("--max-seconds", type=SECONDS, help="Wall-clock, for each patch.")
 @program_options
 @click.option(

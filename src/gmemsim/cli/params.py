@@ -81,7 +81,7 @@ search_jobs = click.option(
     type=COUNT,
     default=1,
     show_default=True,
-    help="Processes; of `dpor` and the strategies with a bound there is one.",
+    help="Processes; of `dfs`, `dpor`, `stateful:1` and `:2`, and strategies with a bound there is one.",
 )
 max_states = click.option(
     "--max-states",

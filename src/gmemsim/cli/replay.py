@@ -24,8 +24,8 @@ if TYPE_CHECKING:
 @own_operations
 @click.option("--follow", is_flag=True, help="Go on where the run leaves the recorded choices.")
 @click.option("--log", type=FILE, help="Write the audit log (.jsonl[.zst]).")
-@click.option("--html", type=FILE, help="The report as a page.")
-@click.option("--trace", type=FILE, help="The run for Perfetto (.json).")
+@click.option("--html", type=FILE, help="The report as a page, if it fails.")
+@click.option("--trace", type=FILE, help="The failing run for Perfetto (.json).")
 @json_option
 @click.pass_context
 def command(
@@ -40,12 +40,13 @@ def command(
     trace: Path | None,
     as_json: bool,
 ) -> None:
-    """Run what TOKEN (from `gmemsim explore`, or @FILE that holds one) says again, choice by choice.
+    """Run what TOKEN (from `gmemsim explore`, `outcomes`, …, or @FILE that holds one) says again, choice by choice.
 
-    Exit code 1 if it fails as it did, 2 if it does not fit any more and --follow is not given.
+    Says whether failure and log are those that were recorded. Exit code 1 if it fails, as it did or in
+    another way; 0 if it does not; 2 if the choices do not fit any more and --follow is not given.
     """
     from ..explore.replay import replay
-    from .reporting import write_report
+    from .reporting import not_written, write_report
 
     check_writable(log, html, trace, inputs=(token, patch or "", *oracles, *operations))
     text = token_text(token)
@@ -56,6 +57,8 @@ def command(
             _write_log(done, log)
     if report is not None:
         write_report(report, html, trace)
+    else:
+        not_written(html, trace)
     if as_json:
         print_json(_document(done, report))
     else:

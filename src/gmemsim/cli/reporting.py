@@ -166,6 +166,13 @@ def show_reports(reports: Sequence[Reported]) -> None:
         click.echo("")
 
 
+def not_written(*paths: Path | None) -> None:
+    """There is no failure that the files that were asked for could show."""
+    for path in paths:
+        if path is not None:
+            click.echo(f"{path}: not written, nothing was found", err=True)
+
+
 def write_report(report: FailureReport, html: Path | None, trace: Path | None) -> None:
     """The files that were asked for."""
     if html is not None:

@@ -62,7 +62,7 @@ def command(
     """Run SCENARIO, a name of the library or a .toml file, once.
 
     Shows how faults and operations ended and what the locks cost. Exit code 1 if something was found that must
-    not happen.
+    not happen, or if --limit ended it.
     """
     from ..arch.cost_file import load_costs
     from ..explore.program import read_files

@@ -30,9 +30,15 @@ if TYPE_CHECKING:
 @click.option(
     "--seeds", type=click.IntRange(1, 1_000_000), default=10, show_default=True, help="Of each cell."
 )
-@click.option("--first-seed", type=int, default=0, show_default=True)
+@click.option("--first-seed", type=int, default=0, show_default=True, help="Of each cell's seeds.")
 @click.option("--schedules", type=COUNT, default=200, show_default=True, help="In a cell.")
-@click.option("--strategy", default="portfolio", show_default=True, callback=known_strategy)
+@click.option(
+    "--strategy",
+    default="portfolio",
+    show_default=True,
+    callback=known_strategy,
+    help="See `gmemsim list strategies`.",
+)
 @click.option("--full", is_flag=True, help="The scenarios' full size; default: their [small] values.")
 @campaign_options
 @without_option
@@ -64,7 +70,8 @@ def command(
 ) -> None:
     """Search SCENARIOS (default: the whole library) on every patch and VM type, with many seeds.
 
-    With --state a campaign that was stopped goes on where it was. Exit code 1 if a violation was found.
+    With --state a campaign that was stopped goes on where it was. Exit code 1 if a violation was found,
+    a known one too.
     """
     from ..engine.interrupts import deaf
     from ..explore.stress import CellInterrupted, Plan, open_state, run_cells
@@ -192,8 +199,8 @@ def _ordered(results: dict[Cell, dict[str, Any]]) -> list[tuple[Cell, dict[str, 
 
 
 def _violations(results: dict[Cell, dict[str, Any]]) -> list[dict[str, Any]]:
-    """One entry for each scenario, version, VM type and `Found.sort`, with its first seed and how many had it."""
-    found: dict[tuple[str, str, str, str, str, str], dict[str, Any]] = {}
+    """One entry for each scenario, version, VM type and kind of failure, with its first seed and how many had it."""
+    found: dict[tuple[str, ...], dict[str, Any]] = {}
     for cell, result in _ordered(results):
         for violation in result["violations"]:
             key = (
@@ -203,6 +210,8 @@ def _violations(results: dict[Cell, dict[str, Any]]) -> list[dict[str, Any]]:
                 violation["rule"],
                 violation["kind"],
                 violation["known"],
+                # Not in a state file of before.
+                violation.get("place", ""),
             )
             entry = found.setdefault(
                 key,

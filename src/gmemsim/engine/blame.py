@@ -131,6 +131,30 @@ def _ours(path: str) -> bool:
     return path.startswith(_PACKAGE)
 
 
+def origin(error: BaseException) -> str:
+    """Where the error arose, which is the same under every schedule: what tells two errors of one type apart.
+
+    The innermost frame in a user's file, and that of this package where it is further in. Empty if there is neither,
+    and where it is chance which function ran out of stack or memory.
+    """
+    if isinstance(error, Escaped) and error.__cause__ is not None:
+        error = error.__cause__
+    if isinstance(error, RecursionError | MemoryError):
+        return ""
+    found = blame(error)
+    places = [] if found is None else [str(found)]
+    if found is not None and found is getattr(error, "place", None):
+        return places[0]  # Its own frames are those of who noticed.
+    for frame, _ in reversed(list(_frames(error.__traceback__))):
+        if foreign(frame.filename):
+            break
+        if _ours(frame.filename):
+            path = Path(frame.filename).relative_to(_PACKAGE)
+            places.append(f"{path}:{frame.lineno}, {frame.name}")
+            break
+    return "; ".join(places)
+
+
 def said(error: BaseException) -> str:
     """The exception in one line, as the end of a traceback has it."""
     if isinstance(error, Escaped):

@@ -83,8 +83,8 @@ def identity(failure: Failure) -> Hashable:
     """The values that two failures have in common if they are the same, whatever version shows them.
 
     A known finding is the same wherever its pattern fits. Else it is the rule with: of a deadlock, the operations in
-    its circle, with class and mode of each lock; of others, the kind of event or exception, the place in the user's
-    file, the hardware's flag, and operation and outcome of the task whose step showed it.
+    its circle, with class and mode of each lock; of others, the kind of event or exception, the place at which the
+    exception was raised, the hardware's flag, and operation and outcome of the task whose step showed it.
     """
     scene = failure.scene
     finding = None if scene is None else _pattern(failure, scene)
@@ -103,7 +103,8 @@ def identity(failure: Failure) -> Hashable:
     return (
         failure.rule,
         failure.kind,
-        *(str(details.get(name, "")) for name in ("at", "flag", "outcome")),
+        failure.place,
+        *(str(details.get(name, "")) for name in ("flag", "outcome")),
         operation,
     )
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import attrs
 
-from .findings.table import sort_of
+from .findings.table import apart
 from .search import Limits
 from .strategies import AUTO
 
@@ -42,7 +42,7 @@ class Campaign:
     keep_going: bool = False
     outcomes: bool = False
     classes: bool = True
-    key: Key = sort_of
+    key: Key = apart
 
     @property
     def counts_classes(self) -> bool:

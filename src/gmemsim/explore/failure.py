@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Any, Final
 
 import attrs
 
-from ..engine.blame import Escaped, blame, said
-from ..engine.errors import Deadlock, EngineError, StepLimit
+from ..engine.blame import Escaped, blame, origin, said
+from ..engine.errors import Deadlock, EngineError, ModelError, StepLimit
 from ..engine.interrupts import NoStep
 from ..engine.locks.kinds import class_of
 from ..oracles.own import OracleError
@@ -36,6 +36,7 @@ class Failure:
             `unexpected_outcome`, …
         summary: one line.
         kind: what it was seen at: the event's type, the lock classes of a deadlock, …; see `signature`.
+        place: of an exception of the model or a user's patch: where it was raised; tells crashes of one type apart.
         task, call: whose step showed it, in which of its calls; `-` and 0 if no single one did.
         event: the audit event at which an oracle saw it.
         error: the exception that ended the run, if one did.
@@ -45,6 +46,7 @@ class Failure:
     rule: str
     summary: str
     kind: str = ""
+    place: str = attrs.field(default="", kw_only=True)
     task: str = "-"
     call: int = 0
     event: Event | None = None
@@ -89,11 +91,12 @@ def failure_of(error: Exception) -> Failure:
     if isinstance(error, EngineError):
         name = type(error).__name__
         rule = "".join(f"_{char.lower()}" if char.isupper() else char for char in name).lstrip("_")
-        return Failure(rule, str(error), name, error=error)
+        place = origin(error) if isinstance(error, ModelError) else ""
+        return Failure(rule, str(error), name, error=error, place=place)
     found = blame(error)
     kind = type(error.__cause__ if isinstance(error, Escaped) and error.__cause__ else error).__name__
     text = said(error)
     if found is not None and str(found) not in text:
         text = f"{text} ({found})"
     details = {} if found is None else {"at": str(found), "traceback": found.excerpt}
-    return Failure(CRASH, " ".join(text.split()), kind, details=details, error=error)
+    return Failure(CRASH, " ".join(text.split()), kind, details=details, error=error, place=origin(error))

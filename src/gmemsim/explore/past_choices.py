@@ -16,7 +16,7 @@ from ..engine.interrupts import TimeUp
 from ..oracles.every_rule import EVERY_RULE, is_choice
 from ..oracles.exact import in_short
 from .campaign import Campaign, CampaignResult, run_campaign
-from .findings.table import sort_of
+from .findings.table import apart
 from .program import leaving_out
 
 if TYPE_CHECKING:
@@ -39,9 +39,7 @@ def broken_choices(found: tuple[Found, ...], *, keep_going: bool) -> frozenset[s
     return frozenset() if harm and not keep_going else choices
 
 
-def merged(
-    first: SearchResult, second: SearchResult, past: frozenset[str], key: Key = sort_of
-) -> SearchResult:
+def merged(first: SearchResult, second: SearchResult, past: frozenset[str], key: Key = apart) -> SearchResult:
     """Two searches as one: what both found, harm first; what was covered is the second's, which went past `past`."""
     new = tuple(attrs.evolve(found, without=past) for found in second.found)
     known = {key(found.failure) for found in first.found}

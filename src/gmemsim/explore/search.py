@@ -23,7 +23,7 @@ from ..engine.unawaited import NeverAwaited, forever_kept
 from ..patches.entered import holds_state
 from .clock import Clock, OutOfTime
 from .failure import Failure, failure_of
-from .findings.table import sort_of
+from .findings.table import apart
 from .judges.livelock import trapped
 from .lasting import Looks
 from .measure import attempt
@@ -69,7 +69,7 @@ class State:
     step_limits: int = 0
     dismissed: int = 0
     found: dict[Hashable, Found] = attrs.field(factory=dict)
-    key: Key = sort_of
+    key: Key = apart
     outcomes: dict[str, int] = attrs.field(factory=dict)
     witnesses: dict[str, Tape] = attrs.field(factory=dict)
 
@@ -144,7 +144,7 @@ def search(  # noqa: PLR0915 # one loop, and what ends it
     keep_going: bool = False,
     collect_outcomes: bool = False,
     judge: Judge | None = None,
-    key: Key = sort_of,
+    key: Key = apart,
 ) -> SearchResult:
     """Run `program` again and again under `strategy`.
 

@@ -98,7 +98,8 @@ class SearchResult:
         complete: every schedule within `bound` is covered, and no run met the step limit.
         bound: what the strategy leaves out on purpose; empty if nothing.
         stopped: why it ended.
-        found: the runs that failed, first of each sort (`Found.sort`), in the order in which they were found.
+        found: the runs that failed, the first of each kind (`findings.table.apart`), in the order in which they were
+            found.
         outcomes: how often each final outcome was seen, if the search was asked to collect them.
         dismissed: failures that the judge said are none; a search with one is not complete if it was a step limit.
         states: different states that were met, if the strategy counts them.

@@ -8,15 +8,12 @@ unexpected outcome its operation and what that came to, in a workload in which i
 
 from __future__ import annotations
 
-import traceback
 from math import inf
 from time import monotonic
 from typing import TYPE_CHECKING
 
-from ..engine.blame import blame
 from ..engine.strategy import FirstRunnable, RandomStrategy
 from ..scenarios.errors import ScenarioError
-from .failure import CRASH
 from .findings.table import sort_of
 from .lenient import LenientReplay
 from .measure import attempt
@@ -43,11 +40,7 @@ def reason_of(failure: Failure) -> tuple[object, ...]:
     """What a failure keeps beside its sort while it is made small."""
     if failure.rule == "unexpected_outcome":
         return failure.details.get("operation"), failure.details.get("outcome")
-    if failure.rule in (CRASH, "model_error") and failure.error is not None:
-        place = blame(failure.error)
-        frames = traceback.extract_tb(failure.error.__traceback__)
-        return (str(place) if place is not None else frames[-1].name if frames else "",)
-    return ()
+    return (failure.place,)
 
 
 class Judge:

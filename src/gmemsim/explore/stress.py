@@ -80,7 +80,7 @@ class CellInterrupted(KeyboardInterrupt):
 
 
 def run_cell(cell: Cell, plan: Plan) -> dict[str, Any]:
-    """Search one cell; the result as it stands in the state file. Every signature is reported once, with a token."""
+    """Search one cell; the result as it stands in the state file. Each kind of failure has one entry and a token."""
     read_files(cell.patch, plan.oracles, plan.operations)
     program = ScenarioProgram(
         scenario=find(cell.scenario),
@@ -117,6 +117,7 @@ def run_cell(cell: Cell, plan: Plan) -> dict[str, Any]:
             {
                 "rule": found.failure.rule,
                 "kind": found.failure.kind,
+                "place": found.failure.place,
                 "summary": found.failure.summary,
                 "known": found.sort[2],
                 "replay": encode(leaving_out(program, found.without), found.tape, max_steps=plan.steps),
@@ -159,6 +160,7 @@ class _Violation(msgspec.Struct):
     summary: str
     known: str
     replay: str
+    place: str = ""
 
 
 class _Result(msgspec.Struct):

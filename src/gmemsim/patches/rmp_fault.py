@@ -38,6 +38,7 @@ async def sev_handle_rmp_fault(self: Hugepage, t: Task, vcpu: Vcpu, gfn: int) ->
     """Split the RMP entry behind `gfn` if it is one of 2 MiB, then zap so that the tables follow.
 
     SRCU is held, and no lock from the look-up to the zap. The result is 0 whatever happens: the guest tries again.
+    Where somebody else split the entry, before the look-up or before PSMASH, there is no zap: that is left to them.
     """
     vm = vcpu.vm
     if not await self.kvm_mem_is_private(t, vm, gfn):
@@ -56,7 +57,7 @@ async def sev_handle_rmp_fault(self: Hugepage, t: Task, vcpu: Vcpu, gfn: int) ->
     code = await self.sev_psmash(t, vcpu, fault.folio, pfn)
     ret = 0
     if code:
-        code = await self.sev_psmash_failed(t, vcpu, pfn, code)
+        code = await self.sev_psmash_failed(t, vcpu, pfn, code) or None
     if code is not None:
         ret = await self.sev_after_psmash(t, vcpu, gfn, code)
     await self.kvm_release_faultin_pfn(t, fault)
@@ -69,12 +70,15 @@ async def sev_psmash(self: Hugepage, t: Task, vcpu: Vcpu, folio: Folio, pfn: int
 
 
 async def sev_psmash_failed(self: Hugepage, t: Task, vcpu: Vcpu, pfn: int, code: int) -> int:
-    """Look again: another CPU may have split the entry in between, which is as good."""
+    """Look again: 0 if another CPU has split the entry in between; it zaps as well."""
     return await vcpu.vm.arch.rmp_recheck(t, pfn, code)
 
 
 async def sev_after_psmash(self: Hugepage, t: Task, vcpu: Vcpu, gfn: int, code: int) -> int:
-    """Zap 512 gfns from the faulting one on, so part of the next 2 MiB too; `code` is only traced."""
+    """Zap 512 gfns from the faulting one on, so part of the next 2 MiB too.
+
+    `code` is PSMASH's, 0 or one that the second look-up did not explain: it is warned of, and changes nothing.
+    """
     await self.kvm_zap_gfn_range(t, vcpu.vm, gfn, gfn + level_pages(PG_LEVEL_2M))
     return 0
 

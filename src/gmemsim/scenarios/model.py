@@ -73,7 +73,7 @@ class SlotTable(_Table, frozen=True, kw_only=True):
         file: left out: an ordinary slot, backed by `buffer` only.
         userspace: what the slot's userspace address shows: `"gmem"`, a mapping of the same file; else the
             name of an ordinary buffer, where shared memory is (several slots may name one); `"none"`: nothing;
-            `"auto"`: gmem if the file is made with MMAP, else a buffer of its own.
+            `"auto"`: gmem if the file is made with MMAP, else a buffer of its own. No `[[map]]`.
         userspace_start: page of the buffer at which the slot begins.
         readonly, log_dirty: flags KVM_MEM_READONLY and KVM_MEM_LOG_DIRTY_PAGES; the call refuses either beside a
             file.

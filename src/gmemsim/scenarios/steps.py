@@ -141,6 +141,11 @@ def _step(tables: Tables, path: Path, op: Op, ident: int, vm: str | None, role: 
     elif isinstance(op, HostAccess) and op.buffer is not None:
         if op.map is not None:
             raise tables.source.error((*path, "buffer"), "either a map or a buffer")
+        if op.buffer in tables.maps:
+            raise tables.source.error(
+                (*path, "buffer"),
+                f"{op.buffer!r} is a [[map]]; expected map = {op.buffer!r}, or a buffer by another name",
+            )
         lo, hi = op.start, op.start + (op.count or 1)
     elif isinstance(op, MapRange):
         mapped = _map(tables, path, op.map)

@@ -122,6 +122,14 @@ def resolve_tables(source: Source, document: Document) -> Tables:
         tables.slots[slot.id] = _slot(tables, ("slot", position), slot)
     for position, mapping in enumerate(_by_id(source, "map", document.map, lambda row: row.id).values()):
         tables.maps[mapping.id] = _map(tables, ("map", position), mapping)
+    for made in tables.slots.values():
+        if made.userspace in tables.maps:
+            # KVM would watch that mapping; a buffer of the same name would be another thing than what was meant.
+            raise source.error(
+                (*made.path, "userspace"),
+                f"{made.userspace!r} is a [[map]], and a slot's address lies in none of these; expected "
+                '"gmem" (a mapping of its own of the slot\'s file), or a buffer by another name',
+            )
     _bounded(tables)
     return tables
 

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Final
 import attrs
 
 from ..arch.registry import ARCHES
+from ..explore.findings.table import apart
 from ..explore.program import ScenarioProgram
 from ..explore.search import Limits
 from ..explore.strategies import make_strategy
@@ -217,12 +218,12 @@ def explore_cell(
         limits = Limits(schedules=sampled, steps=steps)
         results.append(look(program, make_strategy("pos", 0), limits, keep_going=True))
         drawn = results[-1].schedules
-    violations: dict[tuple[str, str, str], dict[str, str]] = {}
+    violations: dict[tuple[str, ...], dict[str, str]] = {}
     for found in (one for result in results for one in result.found):
         failure = found.failure
         rule, kind, finding = found.sort
         row = {"rule": rule, "kind": kind, "summary": failure.summary, "known": finding}
-        if violations.setdefault(found.sort, row) is row and not finding:
+        if violations.setdefault(apart(failure), row) is row and not finding:
             row["replay"] = encode(program, found.tape, max_steps=steps)
     return {
         **attrs.asdict(cell),

@@ -26,3 +26,8 @@ def sort_of(failure: Failure) -> tuple[str, str, str]:
     """The failure's signature and the id of the finding that it is (empty: none), so that none hides another."""
     finding = known(failure)
     return (*failure.signature, "" if finding is None else finding.ident)
+
+
+def apart(failure: Failure) -> tuple[str, str, str, str]:
+    """Its sort and, of a crash, the place: what a search that keeps going reports once each."""
+    return (*sort_of(failure), failure.place)

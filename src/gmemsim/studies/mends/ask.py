@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from ...actors.fault import RetPf
 from ...audit.kvm_events import Map, MapRet
+from ...explore.findings.table import apart
 from ...explore.lock_graph import LockGraph
 from ...explore.program import ScenarioProgram
 from ...explore.search import Limits, watch_events
@@ -126,7 +127,7 @@ def ask_scenario(
     if sampled and not result.complete:
         limits = Limits(schedules=sampled, steps=_STEPS)
         results.append(look(program, make_strategy("pos", 0), limits, keep_going=True, observers=observers))
-    found = {one.sort: one for each in reversed(results) for one in each.found}
+    found = {apart(one.failure): one for each in reversed(results) for one in each.found}
     edges = {
         (edge.held_class, edge.held_mode, edge.wants_class, edge.wants_mode) for edge in graph.edges.values()
     }
@@ -141,7 +142,7 @@ def ask_scenario(
         "cpu_seconds": round(process_time() - began, 2),
         "violations": [
             {"rule": rule, "kind": kind, "known": finding, "summary": one.failure.summary}
-            for (rule, kind, finding), one in found.items()
+            for (rule, kind, finding, _), one in found.items()
         ],
         "left_mapped": bool(left.found),
         "warned": warned.found,
