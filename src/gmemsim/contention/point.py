@@ -110,7 +110,9 @@ class Point:
                     f"{self.sockets} sockets" if self.sockets > 1 else "",
                     f"think time {self.think_ns} ns" if self.think_ns else "",
                     f"{self.load} offered per ms" if self.load else "",
-                    f"TDX module {self.tdx_module}" if self.tdx_module != "1.5" else "",
+                    f"TDX module {self.tdx_module}"
+                    if self.tdx_module != "1.5" and self.arch == "tdx"
+                    else "",
                 ),
             )
         )
