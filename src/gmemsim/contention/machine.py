@@ -23,6 +23,7 @@ from ..arch.registry import ARCHES
 from ..arch.tdx import Tdx
 from ..engine import bare
 from ..engine.engine import Engine
+from ..engine.errors import ModelError
 from ..engine.locks.kinds import Made
 from ..engine.locks.spinlock import SpinLock
 from ..patches.inplace_v8 import InplaceV8
@@ -143,6 +144,10 @@ class StormMachine:
             engine.spawn(name, function).cpu = self.cpu_of.get(name, self.point.vcpus)
         self.runtime(engine)
         self.now = engine.now
+        for lock in self.made.locks:
+            # Everybody is through. What is held still would be a lock that the rest of the storm does without.
+            if holders := tuple(lock.holders()):
+                raise ModelError(f"{', '.join(holders)} ended with {lock.label} held")
 
     def record(self, t: Task, event: Any) -> None:
         """Everybody's part of an event of a counted phase."""

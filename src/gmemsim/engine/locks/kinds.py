@@ -8,11 +8,11 @@ makes locks of its own, wherever it keeps them.
 from __future__ import annotations
 
 from contextvars import ContextVar
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import TYPE_CHECKING, Final, NamedTuple, Protocol
 from weakref import ReferenceType, ref
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
 
     from .stats import LockClass
 
@@ -26,17 +26,29 @@ class _Said(NamedTuple):
 _said: dict[str, _Said] = {}
 
 
+class AnyLock(Protocol):
+    """What all locks have."""
+
+    @property
+    def label(self) -> str: ...
+    @property
+    def cls(self) -> LockClass: ...
+    def holders(self) -> Iterable[str]: ...
+
+
 class Made:
-    """Classes of the locks that are made for one run.
+    """The locks that are made for one run, but those of folios, of which an inode has a class.
 
     Attributes:
-        classes: in the order of their first locks; those of folios are the inodes'.
-        tell: is told of each from now on.
+        locks: in order; also those that were replaced since.
+        classes: in the order of their first locks.
+        tell: is told of each class from now on.
     """
 
-    __slots__ = ("__weakref__", "classes", "tell")
+    __slots__ = ("__weakref__", "classes", "locks", "tell")
 
     def __init__(self) -> None:
+        self.locks: list[AnyLock] = []
         self.classes: dict[LockClass, None] = {}
         self.tell: Callable[[LockClass], object] | None = None
 
@@ -44,8 +56,10 @@ class Made:
         """The locks that are made from now on are this run's."""
         _run.set(ref(self))
 
-    def add(self, cls: LockClass) -> None:
-        """A lock of this class was made."""
+    def add(self, lock: AnyLock) -> None:
+        """It was made."""
+        self.locks.append(lock)
+        cls = lock.cls
         if cls not in self.classes:
             self.classes[cls] = None
             if self.tell is not None:
@@ -62,7 +76,7 @@ def nobody_follows() -> None:
 
 
 def declare(
-    label: str, kind: str, *, sleeping: bool | None, perf: str = "", cls: LockClass | None = None
+    label: str, kind: str, *, sleeping: bool | None, perf: str = "", lock: AnyLock | None = None
 ) -> None:
     """A lock, or a family of locks `LABEL[INDEX]`, was made.
 
@@ -70,12 +84,12 @@ def declare(
         kind: name of its class, in the sense of lockdep; empty: it states none.
         sleeping: None: neither, as a read section of SRCU, in which one may sleep and for which nobody waits.
         perf: type of the lock in `perf lock contention`, without a mode; empty: perf does not see it.
-        cls: where its waits and holds are counted.
+        lock: itself, if it is one and no family.
     """
     _said[label] = _Said(sleeping, kind, perf)
     made = _run.get()
-    if made is not None and cls is not None and (run := made()) is not None:
-        run.add(cls)
+    if made is not None and lock is not None and (run := made()) is not None:
+        run.add(lock)
 
 
 def _of(label: str) -> _Said | None:

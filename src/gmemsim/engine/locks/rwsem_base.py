@@ -66,7 +66,7 @@ class RwLockBase:
     def __init__(self, label: str, cls: LockClass | None = None, *, line_ns: int = 0) -> None:
         self.label = label
         self.cls = cls or LockClass(label)
-        declare(label, cls.name if cls else "", sleeping=True, perf=self.perf, cls=self.cls)
+        declare(label, cls.name if cls else "", sleeping=True, perf=self.perf, lock=self)
         self._read = self.cls.read
         self._write = self.cls.write
         self.line_ns = line_ns

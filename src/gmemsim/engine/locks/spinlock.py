@@ -34,7 +34,7 @@ class QueuedRwLock:
     def __init__(self, label: str, cls: LockClass | None = None, perf: str = "rwlock") -> None:
         self.label = label
         self.cls = cls or LockClass(label)
-        declare(label, cls.name if cls else "", sleeping=False, perf=perf, cls=self.cls)
+        declare(label, cls.name if cls else "", sleeping=False, perf=perf, lock=self)
         self._readers: dict[Task, int] = {}
         self._writer: Task | None = None
         self._write_since = 0
