@@ -7,9 +7,9 @@ Tables:
 * `holds`: a row for each time that a lock was held: `lock`, `mode`, `actor`, `from_seq`, `to_seq`, `from_t`, `to_t`,
   `ns`; `to_seq`, `to_t` and `ns` are NULL for a lock that was never given back. A folio that is added to the page cache
   is locked from `filemap_add` on.
-* `waits`: a row for each event `contended`. Lock statistics (`gmemsim run`) have more: a writer of an rw-semaphore that
-  spins until it has the lock, and the short spinlocks of mm, have no such event. Columns: `lock`, `mode`, `actor`, `seq`, `t`, `ns` (NULL if it
-  never got it), `holder` (who had it when the wait began, NULL if nobody of those in the log).
+* `waits`: a row for each event `contended`: `lock`, `mode`, `actor`, `seq`, `t`, `ns` (NULL if it never got it),
+  `holder` (who had it when the wait began, NULL if nobody of those in the log). Lock statistics (`gmemsim run`) have
+  more: a writer of an rw-semaphore that spins until it has the lock, and the short spinlocks of mm, have no such event.
 * `faults`: a row for each fault handled: `actor`, `gfn`, `seq`, `t`, `ns`, `ret`.
 
 The log is checked first, as every reader does. The SQL itself can read nothing but these tables, and write no file but

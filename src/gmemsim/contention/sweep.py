@@ -161,11 +161,13 @@ def corners(costs: Costs = GENERIC) -> list[Corner]:
     uncertain too, between their lowest and highest values.
     """
     uncertain = dict(UNCERTAIN)
+    ends: dict[str, tuple[int, int]] = {}
     if costs.full:
         known = CostTable.names()
         for name, value, why in costs.rows("default"):
             if name not in known or name in costs.evidence:
                 uncertain[name] = tuple({name: end} for end in (why.low, why.high) if end != value)
+                ends[name] = (why.low, why.high)
     single = [
         Corner(" ".join(f"{key}={value}" for key, value in change.items()), dict(change))
         for changes in uncertain.values()
@@ -173,8 +175,11 @@ def corners(costs: Costs = GENERIC) -> list[Corner]:
     ]
     low: dict[str, int] = {}
     high: dict[str, int] = {}
-    for changes in uncertain.values():
-        if changes:
+    for name, changes in uncertain.items():
+        if name in ends:
+            # The value may be an end itself.
+            low[name], high[name] = ends[name]
+        elif changes:
             low.update(changes[0])
             high.update(changes[-1])
     all_low, all_high = Corner("all first", low), Corner("all last", high)
