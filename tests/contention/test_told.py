@@ -10,6 +10,7 @@ import attrs
 from click.testing import CliRunner
 
 from gmemsim.cli.bench import command
+from gmemsim.contention import trace
 from gmemsim.contention.point import Point
 from gmemsim.contention.result import Bottleneck
 from gmemsim.contention.storm import run
@@ -89,6 +90,22 @@ def test_what_is_waited_for_is_said_of_all_seeds() -> None:
 
 def test_nothing_contended_is_said() -> None:
     assert "nothing was contended" in bench("--storm", "refault", "--report", "perf", "--patch", "v3")
+
+
+def test_a_trace_that_is_cut_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    arguments = (
+        "--storm",
+        "refault",
+        "--patch",
+        "v3",
+        "--report",
+        "perf",
+        "--trace",
+        str(tmp_path / "t.json"),
+    )
+    assert "left out" not in bench(*arguments)
+    monkeypatch.setattr(trace, "_MOST", 5)
+    assert re.search(r"t\.json: \d+ later slices and instants are left out", bench(*arguments))
 
 
 def test_no_input_is_written_over(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
