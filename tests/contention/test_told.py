@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import attrs
+import pytest
 from click.testing import CliRunner
 
 from gmemsim.cli.bench import command
@@ -15,9 +15,6 @@ from gmemsim.contention.point import Point
 from gmemsim.contention.result import Bottleneck
 from gmemsim.contention.storm import run
 from gmemsim.contention.sweep import points
-
-if TYPE_CHECKING:
-    import pytest
 
 STORM = ("contention", "--arch", "sw-protected", "--patch", "v3,inplace", "--vcpus", "2", "--pages", "8")
 
@@ -106,6 +103,13 @@ def test_a_trace_that_is_cut_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyP
     assert "left out" not in bench(*arguments)
     monkeypatch.setattr(trace, "_MOST", 5)
     assert re.search(r"t\.json: \d+ later slices and instants are left out", bench(*arguments))
+
+
+def test_the_axis_has_the_unit_of_the_storm(tmp_path: Path) -> None:
+    pytest.importorskip("matplotlib")
+    bench("--storm", "convert,refault", "--plot", str(tmp_path / "a.svg"), "--report", "perf")
+    text = (tmp_path / "a.svg").read_text()
+    assert text.count("conversions per virtual ms") == text.count("faults per virtual ms") > 0
 
 
 def test_no_input_is_written_over(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

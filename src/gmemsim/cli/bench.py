@@ -63,7 +63,13 @@ _LIST = {"show_default": True, "callback": _names}
     "--release", default="", help="The kernel around all versions.  [default: the newest that one belongs to]"
 )
 @click.option("--lock", "policies", default="rwsem", help="The invalidate lock's policies.", **_LIST)  # type: ignore[arg-type]
-@click.option("--pages", type=COUNT, default=512, show_default=True, help="Folios, over all vCPUs.")
+@click.option(
+    "--pages",
+    type=COUNT,
+    default=512,
+    show_default=True,
+    help="Folios, over all vCPUs; as many for each, so up to a multiple of them.",
+)
 @click.option("--interval", type=COUNT, default=20, show_default=True, help="Of the background, µs.")
 @click.option(
     "--think", type=click.IntRange(min=0), default=0, help="Guest time between two units of work, ns."

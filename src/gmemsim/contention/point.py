@@ -52,7 +52,8 @@ class Point:
     """Parameters of one run.
 
     Attributes:
-        pages: folios that the storm works on, over all vCPUs (`first-touch-same`: that each touches).
+        pages: folios that the storm works on, over all vCPUs, as many for each: up to a multiple of `vcpus`
+            (`first-touch-same`: that each touches).
         folio: size of the file's folios, a key of `FOLIOS`.
         release: the kernel around the patch; empty: the version's own.
         interval_ns: pause of the background thread between two of its operations.
