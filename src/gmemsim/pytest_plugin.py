@@ -100,10 +100,10 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
         return
     runs = sum(report.gmemsim["schedules"] for report in reports)
     classes = sum(report.gmemsim["classes"] for report in reports)
-    seeds = sorted({report.gmemsim["seed"] for report in reports})
+    seeds = sorted({seed for report in reports for seed in report.gmemsim["seeds"]})
     terminalreporter.write_line(
         f"gmemsim: {len(reports)} test{'s' * (len(reports) != 1)}, {runs} schedules, {classes} distinct classes, "
-        f"seed {', '.join(map(str, seeds))}"
+        f"seed {', '.join(map(str, seeds)) or '-'}"
     )
     if terminalreporter.config.get_verbosity() > 0:
         for report in reports:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from gmemsim.arch.cost_file import GENERIC, PLATFORMS, CostFileError, load_costs
-from gmemsim.arch.costs import CostTable
+from gmemsim.arch.costs import CostTable, Evidence
 from gmemsim.arch.platform_costs import CHARGED, NEVER_CHARGED, PlatformCosts, uncharged
 
 if TYPE_CHECKING:
@@ -23,18 +23,32 @@ def test_generic_is_the_table_that_everything_else_uses(arch: str) -> None:
     assert type(GENERIC.table(arch)) is CostTable
 
 
+@pytest.mark.parametrize("arch", ["default", "sw-protected", "snp", "tdx", "pkvm"])
 @pytest.mark.parametrize("name", ["full", *PLATFORMS])
-def test_a_machine_has_evidence_for_every_entry(name: str) -> None:
+def test_a_machine_has_evidence_for_every_entry(name: str, arch: str) -> None:
     costs = load_costs(name)
     assert costs.name == name
-    rows = costs.rows("snp")
+    rows = costs.rows(arch)
     assert [entry for entry, _, _ in rows] == list(PlatformCosts.names())
     for entry, value, why in rows:
         assert why.source, entry
         assert why.confidence in "ABCDE"
-        # What a VM type has of its own is not in the range of the common code's entry.
-        assert why.low <= value <= why.high or entry == "fault_entry"
+        assert why.low <= value <= why.high, entry
     assert isinstance(costs.table("tdx"), PlatformCosts)
+
+
+def test_what_a_file_says_of_a_vm_type_has_its_own_source(tmp_path: Path) -> None:
+    own = 'line = { value = 300, low = 280, high = 400, source = "our lab", confidence = "A" }'
+    name = write(tmp_path, f'base = "milan"\n[cost.snp]\n{own}\nwake = 9\n')
+    by_arch = {
+        arch: {entry: (value, why) for entry, value, why in load_costs(name).rows(arch)}
+        for arch in ("snp", "tdx")
+    }
+    assert by_arch["snp"]["line"] == (300, Evidence(280, 400, "our lab", "A"))
+    assert by_arch["snp"]["wake"][1].source == f"{name}: no source given"
+    assert by_arch["tdx"]["line"] == next(
+        (v, w) for n, v, w in load_costs("milan").rows("tdx") if n == "line"
+    )
 
 
 def test_machines_differ() -> None:

@@ -113,3 +113,17 @@ def test_operand_busy_is_named(vcpus: int) -> None:
     assert "TDX_OPERAND_BUSY" in old.bottleneck.MEANINGS[old.bottleneck.name]
     assert old.bottleneck.share > 0.3
     assert old.waste.retries["busy"] > 256
+
+
+@pytest.mark.parametrize(
+    ("more", "text"),
+    [
+        ({"load": 5_000_000, "seed": 1}, "at most 10,000 a ms and thread"),
+        ({"think_ns": 10**20}, "think time of at most a second"),
+        ({"interval_ns": 10**20, "background": "punch"}, "interval of at most an hour"),
+    ],
+)
+def test_times_that_cannot_be_counted_are_refused(more: dict[str, Any], text: str) -> None:
+    with pytest.raises(PointError, match=text):
+        run(attrs.evolve(ALONE, **more))
+    check(attrs.evolve(ALONE, load=20_000, vcpus=2, seed=1))

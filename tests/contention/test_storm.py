@@ -8,6 +8,7 @@ from typing import Any
 import attrs
 import pytest
 
+from gmemsim.arch.cost_file import load_costs
 from gmemsim.arch.costs import CostTable
 from gmemsim.contention.flat import read_csv, to_csv
 from gmemsim.contention.point import CannotError, Point, PointError, check
@@ -141,6 +142,19 @@ def test_other_lock_policies_run() -> None:
 def test_nonsense_is_refused(change: dict[str, Any]) -> None:
     with pytest.raises(PointError):
         check(attrs.evolve(Point(), **change))
+
+
+def test_the_outer_corners_are_all_low_and_all_high() -> None:
+    """Also where the value itself is one end, so that there is one alternative to it."""
+    costs = load_costs("sapphire-rapids")
+    known = CostTable.names()
+    first, last = (each.changes for each in corners(costs) if each.name in ("all first", "all last"))
+    ends = [
+        (name, why) for name, _, why in costs.rows("default") if name not in known or name in costs.evidence
+    ]
+    assert any(value in (why.low, why.high) for name, value, why in costs.rows("default") if name in first)
+    for name, why in ends:
+        assert (first[name], last[name]) == (why.low, why.high)
 
 
 def test_corners_name_known_costs() -> None:

@@ -8,8 +8,9 @@ import attrs
 import pytest
 
 from gmemsim.cli.stress import _violations
+from gmemsim.explore import stress
 from gmemsim.explore.replay import replay
-from gmemsim.explore.stress import Cell, Plan, open_state, run_cell, run_cells
+from gmemsim.explore.stress import Cell, Plan, open_state, run_cell, run_cells, sources_of
 from gmemsim.jobs.share import Place
 from gmemsim.jobs.state_file import StateError
 
@@ -88,6 +89,16 @@ def test_resumed_campaign_does_what_is_missing(cell: Cell, tmp_path: Path) -> No
             kept.add(result)
     with open_state(state, PLAN) as kept:
         assert set(kept.results) == {cell, other}
+
+
+def test_a_result_says_what_it_was_made_of(cell: Cell, monkeypatch: pytest.MonkeyPatch) -> None:
+    made_of = run_cell(cell, PLAN)["sources"]
+    assert made_of == sources_of(cell, PLAN)
+    Path(cell.scenario).write_text(SCENARIO.replace("pages = 1", "pages = 2"))
+    assert sources_of(cell, PLAN) != made_of
+    Path(cell.scenario).write_text(SCENARIO)
+    monkeypatch.setattr(stress, "of_model", lambda *rooms: "other")
+    assert sources_of(cell, PLAN) != made_of
 
 
 def test_torn_line_is_dropped(cell: Cell, tmp_path: Path) -> None:

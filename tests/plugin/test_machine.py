@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import pytest
 from hypothesis import HealthCheck, settings
@@ -11,7 +11,9 @@ from hypothesis.stateful import run_state_machine_as_test
 from gmemsim.engine.errors import Deadlock
 from gmemsim.engine.op import Op
 from gmemsim.engine.task import Task
+from gmemsim.engine.unawaited import NeverAwaited
 from gmemsim.oracles.violation import Violation
+from gmemsim.patches.user_file import PatchError
 from gmemsim.patches.v3 import V3
 from gmemsim.testing import GmemMachine, loads
 
@@ -75,6 +77,36 @@ def test_a_race_is_found_and_printed_as_rules() -> None:
     notes = "\n".join(failure.value.__notes__)
     assert 2 <= notes.count("state.begin(") <= 3
     assert 1 <= notes.count("state.step(") <= 3
+
+
+class NotAwaited(V3):
+    async def kvm_gmem_make_ready(self, t: Any, vm: Any, inode: Any, folio: Any, gfn: Any) -> int:
+        self.kvm_gmem_clear_folio(t, inode, folio, 1)  # type: ignore[unused-coroutine] # on purpose
+        return await super().kvm_gmem_make_ready(t, vm, inode, folio, gfn)
+
+
+class Counts(V3):
+    made: ClassVar[list[int]] = []
+
+    async def kvm_gmem_make_ready(self, t: Any, vm: Any, inode: Any, folio: Any, gfn: Any) -> int:
+        self.made.append(gfn)
+        return await super().kvm_gmem_make_ready(t, vm, inode, folio, gfn)
+
+
+@pytest.mark.parametrize(
+    ("patch", "error", "text"),
+    [
+        (NotAwaited, NeverAwaited, "kvm_gmem_clear_folio is called without await"),
+        (Counts, PatchError, r"Counts\.made was changed by a run"),
+    ],
+)
+def test_what_every_command_asks_of_a_patch(patch: type[V3], error: type[Exception], text: str) -> None:
+    class Machine(GmemMachine):
+        scenario = TINY
+
+    Machine.patch = patch
+    with pytest.raises(error, match=text):
+        run_state_machine_as_test(Machine, settings=SETTINGS)
 
 
 def by_hand(before: int) -> None:

@@ -49,6 +49,13 @@ def test_operations_are_found_in_any_order_and_by_one_of_them() -> None:
     ]
 
 
+def test_what_is_named_twice_is_asked_once() -> None:
+    survey = Survey(
+        STUDIES["pairs"], SMALL, ["allocate + close"] * 2, ["v3"] * 2, ["sw-protected", "sw-protected"]
+    )
+    assert len({one.key for one in survey.asked}) == len(survey.asked)
+
+
 def test_processes_come_to_the_same() -> None:
     rows = []
     for jobs in (1, 2):

@@ -7,16 +7,20 @@ from typing import TYPE_CHECKING
 from ..engine.locks.stats import LockStatistics, ModeStatistics
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
 
     from ..engine.locks.stats import LockClass
     from .vm import World
 
 
-def collect(world: World) -> list[LockStatistics]:
-    """Rows of all lock classes that were ever taken, in order of name."""
+def collect(world: World, made: Iterable[LockClass] = ()) -> list[LockStatistics]:
+    """Rows of all lock classes that were ever taken, in order of name.
+
+    Args:
+        made: classes besides the world's own, such as those of a version's locks.
+    """
     rows: dict[str, LockStatistics] = {}
-    for cls in lock_classes(world):
+    for cls in dict.fromkeys((*lock_classes(world), *made)):
         row = cls.statistics()
         old = rows.get(cls.name)
         rows[cls.name] = row if old is None else _sum(old, row)

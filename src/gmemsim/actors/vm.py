@@ -16,6 +16,8 @@ from .inode import FILES, MAPPINGS
 from .stage2 import Spte, Stage2
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from ..arch.base import Arch
     from ..engine.locks.stats import LockStatistics
     from ..engine.task import Task
@@ -162,8 +164,12 @@ class World:
         self.mappings: dict[str, HostMapping] = {}
         self.next_message = 0
 
-    def lock_statistics(self) -> list[LockStatistics]:
-        """Statistics of every lock class in use, summed over the locks of the class, by name."""
+    def lock_statistics(self, made: Iterable[LockClass] = ()) -> list[LockStatistics]:
+        """Statistics of every lock class in use, summed over the locks of the class, by name.
+
+        Args:
+            made: as in `lock_table.collect`.
+        """
         from .lock_table import collect
 
-        return collect(self)
+        return collect(self, made)

@@ -27,7 +27,7 @@ import attrs
 
 from ..bad_input import BadInput
 from ..nearest import hint
-from .costs import ARCH_COSTS, CostTable, Evidence
+from .costs import ARCH_COSTS, ARCH_EVIDENCE, CostTable, Evidence
 from .platform_costs import PlatformCosts
 
 #: Machines that come with the package.
@@ -54,7 +54,7 @@ class Costs:
         title: for people.
         full: whether everything of `PlatformCosts` is charged.
         changes: entries that differ from the defaults; by VM type in `arch_changes`, which win.
-        evidence: of the entries that a file gives.
+        evidence: of the entries that a file gives; those by VM type in `arch_evidence`.
     """
 
     name: str
@@ -63,6 +63,7 @@ class Costs:
     changes: Mapping[str, int]
     arch_changes: Mapping[str, Mapping[str, int]]
     evidence: Mapping[str, Evidence]
+    arch_evidence: Mapping[str, Mapping[str, Evidence]] = attrs.field(factory=dict)
 
     @property
     def entries(self) -> type[CostTable]:
@@ -77,10 +78,8 @@ class Costs:
     def rows(self, arch: str) -> list[tuple[str, int, Evidence]]:
         """Every entry with its value for a VM type and why it is so."""
         table = self.table(arch)
-        return [
-            (name, getattr(table, name), self.evidence.get(name) or table.evidence(name))
-            for name in table.names()
-        ]
+        why = {**ARCH_EVIDENCE.get(arch, {}), **self.evidence, **self.arch_evidence.get(arch, {})}
+        return [(name, getattr(table, name), why.get(name) or table.evidence(name)) for name in table.names()]
 
 
 GENERIC: Final = Costs("generic", "generic, waits only", False, {}, {}, {})
@@ -150,14 +149,16 @@ def _decode(name: str, text: str) -> Costs:
         raise source.error("cost", "expected a table, [cost]")
     evidence = dict(base.evidence)
     arch_changes = {arch: dict(changes) for arch, changes in base.arch_changes.items()}
+    arch_evidence = {arch: dict(found) for arch, found in base.arch_evidence.items()}
     for arch in _ARCHES:
         own = table.pop(arch, None)
         if own is not None:
             if not isinstance(own, dict):
                 raise source.error(arch, f"expected a table, [cost.{arch}]")
-            arch_changes.setdefault(arch, {}).update(_entries(source, f"cost.{arch}", own, base, {}))
+            why = arch_evidence.setdefault(arch, {})
+            arch_changes.setdefault(arch, {}).update(_entries(source, f"cost.{arch}", own, base, why))
     changes = {**base.changes, **_entries(source, "cost", table, base, evidence)}
-    return Costs(name, title, base.full, changes, arch_changes, evidence)
+    return Costs(name, title, base.full, changes, arch_changes, evidence, arch_evidence)
 
 
 def _base(source: _Text, name: Any) -> Costs:

@@ -81,7 +81,7 @@ class El2Vm:
         self.protected = protected
         self.dying = False
         self.pages: dict[int, GuestPage] = {}
-        self.lock = SpinLock(f"{label}.el2_lock", LockClass("el2_guest"))
+        self.lock = SpinLock(f"{label}.el2_lock", LockClass("el2_guest"), host=False)
         #: Object of the steps on `pages`; ranges are gfns.
         self.table = f"{label}.el2_stage2"
 
@@ -109,9 +109,9 @@ class El2State:
         self.vms: dict[int, El2Vm] = {}
         self.secret: set[int] = set()
         self.blame: Callable[[Task, str, int], None] = lambda t, flag, pfn: None
-        self.vm_table_lock = SpinLock("el2.vm_table_lock", LockClass("el2_vm_table"))
-        self.host_lock = SpinLock("el2.host_mmu_lock", LockClass("el2_host"))
-        self.hyp_lock = SpinLock("el2.pgd_lock", LockClass("el2_hyp"))
+        self.vm_table_lock = SpinLock("el2.vm_table_lock", LockClass("el2_vm_table"), host=False)
+        self.host_lock = SpinLock("el2.host_mmu_lock", LockClass("el2_host"), host=False)
+        self.hyp_lock = SpinLock("el2.pgd_lock", LockClass("el2_hyp"), host=False)
 
     def page(self, pfn: int) -> HostPage:
         """The host's entry, without a step."""

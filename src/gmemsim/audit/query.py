@@ -7,8 +7,9 @@ Tables:
 * `holds`: a row for each time that a lock was held: `lock`, `mode`, `actor`, `from_seq`, `to_seq`, `from_t`, `to_t`,
   `ns`; `to_seq`, `to_t` and `ns` are NULL for a lock that was never given back. A folio that is added to the page cache
   is locked from `filemap_add` on.
-* `waits`: a row for each time that a task waited for a lock: `lock`, `mode`, `actor`, `seq`, `t`, `ns` (NULL if it
-  never got it), `holder` (who had it when the wait began, NULL if nobody of those in the log).
+* `waits`: a row for each event `contended`: `lock`, `mode`, `actor`, `seq`, `t`, `ns` (NULL if it never got it),
+  `holder` (who had it when the wait began, NULL if nobody of those in the log). Lock statistics (`gmemsim run`) have
+  more: a writer of an rw-semaphore that spins until it has the lock, and the short spinlocks of mm, have no such event.
 * `faults`: a row for each fault handled: `actor`, `gfn`, `seq`, `t`, `ns`, `ret`.
 
 The log is checked first, as every reader does. The SQL itself can read nothing but these tables, and write no file but
@@ -36,7 +37,7 @@ if TYPE_CHECKING:
 #: Ready-made queries by name: what they show, and the SQL.
 READY: Final[dict[str, tuple[str, str]]] = {
     "waits": (
-        "waits by lock, mode and who held it",
+        "waits by lock, mode and who held it; not those of writers that only spin",
         "SELECT lock, mode, holder, count(*) AS waits, sum(ns) AS total_ns, max(ns) AS max_ns FROM waits "
         "GROUP BY ALL ORDER BY total_ns DESC NULLS LAST, lock, mode, holder",
     ),

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
+from click.core import ParameterSource
 
 from ..nearest import hint
 from .bench_files import Files
@@ -62,7 +63,13 @@ _LIST = {"show_default": True, "callback": _names}
     "--release", default="", help="The kernel around all versions.  [default: the newest that one belongs to]"
 )
 @click.option("--lock", "policies", default="rwsem", help="The invalidate lock's policies.", **_LIST)  # type: ignore[arg-type]
-@click.option("--pages", type=COUNT, default=512, show_default=True, help="Folios, over all vCPUs.")
+@click.option(
+    "--pages",
+    type=COUNT,
+    default=512,
+    show_default=True,
+    help="Folios, over all vCPUs; as many for each, so up to a multiple of them.",
+)
 @click.option("--interval", type=COUNT, default=20, show_default=True, help="Of the background, µs.")
 @click.option(
     "--think", type=click.IntRange(min=0), default=0, help="Guest time between two units of work, ns."
@@ -149,12 +156,13 @@ def contention(
     from ..contention.sweep import Corner, corners, points
 
     files = Files(csv_path, parquet_path, plot_path, html_path, trace_path)
-    files.check(patches)
+    files.check([*patches, *tables, str(state or "")])
     for name in reports:
         if name not in REPORTS:
             raise InputError(f"--report {name}: {hint(name, REPORTS)}")
     if sweep and (files.wanted or other_lines):
         raise InputError("--sweep goes neither with an output file nor with --other-lines")
+    _unused(sweep, arches, backgrounds)
     common = Point(
         pages=pages,
         release=release,
@@ -208,6 +216,22 @@ def contention(
         show(found[0][1], reports)
     if ended is not None:
         raise ended
+
+
+def _unused(sweep: bool, arches: list[str], backgrounds: list[str]) -> None:
+    """Refuse what was asked for and could change nothing.
+
+    Raises:
+        InputError: with the reason.
+    """
+    given = click.get_current_context().get_parameter_source
+    for name, idle, why in (
+        ("reports", sweep, "--sweep prints ratios alone: no --report"),
+        ("tdx_module", "tdx" not in arches, "--tdx-module: none of these VM types is tdx"),
+        ("interval", not {*backgrounds} - {"none"}, "--interval is the background's, and there is none"),
+    ):
+        if idle and given(name) == ParameterSource.COMMANDLINE:
+            raise InputError(why)
 
 
 def _corner(corner: Corner, results: Sequence[Result]) -> dict[str, object]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import attrs
+import click
 
 from .errors import InputError
 from .output_files import check_writable, write_whole
@@ -77,6 +78,9 @@ class Files:
             outputs.append((self.trace_path, msgspec.json.encode(self.trace.document(results[0].point))))
         for path, data in outputs:
             write_whole(path, data)
+        if self.trace is not None and self.trace.dropped:
+            text = f"{self.trace_path}: {self.trace.dropped:,} later slices and instants are left out"
+            click.echo(f"gmemsim: {text}", err=True)
 
 
 def _importable(option: str, module: str, extra: str) -> None:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import click
 
 from .campaign import Document, Ways, finish_cells
+from .errors import InputError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -60,8 +61,20 @@ def _done(cells: Sequence[Cell], where: Place, trace: TraceBook | None) -> Itera
 
 def _run(cell: Cell, trace: TraceBook | None = None) -> Done:
     from ..contention.campaign import run_cell
+    from ..engine.blame import blame, said
+    from ..engine.errors import EngineError
+    from ..patches.registry import named
+    from .running import with_place
 
-    return run_cell(cell, trace)
+    try:
+        return run_cell(cell, trace)
+    except EngineError as error:
+        # Nothing looks on in a storm: that a user's patch deadlocks, or keeps a lock, shows in somebody else's code.
+        if named(cell.point.patch):
+            raise
+        found = blame(error)
+        text = f"{cell.point.patch}: {said(error)}" if found is None else with_place(error, found)
+        raise InputError(text) from error
 
 
 def _in_worker(cell: Cell) -> Done:

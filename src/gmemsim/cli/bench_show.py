@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final
 
+import attrs
 import click
 
 from .output import LIMITS, console
@@ -32,8 +33,6 @@ _LATENCIES: Final[tuple[Callable[[Result], int], ...]] = (
     lambda r: r.p99,
     lambda r: r.longest,
 )
-#: Difference between the halves of a window from which a run is not called steady.
-_STEADY: Final = 0.1
 _UNITS: Final = ((1_000_000_000, "s"), (1_000_000, "ms"), (1_000, "us"))
 #: Columns that are not folded: the others give way.
 _WHOLE: Final = ("lock", "vCPUs", "version")
@@ -99,14 +98,16 @@ def _mean(values: Iterable[int]) -> str:
 
 def _summary(out: Console, title: str, mine: Sequence[Result]) -> None:
     from ..contention.intervals import by_point, interval, ratio
+    from ..contention.result import STEADY, Bottleneck
     from ..contention.storms import STORMS
 
     unit = STORMS[mine[0].point.storm].unit
-    rates, times = [], []
+    rates, times, named = [], [], []
     points = by_point(mine)
     for point, runs in points.items():
         first = next(others for other, others in points.items() if other.vcpus == point.vcpus)
-        most = runs[0].bottleneck
+        most = Bottleneck.of(runs)
+        named.append(most.name)
         who = (str(point.vcpus), point.label)
         rates.append(
             (
@@ -124,8 +125,8 @@ def _summary(out: Console, title: str, mine: Sequence[Result]) -> None:
                 f"{_mean(r.waste.prepares for r in runs)} ({_mean(r.waste.no_ops for r in runs)})",
             )
         )
-    means = {r.bottleneck.name: r.bottleneck.MEANINGS.get(r.bottleneck.name) for r in mine}
-    unsteady = [r for r in mine if r.point.warmup and abs(r.drift) > _STEADY]
+    means = {name: Bottleneck.MEANINGS.get(name) for name in named}
+    unsteady = [r for r in mine if r.point.warmup and not r.steady]
     left = ("version", "waited for most")
     seeds = max(map(len, points.values()))
     if seeds > 1:
@@ -137,7 +138,7 @@ def _summary(out: Console, title: str, mine: Sequence[Result]) -> None:
     if unsteady:
         out.print(
             f"Not steady: in {len(unsteady)} of {len(mine)} runs the second half of the window has over "
-            f"{_STEADY:.0%} more or fewer {unit} than the first.",
+            f"{STEADY:.0%} more or fewer {unit} than the first.",
             highlight=False,
         )
     out.print(
@@ -159,9 +160,9 @@ def _point(out: Console, result: Result, reports: Sequence[str]) -> None:
         _locks(out, title, result)
     if "sites" in reports:
         _sites(out, title, result)
-    if "perf" in reports and result.perf:
+    if "perf" in reports:
         click.echo(f"{title}, as perf lock contention counts (no folio locks, no writers that spun):")
-        click.echo(perf_report(result.perf))
+        click.echo(perf_report(result.perf) if result.perf else "nothing was contended\n")
     if "lock_stat" in reports:
         click.echo(f"{title}, as /proc/lock_stat shows it:")
         click.echo(lock_stat(result))
@@ -208,21 +209,32 @@ def _sites(out: Console, title: str, result: Result) -> None:
 
 def show_sweep(found: Sequence[tuple[Corner, list[Result]]]) -> None:
     """Throughput against the first patch, per corner, at the largest number of vCPUs."""
+    from ..contention.intervals import interval, ratio
+    from ..contention.storms import STORMS
+
     out = console()
     out.width = min(out.width, _WIDTH)
     first = found[0][1]
-    patches = list(dict.fromkeys(r.point.label for r in first))
     most = max(r.point.vcpus for r in first)
-    for key, _ in groups(first):
+    for key, group in groups(first):
+        labels = list(dict.fromkeys(r.point.label for r in group))
         rows: list[Any] = []
         for corner, results in found:
-            mine = next(group for name, group in groups(results) if set(key) <= set(name))
-            rates = [r.faults_per_ms for r in mine if r.point.vcpus == most]
-            ratios = [f"{rate / rates[0]:.3f}" for rate in rates[1:]]
-            rows.append((corner.name, "yes" if corner.other_lines else "", f"{rates[0]:,.1f}", *ratios))
-        title = f"{', '.join(key)}, {most} vCPUs: throughput against {patches[0]}"
-        headings = ("corner", "other lines", "faults/ms", *patches[1:])
-        out.print(table(title, headings, rows, ("corner",)))
+            runs: dict[str, list[Result]] = {label: [] for label in labels}
+            for r in results:
+                # The corner's own lines are no part of what its points have in common with those of others.
+                if attrs.evolve(r.point, other_lines=False).setting == key and r.point.vcpus == most:
+                    runs[r.point.label].append(r)
+            base = runs[labels[0]]
+            rate = f"{interval([r.faults_per_ms for r in base]):,.1f}"
+            ratios = [f"{ratio(runs[label], base, lambda r: r.faults_per_ms):.3f}" for label in labels[1:]]
+            rows.append((corner.name, "yes" if corner.other_lines else "", rate, *ratios))
+        title = f"{', '.join(key)}, {most} vCPUs: throughput against {labels[0]}"
+        seeds = len({r.point.seed for r in group})
+        if seeds > 1:
+            title += f"; means of {seeds} seeds with 95% intervals"
+        unit = STORMS[group[0].point.storm].unit
+        out.print(table(title, ("corner", "other lines", f"{unit}/ms", *labels[1:]), rows, ("corner",)))
     _limits(out, first)
 
 

@@ -47,12 +47,14 @@ def finish_cells(
     open_state: Callable[[Path], AbstractContextManager[StateFile[_C]]],
     work: Callable[[Sequence[_C], Place], Iterable[Document]],
     cell_of: Callable[[Document], _C],
+    valid: Callable[[Document], bool] = lambda document: True,
     doing: Callable[[dict[_C, Document]], str] = lambda found: "",
 ) -> tuple[dict[_C, Document], click.ClickException | None]:
     """Documents of the cells that are finished, and what ended the campaign before all were.
 
     Args:
         work: documents as they come, of the cells that are not in the state file.
+        valid: whether a document of the state file is still one of what is asked.
         doing: what the line of progress says of those that there are.
 
     Raises:
@@ -66,7 +68,8 @@ def finish_cells(
         kept = stack.enter_context(open_state(ways.state)) if ways.state is not None else None
         where = stack.enter_context(place(ways.jobs, ways.cluster))
         if kept is not None:
-            found = {cell: kept.results[cell] for cell in cells if cell in kept.results}
+            there = ((cell, kept.results.get(cell)) for cell in cells)
+            found = {cell: document for cell, document in there if document is not None and valid(document)}
         show = stack.enter_context(counted(title, len(cells)))
         show(len(found))
         try:

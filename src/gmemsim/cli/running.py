@@ -115,7 +115,7 @@ def user_error(*patches: str) -> Iterator[None]:
         found = blame(error) if users_own(error) else None
         if found is None:
             raise
-        raise InputError(_with_place(error, found)) from error
+        raise InputError(with_place(error, found)) from error
     except NeverAwaited as error:
         raise InputError(str(error)) from error
     except Exception as error:
@@ -127,9 +127,9 @@ def user_error(*patches: str) -> Iterator[None]:
             raise InputError(f"{own[0]}: what it gave to {place.name} does not fit: {said(error)}") from error
         if found is None:
             raise
-        raise InputError(_with_place(error, found)) from error
+        raise InputError(with_place(error, found)) from error
 
 
-def _with_place(error: BaseException, found: Blame) -> str:
+def with_place(error: BaseException, found: Blame) -> str:
     text = said(error)
     return text if str(found) in text else f"{found.path}:{found.line}: {text} (in {found.function})"

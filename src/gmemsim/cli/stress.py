@@ -70,11 +70,11 @@ def command(
 ) -> None:
     """Search SCENARIOS (default: the whole library) on every patch and VM type, with many seeds.
 
-    With --state a campaign that was stopped goes on where it was. Exit code 1 if a violation was found,
-    a known one too.
+    With --state a campaign that was stopped goes on where it was; cells of a patch, scenario or model that has changed
+    since are searched again. Exit code 1 if a violation was found, a known one too.
     """
     from ..engine.interrupts import deaf
-    from ..explore.stress import CellInterrupted, Plan, open_state, run_cells
+    from ..explore.stress import CellInterrupted, Plan, open_state, run_cells, sources_of
 
     check_writable(ktap, junit, inputs=(*scenarios, *patches, str(state or "")))
     with input_errors():
@@ -111,6 +111,7 @@ def command(
             open_state=lambda path: open_state(path, plan),
             work=work,
             cell_of=_cell,
+            valid=lambda document: document.get("sources") == sources_of(_cell(document), plan),
             doing=lambda found: f"{sum(len(r['violations']) for r in found.values()):,} violations",
         )
     # No finished cells, so not in the state file; what they found is found all the same.
@@ -153,11 +154,11 @@ def _cells(
     for patch in patches:
         read_files(patch, oracles, operations)
     cells = []
-    for name in scenarios or names():
+    for name in dict.fromkeys(scenarios or names()):
         kinds = [kind for kind in find(name).head.vm_types or ARCHES if kind in ARCHES]
         for kind in kinds:
             if not vm_types or kind in vm_types:
-                cells += [Cell(name, patch, kind, seed) for patch in patches for seed in seeds]
+                cells += [Cell(name, patch, kind, seed) for patch in dict.fromkeys(patches) for seed in seeds]
     if not cells:
         raise InputError("nothing to do: no scenario is for these VM types")
     return cells

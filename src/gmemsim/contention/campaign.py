@@ -6,9 +6,6 @@ file of other sources is refused.
 
 from __future__ import annotations
 
-from functools import cache
-from hashlib import blake2b
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 import attrs
@@ -16,6 +13,7 @@ import msgspec
 
 from ..arch.cost_file import load_costs
 from ..arch.platform_costs import changed
+from ..jobs.sources import of_files, of_model
 from ..jobs.state_file import StateFile
 from ..patches.entered import watch_overrides
 from ..patches.registry import load_patch, named
@@ -25,6 +23,7 @@ from .storm import run
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
+    from pathlib import Path
 
     from .trace import TraceBook
 
@@ -95,7 +94,7 @@ def open_state(path: Path, cells: Iterable[Cell]) -> StateFile[Cell]:
         StateError: the file is of other sources, in use, or no state file at all.
     """
     names = sorted({name for cell in cells for name in (cell.point.patch, cell.point.costs)})
-    header = {"schema": _SCHEMA, "sources": sources_digest(), "files": _own(names)}
+    header = {"schema": _SCHEMA, "sources": sources_digest(), "files": of_files(names)}
     return StateFile(path, "bench", header, _Line, lambda line: Cell(line.result.point, line.changes))
 
 
@@ -105,23 +104,6 @@ def done_of(document: dict[str, Any]) -> Done:
     return Done(Cell(line.result.point, line.changes), line.result, line.never_ran, line.errnos)
 
 
-def _own(names: Iterable[str]) -> dict[str, str]:
-    """Digests of users' files (`file.py:Class`, a cost table), by the name that they were given by."""
-    found = {}
-    for name in names:
-        path = next((path for path in (Path(name.rpartition(":")[0]), Path(name)) if path.is_file()), None)
-        if path is not None:
-            found[name] = blake2b(path.read_bytes(), digest_size=8).hexdigest()
-    return found
-
-
-@cache
 def sources_digest() -> str:
     """Of the files that a result follows from."""
-    digest = blake2b(digest_size=8)
-    root = Path(__file__).parents[1]
-    for room in _ROOMS:
-        for path in sorted((root / room).rglob("*.py")):
-            digest.update(path.relative_to(root).as_posix().encode() + b"\0")
-            digest.update(path.read_text(encoding="utf-8").encode())
-    return digest.hexdigest()
+    return of_model(*_ROOMS)

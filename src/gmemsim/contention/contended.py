@@ -13,23 +13,14 @@ from typing import TYPE_CHECKING, Any, Final
 import attrs
 
 from ..audit.events import Contended, Lock
+from ..engine.locks.kinds import perf_type
 from .lock_book import caller
 
 if TYPE_CHECKING:
     from ..engine.locks.stats import LockClass
     from ..engine.task import Task
 
-#: perf's name of each lock's kind, by the last part of the lock's label. A folio lock is none that it knows.
-_TYPES: Final = {
-    "invalidate_lock": "rwsem",
-    "i_mmap_rwsem": "rwsem",
-    "mmap_lock": "rwsem",
-    "mmu_lock": "rwlock",
-    "slots_lock": "mutex",
-    "slots_arch_lock": "mutex",
-    "lock": "mutex",
-}
-_WITH_MODE: Final = frozenset({"rwsem", "rwlock", "pcpu-sem"})
+_WITH_MODE: Final = frozenset({"rwsem", "rwlock", "pcpu-sem", "rwlock-rt"})
 
 
 @attrs.frozen
@@ -48,13 +39,9 @@ class Contention:
 
 
 class ContentionBook:
-    """Fed with the events of a run; `rows` is the table so far.
+    """Fed with the events of a run; `rows` is the table so far."""
 
-    `types` overrides perf's name of a lock's kind (a per-CPU rw-semaphore in the place of the invalidate lock).
-    """
-
-    def __init__(self, types: dict[str, str] | None = None) -> None:
-        self._types = _TYPES | (types or {})
+    def __init__(self) -> None:
         self._since: dict[tuple[int, str], tuple[int, str, str]] = {}
         self._sums: dict[tuple[str, str], list[int]] = {}
 
@@ -62,8 +49,8 @@ class ContentionBook:
         """Take note of an event of a timed run."""
         kind = event.__class__
         if kind is Contended:
-            name = self._types.get(event.lock.rpartition(".")[2])
-            if name is not None:
+            name = perf_type(event.lock)
+            if name:
                 mode = f":{event.mode.upper()}" if name in _WITH_MODE else ""
                 self._since[t.ident, event.lock] = (t.engine.now, name + mode, caller(sys._getframe(1)))
         elif kind is Lock:

@@ -63,7 +63,7 @@ def _summary(mine: Sequence[Result]) -> str:
     rows = [
         (
             str(r.point.vcpus),
-            r.point.label,
+            _who(r),
             f"{r.faults_per_ms:,.1f}",
             *map(format_ns, (r.p50, r.p90, r.p99, r.longest)),
             str(r.bottleneck),
@@ -72,6 +72,10 @@ def _summary(mine: Sequence[Result]) -> str:
         for r in mine
     ]
     return _table((*headings, *more), rows)
+
+
+def _who(r: Result) -> str:
+    return f"{r.point.label}, seed {r.point.seed}" if r.point.seed else r.point.label
 
 
 def _details(r: Result) -> str:
@@ -105,6 +109,6 @@ def _details(r: Result) -> str:
             for site in r.sites
         ),
     )
-    title = escape(f"{r.point.label}, {r.point.vcpus} vCPUs")
+    title = escape(f"{_who(r)}, {r.point.vcpus} vCPUs")
     field = f"<pre>{escape(perf_report(r.perf))}</pre><pre>{escape(lock_stat(r))}</pre>"
     return f"<details><summary>{title}</summary>{locks}{sites}{field}</details>"

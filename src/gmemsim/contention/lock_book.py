@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, Final
 import attrs
 
 from ..audit.events import Contended, Lock, LockRequest
+from ..engine.locks.kinds import stated
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -27,11 +28,10 @@ if TYPE_CHECKING:
 
 #: What the books want to know of.
 LOCK_EVENTS: Final = frozenset({Contended, Lock, LockRequest})
+_STORM: Final = "gmemsim.contention.machine"
 _NOT_KERNEL: Final = ("gmemsim.engine", "gmemsim.contention", "gmemsim.audit")
-#: One-line wrappers of a lock call: their caller is meant.
-_WRAPPERS: Final = frozenset({"folio_lock", "folio_unlock", "filemap_invalidate_lock_shared"})
-#: Class of a lock by the last part of its label, where that is not the class's name.
-_CLASSES: Final = {"folio": "folio_lock", "lock": "kvm_lock", "mutex": "vcpu_mutex"}
+#: One-line wrappers of a lock call, and what hands events on: their caller is meant.
+_WRAPPERS: Final = frozenset({"record", "folio_lock", "folio_unlock", "filemap_invalidate_lock_shared"})
 
 
 @attrs.frozen
@@ -215,15 +215,20 @@ class LockBooks:
 
 
 def class_of(lock: str) -> str:
-    """The class of a lock by its label (`gmem0.folio[17]`: folio_lock)."""
-    last = lock.partition("[")[0].rpartition(".")[2]
-    return _CLASSES.get(last, last)
+    """The name of the class that a lock's waits and holds are counted in; without one of its own, the lock's."""
+    name = stated(lock) or lock
+    return "folio_lock" if name == "folio" else name
 
 
 def caller(frame: FrameType | None) -> str:
-    """The kernel function that waits or releases: the nearest frame of the modelled kernel or of the patch."""
+    """The kernel function that waits or releases: the nearest frame of the modelled kernel or of the patch.
+
+    Where there is none, as around the launch ioctl and in the guest, it is what the storm does.
+    """
     while frame is not None:
         module = frame.f_globals.get("__name__", "")
+        if module == _STORM and frame.f_code.co_name not in _WRAPPERS:
+            return f"{frame.f_code.co_name} (storm)"
         if not module.startswith(_NOT_KERNEL) and frame.f_code.co_name not in _WRAPPERS:
             return frame.f_code.co_name
         frame = frame.f_back

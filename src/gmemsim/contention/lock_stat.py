@@ -37,6 +37,7 @@ _NAMES: Final = {
     "i_mmap_rwsem": "&mapping->i_mmap_rwsem",
     "mmap_lock": "&mm->mmap_lock",
     "folio_lock": "folio_lock (model only)",
+    "guest.unaccepted_memory_lock": "unaccepted_memory_lock (guest's)",
 }
 
 

@@ -23,6 +23,8 @@ from ..arch.registry import ARCHES
 from ..arch.tdx import Tdx
 from ..engine import bare
 from ..engine.engine import Engine
+from ..engine.errors import ModelError
+from ..engine.locks.kinds import Made
 from ..engine.locks.spinlock import SpinLock
 from ..patches.inplace_v8 import InplaceV8
 from ..patches.registry import check_instance, load_patch
@@ -58,6 +60,7 @@ class StormMachine:
     """One VM with one file. `wrap` makes a variant of the version.
 
     Attributes:
+        made: classes of all locks that were made so far, the version's own included.
         now: virtual ns at which the last phase ended.
         runtime: what drives the tasks; the figures do not depend on it.
         cpus: the CPUs, if the cost table charges what they share.
@@ -75,6 +78,8 @@ class StormMachine:
     def __init__(
         self, point: Point, costs: CostTable, wrap: Callable[[type[Kernel]], type[Kernel]] | None = None
     ) -> None:
+        self.made = Made()
+        self.made.here()
         self.point = point
         self.costs = costs
         self.now = 0
@@ -113,12 +118,11 @@ class StormMachine:
         self.chunk = range(self.slices[-1].stop, self.slices[-1].stop + _CHUNK[point.folio] * size)
         self.pages = self.chunk.stop
         self.process = Process("vmm")
-        self.unaccepted_memory_lock = SpinLock("guest.unaccepted_memory_lock")
+        self.unaccepted_memory_lock = SpinLock("guest.unaccepted_memory_lock", host=False)
         self.books = LockBooks()
         self.wasted = WasteBook()
         self.trace: TraceBook | None = None
-        percpu = point.policy.startswith("percpu")
-        self.contended = ContentionBook({"invalidate_lock": "pcpu-sem"} if percpu else None)
+        self.contended = ContentionBook()
         for number in range(point.vcpus + 1):
             vm.vcpus.append(Vcpu(vm, number, f"vcpu{number}"))
         self.cpu_of = {vcpu.label: number for number, vcpu in enumerate(vm.vcpus[:-1])}
@@ -130,6 +134,7 @@ class StormMachine:
 
     def phase(self, *tasks: tuple[str, Phase], count: bool = False) -> None:
         """Run tasks to their end, starting where the last phase stopped."""
+        self.made.here()
         if self.cpus is not None:
             self.cpus.idle()
         engine = Engine(rec=self.record if count else None, wake_ns=self.costs.wake, cpus=self.cpus)
@@ -139,6 +144,10 @@ class StormMachine:
             engine.spawn(name, function).cpu = self.cpu_of.get(name, self.point.vcpus)
         self.runtime(engine)
         self.now = engine.now
+        for lock in self.made.locks:
+            # Everybody is through. What is held still would be a lock that the rest of the storm does without.
+            if holders := tuple(lock.holders()):
+                raise ModelError(f"{', '.join(holders)} ended with {lock.label} held")
 
     def record(self, t: Task, event: Any) -> None:
         """Everybody's part of an event of a counted phase."""
@@ -153,20 +162,19 @@ class StormMachine:
 
     def acquisitions(self) -> dict[tuple[str, str], int]:
         """So far, by lock class and mode; those of folios that are new and locked by who made them included."""
-        guest = self.unaccepted_memory_lock.statistics()
         return {
             (row.name, mode): found.acquisitions
             for row in (
-                *self.world.lock_statistics(),
-                guest,
+                *self.world.lock_statistics(self.made.classes),
                 *(cls.statistics() for cls in self.short_locks()),
             )
             for mode, found in (("r", row.read), ("w", row.write))
         }
 
     def open_books(self) -> None:
-        """From now on, note each wait and hold."""
-        self.books.open((*lock_classes(self.world), self.unaccepted_memory_lock.cls, *self.short_locks()))
+        """From now on, note each wait and hold, also of locks that are not made yet."""
+        self.books.open((*lock_classes(self.world), *self.made.classes, *self.short_locks()))
+        self.made.tell = lambda cls: self.books.open((cls,))
 
     def short_locks(self) -> list[LockClass]:
         """Classes of the spinlocks of mm (`actors/mm_locks.py`), if the cost table charges them."""
@@ -272,6 +280,13 @@ class StormMachine:
         level, step = (PG_LEVEL_2M, 512) if self.size > 1 else (1, 1)
         for gfn in range(_GFN + page, _GFN + page + self.size, step):
             faults += await self._accept(t, vcpu, gfn, level)
+        return faults
+
+    async def accept_memory(self, t: Task, vcpu: Vcpu, page: int) -> int:
+        """The guest's, before Linux 6.6: `accept` under its one spinlock."""
+        await self.unaccepted_memory_lock.lock(t)
+        faults = await self.accept(t, vcpu, page)
+        await self.unaccepted_memory_lock.unlock(t)
         return faults
 
     async def _accept(self, t: Task, vcpu: Vcpu, gfn: int, level: int) -> int:

@@ -6,6 +6,7 @@ import io
 from typing import TYPE_CHECKING, Any
 
 from .intervals import by_point, interval
+from .storms import STORMS
 from .svg import steady_names
 
 if TYPE_CHECKING:
@@ -34,7 +35,7 @@ def to_image(results: Sequence[Result], kind: str) -> bytes:
             mine = [r for r in results if r.point.setting == key]
             top, bottom = grid[0][column], grid[1][column]
             top.set_title("\n".join([", ".join(key[:2]), *key[2:]]))
-            _panel(top, mine, "faults per virtual ms", lambda r: r.faults_per_ms)
+            _panel(top, mine, f"{STORMS[mine[0].point.storm].unit} per virtual ms", lambda r: r.faults_per_ms)
             _panel(bottom, mine, "p99 latency, virtual µs", lambda r: r.p99 / 1000)
         grid[0][0].legend()
         out = io.BytesIO()

@@ -32,6 +32,11 @@ TDX_MODULES: Final[dict[str, frozenset[str]]] = {
     "1.5": TdxChoices().exclusive_tree_ops,
 }
 _MOST_PAGES: Final = 1 << 28
+#: Virtual ns, of which so many pages stay below 2^63.
+_LONGEST_THINK: Final = 1_000_000_000
+_LONGEST_INTERVAL: Final = 3_600_000_000_000
+#: Units a ms of one thread: the time between two is in whole ns.
+_MOST_LOAD: Final = 10_000
 
 
 class PointError(BadInput, ValueError):
@@ -47,7 +52,8 @@ class Point:
     """Parameters of one run.
 
     Attributes:
-        pages: folios that the storm works on, over all vCPUs (`first-touch-same`: that each touches).
+        pages: folios that the storm works on, over all vCPUs, as many for each: up to a multiple of `vcpus`
+            (`first-touch-same`: that each touches).
         folio: size of the file's folios, a key of `FOLIOS`.
         release: the kernel around the patch; empty: the version's own.
         interval_ns: pause of the background thread between two of its operations.
@@ -61,7 +67,8 @@ class Point:
         think_ns: closed load: time of its own that each thread takes before each unit, so of the guest's between two
             faults; in lock-step exactly that, else exponentially distributed with that mean.
         load: open load: units that are offered per virtual ms over all threads, whether or not the ones before are
-            done; a latency begins when its unit was due. Evenly spaced in lock-step, else a Poisson stream. 0: closed.
+            done; a latency begins when its unit was due. In lock-step those of each thread are evenly spaced, and all
+            threads' come at once; else a Poisson stream. 0: closed.
         tdx_module: 1.0: AUG, BLOCK and REMOVE take the S-EPT tree lock exclusively; 1.5: shared, but REMOVE's.
         sockets: of the machine that the vCPUs are spread over in blocks; only a full cost table knows the distance.
     """
@@ -110,7 +117,9 @@ class Point:
                     f"{self.sockets} sockets" if self.sockets > 1 else "",
                     f"think time {self.think_ns} ns" if self.think_ns else "",
                     f"{self.load} offered per ms" if self.load else "",
-                    f"TDX module {self.tdx_module}" if self.tdx_module != "1.5" else "",
+                    f"TDX module {self.tdx_module}"
+                    if self.tdx_module != "1.5" and self.arch == "tdx"
+                    else "",
                 ),
             )
         )
@@ -157,6 +166,12 @@ def check(point: Point) -> None:
         raise PointError(str(error)) from None
     if point.think_ns < 0 or point.load < 0:
         raise PointError("think time and load must not be negative")
+    if point.think_ns > _LONGEST_THINK or point.interval_ns > _LONGEST_INTERVAL:
+        raise PointError("expected a think time of at most a second, and an interval of at most an hour")
+    if point.load > _MOST_LOAD * point.vcpus:
+        raise PointError(
+            f"load {point.load}: expected at most {_MOST_LOAD:,} a ms and thread, one every 100 ns"
+        )
     if point.think_ns and point.load:
         raise PointError("think time is of a closed load: expected it or an offered load, not both")
     if point.tdx_module not in TDX_MODULES:

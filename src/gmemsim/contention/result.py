@@ -14,7 +14,7 @@ from .point import Point
 from .waste import Waste
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable, Mapping, Sequence
 
     from .lock_book import LockBooks
     from .steady import Window
@@ -101,6 +101,8 @@ def lock_figures(
     return out
 
 
+#: Difference between the halves of a window from which a run is not called steady.
+STEADY: Final = 0.1
 _LINE: Final = "cache line of invalidate_lock"
 
 
@@ -126,6 +128,21 @@ class Bottleneck:
 
     #: Below this share of the time, waiting is not what bounds the threads.
     NOTABLE: ClassVar[float] = 0.05
+
+    @classmethod
+    def of(cls, results: Sequence[Result]) -> Bottleneck:
+        """Over all of these runs, which differ in their seed alone."""
+        waits: Counter[str] = Counter()
+        for result in results:
+            waits.update({name: found.wait_total for name, found in result.locks.items()})
+            waits.update(result.spins)
+            waits[_LINE] += result.line_ns
+        name, waited = max(waits.items(), key=lambda item: item[1])
+        point = results[0].point
+        threads = point.vcpus + (point.background != "none")
+        time = threads * sum(result.span_ns for result in results)
+        share = waited / time if time else 0.0
+        return cls(name if share >= cls.NOTABLE else "", share)
 
     def __str__(self) -> str:
         if not self.name:
@@ -218,19 +235,22 @@ class Result:
         return self.faults * 1e6 / self.virtual_ns if self.virtual_ns else 0.0
 
     @property
-    def drift(self) -> float:
-        """Units of the window's second half to those of its first, less 1: near 0 in a steady state."""
-        return (self.faults - self.first_half) / self.first_half - 1 if self.first_half else 0.0
+    def drift(self) -> float | None:
+        """Units of the window's second half to those of its first, less 1: near 0 in a steady state.
+
+        None: the first half has none, so the window is too short to tell a rate.
+        """
+        return (self.faults - self.first_half) / self.first_half - 1 if self.first_half else None
+
+    @property
+    def steady(self) -> bool:
+        """Whether a window behind a warm-up shows a steady state."""
+        return self.drift is not None and abs(self.drift) <= STEADY
 
     @property
     def bottleneck(self) -> Bottleneck:
         """What took most of the threads' time by being waited for, lock or not."""
-        waits = {name: found.wait_total for name, found in self.locks.items()} | self.spins
-        waits[_LINE] = waits.get(_LINE, 0) + self.line_ns
-        name = max(waits, key=lambda key: waits[key])
-        threads = self.point.vcpus + (self.point.background != "none")
-        share = waits[name] / (threads * self.span_ns) if self.span_ns else 0.0
-        return Bottleneck(name if share >= Bottleneck.NOTABLE else "", share)
+        return Bottleneck.of([self])
 
     def lock(self, name: str) -> LockFigures:
         """Figures of `class:mode`; zeros if it was not taken."""
@@ -252,7 +272,7 @@ class Result:
         own["locks"] = {name: attrs.asdict(found) for name, found in self.locks.items()}
         own["perf"] = [attrs.asdict(row) for row in self.perf]
         own["waste"] = attrs.asdict(self.waste)
-        own["drift"] = round(self.drift, 4)
+        own["drift"] = None if self.drift is None else round(self.drift, 4)
         own["sites"] = [attrs.asdict(site) for site in self.sites]
         own["bottleneck"] = attrs.asdict(self.bottleneck)
         own["faults_per_ms"] = round(self.faults_per_ms, 3)

@@ -92,10 +92,7 @@ class AcceptSerial(Accept):
     about = "as accept, in a guest before Linux 6.6, whose one spinlock is held while a folio is accepted"
 
     async def work(self, m: StormMachine, t: Task, vcpu: Vcpu, page: int) -> int:
-        await m.unaccepted_memory_lock.lock(t)
-        attempts = await m.accept(t, vcpu, page)
-        await m.unaccepted_memory_lock.unlock(t)
-        return attempts
+        return await m.accept_memory(t, vcpu, page)
 
 
 class Prefault(Storm):

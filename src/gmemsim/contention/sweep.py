@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from itertools import product
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, TypeVar
 
 import attrs
 
@@ -41,6 +41,13 @@ UNCERTAIN: Final[Mapping[str, tuple[Mapping[str, int], ...]]] = {
 }
 
 
+_T = TypeVar("_T")
+
+
+def _once(values: Iterable[_T]) -> tuple[_T, ...]:
+    return tuple(dict.fromkeys(values))
+
+
 def points(
     *,
     patches: Iterable[str] = PATCHES,
@@ -59,7 +66,7 @@ def points(
     """All combinations, checked; the rest of each point is as in `common`.
 
     Without a release in `common`, the kernel around all versions is the newest that one of them belongs to, so that
-    only the versions differ.
+    only the versions differ. What is named twice is run once: equal runs are no sample.
 
     Args:
         refused: takes the reason for each combination that a version or VM type cannot do, once, and the others are
@@ -74,7 +81,16 @@ def points(
         common = attrs.evolve(common, release=common_release(patches))
     made = []
     for table, socket, arch, storm, background, folio, count, patch, policy, seed in product(
-        tables, sockets, arches, storms, backgrounds, folios, vcpus, patches, policies, seeds
+        _once(tables),
+        _once(sockets),
+        _once(arches),
+        _once(storms),
+        _once(backgrounds),
+        _once(folios),
+        _once(vcpus),
+        _once(patches),
+        _once(policies),
+        _once(seeds),
     ):
         point = attrs.evolve(
             common,
@@ -145,11 +161,13 @@ def corners(costs: Costs = GENERIC) -> list[Corner]:
     uncertain too, between their lowest and highest values.
     """
     uncertain = dict(UNCERTAIN)
+    ends: dict[str, tuple[int, int]] = {}
     if costs.full:
         known = CostTable.names()
         for name, value, why in costs.rows("default"):
             if name not in known or name in costs.evidence:
                 uncertain[name] = tuple({name: end} for end in (why.low, why.high) if end != value)
+                ends[name] = (why.low, why.high)
     single = [
         Corner(" ".join(f"{key}={value}" for key, value in change.items()), dict(change))
         for changes in uncertain.values()
@@ -157,8 +175,11 @@ def corners(costs: Costs = GENERIC) -> list[Corner]:
     ]
     low: dict[str, int] = {}
     high: dict[str, int] = {}
-    for changes in uncertain.values():
-        if changes:
+    for name, changes in uncertain.items():
+        if name in ends:
+            # The value may be an end itself.
+            low[name], high[name] = ends[name]
+        elif changes:
             low.update(changes[0])
             high.update(changes[-1])
     all_low, all_high = Corner("all first", low), Corner("all last", high)

@@ -17,6 +17,7 @@ from __future__ import annotations
 from types import coroutine
 from typing import TYPE_CHECKING, Any, Protocol
 
+from .errors import ModelError
 from .op import Op
 
 if TYPE_CHECKING:
@@ -109,6 +110,8 @@ class Task:
         engine = self.engine
         if self.traps:
             return
+        if ns < 0:
+            raise ModelError(f"{self.name} spends {ns} ns")
         when = engine.now + ns
         heap = engine.heap
         if heap and heap[0][0] <= when:
@@ -123,6 +126,8 @@ class Task:
             op = Op("sleep", self.name)
             self.pending = op
             yield op
+        elif ns < 0:
+            raise ModelError(f"{self.name} sleeps for {ns} ns")
         else:
             yield self.engine.now + ns
 

@@ -2,18 +2,21 @@
 
 A cell is one scenario on one version and VM type with one seed. What a finished cell came to is one line of the state
 file, written at once; a campaign that is started again with the same file goes on with what is missing. A cell's
-result follows from its description alone, so it does not matter which process or machine ran it, or in what order.
+result follows from its description and the sources alone (the model's, and users' files), so it does not matter which
+process or machine ran it, or in what order; one of other sources is run again.
 """
 
 from __future__ import annotations
 
 from functools import partial
+from hashlib import blake2b
 from typing import TYPE_CHECKING, Any, Final
 
 import attrs
 import msgspec
 
 from ..jobs.share import share
+from ..jobs.sources import of_files, of_model
 from ..jobs.state_file import StateFile
 from ..jobs.workers import tick
 from ..scenarios.catalogue import find
@@ -34,6 +37,8 @@ if TYPE_CHECKING:
     from .search import SearchResult
 
 _SCHEMA: Final = 3
+#: Whose sources a result follows from.
+_ROOMS: Final = ("audit", "engine", "arch", "actors", "patches", "oracles", "scenarios", "explore")
 
 
 @attrs.frozen
@@ -65,6 +70,15 @@ class Plan:
     without: tuple[str, ...] = ()
     oracles: tuple[str, ...] = ()
     operations: tuple[str, ...] = ()
+
+
+def sources_of(cell: Cell, plan: Plan) -> str:
+    """Another text when the model, the patch, the scenario or a file of the plan's has changed."""
+    digest = blake2b(of_model(*_ROOMS).encode(), digest_size=8)
+    digest.update(find(cell.scenario).source.text.encode())
+    for each in of_files((cell.patch, *plan.oracles, *plan.operations)).items():
+        digest.update("\0".join(each).encode())
+    return digest.hexdigest()
 
 
 class CellInterrupted(KeyboardInterrupt):
@@ -127,6 +141,7 @@ def run_cell(cell: Cell, plan: Plan) -> dict[str, Any]:
         "never_ran": list(entered.never),
         "errnos": sorted(entered.errnos),
         "past": list(result.past),
+        "sources": sources_of(cell, plan),
     }
     if result.stopped == "interrupted":
         raise CellInterrupted(document)
@@ -178,6 +193,7 @@ class _Result(msgspec.Struct):
     never_ran: list[str] = []
     errnos: list[str] = []
     past: list[str] = []
+    sources: str = ""
 
 
 def _cell(result: _Result) -> Cell:

@@ -19,6 +19,7 @@ from ..engine.cell import Cell
 from ..engine.engine import Engine
 from ..engine.errors import EngineError
 from ..engine.interrupts import steps_end, trio_listens
+from ..engine.locks.kinds import Made, nobody_follows
 from ..engine.unawaited import all_awaited
 from ..nearest import hint
 from ..patches.no_state import check_reads
@@ -85,6 +86,11 @@ class Session:
         self.keep_results = options.keep_results
         self.access_time = Duration(options.access_ns, options.access_ns)
         self.violations: list[Violation] = []
+        strategy = options.strategy
+        exploring = strategy is not None if options.exploring is None else options.exploring
+        # Searches ask for no times of locks.
+        self._made = None if exploring else Made()
+        self._follow_locks()
         self.machine = Machine(
             workload,
             {**arches(), **PROJECTIONS},
@@ -107,8 +113,6 @@ class Session:
             self.checker = options.checker(self.machine.world, self.machine.kernel)
         self.counter = EventCounter() if options.count else None
         counting = None if self.counter is None else self.counter.rec
-        strategy = options.strategy
-        exploring = strategy is not None if options.exploring is None else options.exploring
         if exploring and not _all_ours(patch):
             check_reads((patch,))
         self.until_rounds = options.until_rounds if options.until_rounds or not exploring else 2
@@ -144,6 +148,7 @@ class Session:
     def start(self) -> Engine:
         """Spawn the tasks, once; `run` does it. For callers that drive the engine themselves."""
         if not self.tasks:
+            self._follow_locks()
             self._rec = self.engine.rec
             for thread in self._threads:
                 self.tasks[thread.actor.name] = self.engine.spawn(thread.actor.name, thread.run)
@@ -224,13 +229,19 @@ class Session:
 
     # -- afterwards ----------------------------------------------------------------------------
 
+    def _follow_locks(self) -> None:
+        if self._made is None:
+            nobody_follows()
+        else:
+            self._made.here()
+
     def _lock_rows(self) -> list[LockStatistics]:
         # Also of files that are gone: the world forgets an inode when it is evicted.
         world = World()
         world.vms = self.machine.world.vms
         world.processes = self.machine.world.processes
         world.inodes = {str(number): inode for number, inode in enumerate(self.machine.inodes)}
-        return collect(world)
+        return collect(world, () if self._made is None else self._made.classes)
 
     def locks(self) -> list[LockStatistics]:
         """Statistics of every lock class since the setup, by name."""

@@ -67,7 +67,8 @@ class Survey:
         self.patches = tuple(dict.fromkeys(patches))
         found = [entry for name in names for entry in study.find(name)] or study.entries().values()
         self.entries: list[Entry] = list({entry.name: entry for entry in found}.values())
-        every = [one for entry in self.entries for one in study.asked(entry, self.patches, vm_types, plan)]
+        kinds = tuple(dict.fromkeys(vm_types))
+        every = [one for entry in self.entries for one in study.asked(entry, self.patches, kinds, plan)]
         if not every and not self.skipped:
             raise StudyError("nothing to ask: what was named is not for these versions and VM types")
         if cells is not None:

@@ -15,6 +15,7 @@ from ..explore.judges.livelock import judge
 from ..explore.measure import attempt
 from ..explore.past_choices import in_words, run_past_choices
 from ..explore.program import ScenarioProgram, leaving_out, watched
+from ..explore.scope import nothing_ran
 from ..explore.search import Found, Limits
 from ..explore.shrink import shrink
 from ..explore.shrink_calls import calls
@@ -159,7 +160,7 @@ def check(
     Raises:
         ScheduleFailure: something is wrong under some schedule.
         ScenarioError, PatchError: it cannot be run at all.
-        ValueError: no such strategy.
+        ValueError: no such strategy, or no run within the budget.
     """
     what = _program(scenario, patch, arch, options)
     if states is None and strategy == AUTO and schedules is not None:
@@ -173,6 +174,10 @@ def check(
         head += "".join(f"{line}\n" for line in in_words(done.search))
         at = leaving_out(what, found.without)
         raise ScheduleFailure(at, found, max_steps, partial(_searched, head, at, found, max_steps))
+    if nothing_ran(done.search):
+        raise ValueError(
+            f"no schedule was run (schedules={schedules}, seconds={seconds}): nothing was looked at"
+        )
     if text := never_ran(done.never_ran, f"{done.search.schedules:,} runs"):
         warnings.warn(text, NeverRan, stacklevel=2)
     return Checked(done.search, done.coverage or Coverage(0, 0, 0, 0), done.never_ran)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import warnings
+from collections.abc import Callable, Mapping
+from contextlib import ExitStack
 from inspect import iscoroutinefunction
 from pathlib import Path
 from time import monotonic
@@ -15,20 +17,21 @@ from ..engine.errors import EngineError, Pruned, TapeMismatch
 from ..engine.strategy import ReplayStrategy
 from ..explore.classes import ClassCounter
 from ..explore.measure import attempt
-from ..explore.program import leaving_out
+from ..explore.program import leaving_out, watched
 from ..explore.search import FindsTraps, Found, Limits, State, look_for_traps
 from ..explore.strategies import AUTO, make_strategy
 from ..explore.strategies.complete_first import CompleteFirst
 from ..explore.token import decode, encode
 from ..explore.token_names import TokenError
 from ..oracles.every_rule import UnknownRule, left_out
-from .checking import Checked, check, describe, program
+from ..patches.entered import never_ran
+from ..patches.user_file import PatchError
+from .checking import Checked, NeverRan, check, describe, program
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
     from ..actors.kernel import Kernel
     from ..explore.program import ScenarioProgram, ScenarioRun
+    from ..patches.entered import Entered
     from ..scenarios.scenario import Scenario
     from ..scenarios.session import Session
 
@@ -51,6 +54,8 @@ class Budget:
     seed: int
     replay: str | None = None
     without: frozenset[str] = frozenset()
+    #: What the command line says of the first four.
+    asked: Mapping[str, Any] = attrs.field(factory=dict)
 
     @classmethod
     def of(cls, item: pytest.Item) -> Budget:
@@ -65,16 +70,15 @@ class Budget:
                     f"{item.nodeid}: the marker gmemsim takes {', '.join(f'{key}=…' for key in _MARKER)}, not {what}"
                 )
             values |= marker.kwargs
-        for key in ("schedules", "seconds", "seed"):
-            given = item.config.getoption(f"--gmemsim-{key}")
-            if given is not None:
-                values[key] = given
+        given = {key: item.config.getoption(f"--gmemsim-{key}") for key in ("schedules", "seconds", "seed")}
+        asked = {key: value for key, value in given.items() if value is not None}
+        values |= asked
         replay = item.config.getoption("--gmemsim-replay")
         try:
             without = left_out(item.config.getoption("--gmemsim-without") or ())
         except UnknownRule as error:
             raise pytest.UsageError(f"--gmemsim-without: {error}") from None
-        return cls(**values, replay=replay, without=without)  # type: ignore[arg-type] # as the marker has them
+        return cls(**values, replay=replay, without=without, asked=asked)  # type: ignore[arg-type] # as the marker has them
 
 
 class Schedules:
@@ -96,6 +100,8 @@ class Schedules:
         self._program: ScenarioProgram | None = None
         self._run: ScenarioRun | None = None
         self._max_steps = 0
+        self._entered: Entered | None = None
+        self._watching = ExitStack()
         if budget.replay is None:
             try:
                 self._strategy: Any = (
@@ -132,6 +138,8 @@ class Schedules:
             raise RuntimeError("gmem_schedule.build: one session a test, for the schedule is the session's")
         self._program = what = leaving_out(program(scenario, patch, arch, **options), self.budget.without)
         self._max_steps = max_steps
+        if self._entered is None:
+            self._entered = self._watching.enter_context(watched(what))
         run = what.build(self._strategy, max_steps=max_steps)
         if not self._strategy.begin(run.engine):
             raise _NothingLeft
@@ -160,14 +168,32 @@ class Schedules:
             budget = self.budget
             last = 1 if budget.replay else budget.schedules
             # Those of a search of states do not count: it has a limit of its own.
-            while getattr(self._strategy, "sampled", self.number) < last:
-                if self.number and budget.seconds is not None and monotonic() - began >= budget.seconds:
-                    break
-                if not self._once(test, arguments):
-                    break
-            self._look_for_loops(began)
+            with self._watching:
+                while getattr(self._strategy, "sampled", self.number) < last:
+                    if self.number and budget.seconds is not None and monotonic() - began >= budget.seconds:
+                        break
+                    if not self._once(test, arguments):
+                        break
+                self._look_for_loops(began)
+            self._look_back()
 
         return repeated
+
+    def _look_back(self) -> None:
+        """Whether anything was run, and what of a patch of the test's own."""
+        if not self.number:
+            pytest.fail(f"no schedule was run (schedules={self.budget.schedules})", pytrace=False)
+        if self._entered is None:
+            return
+        kept = ""
+        try:
+            self._entered.refuse_state()
+        except PatchError as error:
+            kept = str(error)
+        if kept:
+            pytest.fail(kept, pytrace=False)
+        if text := never_ran(self._entered.never, f"{self.number:,} runs"):
+            warnings.warn(text, NeverRan, stacklevel=1)
 
     def _once(self, test: Callable[..., object], arguments: dict[str, object]) -> bool:
         """One schedule; whether there may be another."""
@@ -214,6 +240,11 @@ class Schedules:
         run = self._run
         if run is None:
             pytest.fail("the test has not called gmem_schedule.build", pytrace=False)
+        if not run.session.tasks:
+            pytest.fail(
+                "the test has not run the session of gmem_schedule.build (session.run(), or await session.run_async())",
+                pytrace=False,
+            )
         failure = run.found()
         if failure is not None:
             pytest.fail(f"{failure.rule}: {failure.summary}", pytrace=False)
@@ -256,7 +287,7 @@ class Schedules:
             text += f", nothing left to try{f' within {bound}' if bound else ''}"
         elif coverage.runs and not getattr(self._strategy, "systematic", False):
             text += f", chance of a new class about {1 - coverage.seen_before:.0%}"
-        return {"schedules": self.number, "classes": coverage.distinct, "seed": self.seed, "text": text}
+        return {"schedules": self.number, "classes": coverage.distinct, "seeds": [self.seed], "text": text}
 
 
 def _carries(error: BaseException, kind: type[BaseException]) -> bool:
@@ -277,6 +308,11 @@ class _Checker:
     def __init__(self, item: pytest.Item) -> None:
         self.budget = Budget.of(item)
         self._done: list[Checked] = []
+        self._seeds: set[int] = set()
+        if self.budget.replay is not None:
+            pytest.skip(
+                "--gmemsim-replay is for tests with gmem_schedule; what gmem_check finds, `gmemsim replay` plays again"
+            )
 
     def __call__(self, *what: Any, **options: Any) -> Checked:
         """`gmemsim.testing.check`; what the call says goes before the marker, the command line before both."""
@@ -290,7 +326,9 @@ class _Checker:
         }
         if budget.without:
             options["without"] = budget.without | left_out(options.get("without", ()))
-        done = check(*what, **{**given, **options})
+        used = {**given, **options, **budget.asked}
+        self._seeds.add(used["seed"])
+        done = check(*what, **used)
         self._done.append(done)
         return done
 
@@ -301,7 +339,7 @@ class _Checker:
         return {
             "schedules": runs,
             "classes": classes,
-            "seed": self.budget.seed,
+            "seeds": sorted(self._seeds),
             "text": f"{runs} schedules, {classes} classes",
         }
 

@@ -7,6 +7,7 @@ your own.
 
 from __future__ import annotations
 
+from contextlib import ExitStack, nullcontext, suppress
 from typing import TYPE_CHECKING, ClassVar
 
 from hypothesis import strategies as st
@@ -15,7 +16,9 @@ from hypothesis.stateful import RuleBasedStateMachine, precondition, rule
 from ..engine.errors import Deadlock
 from ..engine.op import Op
 from ..engine.strategy import FirstRunnable
+from ..engine.unawaited import NeverAwaited, all_awaited
 from ..oracles import Oracles
+from ..patches.entered import watch_overrides
 from ..scenarios.options import Options
 from ..scenarios.scenario import Scenario, loads
 from ..scenarios.session import build
@@ -86,6 +89,8 @@ class _Inbox:
 class GmemMachine(RuleBasedStateMachine):
     """Threads of a scenario that begin operations and take steps when a rule says so; every oracle looks on.
 
+    A coroutine of the patch that nobody awaits, and what outlives a run, is an error at the end of the run.
+
     Attributes:
         patch: version, `path/to/file.py:Class`, or the class itself.
         arch: VM type; None: the scenario's first.
@@ -112,6 +117,11 @@ class GmemMachine(RuleBasedStateMachine):
             self._steps[task] = actor.steps
         for task in self._tasks:
             self._advance(task)
+        # Of a user's patch, from here to the end of the run: coroutines that nobody awaits, what outlives the run.
+        self._watching = ExitStack()
+        self._entered = self._watching.enter_context(watch_overrides(session.patch))
+        if self._entered.functions:
+            self._watching.enter_context(all_awaited())
 
     @staticmethod
     async def _body(t: Task, thread: Thread, inbox: _Inbox) -> None:
@@ -165,6 +175,11 @@ class GmemMachine(RuleBasedStateMachine):
             for task in self._tasks:
                 if not task.done:
                     task.handle.close()
+            # What a rule has found already is not replaced.
+            with suppress(NeverAwaited) if self._broken else nullcontext():
+                self._watching.close()
+        if not self._broken:
+            self._entered.refuse_state()
 
     def _finish(self) -> None:
         turn = 0

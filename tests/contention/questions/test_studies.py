@@ -76,6 +76,14 @@ def test_claims_are_tested_in_every_corner(line: Study) -> None:
     assert "widest 95 % interval" in page
 
 
+def test_a_page_says_when_no_corner_was_asked(line: Study) -> None:
+    found = {cell: run_cell(cell)["values"] for cell in cells(line, sweep=False)}
+    page = markdown(answer(line, found))
+    assert "every claim was tested with the default costs alone" in page
+    assert "tested again" not in page
+    assert "of 0" not in page
+
+
 def test_means_are_over_the_seeds(line: Study) -> None:
     assert answer(line, values(line)).found("ns", times=1) == 80 + 2
 

@@ -169,20 +169,25 @@ def markdown(told: Answer, picture: str = "") -> str:
     lines = [f"# {study.key}: {study.slug.replace('-', ' ')}", "", study.question, ""]
     lines += ["**Short answer, within the model and its cost tables:**", ""]
     lines += [f"* {each.claim.text} *{each}*" for each in told.survivals]
-    swept = ", ".join(told.corners)
     lines += ["", study.method, "", _bounds(told), ""]
     if picture:
         lines += [f"![{study.key}]({picture})", ""]
     for table in told.tables:
         lines += [f"## {table.title}", "", *_table(table), ""]
-    lines += ["## Does the answer survive the uncertain costs?", ""]
-    lines += [f"Every claim was tested again, one seed each, with: {swept}.", ""]
+    lines += ["## Does the answer survive the uncertain costs?", "", *_swept(told)]
+    lines += ["", "## What is not in it", "", _absent(study), ""]
+    return "\n".join(lines)
+
+
+def _swept(told: Answer) -> list[str]:
+    if not told.corners:
+        return ["That was not asked: every claim was tested with the default costs alone."]
+    lines = [f"Every claim was tested again, one seed each, with: {', '.join(told.corners)}.", ""]
     lines += ["| claim | default costs | corners in which it fails |", "|---|---|---|"]
     for each in told.survivals:
         fails = f"{', '.join(each.fails) or 'none'} of {each.corners}"
         lines.append(f"| {each.claim.text} | {'holds' if each.holds else 'fails'} | {fails} |")
-    lines += ["", "## What is not in it", "", _absent(study), ""]
-    return "\n".join(lines)
+    return lines
 
 
 def _bounds(told: Answer) -> str:

@@ -76,7 +76,7 @@ class Mutex:
     def __init__(self, label: str, cls: LockClass | None = None) -> None:
         self.label = label
         self.cls = cls or LockClass(label)
-        declare(label, cls.name if cls else "", sleeping=True)
+        declare(label, cls.name if cls else "", sleeping=True, perf="mutex", lock=self)
         self.owner: Task | None = None
         self._handoff_to: Task | None = None
         self._since = 0

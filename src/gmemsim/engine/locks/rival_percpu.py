@@ -18,7 +18,7 @@ obvious.
 from __future__ import annotations
 
 from collections import deque
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, ClassVar, Final
 
 from ...audit.events import Contended, Lock, LockRequest
 from .one_step import OneStepRwLock
@@ -41,6 +41,8 @@ class PerCpuRwSem(OneStepRwLock):
         line_ns: accepted and ignored: there is no shared line.
         grace_ns: length of a grace period.
     """
+
+    perf: ClassVar[str] = "pcpu-sem"
 
     __slots__ = ("_block", "_draining", "_fast_again_at", "_grace_ends", "_queue", "_writers", "grace_ns")
 

@@ -60,11 +60,13 @@ class RwLockBase:
     )
 
     excludes: ClassVar[bool] = True
+    #: Its type in `perf lock contention` (tools/perf/builtin-lock.c, by the flags of `contention_begin`).
+    perf: ClassVar[str] = "rwsem"
 
     def __init__(self, label: str, cls: LockClass | None = None, *, line_ns: int = 0) -> None:
         self.label = label
         self.cls = cls or LockClass(label)
-        declare(label, cls.name if cls else "", sleeping=True)
+        declare(label, cls.name if cls else "", sleeping=True, perf=self.perf, lock=self)
         self._read = self.cls.read
         self._write = self.cls.write
         self.line_ns = line_ns

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 from collections import deque
 from errno import EINTR
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from ...audit.events import Contended, Lock, LockRequest
 from .one_step import OneStepRwLock
@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 
 class RtRwSem(OneStepRwLock):
     """`struct rw_semaphore` with CONFIG_PREEMPT_RT."""
+
+    perf: ClassVar[str] = "rwlock-rt"
 
     __slots__ = ("_draining", "_mutex", "_queue")
 

@@ -31,10 +31,10 @@ class QueuedRwLock:
 
     __slots__ = ("_ops", "_queue", "_readers", "_write_since", "_writer", "cls", "label", "line_state")
 
-    def __init__(self, label: str, cls: LockClass | None = None) -> None:
+    def __init__(self, label: str, cls: LockClass | None = None, perf: str = "rwlock") -> None:
         self.label = label
         self.cls = cls or LockClass(label)
-        declare(label, cls.name if cls else "", sleeping=False)
+        declare(label, cls.name if cls else "", sleeping=False, perf=perf, lock=self)
         self._readers: dict[Task, int] = {}
         self._writer: Task | None = None
         self._write_since = 0
@@ -180,12 +180,16 @@ class QueuedRwLock:
 
 
 class SpinLock:
-    """`spinlock_t`: a queued spinlock."""
+    """`spinlock_t`: a queued spinlock.
+
+    Args:
+        host: it is the host kernel's; what firmware or a guest spins on, the host's perf does not see.
+    """
 
     __slots__ = ("_lock",)
 
-    def __init__(self, label: str, cls: LockClass | None = None) -> None:
-        self._lock = QueuedRwLock(label, cls)
+    def __init__(self, label: str, cls: LockClass | None = None, *, host: bool = True) -> None:
+        self._lock = QueuedRwLock(label, cls, "spinlock" if host else "")
 
     @property
     def label(self) -> str:
