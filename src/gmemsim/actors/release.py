@@ -45,6 +45,13 @@ class Release:
             in S-EPT management" (November 2025).
         tdx_premap: a TDX launch maps each page by the fault path, counts it, and adds it afterwards; it goes with the
             same series (read in a stored tree of that age).
+        snp_finish_locks_vcpus: `snp_launch_update_vmsa` holds each vcpu->mutex. In 7.2.12 and 7.3.4, not in 6.12.117
+            (read in each). It came with cb923ee6a80f "KVM: SEV: Lock all vCPUs when synchronzing VMSAs for SNP launch
+            finish" (March 2026): 6.18 and 6.19 are taken to be without.
+        tdx_launch_all_locks: `tdx_acquire_vm_state_locks`: each TDX ioctl of the launch holds kvm->lock, each
+            vcpu->mutex and slots_lock (read in 7.2.12 and 7.3.4); since 15945e9ec195 (6.19). In a stored 6.16.1
+            KVM_TDX_FINALIZE_VM holds kvm->lock and slots_lock, KVM_TDX_INIT_MEM_REGION the mutex of its own vCPU and
+            slots_lock.
     """
 
     name: str
@@ -66,6 +73,8 @@ class Release:
     reload_frees_roots: bool = True
     tdx_page_references: bool = False
     tdx_premap: bool = False
+    snp_finish_locks_vcpus: bool = True
+    tdx_launch_all_locks: bool = True
 
 
 _7_2 = Release(
@@ -94,9 +103,18 @@ RELEASES: dict[str, Release] = {
             revoke_neighbours=False,
             tdx_page_references=True,
             tdx_premap=True,
+            snp_finish_locks_vcpus=False,
+            tdx_launch_all_locks=False,
         ),
-        Release("6.18", lookup_first=False, tdx_page_references=True, tdx_premap=True),
-        Release("6.19"),
+        Release(
+            "6.18",
+            lookup_first=False,
+            tdx_page_references=True,
+            tdx_premap=True,
+            snp_finish_locks_vcpus=False,
+            tdx_launch_all_locks=False,
+        ),
+        Release("6.19", snp_finish_locks_vcpus=False),
         _7_2,
         _7_3,
         attrs.evolve(_7_3, name="7.4"),
