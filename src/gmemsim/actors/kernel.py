@@ -281,6 +281,7 @@ class Kernel:
     kvm_set_memory_region = memslots.kvm_set_memory_region
     _set_region = memslots._set_region
     kvm_create_memslot = memslots.kvm_create_memslot
+    kvm_arch_prepare_memory_region = memslots.kvm_arch_prepare_memory_region
     kvm_delete_memslot = memslots.kvm_delete_memslot
     kvm_free_memslot = memslots.kvm_free_memslot
     use_memslot = memslots.use_memslot

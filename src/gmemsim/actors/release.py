@@ -25,6 +25,9 @@ class Release:
         host_mmap: guest_memfd supports MMAP and INIT_SHARED (6.18).
         lookup_first: find the folio without creating first, then create (NUMA policy; seen in the recordings).
         bind_overlap: errno for binding a file range twice (guest-memfd.md 4.2).
+        bind_store_error: `kvm_gmem_bind` takes back a store that failed, and returns -ENOMEM. In 6.12.117, not in
+            7.2.12, which ignores it (read in each). The fix was posted in May 2026: 6.18 and 6.19 are taken to ignore
+            it. Since 7.3 the commit of a binding does the same (`patches/gmem_bind.py`).
         revoke_neighbours: attribute changes revoke huge mappings of cut neighbours (6.15; guest-memfd.md 4.13).
         invalidate_range_hook: the arch hook after each slot's zap (guest-memfd.md 1.3; in the 7.2 recordings).
         vmsa_reload: an SNP vCPU gives up its save area when the page goes, and loads it again; the body of that hook.
@@ -62,6 +65,7 @@ class Release:
     host_mmap: bool = True
     lookup_first: bool = True
     bind_overlap: int = EINVAL
+    bind_store_error: bool = False
     revoke_neighbours: bool = True
     invalidate_range_hook: bool = False
     vmsa_reload: bool = False
@@ -100,6 +104,7 @@ RELEASES: dict[str, Release] = {
             reload_frees_roots=False,
             host_mmap=False,
             lookup_first=False,
+            bind_store_error=True,
             revoke_neighbours=False,
             tdx_page_references=True,
             tdx_premap=True,
