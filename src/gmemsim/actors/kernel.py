@@ -365,6 +365,7 @@ class Kernel:
 
     kvm_vcpu_pre_fault_memory = prefault.kvm_vcpu_pre_fault_memory
     _pre_fault = prefault._pre_fault
+    pre_fault_allowed = prefault.pre_fault_allowed
     kvm_mmu_reload = prefault.kvm_mmu_reload
     kvm_arch_vcpu_pre_fault_memory = prefault.kvm_arch_vcpu_pre_fault_memory
 

@@ -28,10 +28,14 @@ async def kvm_unlock_all_vcpus(self: Kernel, t: Task, vm: Vm) -> None:
 async def vcpu_ioctl_lock(self: Kernel, t: Task, vcpu: Vcpu) -> bool:
     """`vcpu->mutex` of KVM_RUN and KVM_PRE_FAULT_MEMORY: whether it was taken.
 
-    Only a launch takes the mutexes of other tasks' vCPUs here, so when it is over, or takes none, they are left out.
+    Only a launch takes the mutexes of other tasks' vCPUs here, so when it is over, or takes none, they are left out. A
+    dead VM answers -EIO before that (`kvm_vcpu_ioctl`).
+
+    The kernel takes it with `mutex_lock_killable`, as `kvm_lock_all_vcpus` does: -EINTR for a task that is killed. A
+    signal that is handled, the only kind that there is here, does not end the wait.
     """
     vm = vcpu.vm
-    if vm.finalized or (vm.arch.encrypted_state and not self.release.snp_finish_locks_vcpus):
+    if vm.finalized or vm.dead or (vm.arch.encrypted_state and not self.release.snp_finish_locks_vcpus):
         return False
     await vcpu.mutex.lock(t)
     return True
