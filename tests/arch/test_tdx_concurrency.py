@@ -28,8 +28,8 @@ EIO, EBUSY = -5, -16
 class NoTrack(Tdx):
     """Seeded bug B8: REMOVE without TRACK and kick."""
 
-    async def track(self, t: Task, td: Any) -> int:
-        return 0
+    async def track(self, t: Task, td: Any) -> None:
+        pass
 
 
 def machine(run: Runner, vm: FakeVm, cls: type[Tdx] = Tdx, leaf: str = "", **choices: Any) -> Tdx:

@@ -413,8 +413,8 @@ def test_pamt_double_map_by_another_td(host: Host, other_vm: FakeVm) -> None:
 class NoTrack(Tdx):
     """Seeded bug B8: REMOVE without TRACK and kick."""
 
-    async def track(self, t: Task, td: Any) -> int:
-        return 0
+    async def track(self, t: Task, td: Any) -> None:
+        pass
 
 
 def test_tlb_stale_when_remove_is_refused(host: Host) -> None:
@@ -555,3 +555,30 @@ def test_a_call_is_busy_once_and_then_done(host: Host) -> None:
     assert host.do(body) == TdxStatus.SUCCESS
     assert calls == [False, True]
     assert not td.no_vcpus
+
+
+@pytest.mark.parametrize(
+    ("checks", "ret", "flags"), [(True, EIO, ["KVM_BUG", "TLB_STALE"]), (False, 0, ["KVM_BUG"])]
+)
+def test_what_follows_a_track_that_fails(
+    run: Runner, vm: FakeVm, checks: bool, ret: int, flags: list[str]
+) -> None:
+    """`tdx_track` returns nothing: the VM is dead, the vCPUs are kicked, and REMOVE is left to the module."""
+    host = Host(run, vm, module_checks_tracking=checks).ready()
+    td = host.tdx.td(host.vm)
+    kicks: list[str] = []
+
+    async def mem_track(t: Task, td: Any) -> int:
+        return TdxStatus.PREVIOUS_TLB_EPOCH_BUSY
+
+    async def kick_vcpus(t: Task, td: Any) -> None:
+        kicks.append("dead" if td.dead else "alive")
+
+    host.tdx.module.mem_track = mem_track  # type: ignore[method-assign]
+    host.tdx.kick_vcpus = kick_vcpus  # type: ignore[method-assign]
+    outcome = host.timed(host.remove())
+    assert outcome.ops("TDH.MEM.PAGE.REMOVE") == [TdxStatus.TRACKING_NOT_DONE if checks else 0]
+    assert kicks == ["dead"]
+    assert td.dead
+    assert host.flags == flags
+    assert host.state() == (SeptState.BLOCKED if ret else SeptState.FREE)

@@ -295,8 +295,8 @@ def test_a_store_into_a_neighbour_survives_a_split(run: Runner, vm: FakeVm) -> N
 class RemovesUntracked(Tdx):
     """REMOVE follows BLOCK at once (arch.md 5.1 B8)."""
 
-    async def track(self, t: Task, td: Any) -> int:
-        return 0
+    async def track(self, t: Task, td: Any) -> None:
+        pass
 
 
 def test_removal_without_track_is_caught(run: Runner, vm: FakeVm) -> None:

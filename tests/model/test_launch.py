@@ -1,4 +1,4 @@
-"""The launch of SNP and TDX VMs in 7.2.13 and 7.3.4: which locks its ioctls hold, and what a second finish answers."""
+"""The launch of SNP and TDX VMs: which locks its ioctls hold, and what a second finish answers."""
 
 from __future__ import annotations
 
@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from tests.model.rig import BASE, PAGE, Rig, names, only
 
-from gmemsim.actors.errno import EBUSY, EEXIST, EFAULT, EINVAL, EIO
+from gmemsim.actors.errno import EBUSY, EEXIST, EFAULT, EINVAL, EIO, EOPNOTSUPP
 from gmemsim.actors.gmem_populate import Source
+from gmemsim.actors.release import RELEASES
 from gmemsim.arch.snp import Snp
 from gmemsim.arch.tdx_state import TdxStatus
 from gmemsim.audit.events import Lock
@@ -60,29 +61,53 @@ def test_a_finish_that_failed_late_cannot_be_repeated() -> None:
     assert not r.vm.finalized
 
 
-def test_locks_of_snp() -> None:
-    """The mutexes of the vCPUs are given back before the firmware's last command."""
-    r = Rig(V3, "snp", vcpus=2)
+@pytest.mark.parametrize(
+    ("release", "mutexes"), [("6.12", 0), ("6.18", 0), ("6.19", 0), ("7.2", 2), ("7.3", 2)]
+)
+def test_locks_of_snp(release: str, mutexes: int) -> None:
+    """`snp_launch_update_vmsa`: no vcpu->mutex in 6.12.117; they are given back before the firmware's last command."""
+    r = Rig(V3, "snp", vcpus=2, release=RELEASES[release])
     r.call(finish(r))
-    assert locks(r) == ["lock", "mutex", "mutex"]
-    r = Rig(V3, "snp", vcpus=2)
+    assert locks(r) == ["lock", *["mutex"] * mutexes]
+    assert all(vcpu.state_protected for vcpu in r.vm.vcpus)
+    r = Rig(V3, "snp", vcpus=2, release=RELEASES[release])
     r.call(r.op("populate", 0, 0, 1))
     assert locks(r)[:2] == ["lock", "slots_lock"]
 
 
-def test_locks_of_tdx() -> None:
-    """tdx_acquire_vm_state_locks: kvm->lock, each vcpu->mutex, slots_lock."""
-    r = Rig(V3, "tdx", vcpus=2)
+_ALL = ["lock", "mutex", "mutex", "slots_lock"]
+
+
+@pytest.mark.parametrize(
+    ("release", "finishing", "updating"),
+    [
+        ("6.18", ["lock", "slots_lock"], ["mutex", "slots_lock"]),
+        *((release, _ALL, _ALL) for release in ("6.19", "7.2", "7.3")),
+    ],
+)
+def test_locks_of_tdx(release: str, finishing: list[str], updating: list[str]) -> None:
+    """tdx_acquire_vm_state_locks since 6.19; before, KVM_TDX_INIT_MEM_REGION was an ioctl under one vCPU's mutex."""
+    r = Rig(V3, "tdx", vcpus=2, release=RELEASES[release])
     r.call(finish(r))
-    assert locks(r) == ["lock", "mutex", "mutex", "slots_lock"]
-    r = Rig(V3, "tdx", vcpus=2)
+    assert locks(r) == finishing
+    r = Rig(V3, "tdx", vcpus=2, release=RELEASES[release])
 
     async def update(t: Task) -> None:
         await r.kernel.launch_update_lock(t, r.vm)
         await r.kernel.launch_update_unlock(t, r.vm)
 
     r.call(update)
-    assert locks(r) == ["lock", "mutex", "mutex", "slots_lock"]
+    assert locks(r) == updating
+    assert not any(lock.owner for lock in (r.vm.lock, r.vm.slots_lock, *(vcpu.mutex for vcpu in r.vm.vcpus)))
+
+
+def test_nobody_waits_for_a_finish_that_takes_no_mutex() -> None:
+    """SNP to 6.19: KVM_RUN and pre-fault go on beside it."""
+    r = Rig(Baseline, "snp", vcpus=1)
+    vcpu = r.vm.vcpus[0]
+    ret, _, _ = r.call(lambda t: r.kernel.kvm_vcpu_pre_fault_memory(t, vcpu, BASE * PAGE, PAGE))
+    assert ret == EOPNOTSUPP
+    assert "mutex" not in locks(r)
 
 
 @pytest.mark.parametrize("kind", ["snp", "tdx"])

@@ -156,7 +156,7 @@ async def kvm_gmem_prepare_memory_region(
 
 
 async def kvm_gmem_bind(self: Kernel, t: Task, vm: Vm, slot: Memslot, file: GmemFile, offset: int) -> int:
-    """`kvm_gmem_bind` with `offset` in bytes: 0, -EBADF, -EINVAL, or the release's errno for an overlap."""
+    """`kvm_gmem_bind` with `offset` in bytes: 0, -EBADF, -EINVAL, -ENOMEM, or the release's errno for an overlap."""
     if not await file.count.inc_not_zero(t):
         return EBADF
     ret = await self._bind(t, vm, slot, file, offset)
@@ -183,9 +183,17 @@ async def _bind(self: Kernel, t: Task, vm: Vm, slot: Memslot, file: GmemFile, of
     slot.gmem_file = file
     slot.pgoff = start
     slot.gmem_only = "MMAP" in inode.flags
-    await self.kvm_gmem_store_binding(t, file, slot, start, end)
+    ret = 0
+    if self.release.bind_store_error and t.fault("alloc_binding"):
+        # xa_store_range has no memory left half-way. What it stored is taken back before the lock goes, and the file.
+        await self.kvm_gmem_store_binding(t, file, slot, start, start + max(slot.pages // 2, 1))
+        await self.kvm_gmem_clear_binding(t, file, slot)
+        slot.pgoff = 0
+        ret = ENOMEM
+    else:
+        await self.kvm_gmem_store_binding(t, file, slot, start, end)
     await lock.up_write(t)
-    return 0
+    return ret
 
 
 async def kvm_gmem_commit_memory_region(self: Kernel, t: Task, slot: Memslot) -> int:
@@ -193,14 +201,16 @@ async def kvm_gmem_commit_memory_region(self: Kernel, t: Task, slot: Memslot) ->
     return 0
 
 
-async def kvm_gmem_bound(self: Kernel, t: Task, slot: Memslot, file: GmemFile) -> None:
-    """The slot was published, or that failed: to 7.2 nothing is left to do."""
+async def kvm_gmem_bound(self: Kernel, t: Task, slot: Memslot, file: GmemFile, ret: int) -> None:
+    """The slot was published, or `ret` says why not: to 7.2 it is unbound then (`kvm_set_memory_region`)."""
+    if ret:
+        await self.kvm_gmem_unbind(t, slot)
 
 
 async def kvm_gmem_store_binding(
     self: Kernel, t: Task, file: GmemFile, slot: Memslot, start: int, end: int
 ) -> None:
-    """`xa_store_range(&f->bindings)`; a failed store is ignored up to v3."""
+    """`xa_store_range(&f->bindings)`; 6.18 to 7.2 ignore a store that fails, and none does here."""
     if t.traps:
         await t.point(Op("rmw", f"{file.label}.bindings", start, end))
     file.store(slot, start, end)

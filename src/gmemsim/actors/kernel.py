@@ -281,6 +281,7 @@ class Kernel:
     kvm_set_memory_region = memslots.kvm_set_memory_region
     _set_region = memslots._set_region
     kvm_create_memslot = memslots.kvm_create_memslot
+    kvm_arch_prepare_memory_region = memslots.kvm_arch_prepare_memory_region
     kvm_delete_memslot = memslots.kvm_delete_memslot
     kvm_free_memslot = memslots.kvm_free_memslot
     use_memslot = memslots.use_memslot
@@ -364,6 +365,7 @@ class Kernel:
 
     kvm_vcpu_pre_fault_memory = prefault.kvm_vcpu_pre_fault_memory
     _pre_fault = prefault._pre_fault
+    pre_fault_allowed = prefault.pre_fault_allowed
     kvm_mmu_reload = prefault.kvm_mmu_reload
     kvm_arch_vcpu_pre_fault_memory = prefault.kvm_arch_vcpu_pre_fault_memory
 

@@ -1,4 +1,4 @@
-"""The launch of SNP and TDX VMs: which locks its ioctls hold, and how it ends (7.2.13 and 7.3.4: sev.c, tdx.c)."""
+"""The launch of SNP and TDX VMs: which locks its ioctls hold, and how it ends (sev.c, tdx.c)."""
 
 from __future__ import annotations
 
@@ -28,9 +28,14 @@ async def kvm_unlock_all_vcpus(self: Kernel, t: Task, vm: Vm) -> None:
 async def vcpu_ioctl_lock(self: Kernel, t: Task, vcpu: Vcpu) -> bool:
     """`vcpu->mutex` of KVM_RUN and KVM_PRE_FAULT_MEMORY: whether it was taken.
 
-    Only a launch takes the mutexes of other tasks' vCPUs here, so when it is over they are left out.
+    Only a launch takes the mutexes of other tasks' vCPUs here, so when it is over, or takes none, they are left out. A
+    dead VM answers -EIO before that (`kvm_vcpu_ioctl`).
+
+    The kernel takes it with `mutex_lock_killable`, as `kvm_lock_all_vcpus` does: -EINTR for a task that is killed. A
+    signal that is handled, the only kind that there is here, does not end the wait.
     """
-    if vcpu.vm.finalized:
+    vm = vcpu.vm
+    if vm.finalized or vm.dead or (vm.arch.encrypted_state and not self.release.snp_finish_locks_vcpus):
         return False
     await vcpu.mutex.lock(t)
     return True
@@ -40,20 +45,35 @@ async def launch_update_lock(self: Kernel, t: Task, vm: Vm) -> int:
     """What SNP_LAUNCH_UPDATE or KVM_TDX_INIT_MEM_REGION hold around populate: 0, or -EIO (the VM is dead)."""
     if vm.dead:
         return EIO
-    await vm.lock.lock(t)
-    if vm.arch.populate_maps:
+    if not vm.arch.populate_maps:
+        await vm.lock.lock(t)
+    elif self.release.tdx_launch_all_locks:
         # tdx_acquire_vm_state_locks
+        await vm.lock.lock(t)
         await self.kvm_lock_all_vcpus(t, vm)
+    else:
+        for vcpu in _vcpu_of_update(vm):
+            await vcpu.mutex.lock(t)
     await vm.slots_lock.lock(t)
     return 0
+
+
+def _vcpu_of_update(vm: Vm) -> list[Vcpu]:
+    """Whose ioctl KVM_TDX_INIT_MEM_REGION is: the first one's, as VMMs do it; none in a test without vCPUs."""
+    return vm.vcpus[:1]
 
 
 async def launch_update_unlock(self: Kernel, t: Task, vm: Vm) -> None:
     """Give them back; then the work that populate put off, such as the release of a file."""
     await vm.slots_lock.unlock(t)
-    if vm.arch.populate_maps:
+    if not vm.arch.populate_maps:
+        await vm.lock.unlock(t)
+    elif self.release.tdx_launch_all_locks:
         await self.kvm_unlock_all_vcpus(t, vm)
-    await vm.lock.unlock(t)
+        await vm.lock.unlock(t)
+    else:
+        for vcpu in _vcpu_of_update(vm):
+            await vcpu.mutex.unlock(t)
     await self.task_work_run(t)
 
 
@@ -81,11 +101,14 @@ async def _launch_finish(self: Kernel, t: Task, vm: Vm) -> int:
         return EINVAL
     if not vm.arch.populate_maps:
         return await vm.arch.launch_finish(t, vm)
-    await self.kvm_lock_all_vcpus(t, vm)
+    all_locks = self.release.tdx_launch_all_locks
+    if all_locks:
+        await self.kvm_lock_all_vcpus(t, vm)
     await vm.slots_lock.lock(t)
     ret = await vm.arch.launch_finish(t, vm)
     await vm.slots_lock.unlock(t)
-    await self.kvm_unlock_all_vcpus(t, vm)
+    if all_locks:
+        await self.kvm_unlock_all_vcpus(t, vm)
     return ret
 
 
@@ -95,14 +118,17 @@ async def snp_launch_update_vmsa(self: Kernel, t: Task, vm: Vm) -> int:
     The VMSA pages and the firmware's command for each are left out. A launch whose last command fails after this
     cannot be finished any more.
     """
-    await self.kvm_lock_all_vcpus(t, vm)
+    locks = self.release.snp_finish_locks_vcpus
+    if locks:
+        await self.kvm_lock_all_vcpus(t, vm)
     ret = 0
     for vcpu in vm.vcpus:
         ret = self.sev_es_sync_vmsa(t, vcpu)
         if ret:
             break
         vcpu.state_protected = True
-    await self.kvm_unlock_all_vcpus(t, vm)
+    if locks:
+        await self.kvm_unlock_all_vcpus(t, vm)
     return ret
 
 

@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
 #: Slots that userspace may number on x86: SHRT_MAX less the three that KVM keeps.
 KVM_USER_MEM_SLOTS: Final = 32764
+#: `kvm_mmu_max_gfn` of a machine with 52 bits of physical address, the most that there are.
+MAX_GFN: Final = (1 << 40) - 1
 
 
 async def kvm_set_memory_region(
@@ -96,22 +98,35 @@ async def _set_region(
         if ret:
             return ret
         ret = await self.kvm_create_memslot(t, vm, slot)
-        await self.kvm_gmem_bound(t, slot, file)
-        return ret
-    return await self.kvm_create_memslot(t, vm, slot)
+        await self.kvm_gmem_bound(t, slot, file, ret)
+    else:
+        ret = await self.kvm_create_memslot(t, vm, slot)
+    if ret:
+        self.kvm_free_memslot(t, slot)
+    return ret
 
 
 async def kvm_create_memslot(self: Kernel, t: Task, vm: Vm, slot: Memslot) -> int:
     """`kvm_set_memslot` of a new slot: 0, or the errno of what it does before it publishes the slot."""
     await vm.slots_arch_lock.lock(t)
+    ret = self.kvm_arch_prepare_memory_region(t, vm, slot)
+    if ret == 0 and slot.gmem:
+        ret = await self.kvm_gmem_commit_memory_region(t, slot)
+    if ret:
+        await vm.slots_arch_lock.unlock(t)
+        return ret
+    await self.swap_active_memslots(t, vm, (*vm.slots, slot), slot, "valid")
+    return 0
+
+
+def kvm_arch_prepare_memory_region(self: Kernel, t: Task, vm: Vm, slot: Memslot) -> int:
+    """Of a new slot: 0, -EINVAL (it ends above what the MMU can map), -ENOMEM (`kvm_alloc_memslot_metadata`)."""
+    if slot.base_gfn + slot.pages - 1 > MAX_GFN:
+        return EINVAL
+    if t.fault("alloc_memslot_metadata"):
+        return ENOMEM
     if slot.gmem:
         self.kvm_mmu_init_memslot_memory_attributes(vm, slot)
-        ret = await self.kvm_gmem_commit_memory_region(t, slot)
-        if ret:
-            self.kvm_free_memslot(t, slot)
-            await vm.slots_arch_lock.unlock(t)
-            return ret
-    await self.swap_active_memslots(t, vm, (*vm.slots, slot), slot, "valid")
     return 0
 
 

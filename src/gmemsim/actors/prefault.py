@@ -11,7 +11,7 @@ from .stage2 import align
 if TYPE_CHECKING:
     from ..engine.task import Task
     from .kernel import Kernel
-    from .vm import Vcpu
+    from .vm import Vcpu, Vm
 
 PAGE = 4096
 
@@ -21,12 +21,16 @@ async def kvm_vcpu_pre_fault_memory(
 ) -> tuple[int, int, int]:
     """Map [gpa, gpa + size) (bytes) without a guest access: (result, gpa reached, size left).
 
-    The result is 0 as soon as any page was mapped, even if a later one failed.
+    The result is 0 as soon as any page was mapped, even if a later one failed. Whether the VM is dead is asked before
+    the vCPU's mutex is waited for (`kvm_vcpu_ioctl`), and then at each try only (`kvm_tdp_map_page`).
     """
-    locked = await self.vcpu_ioctl_lock(t, vcpu)
-    ret, gpa, size = await self._pre_fault(t, vcpu, gpa, size, flags)
-    if locked:
-        await vcpu.mutex.unlock(t)
+    if vcpu.vm.dead:
+        ret = EIO
+    else:
+        locked = await self.vcpu_ioctl_lock(t, vcpu)
+        ret, gpa, size = await self._pre_fault(t, vcpu, gpa, size, flags)
+        if locked:
+            await vcpu.mutex.unlock(t)
     if t.rec is not None:
         t.rec(t, PreFaultRet(ret, gpa, size))
     return ret, gpa, size
@@ -36,12 +40,9 @@ async def _pre_fault(
     self: Kernel, t: Task, vcpu: Vcpu, gpa: int, size: int, flags: int
 ) -> tuple[int, int, int]:
     vm = vcpu.vm
-    if vm.dead:
-        return EIO, gpa, size
-    if flags or gpa % PAGE or size % PAGE or size <= 0 or gpa + size >= 1 << 64:
+    if not self.release.prefault or flags or gpa % PAGE or size % PAGE or size <= 0 or gpa + size >= 1 << 64:
+        # No such ioctl: `kvm_arch_vcpu_ioctl` has the same answer.
         return EINVAL, gpa, size
-    if not vm.finalized or not self.release.prefault:
-        return EOPNOTSUPP, gpa, size
     section = await vm.srcu.read_lock(t)
     full = size
     error = 0
@@ -61,6 +62,11 @@ async def _pre_fault(
     return (0 if size != full else error), gpa, size
 
 
+def pre_fault_allowed(self: Kernel, vm: Vm) -> bool:
+    """`kvm->arch.pre_fault_allowed`: from the end of a launch on."""
+    return vm.finalized
+
+
 def kvm_mmu_reload(self: Kernel, t: Task, vcpu: Vcpu) -> None:
     """`kvm_mmu_reload`: a root that has become obsolete goes, and the vCPU has a new one.
 
@@ -77,6 +83,8 @@ async def kvm_arch_vcpu_pre_fault_memory(self: Kernel, t: Task, vcpu: Vcpu, gpa:
     gfn = gpa // PAGE
     if t.rec is not None:
         t.rec(t, PreFault(gpa, size))
+    if not self.pre_fault_allowed(vm):
+        return EOPNOTSUPP
     self.kvm_mmu_reload(t, vcpu)
     private = await self.kvm_mem_is_private(t, vm, gfn)
     return await self.kvm_tdp_map_page(t, vcpu, gfn, private)

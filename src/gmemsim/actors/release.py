@@ -25,6 +25,9 @@ class Release:
         host_mmap: guest_memfd supports MMAP and INIT_SHARED (6.18).
         lookup_first: find the folio without creating first, then create (NUMA policy; seen in the recordings).
         bind_overlap: errno for binding a file range twice (guest-memfd.md 4.2).
+        bind_store_error: `kvm_gmem_bind` takes back a store that failed, and returns -ENOMEM. In 6.12.117, not in
+            7.2.12, which ignores it (read in each). The fix was posted in May 2026: 6.18 and 6.19 are taken to ignore
+            it. Since 7.3 the commit of a binding does the same (`patches/gmem_bind.py`).
         revoke_neighbours: attribute changes revoke huge mappings of cut neighbours (6.15; guest-memfd.md 4.13).
         invalidate_range_hook: the arch hook after each slot's zap (guest-memfd.md 1.3; in the 7.2 recordings).
         vmsa_reload: an SNP vCPU gives up its save area when the page goes, and loads it again; the body of that hook.
@@ -45,6 +48,13 @@ class Release:
             in S-EPT management" (November 2025).
         tdx_premap: a TDX launch maps each page by the fault path, counts it, and adds it afterwards; it goes with the
             same series (read in a stored tree of that age).
+        snp_finish_locks_vcpus: `snp_launch_update_vmsa` holds each vcpu->mutex. In 7.2.12 and 7.3.4, not in 6.12.117
+            (read in each). It came with cb923ee6a80f "KVM: SEV: Lock all vCPUs when synchronzing VMSAs for SNP launch
+            finish" (March 2026): 6.18 and 6.19 are taken to be without.
+        tdx_launch_all_locks: `tdx_acquire_vm_state_locks`: each TDX ioctl of the launch holds kvm->lock, each
+            vcpu->mutex and slots_lock (read in 7.2.12 and 7.3.4); since 15945e9ec195 (6.19). In a stored 6.16.1
+            KVM_TDX_FINALIZE_VM holds kvm->lock and slots_lock, KVM_TDX_INIT_MEM_REGION the mutex of its own vCPU and
+            slots_lock.
     """
 
     name: str
@@ -55,6 +65,7 @@ class Release:
     host_mmap: bool = True
     lookup_first: bool = True
     bind_overlap: int = EINVAL
+    bind_store_error: bool = False
     revoke_neighbours: bool = True
     invalidate_range_hook: bool = False
     vmsa_reload: bool = False
@@ -66,6 +77,8 @@ class Release:
     reload_frees_roots: bool = True
     tdx_page_references: bool = False
     tdx_premap: bool = False
+    snp_finish_locks_vcpus: bool = True
+    tdx_launch_all_locks: bool = True
 
 
 _7_2 = Release(
@@ -91,12 +104,22 @@ RELEASES: dict[str, Release] = {
             reload_frees_roots=False,
             host_mmap=False,
             lookup_first=False,
+            bind_store_error=True,
             revoke_neighbours=False,
             tdx_page_references=True,
             tdx_premap=True,
+            snp_finish_locks_vcpus=False,
+            tdx_launch_all_locks=False,
         ),
-        Release("6.18", lookup_first=False, tdx_page_references=True, tdx_premap=True),
-        Release("6.19"),
+        Release(
+            "6.18",
+            lookup_first=False,
+            tdx_page_references=True,
+            tdx_premap=True,
+            snp_finish_locks_vcpus=False,
+            tdx_launch_all_locks=False,
+        ),
+        Release("6.19", snp_finish_locks_vcpus=False),
         _7_2,
         _7_3,
         attrs.evolve(_7_3, name="7.4"),

@@ -153,8 +153,7 @@ class TdxHost(Arch):
         module = self.module
         if await self.do_no_vcpus(t, td, lambda: module.range_block(t, td, gfn, level)):
             return self.tdx_bug(t, td, pfn)
-        if td.runnable and await self.track(t, td):
-            return self.tdx_bug(t, td, pfn)
+        await self.track(t, td)
         if t.fault("tdx_page_remove"):
             # The module fails as the run asks. That KVM gives the VM up is right, so this is no flag of a bug.
             return self.tdx_bug(t, td, pfn, "TDX_FAILED")
@@ -180,8 +179,7 @@ class TdxHost(Arch):
         if td.runnable:
             if await self.do_no_vcpus(t, td, lambda: module.range_block(t, td, gfn, 2)):
                 return self.tdx_bug(t, td, pfn)
-            if await self.track(t, td):
-                return self.tdx_bug(t, td, pfn)
+            await self.track(t, td)
         while True:
             code = await self.do_no_vcpus(t, td, lambda: module.page_demote(t, td, gfn))
             if code != TdxStatus.INTERRUPTED_RESTARTABLE:
@@ -190,11 +188,17 @@ class TdxHost(Arch):
             return self.tdx_bug(t, td, pfn, "TLB_STALE")
         return self.tdx_bug(t, td, pfn) if code else 0
 
-    async def track(self, t: Task, td: Td) -> int:
-        """TRACK, then always a kick: afterwards nobody is inside from the epoch before."""
-        code = await self.do_no_vcpus(t, td, lambda: self.module.mem_track(t, td))
+    async def track(self, t: Task, td: Td) -> None:
+        """`tdx_track` of a runnable TD: TRACK, then always a kick: afterwards nobody is inside from the epoch before.
+
+        It returns nothing (6.16.1, 7.2.12, 7.3.4): the VM is dead where TRACK fails, and the caller goes on to REMOVE,
+        which the module refuses then.
+        """
+        if not td.runnable:
+            return
+        if await self.do_no_vcpus(t, td, lambda: self.module.mem_track(t, td)):
+            self.tdx_bug(t, td, -1)
         await self.kick_vcpus(t, td)
-        return code
 
     async def _reset(self, t: Task, pfn: int, level: int) -> None:
         """Zero the page with 64-byte stores, where the CPU (or the kernel's age) wants it."""

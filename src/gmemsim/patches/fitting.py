@@ -38,6 +38,7 @@ _ARCH: Final = Path(__file__).parents[1] / "arch"
 _ZERO_OR_ERRNO: Final = frozenset(
     {
         "_bind", "_fallocate", "_launch_finish", "_set_region", "check_memory_region", "check_memory_region_flags",
+        "kvm_arch_prepare_memory_region",
         "collapse_file", "do_ftruncate", "kvm_gmem_migrate_folio", "kvm_rmp_make_shared", "mbind",
         "sev_es_sync_vmsa", "sev_snp_ap_creation",
         "kvm_arch_gmem_make_private", "kvm_gmem_allocate", "kvm_gmem_bind", "kvm_gmem_commit_memory_region",

@@ -77,8 +77,13 @@ async def kvm_gmem_undo_binding(self: Mainline73 | Inplace, t: Task, file: GmemF
     await self.kvm_gmem_erase_binding(t, file, slot)
 
 
-async def kvm_gmem_bound(self: Mainline73 | Inplace, t: Task, slot: Memslot, file: GmemFile) -> None:
-    """After publication and grace period, or a failure: drop the reference that the first phase took."""
+async def kvm_gmem_bound(
+    self: Mainline73 | Inplace, t: Task, slot: Memslot, file: GmemFile, ret: int
+) -> None:
+    """After publication and grace period, or a failure: drop the reference that the first phase took.
+
+    A slot that `kvm_set_memslot` refused is not bound: its commit is the last that can fail.
+    """
     await self.fput_later(t, file)
 
 

@@ -22,8 +22,8 @@ if TYPE_CHECKING:
 
 #: Fault points of the model; those of a patch file have a dot in their name.
 FAULT_POINTS: Final = (
-    "alloc_attributes", "alloc_binding", "alloc_folio", "alloc_inode", "alloc_memslot", "direct_map_split", "fd",
-    "gup_cold",
+    "alloc_attributes", "alloc_binding", "alloc_folio", "alloc_inode", "alloc_memslot",
+    "alloc_memslot_metadata", "direct_map_split", "fd", "gup_cold",
     "gup_short", "huge_insert", "huge_merge", "huge_stash", "huge_vmemmap",
     "mmu_topup", "need_resched", "need_resched_idle", "pkvm_memcache", "psp_launch_finish", "psp_launch_update",
     "psp_page_reclaim", "rmp_lookup", "signal", "tdx_demote_interrupted",

@@ -352,3 +352,10 @@ def test_a_slot_that_comes_invalid_first_is_valid_in_the_end() -> None:
     assert [event.state for event in only(r.events, SlotPublish)] == ["invalid", "valid"]
     assert not any(slot.invalid for slot in r.vm.slots)
     assert r.call(lambda t: r.kernel.guest_access(t, r.vm.vcpus[0], BASE, True, None)).kind == "ok"
+
+
+@pytest.mark.parametrize("version", ["baseline", "mainline-7.3"])
+def test_a_late_launch_update_is_refused_by_the_ioctl_itself(version: str) -> None:
+    """`snp_launch_update` would say -EIO of what fails below it."""
+    row = answer(Question("outcomes", version, "snp-launch-state", "snp", "zoo-launch_late"), 1_000)
+    assert row["outcomes"] == ['{"vcpu0":["prefault=ok:1"],"vmm":["populate=EINVAL:0"]}']

@@ -5,7 +5,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final
 
-from ...actors.errno import EINVAL
 from ...engine.op import Op
 from .entry import Mend
 from .on_release import on_release
@@ -30,12 +29,10 @@ def launch_state(parent: type[Kernel]) -> type[Kernel]:
     """`snp_launch_update` refuses a launch that is finished; kvm->lock orders the two."""
 
     class LaunchState(parent):
-        async def _checked_populate(
-            self, t: Task, vm: Vm, gfn: int, pages: int, source: Source | None
-        ) -> int:
-            if vm.finalized and vm.arch.encrypted_state:
-                return EINVAL
-            return await super()._checked_populate(t, vm, gfn, pages, source)
+        def populate_rejects(self, vm: Vm, source: Source | None) -> bool:
+            """The ioctl's own -EINVAL, and not one from below it, which would be -EIO."""
+            late = vm.finalized and vm.arch.encrypted_state
+            return late or bool(super().populate_rejects(vm, source))
 
     return LaunchState
 

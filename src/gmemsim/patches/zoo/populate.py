@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from ...actors.folio import Folio
     from ...actors.inode import GmemInode
     from ...actors.kernel import Kernel
-    from ...actors.vm import Vcpu, Vm
+    from ...actors.vm import Vm
     from ...engine.task import Task
 
 
@@ -35,21 +35,8 @@ def prefault_before_launch_finish(parent: type[Kernel]) -> type[Kernel]:
     """KVM_PRE_FAULT_MEMORY does not ask whether the launch is finished."""
 
     class PrefaultBeforeLaunchFinish(parent):
-        async def _pre_fault(
-            self, t: Task, vcpu: Vcpu, gpa: int, size: int, flags: int
-        ) -> tuple[int, int, int]:
-            return await self._pre_fault_anyway(t, vcpu, gpa, size)
-
-        async def _pre_fault_anyway(self, t: Task, vcpu: Vcpu, gpa: int, size: int) -> tuple[int, int, int]:
-            section = await vcpu.vm.srcu.read_lock(t)
-            full, error = size, 0
-            while size and not error:
-                error = await self.kvm_arch_vcpu_pre_fault_memory(t, vcpu, gpa, size)
-                if not error:
-                    gpa, size = gpa + 4096, size - 4096
-            await vcpu.vm.srcu.read_unlock(t, section)
-            await self.task_work_run(t)
-            return (0 if size != full else error), gpa, size
+        def pre_fault_allowed(self, vm: Vm) -> bool:
+            return True
 
     return PrefaultBeforeLaunchFinish
 
