@@ -127,3 +127,8 @@ def test_options_that_change_nothing_are_refused() -> None:
         assert CliRunner().invoke(command, [*STORM, *arguments]).exit_code == 2
     module = Point(arch="snp", tdx_module="1.0"), Point(arch="tdx", tdx_module="1.0")
     assert ["TDX module 1.0" in point.setting for point in module] == [False, True]
+
+
+def test_that_no_rule_looks_on_is_said() -> None:
+    """A version that forgets to clear is only faster here."""
+    assert "No rule looks on in a storm" in bench()

@@ -75,7 +75,10 @@ _LIST = {"show_default": True, "callback": _names}
     "--think", type=click.IntRange(min=0), default=0, help="Guest time between two units of work, ns."
 )
 @click.option(
-    "--load", type=click.IntRange(min=0), default=0, help="Units offered per ms over all threads; 0: closed."
+    "--load",
+    type=click.IntRange(min=0),
+    default=0,
+    help="Units offered per ms over all threads: evenly, all threads at once, or with --seeds at random. 0: closed.",
 )
 @click.option(
     "--tdx-module", default="1.5", show_default=True, help="1.0 or 1.5: who shares the S-EPT tree lock."
@@ -105,7 +108,9 @@ _LIST = {"show_default": True, "callback": _names}
     help=f"What is printed: {', '.join(REPORTS)}.",
     **_LIST,  # type: ignore[arg-type]
 )
-@click.option("--csv", "csv_path", type=FILE, help="Write all figures as one table.")
+@click.option(
+    "--csv", "csv_path", type=FILE, help="Write the figures as one table, without those of sites and perf."
+)
 @click.option("--parquet", "parquet_path", type=FILE, help="The same table as Parquet (needs duckdb).")
 @click.option("--plot", "plot_path", type=FILE, help="Draw the picture (.svg, .png, .pdf).")
 @click.option("--html", "html_path", type=FILE, help="One page with pictures and tables.")

@@ -249,4 +249,5 @@ def _limits(out: Console, results: Sequence[Result]) -> None:
         if not table.full:
             text += " `--costs milan` and other full tables charge more; `gmemsim bench costs` shows a table."
         out.print(text, style="dim", highlight=False)
-    out.print(LIMITS, style="dim", highlight=False)
+    # A version that forgets something is only faster here.
+    out.print(f"No rule looks on in a storm: ask `gmemsim stress`. {LIMITS}", style="dim", highlight=False)
