@@ -6,6 +6,8 @@ for a fixture. Everything that does work is in `gmemsim.testing`. `docs/testing.
 
 from __future__ import annotations
 
+import sys
+import warnings
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -73,6 +75,20 @@ def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> Generator[None, object, o
         return (yield)
     finally:
         pyfuncitem.obj = whole
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_call() -> Generator[None, object, object]:
+    """Say what of a patch ran in no single run of the test (`run_once`, `GmemMachine`), if it made some and passed."""
+    single_runs: Any = sys.modules.get("gmemsim.testing.single_runs")
+    if single_runs is not None:
+        single_runs.forget()
+    result = yield
+    single_runs = sys.modules.get("gmemsim.testing.single_runs")
+    if single_runs is not None:
+        for text in single_runs.told():
+            warnings.warn(text, single_runs.NeverRan, stacklevel=1)
+    return result
 
 
 @pytest.hookimpl(wrapper=True)

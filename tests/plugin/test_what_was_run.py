@@ -85,3 +85,42 @@ def test_the_command_line_goes_before_the_call(suite: pytest.Pytester) -> None:
 
 def test_a_search_is_not_passed_where_one_schedule_was_asked_for(suite: pytest.Pytester) -> None:
     run(suite, "-k", "checks", "--gmemsim-replay", "gm1:nothing").assert_outcomes(skipped=1)
+
+
+SINGLE = """
+    from hypothesis import given, settings
+    from hypothesis.stateful import run_state_machine_as_test
+    from gmemsim.testing import V3, GmemMachine, load_named, run_once, schedules
+
+    class Half(V3):
+        async def memory_failure(self, t, inode, index):
+            return await super().memory_failure(t, inode, index)
+
+        async def kvm_gmem_get_pfn(self, t, *rest):
+            return await super().kvm_gmem_get_pfn(t, *rest)
+
+    SETTINGS = settings(max_examples=5, deadline=None, database=None)
+
+    @SETTINGS
+    @given(schedules())
+    def test_single_runs(schedule):
+        run_once("hole", Half, "sw-protected", schedule=schedule)
+
+    class Machine(GmemMachine):
+        patch = Half
+
+    def test_machine():
+        run_state_machine_as_test(Machine, settings=settings(SETTINGS, stateful_step_count=20))
+
+    def test_other():
+        pass
+"""
+
+
+@pytest.mark.parametrize("test", ["test_single_runs", "test_machine"])
+def test_what_ran_in_no_single_run_is_said(pytester: pytest.Pytester, test: str) -> None:
+    """Once, of all runs of the test together; and not in the next test."""
+    pytester.makepyfile(test_it=SINGLE)
+    done = run(pytester, "-k", f"{test} or test_other")
+    done.assert_outcomes(passed=2, warnings=1)
+    done.stdout.fnmatch_lines(["*NeverRan: Your `memory_failure` never ran in * runs."])

@@ -27,6 +27,7 @@ from ..oracles.every_rule import left_out
 from ..patches.entered import never_ran
 from ..scenarios.catalogue import find
 from ..scenarios.scenario import Scenario
+from .single_runs import NeverRan, note
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -40,10 +41,6 @@ __all__ = ["Checked", "NeverRan", "ScheduleFailure", "check", "describe", "progr
 
 #: Runs to make a failure small in a test; a search by hand takes more.
 _ATTEMPTS = 600
-
-
-class NeverRan(UserWarning):
-    """A function of a patch of your own never ran in a search that found nothing."""
 
 
 class ScheduleFailure(AssertionError):
@@ -194,6 +191,8 @@ def run_once(
 ) -> None:
     """Run one schedule with all oracles looking on; for Hypothesis, which makes and shrinks it.
 
+    Of a patch of your own, the pytest plugin says which functions ran in no call of the test (`NeverRan`).
+
     Raises:
         ScheduleFailure: something is wrong.
         PatchError: the run changed what the next one does not begin anew.
@@ -203,6 +202,7 @@ def run_once(
         done = attempt(what, schedule, max_steps=max_steps)
     # Hypothesis makes many runs, each by a call of this.
     entered.refuse_state()
+    note(what.patch, entered)
     failure = done.failure and judge(what, done.failure, done.tape, done.measure.steps)
     if failure is None:
         # Fine, or without an end only because the schedule is unfair.

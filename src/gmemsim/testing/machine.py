@@ -19,10 +19,12 @@ from ..engine.strategy import FirstRunnable
 from ..engine.unawaited import NeverAwaited, all_awaited
 from ..oracles import Oracles
 from ..patches.entered import watch_overrides
+from ..patches.registry import load_patch
 from ..scenarios.options import Options
 from ..scenarios.scenario import Scenario, loads
 from ..scenarios.session import build
 from ..scenarios.thread import Thread
+from .single_runs import note
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -89,7 +91,8 @@ class _Inbox:
 class GmemMachine(RuleBasedStateMachine):
     """Threads of a scenario that begin operations and take steps when a rule says so; every oracle looks on.
 
-    A coroutine of the patch that nobody awaits, and what outlives a run, is an error at the end of the run.
+    A coroutine of the patch that nobody awaits, and what outlives a run, is an error at the end of the run. What of a
+    patch of your own ran in none of a test's runs the pytest plugin says (`NeverRan`).
 
     Attributes:
         patch: version, `path/to/file.py:Class`, or the class itself.
@@ -104,24 +107,27 @@ class GmemMachine(RuleBasedStateMachine):
 
     def __init__(self) -> None:
         super().__init__()
+        patch = load_patch(self.patch) if isinstance(self.patch, str) else self.patch
         options = Options(strategy=FirstRunnable(), checker=Oracles, count=False)
-        self.session = session = build(self.scenario, self.patch, self.arch, options=options)
-        self.engine = session.engine
         self._broken = False
         self._tasks: list[Task] = []
         self._steps: dict[Task, tuple[Step, ...]] = {}
-        for actor in session.workload.actors:
-            task = self.engine.spawn(actor.name, self._body, Thread(session, actor), _Inbox(actor.name))
-            session.tasks[actor.name] = task
-            self._tasks.append(task)
-            self._steps[task] = actor.steps
-        for task in self._tasks:
-            self._advance(task)
-        # Of a user's patch, from here to the end of the run: coroutines that nobody awaits, what outlives the run.
-        self._watching = ExitStack()
-        self._entered = self._watching.enter_context(watch_overrides(session.patch))
-        if self._entered.functions:
-            self._watching.enter_context(all_awaited())
+        with ExitStack() as watching:
+            # Of a user's patch, to the end of the run: what of it runs, and what outlives the run.
+            self._entered = watching.enter_context(watch_overrides(patch))
+            self.session = session = build(self.scenario, patch, self.arch, options=options)
+            self.engine = session.engine
+            for actor in session.workload.actors:
+                task = self.engine.spawn(actor.name, self._body, Thread(session, actor), _Inbox(actor.name))
+                session.tasks[actor.name] = task
+                self._tasks.append(task)
+                self._steps[task] = actor.steps
+            for task in self._tasks:
+                self._advance(task)
+            if self._entered.functions:
+                # From here: coroutines that nobody awaits.
+                watching.enter_context(all_awaited())
+            self._watching = watching.pop_all()
 
     @staticmethod
     async def _body(t: Task, thread: Thread, inbox: _Inbox) -> None:
@@ -180,6 +186,7 @@ class GmemMachine(RuleBasedStateMachine):
                 self._watching.close()
         if not self._broken:
             self._entered.refuse_state()
+            note(type(self), self._entered)
 
     def _finish(self) -> None:
         turn = 0
