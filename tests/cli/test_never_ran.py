@@ -10,6 +10,8 @@ from click.testing import CliRunner
 from gmemsim.cli.group import cli
 from gmemsim.cli.stress import _never
 from gmemsim.explore.stress import Cell
+from gmemsim.scenarios import own
+from gmemsim.scenarios.ops import OPS
 
 if TYPE_CHECKING:
     import pytest
@@ -55,6 +57,8 @@ ops = [{ op = "sit_still" }]
 
 def test_an_operation_of_the_users(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
+    for known in (OPS, own._own):
+        monkeypatch.delitem(known, "sit_still", raising=False)  # nor is it known after this test
     Path("mine.py").write_text(OPERATION)
     Path("still.toml").write_text(TASKS)
     for command in (("run",), ("explore",), ("stress", "--schedules", "2", "--seeds", "1")):
