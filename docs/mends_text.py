@@ -33,6 +33,9 @@ RECOMMENDED = {
     "poisoned-mapping-survives-punch": _ENTRIES,
     "tdx-removal-failure": "`tdx-leak-on-failure`. The VM is dead by then, so a leaked page is the least of it; an "
     "error of PUNCH_HOLE does not help the last close.",
+    "tdx-shared-page-survives-hole": "`mapped-files-zap-both`: what decides whether guest_memfd serves shared accesses "
+    "is the flag MMAP, so that it has to decide what is zapped. To refuse the flag to TDX is as safe, and takes from "
+    "userspace what 6.18 gave.",
     "snp-launch-update-after-finish": "`snp-launch-state`, as posted. The invalidate lock in every fault mends it "
     "too, and brings the deadlock of memory failures to faults.",
     "snp-vmsa-page-freed-in-use": "`vmsa-reload`, which is upstream. `reclaim-leaks` is a net below it: it loses "

@@ -105,6 +105,30 @@ def test_a_child_has_copies_of_mappings_and_descriptors() -> None:
     assert not session.machine.world.inodes
 
 
+@pytest.mark.parametrize(
+    ("patch", "convert"), [("mainline-7.3", "EIO"), ("baseline", "EIO"), ("inplace", "ok")]
+)
+def test_a_child_may_not_call_the_vm(patch: str, convert: str) -> None:
+    """`kvm_vm_ioctl`: only the process that made the VM; a file's own ioctl and fallocate are open to all."""
+    calls = (
+        '{ op = "convert", private = true }, { op = "set_attributes", private = false }, '
+        '{ op = "create", file = "late" }, { op = "bind", slot = 1 }, { op = "unbind", slot = 0 }, '
+        '{ op = "launch_finish" }, { op = "check_extension", extension = "GUEST_MEMFD" }, { op = "punch", file = "g" }'
+    )
+    text = (
+        '[scenario]\nname = "t"\nsummary = "t"\n[[file]]\nid = "g"\npages = 4\n[[file]]\nid = "late"\npages = 4\n'
+        'absent = true\n[[slot]]\nfile = "g"\ngfn = 16\n[[slot]]\nid = 1\nfile = "late"\ngfn = 64\nabsent = true\n'
+        '[[task]]\nname = "vmm"\nops = [{ op = "barrier", barrier = "early" }, { op = "fork" }, { op = "barrier", '
+        'barrier = "forked" }]\n[[task]]\nname = "son"\nprocess = "child"\nops = [{ op = "unbind", slot = 0 }, '
+        '{ op = "barrier", barrier = "early" }, { op = "barrier", barrier = "forked" }, ' + calls + "]\n"
+    )
+    session = build(loads(text), patch, "sw-protected").run()
+    results = session.results["son"].operations
+    # Before the fork it has no descriptor at all.
+    assert results[0].outcome == "EBADF"
+    assert [r.outcome for r in results[3:]] == [convert, *["EIO"] * 6, "ok"]
+
+
 def test_forks_and_exits_that_make_no_sense() -> None:
     with pytest.raises(ScenarioError, match="exit needs a task of a process other than vmm"):
         outcomes('{ op = "exit" }')

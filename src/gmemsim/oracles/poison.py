@@ -48,6 +48,7 @@ class Poison(Subject):
                     gfn=gfn,
                     pfn=life.pfn,
                     vm=label,
+                    private=private,
                 )
 
     @track(MemoryFailureRet)

@@ -166,6 +166,7 @@ class Sptes(Subject):
                     gfn=gfn,
                     pfn=event.pfn,
                     vm=label,
+                    private=private,
                 )
 
     @before("I20", MakeShared)

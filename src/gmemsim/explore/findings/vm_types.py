@@ -32,6 +32,41 @@ FINDINGS: Final = (
         shown=(Shown(scenario="zoo-tdx_fails", vm_type="tdx", strategy="random", schedules=100),),
     ),
     Finding(
+        ident="tdx-shared-page-survives-hole",
+        title="TDX: a hole frees a page that a guest uses as shared memory, in a file that was made with MMAP alone",
+        effect="the guest goes on reading and writing a frame that belongs to somebody else",
+        versions=(*ATTRIBUTES, "inplace-off"),
+        # To 6.12 there are no flags.
+        releases={"baseline": ("6.18", "6.19", "7.2", "7.3", "7.4")},
+        vm_types=("tdx",),
+        states=(
+            State(
+                "by reading",
+                ("7.2.12", "7.3.4", "the in-place series as applied"),
+                "of the series with in-place conversion off; with it on both kinds are zapped",
+            ),
+        ),
+        patterns=(
+            Pattern(
+                rules=frozenset({"I19"}),
+                details={"private": False},
+                parts={
+                    "vCPU": Who(does=BY_VCPU, over=True),
+                    "reclaim": Who(does=_RECLAIM, fails=True),
+                },
+            ),
+            Pattern(
+                rules=frozenset({"poison"}),
+                details={"private": False},
+                parts={
+                    "vCPU": Who(does=BY_VCPU, over=True),
+                    "failure": Who(does=frozenset({"memory_failure"}), fails=True),
+                },
+            ),
+        ),
+        shown=(Shown(scenario="zoo-tdx_mapped_file", vm_type="tdx", schedules=60),),
+    ),
+    Finding(
         ident="snp-launch-update-after-finish",
         title="SNP: launch pages can be added after the launch is finished",
         effect="a vCPU fault clears a page that is assigned already: an RMP violation of the host",

@@ -48,6 +48,16 @@ def hole_fails(parent: type[Kernel]) -> type[Kernel]:
     return HoleFails
 
 
+def mapped_files_zap_both(parent: type[Kernel]) -> type[Kernel]:
+    """A file whose slots are guest_memfd's alone can be mapped as either kind: invalidations zap both."""
+
+    class MappedFilesZapBoth(parent):
+        def invalidate_filter(self, inode: GmemInode) -> str:
+            return "both" if "MMAP" in inode.flags else super().invalidate_filter(inode)
+
+    return MappedFilesZapBoth
+
+
 MENDS: Final = (
     Mend(
         ident="tdx-leak-on-failure",
@@ -68,6 +78,16 @@ MENDS: Final = (
         findings=("tdx-removal-failure",),
         make=hole_fails,
         wrong="the last close cannot fail and frees the pages all the same",
+        meets=("punch",),
+        arches=("tdx",),
+    ),
+    Mend(
+        ident="mapped-files-zap-both",
+        title="invalidations of a file with MMAP zap shared and private mappings",
+        says="what the in-place series does where conversion in place is on. A file without MMAP is mapped as private "
+        "alone, and zapped as before",
+        findings=("tdx-shared-page-survives-hole",),
+        make=mapped_files_zap_both,
         meets=("punch",),
         arches=("tdx",),
     ),

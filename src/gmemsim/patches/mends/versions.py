@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Final
 
 from ..groups import (
     ALL_VERSIONS,
+    ATTRIBUTES,
     HUGE,
     HUGE_WITHOUT_MUTEX,
     IN_PLACE,
@@ -36,6 +37,7 @@ WITH_FINDING: Final[dict[str, tuple[str, ...]]] = {
     "v8-fault-keeps-reference": ("inplace-v8",),
     "fault-against-slot-creation": ("baseline", "v3", "mainline-7.3"),
     "tdx-removal-failure": ALL_VERSIONS,
+    "tdx-shared-page-survives-hole": (*ATTRIBUTES, "inplace-off"),
     "snp-launch-update-after-finish": ("baseline", "v1", "v2", "v3", "mainline-7.3"),
     "snp-vmsa-page-freed-in-use": ("baseline", "v1", "v2"),
     "snp-rmp-fault-against-reclaim": HUGE,

@@ -10,7 +10,7 @@ from ...actors.huge_pool import order_of
 from .. import ops
 from ..results import Outcome
 from ..units import PAGE
-from .registry import from_errno, handles, in_bytes, of_pages
+from .registry import from_errno, handles, in_bytes, of_pages, vm_ioctl
 
 if TYPE_CHECKING:
     from ...actors.inode import GmemFile
@@ -25,6 +25,7 @@ def _file(thread: Thread, t: Task, step: Step) -> GmemFile | None:
 
 
 @handles(ops.Create)
+@vm_ioctl
 async def create(thread: Thread, t: Task, step: Step, lo: int, hi: int) -> Outcome:
     op = cast("ops.Create", step.op)
     assert step.file is not None

@@ -6,16 +6,20 @@ A handler is called with the thread, its task, the step and the pages of this ro
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from typing import TYPE_CHECKING, Final
+from functools import wraps
+from typing import TYPE_CHECKING, Any, Final
 
-from ...actors.errno import errno_name
+from ...actors.errno import EBADF, EIO, errno_name
 from ..results import Outcome
+from ..tables import VMM
 from ..units import PAGE
 
 if TYPE_CHECKING:
     from collections import Counter
 
+    from ...engine.task import Task
     from ..ops import Op
+    from ..steps import Step
 
 #: Of thread, task, step and pages [lo, hi); what `Thread` is, it knows itself.
 Handler = Callable[..., Awaitable[Outcome]]
@@ -35,6 +39,23 @@ def handles(*kinds: type[Op]) -> Callable[[Handler], Handler]:
         return function
 
     return register
+
+
+def vm_ioctl(function: Handler) -> Handler:
+    """Decorator, below `handles`: an ioctl of the VM's descriptor, which a fork copies.
+
+    `kvm_vm_ioctl` refuses every process but the one that made the VM (-EIO), whatever it asks. One that was not forked
+    yet, or has ended, has no descriptor.
+    """
+
+    @wraps(function)
+    async def checked(thread: Any, t: Task, step: Step, lo: int, hi: int) -> Outcome:
+        process = thread.actor.process
+        if process != VMM:
+            return from_errno(EIO if process in thread.machine.children else EBADF)
+        return await function(thread, t, step, lo, hi)
+
+    return checked
 
 
 def from_errno(ret: int) -> Outcome:

@@ -13,7 +13,7 @@ from ..launch import launch_pages
 from ..results import Outcome
 from ..units import PAGE
 from .inplace import PRIVATE
-from .registry import OK, from_errno, handles, in_bytes
+from .registry import OK, from_errno, handles, in_bytes, vm_ioctl
 
 if TYPE_CHECKING:
     from ...engine.task import Task
@@ -22,18 +22,21 @@ if TYPE_CHECKING:
 
 
 @handles(ops.Bind)
+@vm_ioctl
 async def bind(thread: Thread, t: Task, step: Step, lo: int, hi: int) -> Outcome:
     assert step.slot is not None
     return Outcome(await thread.machine.bind(t, step.slot, cast("ops.Bind", step.op).raw))
 
 
 @handles(ops.Unbind)
+@vm_ioctl
 async def unbind(thread: Thread, t: Task, step: Step, lo: int, hi: int) -> Outcome:
     assert step.slot is not None
     return Outcome(await thread.machine.unbind(t, step.slot))
 
 
 @handles(ops.SetAttributes)
+@vm_ioctl
 async def set_attributes(thread: Thread, t: Task, step: Step, lo: int, hi: int) -> Outcome:
     op = cast("ops.SetAttributes", step.op)
     address, size = in_bytes(op, lo, hi)
@@ -46,13 +49,23 @@ async def set_attributes(thread: Thread, t: Task, step: Step, lo: int, hi: int) 
     )
 
 
-@handles(ops.Convert)
-async def convert_range(thread: Thread, t: Task, step: Step, lo: int, hi: int) -> Outcome:
+@vm_ioctl
+async def convert_vm(thread: Thread, t: Task, step: Step, lo: int, hi: int) -> Outcome:
+    """Where it is the VM's call."""
     op = cast("ops.Convert", step.op)
     return from_errno(await convert(thread.kernel, t, thread.machine.vm(step.vm), lo, hi, op.private))
 
 
+@handles(ops.Convert)
+async def convert_range(thread: Thread, t: Task, step: Step, lo: int, hi: int) -> Outcome:
+    op = cast("ops.Convert", step.op)
+    if not thread.kernel.in_place:
+        return await convert_vm(thread, t, step, lo, hi)
+    return from_errno(await convert(thread.kernel, t, thread.machine.vm(step.vm), lo, hi, op.private))
+
+
 @handles(ops.Populate)
+@vm_ioctl
 async def populate(thread: Thread, t: Task, step: Step, lo: int, hi: int) -> Outcome:
     """Both launch ioctls hold slots_lock around it; TDX asks for one page at a time, SNP for all at once."""
     op = cast("ops.Populate", step.op)
@@ -119,6 +132,7 @@ async def zap(thread: Thread, t: Task, step: Step, lo: int, hi: int) -> Outcome:
 
 
 @handles(ops.CheckExtension)
+@vm_ioctl
 async def check_extension(thread: Thread, t: Task, step: Step, lo: int, hi: int) -> Outcome:
     vm, kernel = thread.vm, thread.kernel
     match cast("ops.CheckExtension", step.op).extension:
@@ -134,5 +148,6 @@ async def check_extension(thread: Thread, t: Task, step: Step, lo: int, hi: int)
 
 
 @handles(ops.LaunchFinish)
+@vm_ioctl
 async def launch_finish(thread: Thread, t: Task, step: Step, lo: int, hi: int) -> Outcome:
     return from_errno(await thread.kernel.launch_finish(t, thread.machine.vm(step.vm)))
