@@ -104,6 +104,15 @@ def test_what_differs_between_halves_of_a_side_is_noise() -> None:
     assert noise == 1
 
 
+def test_an_errno_that_the_other_side_never_comes_to_is_no_noise() -> None:
+    """The seeds of both sides are the same: that only even ones show it makes it no chance."""
+    fails = fault(*OLD, ret=-22)
+    found, _ = rows([fault(*OLD)] * 4, [fails, fault(*OLD), fails, fault(*OLD)])
+    assert [(row.text, row.certain, row.left, row.right) for row in found] == [
+        ("tdp_fault comes to EINVAL", False, "in no run", "in 2 of 4 runs, 2 times")
+    ]
+
+
 def test_some_runs_of_both_halves_are_no_noise() -> None:
     late = [*fault(*OLD), ("vcpu0", Retry(100, "late"))]
     found, noise = rows([fault(*OLD)] * 4, [late, late, fault(*OLD), fault(*OLD)])

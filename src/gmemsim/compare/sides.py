@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
+from errno import errorcode
 from typing import TYPE_CHECKING, Final
 
 from .behaviour import Behaviour
@@ -27,6 +28,7 @@ _TELLING: Final = (
 )
 #: Rates that differ less than this are the same.
 _RATE: Final = 0.1
+_ERRNOS: Final = frozenset(errorcode.values())
 #: Steps that a row names.
 _SHOWN: Final = 4
 
@@ -80,6 +82,11 @@ class _Side:
 def _few(names: Sequence[str]) -> str:
     """The first of them, and how many more there are."""
     return ", ".join(names[:_SHOWN]) + (f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else "")
+
+
+def _fails(behaviour: Behaviour) -> bool:
+    """A function comes to an errno: if no run of the other side does, it is told however few of this one's do."""
+    return behaviour.kind == "result" and behaviour.with_.partition(",")[0] in _ERRNOS
 
 
 def _level(counts: Sequence[int]) -> str:
@@ -173,8 +180,10 @@ class _Comparison:
         one, two = self.left.level(behaviour), self.right.level(behaviour)
         if one != two:
             certain = {one, two} == {"all", "none"}
-            if not certain and (
-                self.left.noisy(behaviour) or self.right.noisy(behaviour) or "none" not in (one, two)
+            alone = "none" in (one, two)
+            if not certain and not (
+                alone
+                and (_fails(behaviour) or not (self.left.noisy(behaviour) or self.right.noisy(behaviour)))
             ):
                 self.noise += 1
                 return None
