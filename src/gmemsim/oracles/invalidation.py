@@ -93,27 +93,25 @@ class Invalidations(Subject):
 
     @before("I15", Unlock, locks=sorted(_KEEPS_BINDINGS))
     def ended_under_its_lock(self, t: Task, event: Unlock) -> None:
-        """The lock that keeps bindings stable covers start and end."""
+        """A lock that keeps bindings stable covers start and end: the last of them goes after the end."""
         doing = self.ledger.of(t)
-        if doing.invalidations and self.ledger.kind(event.lock)[0] in _KEEPS_BINDINGS:
-            mine = [
-                invalidation
-                for invalidation in doing.invalidations
-                if self._covered(event.lock, invalidation.vm)
-            ]
-            if mine:
+        if not doing.invalidations or self.ledger.kind(event.lock)[0] not in _KEEPS_BINDINGS:
+            return
+        held = [lock for lock in doing.held if lock != event.lock]
+        for vm in dict.fromkeys(invalidation.vm for invalidation in doing.invalidations):
+            if self._covered(event.lock, vm) and not any(self._covered(lock, vm) for lock in held):
                 self.fail(
                     "I15",
-                    f"{t.name} drops {event.lock} and has not ended its invalidation of {mine[0].vm}",
+                    f"{t.name} drops {event.lock} and has not ended its invalidation of {vm}",
                     t,
                     event,
-                    vm=mine[0].vm,
+                    vm=vm,
                 )
 
     def _covered(self, lock: str, vm: str) -> bool:
-        """Whether an invalidation of `vm` depends on `lock`: any file's lock, or that VM's slots_lock."""
+        """Whether bindings of `vm` stay as they are under `lock`: any file's lock, or that VM's slots_lock."""
         kind, owner = self.ledger.kind(lock)
-        return kind != "slots_lock" or owner == vm
+        return kind in _KEEPS_BINDINGS and (kind != "slots_lock" or owner == vm)
 
     # -- what the VM's counters say when mmu_lock goes ---------------------------------------------
 
