@@ -64,3 +64,16 @@ def test_it_is_said(body: str, said: str, tmp_path: Path) -> None:
     assert said in line
     assert "mine.py" in line
     assert "internal error" not in line
+
+
+def test_it_is_said_of_the_patch_that_broke(tmp_path: Path) -> None:
+    """Of several in a sweep: an errno that no guest of a storm can do with shows in the model, and has no line."""
+    good, bad = tmp_path / "good.py", tmp_path / "bad.py"
+    good.write_text(HEAD + TAIL)
+    bad.write_text(HEAD + "        return -11\n")
+    patches = ",".join(("v3", f"{good}:Mine", f"{bad}:Mine"))
+    arguments = ("--patch", patches, "--arch", "sw-protected", "--storm", "first-touch", "--vcpus", "1")
+    done = CliRunner().invoke(cli, ["bench", "contention", *arguments, "--pages", "1"])
+    assert done.exit_code == 2, done.output
+    assert f"{bad}:Mine: what it gave to" in done.output
+    assert "good.py" not in done.output

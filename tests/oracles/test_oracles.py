@@ -21,13 +21,16 @@ from gmemsim.audit.kvm_events import (
     IllegalAccess,
     MapRet,
     MmuInvEnd,
+    MmuInvStart,
     PageCacheAdd,
     Populate,
     PopulateCallback,
     PopulateRet,
     Unbind,
 )
+from gmemsim.engine.locks.mutex import Mutex
 from gmemsim.engine.locks.policies import LOCK_POLICIES
+from gmemsim.engine.locks.stats import LockClass
 from gmemsim.engine.strategy import RandomStrategy
 from gmemsim.oracles import RULES, Oracles, Violation, checks_of
 from gmemsim.oracles.hardware import FATAL_FLAGS, SOFT_FLAGS
@@ -84,6 +87,14 @@ def test_lost_frame_and_wrong_mapcount() -> None:
 def test_end_without_a_start() -> None:
     bench = Bench()
     assert bench(MMU, MmuInvEnd("vm0")) == {"I15"}
+
+
+def test_a_lock_inside_the_one_that_covers_an_invalidation() -> None:
+    """A patch may take a lock of its own over the start alone, whatever it is called: the invalidate lock stays."""
+    outer, inner = "gmem0.invalidate_lock", Mutex("gmem0.bindings_lock", LockClass("bindings_lock")).label
+    bench = Bench()
+    assert bench(Lock(outer, "w"), Lock(inner, "w"), MmuInvStart("vm0"), Unlock(inner, "w")) == set()
+    assert bench(Unlock(outer, "w")) == {"I15"}
 
 
 def test_map_without_mmu_lock() -> None:

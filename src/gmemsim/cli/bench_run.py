@@ -50,13 +50,8 @@ def _done(cells: Sequence[Cell], where: Place, trace: TraceBook | None) -> Itera
     from functools import partial
 
     from ..jobs.share import share
-    from .running import user_error
 
-    if where.executor is not None:
-        yield from share(_in_worker, cells, where)
-        return
-    with user_error(*dict.fromkeys(cell.point.patch for cell in cells)):
-        yield from share(partial(_run, trace=trace), cells, where)
+    yield from share(partial(_told, trace=trace if where.executor is None else None), cells, where)
 
 
 def _run(cell: Cell, trace: TraceBook | None = None) -> Done:
@@ -77,12 +72,12 @@ def _run(cell: Cell, trace: TraceBook | None = None) -> Done:
         raise InputError(text) from error
 
 
-def _in_worker(cell: Cell) -> Done:
-    """What a user's patch does wrong is told where its traceback is."""
+def _told(cell: Cell, trace: TraceBook | None = None) -> Done:
+    """What a user's patch does wrong is told where its traceback is, of that patch and of no other of the sweep."""
     from .running import user_error
 
     with user_error(cell.point.patch):
-        return _run(cell)
+        return _run(cell, trace)
 
 
 def _tell(done: Iterable[Done]) -> None:
