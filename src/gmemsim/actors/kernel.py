@@ -259,6 +259,7 @@ class Kernel:
     mf_mutex = hwpoison.mf_mutex
     memory_failure = hwpoison.memory_failure
     _page_folio = staticmethod(hwpoison._page_folio)
+    _frame_owner = hwpoison._frame_owner
     _handle = hwpoison._handle
     action_result = hwpoison.action_result
     kvm_gmem_error_folio = hwpoison.kvm_gmem_error_folio

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from ..arch.huge_contents import HUGE_AREA
 from ..audit.kvm_events import MemoryFailure, MemoryFailureRet
 from ..engine.locks.mutex import Mutex
 from ..engine.op import Op
@@ -24,9 +25,11 @@ def mf_mutex(self: Kernel) -> Mutex:
 
 
 async def memory_failure(self: Kernel, t: Task, inode: GmemInode, index: int) -> int:
-    """Poison the page at `index`: 0, -EHWPOISON if it is poisoned already, -EBUSY (see the class).
+    """Poison the page at `index`: 0, -EHWPOISON if it is poisoned already, -EBUSY (see `action_result`).
 
-    A poisoned page keeps one extra reference, so that its frame never goes back to the allocator.
+    A poisoned page keeps one extra reference, so that its frame never goes back to the allocator. The error is of the
+    frame: if that was freed before its bit is set, it is taken from the allocator, which is a success, or is the page
+    of whoever has it by now.
     """
     folio = inode.folios.get(index)
     if folio is None:
@@ -38,6 +41,13 @@ async def memory_failure(self: Kernel, t: Task, inode: GmemInode, index: int) ->
     if t.traps:
         await t.point(Op("rmw", folio.poison_label, index, index + 1))
     folio = self._page_folio(inode, index, folio)
+    if folio.ref == 0 and folio.pfn < HUGE_AREA:
+        if self.memory.take_off(folio.pfn):
+            await mutex.unlock(t)
+            if t.rec is not None:
+                t.rec(t, MemoryFailureRet(0))
+            return 0
+        inode, index, folio = self._frame_owner(inode, index, folio)
     if folio.poisoned:
         ret = EHWPOISON
     else:
@@ -58,6 +68,15 @@ def _page_folio(inode: GmemInode, index: int, folio: Folio) -> Folio:
     while folio.merged is not None:
         folio = folio.merged
     return folio
+
+
+def _frame_owner(self: Kernel, inode: GmemInode, index: int, folio: Folio) -> tuple[GmemInode, int, Folio]:
+    """The page that the frame of a freed folio is by now; itself, if it is none of a guest_memfd (or not yet)."""
+    for other in self.world.inodes.values():
+        for now in other.folios.values():
+            if now.pfn == folio.pfn:
+                return other, now.index, now
+    return inode, index, folio
 
 
 async def _handle(self: Kernel, t: Task, inode: GmemInode, index: int, folio: Folio) -> int:
