@@ -8,7 +8,7 @@ from ..arch.huge_contents import HUGE_AREA
 from ..audit.kvm_events import MemoryFailure, MemoryFailureRet
 from ..engine.locks.mutex import Mutex
 from ..engine.op import Op
-from .errno import EBUSY, EHWPOISON
+from .errno import EBUSY, EHWPOISON, EIO
 
 if TYPE_CHECKING:
     from ..engine.task import Task
@@ -99,6 +99,51 @@ async def _handle(self: Kernel, t: Task, inode: GmemInode, index: int, folio: Fo
     await self.kvm_gmem_error_folio(t, inode, folio)
     await self.folio_unlock(t, folio)
     return self.action_result()
+
+
+async def soft_offline_page(self: Kernel, t: Task, inode: GmemInode, index: int) -> int:
+    """`soft_offline_page`: take a page out of use that is expected to fail: 0, -EIO or -EBUSY.
+
+    After corrected errors, by root or by firmware; the page is good. A clean page that nobody has a reference of is
+    evicted from its file, and nobody who maps it is told. Any other would be migrated, which guest_memfd refuses:
+    -EBUSY, and what that attempt unmaps for a while is left out, as is a page that is on its way out of the file.
+    """
+    folio = inode.folios.get(index)
+    if folio is None:
+        return 0
+    mutex = self.mf_mutex()
+    await mutex.lock(t)
+    ret = await self._soft_offline(t, inode, index, folio)
+    await mutex.unlock(t)
+    return ret
+
+
+async def _soft_offline(self: Kernel, t: Task, inode: GmemInode, index: int, folio: Folio) -> int:
+    if t.traps:
+        await t.point(Op("rmw", folio.poison_label, index, index + 1))
+    folio = self._page_folio(inode, index, folio)
+    if folio.poisoned:
+        return 0
+    await self.shake_folio(t, folio)
+    if t.traps:
+        await t.point(Op("rmw", inode.ref_label, folio.index, folio.index + 1))
+    folio = self._page_folio(inode, index, folio)
+    if folio.ref == 0:
+        return 0 if folio.pfn < HUGE_AREA and self.memory.take_off(folio.pfn) else EIO
+    if folio.order:
+        # Huge pages of HUGETLB are migrated only.
+        return EBUSY
+    folio.ref += 1
+    await folio.lock.lock(t)
+    evicted = folio.mapping is inode and await self.mapping_evict_folio(t, inode, folio)
+    if evicted:
+        # page_handle_poison: the reference stays, so that nobody gets the frame.
+        folio.poisoned = True
+    await self.folio_unlock(t, folio)
+    if evicted:
+        return 0
+    await self.folio_put(t, inode, folio)
+    return EBUSY
 
 
 def action_result(self: Kernel) -> int:
