@@ -30,6 +30,9 @@ RECOMMENDED = {
     "host-fault-on-poisoned-page": "`fault-dirties`: it restores what kept the page to 7.3, in the one place that "
     "knows that KVM may write to it. `error-references-first` mends it for every file system and is a change of mm/. "
     "The look in guest_memfd's own handler does not mend it.",
+    "soft-offline-evicts-guest-page": "`fault-dirties`: it marks at the look-up what to 7.3 the end of a fault "
+    "marks, and the pages of a launch as well. A page that is dirty from its first moment in the file, as those of "
+    "shmem are, would be simpler, and was not asked.",
     "poisoned-mapping-survives-punch": _ENTRIES,
     "tdx-removal-failure": "`tdx-leak-on-failure`. The VM is dead by then, so a leaked page is the least of it; an "
     "error of PUNCH_HOLE does not help the last close.",

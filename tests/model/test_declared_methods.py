@@ -86,6 +86,13 @@ def rmp() -> Rmp:
     return Rmp(SnpChoices(), CostTable.zero())
 
 
+def freed() -> PhysicalMemory:
+    made = PhysicalMemory()
+    made.allocate()
+    made.free(0x1000)
+    return made
+
+
 def frames() -> TdxFrames:
     return TdxFrames(PhysicalMemory(), TdxChoices(), CostTable.zero())
 
@@ -111,6 +118,7 @@ CASES: list[tuple[type, str, Callable[[], Any], Callable[[Any], Any], list[Op]]]
     (AttributeMap, "get", lambda: AttributeMap(9, True, "kinds"), lambda x: x.get(7), [r("kinds", 7, 8)]),
     (PhysicalMemory, "allocate", memory, lambda x: x.allocate(), [FREE]),
     (PhysicalMemory, "free", memory, lambda x: x.free(HEAD), [FREE, w("frame", HEAD, HEAD + 1)]),
+    (PhysicalMemory, "take_off", freed, lambda x: x.take_off(0x1000), [FREE]),
     (PhysicalMemory, "allocate_huge", memory, lambda x: x.allocate_huge(9), [FREE]),
     (
         PhysicalMemory, "free_huge", memory, lambda x: x.free_huge(HUGE_AREA, 9),

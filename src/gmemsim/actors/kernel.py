@@ -259,7 +259,10 @@ class Kernel:
     mf_mutex = hwpoison.mf_mutex
     memory_failure = hwpoison.memory_failure
     _page_folio = staticmethod(hwpoison._page_folio)
+    _frame_owner = hwpoison._frame_owner
     _handle = hwpoison._handle
+    soft_offline_page = hwpoison.soft_offline_page
+    _soft_offline = hwpoison._soft_offline
     action_result = hwpoison.action_result
     kvm_gmem_error_folio = hwpoison.kvm_gmem_error_folio
 

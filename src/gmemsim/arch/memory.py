@@ -130,6 +130,15 @@ class PhysicalMemory:
         self._free.append(pfn)
 
     @changes(_allocator)
+    def take_off(self, pfn: int) -> bool:
+        """Take a free small frame out of use for good (`take_page_off_buddy`): False if somebody has it."""
+        if pfn not in self._free:
+            return False
+        self._free.remove(pfn)
+        self.leaked.add(pfn)
+        return True
+
+    @changes(_allocator)
     def allocate_huge(self, order: int) -> int | None:
         """The first of 2**order contiguous, aligned frames with stale content, or None when memory is used up."""
         pages = 1 << order

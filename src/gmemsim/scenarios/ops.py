@@ -45,8 +45,8 @@ __all__ = [
     "GetMempolicy", "GuestAccess", "GuestRange", "HostAccess", "HostRead", "HostTouch", "HostWrite", "Hypercall",
     "LaunchFinish", "Madvise", "MapBytes", "MapRange", "Mbind", "MemoryFailure", "Migrate", "Mmap", "MovePages",
     "Munmap", "Op", "PageRange", "PageStateChange", "Pin", "Populate", "Prefault", "Punch", "RawRegion", "Read",
-    "SetAttributes", "SetFileAttributes", "Signal", "SignalPending", "Sleep", "Stat", "Touch", "Unbind", "Unpin",
-    "Write", "Zap", "canonical",
+    "SetAttributes", "SetFileAttributes", "Signal", "SignalPending", "Sleep", "SoftOffline", "Stat", "Touch", "Unbind",
+    "Unpin", "Write", "Zap", "canonical",
 ]  # fmt: skip
 
 
@@ -177,6 +177,10 @@ class MemoryFailure(FileRange, frozen=True, kw_only=True):
     """A hardware memory error in every page of the range that is present."""
 
 
+class SoftOffline(FileRange, frozen=True, kw_only=True):
+    """The core takes every page of the range that is present out of use before it fails (soft_offline_page)."""
+
+
 class SetFileAttributes(FileRange, frozen=True, kw_only=True):
     """KVM_SET_MEMORY_ATTRIBUTES2 on the file, in place; -ENOTTY where the patch version has no such call.
 
@@ -289,7 +293,7 @@ AnyOp = (
     Touch | Read | Write | Accept | CreateAp | Prefault | Hypercall | PageStateChange
     | HostTouch | HostRead | HostWrite | Mmap | Munmap | Madvise | Collapse | Pin | Unpin
     | Create | Close | Allocate | Punch | FileRead | FileWrite | Ftruncate | FileIoctl | Migrate
-    | MemoryFailure | SetFileAttributes
+    | MemoryFailure | SoftOffline | SetFileAttributes
     | Bind | Unbind | SetAttributes | Convert | Populate | LaunchFinish
     | Stat | CheckExtension | Fork | Exit | Mbind | GetMempolicy | MovePages | Zap
     | Sleep | Signal | SignalPending | Barrier

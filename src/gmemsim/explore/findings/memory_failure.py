@@ -206,6 +206,42 @@ FINDINGS: Final = (
         reproducer="host-fault-on-poisoned-page",
     ),
     Finding(
+        ident="soft-offline-evicts-guest-page",
+        title="soft offline takes a page out of its file while the guest maps it, and nobody is told",
+        effect="the guest goes on with a page that the file no longer has; after the next zap it has zeros instead",
+        versions=("baseline", "inplace", "inplace-off", "inplace-content", *HUGE),
+        # Since 6.13 a fault marks the page that it mapped dirty, to 7.3.
+        releases={"baseline": ("6.12",)},
+        states=(
+            State("by reading", ("6.12.117", "the in-place series as applied")),
+            State(
+                "refuted",
+                ("7.2.12", "7.3.4"),
+                "of pages that a fault mapped, which are dirty; those of a launch are not until then",
+            ),
+        ),
+        patterns=(
+            Pattern(
+                rules=frozenset({"I19"}),
+                parts={
+                    "soft offline": Who(does=frozenset({"soft_offline"}), fails=True),
+                    "vCPU": Who(does=BY_VCPU, over=True),
+                },
+            ),
+            # Evicted between get_pfn and the mapping.
+            Pattern(
+                rules=frozenset({"I2", "I19"}),
+                kinds=frozenset({"MapRet"}),
+                details={"evicted": True},
+                parts={
+                    "soft offline": Who(does=frozenset({"soft_offline"}), over=True),
+                    "vCPU": Who(does=BY_VCPU, fails=True),
+                },
+            ),
+        ),
+        shown=(Shown(scenario="zoo-soft_offline", vm_type="sw-protected", strategy="random", schedules=200),),
+    ),
+    Finding(
         ident="poisoned-mapping-survives-punch",
         title="PUNCH_HOLE of a poisoned page leaves the host's mapping poisoned",
         effect="a VMM that repairs the page with a hole gets SIGBUS from its old mapping until madvise or munmap",

@@ -162,7 +162,7 @@ MENDS: Final = (
         ident="fault-dirties",
         title="get_pfn marks the folio dirty while it has it locked, and eviction refuses dirty folios",
         says="what protected the page to 7.3, where the fault's end marked it. One flag a fault; populate marks too",
-        findings=_EVICTED,
+        findings=(*_EVICTED, "soft-offline-evicts-guest-page"),
         make=fault_dirties,
         blind="writeback and the accounting of dirty pages, which guest_memfd has none of (`noop_dirty_folio`)",
     ),

@@ -120,13 +120,15 @@ async def migrate(thread: Thread, t: Task, step: Step, lo: int, hi: int) -> Outc
     return of_pages(outcomes, [])
 
 
-@handles(ops.MemoryFailure)
+@handles(ops.MemoryFailure, ops.SoftOffline)
 async def memory_failure(thread: Thread, t: Task, step: Step, lo: int, hi: int) -> Outcome:
     file = _file(thread, t, step)
     if file is None:
         return Outcome("EBADF")
+    kernel = thread.kernel
+    call = kernel.soft_offline_page if isinstance(step.op, ops.SoftOffline) else kernel.memory_failure
     outcomes: Counter[str] = Counter()
     for index in range(lo, hi):
-        ret = await thread.kernel.memory_failure(t, file.inode, index)
+        ret = await call(t, file.inode, index)
         outcomes["ok" if ret == 0 else errno_name(ret)] += 1
     return of_pages(outcomes, [])
