@@ -85,6 +85,10 @@ def all_awaited(
 
     depth = sys.get_coroutine_origin_tracking_depth()
     young = _Young(goes_back)
+    # What is noted when the collector comes is not dropped any more: an exploring run would end where it came.
+    held_off = engine is not None and engine.exploring and not goes_back and gc.isenabled()
+    if held_off:
+        gc.disable()
     with warnings.catch_warnings():
         warnings.filterwarnings("always", message="coroutine '.*' was never awaited", category=RuntimeWarning)
         warnings.showwarning = show
@@ -102,6 +106,8 @@ def all_awaited(
             raise
         finally:
             gc.callbacks.remove(young)
+            if held_off:
+                gc.enable()
             if engine is not None:
                 engine.ruined = None
             sys.set_coroutine_origin_tracking_depth(depth)

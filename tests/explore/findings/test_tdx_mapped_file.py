@@ -36,6 +36,14 @@ def test_however_the_page_is_taken(taken: str, rule: str) -> None:
     assert finding.ident == "tdx-shared-page-survives-hole"
 
 
+@pytest.mark.parametrize("mend", ["mapped-files-zap-both", "files-zap-both"])
+def test_mends(mend: str) -> None:
+    program = ScenarioProgram(scenario=loads(TEXT), patch=f"mainline-7.3+{mend}", arch="tdx", release=None)
+    result = search(program, make_strategy("stateful", 0))
+    assert result.complete
+    assert not result.found
+
+
 def test_private_memory_of_such_a_file_is_zapped() -> None:
     text = TEXT.replace('private = "none"', 'private = "auto"').replace(", private = false", "")
     program = ScenarioProgram(scenario=loads(text), patch="mainline-7.3", arch="tdx", release=None)

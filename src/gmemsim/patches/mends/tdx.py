@@ -58,6 +58,16 @@ def mapped_files_zap_both(parent: type[Kernel]) -> type[Kernel]:
     return MappedFilesZapBoth
 
 
+def files_zap_both(parent: type[Kernel]) -> type[Kernel]:
+    """Whatever the file's flags say, an invalidation zaps both kinds."""
+
+    class FilesZapBoth(parent):
+        def invalidate_filter(self, inode: GmemInode) -> str:
+            return "both"
+
+    return FilesZapBoth
+
+
 MENDS: Final = (
     Mend(
         ident="tdx-leak-on-failure",
@@ -88,6 +98,16 @@ MENDS: Final = (
         "alone, and zapped as before",
         findings=("tdx-shared-page-survives-hole",),
         make=mapped_files_zap_both,
+        meets=("punch",),
+        arches=("tdx",),
+    ),
+    Mend(
+        ident="files-zap-both",
+        title="invalidations of every file zap shared and private mappings",
+        says="no flag decides any more what can be mapped. A hole in a file without MMAP also zaps what the guest has "
+        "as shared at these gfns, which are pages of userspace and are faulted in again",
+        findings=("tdx-shared-page-survives-hole",),
+        make=files_zap_both,
         meets=("punch",),
         arches=("tdx",),
     ),

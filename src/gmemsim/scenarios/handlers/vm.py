@@ -49,19 +49,19 @@ async def set_attributes(thread: Thread, t: Task, step: Step, lo: int, hi: int) 
     )
 
 
-@vm_ioctl
-async def convert_vm(thread: Thread, t: Task, step: Step, lo: int, hi: int) -> Outcome:
-    """Where it is the VM's call."""
+async def _convert(thread: Thread, t: Task, step: Step, lo: int, hi: int) -> Outcome:
     op = cast("ops.Convert", step.op)
     return from_errno(await convert(thread.kernel, t, thread.machine.vm(step.vm), lo, hi, op.private))
+
+
+_convert_by_vm = vm_ioctl(_convert)
 
 
 @handles(ops.Convert)
 async def convert_range(thread: Thread, t: Task, step: Step, lo: int, hi: int) -> Outcome:
-    op = cast("ops.Convert", step.op)
-    if not thread.kernel.in_place:
-        return await convert_vm(thread, t, step, lo, hi)
-    return from_errno(await convert(thread.kernel, t, thread.machine.vm(step.vm), lo, hi, op.private))
+    """In place it is the file's call, else the VM's."""
+    call = _convert if thread.kernel.in_place else _convert_by_vm
+    return await call(thread, t, step, lo, hi)
 
 
 @handles(ops.Populate)
