@@ -21,11 +21,11 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from gmemsim.cli.running import finish
 from gmemsim.compare.collect import collect_seeds
 from gmemsim.compare.diff import diff_sets
 from gmemsim.explore.program import ScenarioProgram
 from gmemsim.scenarios.catalogue import find
+from gmemsim.scenarios.session import finish
 
 DOCS = Path(__file__).resolve().parent.parent / "docs"
 FIGURES = DOCS / "useful.json"

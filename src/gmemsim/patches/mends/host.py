@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from ...engine.task import Task
 
 _EVICTED: Final = ("host-fault-on-poisoned-page",)
+_ANY_EVICTED: Final = (*_EVICTED, "soft-offline-evicts-guest-page")
 _ENTRIES: Final = ("poisoned-mapping-survives-punch",)
 
 
@@ -34,6 +35,29 @@ def fault_dirties(parent: type[Kernel]) -> type[Kernel]:
             return folio
 
     return FaultDirties
+
+
+def look_up_dirties(parent: type[Kernel]) -> type[Kernel]:
+    """kvm_gmem_get_folio marks the folio dirty while it has it locked, whoever asks for it."""
+
+    class LookUpDirties(parent):
+        async def kvm_gmem_get_folio(self, t: Task, inode: GmemInode, index: int) -> Folio | int:
+            folio: Folio | int = await super().kvm_gmem_get_folio(t, inode, index)
+            if not isinstance(folio, int):
+                self.folio_mark_dirty(t, folio)
+            return folio
+
+    return LookUpDirties
+
+
+def eviction_refuses(parent: type[Kernel]) -> type[Kernel]:
+    """mapping_evict_folio refuses mappings that are inaccessible (AS_INACCESSIBLE), which never changes."""
+
+    class EvictionRefuses(parent):
+        async def mapping_evict_folio(self, t: Task, inode: GmemInode, folio: Folio) -> bool:
+            return False
+
+    return EvictionRefuses
 
 
 def error_references_first(parent: type[Kernel]) -> type[Kernel]:
@@ -162,9 +186,27 @@ MENDS: Final = (
         ident="fault-dirties",
         title="get_pfn marks the folio dirty while it has it locked, and eviction refuses dirty folios",
         says="what protected the page to 7.3, where the fault's end marked it. One flag a fault; populate marks too",
-        findings=(*_EVICTED, "soft-offline-evicts-guest-page"),
+        findings=_ANY_EVICTED,
         make=fault_dirties,
         blind="writeback and the accounting of dirty pages, which guest_memfd has none of (`noop_dirty_folio`)",
+    ),
+    Mend(
+        ident="look-up-dirties",
+        title="kvm_gmem_get_folio marks the folio dirty while it has it locked, and eviction refuses dirty folios",
+        says="every page of a file is dirty from its first moment, as those of shmem are once they have data; "
+        "fallocate marks too",
+        findings=_ANY_EVICTED,
+        make=look_up_dirties,
+        blind="writeback and the accounting of dirty pages, which guest_memfd has none of (`noop_dirty_folio`)",
+    ),
+    Mend(
+        ident="eviction-refuses",
+        title="mapping_evict_folio refuses a mapping that is inaccessible (AS_INACCESSIBLE)",
+        says="in mm/truncate.c, one look at a flag of the mapping, which guest_memfd sets when it makes a file. "
+        "Whoever meets a poisoned page then has the error, and no page is taken out of use before it fails",
+        findings=_ANY_EVICTED,
+        make=eviction_refuses,
+        blind="other files with that flag",
     ),
     Mend(
         ident="error-references-first",

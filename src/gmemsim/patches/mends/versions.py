@@ -26,7 +26,7 @@ WITH_FINDING: Final[dict[str, tuple[str, ...]]] = {
     "memory-failure-against-populate": ALL_VERSIONS,
     "unbind-during-memory-failure": LOCKLESS_UNBIND,
     "host-fault-on-poisoned-page": ("inplace", "inplace-off", "inplace-content", *HUGE),
-    "soft-offline-evicts-guest-page": ("baseline", "inplace", "inplace-off", "inplace-content", *HUGE),
+    "soft-offline-evicts-guest-page": ALL_VERSIONS,
     "poisoned-mapping-survives-punch": ("v3", "mainline-7.3", "inplace"),
     "private-page-mapped-shared-at-slot-deletion": (*IN_PLACE, *HUGE),
     "hugepage-split-waits-for-look-up": HUGE_WITHOUT_MUTEX,
