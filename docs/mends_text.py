@@ -31,8 +31,8 @@ RECOMMENDED = {
     "knows that KVM may write to it. `error-references-first` mends it for every file system and is a change of mm/. "
     "The look in guest_memfd's own handler does not mend it.",
     "soft-offline-evicts-guest-page": "`fault-dirties`: it marks at the look-up what to 7.3 the end of a fault "
-    "marks, and the pages of a launch as well. A page that is dirty from its first moment in the file, as those of "
-    "shmem are, would be simpler, and was not asked.",
+    "marks, and the pages of a launch as well. `look-up-dirties` marks every page from its first moment in the file, "
+    "and `eviction-refuses` says it once, in mm/; both end it in the same scenarios, and less was asked of them.",
     "poisoned-mapping-survives-punch": _ENTRIES,
     "tdx-removal-failure": "`tdx-leak-on-failure`. The VM is dead by then, so a leaked page is the least of it; an "
     "error of PUNCH_HOLE does not help the last close.",
