@@ -22,8 +22,9 @@
  * 2000 times more beside the pre-faults. Each is a generation of the slots, whose MMIO part ends after 131072 of them
  * (262144 on 6.12): then all roots of the VM are obsolete. ROUNDS a thousand below that.
  *
- * Exit code 1: neither thread gets on, and then what else hangs is tried, and a signal to the pre-fault. 2: it did not
- * race, or the roots were not zapped as they should.
+ * Exit code 1: neither thread gets on, and then what else hangs is tried (another change of a slot, another VM, a write
+ * of nx_huge_pages, and another VM once more), and a signal to the pre-fault. 2: it did not race, or the roots were not
+ * zapped as they should.
  */
 #include "vcpu.h"
 
@@ -197,7 +198,7 @@ static long count_zaps(void)
 static void *write_once(void *unused UNUSED)
 {
 	name_thread("write", 3);
-	value = !value;
+	value = !read_parameter();
 	write_parameter();
 	write_back = 1;
 	return NULL;
@@ -238,9 +239,11 @@ static void write_after_a_hang(void)
 {
 	pthread_t thread;
 
+	if (access(PARAMETER, W_OK))
+		return;
 	pthread_create(&thread, NULL, write_once, NULL);
 	sleep(8);
-	say("nx_huge_pages written once more: %s", write_back ? "works" : "does not come back");
+	say("a write of nx_huge_pages: %s", write_back ? "works" : "does not come back");
 	bystander("another VM, now", use_another_vm);
 	print_threads();
 }
@@ -258,16 +261,14 @@ static int after_a_hang(pthread_t prefaulter, int nx)
 	sleep(8);
 	say("creation of a third slot: %s", third_back ? "works" : "does not come back");
 	bystander("another VM", use_another_vm);
-	if (nx)
-		write_after_a_hang();
+	write_after_a_hang();
 	pthread_kill(prefaulter, SIGUSR1);
 	sleep(1);
-	if (nx)
-		say("after a signal to the pre-fault: the creation %s, the write %s",
-		    third_back ? "gets on" : "still hangs", write_back ? "gets on" : "still hangs");
-	else
+	if (!nx)
 		say("after a signal to the pre-fault: the %s %s", is_mode("generation") ? "change" : "deletion",
 		    done[1] > before ? "gets on" : "still hangs");
+	say("after a signal to the pre-fault: the creation %s, the write %s", third_back ? "gets on" : "still hangs",
+	    write_back ? "gets on" : "still hangs");
 	return 1;
 }
 
@@ -286,10 +287,11 @@ int main(int argc, char **argv)
 	pthread_t threads[2];
 	int nx;
 
-	if (argc > 1)
-		rounds = atol(argv[1]);
-	if (argc > 2)
-		mode = argv[2];
+	for (int i = 1; i < argc; i++) /* in either order, for compare.sh */
+		if (atol(argv[i]))
+			rounds = atol(argv[i]);
+		else
+			mode = argv[i];
 	if (*mode && !is_mode("quirk-off") && !is_mode("dirty-log") && !is_mode("nx-huge-pages") &&
 	    !is_mode("nx-same-value") && !is_mode("nx-between") && !is_mode("generation")) {
 		fprintf(stderr, "%s: no such mode\n", mode);
