@@ -24,7 +24,7 @@
  *
  * Exit code 1: neither thread gets on, and then what else hangs is tried (another change of a slot, another VM, a write
  * of nx_huge_pages, and another VM once more), and a signal to the pre-fault. 2: it did not race, or the roots were not
- * zapped as they should.
+ * zapped as they should. The parameter is left as it was.
  */
 #include "vcpu.h"
 
@@ -49,7 +49,7 @@ static volatile int under_way; /* a pre-fault */
 static volatile int paused;    /* no pre-fault before the next write (nx-between) */
 static long changes;	       /* of the parameter, or of a slot's flags (generation) */
 static long overlapped;	       /* those that began with a pre-fault under way */
-static int value;	       /* of the parameter */
+static int value, was = -1;    /* of the parameter; was: at the start, -1 where it cannot be written */
 static void *memory;
 
 static int is_mode(const char *name)
@@ -115,17 +115,25 @@ static void write_parameter(void)
 		die(PARAMETER);
 }
 
+/* 0 or 1; -1: it cannot be written, or is "never". */
 static int read_parameter(void)
 {
 	char text[8] = "";
-	int fd = open(PARAMETER, O_RDONLY | O_CLOEXEC);
+	int fd = open(PARAMETER, O_RDWR | O_CLOEXEC);
 
-	if (fd < 0 || read(fd, text, sizeof(text)) <= 0)
-		die(PARAMETER);
+	if (fd < 0)
+		return -1;
+	if (read(fd, text, sizeof(text)) <= 0)
+		*text = 0;
 	close(fd);
-	if (*text != 'Y' && *text != 'N')
-		die(PARAMETER " is neither Y nor N");
-	return *text == 'Y';
+	return *text == 'Y' ? 1 : *text == 'N' ? 0 : -1;
+}
+
+static void restore_parameter(void)
+{
+	value = was;
+	if (was >= 0)
+		write_parameter();
 }
 
 static void *write_parameters(void *unused UNUSED)
@@ -239,7 +247,7 @@ static void write_after_a_hang(void)
 {
 	pthread_t thread;
 
-	if (access(PARAMETER, W_OK))
+	if (was < 0)
 		return;
 	pthread_create(&thread, NULL, write_once, NULL);
 	sleep(8);
@@ -262,13 +270,15 @@ static int after_a_hang(pthread_t prefaulter, int nx)
 	say("creation of a third slot: %s", third_back ? "works" : "does not come back");
 	bystander("another VM", use_another_vm);
 	write_after_a_hang();
+	enough = 1;
 	pthread_kill(prefaulter, SIGUSR1);
 	sleep(1);
 	if (!nx)
 		say("after a signal to the pre-fault: the %s %s", is_mode("generation") ? "change" : "deletion",
 		    done[1] > before ? "gets on" : "still hangs");
 	say("after a signal to the pre-fault: the creation %s, the write %s", third_back ? "gets on" : "still hangs",
-	    write_back ? "gets on" : "still hangs");
+	    was < 0 ? "was not tried" : write_back ? "gets on" : "still hangs");
+	restore_parameter();
 	return 1;
 }
 
@@ -301,6 +311,9 @@ int main(int argc, char **argv)
 	nx = !strncmp(mode, "nx-", 3);
 	memory = mmap(NULL, PAGES * PAGE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 	sigaction(SIGUSR1, &action, NULL);
+	was = value = read_parameter();
+	if (nx && was < 0)
+		die(PARAMETER);
 	vm = create_vm();
 	if ((nx || is_mode("quirk-off") || is_mode("generation")) && ioctl(vm, KVM_ENABLE_CAP, &quirk))
 		die("KVM_X86_QUIRK_SLOT_ZAP_ALL switched off");
@@ -314,7 +327,6 @@ int main(int argc, char **argv)
 		say("pre-faults ordinary memory, %ld rounds %s", rounds, mode);
 	}
 	if (nx) {
-		value = read_parameter();
 		count_from_now();
 		other = write_parameters;
 	} else if (is_mode("generation")) {
@@ -329,8 +341,12 @@ int main(int argc, char **argv)
 	pthread_create(&threads[1], NULL, other, NULL);
 	if (watch_rounds(done, 2, rounds))
 		return after_a_hang(threads[0], nx);
-	if (nx || is_mode("generation"))
-		return tell() ? 0 : 2;
+	if (nx || is_mode("generation")) {
+		int told = tell();
+
+		restore_parameter();
+		return told ? 0 : 2;
+	}
 	say("KVM_PRE_FAULT_MEMORY returned %ld times", (long)calls);
 	return 0;
 }
