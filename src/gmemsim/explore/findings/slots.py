@@ -50,6 +50,7 @@ FINDINGS: Final = (
         ),
         shown=(
             Shown(scenario="zoo-prefault_other_slot", vm_type="default", strategy="random", schedules=200),
+            Shown(scenario="zoo-prefault_nx_huge_pages", vm_type="default", strategy="random", schedules=200),
         ),
         reproducer="prefault-keeps-obsolete-root",
     ),
