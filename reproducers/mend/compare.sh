@@ -5,7 +5,8 @@
 # boot: kernel, modules, reproducer, and its result. One VM at a time. A stock kernel hangs within rounds; the mended one has to
 # end ROUNDS (10,000). A boot that ends without a result (TCG loses one in four) is tried again, at most TRIES times (3). One
 # that hung is ended AFTER seconds (30) after its result: a process with a task in state D never exits. LOGS keeps the consoles.
-# PROGRAMS are reproducers; behind a colon is the writer of memory-failure-allocation-writer: punch, or bind (a memslot ioctl).
+# PROGRAMS are reproducers; behind a colon is the writer of memory-failure-allocation-writer: punch, or bind (a memslot ioctl),
+# or the mode of prefault-keeps-obsolete-root.
 set -eu
 kernel=$(cd "$1" && pwd)
 modules=$(cd "$2" && pwd)

@@ -12,6 +12,7 @@ from gmemsim.scenarios.catalogue import load_named
 
 OTHER_SLOT = "zoo-prefault_other_slot"
 AFTER = "zoo-prefault_after_deletion"
+WRITE = "zoo-prefault_nx_huge_pages"
 KEEPS = "prefault-keeps-obsolete-root"
 LEFT_OVER = "prefault-after-slot-deletion"
 
@@ -39,6 +40,12 @@ def findings(scenario: str, patch: str, arch: str, release: str | None) -> set[s
         (AFTER, "baseline", "default", "6.12", {LEFT_OVER}),
         (AFTER, "baseline", "default", "6.18", set()),
         (AFTER, "baseline", "sw-protected", "6.12", set()),
+        # A write of the parameter does, whatever the type; nobody is in its way.
+        (WRITE, "mainline-7.3", "default", None, {KEEPS}),
+        (WRITE, "mainline-7.3", "sw-protected", None, {KEEPS}),
+        (WRITE, "mainline-7.3", "snp", None, {KEEPS}),
+        (WRITE, "mainline-7.3", "tdx", None, {KEEPS}),
+        (WRITE, "baseline", "sw-protected", "6.12", {KEEPS}),
     ],
 )
 def test_a_deletion_makes_the_root_obsolete(
@@ -47,6 +54,7 @@ def test_a_deletion_makes_the_root_obsolete(
     assert findings(scenario, patch, arch, release) == expected
 
 
+@pytest.mark.parametrize(("scenario", "arch"), [(OTHER_SLOT, "default"), (WRITE, "sw-protected")])
 @pytest.mark.parametrize(
     ("mend", "release", "left"),
     [
@@ -59,5 +67,5 @@ def test_a_deletion_makes_the_root_obsolete(
         ("prefault-eagain", "6.18", {KEEPS}),
     ],
 )
-def test_mends(mend: str, release: str, left: set[str]) -> None:
-    assert findings(OTHER_SLOT, f"baseline+{mend}", "default", release) == left
+def test_mends(scenario: str, arch: str, mend: str, release: str, left: set[str]) -> None:
+    assert findings(scenario, f"baseline+{mend}", arch, release) == left

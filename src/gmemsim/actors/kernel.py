@@ -38,6 +38,7 @@ from . import (
     truncate,
     vcpu_run,
     vmsa,
+    zap_all,
 )  # fmt: skip # isort: skip
 from . import (
     fork as fork_exit,
@@ -320,6 +321,9 @@ class Kernel:
     kvm_mmu_invalidate_end = mmu_invalidate.kvm_mmu_invalidate_end
     mmu_invalidate_retry_gfn = mmu_invalidate.mmu_invalidate_retry_gfn
     mmu_invalidate_retry_gfn_unsafe = mmu_invalidate.mmu_invalidate_retry_gfn_unsafe
+    kvm_mmu_zap_all_fast_front_half = zap_all.kvm_mmu_zap_all_fast_front_half
+    kvm_mmu_zap_all_fast = zap_all.kvm_mmu_zap_all_fast
+    set_nx_huge_pages = zap_all.set_nx_huge_pages
     kvm_unmap_gfn_range = mmu_invalidate.kvm_unmap_gfn_range
     kvm_zap_gfn_range = mmu_invalidate.kvm_zap_gfn_range
     move_spte_line = mmu_invalidate.move_spte_line

@@ -7,8 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from ..audit.kvm_events import SlotFree, SlotPublish, TlbFlush, UseAfterFree, Zap
-from ..engine.op import Op
+from ..audit.kvm_events import SlotFree, SlotPublish, UseAfterFree
 from .errno import EBADF, EEXIST, EINVAL, EIO, ENOMEM
 from .memslot import Memslot
 
@@ -206,13 +205,5 @@ async def kvm_arch_flush_shadow_memslot(self: Kernel, t: Task, vm: Vm, slot: Mem
         if await self.kvm_unmap_gfn_range(t, vm, slot.base_gfn, slot.base_gfn + slot.pages, "both"):
             await self.kvm_flush_remote_tlbs(t, vm)
     else:
-        if t.rec is not None:
-            t.rec(t, Zap(vm.label, 0, 1 << 40, "both"))
-        if t.traps:
-            await t.point(Op("rmw", vm.spte_label))
-        vm.root_generation += 1
-        vm.stage2.clear()
-        vm.flush_tlbs()
-        if t.rec is not None:
-            t.rec(t, TlbFlush(vm.label))
+        await self.kvm_mmu_zap_all_fast_front_half(t, vm)
     await vm.mmu_lock.write_unlock(t)

@@ -69,7 +69,7 @@ class Stage2:
     Attributes:
         label, table_label: objects of the steps on leaves and on page-table pages; ranges are gfns.
         mirrored: private mappings have a table of their own.
-        large: a leaf above 4 KiB was installed since the roots were last cleared. While it is not, every look-up is
+        large: a leaf above 4 KiB was installed since all roots were last cleared. While it is not, every look-up is
             one of the gfn itself.
         line_cpus: who wrote a line of 8 entries last, by its place and level (timed runs with `Engine.cpus`).
     """
@@ -102,12 +102,10 @@ class Stage2:
         return self._private_tables if private else self._shared_tables
 
     def clear(self) -> None:
-        """Every root becomes obsolete: all leaves and tables go."""
-        for leaves in (self._shared, self._private):
-            leaves.clear()
-        for tables in (self._shared_tables, self._private_tables):
-            tables.clear()
-        if self.large:
+        """Every direct root becomes obsolete: its leaves and tables go. What a mirror root maps stays."""
+        self._shared.clear()
+        self._shared_tables.clear()
+        if self.large and not self.mirrored:
             self.large = False
 
     def roots(self, kinds: str) -> list[dict[int, Spte]]:

@@ -153,6 +153,7 @@ class World:
 
     Attributes:
         inodes: by label, in order of creation.
+        vm_list_lock: `kvm_lock`, made by the first who takes it (`kvm->lock` is `Vm.lock`).
         next_message: number of the next message between actors.
     """
 
@@ -162,6 +163,7 @@ class World:
         self.processes: dict[str, Process] = {}
         self.buffers: dict[str, UserMemory] = {}
         self.mappings: dict[str, HostMapping] = {}
+        self.vm_list_lock: Mutex | None = None
         self.next_message = 0
 
     def lock_statistics(self, made: Iterable[LockClass] = ()) -> list[LockStatistics]:

@@ -38,6 +38,7 @@ _NOT_THERE: Final[dict[type[ops.Op], str]] = {
             ops.GetMempolicy,
             ops.Mbind,
             ops.MovePages,
+            ops.NxHugePages,
             ops.Stat,
             ops.Zap,
         ),

@@ -32,6 +32,7 @@ from .ops_calls import (
     GetMempolicy,
     Mbind,
     MovePages,
+    NxHugePages,
     PopulateType,
     RawRegion,
     Stat,
@@ -44,9 +45,9 @@ __all__ = [
     "Convert", "Create", "CreateAp", "Exit", "FileIoctl", "FileRange", "FileRead", "FileWrite", "Fork", "Ftruncate",
     "GetMempolicy", "GuestAccess", "GuestRange", "HostAccess", "HostRead", "HostTouch", "HostWrite", "Hypercall",
     "LaunchFinish", "Madvise", "MapBytes", "MapRange", "Mbind", "MemoryFailure", "Migrate", "Mmap", "MovePages",
-    "Munmap", "Op", "PageRange", "PageStateChange", "Pin", "Populate", "Prefault", "Punch", "RawRegion", "Read",
-    "SetAttributes", "SetFileAttributes", "Signal", "SignalPending", "Sleep", "SoftOffline", "Stat", "Touch", "Unbind",
-    "Unpin", "Write", "Zap", "canonical",
+    "Munmap", "NxHugePages", "Op", "PageRange", "PageStateChange", "Pin", "Populate", "Prefault", "Punch", "RawRegion",
+    "Read", "SetAttributes", "SetFileAttributes", "Signal", "SignalPending", "Sleep", "SoftOffline", "Stat", "Touch",
+    "Unbind", "Unpin", "Write", "Zap", "canonical",
 ]  # fmt: skip
 
 
@@ -295,7 +296,7 @@ AnyOp = (
     | Create | Close | Allocate | Punch | FileRead | FileWrite | Ftruncate | FileIoctl | Migrate
     | MemoryFailure | SoftOffline | SetFileAttributes
     | Bind | Unbind | SetAttributes | Convert | Populate | LaunchFinish
-    | Stat | CheckExtension | Fork | Exit | Mbind | GetMempolicy | MovePages | Zap
+    | Stat | CheckExtension | Fork | Exit | Mbind | GetMempolicy | MovePages | NxHugePages | Zap
     | Sleep | Signal | SignalPending | Barrier
 )  # fmt: skip
 

@@ -79,5 +79,9 @@ class MovePages(MapRange, frozen=True, kw_only=True):
     """move_pages(2) without nodes: the values are the node of every page, or the errno in its place."""
 
 
+class NxHugePages(Op, frozen=True, kw_only=True):
+    """Root writes another value to kvm's parameter nx_huge_pages: every root of every VM becomes obsolete."""
+
+
 class Zap(GuestRange, frozen=True, kw_only=True):
     """Drop the guest's mappings of the range, as an invalidation of unrelated cause would."""

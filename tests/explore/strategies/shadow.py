@@ -69,6 +69,7 @@ MADE_AT_FIRST_USE = {
     "World.buffers": "a buffer of the workload",
     "TdxFrames.tds": "the module's side of a VM",
     "El2State.vms": "EL2's side of a VM",
+    "World.vm_list_lock": "one mutex for the system",
     "Kernel._mf_mutex": "one mutex for the system",
 }
 

@@ -17,7 +17,7 @@ MODELLED: Final = (
 NO_EFFECT: Final = (
     ops.Barrier, ops.CheckExtension, ops.Collapse, ops.FileIoctl, ops.FileRead, ops.Fork, ops.Ftruncate,
     ops.GetMempolicy, ops.LaunchFinish, ops.Madvise, ops.Mbind, ops.Migrate, ops.Mmap, ops.MovePages, ops.Munmap,
-    ops.Signal, ops.SignalPending, ops.Sleep, ops.Stat, ops.Unpin, ops.Zap,
+    ops.NxHugePages, ops.Signal, ops.SignalPending, ops.Sleep, ops.Stat, ops.Unpin, ops.Zap,
 )  # fmt: skip
 
 

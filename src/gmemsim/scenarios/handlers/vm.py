@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, cast
 
-from ...actors.errno import EFAULT, EINVAL, EIO, EOPNOTSUPP, errno_name
+from ...actors.errno import EFAULT, EINVAL, EIO, ENOENT, EOPNOTSUPP, errno_name
 from ...actors.gmem_populate import Source
 from ...arch.snp import Snp
 from .. import ops
@@ -128,6 +128,15 @@ async def zap(thread: Thread, t: Task, step: Step, lo: int, hi: int) -> Outcome:
     if await thread.kernel.kvm_unmap_gfn_range(t, vm, lo, hi, "both"):
         await thread.kernel.kvm_flush_remote_tlbs(t, vm)
     await vm.mmu_lock.write_unlock(t)
+    return OK
+
+
+@handles(ops.NxHugePages)
+async def nx_huge_pages(thread: Thread, t: Task, step: Step, lo: int, hi: int) -> Outcome:
+    """A write of the parameter in sysfs, which arm64 has not."""
+    if thread.machine.vm(step.vm).arch.name == "pkvm":
+        return from_errno(ENOENT)
+    await thread.kernel.set_nx_huge_pages(t)
     return OK
 
 
