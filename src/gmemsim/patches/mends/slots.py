@@ -254,7 +254,6 @@ MENDS: Final = (
         make=prefault_reloads,
         blind="that a root cannot be loaded (-ENOMEM), and requests other than that of obsolete roots",
         meets=("pre-fault",),
-        arches=("default",),
     ),
     Mend(
         ident="prefault-root-eagain",
@@ -262,9 +261,8 @@ MENDS: Final = (
         says="what it answers for an INVALID slot since 6.18; userspace calls again, which loads a new root",
         findings=_OBSOLETE,
         make=prefault_root_eagain,
-        blind="what a VMM does with the error, which the deletion of a slot that it did not ask for now causes",
+        blind="what a VMM does with the error, which a deletion or a parameter that it did not ask for now causes",
         meets=("pre-fault",),
-        arches=("default",),
     ),
     Mend(
         ident="reload-frees-roots",
