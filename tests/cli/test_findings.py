@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import re
+from typing import TYPE_CHECKING
 
 import pytest
 from click.testing import CliRunner, Result
@@ -10,6 +12,9 @@ from click.testing import CliRunner, Result
 from gmemsim.cli.errors import INTERRUPTED
 from gmemsim.cli.group import cli
 from gmemsim.explore.findings.table import FINDINGS
+
+if TYPE_CHECKING:
+    from gmemsim.explore.findings.finding import Finding
 
 
 def call(*args: str) -> Result:
@@ -139,3 +144,17 @@ def test_what_ended_before_an_interruption_is_shown(monkeypatch: pytest.MonkeyPa
     assert "Interrupted: 2 of 4 searches ended." in result.output
     document = json.loads(call(*command, "--json").output)
     assert (document["interrupted"], document["searches"], len(document["rows"])) == (True, 4, 2)
+
+
+@pytest.mark.parametrize("one", FINDINGS.values(), ids=lambda one: one.ident)
+def test_how_to_see_it_names_a_version_on_which_the_scenario_shows_it(one: Finding) -> None:
+    """`tests/explore/findings/test_table.py` searches each scenario on each version of it."""
+    said = re.findall(
+        r"see it: gmemsim explore (\S+) --patch (\S+)(?: --release (\S+))? --arch (\S+)",
+        call("findings", one.ident).output,
+    )
+    assert len(said) == len(one.shown)
+    for (scenario, version, release, vm_type), shown in zip(said, one.shown, strict=True):
+        assert (scenario, vm_type) == (shown.scenario, shown.vm_type)
+        assert version in (shown.versions or one.versions)
+        assert (release or None) == one.release_on(version)

@@ -122,8 +122,8 @@ def test_every_operation_is_translated_or_refused() -> None:
     own = {"next_round", "madvise_failure"}
     refused = {
         "accept", "create_ap", "page_state_change", "hypercall", "populate", "launch_finish", "migrate",
-        "check_extension", "exit", "fork", "get_mempolicy", "mbind", "move_pages", "nx_huge_pages", "soft_offline", "stat",
-        "zap",
+        "check_extension", "exit", "fork", "get_mempolicy", "mbind", "move_pages", "nx_huge_pages", "soft_offline",
+        "stat", "zap",
     }  # fmt: skip
     assert set(OPS) - set(OPCODES) - set(own_operations) == refused  # those of a test before this one
     assert {name for name in OPCODES if not name.startswith("raw_")} - set(OPS) == own

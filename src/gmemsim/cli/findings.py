@@ -146,7 +146,8 @@ def _show(one: Finding) -> None:
     for pattern in one.patterns:
         line("known by", pattern.text())
     for shown in one.shown:
-        version = next((name for name in one.versions if name not in one.releases), one.versions[0])
+        shows = [name for name in one.versions if name in (shown.versions or one.versions)]
+        version = next((name for name in shows if name not in one.releases), shows[0])
         release = f" --release {one.release_on(version)}" if version in one.releases else ""
         click.echo(
             f"see it: gmemsim explore {shown.scenario} --patch {version}{release} --arch {shown.vm_type} "
