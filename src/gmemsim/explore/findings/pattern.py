@@ -108,6 +108,8 @@ class Pattern:
         parts: its tasks.
         waits: edges among them. Where there are any, they must be all that keeps the run from going on: without them
             nobody waits in a circle, or it is another deadlock.
+        versions: of the finding, on which a failure like this is it; empty: on all.
+        vm_types: of the finding, likewise.
     """
 
     rules: frozenset[str]
@@ -115,10 +117,16 @@ class Pattern:
     details: Mapping[str, object] = attrs.field(factory=dict)
     parts: Mapping[str, Who] = attrs.field(factory=dict)
     waits: tuple[Waits, ...] = ()
+    versions: tuple[str, ...] = ()
+    vm_types: tuple[str, ...] = ()
 
     def fits(self, failure: Failure, scene: Scene) -> bool:
         """Whether the failure is this."""
         if failure.rule not in self.rules or (self.kinds and failure.kind not in self.kinds):
+            return False
+        if self.versions and scene.version not in self.versions:
+            return False
+        if self.vm_types and set(self.vm_types).isdisjoint(scene.vm_types):
             return False
         if any(failure.details.get(name) != value for name, value in self.details.items()):
             return False
@@ -152,7 +160,9 @@ class Pattern:
         waits = "; ".join(one.text() for one in self.waits)
         details = ", ".join(f"{name} {value}" for name, value in self.details.items())
         head = " ".join(filter(None, [" or ".join(sorted(self.rules)), details]))
-        return ": ".join(filter(None, [head, "; ".join(filter(None, [parts, waits]))]))
+        where = ", ".join((*self.versions, *self.vm_types))
+        only = f"only on {where}" if where else ""
+        return ": ".join(filter(None, [head, "; ".join(filter(None, [parts, waits, only]))]))
 
 
 def _circle(edges: Iterable[WaitEdge]) -> bool:

@@ -41,6 +41,7 @@ FINDINGS: Final = (
                     "deletion": Who(does=frozenset({"unbind"}), inside="kvm_activate_memslot"),
                 },
                 waits=(Waits(part="deletion", lock="srcu", behind="vCPU", held="r"),),
+                vm_types=("default",),
             ),
             # Nobody has to wait for it. To 6.12 a write before the pre-fault is enough, which is told by no pattern.
             Pattern(
