@@ -105,7 +105,7 @@ QUADRUPLES = """
 
 A random sample: {searches:,} cells of {planned:,} of v3 and inplace, on one page. {how}
 `python bench/matrix.py 4 --cells N` draws more.
-"""
+{older}"""
 
 TRIPLES = """# Three operations at once
 
@@ -126,7 +126,7 @@ far as VM type and file have them. {gone}
 Recorded: {searches:,} of {planned:,} cells, {total:,} runs. Of the cells that are not complete {bounded:,} were run
 completely within the bound of two preemptions, {below:,} below one preemption; in the others the cap came first, and no
 violation there means none in those few schedules. A second page is not seen.
-
+{older}
 | version | VM type | cells recorded | of | complete | clean | known only | with others |
 |---|---|--:|--:|--:|--:|--:|--:|
 """
@@ -314,6 +314,7 @@ def triples() -> str:
         ),
         below=sum(row["scope"].startswith("complete below 1") for row in rows),
         exchanged=sum(bool(row.get("exchanged")) for row in rows),
+        older=older(rows),
         least=min((row["states"] for row in rows if not by_states(row)), default=0),
         most=max((row["states"] for row in rows if not by_states(row)), default=0),
         **budget(rows),
@@ -322,8 +323,17 @@ def triples() -> str:
     parts = [head + "\n".join(table), "", "## Violations", "", *violations([*rows, *four])]
     if four:
         planned = sum(count(patch, 4) for patch in ("v3", "inplace"))
-        parts.append(QUADRUPLES.format(planned=planned, **budget(four)))
+        parts.append(QUADRUPLES.format(planned=planned, older=older(four), **budget(four)))
     return "\n".join([*parts, *cell_by_cell]) + "\n"
+
+
+def older(rows: list[dict[str, Any]]) -> str:
+    """What is said of rows that are of the model before a change which they could meet (`before`: the change)."""
+    changes = Counter(row["before"] for row in rows if row.get("before"))
+    return "".join(
+        f"\n{cells:,} of the recorded cells are of the model before {change}, and were not asked again since.\n"
+        for change, cells in changes.items()
+    )
 
 
 def recorded(name: str) -> bool:
