@@ -134,3 +134,44 @@ def test_patterns_say_what_they_ask() -> None:
         for pattern in one.patterns:
             assert all(rule in pattern.text() for rule in pattern.rules)
             assert all(part in pattern.text() for part in pattern.parts)
+
+
+def test_a_livelock_of_a_pre_fault_is_known_by_its_root() -> None:
+    """One that turns for another reason is new, although nx_huge_pages was written before."""
+    parties = (
+        Party(
+            task="vcpu0",
+            call=1,
+            operation="prefault",
+            functions=("kvm_vcpu_pre_fault_memory",),
+            obsolete_root=True,
+        ),
+        Party(task="root", before=("nx_huge_pages",)),
+    )
+    scene = Scene(version="mainline-7.3", release="7.3", vm_types=("default",), parties=parties)
+    failure = Failure("livelock", "", scene=scene)
+    assert known(failure) is FINDINGS["prefault-keeps-obsolete-root"]
+    fresh = (attrs.evolve(parties[0], obsolete_root=False), parties[1])
+    assert known(attrs.evolve(failure, scene=attrs.evolve(scene, parties=fresh))) is None
+
+
+@pytest.mark.parametrize(
+    ("version", "vm_type", "by", "is_known"),
+    [
+        ("inplace", "sw-protected", "write", True),
+        # There a fault marks the page dirty: that a mapped one is clean is new.
+        ("mainline-7.3", "sw-protected", "write", False),
+        ("mainline-7.3", "tdx", "write", False),
+        ("mainline-7.3", "tdx", "populate", True),
+    ],
+)
+def test_what_soft_offline_evicts_is_known_where_it_is_clean(
+    version: str, vm_type: str, by: str, *, is_known: bool
+) -> None:
+    parties = (
+        Party(task="ras", call=1, operation="soft_offline"),
+        Party(task="vcpu0", before=(by,)),
+    )
+    scene = Scene(version=version, vm_types=(vm_type,), parties=parties)
+    found = known(Failure("I19", "", "PageCacheDelete", task="ras", scene=scene))
+    assert (found is FINDINGS["soft-offline-evicts-guest-page"]) is is_known
