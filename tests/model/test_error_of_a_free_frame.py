@@ -29,7 +29,9 @@ class Before:
         pass
 
 
-def failing(patch: str, pages: int, *, again: int | None = None) -> tuple[Rig, int, int]:
+def failing(
+    patch: str, pages: int, *, again: int | None = None, call: str = "memory_failure"
+) -> tuple[Rig, int, int]:
     """An error of page 0, whose hole comes first; page `again` is allocated then. The rig, the frame and the errno."""
     r = Rig(load_patch(patch), "private", pages=pages)
     kernel, inode = r.kernel, r.inode
@@ -43,7 +45,7 @@ def failing(patch: str, pages: int, *, again: int | None = None) -> tuple[Rig, i
 
     mutex: Any = Before(hole)
     kernel.mf_mutex = lambda: mutex  # type: ignore[method-assign]
-    return r, frame, r.call(lambda t: kernel.memory_failure(t, inode, 0))
+    return r, frame, r.call(lambda t: getattr(kernel, call)(t, inode, 0))
 
 
 @pytest.mark.parametrize("patch", ["baseline", "mainline-7.3"])
@@ -84,3 +86,14 @@ def test_a_frame_of_something_else_is_left_alone() -> None:
     mutex: Any = Before(used)
     r.kernel.mf_mutex = lambda: mutex  # type: ignore[method-assign]
     assert r.call(lambda t: r.kernel.memory_failure(t, r.inode, 0)) == EBUSY
+
+
+def test_soft_offline_of_a_frame_that_left_the_file() -> None:
+    """Free: out of the allocator. In use again, by a clean page: that one is evicted."""
+    r, frame, ret = failing("mainline-7.3", 2, call="soft_offline_page")
+    assert ret == 0
+    r.call(lambda t: r.kernel.kvm_gmem_allocate(t, r.inode, 0, 2))
+    assert frame not in {folio.pfn for folio in r.inode.folios.values()}
+    r, frame, ret = failing("mainline-7.3", 2, again=1, call="soft_offline_page")
+    assert ret == 0
+    assert 1 not in r.inode.folios

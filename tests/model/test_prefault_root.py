@@ -9,6 +9,7 @@ from gmemsim.explore.program import ScenarioProgram
 from gmemsim.explore.search import search
 from gmemsim.explore.strategies.stateful import Stateful
 from gmemsim.scenarios.catalogue import load_named
+from gmemsim.scenarios.scenario import loads
 
 OTHER_SLOT = "zoo-prefault_other_slot"
 AFTER = "zoo-prefault_after_deletion"
@@ -19,7 +20,11 @@ LEFT_OVER = "prefault-after-slot-deletion"
 
 def findings(scenario: str, patch: str, arch: str, release: str | None) -> set[str]:
     """Of a complete search; what is no finding stands as its summary."""
-    program = ScenarioProgram(scenario=load_named(scenario), patch=patch, arch=arch, release=release)
+    return told(ScenarioProgram(scenario=load_named(scenario), patch=patch, arch=arch, release=release))
+
+
+def told(program: ScenarioProgram) -> set[str]:
+    """Of a complete search of it."""
     found = search(program, Stateful(0), keep_going=True)
     assert found.complete
     failures = [each.failure for each in found.found]
@@ -69,3 +74,32 @@ def test_a_deletion_makes_the_root_obsolete(
 )
 def test_mends(scenario: str, arch: str, mend: str, release: str, left: set[str]) -> None:
     assert findings(scenario, f"baseline+{mend}", arch, release) == left
+
+
+VCPU = """
+    [scenario]
+    name = "mine"
+    summary = "a write of the parameter beside an access"
+    [[vm]]
+    id = "vm0"
+    accept = "tolerant"
+    [[file]]
+    id = "gmem0"
+    pages = 1
+    [[slot]]
+    file = "gmem0"
+    gfn = 0x10000
+    [[task]]
+    role = "vcpu"
+    ops = [{ op = "touch" }]
+    [[task]]
+    name = "root"
+    ops = [{ op = "nx_huge_pages", expect = "ok" }]
+    """
+
+
+@pytest.mark.parametrize(("arch", "expected"), [("tdx", {KEEPS}), ("sw-protected", set()), ("snp", set())])
+def test_the_local_retry_of_tdx_keeps_the_root_as_well(arch: str, expected: set[str]) -> None:
+    """tdx_handle_ept_violation repeats a private fault without another entry, which would load a root."""
+    program = ScenarioProgram(scenario=loads(VCPU, "mine.toml"), patch="mainline-7.3", arch=arch)
+    assert told(program) == expected

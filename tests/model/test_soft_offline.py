@@ -60,3 +60,20 @@ def test_what_nobody_uses_and_what_is_poisoned() -> None:
     r.call(lambda t: r.kernel.memory_failure(t, r.inode, 0))
     assert offline(r) == 0, "poisoned already: nothing to do"
     assert r.inode.folios[0].poisoned
+
+
+@pytest.mark.parametrize(("patch", "release", "ret"), [("baseline", "6.12", EBUSY), ("inplace", None, 0)])
+@pytest.mark.parametrize("all_roots", [False, True])
+def test_a_page_that_was_zapped_once_is_dirty_on_6_12(
+    patch: str, release: str | None, ret: int, *, all_roots: bool
+) -> None:
+    """handle_changed_spte marks it when the entry goes, and nothing takes the mark away."""
+    r = rig(patch, release)
+    vcpu = r.vm.vcpus[0]
+    r.call(lambda t: r.kernel.guest_access(t, vcpu, BASE, None, "secret"))
+    if all_roots:
+        r.call(r.kernel.set_nx_huge_pages)
+    else:
+        r.call(lambda t: r.kernel.kvm_zap_gfn_range(t, r.vm, BASE, BASE + 1))
+    r.call(lambda t: r.kernel.guest_access(t, vcpu, BASE, None, None))
+    assert offline(r) == ret

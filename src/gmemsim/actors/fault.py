@@ -47,7 +47,9 @@ class Fault:
         self.private = private
         self.prefetch = prefetch
         self.seq = 0
-        self.generation = vcpu.root_generation if prefetch else vcpu.vm.root_generation
+        # Both have loops below the place where the root is loaded.
+        keeps = prefetch or (private and vcpu.vm.stage2.mirrored)
+        self.generation = vcpu.root_generation if keeps else vcpu.vm.root_generation
         self.slot: Memslot | None = None
         self.pfn = -1
         self.folio: Folio | None = None

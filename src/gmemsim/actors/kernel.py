@@ -325,6 +325,7 @@ class Kernel:
     kvm_mmu_zap_all_fast = zap_all.kvm_mmu_zap_all_fast
     set_nx_huge_pages = zap_all.set_nx_huge_pages
     kvm_unmap_gfn_range = mmu_invalidate.kvm_unmap_gfn_range
+    kvm_set_pfn_dirty = mmu_invalidate.kvm_set_pfn_dirty
     kvm_zap_gfn_range = mmu_invalidate.kvm_zap_gfn_range
     move_spte_line = mmu_invalidate.move_spte_line
     leaves_of = staticmethod(mmu_invalidate.leaves_of)

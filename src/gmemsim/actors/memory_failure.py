@@ -106,7 +106,8 @@ async def soft_offline_page(self: Kernel, t: Task, inode: GmemInode, index: int)
 
     After corrected errors, by root or by firmware; the page is good. A clean page that nobody has a reference of is
     evicted from its file, and nobody who maps it is told. Any other would be migrated, which guest_memfd refuses:
-    -EBUSY, and what that attempt unmaps for a while is left out, as is a page that is on its way out of the file.
+    -EBUSY, and what that attempt unmaps for a while is left out, as is a page that is on its way out of the file. As in
+    `memory_failure`, a frame that was freed meanwhile is taken from the allocator, or is the page of whoever has it.
     """
     folio = inode.folios.get(index)
     if folio is None:
@@ -128,8 +129,18 @@ async def _soft_offline(self: Kernel, t: Task, inode: GmemInode, index: int, fol
     if t.traps:
         await t.point(Op("rmw", inode.ref_label, folio.index, folio.index + 1))
     folio = self._page_folio(inode, index, folio)
+    if folio.ref == 0 and folio.pfn < HUGE_AREA:
+        if self.memory.take_off(folio.pfn):
+            return 0
+        # get_any_page counts it as used: by now it is the page of somebody else.
+        inode, index, folio = self._frame_owner(inode, index, folio)
+        await self.shake_folio(t, folio)
+        if t.traps:
+            await t.point(Op("rmw", inode.ref_label, folio.index, folio.index + 1))
     if folio.ref == 0:
-        return 0 if folio.pfn < HUGE_AREA and self.memory.take_off(folio.pfn) else EIO
+        return EIO
+    if folio.poisoned:
+        return 0
     if folio.order:
         # Huge pages of HUGETLB are migrated only.
         return EBUSY

@@ -119,6 +119,8 @@ async def kvm_unmap_gfn_range(self: Kernel, t: Task, vm: Vm, start: int, end: in
             spte = root.pop(gfn, None)
             if spte is None:
                 continue
+            if self.release.zap_dirties:
+                self.kvm_set_pfn_dirty(t, spte)
             await t.spend(self.costs.zap_4k)
             if t.engine.cpus is not None:
                 await self.move_spte_line(t, vm, gfn, spte.level)
@@ -134,6 +136,14 @@ async def kvm_unmap_gfn_range(self: Kernel, t: Task, vm: Vm, start: int, end: in
     if rec is not None:
         rec(t, ZapRet(flush))
     return flush
+
+
+def kvm_set_pfn_dirty(self: Kernel, t: Task, spte: Spte) -> None:
+    """`kvm_set_pfn_dirty` of 6.12: `make_spte` makes each entry of guest_memfd's writable, and so dirty."""
+    for inode in self.world.inodes.values():
+        for folio in inode.folios.values():
+            if folio.pfn == spte.pfn:
+                self.folio_mark_dirty(t, folio)
 
 
 async def kvm_zap_gfn_range(self: Kernel, t: Task, vm: Vm, start: int, end: int) -> None:

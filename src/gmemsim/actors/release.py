@@ -21,6 +21,8 @@ class Release:
             entries, so accessed bits set by hardware made it FIXED again (seen in the recordings).
         zap_filter: the zap looks at the kind of mapping (6.14; guest-memfd.md 1.3).
         put_under_mmu_lock: the page reference is dropped before mmu_lock (6.13; guest-memfd.md 4.6 step 13).
+        zap_dirties: a page is marked dirty when its entry goes (`handle_changed_spte` of 6.12.117), and not when a
+            fault ends (6.13).
         prefault_invalid_slot_eagain: pre-fault of a slot being deleted gets -EAGAIN (6.18; guest-memfd.md 4.6 step 4).
         host_mmap: guest_memfd supports MMAP and INIT_SHARED (6.18).
         lookup_first: find the folio without creating first, then create (NUMA policy; seen in the recordings).
@@ -61,6 +63,7 @@ class Release:
     spurious_if_allowed: bool = True
     zap_filter: bool = True
     put_under_mmu_lock: bool = True
+    zap_dirties: bool = False
     prefault_invalid_slot_eagain: bool = True
     host_mmap: bool = True
     lookup_first: bool = True
@@ -99,6 +102,7 @@ RELEASES: dict[str, Release] = {
             spurious_if_allowed=False,
             zap_filter=False,
             put_under_mmu_lock=False,
+            zap_dirties=True,
             prefault_invalid_slot_eagain=False,
             prefault_vm_dead=False,
             reload_frees_roots=False,

@@ -53,7 +53,7 @@ async def kvm_mmu_do_page_fault(
     if t.traps:
         await t.point(vm.load_slots)
     slot = vm.slot_of(gfn)
-    if not prefetch:
+    if not prefetch and not (private and vm.stage2.mirrored):
         # vcpu_enter_guest has freed an obsolete root (KVM_REQ_MMU_FREE_OBSOLETE_ROOTS) and loaded a new one.
         vcpu.root_generation = vm.root_generation
     fault = Fault(vcpu, gfn, private, prefetch)

@@ -133,10 +133,13 @@ async def handle_ept_violation(self: Kernel, t: Task, vcpu: Vcpu, gfn: int, priv
     """The exit for a stage-2 fault: one attempt, or, with a mirror root, a loop inside the handler.
 
     TDX repeats a RETRY locally, because going back to the guest would count as a step without progress; it
-    stops for a signal, a dead VM, or a slot that is being deleted. SRCU is held until the next entry; work of the
+    stops for a signal, a dead VM, or a slot that is being deleted (an interrupt for the vCPU, for which it does too, is
+    outside the model). It keeps the root that the last entry loaded. SRCU is held until the next entry; work of the
     task comes after it.
     """
     vm = vcpu.vm
+    if private and vm.stage2.mirrored:
+        vcpu.root_generation = vm.root_generation
     section = await vm.srcu.read_lock(t)
     while True:
         ret = await self.kvm_mmu_do_page_fault(t, vcpu, gfn, private)

@@ -30,6 +30,9 @@ async def kvm_mmu_zap_all_fast_front_half(self: Kernel, t: Task, vm: Vm) -> None
     if t.traps:
         await t.point(Op("rmw", vm.spte_label))
     vm.root_generation += 1
+    if self.release.zap_dirties:
+        for _, spte in vm.stage2.all():
+            self.kvm_set_pfn_dirty(t, spte)
     vm.stage2.clear()
     vm.flush_tlbs()
     if t.rec is not None:

@@ -32,6 +32,7 @@ class Party:
         operation: what that call does, by its name in a scenario (`punch`, `touch`); empty if it is in none.
         before: the operations that the task has been through, each once.
         functions: kernel functions that it is in, outermost first.
+        obsolete_root: it is a vCPU that has loaded a root, which has become obsolete since.
     """
 
     task: str
@@ -39,6 +40,7 @@ class Party:
     operation: str = ""
     before: tuple[str, ...] = ()
     functions: tuple[str, ...] = ()
+    obsolete_root: bool = False
 
 
 @attrs.frozen(kw_only=True)
@@ -98,10 +100,21 @@ def _party(task: Task, thread: Thread | None, functions: tuple[str, ...], failur
         functions = raised_in(failure.error.__traceback__)
     operation = ""
     before: tuple[str, ...] = ()
+    obsolete = False
     if thread is not None:
+        if thread.vcpu is not None:
+            root = thread.vcpu.root_generation
+            obsolete = root is not None and root != thread.vcpu.vm.root_generation
         ended = thread.results.operations
         before = tuple(dict.fromkeys(result.op for result in ended))
         if task.call not in {result.call for result in ended}:
             number = task.call % CALLS
             operation = next((step.op.name for step in thread.actor.steps if step.ident == number), "")
-    return Party(task=task.name, call=task.call, operation=operation, before=before, functions=functions)
+    return Party(
+        task=task.name,
+        call=task.call,
+        operation=operation,
+        before=before,
+        functions=functions,
+        obsolete_root=obsolete,
+    )

@@ -32,6 +32,7 @@ class Who:
         over: the operation may have ended already.
         fails: the failure was seen in its step.
         also: it may be a task that plays another part as well.
+        obsolete_root: it is a vCPU whose root has become obsolete and that has loaded no other.
     """
 
     does: frozenset[str] = frozenset()
@@ -39,12 +40,15 @@ class Who:
     over: bool = False
     fails: bool = False
     also: bool = False
+    obsolete_root: bool = False
 
     def is_played_by(self, party: Party, failure: Failure) -> bool:
         """Whether the task can be this one."""
         if self.fails and party.task != failure.task:
             return False
         if self.inside and self.inside not in party.functions:
+            return False
+        if self.obsolete_root and not party.obsolete_root:
             return False
         if not self.does or party.operation in self.does:
             return True
@@ -57,6 +61,8 @@ class Who:
             words.append("or past it")
         if self.inside:
             words.append(f"inside {self.inside}")
+        if self.obsolete_root:
+            words.append("with an obsolete root")
         if self.fails:
             words.append("whose step shows it")
         return " ".join(words)
@@ -108,8 +114,7 @@ class Pattern:
         parts: its tasks.
         waits: edges among them. Where there are any, they must be all that keeps the run from going on: without them
             nobody waits in a circle, or it is another deadlock.
-        versions: of the finding, on which a failure like this is it; empty: on all.
-        vm_types: of the finding, likewise.
+        versions, vm_types: of the finding's, those on which it shows so; empty: all.
     """
 
     rules: frozenset[str]
@@ -124,11 +129,11 @@ class Pattern:
         """Whether the failure is this."""
         if failure.rule not in self.rules or (self.kinds and failure.kind not in self.kinds):
             return False
-        if self.versions and scene.version not in self.versions:
-            return False
-        if self.vm_types and set(self.vm_types).isdisjoint(scene.vm_types):
-            return False
         if any(failure.details.get(name) != value for name, value in self.details.items()):
+            return False
+        if self.versions and scene.version and scene.version not in self.versions:
+            return False
+        if self.vm_types and scene.vm_types and set(self.vm_types).isdisjoint(scene.vm_types):
             return False
         edges = list(self._castings(failure, scene))
         if not edges:
@@ -160,9 +165,8 @@ class Pattern:
         waits = "; ".join(one.text() for one in self.waits)
         details = ", ".join(f"{name} {value}" for name, value in self.details.items())
         head = " ".join(filter(None, [" or ".join(sorted(self.rules)), details]))
-        where = ", ".join((*self.versions, *self.vm_types))
-        only = f"only on {where}" if where else ""
-        return ": ".join(filter(None, [head, "; ".join(filter(None, [parts, waits, only]))]))
+        where = "; ".join(f"on {', '.join(names)} only" for names in (self.versions, self.vm_types) if names)
+        return ": ".join(filter(None, [head, "; ".join(filter(None, [parts, waits, where]))]))
 
 
 def _circle(edges: Iterable[WaitEdge]) -> bool:

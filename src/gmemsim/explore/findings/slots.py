@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import Final
 
 from .finding import Finding, Shown, State
-from .groups import ALL_VERSIONS
+from .groups import ALL_VERSIONS, BY_VCPU
 from .pattern import Pattern, Waits, Who
 
-_PREFAULT: Final = Who(does=frozenset({"prefault"}), inside="kvm_vcpu_pre_fault_memory")
+_PREFAULT: Final = Who(does=frozenset({"prefault"}), inside="kvm_vcpu_pre_fault_memory", obsolete_root=True)
 
 FINDINGS: Final = (
     Finding(
@@ -43,10 +43,21 @@ FINDINGS: Final = (
                 waits=(Waits(part="deletion", lock="srcu", behind="vCPU", held="r"),),
                 vm_types=("default",),
             ),
-            # Nobody has to wait for it. To 6.12 a write before the pre-fault is enough, which is told by no pattern.
+            # Nobody has to wait for it. To 6.12 a write before the pre-fault is enough, and is told as this, too.
             Pattern(
                 rules=frozenset({"livelock"}),
                 parts={"vCPU": _PREFAULT, "writer": Who(does=frozenset({"nx_huge_pages"}), over=True)},
+            ),
+            # The vCPU's own loop, which only TDX has.
+            Pattern(
+                rules=frozenset({"livelock"}),
+                parts={
+                    "vCPU": Who(
+                        does=BY_VCPU - {"prefault"}, inside="handle_ept_violation", obsolete_root=True
+                    ),
+                    "writer": Who(does=frozenset({"nx_huge_pages"}), over=True),
+                },
+                vm_types=("tdx",),
             ),
         ),
         shown=(

@@ -35,6 +35,7 @@ def tdx_local_retry_vs_memslot_delete(parent: type[Kernel]) -> type[Kernel]:
     class TdxLocalRetryVsMemslotDelete(parent):
         async def handle_ept_violation(self, t: Task, vcpu: Vcpu, gfn: int, private: bool | None) -> int:
             vm = vcpu.vm
+            vcpu.root_generation = vm.root_generation
             section = await vm.srcu.read_lock(t)
             while True:
                 ret: int = await self.kvm_mmu_do_page_fault(t, vcpu, gfn, private)
