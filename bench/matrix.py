@@ -1,7 +1,7 @@
 """Every pair (docs/pairs.jsonl.zst), triple or quadruple of operations; goes on where it was stopped.
 
     python bench/matrix.py 2|3|4 [--pages 1|2] [--patch P ...] [--states N] [--schedules N] [--sampled N] [--jobs N]
-        [--seconds S] [--cells N] [--seed S] [--out FILE]
+        [--seconds S] [--cells N] [--seed S] [--out FILE] [--again N]
     python docs/generate_matrix.py
 
 A cell is searched completely: every state, up to --states of them. Where there are more, schedules with few preemptions
@@ -9,7 +9,8 @@ are enumerated, up to --schedules of them, and where that was not all of them wi
 more are drawn with POS. --cells takes so many at random, and prints at the end what all would take. --pages 2 takes the
 cells on a file of two pages; versions with huge pages have the cells on a huge page. Rows are written to
 the file without .zst, which goes on from the compressed one, and which docs/generate_matrix.py compresses. Delete both
-to begin anew, as after a change of the model.
+to begin anew, as after a change of the model. --again asks N complete cells of the record anew, drawn at random from
+those of at most --states states, writes nothing, and says how many have other states or another verdict by now.
 """
 
 from __future__ import annotations
@@ -72,11 +73,15 @@ def main() -> None:
     parser.add_argument("--jobs", type=int, default=2)
     parser.add_argument("--seconds", type=float)
     parser.add_argument("--out", type=Path)
+    parser.add_argument("--again", type=int)
     options = parser.parse_args()
     path = options.out or DOCS / f"{NAMES[options.together]}.jsonl"
     patches = options.patch or list(TWO_PAGES if options.pages == 2 else VERSIONS[options.together])
     begin = time.monotonic()
     rows = recorded(path)
+    if options.again is not None:
+        again(rows, patches, options)
+        return
     # What a smaller budget did not complete is asked again, and stays until it has another answer.
     done = {which(row) for row in rows if whole(row) or row["states"] >= options.states}
     todo = [
@@ -108,6 +113,39 @@ def main() -> None:
                     at = f"{' against '.join(row['names'])}, {row['patch']}, {row['arch']}, {row['setup']}"
                     print(f"{at}: {found['rule']}: {found['summary']}", flush=True)
     summary(new, len(todo))
+
+
+def verdict(row: dict[str, Any]) -> set[tuple[str, str | None]]:
+    """What was found: rules, and the finding that each is, if any."""
+    return {(found["rule"], found["known"]) for found in row["violations"]}
+
+
+def again(rows: list[dict[str, Any]], patches: list[str], options: argparse.Namespace) -> None:
+    """Ask some complete cells once more, and compare."""
+    then = {which(row): row for row in rows if whole(row) and row["states"] <= options.states}
+    there = [
+        cell
+        for patch in patches
+        for cell in cells(patch, options.together, pages=options.pages)
+        if (*cell.names, cell.patch, cell.arch, cell.setup, cell.huge, cell.pages) in then
+    ]
+    drawn = random.Random(options.seed).sample(there, min(options.again, len(there)))
+    run = partial(
+        explore_cell, states=10 * options.states, schedules=options.schedules, sampled=options.sampled
+    )
+    states = verdicts = 0
+    with place(options.jobs, None) as where:
+        for row in share(run, iter(drawn), where):
+            before = then[which(row)]
+            states += row["states"] != before["states"]
+            if verdict(row) != verdict(before):
+                verdicts += 1
+                print(
+                    f"{which(row)}: {sorted(verdict(before), key=str)} then, {sorted(verdict(row), key=str)} now"
+                )
+    print(
+        f"{len(drawn)} of {len(there)} cells: {states} with another number of states, {verdicts} with another verdict"
+    )
 
 
 def summary(rows: list[dict[str, Any]], left: int) -> None:
