@@ -40,12 +40,8 @@ from . import (
     vmsa,
     zap_all,
 )  # fmt: skip # isort: skip
-from . import (
-    fork as fork_exit,
-)
-from . import (
-    memory_failure as hwpoison,
-)
+from . import fork as fork_exit
+from . import memory_failure as hwpoison
 from .release import RELEASES, Release
 
 if TYPE_CHECKING:
