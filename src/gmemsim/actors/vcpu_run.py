@@ -138,7 +138,7 @@ async def handle_ept_violation(self: Kernel, t: Task, vcpu: Vcpu, gfn: int, priv
     task comes after it.
     """
     vm = vcpu.vm
-    if private and vm.stage2.mirrored:
+    if private is not False and vm.stage2.mirrored:
         vcpu.root_generation = vm.root_generation
     section = await vm.srcu.read_lock(t)
     while True:
