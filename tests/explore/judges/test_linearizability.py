@@ -385,7 +385,7 @@ def test_an_operation_is_modelled_or_changes_nothing_or_is_left_out() -> None:
     kinds = {*MODELLED, *NO_EFFECT}
     ours = {kind for kind in OPS.values() if kind.__module__.startswith("gmemsim.")}
     assert ours - kinds == {
-        Bind, Unbind, Close, Create, CreateAp, Exit, FileWrite, MemoryFailure, PageStateChange, Populate
+        Bind, Unbind, Close, Create, CreateAp, Exit, FileWrite, MemoryFailure, PageStateChange, Populate, SoftOffline
     }  # fmt: skip
 
 
