@@ -29,6 +29,7 @@ from gmemsim.scenarios.ops import (
     MemoryFailure,
     PageStateChange,
     Populate,
+    SoftOffline,
     Unbind,
 )  # fmt: skip
 from gmemsim.scenarios.scenario import loads
