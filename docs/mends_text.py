@@ -39,6 +39,9 @@ RECOMMENDED = {
     "tdx-shared-page-survives-hole": "`mapped-files-zap-both`: what decides whether guest_memfd serves shared accesses "
     "is the flag MMAP, so that it has to decide what is zapped. To refuse the flag to TDX is as safe, and takes from "
     "userspace what 6.18 gave.",
+    "tdx-fault-keeps-obsolete-root": "`tdx-retry-goes-back`: the loop is there to spare the guest entries without "
+    "progress, and has to end for what only an entry does. `tdx-retry-reloads` ends it as well, and frees and loads "
+    "roots in the middle of an exit.",
     "snp-launch-update-after-finish": "`snp-launch-state`, as posted. The invalidate lock in every fault mends it "
     "too, and brings the deadlock of memory failures to faults.",
     "snp-vmsa-page-freed-in-use": "`vmsa-reload`, which is upstream. `reclaim-leaks` is a net below it: it loses "

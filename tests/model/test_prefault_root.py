@@ -14,7 +14,9 @@ from gmemsim.scenarios.scenario import loads
 OTHER_SLOT = "zoo-prefault_other_slot"
 AFTER = "zoo-prefault_after_deletion"
 WRITE = "zoo-prefault_nx_huge_pages"
+PRIVATE = "zoo-tdx_fault_nx_huge_pages"
 KEEPS = "prefault-keeps-obsolete-root"
+TDX = "tdx-fault-keeps-obsolete-root"
 LEFT_OVER = "prefault-after-slot-deletion"
 
 
@@ -98,8 +100,20 @@ VCPU = """
     """
 
 
-@pytest.mark.parametrize(("arch", "expected"), [("tdx", {KEEPS}), ("sw-protected", set()), ("snp", set())])
+@pytest.mark.parametrize(("arch", "expected"), [("tdx", {TDX}), ("sw-protected", set()), ("snp", set())])
 def test_the_local_retry_of_tdx_keeps_the_root_as_well(arch: str, expected: set[str]) -> None:
     """tdx_handle_ept_violation repeats a private fault without another entry, which would load a root."""
     program = ScenarioProgram(scenario=loads(VCPU, "mine.toml"), patch="mainline-7.3", arch=arch)
     assert told(program) == expected
+
+
+@pytest.mark.parametrize(
+    ("mend", "left"), [("", {TDX}), ("tdx-retry-goes-back", set()), ("tdx-retry-reloads", set())]
+)
+@pytest.mark.parametrize("patch", ["baseline", "mainline-7.3", "inplace"])
+def test_mends_of_the_local_retry(patch: str, mend: str, left: set[str]) -> None:
+    assert findings(PRIVATE, "+".join(filter(None, (patch, mend))), "tdx", None) == left
+
+
+def test_a_mend_of_the_local_retry_leaves_pre_faults_as_they_are() -> None:
+    assert findings(WRITE, "mainline-7.3+tdx-retry-goes-back", "tdx", None) == {KEEPS}

@@ -379,6 +379,7 @@ class Kernel:
     kvm_arch_vcpu_ioctl_run = vcpu_run.kvm_arch_vcpu_ioctl_run
     guest_touch = vcpu_run.guest_touch
     handle_ept_violation = vcpu_run.handle_ept_violation
+    retry_goes_back = vcpu_run.retry_goes_back
     npf_interception = vcpu_run.npf_interception
     spte_fits = vcpu_run.spte_fits
     accept_fault = vcpu_run.accept_fault

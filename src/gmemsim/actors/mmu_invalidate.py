@@ -140,10 +140,8 @@ async def kvm_unmap_gfn_range(self: Kernel, t: Task, vm: Vm, start: int, end: in
 
 def kvm_set_pfn_dirty(self: Kernel, t: Task, spte: Spte) -> None:
     """`kvm_set_pfn_dirty` of 6.12: `make_spte` makes each entry of guest_memfd's writable, and so dirty."""
-    for inode in self.world.inodes.values():
-        for folio in inode.folios.values():
-            if folio.pfn == spte.pfn:
-                self.folio_mark_dirty(t, folio)
+    if spte.folio is not None:
+        self.folio_mark_dirty(t, spte.folio)
 
 
 async def kvm_zap_gfn_range(self: Kernel, t: Task, vm: Vm, start: int, end: int) -> None:

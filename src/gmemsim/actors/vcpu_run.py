@@ -143,16 +143,20 @@ async def handle_ept_violation(self: Kernel, t: Task, vcpu: Vcpu, gfn: int, priv
     section = await vm.srcu.read_lock(t)
     while True:
         ret = await self.kvm_mmu_do_page_fault(t, vcpu, gfn, private)
-        if ret != RetPf.RETRY or not (vm.stage2.mirrored and private):
-            break
-        # By hand: a task announces who wakes and signals it, and not its fields.
-        t.touch_task("r")
-        slot = vm.slot_of(gfn)
-        if t.signal_pending or vm.dead or slot is None or slot.invalid:
+        if ret != RetPf.RETRY or not (vm.stage2.mirrored and private) or self.retry_goes_back(t, vcpu, gfn):
             break
     await vm.srcu.read_unlock(t, section)
     await self.task_work_run(t)
     return ret
+
+
+def retry_goes_back(self: Kernel, t: Task, vcpu: Vcpu, gfn: int) -> bool:
+    """Whether `tdx_handle_ept_violation` leaves its loop after a RETRY."""
+    vm = vcpu.vm
+    # By hand: a task announces who wakes and signals it, and not its fields.
+    t.touch_task("r")
+    slot = vm.slot_of(gfn)
+    return t.signal_pending or vm.dead or slot is None or slot.invalid
 
 
 async def npf_interception(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Final
 
 from .finding import Finding, Shown, State
-from .groups import ALL_VERSIONS, BY_VCPU
+from .groups import ALL_VERSIONS
 from .pattern import Pattern, Waits, Who
 
 _PREFAULT: Final = Who(does=frozenset({"prefault"}), inside="kvm_vcpu_pre_fault_memory", obsolete_root=True)
@@ -47,17 +47,6 @@ FINDINGS: Final = (
             Pattern(
                 rules=frozenset({"livelock"}),
                 parts={"vCPU": _PREFAULT, "writer": Who(does=frozenset({"nx_huge_pages"}), over=True)},
-            ),
-            # The vCPU's own loop, which only TDX has.
-            Pattern(
-                rules=frozenset({"livelock"}),
-                parts={
-                    "vCPU": Who(
-                        does=BY_VCPU - {"prefault"}, inside="handle_ept_violation", obsolete_root=True
-                    ),
-                    "writer": Who(does=frozenset({"nx_huge_pages"}), over=True),
-                },
-                vm_types=("tdx",),
             ),
         ),
         shown=(

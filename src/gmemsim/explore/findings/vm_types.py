@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Final
 
 from .finding import Finding, Shown, State
-from .groups import ATTRIBUTES, BY_VCPU, HUGE, HUGE_WITHOUT_MUTEX, IN_PLACE
+from .groups import ALL_VERSIONS, ATTRIBUTES, BY_VCPU, HUGE, HUGE_WITHOUT_MUTEX, IN_PLACE
 from .pattern import Pattern, Who
 
 _RECLAIM: Final = frozenset({"punch", "close"})
@@ -65,6 +65,26 @@ FINDINGS: Final = (
             ),
         ),
         shown=(Shown(scenario="zoo-tdx_mapped_file", vm_type="tdx", schedules=60),),
+    ),
+    Finding(
+        ident="tdx-fault-keeps-obsolete-root",
+        title="TDX: a private fault keeps the root that a write of nx_huge_pages made obsolete, and is tried for ever",
+        effect="the vCPU turns inside its exit handler until an interrupt or a signal; changes of slots wait for it",
+        versions=ALL_VERSIONS,
+        vm_types=("tdx",),
+        states=(State("by reading", ("7.2.12", "7.3.4")),),
+        patterns=(
+            Pattern(
+                rules=frozenset({"livelock"}),
+                parts={
+                    "vCPU": Who(
+                        does=BY_VCPU - {"prefault"}, inside="handle_ept_violation", obsolete_root=True
+                    ),
+                    "writer": Who(does=frozenset({"nx_huge_pages"}), over=True),
+                },
+            ),
+        ),
+        shown=(Shown(scenario="zoo-tdx_fault_nx_huge_pages", vm_type="tdx", schedules=200),),
     ),
     Finding(
         ident="snp-launch-update-after-finish",

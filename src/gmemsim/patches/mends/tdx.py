@@ -1,5 +1,5 @@
 # mypy: disable-error-code="misc,valid-type,no-any-return"
-"""Mends of a TDX page that the module did not give back."""
+"""Mends of what TDX alone has: pages that the module keeps, two roots, a loop in the exit handler."""
 
 from __future__ import annotations
 
@@ -11,7 +11,11 @@ from .entry import Mend
 if TYPE_CHECKING:
     from ...actors.inode import GmemInode
     from ...actors.kernel import Kernel
+    from ...actors.vm import Vcpu
     from ...engine.task import Task
+
+
+_ROOT: Final = ("tdx-fault-keeps-obsolete-root",)
 
 
 def leak_on_failure(parent: type[Kernel]) -> type[Kernel]:
@@ -68,6 +72,31 @@ def files_zap_both(parent: type[Kernel]) -> type[Kernel]:
     return FilesZapBoth
 
 
+def retry_goes_back(parent: type[Kernel]) -> type[Kernel]:
+    """The loop of a private fault ends if the root has become obsolete, and the next entry loads another."""
+
+    class RetryGoesBack(parent):
+        def retry_goes_back(self, t: Task, vcpu: Vcpu, gfn: int) -> bool:
+            if vcpu.root_generation != vcpu.vm.root_generation:
+                return True
+            return super().retry_goes_back(t, vcpu, gfn)
+
+    return RetryGoesBack
+
+
+def retry_reloads(parent: type[Kernel]) -> type[Kernel]:
+    """The loop of a private fault frees an obsolete root and loads a new one before each try."""
+
+    class RetryReloads(parent):
+        def retry_goes_back(self, t: Task, vcpu: Vcpu, gfn: int) -> bool:
+            back: bool = super().retry_goes_back(t, vcpu, gfn)
+            if not back:
+                vcpu.root_generation = vcpu.vm.root_generation
+            return back
+
+    return RetryReloads
+
+
 MENDS: Final = (
     Mend(
         ident="tdx-leak-on-failure",
@@ -109,6 +138,28 @@ MENDS: Final = (
         findings=("tdx-shared-page-survives-hole",),
         make=files_zap_both,
         meets=("punch",),
+        arches=("tdx",),
+    ),
+    Mend(
+        ident="tdx-retry-goes-back",
+        title="the loop of a private fault looks at the request to free obsolete roots, and goes back to the guest",
+        says="one more reason in tdx_handle_ept_violation beside signals, interrupts and a dead VM; the next entry "
+        "loads a new root, as after any other fault",
+        findings=_ROOT,
+        make=retry_goes_back,
+        blind="that going back without progress counts for the module's defence against single-stepping, once for each "
+        "time that roots become obsolete",
+        meets=("nx_huge_pages",),
+        arches=("tdx",),
+    ),
+    Mend(
+        ident="tdx-retry-reloads",
+        title="the loop of a private fault frees an obsolete root and loads a new one before each try",
+        says="kvm_mmu_reload inside the loop; the guest is not entered in between",
+        findings=_ROOT,
+        make=retry_reloads,
+        blind="that a root cannot be loaded (-ENOMEM), which the exit handler would have to pass on",
+        meets=("nx_huge_pages",),
         arches=("tdx",),
     ),
 )

@@ -38,6 +38,7 @@ WITH_FINDING: Final[dict[str, tuple[str, ...]]] = {
     "v8-fault-keeps-reference": ("inplace-v8",),
     "fault-against-slot-creation": ("baseline", "v3", "mainline-7.3"),
     "tdx-removal-failure": ALL_VERSIONS,
+    "tdx-fault-keeps-obsolete-root": ALL_VERSIONS,
     "tdx-shared-page-survives-hole": (*ATTRIBUTES, "inplace-off"),
     "snp-launch-update-after-finish": ("baseline", "v1", "v2", "v3", "mainline-7.3"),
     "snp-vmsa-page-freed-in-use": ("baseline", "v1", "v2"),
