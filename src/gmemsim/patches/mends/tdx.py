@@ -149,17 +149,17 @@ MENDS: Final = (
         make=retry_goes_back,
         blind="that going back without progress counts for the module's defence against single-stepping, once for each "
         "time that roots become obsolete",
-        meets=("nx_huge_pages",),
+        meets=("touch",),
         arches=("tdx",),
     ),
     Mend(
         ident="tdx-retry-reloads",
         title="the loop of a private fault frees an obsolete root and loads a new one before each try",
-        says="kvm_mmu_reload inside the loop; the guest is not entered in between",
+        says="the loop calls kvm_mmu_reload, and the guest is not entered in between",
         findings=_ROOT,
         make=retry_reloads,
         blind="that a root cannot be loaded (-ENOMEM), which the exit handler would have to pass on",
-        meets=("nx_huge_pages",),
+        meets=("touch",),
         arches=("tdx",),
     ),
 )
