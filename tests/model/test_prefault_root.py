@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import pytest
+from tests.model.rig import BASE, Rig
 
 from gmemsim.explore.findings.table import known
 from gmemsim.explore.program import ScenarioProgram
 from gmemsim.explore.search import search
 from gmemsim.explore.strategies.stateful import Stateful
+from gmemsim.patches.registry import load_patch
 from gmemsim.scenarios.catalogue import load_named
 from gmemsim.scenarios.scenario import loads
+
+if TYPE_CHECKING:
+    from gmemsim.engine.task import Task
 
 OTHER_SLOT = "zoo-prefault_other_slot"
 AFTER = "zoo-prefault_after_deletion"
@@ -107,13 +114,35 @@ def test_the_local_retry_of_tdx_keeps_the_root_as_well(arch: str, expected: set[
     assert told(program) == expected
 
 
-@pytest.mark.parametrize(
-    ("mend", "left"), [("", {TDX}), ("tdx-retry-goes-back", set()), ("tdx-retry-reloads", set())]
-)
+def test_the_local_retry_in_the_zoo() -> None:
+    assert findings(PRIVATE, "mainline-7.3", "tdx", None) == {TDX}
+
+
+@pytest.mark.parametrize("mend", ["tdx-retry-goes-back", "tdx-retry-reloads"])
 @pytest.mark.parametrize("patch", ["baseline", "mainline-7.3", "inplace"])
-def test_mends_of_the_local_retry(patch: str, mend: str, left: set[str]) -> None:
-    assert findings(PRIVATE, "+".join(filter(None, (patch, mend))), "tdx", None) == left
+def test_mends_of_the_local_retry(patch: str, mend: str) -> None:
+    program = ScenarioProgram(scenario=loads(VCPU, "mine.toml"), patch=f"{patch}+{mend}", arch="tdx")
+    assert told(program) == set()
 
 
 def test_a_mend_of_the_local_retry_leaves_pre_faults_as_they_are() -> None:
     assert findings(WRITE, "mainline-7.3+tdx-retry-goes-back", "tdx", None) == {KEEPS}
+
+
+@pytest.mark.parametrize(
+    ("slots", "back"), [("good", False), ("INVALID", True), ("none", False), ("dead", True)]
+)
+def test_what_ends_the_local_retry(slots: str, *, back: bool) -> None:
+    """tdx_handle_ept_violation of 7.3.4: an INVALID slot does, and a gfn that has none does not."""
+    r = Rig(load_patch("mainline-7.3"), "tdx", pages=1)
+    if slots == "INVALID":
+        r.vm.slots = tuple(slot.invalid_copy() for slot in r.vm.slots)
+    elif slots == "none":
+        r.vm.slots = ()
+    elif slots == "dead":
+        r.vm.killed = True
+
+    async def ask(t: Task) -> bool:
+        return r.kernel.retry_goes_back(t, r.vm.vcpus[0], BASE)
+
+    assert r.call(ask) == back

@@ -156,7 +156,7 @@ def retry_goes_back(self: Kernel, t: Task, vcpu: Vcpu, gfn: int) -> bool:
     # By hand: a task announces who wakes and signals it, and not its fields.
     t.touch_task("r")
     slot = vm.slot_of(gfn)
-    return t.signal_pending or vm.dead or slot is None or slot.invalid
+    return t.signal_pending or vm.dead or (slot is not None and slot.invalid)
 
 
 async def npf_interception(

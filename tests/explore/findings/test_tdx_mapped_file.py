@@ -47,4 +47,6 @@ def test_mends(mend: str) -> None:
 def test_private_memory_of_such_a_file_is_zapped() -> None:
     text = TEXT.replace('private = "none"', 'private = "auto"').replace(", private = false", "")
     program = ScenarioProgram(scenario=loads(text), patch="mainline-7.3", arch="tdx", release=None)
-    assert not search(program, make_strategy("random", 0)).found
+    result = search(program, make_strategy("stateful", 0))
+    assert result.complete
+    assert not result.found
