@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from errno import errorcode
 from typing import Final
 
 __all__ = [
     "E2BIG", "EAGAIN", "EBADF", "EBUSY", "EEXIST", "EFAULT", "EFBIG", "EHWPOISON", "EINTR", "EINVAL", "EIO", "EMFILE",
-    "ENODEV", "ENOENT", "ENOMEM", "ENOSPC", "ENOTTY", "EOPNOTSUPP", "EOVERFLOW", "EPERM", "ESPIPE", "errno_name",
+    "ENODEV", "ENOENT", "ENOMEM", "ENOSPC", "ENOTTY", "EOPNOTSUPP", "EOVERFLOW", "EPERM", "ERRNOS", "ESPIPE",
+    "errno_name",
 ]  # fmt: skip
 
 EPERM: Final = -1
@@ -34,6 +36,10 @@ EHWPOISON: Final = -133
 _NAMES = {value: name for name, value in globals().items() if name.startswith("E") and isinstance(value, int)}
 
 
+#: Each errno of Linux as a kernel function returns it, by its name here. Python's own table has no EHWPOISON.
+ERRNOS: Final = {-number: name for number, name in errorcode.items()} | _NAMES
+
+
 def errno_name(value: int) -> str:
-    """`-17` is `EEXIST`; anything that is no modelled errno is its number."""
-    return _NAMES.get(value, str(value))
+    """`-17` is `EEXIST`; anything that is no errno is its number."""
+    return ERRNOS.get(value, str(value))

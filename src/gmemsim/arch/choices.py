@@ -7,7 +7,15 @@ rmpupdate_clears_validated=False))`.
 
 from __future__ import annotations
 
+from typing import Annotated, Literal, TypeAlias
+
 import attrs
+import msgspec
+
+#: A number of things, and what RMPUPDATE answers when it fails.
+Positive: TypeAlias = Annotated[int, msgspec.Meta(ge=1)]
+#: SEAMCALLs on one S-EPT entry.
+TreeOp: TypeAlias = Literal["SEPT_ADD", "ADD", "AUG", "MR_EXTEND", "BLOCK", "REMOVE", "DEMOTE"]
 
 
 @attrs.frozen
@@ -38,15 +46,15 @@ class SnpChoices:
     """
 
     rmpupdate_clears_validated: bool = True
-    region_busy_code: int = 4
-    entry_busy_code: int = 3
-    smashed_to_shared_code: int = 4
-    failed_update_state: str = "firmware"
+    region_busy_code: Positive = 4
+    entry_busy_code: Positive = 3
+    smashed_to_shared_code: Positive = 4
+    failed_update_state: Literal["firmware", "pre_guest"] = "firmware"
     replicate_2m: bool = True
     in_place_source: bool | None = None
     large_make_private: bool | None = None
-    scan_stride: int = 64
-    overlap_watchdog: int = 1000
+    scan_stride: Positive = 64
+    overlap_watchdog: Positive = 1000
 
 
 @attrs.frozen
@@ -88,22 +96,22 @@ class TdxChoices:
             the check is for.
     """
 
-    exclusive_tree_ops: frozenset[str] = frozenset({"BLOCK"})
+    exclusive_tree_ops: frozenset[TreeOp] = frozenset({"BLOCK"})
     guest_locks_free: bool = False
     host_priority: bool = True
     sept_add_mapped_ok: bool = True
     sept_ve_disable: bool = True
-    zero_step_threshold: int = 6
+    zero_step_threshold: Positive = 6
     page_references: bool | None = None
     leak_unflushed: bool = True
     premap: bool | None = None
     erratum: bool = False
-    reset_removed: str = "erratum"
-    host_read_value: str = "cipher"
+    reset_removed: Literal["always", "erratum", "never"] = "erratum"
+    host_read_value: Literal["cipher", "zero"] = "cipher"
     in_place_source: bool | None = None
     measure: bool = False
-    level_rule: str = "inhibit"
-    accept_checks: int = 4
+    level_rule: Literal["4k", "vcpu_range", "inhibit"] = "inhibit"
+    accept_checks: Positive = 4
     module_checks_tracking: bool = True
 
 

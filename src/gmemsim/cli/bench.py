@@ -151,7 +151,8 @@ def contention(
     """Storms of N threads on one guest_memfd: throughput, latency, and what each lock cost.
 
     Options that take several values take them separated by commas. Storms: first-touch, first-touch-same, refault,
-    accept, prefault (vCPUs); convert, punch, populate (VMM threads, by the version's own calls).
+    accept, accept-serial, prefault (vCPUs); convert, punch, populate, memory-failure (VMM threads, by the version's own
+    calls).
 
     With --seeds the threads begin and pause at moments of their own. With --warmup throughput and latency are those of
     the time between the cut and the end of the first thread. A sweep that was stopped goes on with --state.

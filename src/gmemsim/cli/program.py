@@ -106,7 +106,7 @@ def describe(program: ScenarioProgram) -> str:
 
     size = "small" if program.small else "full size"
     more = "".join(f" {name}={value}" for name, value in (program.parameters or {}).items())
-    return f"{program.name}, {described(program.arch)}, {size}{more}"
+    return f"{program.name}, {' and '.join(map(described, program.vm_types))}, {size}{more}"
 
 
 @contextmanager

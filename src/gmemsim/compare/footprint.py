@@ -11,7 +11,8 @@ Choices where an event leaves open what exactly it touches:
 * The entry of a function that looks something up (`page_fault`, `get_pfn`, `filemap_get`, …) reads what it names; the
   entry of one that changes something (`fallocate`, `zap`, `populate`, …) counts as a change of all that it names, since
   nothing says where inside the change happens. Returns touch the frame that they give out, if any.
-* What is done to a guest frame with a known file index (`get_pfn` names both) depends on changes of that index.
+* What is done to a guest frame with a known file index (`get_pfn` names both) depends on changes of that index, and a
+  store of the guest on what the host loads there.
 * Events that name an index or a guest frame but no file or VM share one space of pages. That finds too much dependent
   in workloads with several files, never too little.
 * In an exploring run others may come between an event and the access that it stands for, so logs of such runs say what
@@ -147,9 +148,11 @@ class Footprints:
                 for offset, (first, last) in self._offsets.items():
                     start, end = max(low, first), min(high, last + 1)
                     if start < end:
-                        found.append(Op("step", _BEHIND, start - offset, end - offset, "r"))
-            elif obj == _INDEX and mode == "w":
-                found.append(Op("step", _BEHIND, low, high))
+                        # A store changes the page itself; a zap, say, only what is known of it.
+                        behind: Mode = "w" if isinstance(event, kvm.GuestTouch) and event.write else "r"
+                        found.append(Op("step", _BEHIND, start - offset, end - offset, behind))
+            elif obj == _INDEX and (mode == "w" or isinstance(event, kvm.HostTouch)):
+                found.append(Op("step", _BEHIND, low, high, mode))
         frames = frames_of(event)
         if frames is not None:
             # What is mapped or read is the frame as it is; the rest changes it, or may.

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from errno import errorcode
 from typing import TYPE_CHECKING, Final
 
+from ..actors.errno import ERRNOS
 from .behaviour import Behaviour
 from .rows import Row
 
@@ -28,7 +28,7 @@ _TELLING: Final = (
 )
 #: Rates that differ less than this are the same.
 _RATE: Final = 0.1
-_ERRNOS: Final = frozenset(errorcode.values())
+_ERRNOS: Final = frozenset(ERRNOS.values())
 #: Steps that a row names.
 _SHOWN: Final = 4
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Final
 import attrs
 
 from ..actors.release import RELEASES
-from ..arch.choices import TdxChoices
+from ..arch.choices import TdxChoices, TreeOp
 from ..arch.cost_file import CostFileError, load_costs
 from ..arch.registry import ARCHES
 from ..bad_input import BadInput
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 FOLIOS: Final[dict[str, int]] = {"4K": 1, "2M": 512, "1G": 1 << 18}
 
 #: Operations that take the S-EPT tree lock exclusively, by release of the module (arch.md 2.3).
-TDX_MODULES: Final[dict[str, frozenset[str]]] = {
+TDX_MODULES: Final[dict[str, frozenset[TreeOp]]] = {
     "1.0": frozenset({"BLOCK", "AUG", "REMOVE"}),
     "1.5": TdxChoices().exclusive_tree_ops,
 }

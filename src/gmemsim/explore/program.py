@@ -23,6 +23,7 @@ from ..oracles.own import adopted, checks_by_name
 from ..patches.entered import watch_overrides
 from ..patches.no_state import check_reads
 from ..patches.registry import load_patch
+from ..scenarios.errors import ScenarioError
 from ..scenarios.options import Options
 from ..scenarios.own import load_operations, operations_in
 from ..scenarios.session import build
@@ -110,6 +111,12 @@ class ScenarioProgram:
         patch = self.patch if isinstance(self.patch, str) else self.patch.name
         return f"{self.scenario.name} on {patch}"
 
+    @property
+    def vm_types(self) -> tuple[str | None, ...]:
+        """Of its VMs, each once; None: the first that the scenario is for."""
+        tables = self.scenario.resolve(self.parameters, vcpus=self.vcpus, small=self.small).tables
+        return tuple(dict.fromkeys(vm.type or self.arch for vm in tables.vms.values()))
+
     def build(self, strategy: Strategy, *, rec: Rec | None = None, max_steps: int = 20_000) -> ScenarioRun:
         """A fresh session, its initial state brought about.
 
@@ -125,18 +132,26 @@ class ScenarioProgram:
             policy=self.policy,
             until_rounds=self.until_rounds,
         )
+        session = build(
+            self.scenario,
+            self.patch,
+            self.arch,
+            vcpus=self.vcpus,
+            seed=self.seed,
+            release=self.release,
+            parameters=self.parameters,
+            small=self.small,
+            options=options,
+        )
+        if not any(actor.steps for actor in session.workload.actors):
+            raise ScenarioError(
+                self.scenario.source.name,
+                0,
+                "task",
+                "none has an operation, so that nothing would be looked at",
+            )
         return ScenarioRun(
-            build(
-                self.scenario,
-                self.patch,
-                self.arch,
-                vcpus=self.vcpus,
-                seed=self.seed,
-                release=self.release,
-                parameters=self.parameters,
-                small=self.small,
-                options=options,
-            ),
+            session,
             watch=self.rules is None,
             without=self.without,
             tally=Tally(self.observed, self.count_to),

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from functools import partial
 from hashlib import blake2b
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Annotated, Any, Final, TypeAlias
 
 import attrs
 import msgspec
@@ -169,6 +169,9 @@ def run_cells(cells: Iterable[Cell], plan: Plan, where: Place) -> Iterator[dict[
     return share(partial(run_cell, plan=plan), cells, where)
 
 
+Count: TypeAlias = Annotated[int, msgspec.Meta(ge=0, le=1 << 62)]
+
+
 class _Violation(msgspec.Struct):
     rule: str
     kind: str
@@ -185,10 +188,10 @@ class _Result(msgspec.Struct):
     patch: str
     arch: str
     seed: int
-    schedules: int
-    steps: int
-    seconds: float
-    classes: int
+    schedules: Count
+    steps: Count
+    seconds: Annotated[float, msgspec.Meta(ge=0)]
+    classes: Count
     violations: list[_Violation]
     never_ran: list[str] = []
     errnos: list[str] = []

@@ -12,6 +12,7 @@ from ..actors.kernel import Kernel
 from ..actors.release import RELEASES
 from ..bad_input import BadInput
 from ..engine.locks.policies import LOCK_POLICIES
+from ..jobs.sources import with_imports
 from ..oracles.own import adopted
 from ..patches.registry import versions
 from ..patches.sources import function_of, ours
@@ -81,11 +82,11 @@ def patch_digest(cls: type[Kernel]) -> bytes:
 
 def _digest(modules: Iterable[str]) -> bytes:
     digest = blake2b(digest_size=8)
-    for name in modules:
-        path = getattr(sys.modules.get(name), "__file__", None)
-        if path is not None and Path(path).suffix == ".py" and Path(path).is_file():
-            # Line ends as Python sees them: the same checkout on another system has the same digest.
-            digest.update(Path(path).read_text(encoding="utf-8").encode())
+    paths = [getattr(sys.modules.get(name), "__file__", None) for name in modules]
+    there = [Path(path) for path in paths if path is not None]
+    for path in with_imports(path for path in there if path.suffix == ".py" and path.is_file()):
+        # Line ends as Python sees them: the same checkout on another system has the same digest.
+        digest.update(path.read_text(encoding="utf-8").encode())
     return digest.digest()
 
 

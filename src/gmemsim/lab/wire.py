@@ -5,12 +5,13 @@ Numbers are those of `runner/abi.h`.
 
 from __future__ import annotations
 
-import errno
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 import attrs
 import msgspec
+
+from ..actors.errno import ERRNOS
 
 #: Operation of a scenario -> its number; `next_round` and `madvise_failure` are the runner's own, `raw_` vectors'.
 OPCODES: Final[dict[str, int]] = {
@@ -94,7 +95,7 @@ def outcome_name(code: int) -> str:
     """`ok`, the name of an errno, or an outcome of the runner's."""
     if code in _OUTCOMES:
         return _OUTCOMES[code]
-    return errno.errorcode.get(code, f"errno {code}")
+    return ERRNOS.get(-code, f"errno {code}")
 
 
 def value_name(word: int, values: Mapping[int, str]) -> str:

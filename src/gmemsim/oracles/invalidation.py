@@ -95,7 +95,12 @@ class Invalidations(Subject):
     def ended_under_its_lock(self, t: Task, event: Unlock) -> None:
         """A lock that keeps bindings stable covers start and end: the last of them goes after the end."""
         doing = self.ledger.of(t)
-        if not doing.invalidations or self.ledger.kind(event.lock)[0] not in _KEEPS_BINDINGS:
+        kind, owner = self.ledger.kind(event.lock)
+        if not doing.invalidations or kind not in _KEEPS_BINDINGS:
+            return
+        # downgrade_write is told as a release and an acquisition; the task is a reader by now.
+        lock = getattr(self.world.inodes.get(owner), kind, None)
+        if event.mode == "w" and lock is not None and t.name in lock.holders():
             return
         held = [lock for lock in doing.held if lock != event.lock]
         for vm in dict.fromkeys(invalidation.vm for invalidation in doing.invalidations):
@@ -181,7 +186,9 @@ class Invalidations(Subject):
         doing = self.ledger.of(t)
         if vm is None or not (doing.zaps or doing.zapping):
             return
-        for label, start, end in (*doing.zaps, *((doing.zapping,) if doing.zapping else ())):
+        # A zap that gives mmu_lock up on its way (tdp_mmu_iter_cond_resched) knows only what it removed itself: of an
+        # earlier slot's the flush is still to come, under the lock again, before the invalidation is over.
+        for label, start, end in (doing.zapping,) if doing.zapping else doing.zaps:
             if label != vm.label:
                 continue
             for vcpu in vm.vcpus:
@@ -198,9 +205,10 @@ class Invalidations(Subject):
 
     @track(Unlock, locks=["mmu_lock"])
     def new_section(self, t: Task, event: Unlock) -> None:
-        """Zaps of one mmu_lock section are settled when it ends."""
-        if event.mode == "w" and self.ledger.kind(event.lock)[0] == "mmu_lock":
-            self.ledger.of(t).zaps.clear()
+        """Zaps of one mmu_lock section are settled when it ends, unless it ends inside another zap."""
+        doing = self.ledger.of(t)
+        if event.mode == "w" and self.ledger.kind(event.lock)[0] == "mmu_lock" and doing.zapping is None:
+            doing.zaps.clear()
 
 
 def cached(tlb: dict[tuple[int, bool], Spte], start: int, end: int) -> list[tuple[int, bool]]:

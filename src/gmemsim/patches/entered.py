@@ -6,13 +6,13 @@ with it. So a function costs one call more in its life, and nothing afterwards.
 
 from __future__ import annotations
 
-import errno
 import functools
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import attrs
 
+from ..actors.errno import ERRNOS
 from .frozen import IN_CACHE
 from .outlives import Held
 from .sources import ours, own_functions
@@ -139,7 +139,7 @@ def holds_state() -> bool:
 
 
 def _name(number: int) -> str:
-    return f"{errno.errorcode.get(-number, 'errno')} ({number})"
+    return f"{ERRNOS.get(number, 'errno')} ({number})"
 
 
 def note_errno(name: str, number: int) -> None:

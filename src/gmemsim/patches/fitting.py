@@ -8,7 +8,6 @@ the function returns in no version may be what the patch is for: it is said besi
 from __future__ import annotations
 
 import ast
-import errno
 import functools
 import inspect
 import sys
@@ -30,7 +29,7 @@ if TYPE_CHECKING:
 #: Numbers of the kernel's own that never reach user space (`include/linux/errno.h`).
 _INTERNAL: Final = range(512, 532)
 _CONTAINERS: Final = {"tuple": tuple, "list": list, "dict": dict, "set": set, "frozenset": frozenset}
-_ERRNOS: Final = frozenset(kernel_errno.__all__) - {"errno_name"}
+_ERRNOS: Final = frozenset(kernel_errno.ERRNOS.values())
 _ARCH: Final = Path(__file__).parents[1] / "arch"
 
 #: Functions whose result, or the first of it, is 0 or a negative errno in every version, and never a number of pages, a
@@ -123,7 +122,7 @@ def _guarded(function: FunctionType, model: str, name: str, expected: str) -> An
 
 
 def _look_at_errno(function: FunctionType, name: str, number: int) -> None:
-    if -number not in errno.errorcode and -number not in _INTERNAL:
+    if number not in kernel_errno.ERRNOS and -number not in _INTERNAL:
         raise _wrong(function, name, f"returned {number}, which is no errno")
     known = errnos_of(name)
     if known and number not in known:

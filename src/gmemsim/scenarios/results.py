@@ -9,8 +9,16 @@ from typing import Any, Final, NamedTuple
 
 import attrs
 
+from ..actors.errno import ERRNOS
+
 #: Host accesses that are no value.
 FAILURES = frozenset({"SIGBUS", "SIGSEGV", "oom"})
+#: What an operation can come to, beside `ok` and errnos.
+OTHERS: Final = (
+    *sorted(FAILURES), "dead", "error", "exception", "exit_hypercall", "exit_loop", "exit_memory_fault", "exit_mmio",
+    "other_value", "short",
+)  # fmt: skip
+OUTCOMES: Final = frozenset({"ok", *OTHERS, *ERRNOS.values()})
 
 
 _NO_FACTS: Final[Mapping[str, Any]] = MappingProxyType({})

@@ -46,6 +46,12 @@ class Scenario:
         self.head: Head = self.resolve().document.scenario
         self.name = self.head.name
 
+    @property
+    def vm_types(self) -> tuple[str, ...]:
+        """VM types that it is for; if it leaves the type of no VM open, those that they have. Empty: any."""
+        own = [vm.type for vm in self.resolve().tables.vms.values()]
+        return tuple(self.head.vm_types) if None in own else tuple(dict.fromkeys(filter(None, own)))
+
     def _scalars(self, key: str) -> dict[str, Scalar]:
         table = self.source.raw.get(key, {})
         if not isinstance(table, dict):

@@ -358,11 +358,12 @@ def build(
     cls = load_patch(patch) if isinstance(patch, str) else checked(patch)
     workload = scenario.resolve(parameters, vcpus=vcpus, small=small)
     known = arches()
-    kinds = [kind for kind in scenario.head.vm_types or known if kind in known]
-    if arch in PROJECTIONS and arch in (scenario.head.vm_types or PROJECTIONS):
+    wanted_types = scenario.vm_types
+    kinds = [kind for kind in wanted_types or known if kind in known]
+    if arch in PROJECTIONS and arch in (wanted_types or PROJECTIONS):
         kinds = [arch]
     if not kinds:
-        wanted = ", ".join(scenario.head.vm_types)
+        wanted = ", ".join(wanted_types)
         message = f"there is no VM type of {wanted} here; expected one of: {', '.join(known)}"
         raise scenario.source.error(("scenario", "vm_types"), message)
     vm_type = kinds[0] if arch is None else arch

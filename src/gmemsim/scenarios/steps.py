@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING
 
 import attrs
 
+from ..nearest import hint
+from ..patches.sources import of_package
 from .errors import ScenarioError
 from .ops import (
     Accept,
@@ -39,6 +41,7 @@ from .ops import (
     Unbind,
     Write,
 )
+from .results import OTHERS, OUTCOMES
 from .tables import unknown
 from .units import duration
 
@@ -167,9 +170,23 @@ def _step(tables: Tables, path: Path, op: Op, ident: int, vm: str | None, role: 
     if isinstance(op, PageRange) and op.pick not in ("random", "next"):
         raise tables.source.error((*path, "pick"), f'expected "random" or "next", got {op.pick!r}')
     key = "time" if isinstance(op, Sleep) else "pace"
-    expect = () if op.expect is None else (op.expect,) if isinstance(op.expect, str) else tuple(op.expect)
+    expect = _expected(tables, (*path, "expect"), op)
     time = time_of(tables, (*path, key), getattr(op, key, None))
     return Step(op, ident, lo, hi, slot, file, mapped, home, time, expect)
+
+
+def _expected(tables: Tables, path: Path, op: Op) -> tuple[str, ...]:
+    """The outcomes that are right. One that no operation has would never fit; those of a user's own are the user's."""
+    if op.expect is None:
+        return ()
+    words = (op.expect,) if isinstance(op.expect, str) else tuple(op.expect)
+    if not words:
+        raise tables.source.error(path, "expected an outcome or some of them, got an empty list")
+    for word in words if of_package(type(op).__module__) else ():
+        if word not in OUTCOMES:
+            known = f"expected ok, the name of an errno, {', '.join(OTHERS)}"
+            raise tables.source.error(path, f"no outcome {word!r}; {hint(word, sorted(OUTCOMES), known)}")
+    return words
 
 
 def _no_readonly(tables: Tables, path: Path, vm: str, lo: int, hi: int) -> None:

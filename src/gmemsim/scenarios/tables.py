@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final, TypeVar
+from typing import TYPE_CHECKING, Any, Final, Literal, TypeVar, get_args, get_origin, get_type_hints
 
 import attrs
+import msgspec
 
 from ..arch.choices import SnpChoices, TdxChoices
 from .errors import ScenarioError
@@ -23,9 +24,8 @@ VMM: Final = "vmm"
 VM_TYPES: Final = ("default", "sw-protected", "snp", "tdx", "pkvm")
 
 #: Open points of all arch actors; one that an actor does not have means nothing to it.
-CHOICES: Final = tuple(
-    sorted({field.name for cls in (SnpChoices, TdxChoices) for field in attrs.fields(cls)})
-)
+_OPEN_POINTS: Final = (SnpChoices, TdxChoices)
+CHOICES: Final = tuple(sorted({field.name for cls in _OPEN_POINTS for field in attrs.fields(cls)}))
 
 #: Pages of all files, of all slots and of all mappings together: 4 GiB each.
 MOST_PAGES: Final = 1 << 20
@@ -115,6 +115,7 @@ def resolve_tables(source: Source, document: Document) -> Tables:
         for name in vm.choices:
             if name not in CHOICES:
                 raise source.error(("vm", position, "choices", name), _expected("choice", name, CHOICES))
+            _check_choice(source, ("vm", position, "choices", name), name, vm.choices[name])
     tables = Tables(source, vms, {}, {}, {})
     for position, file in enumerate(_by_id(source, "file", document.file, lambda row: row.id).values()):
         tables.files[file.id] = _file(tables, ("file", position), file)
@@ -132,6 +133,25 @@ def resolve_tables(source: Source, document: Document) -> Tables:
             )
     _bounded(tables)
     return tables
+
+
+def _check_choice(source: Source, path: Path, name: str, value: object) -> None:
+    """Its value is of the type that the actors have for it; of one name they agree."""
+    hints = (get_type_hints(cls, include_extras=True) for cls in _OPEN_POINTS)
+    kind = next(each[name] for each in hints if name in each)
+    try:
+        msgspec.convert(value, kind)
+    except msgspec.ValidationError:
+        raise source.error(path, f"{value!r}: expected {_kind(kind)}") from None
+
+
+def _kind(kind: Any) -> str:
+    words = get_args(kind)
+    if get_origin(kind) is Literal:
+        return " or ".join(map(repr, words))
+    if get_origin(kind) is frozenset:
+        return f"a list of {_kind(words[0])}"
+    return "a whole number of at least 1" if words and words[0] is int else "true or false"
 
 
 def _bounded(tables: Tables) -> None:

@@ -13,7 +13,7 @@ from ...arch.memory import CIPHER, ZERO
 from ...patches.inplace_v8 import InplaceV8
 from ...scenarios import ops
 from ...scenarios.results import FAILURES
-from ...scenarios.thread import CALLS
+from ...scenarios.thread import CALLS, filled
 from .linearize import overlap
 from .modelled import CONVERSIONS
 from .page_model import Page, access, allocate, convert, forgets, host_access, maybe, punch
@@ -129,8 +129,8 @@ def _guest(
 
 def _stored(op: Any, task: str, result: OpResult, page: int) -> str | None:
     """The token that it stores."""
-    text = getattr(op, "value", None) or getattr(op, "write", None)
-    if text is None:
-        return None
-    filled = text.replace("{task}", task).replace("{round}", str(result.call // CALLS))
-    return f"data:{filled.replace('{page}', str(page))}"
+    for name in ("value", "write"):
+        text = getattr(op, name, None)
+        if text is not None:
+            return filled(text, task, result.call // CALLS, page)
+    return None

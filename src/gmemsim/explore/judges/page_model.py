@@ -41,7 +41,7 @@ def access(
         if page.private if inside is None else inside:
             if seen is not None and stored is None and page.content not in {None, seen}:
                 return []
-            return [attrs.evolve(page, present=True, content=stored or page.content)]
+            return [attrs.evolve(page, present=True, content=page.content if stored is None else stored)]
         if stored is not None:
             page = attrs.evolve(page, beside=stored)
         elif seen is not None:
