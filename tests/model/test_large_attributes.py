@@ -5,12 +5,17 @@ from __future__ import annotations
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+import pytest
+from tests.explore.workloads import BASE as SMALL_BASE
+from tests.explore.workloads import Machine
 from tests.model.large_rig import BASE, HUGE, PAGE, LargeRig
 
+from gmemsim.actors.release import RELEASES
+from gmemsim.actors.stage2 import PG_LEVEL_2M, align
 from gmemsim.engine.strategy import RandomStrategy
-from gmemsim.patches.huge_attributes import LargeVmAttributes
 from gmemsim.patches.hugepage import Hugepage
 from gmemsim.patches.inplace import InplaceOff
+from gmemsim.patches.v3 import V3
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -20,7 +25,7 @@ if TYPE_CHECKING:
 PAGES = 3 * HUGE
 
 
-class VmKinds(LargeVmAttributes, Hugepage, InplaceOff):
+class VmKinds(Hugepage, InplaceOff):
     """Huge folios, with private and shared an attribute of the VM: a file's folios stay whole."""
 
     in_place = False
@@ -91,3 +96,23 @@ def test_why_neighbours_are_revoked() -> None:
     """Without it a fault on a neighbour maps the page along with its own while the attribute changes."""
     assert covered(NotRevoked)
     assert not covered(VmKinds)
+
+
+@pytest.mark.parametrize("release", ["6.12", "7.2", "7.3"])
+def test_neighbours_of_small_folios_wait_too(release: str) -> None:
+    """`kvm_arch_pre_set_memory_attributes` goes by slot and attributes; 6.12.117 has it as well."""
+    machine = Machine(V3, "private", pages=3 * HUGE, release=RELEASES[release])
+    vm = machine.vm
+    base = align(SMALL_BASE, PG_LEVEL_2M)[1]
+
+    def refused(start: int, end: int) -> tuple[int, int]:
+        machine.do(
+            lambda t: machine.kernel.kvm_vm_ioctl_set_mem_attributes(
+                t, vm, (base + start) * PAGE, (end - start) * PAGE, False
+            )
+        )
+        return vm.range_start - base, vm.range_end - base
+
+    assert refused(5, 6) == (0, HUGE)
+    assert refused(7, 8) == (7, 8), "the huge page holds both kinds by now"
+    assert refused(HUGE, 2 * HUGE) == (HUGE, 2 * HUGE), "nothing is cut"

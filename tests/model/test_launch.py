@@ -127,6 +127,60 @@ def test_a_pre_fault_waits_for_the_finish(kind: str) -> None:
         assert "mutex" not in locks(r)
 
 
+def run(r: Rig, which: str = "guest_access") -> Any:
+    """KVM_RUN: an access, or the guest's accept."""
+    more = (True, None) if which == "guest_access" else ()
+    return lambda t: getattr(r.kernel, which)(t, r.vm.vcpus[0], BASE, *more)
+
+
+@pytest.mark.parametrize("call", ["guest_access", "guest_accept"])
+@both
+def test_a_vcpu_does_not_run_before_the_end_of_the_launch(patch: type[V3], call: str) -> None:
+    """tdx_vcpu_pre_run; on SNP hardware refuses the save area. Either way the VM lives, and nothing is faulted."""
+    for kind, answer in (("tdx", ("error", EINVAL)), ("snp", ("exit_fail_entry", 0))):
+        r = Rig(patch, kind)
+        done = r.call(run(r, call))
+        assert (done.kind, done.errno) == answer
+        assert not only(r.events, GetPfn)
+        assert not r.vm.dead
+        assert r.call(finish(r)) == 0
+        assert r.call(run(r, call)).kind not in ("error", "exit_fail_entry")
+        assert only(r.events, GetPfn), "an access to a page that is not accepted, or its accept"
+
+
+def test_hardware_enters_with_a_save_area_that_the_launch_has_made() -> None:
+    """The last command of the launch failed."""
+    r = Rig(V3, "snp")
+    assert r.call(finish(r), faults={"psp_launch_finish": 1}) == EIO
+    assert r.call(run(r)).kind != "exit_fail_entry"
+
+
+@pytest.mark.parametrize("late", [False, True])
+def test_a_late_command_takes_the_mutexes(late: bool) -> None:
+    """tdx_acquire_vm_state_locks comes before the look at the TD's state; KVM_RUN holds its vCPU's against it."""
+    r = Rig(V3, "tdx", vcpus=2)
+    assert r.call(finish(r)) == 0
+    r.vm.late_launch = late
+    assert r.call(finish(r)) == EINVAL
+    assert locks(r) == _ALL
+    r.call(run(r))
+    assert ("mutex" in locks(r)) is late
+
+
+@pytest.mark.parametrize(
+    ("kind", "release", "taken"),
+    [("snp", "7.2", ["lock"]), ("tdx", "7.2", _ALL), ("tdx", "6.18", ["mutex"])],
+)
+def test_locks_of_a_command_with_wrong_arguments(kind: str, release: str, taken: list[str]) -> None:
+    r = Rig(V3, kind, vcpus=2, release=RELEASES[release])
+    assert r.call(lambda t: r.kernel.launch_update_lock(t, r.vm, EFAULT)) == EFAULT
+    assert locks(r) == taken
+    assert not any(lock.owner for lock in (r.vm.lock, r.vm.slots_lock, *(vcpu.mutex for vcpu in r.vm.vcpus)))
+    r.vm.killed = True
+    assert r.call(lambda t: r.kernel.launch_update_lock(t, r.vm, EFAULT)) == EIO
+    assert locks(r) == []
+
+
 # -- the callbacks before the series ---------------------------------------------------------------------
 
 

@@ -24,6 +24,8 @@ def write(r: Rig) -> None:
 @pytest.mark.parametrize("kind", ["shared", "private", "snp"])
 def test_the_leaves_go_and_the_pages_stay(kind: str) -> None:
     r = rig(kind)
+    if not r.vm.finalized:
+        assert r.call(lambda t: r.kernel.launch_finish(t, r.vm)) == 0
     r.call(r.guest())
     frame = r.inode.folios[0].pfn
     generation = r.vm.root_generation

@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import pytest
 
+from gmemsim.audit.kvm_events import Close, Discard
 from gmemsim.lab.refusals import refusals
 from gmemsim.scenarios.errors import ScenarioError
+from gmemsim.scenarios.options import Options
 from gmemsim.scenarios.scenario import loads
 from gmemsim.scenarios.session import Session, build
+
+if TYPE_CHECKING:
+    from gmemsim.engine.task import Task
 
 HEAD = '[scenario]\nname = "x"\nsummary = "s"\n'
 FILE = '[[file]]\nid = "g"\npages = 4\nflags = ["MMAP", "INIT_SHARED"]\n'
@@ -103,6 +110,26 @@ def test_a_child_has_copies_of_mappings_and_descriptors() -> None:
     assert [r.values for r in results if r.op == "host_read"] == [("data:x",), ("zero",)]
     # Who exits last releases the file.
     assert not session.machine.world.inodes
+
+
+def test_releases_come_last_in_an_exit() -> None:
+    """exit_mm and exit_files put references, exit_task_work runs the releases, the last one put first."""
+    text = (
+        FILE + MAP + '[[file]]\nid = "h"\npages = 1\n[[task]]\nname = "vmm"\nops = [{ op = "fork" }, '
+        '{ op = "munmap", map = "m" }, { op = "close", file = "g" }, { op = "close", file = "h" }, '
+        '{ op = "barrier", barrier = "late" }]\n[[task]]\nname = "son"\nprocess = "child"\nops = [{ op = "barrier", '
+        'barrier = "late" }, { op = "host_read", count = 1 }, { op = "exit" }]\n'
+    )
+    seen: list[Discard | Close] = []
+
+    def note(task: Task, event: object) -> None:
+        if task.name == "son" and isinstance(event, Discard | Close):
+            seen.append(event)
+
+    options = Options(rec=note)
+    build(loads(HEAD + text), "v3", "default", options=options).run()
+    order = ["discard" if isinstance(event, Discard) else event.file for event in seen]
+    assert order == ["discard", "h@vm0", "g@vm0"]
 
 
 @pytest.mark.parametrize(

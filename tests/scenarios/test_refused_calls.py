@@ -71,3 +71,49 @@ def test_nobody_made_it_private(patch: str, arch: str) -> None:
     (none,) = run(text % "none", arch, patch).results["vcpu0"].operations
     (auto,) = run(text % "auto", arch, patch).results["vcpu0"].operations
     assert (none.outcome, auto.outcome) == ("exit_memory_fault", "ok")
+
+
+LAUNCH = (
+    f'{FILE}[[slot]]\nfile = "g"\ngfn = 0x10000\n[[task]]\nrole = "vcpu"\n'
+    'ops = [{ op = "populate", source = "x" }, { op = "launch_finish" }]\n'
+)
+
+
+@pytest.mark.parametrize(
+    ("arch", "answers"),
+    [
+        ("default", ["EINVAL", "ENOTTY"]),
+        ("sw-protected", ["EINVAL", "ENOTTY"]),
+        ("snp", ["EIO", "EINVAL"]),
+        ("tdx", ["EINVAL", "EINVAL"]),
+    ],
+)
+def test_commands_of_a_launch_that_there_is_not_or_not_any_more(arch: str, answers: list[str]) -> None:
+    """snp_launch_update and snp_launch_finish tell VM types apart with -EINVAL and -ENOTTY."""
+    session = run(LAUNCH, arch, "mainline-7.3")
+    assert [done.outcome for done in session.results["vcpu0"].operations] == answers
+
+
+def test_memory_has_no_shared_address_of_tdx() -> None:
+    """GPA bit 47: no slot reaches there, no pre-fault and no launch (kvm_is_gfn_alias, vt_is_tdx_private_gpa)."""
+    slot = LAUNCH.replace("0x10000", "0x7_ffff_ffff")
+    with pytest.raises(ScenarioError, match="EINVAL"):
+        run(slot, "tdx", "mainline-7.3")
+    session = run(
+        LAUNCH.replace(
+            '{ op = "populate", source = "x" }', '{ op = "prefault", gfn = 0x8_0001_0000, count = 1 }'
+        ),
+        "tdx",
+        "mainline-7.3",
+    )
+    assert session.results["vcpu0"].operations[0].outcome == "EINVAL"
+
+
+def test_the_second_address_space_is_refused_by_name() -> None:
+    text = '[[slot]]\nid = 0x10001\npages = 2\n[[task]]\nname = "vmm"\nops = [{ op = "sleep", time = 0 }]\n'
+    with pytest.raises(
+        ScenarioError, match=r"slot\[0\].id: expected less than 32764; the address space of SMM"
+    ):
+        run(text, "default", "v3")
+    with pytest.raises(ScenarioError, match="EINVAL"):
+        run(text, "snp", "v3")

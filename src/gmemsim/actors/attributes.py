@@ -13,6 +13,7 @@ from ..audit.kvm_events import (
 )
 from ..engine.op import Op
 from .errno import EINVAL, EIO, ENOMEM
+from .stage2 import PG_LEVEL_1G, PG_LEVEL_2M, align, level_pages
 
 if TYPE_CHECKING:
     from ..engine.task import Task
@@ -112,15 +113,52 @@ async def kvm_pre_set_memory_attributes(
 async def kvm_arch_pre_set_memory_attributes(
     self: Kernel, t: Task, vm: Vm, slot: Memslot, start: int, end: int
 ) -> None:
-    """Leaves are small: no fault on a neighbour maps the range along."""
+    """Faults on the neighbours in huge pages that the range cuts must wait too: they could map the range along.
+
+    Whatever the folios are: it goes by slot and attributes alone (6.12.117, 7.2.12, 7.3.4). Existing large leaves go
+    with the exact range.
+    """
+    for level, low, high in cut_huge_pages(slot, start, end):
+        if (level, low) not in slot.disallow_lpage:
+            await self.kvm_mmu_invalidate_range_add(t, vm, low, high)
 
 
 def kvm_arch_post_set_memory_attributes(self: Kernel, vm: Vm, slot: Memslot, start: int, end: int) -> None:
-    """Leaves are small: nothing to keep of huge pages that hold both kinds."""
+    """Which huge pages hold both kinds now; mmu_lock is held, so no fault sees it half done."""
+    for level in (PG_LEVEL_2M, PG_LEVEL_1G):
+        for low in range(align(start, level)[0], end, level_pages(level)):
+            hugepage_set_mixed(vm, slot, level, low, start, end)
 
 
 def kvm_mmu_init_memslot_memory_attributes(self: Kernel, vm: Vm, slot: Memslot) -> None:
-    """The same for a new slot."""
+    """Which huge pages of a new slot hold both kinds."""
+    for level in (PG_LEVEL_2M, PG_LEVEL_1G):
+        for low in range(align(slot.base_gfn, level)[0], slot.base_gfn + slot.pages, level_pages(level)):
+            hugepage_set_mixed(vm, slot, level, low, low, low)
+
+
+def cut_huge_pages(slot: Memslot, start: int, end: int) -> list[tuple[int, int, int]]:
+    """(level, first gfn, end) of huge pages in the slot of which [start, end) covers a part only."""
+    found = []
+    for level in (PG_LEVEL_2M, PG_LEVEL_1G):
+        ranges = {align(start, level), align(end - 1, level)}
+        for low, high in sorted(ranges):
+            cut = low < start or end < high
+            if cut and slot.base_gfn <= low and high <= slot.base_gfn + slot.pages:
+                found.append((level, low, high))
+    return found
+
+
+def hugepage_set_mixed(vm: Vm, slot: Memslot, level: int, low: int, start: int, end: int) -> None:
+    """One huge page in the slot, of which [start, end) is of one kind."""
+    high = low + level_pages(level)
+    if low < slot.base_gfn or slot.base_gfn + slot.pages < high:
+        return
+    whole = start <= low and high <= end
+    if not whole and vm.attributes.mixed(low, high):
+        slot.disallow_lpage.add((level, low))
+    else:
+        slot.disallow_lpage.discard((level, low))
 
 
 async def kvm_store_attributes(self: Kernel, t: Task, vm: Vm, start: int, end: int, private: bool) -> None:

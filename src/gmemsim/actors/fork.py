@@ -22,11 +22,13 @@ def forked_label(self: Kernel, label: str, child: Process) -> str:
 async def fork(
     self: Kernel, t: Task, parent: Process, child: Process, files: Mapping[str, GmemFile]
 ) -> dict[str, GmemFile]:
-    """`dup_mmap` and `dup_fd`: the child's descriptors, by the parent's names.
+    """`dup_fd` and `dup_mmap`, in this order (`copy_process`): the child's descriptors, by the parent's names.
 
     Entries of a shared file mapping are not copied (`vma_needs_copy`): the child faults its pages in. MMU notifiers
     are the parent's: a VM does not watch the child's mappings.
     """
+    for file in files.values():
+        file.count.value += 1
     await parent.mmap_lock.down_write(t)
     for mapping in [each for each in self.world.mappings.values() if each.process is parent]:
         inode = mapping.inode
@@ -41,14 +43,13 @@ async def fork(
         await inode.i_mmap_rwsem.up_write(t)
         self.world.mappings[copy.label] = copy
     await parent.mmap_lock.up_write(t)
-    for file in files.values():
-        file.count.value += 1
     return dict(files)
 
 
 async def do_exit(self: Kernel, t: Task, process: Process, files: Iterable[GmemFile]) -> None:
-    """`exit_mm` and `exit_files`: mappings go first, then the descriptors."""
+    """`exit_mm`, `exit_files`, `exit_task_work`: mappings go first, then the descriptors; releases come after both."""
     for mapping in [each for each in self.world.mappings.values() if each.process is process]:
-        await self.munmap(t, mapping)
+        await self.unmap_region(t, mapping)
     for file in list(files):
-        await self.fput(t, file)
+        await self.fput_later(t, file)
+    await self.task_work_run(t)

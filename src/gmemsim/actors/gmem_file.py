@@ -141,10 +141,10 @@ async def fput_later(self: Kernel, t: Task, file: GmemFile) -> None:
 
 
 async def task_work_run(self: Kernel, t: Task) -> None:
-    """`task_work_run`, on the way back to user mode or into the guest: the releases that `t` put off."""
+    """`task_work_run`, on the way to user mode or into the guest: the releases that `t` put off, the last first."""
     works = self.task_works
     while t in works:
-        for file in works.pop(t):
+        for file in reversed(works.pop(t)):
             await self.kvm_gmem_release(t, file)
 
 

@@ -56,6 +56,12 @@ async def kvm_gmem_mmap(
 
 
 async def munmap(self: Kernel, t: Task, mapping: HostMapping) -> None:
+    """munmap of all of it; a release that it brings about comes on the way back to user mode."""
+    await self.unmap_region(t, mapping)
+    await self.task_work_run(t)
+
+
+async def unmap_region(self: Kernel, t: Task, mapping: HostMapping) -> None:
     """Remove the mapping; its entries go first."""
     inode = mapping.inode
     await mapping.process.mmap_lock.down_write(t)
@@ -70,7 +76,7 @@ async def munmap(self: Kernel, t: Task, mapping: HostMapping) -> None:
     self.world.mappings.pop(mapping.label, None)
     await mapping.process.mmap_lock.up_write(t)
     if mapping.file is not None:
-        await self.fput(t, mapping.file)
+        await self.fput_later(t, mapping.file)
     elif not inode.files and not inode.mappings:
         await self.evict_inode(t, inode, next(iter(self.world.vms.values())))
 

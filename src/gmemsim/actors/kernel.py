@@ -186,6 +186,7 @@ class Kernel:
 
     kvm_gmem_mmap = gmem_user_fault.kvm_gmem_mmap
     munmap = gmem_user_fault.munmap
+    unmap_region = gmem_user_fault.unmap_region
     madvise_dontneed = gmem_user_fault.madvise_dontneed
     _discard = gmem_user_fault._discard
     host_access = gmem_user_fault.host_access
@@ -377,6 +378,7 @@ class Kernel:
 
     guest_access = vcpu_run.guest_access
     kvm_arch_vcpu_ioctl_run = vcpu_run.kvm_arch_vcpu_ioctl_run
+    kvm_x86_vcpu_pre_run = vcpu_run.kvm_x86_vcpu_pre_run
     guest_touch = vcpu_run.guest_touch
     handle_ept_violation = vcpu_run.handle_ept_violation
     retry_goes_back = vcpu_run.retry_goes_back

@@ -28,34 +28,43 @@ async def kvm_unlock_all_vcpus(self: Kernel, t: Task, vm: Vm) -> None:
 async def vcpu_ioctl_lock(self: Kernel, t: Task, vcpu: Vcpu) -> bool:
     """`vcpu->mutex` of KVM_RUN and KVM_PRE_FAULT_MEMORY: whether it was taken.
 
-    Only a launch takes the mutexes of other tasks' vCPUs here, so when it is over, or takes none, they are left out. A
-    dead VM answers -EIO before that (`kvm_vcpu_ioctl`).
+    Only commands of a launch take the mutexes of other tasks' vCPUs here, so when it is over, and no such command comes
+    late (`Vm.late_launch`), or takes none, they are left out. A dead VM answers -EIO before that (`kvm_vcpu_ioctl`).
 
     The kernel takes it with `mutex_lock_killable`, as `kvm_lock_all_vcpus` does: -EINTR for a task that is killed. A
     signal that is handled, the only kind that there is here, does not end the wait.
     """
     vm = vcpu.vm
-    if vm.finalized or vm.dead or (vm.arch.encrypted_state and not self.release.snp_finish_locks_vcpus):
+    if (vm.finalized and not vm.late_launch) or vm.dead:
+        return False
+    if not vm.arch.needs_launch or (vm.arch.encrypted_state and not self.release.snp_finish_locks_vcpus):
         return False
     await vcpu.mutex.lock(t)
     return True
 
 
-async def launch_update_lock(self: Kernel, t: Task, vm: Vm) -> int:
-    """What SNP_LAUNCH_UPDATE or KVM_TDX_INIT_MEM_REGION hold around populate: 0, or -EIO (the VM is dead)."""
+async def launch_update_lock(self: Kernel, t: Task, vm: Vm, errno: int = 0) -> int:
+    """What SNP_LAUNCH_UPDATE or KVM_TDX_INIT_MEM_REGION hold around populate: 0, or -EIO (the VM is dead).
+
+    `errno`: what its arguments alone make of the command, which is the answer then. That is found out with the first
+    locks held; SNP_LAUNCH_UPDATE, and KVM_TDX_INIT_MEM_REGION to 6.18, come to slots_lock later, and not any more.
+    """
     if vm.dead:
         return EIO
-    if not vm.arch.populate_maps:
+    all_locks = vm.arch.populate_maps and self.release.tdx_launch_all_locks
+    if all_locks or not vm.arch.populate_maps:
         await vm.lock.lock(t)
-    elif self.release.tdx_launch_all_locks:
+    if all_locks:
         # tdx_acquire_vm_state_locks
-        await vm.lock.lock(t)
         await self.kvm_lock_all_vcpus(t, vm)
-    else:
+    elif vm.arch.populate_maps:
         for vcpu in _vcpu_of_update(vm):
             await vcpu.mutex.lock(t)
-    await vm.slots_lock.lock(t)
-    return 0
+    if all_locks or not errno:
+        await vm.slots_lock.lock(t)
+    if errno:
+        await self.launch_update_unlock(t, vm, all_locks)
+    return errno
 
 
 def _vcpu_of_update(vm: Vm) -> list[Vcpu]:
@@ -63,9 +72,10 @@ def _vcpu_of_update(vm: Vm) -> list[Vcpu]:
     return vm.vcpus[:1]
 
 
-async def launch_update_unlock(self: Kernel, t: Task, vm: Vm) -> None:
+async def launch_update_unlock(self: Kernel, t: Task, vm: Vm, slots_lock: bool = True) -> None:
     """Give them back; then the work that populate put off, such as the release of a file."""
-    await vm.slots_lock.unlock(t)
+    if slots_lock:
+        await vm.slots_lock.unlock(t)
     if not vm.arch.populate_maps:
         await vm.lock.unlock(t)
     elif self.release.tdx_launch_all_locks:
@@ -97,15 +107,14 @@ async def launch_finish(self: Kernel, t: Task, vm: Vm) -> int:
 async def _launch_finish(self: Kernel, t: Task, vm: Vm) -> int:
     if vm.arch.encrypted_state:
         return await self.snp_launch_update_vmsa(t, vm) or await vm.arch.launch_finish(t, vm)
-    if vm.finalized:
-        return EINVAL
     if not vm.arch.populate_maps:
-        return await vm.arch.launch_finish(t, vm)
+        return EINVAL if vm.finalized else await vm.arch.launch_finish(t, vm)
     all_locks = self.release.tdx_launch_all_locks
     if all_locks:
         await self.kvm_lock_all_vcpus(t, vm)
     await vm.slots_lock.lock(t)
-    ret = await vm.arch.launch_finish(t, vm)
+    # tdx_td_finalize looks at the TD's state with the locks held.
+    ret = EINVAL if vm.finalized else await vm.arch.launch_finish(t, vm)
     await vm.slots_lock.unlock(t)
     if all_locks:
         await self.kvm_unlock_all_vcpus(t, vm)

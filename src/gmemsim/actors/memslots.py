@@ -119,12 +119,15 @@ async def kvm_create_memslot(self: Kernel, t: Task, vm: Vm, slot: Memslot) -> in
 
 
 def kvm_arch_prepare_memory_region(self: Kernel, t: Task, vm: Vm, slot: Memslot) -> int:
-    """Of a new slot: 0, -EINVAL (it ends above what the MMU can map), -ENOMEM (`kvm_alloc_memslot_metadata`)."""
-    if slot.base_gfn + slot.pages - 1 > MAX_GFN:
+    """Of a new slot: 0, -EINVAL (it ends above what the MMU can map, or where TDX has shared addresses), -ENOMEM
+    (`kvm_alloc_memslot_metadata`).
+    """
+    last = slot.base_gfn + slot.pages - 1
+    if last > MAX_GFN or last & vm.arch.gfn_direct_bits:
         return EINVAL
     if t.fault("alloc_memslot_metadata"):
         return ENOMEM
-    if slot.gmem:
+    if vm.arch.has_private_memory:
         self.kvm_mmu_init_memslot_memory_attributes(vm, slot)
     return 0
 

@@ -85,6 +85,8 @@ async def kvm_arch_vcpu_pre_fault_memory(self: Kernel, t: Task, vcpu: Vcpu, gpa:
         t.rec(t, PreFault(gpa, size))
     if not self.pre_fault_allowed(vm):
         return EOPNOTSUPP
+    if gfn & vm.arch.gfn_direct_bits:
+        return EINVAL
     self.kvm_mmu_reload(t, vcpu)
     private = await self.kvm_mem_is_private(t, vm, gfn)
     return await self.kvm_tdp_map_page(t, vcpu, gfn, private)

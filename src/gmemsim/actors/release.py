@@ -30,7 +30,6 @@ class Release:
         bind_store_error: `kvm_gmem_bind` takes back a store that failed, and returns -ENOMEM. In 6.12.117, not in
             7.2.12, which ignores it (read in each). The fix was posted in May 2026: 6.18 and 6.19 are taken to ignore
             it. Since 7.3 the commit of a binding does the same (`patches/gmem_bind.py`).
-        revoke_neighbours: attribute changes revoke huge mappings of cut neighbours (6.15; guest-memfd.md 4.13).
         invalidate_range_hook: the arch hook after each slot's zap (guest-memfd.md 1.3; in the 7.2 recordings).
         vmsa_reload: an SNP vCPU gives up its save area when the page goes, and loads it again; the body of that hook.
             In 7.2.13 and 7.3.4, not in 6.12.107 (read in each); between them inferred from the date of "KVM: SEV:
@@ -69,7 +68,6 @@ class Release:
     lookup_first: bool = True
     bind_overlap: int = EINVAL
     bind_store_error: bool = False
-    revoke_neighbours: bool = True
     invalidate_range_hook: bool = False
     vmsa_reload: bool = False
     reserve_for_clear: bool = True
@@ -109,7 +107,6 @@ RELEASES: dict[str, Release] = {
             host_mmap=False,
             lookup_first=False,
             bind_store_error=True,
-            revoke_neighbours=False,
             tdx_page_references=True,
             tdx_premap=True,
             snp_finish_locks_vcpus=False,

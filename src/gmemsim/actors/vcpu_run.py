@@ -10,7 +10,7 @@ import attrs
 from ..arch.base import GuestAccess
 from ..audit.kvm_events import GuestTouch
 from ..engine.op import Op
-from .errno import EFAULT, EIO, EOPNOTSUPP
+from .errno import EFAULT, EINVAL, EIO, EOPNOTSUPP
 from .fault import RetPf
 from .stage2 import level_pages
 
@@ -29,8 +29,8 @@ class GuestResult:
     """How a guest access ended.
 
     Attributes:
-        kind: `ok`, `exit_memory_fault`, `exit_mmio`, `error` (KVM_RUN failed), `exception` (in the guest) or
-            `dead`.
+        kind: `ok`, `exit_memory_fault`, `exit_mmio`, `exit_fail_entry` (hardware refuses the entry), `error` (KVM_RUN
+            failed), `exception` (in the guest) or `dead`.
         value: what was read or written (`ok`), or the exception.
         errno: what KVM_RUN returned, 0 for a clean exit.
         gfn, private: of the memory-fault exit.
@@ -65,6 +65,9 @@ async def kvm_arch_vcpu_ioctl_run(
     """KVM_RUN with the mutex held."""
     vm = vcpu.vm
     faults = 0
+    early = self.kvm_x86_vcpu_pre_run(vcpu)
+    if early is not None:
+        return early
     while True:
         if vm.dead:
             return GuestResult("dead", errno=EIO, faults=faults)
@@ -88,6 +91,21 @@ async def kvm_arch_vcpu_ioctl_run(
         kind = "exit_memory_fault" if vcpu.exit_reason == "memory_fault" else "error"
         vcpu.exit_reason = ""
         return GuestResult(kind, errno=ret, gfn=gfn, private=vcpu.exit_private, faults=faults)
+
+
+def kvm_x86_vcpu_pre_run(self: Kernel, vcpu: Vcpu) -> GuestResult | None:
+    """None, or how KVM_RUN ends because the launch of the VM is not over.
+
+    TDX: -EINVAL (`tdx_vcpu_pre_run`, in 7.3 `tdx_vcpu_needs_initialization`). SNP: KVM does enter, and VMRUN refuses a
+    save area that the launch has not made the guest's: KVM_EXIT_FAIL_ENTRY. One that it has made is entered although
+    SNP_LAUNCH_FINISH is still to come: of the guest's state in the firmware VMRUN knows nothing.
+    """
+    vm = vcpu.vm
+    if vm.dead or vm.finalized:
+        return None
+    if vm.arch.populate_maps:
+        return GuestResult("error", errno=EINVAL)
+    return None if vcpu.state_protected or not vm.arch.encrypted_state else GuestResult("exit_fail_entry")
 
 
 async def guest_touch(
@@ -203,10 +221,13 @@ async def guest_accept(self: Kernel, t: Task, vcpu: Vcpu, gfn: int, level: int =
     vm = vcpu.vm
     if getattr(vm.arch, "guest_accept", None) is None:
         return GuestResult("error", errno=EOPNOTSUPP)
+    locked = await self.vcpu_ioctl_lock(t, vcpu)
+    done = self.kvm_x86_vcpu_pre_run(vcpu)
     faults = 0
-    while True:
+    while done is None:
         if vm.dead:
-            return GuestResult("dead", errno=EIO, faults=faults)
+            done = GuestResult("dead", errno=EIO, faults=faults)
+            break
         if t.traps:
             await t.point(Op("load", vm.spte_label, gfn, gfn + level_pages(level), "r"))
         refused = False
@@ -214,7 +235,8 @@ async def guest_accept(self: Kernel, t: Task, vcpu: Vcpu, gfn: int, level: int =
         if spte is not None and spte.pfn >= 0:
             result = await self.guest_accept_mapped(t, vcpu, gfn, spte, level)
             if result.kind != "npf":
-                return GuestResult(result.kind, result.value, faults=faults)
+                done = GuestResult(result.kind, result.value, faults=faults)
+                break
             refused = True
         faults += 1
         await self.accept_fault(t, vcpu, gfn, level)
@@ -224,7 +246,10 @@ async def guest_accept(self: Kernel, t: Task, vcpu: Vcpu, gfn: int, level: int =
             ret = await self.handle_ept_violation(t, vcpu, gfn, True)
         if ret not in (RetPf.RETRY, RetPf.FIXED, RetPf.SPURIOUS):
             vcpu.exit_reason = ""
-            return GuestResult("exit_memory_fault", errno=ret, gfn=gfn, private=True, faults=faults)
+            done = GuestResult("exit_memory_fault", errno=ret, gfn=gfn, private=True, faults=faults)
+    if locked:
+        await vcpu.mutex.unlock(t)
+    return done
 
 
 async def guest_accept_mapped(

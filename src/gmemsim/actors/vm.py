@@ -49,6 +49,7 @@ class Vm:
         slots: the published memslot array; replaced, never modified (SRCU).
         attributes: gfns that are private (`mem_attr_array`); written under slots_lock, read lock-free.
         finalized: memory may be mapped before the guest runs; always true for VMs without a launch phase.
+        late_launch: whether commands of the launch may come after its end (`vcpu_ioctl_lock`).
         mn_active: tasks between the start and the end of an MMU notifier's invalidation, once for each
             (`mn_active_invalidate_count`); who publishes a slot array waits until there are none.
     """
@@ -74,6 +75,7 @@ class Vm:
         self.vcpus: list[Vcpu] = []
         self.files: dict[str, GmemFile] = {}
         self.finalized = not arch.needs_launch
+        self.late_launch = False
         self.killed = False
         self.mn_active: list[Task] = []
         self.mn_wait = SpinWait(f"{label}.mn_active", lambda: [task.name for task in self.mn_active])

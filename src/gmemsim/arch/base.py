@@ -86,6 +86,8 @@ class Arch:
         encrypted_state: a vCPU's registers are in a page of their own, encrypted when the launch ends, which the guest
             can replace by one of its memory (`vmrun`).
         guest_converts: a conversion begins in the guest, with a hypercall that KVM only hears of (`guest_convert`).
+        gfn_direct_bits: the bit of a gfn that makes an access shared, so that no memory has its address
+            (`kvm_gfn_direct_bits`).
     """
 
     name: ClassVar[str] = "default"
@@ -101,6 +103,7 @@ class Arch:
     host_stage2: ClassVar[bool] = False
     guest_converts: ClassVar[bool] = False
     encrypted_state: ClassVar[bool] = False
+    gfn_direct_bits: ClassVar[int] = 0
 
     def __init__(self, memory: PhysicalMemory, costs: CostTable | None = None) -> None:
         """Args:

@@ -46,6 +46,8 @@ class Tdx(TdxHost):
     needs_launch: ClassVar[bool] = True
     shared_from_start: ClassVar[bool] = False
     populate_maps: ClassVar[bool] = True
+    #: TDX_SHARED_BIT_PWL_4: the TD has guest physical addresses of 48 bits.
+    gfn_direct_bits: ClassVar[int] = 1 << 35
 
     def guest_key(self, vm: VmIdentity, private: bool) -> int:
         return self.td(vm).key if private else HOST_KEY

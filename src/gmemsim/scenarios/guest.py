@@ -74,7 +74,7 @@ async def access(thread: Thread, t: Task, gfn: int, private: bool | None, write:
             outcome = "exit_memory_fault" if done.errno == EFAULT else errno_name(done.errno)
             return Accessed(outcome, "", done)
         thread.results.exits[done.kind.removeprefix("exit_")] += 1
-        if done.kind in ("dead", "error"):
+        if done.kind in ("dead", "error", "exit_fail_entry"):
             thread.results.stopped = done.kind
         return Accessed(errno_name(done.errno) if done.kind == "error" else done.kind, "", done)
     return Accessed("exit_loop", "", done or GuestResult("exit_loop"))

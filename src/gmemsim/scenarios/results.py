@@ -15,8 +15,8 @@ from ..actors.errno import ERRNOS
 FAILURES = frozenset({"SIGBUS", "SIGSEGV", "oom"})
 #: What an operation can come to, beside `ok` and errnos.
 OTHERS: Final = (
-    *sorted(FAILURES), "dead", "error", "exception", "exit_hypercall", "exit_loop", "exit_memory_fault", "exit_mmio",
-    "other_value", "short",
+    *sorted(FAILURES), "dead", "error", "exception", "exit_fail_entry", "exit_hypercall", "exit_loop",
+    "exit_memory_fault", "exit_mmio", "other_value", "short",
 )  # fmt: skip
 OUTCOMES: Final = frozenset({"ok", *OTHERS, *ERRNOS.values()})
 

@@ -28,7 +28,7 @@ from ..patches.sources import ours
 from .counting import EventCounter, subtract
 from .draws import SeededDraws
 from .errors import ScenarioError
-from .ops import Populate
+from .launch_commands import check_launches, late_launches
 from .options import Options, Runtime
 from .own import is_own
 from .rendezvous import Rendezvous
@@ -100,6 +100,8 @@ class Session:
             options.policy,
         )
         check_instance(self.machine.kernel)
+        for vm in late_launches(workload):
+            self.machine.vm(vm).late_launch = True
         self.barriers = {name: Rendezvous(name, parties) for name, parties in workload.barriers.items()}
         background = sum(actor.background for actor in workload.actors)
         self.background: Cell[int] = Cell("scenario.background", background)
@@ -300,27 +302,6 @@ def _check_projections(workload: Workload, patch: type[Kernel], vm_type: str) ->
             )
 
 
-def _check_launches(workload: Workload, vm_type: str) -> None:
-    """Where populate maps the page it is a vCPU's ioctl (KVM_TDX_INIT_MEM_REGION), which nobody can call without one.
-
-    Raises:
-        ScenarioError: somebody does.
-    """
-    known = {**arches(), **PROJECTIONS}
-    steps = [(step, "the setup") for step in (*workload.launch, *workload.setup)]
-    steps += [(step, actor.name) for actor in workload.actors for step in actor.steps]
-    for step, who in steps:
-        kind = workload.tables.vms[step.vm].type or vm_type
-        if isinstance(step.op, Populate) and known[kind].populate_maps and not workload.vcpus[step.vm]:
-            raise ScenarioError(
-                workload.tables.source.name,
-                0,
-                "",
-                f"populate of {step.vm} by {who} needs a vCPU on VM type {kind} (KVM_TDX_INIT_MEM_REGION is its "
-                'ioctl); expected a [[task]] with role = "vcpu"',
-            )
-
-
 def build(
     scenario: Scenario,
     patch: str | type[Kernel] = "v3",
@@ -359,7 +340,8 @@ def build(
     workload = scenario.resolve(parameters, vcpus=vcpus, small=small)
     known = arches()
     wanted_types = scenario.vm_types
-    kinds = [kind for kind in wanted_types or known if kind in known]
+    own = set(wanted_types) - set(scenario.head.vm_types)
+    kinds = [kind for kind in wanted_types or known if kind in known or kind in own]
     if arch in PROJECTIONS and arch in (wanted_types or PROJECTIONS):
         kinds = [arch]
     if not kinds:
@@ -374,7 +356,7 @@ def build(
         message = f"makes no sense for VM type {vm_type}; it is for: {', '.join(kinds)}"
         raise scenario.source.error(("scenario", "vm_types"), message)
     _check_projections(workload, cls, vm_type)
-    _check_launches(workload, vm_type)
+    check_launches(workload, vm_type, {**known, **PROJECTIONS})
     if not isinstance(release, Release):
         name = cls.default_release if release is None else release
         if name not in RELEASES:

@@ -10,6 +10,7 @@ from ..actors.errno import EINVAL, ENOMEM, EOVERFLOW, errno_name
 from ..actors.inode import FILES, Process
 from ..actors.memory_region import MemoryRegion
 from ..actors.memslot import UserMemory
+from ..actors.memslots import KVM_USER_MEM_SLOTS
 from ..actors.vm import Vcpu, Vm, World
 from ..arch.memory import ZERO, PhysicalMemory
 from ..engine.locks.rwsem import RwSem
@@ -99,6 +100,11 @@ class Machine:
             for number in range(workload.vcpus[label]):
                 name = f"vcpu{number}" if label == first else f"{label}.vcpu{number}"
                 vm.vcpus.append(Vcpu(vm, number, name))
+        for slot in workload.tables.slots.values():
+            if slot.id >> 16 == 1 and self.vm(slot.vm).arch.name == "default":
+                # `kvm_arch_nr_memslot_as_ids` is 2 for these VMs.
+                message = f"expected less than {KVM_USER_MEM_SLOTS}; the address space of SMM is not modelled"
+                raise workload.tables.source.error((*slot.path, "id"), message)
         self.kernel = kernel(self.world, self.memory)
 
     def vm(self, label: str) -> Vm:

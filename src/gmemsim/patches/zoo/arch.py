@@ -69,17 +69,18 @@ def _with_tdr_lock(parent: type[Kernel], *, all_locks: bool) -> type[Kernel]:
             super().__init__(*args, **more)
             self._tdr = TryLock("tdx.tdr")
 
-        async def launch_update_lock(self, t: Task, vm: Vm) -> int:
+        async def launch_update_lock(self, t: Task, vm: Vm, errno: int = 0) -> int:
             if all_locks:
-                ret: int = await super().launch_update_lock(t, vm)
+                ret: int = await super().launch_update_lock(t, vm, errno)
                 return ret
             # KVM_TDX_INIT_MEM_REGION held slots_lock, and not kvm->lock as KVM_TDX_FINALIZE_VM does.
-            await vm.slots_lock.lock(t)
-            return 0
+            if not errno:
+                await vm.slots_lock.lock(t)
+            return errno
 
-        async def launch_update_unlock(self, t: Task, vm: Vm) -> None:
+        async def launch_update_unlock(self, t: Task, vm: Vm, slots_lock: bool = True) -> None:
             if all_locks:
-                await super().launch_update_unlock(t, vm)
+                await super().launch_update_unlock(t, vm, slots_lock)
             else:
                 await vm.slots_lock.unlock(t)
                 await self.task_work_run(t)

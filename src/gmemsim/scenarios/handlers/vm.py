@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, cast
 
-from ...actors.errno import EFAULT, EINVAL, EIO, ENOENT, EOPNOTSUPP, errno_name
+from ...actors.errno import EFAULT, EINVAL, EIO, ENOENT, ENOTTY, errno_name
 from ...actors.gmem_populate import Source
 from ...arch.snp import Snp
 from .. import ops
@@ -16,6 +16,7 @@ from .inplace import PRIVATE
 from .registry import OK, from_errno, handles, in_bytes, vm_ioctl
 
 if TYPE_CHECKING:
+    from ...actors.vm import Vm
     from ...engine.task import Task
     from ..steps import Step
     from ..thread import Thread
@@ -67,16 +68,21 @@ async def convert_range(thread: Thread, t: Task, step: Step, lo: int, hi: int) -
 @handles(ops.Populate)
 @vm_ioctl
 async def populate(thread: Thread, t: Task, step: Step, lo: int, hi: int) -> Outcome:
-    """Both launch ioctls hold slots_lock around it; TDX asks for one page at a time, SNP for all at once."""
+    """Both launch ioctls hold slots_lock around it; TDX asks for one page at a time, SNP for all at once.
+
+    A VM without a launch: what SNP_LAUNCH_UPDATE answers on a host with SEV (`sev_mem_enc_ioctl` of 6.12.117 to 7.3.4;
+    without SEV and on Intel's it is -ENOTTY).
+    """
     op = cast("ops.Populate", step.op)
     vm = thread.machine.vm(step.vm)
     if not vm.arch.needs_launch:
-        return from_errno(EOPNOTSUPP)
-    if op.bad_pointer:
-        return from_errno(EFAULT)
+        return from_errno(EIO if vm.dead else EINVAL)
+    table = thread.session.workload.tables.vms[step.vm]
     address, size = in_bytes(op, lo, hi)
-    if _refused_launch(op, vm.stage2.mirrored, address, size):
-        return from_errno(EINVAL)
+    no_launch = not table.launch_started or (vm.stage2.mirrored and not table.vcpus_initialized)
+    if no_launch or op.bad_pointer or _refused_launch(op, vm, address, size):
+        errno = EINVAL if no_launch or not op.bad_pointer else EFAULT
+        return from_errno(await thread.kernel.launch_update_lock(t, vm, errno))
     lo, hi = address // PAGE, (address + size) // PAGE
     source: Source | None = None
     if op.source is not None and op.type != "zero":
@@ -86,11 +92,6 @@ async def populate(thread: Thread, t: Task, step: Step, lo: int, hi: int) -> Out
         source = Source(thread.machine.process(op.process), contents, op.offset)
     if ret := await thread.kernel.launch_update_lock(t, vm):
         return from_errno(ret)
-    table = thread.session.workload.tables.vms[step.vm]
-    late = vm.stage2.mirrored and source is not None and source.offset
-    if late or not table.launch_started or (vm.stage2.mirrored and not table.vcpus_initialized):
-        await thread.kernel.launch_update_unlock(t, vm)
-        return from_errno(EINVAL)
     if isinstance(vm.arch, Snp):
         vm.arch.launch_page_type = "zero" if op.type == "zero" else "normal"
     refused = thread.kernel.populate_rejects(vm, source)
@@ -112,8 +113,13 @@ async def populate(thread: Thread, t: Task, step: Step, lo: int, hi: int) -> Out
     return Outcome(outcome, (str(done), *inner), facts={"done": done})
 
 
-def _refused_launch(op: ops.Populate, tdx: bool, address: int, size: int) -> bool:
+def _refused_launch(op: ops.Populate, vm: Vm, address: int, size: int) -> bool:
     """What the launch commands say is -EINVAL before they look at memory."""
+    tdx = vm.stage2.mirrored
+    if any(gfn & vm.arch.gfn_direct_bits for gfn in (address // PAGE, (address + size - 1) // PAGE)):
+        return True
+    if tdx and op.source is not None and op.offset:
+        return True
     if address % PAGE or size % PAGE or size <= 0 or address < 0 or address + size >= 1 << 64:
         return True
     # KVM_TDX_MEASURE_MEMORY_REGION extends the measurement and is nothing to the memory.
@@ -159,4 +165,8 @@ async def check_extension(thread: Thread, t: Task, step: Step, lo: int, hi: int)
 @handles(ops.LaunchFinish)
 @vm_ioctl
 async def launch_finish(thread: Thread, t: Task, step: Step, lo: int, hi: int) -> Outcome:
-    return from_errno(await thread.kernel.launch_finish(t, thread.machine.vm(step.vm)))
+    vm = thread.machine.vm(step.vm)
+    if not vm.arch.needs_launch:
+        # snp_launch_finish and vt_mem_enc_ioctl agree; arm64 has no such ioctl, and says -EINVAL.
+        return from_errno(EIO if vm.dead else EINVAL if vm.arch.name == "pkvm" else ENOTTY)
+    return from_errno(await thread.kernel.launch_finish(t, vm))
