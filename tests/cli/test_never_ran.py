@@ -67,3 +67,15 @@ def test_an_operation_of_the_users(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     Path("still.toml").write_text(TASKS.replace("instances = 0\n", ""))
     result = CliRunner().invoke(cli, ["explore", "still.toml", "--operation", "mine.py:SitStill"])
     assert "never ran" not in result.output
+
+
+def test_fault_points_that_no_run_came_to(tmp_path: Path) -> None:
+    """Whether they fire is chosen. Scenarios of ours are for several VM types: nothing is said of them."""
+    mine = TASKS[: TASKS.index('[[task]]\nname = "b"')] + "[faults]\nalloc_folio = 1\npsp_launch_update = 1\n"
+    (tmp_path / "mine.toml").write_text(mine)
+    said = "Nothing came to the fault point `psp_launch_update` in"
+    for command in (["run"], ["explore", "--strategy", "random", "--max-schedules", "5"]):
+        done = CliRunner().invoke(cli, [*command, str(tmp_path / "mine.toml")])
+        assert (done.exit_code, said in done.output, "alloc_folio" in done.output) == (0, True, False)
+    ours = CliRunner().invoke(cli, ["run", "populate_mmap_lock", "--small", "--arch", "tdx"])
+    assert (ours.exit_code, "Nothing came" in ours.output) == (0, False)

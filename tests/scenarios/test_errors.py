@@ -63,6 +63,12 @@ CASES = [
         "scenario.vm_types[0]",
         "sw-protected",
     ),
+    (
+        changed('role = "vcpu"', 'role = "vcpu"\ninstances = 5').replace("count = 2 }", "slice = true }", 1),
+        22,
+        "task[0].ops[0].slice",
+        "expected at most 4 instances, a page for each; got 5",
+    ),
     (changed('file = "g"', 'file = "g"\nuserspace = "m"'), 14, "slot[0].userspace", "'m' is a [[map]]"),
     (
         changed('{ op = "punch", start = 1, count = 2 }', '{ op = "host_read", buffer = "m" }'),

@@ -68,8 +68,8 @@ def command(
     from ..explore.program import read_files
     from ..oracles import Oracles
     from ..oracles.own import adopted, checks_by_name
-    from ..patches.entered import Entered, watch_overrides
-    from ..scenarios.catalogue import find
+    from ..patches.entered import Entered, fault_point, watch_overrides
+    from ..scenarios.catalogue import comes_with_us, find
     from ..scenarios.options import Options
     from ..scenarios.own import operations_in
     from ..scenarios.session import build, finish
@@ -116,7 +116,8 @@ def command(
             if log_to is not None:
                 stack.enter_context(log_to.of(session))
             steps = operations_in(found.source.raw, operations)
-            also = (*checks_by_name(own), *(each.__name__ for each in steps))
+            faults = () if comes_with_us(found) else map(fault_point, session.workload.faults)
+            also = (*checks_by_name(own), *(each.__name__ for each in steps), *faults)
             entered = stack.enter_context(watch_overrides(session.patch, also=also))
             finish(session, "trio" if runtime == "trio" else "bare")
     except KeyboardInterrupt:

@@ -56,6 +56,7 @@ class Engine:
         "live",
         "max_steps",
         "now",
+        "on_fault",
         "on_might_sleep",
         "on_spawn",
         "on_step",
@@ -102,6 +103,8 @@ class Engine:
         self.workers = 0
         self.steps = 0
         self.current: Task | None = None
+        #: Told of a fault point of `faults` that a task comes to, whether it fires or not.
+        self.on_fault: Callable[[str], None] | None = None
         #: Told of steps that may sleep (`Task.might_sleep`).
         self.on_might_sleep: Callable[[Task, str], None] | None = None
         self.on_spawn: Callable[[Task], None] | None = None

@@ -175,6 +175,8 @@ class Task:
         faults = self.engine.faults
         if not faults:
             return False
+        if label in faults and self.engine.on_fault is not None:
+            self.engine.on_fault(label)
         left = faults.get(label, 0)
         if self.engine.touched is not None and label in faults:
             self.touch(Op("load", f"fault.{label}", mode="r"))

@@ -20,9 +20,10 @@ from ..oracles import Oracles
 from ..oracles.every_rule import left_out
 from ..oracles.exact import LookedAt
 from ..oracles.own import adopted, checks_by_name
-from ..patches.entered import watch_overrides
+from ..patches.entered import fault_point, watch_overrides
 from ..patches.no_state import check_reads
 from ..patches.registry import load_patch
+from ..scenarios.catalogue import comes_with_us
 from ..scenarios.errors import ScenarioError
 from ..scenarios.options import Options
 from ..scenarios.own import load_operations, operations_in
@@ -189,6 +190,14 @@ def operations_of(program: Program) -> tuple[type[Op], ...]:
     return operations_in(program.scenario.source.raw, program.operations)
 
 
+def fault_points_of(program: Program) -> tuple[str, ...]:
+    """Those that a user's scenario lets fire."""
+    if not isinstance(program, ScenarioProgram) or comes_with_us(program.scenario):
+        return ()
+    workload = program.scenario.resolve(program.parameters, vcpus=program.vcpus, small=program.small)
+    return tuple(map(fault_point, workload.faults))
+
+
 def watched(program: Program) -> AbstractContextManager[Entered]:
     """Around runs of a program: what of the user's patch, rules and operations runs (`patches.entered`).
 
@@ -198,7 +207,7 @@ def watched(program: Program) -> AbstractContextManager[Entered]:
     own = adopted(getattr(program, "oracles", ()))
     operations = operations_of(program)
     check_reads((*own, *operations))
-    also = (*checks_by_name(own), *(each.__name__ for each in operations))
+    also = (*checks_by_name(own), *(each.__name__ for each in operations), *fault_points_of(program))
     return watch_overrides(*classes_of(program), also=also, beside=(*own, *operations))
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import functools
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import attrs
 
@@ -67,6 +67,8 @@ class Entered:
         return Entered(self.functions, self.ran | other.ran, self.errnos | other.errnos)
 
 
+_FAULT: Final = "faults."
+
 _watching: list[tuple[Entered, Held]] = []
 
 
@@ -77,7 +79,7 @@ def watch_overrides(
     """Note which functions of the classes are entered in the block; of a version of ours there are none.
 
     Args:
-        also: names that `note_entered` is told of: checks of a user's rules, operations.
+        also: names that `note_entered` is told of: checks of a user's rules, operations, fault points.
         beside: classes of the user's whose variables are looked at as well.
     """
     own = [each for cls in classes for each in own_functions(cls)]
@@ -149,12 +151,27 @@ def note_errno(name: str, number: int) -> None:
         entered.errnos.add(text)
 
 
+def fault_point(label: str) -> str:
+    """The name under which a fault point of a scenario is in `also`."""
+    return f"{_FAULT}{label}"
+
+
+def note_fault(label: str) -> None:
+    """A task came to a fault point, whether it fired or not."""
+    note_entered(fault_point(label))
+
+
 def never_ran(names: tuple[str, ...], runs: str) -> str:
     """One line for people; empty if all ran.
 
     Args:
         runs: in what (`2,000 schedules`).
     """
-    if not names:
-        return ""
-    return f"Your {', '.join(f'`{name}`' for name in names)} never ran in {runs}."
+    functions = [f"`{name}`" for name in names if not name.startswith(_FAULT)]
+    faults = [f"`{name.removeprefix(_FAULT)}`" for name in names if name.startswith(_FAULT)]
+    said = [f"Your {', '.join(functions)} never ran in {runs}."] if functions else []
+    if faults:
+        said.append(
+            f"Nothing came to the fault point{'s' * (len(faults) > 1)} {', '.join(faults)} in {runs}."
+        )
+    return " ".join(said)

@@ -70,3 +70,9 @@ def find(name: str) -> Scenario:
     if name.endswith(".toml") or "/" in name:
         return load(name)
     return load_named(name)
+
+
+def comes_with_us(scenario: Scenario) -> bool:
+    """Whether it is one of the package's, and not a user's own, which may have the same name."""
+    known = (*names(), *zoo_names(), *litmus_names())
+    return scenario.name in known and load_named(scenario.name).source.raw == scenario.source.raw

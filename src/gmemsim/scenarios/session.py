@@ -22,6 +22,7 @@ from ..engine.interrupts import steps_end, trio_listens
 from ..engine.locks.kinds import Made, nobody_follows
 from ..engine.unawaited import all_awaited
 from ..nearest import hint
+from ..patches.entered import note_fault
 from ..patches.no_state import check_reads
 from ..patches.registry import PatchError, check_instance, checked, load_patch
 from ..patches.sources import ours
@@ -128,6 +129,7 @@ class Session:
             wake_ns=costs.wake,
             cpus=None if exploring else cpus_of(costs, max(1, len(workload.actors))),
         )
+        self.engine.on_fault = note_fault
         self.engine.on_might_sleep = getattr(self.checker, "might_sleep", None)
         self._threads = [Thread(self, actor) for actor in workload.actors]
         self.engine.ordered = self._of_users or not _all_ours(patch)

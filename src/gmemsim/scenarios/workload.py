@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Final
 
 import attrs
 
+from .op_base import PageRange
 from .ops import Accept, Barrier, CreateAp, Exit, GuestAccess, Prefault, Signal
 from .steps import resolve_ops, time_of
 from .tables import VMM, Tables, resolve_tables, unknown
@@ -199,6 +200,10 @@ def _actors(tables: Tables, path: Path, task: TaskTable, vcpus: dict[str, int]) 
     start = time_of(tables, (*path, "start"), task.start)
     gap = time_of(tables, (*path, "gap"), task.gap)
     count = 1 if task.instances is None else task.instances
+    for position, step in enumerate(steps):
+        if isinstance(step.op, PageRange) and step.op.slice and step.hi - step.lo < count:
+            message = f"expected at most {step.hi - step.lo} instances, a page for each; got {count}"
+            raise source.error((*path, "ops", position, "slice"), message)
     repeat = task.repeat if task.repeat is not None or task.until is not None else 1
     barriers = tuple(dict.fromkeys(step.op.barrier for step in steps if isinstance(step.op, Barrier)))
     made: list[Actor] = []
