@@ -280,8 +280,10 @@ def test_versions_that_do_not_convert_in_place_refuse(patch: str) -> None:
 def test_a_vm_of_its_own_type_is_refused_too() -> None:
     text = HEAD.replace('vm_types = ["pkvm"]', "") + '\n[[vm]]\nid = "vm0"\ntype = "pkvm"\n' + CONVERT
     with pytest.raises(ScenarioError, match="projection"):
-        build(loads(text, "t.toml"), "v3", "sw-protected")
-    assert build(loads(text, "t.toml"), "inplace", "sw-protected").machine.vm("vm0").arch.name == "pkvm"
+        build(loads(text, "t.toml"), "v3")
+    assert build(loads(text, "t.toml"), "inplace").machine.vm("vm0").arch.name == "pkvm"
+    with pytest.raises(ScenarioError, match="makes no sense for VM type sw-protected; it is for: pkvm"):
+        build(loads(text, "t.toml"), "inplace", "sw-protected")
 
 
 def test_nobody_gets_it_without_asking() -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import attrs
 import pytest
@@ -99,7 +99,9 @@ def test_3_launch_update_validates_a_pre_guest_frame(run: Runner, rmp: Rmp) -> N
 
 
 @pytest.mark.parametrize("state", ["firmware", "pre_guest"])
-def test_3_a_failed_launch_update_leaves_the_frame_to_be_reclaimed(run: Runner, rmp: Rmp, state: str) -> None:
+def test_3_a_failed_launch_update_leaves_the_frame_to_be_reclaimed(
+    run: Runner, rmp: Rmp, state: Literal["firmware", "pre_guest"]
+) -> None:
     rmp.choices = attrs.evolve(rmp.choices, failed_update_state=state)
     memory = PhysicalMemory()
     put(run, rmp, PRE_GUEST)
