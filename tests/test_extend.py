@@ -242,6 +242,27 @@ def test_keys_of_an_operation_are_checked(tmp_path: Path, monkeypatch: pytest.Mo
         assert (result.exit_code, says in result.output) == (code, True), result.output
 
 
+def test_an_operation_has_outcomes_of_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("ops.py").write_text(
+        "from gmemsim.extend import *\n\n@operation\nclass ProbeWhere(Op, frozen=True, kw_only=True):\n"
+        "    async def run(self, thread, t, step, lo, hi):\n        return Outcome('half_way')\n"
+    )
+    text = (
+        '[scenario]\nname = "x"\nsummary = "x"\n[[file]]\nid = "f"\npages = 1\n'
+        '[[task]]\nname = "a"\nops = [{ op = "probe_where", expect = EXPECT }, { op = "punch", expect = PUNCH }]\n'
+    )
+    for expect, punch, code, says in (
+        ('["half_way", "done"]', '"ok"', 0, "complete: "),
+        ('"done"', '"ok"', 1, "unexpected_outcome"),
+        ('"half_way"', '"half_way"', 2, "x.toml:9: task[0].ops[1].expect: no outcome 'half_way'"),
+        ("[]", '"ok"', 2, "x.toml:9: task[0].ops[0].expect: expected an outcome or some of them"),
+    ):
+        Path("x.toml").write_text(text.replace("EXPECT", expect).replace("PUNCH", punch))
+        result = run("explore", "x.toml", "--operation", "ops.py:ProbeWhere")
+        assert (result.exit_code, says in result.output) == (code, True), result.output
+
+
 def test_two_users_rules_of_one_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     look = "    @after('mine', GetPfn)\n    def look(self, t, e): pass\n"

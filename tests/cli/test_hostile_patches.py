@@ -158,17 +158,32 @@ def test_what_is_not_held_against_the_version(body: str, says: str, tmp_path: Pa
     assert says in result.output
 
 
-def test_an_errno_that_no_version_returns_is_said(tmp_path: Path) -> None:
-    (tmp_path / "mine.py").write_text(f"{HEAD}{READY}        return -18\n")
+@pytest.mark.parametrize(
+    ("number", "name"),
+    [(-18, "EXDEV"), (-104, "ECONNRESET"), (-133, "EHWPOISON")],
+)
+def test_an_errno_that_no_version_returns_is_said(number: int, name: str, tmp_path: Path) -> None:
+    (tmp_path / "mine.py").write_text(f"{HEAD}{READY}        return {number}\n")
     for command in ("run", "explore"):
         more = ("--small",) if command == "run" else ("--max-schedules", "3", "--strategy", "random")
         text = run(command, "same", "--patch", "mine.py:Mine", *more).stdout
-        assert "Your `kvm_gmem_make_ready` returned EXDEV (-18), which it returns in no version." in text
-    assert -14 in errnos_of("kvm_gmem_get_pfn")
+        said = f"Your `kvm_gmem_make_ready` returned {name} ({number}), which it returns in no version."
+        assert said in text
+
+
+def test_errnos_that_a_version_returns_are_not_said(tmp_path: Path) -> None:
+    assert errnos_of("kvm_gmem_get_pfn") >= {-14, -133}
     assert -18 not in errnos_of("kvm_gmem_get_pfn")
     (tmp_path / "mine.py").write_text(f"{HEAD}{READY}        return -5\n")
     document = json.loads(explore("random").stdout)
     assert document["errnos"] == []
+
+
+def test_a_poisoned_page_is_an_answer(tmp_path: Path) -> None:
+    """-EHWPOISON, which Python has no name for."""
+    (tmp_path / "mine.py").write_text(f"{HEAD}{GET_PFN}        return -133, None\n")
+    document = json.loads(explore("random").stdout)
+    assert (document["violation"], document["errnos"]) == (None, [])
 
 
 def test_a_file_whose_code_has_no_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -14,6 +14,7 @@ from gmemsim.audit.kvm_events import (
     GetPfn,
     GetPfnRet,
     GuestTouch,
+    HostTouch,
     Map,
     MmuInvEnd,
     MmuInvStart,
@@ -50,6 +51,10 @@ def held(task: str, *locks: str, mode: str = "w") -> Log:
     return [(task, Lock(lock, mode)) for lock in locks] + [
         (task, Unlock(lock, mode)) for lock in reversed(locks)
     ]
+
+
+def host(index: int, write: bool = False) -> Log:
+    return [("vmm", HostTouch(index, write, "x"))]
 
 
 FREE: Log = [("punch", FreePage(500))]
@@ -118,6 +123,30 @@ PAIRS: dict[str, tuple[Log, Log, bool, bool]] = {
         [("q", TlbFlush("vm1")), *touch("vcpu0", 102, 500), *touch("vcpu9", 1, 9, vm="vm1")],
         [*touch("vcpu0", 102, 500), ("q", TlbFlush("vm1")), *touch("vcpu9", 1, 9, vm="vm1")],
         False, True,
+    ),
+    # what the host sees of a page that a guest has
+    "a store of the guest after the host's load": (
+        [*fault("vcpu0", 100, 500), *touch("vcpu0", 100, 500), *host(0)],
+        [*fault("vcpu0", 100, 500), *host(0), *touch("vcpu0", 100, 500)],
+        False, False,
+    ),
+    "a store of the host after the guest's load": (
+        [*fault("vcpu0", 100, 500), *touch("vcpu0", 100, 500, write=False), *host(0, write=True)],
+        [*fault("vcpu0", 100, 500), *host(0, write=True), *touch("vcpu0", 100, 500, write=False)],
+        False, False,
+    ),
+    "two loads": (
+        [*fault("vcpu0", 100, 500), *touch("vcpu0", 100, 500, write=False), *host(0)],
+        [*fault("vcpu0", 100, 500), *host(0), *touch("vcpu0", 100, 500, write=False)],
+        False, True,
+    ),
+    "a store of the guest and a load of the page beside it": (
+        [*fault("vcpu0", 100, 500), *fault("vcpu0", 101, 501), *touch("vcpu0", 100, 500), *host(1)],
+        [*fault("vcpu0", 100, 500), *fault("vcpu0", 101, 501), *host(1), *touch("vcpu0", 100, 500)],
+        False, True,
+    ),
+    "a zap and the host's load": (
+        [*fault("vcpu0", 100, 500), *ZAP, *host(0)], [*fault("vcpu0", 100, 500), *host(0), *ZAP], False, True,
     ),
     # counts
     "prepared twice": (PREPARED, [*PREPARED, *PREPARED], False, False),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import attrs
@@ -126,6 +127,47 @@ def test_other_files_are_refused_and_kept(tmp_path: Path, text: str, message: st
     with pytest.raises(StateError, match=message):
         open_state(state, PLAN)
     assert state.read_text() == text
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "good"),
+    [
+        ("schedules", -1, False),
+        ("steps", -1, False),
+        ("classes", -1, False),
+        ("seconds", -0.5, False),
+        ("schedules", 1 << 63, False),
+        ("steps", 10**40, False),
+        ("classes", 10**40, False),
+        ("schedules", 1.5, False),
+        ("schedules", 0, True),
+        ("steps", 1 << 62, True),
+        ("seconds", 0, True),
+    ],
+)
+def test_a_cell_that_no_search_came_to_is_refused_and_kept(
+    cell: Cell, tmp_path: Path, key: str, value: float, good: bool
+) -> None:
+    state = tmp_path / "state.jsonl"
+    result = {
+        **attrs.asdict(cell),
+        "schedules": 4,
+        "steps": 9,
+        "seconds": 0.1,
+        "classes": 2,
+        "violations": [],
+    }
+    open_state(state, PLAN).close()
+    with state.open("a") as file:
+        file.write(json.dumps({**result, key: value}) + "\n")
+    before = state.read_bytes()
+    if good:
+        with open_state(state, PLAN) as kept:
+            assert kept.results[cell][key] == value
+    else:
+        with pytest.raises(StateError, match=f"2: expected a finished cell: .*{key}"):
+            open_state(state, PLAN)
+    assert state.read_bytes() == before
 
 
 def test_other_plan_is_refused(tmp_path: Path) -> None:

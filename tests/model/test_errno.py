@@ -23,6 +23,7 @@ from gmemsim.actors.errno import (
     ENOENT,
     ENOMEM,
     EOPNOTSUPP,
+    errno_name,
 )
 from gmemsim.actors.inode import GmemFile, HostMapping
 from gmemsim.actors.memslot import Memslot, UserMemory
@@ -48,6 +49,23 @@ SHARED = frozenset({"MMAP", "INIT_SHARED"})
 
 def rig(kind: str = "private", patch: str = "v3", release: str = "") -> Rig:
     return Rig(PATCHES[patch], kind, release=RELEASES[release] if release else None)
+
+
+@pytest.mark.parametrize(
+    ("number", "name"),
+    [
+        (EEXIST, "EEXIST"),
+        (EHWPOISON, "EHWPOISON"),
+        (EOPNOTSUPP, "EOPNOTSUPP"),
+        (-104, "ECONNRESET"),
+        (-9999, "-9999"),
+        (5, "5"),
+        (0, "0"),
+    ],
+)
+def test_names(number: int, name: str) -> None:
+    """Those of Linux, whether a constant here has them or not: kernels that are recorded return others."""
+    assert errno_name(number) == name
 
 
 # -- create (guest-memfd.md 4.1) ---------------------------------------------------------------------------------------

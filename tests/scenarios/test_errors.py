@@ -1,9 +1,12 @@
 """Whatever is wrong with a scenario: one line that names file, line, field and what was expected."""
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from gmemsim.engine.strategy import FirstRunnable
+from gmemsim.explore.program import ScenarioProgram
 from gmemsim.scenarios.catalogue import find, load_named
 from gmemsim.scenarios.errors import ScenarioError
 from gmemsim.scenarios.scenario import Scenario, load, loads
@@ -144,6 +147,31 @@ CASES = [
     (changed("count = 2 }", "id = 2 }"), 22, "task[0].ops[1].id", "operation 0 already"),
     (changed("count = 2 }", 'pick = "first" }'), 21, "task[0].ops[0].pick", '"random" or "next"'),
     (changed("count = 2 }", 'pace = "fast" }'), 21, "task[0].ops[0].pace", "expected a time"),
+    (changed("count = 2 }", "expect = [] }"), 21, "task[0].ops[0].expect", "got an empty list"),
+    (
+        changed("count = 2 }", 'expect = "okay" }'),
+        21,
+        "task[0].ops[0].expect",
+        "no outcome 'okay'; did you mean ok",
+    ),
+    (
+        changed("count = 2 }", 'expect = ["ok", "EINVLA"] }'),
+        21,
+        "task[0].ops[0].expect",
+        "no outcome 'EINVLA'; did you mean EINVAL",
+    ),
+    (
+        changed("count = 2 }", 'expect = "??" }'),
+        21,
+        "task[0].ops[0].expect",
+        "no outcome '??'; expected ok, the name of an errno, SIGBUS, ",
+    ),
+    (
+        GOOD + '[setup]\nops = [{ op = "punch", expect = "-22" }]\n',
+        29,
+        "setup.ops[0].expect",
+        "no outcome '-22'",
+    ),
     (changed('{ op = "prefault" }', '{ op = "prefault", size = 1 }'), 22, "task[0].ops[1]", "go together"),
     (
         changed('{ op = "prefault" }', '{ op = "prefault", address = 0, size = 1, count = 2 }'),
@@ -188,6 +216,22 @@ CASES = [
     (GOOD + '[setup]\nops = [{ op = "sleep", time = 1 }]\n', 29, "setup.ops[0].op", "not for the setup"),
     (GOOD + '[setup]\nops = [{ op = "punch", offset = 1 }]\n', 29, "setup.ops[0]", "go together"),
     (GOOD + '[[vm]]\nid = "vm0"\nchoices = { speed = 1 }\n', 30, "vm[0].choices.speed", "no choice 'speed'"),
+    *(
+        (GOOD + f'[[vm]]\nid = "vm0"\nchoices = {{ {name} = {value} }}\n', 30, f"vm[0].choices.{name}", part)
+        for name, value, part in (
+            ("reset_removed", '"never ever"', "'never ever': expected 'always' or 'erratum' or 'never'"),
+            ("level_rule", '"4K"', "'4K': expected '4k' or 'vcpu_range' or 'inhibit'"),
+            ("failed_update_state", "1", "1: expected 'firmware' or 'pre_guest'"),
+            ("scan_stride", "0", "0: expected a whole number of at least 1"),
+            ("accept_checks", "-4", "-4: expected a whole number of at least 1"),
+            ("entry_busy_code", "true", "True: expected a whole number of at least 1"),
+            ("zero_step_threshold", '"6"', "'6': expected a whole number of at least 1"),
+            ("erratum", "1", "1: expected true or false"),
+            ("premap", '"yes"', "'yes': expected true or false"),
+            ("exclusive_tree_ops", '["BLOCK", "ADDD"]', "'ADDD']: expected a list of 'SEPT_ADD' or 'ADD'"),
+            ("exclusive_tree_ops", '"BLOCK"', "'BLOCK': expected a list of 'SEPT_ADD' or 'ADD'"),
+        )
+    ),
     (GOOD + '[[vm]]\nid = "vm0"\ntype = "sev"\n', 30, "vm[0].type", "no VM type 'sev'"),
     (
         GOOD + '[[vm]]\nid = "vm0"\non_memory_fault = "ask"\n',
@@ -204,6 +248,40 @@ CASES = [
 
 def test_the_text_that_the_cases_spoil_is_good() -> None:
     assert loads(GOOD).parameters == {"pages": 4}
+
+
+@pytest.mark.parametrize(
+    ("expect", "words"),
+    [
+        ('"ok"', ("ok",)),
+        ('["ok", "EHWPOISON", "EOPNOTSUPP", "ECONNRESET"]', ("ok", "EHWPOISON", "EOPNOTSUPP", "ECONNRESET")),
+        ('["SIGBUS", "other_value", "short"]', ("SIGBUS", "other_value", "short")),
+        ('["exit_memory_fault", "exit_mmio", "dead"]', ("exit_memory_fault", "exit_mmio", "dead")),
+    ],
+)
+def test_outcomes_that_there_are(expect: str, words: tuple[str, ...]) -> None:
+    workload = loads(changed("count = 2 }", f"expect = {expect} }}")).resolve()
+    assert workload.actors[0].steps[0].expect == words
+
+
+@pytest.mark.parametrize(
+    ("choices", "arch", "kept"),
+    [
+        ('exclusive_tree_ops = ["AUG", "REMOVE"]', "tdx", frozenset({"AUG", "REMOVE"})),
+        ("exclusive_tree_ops = []", "tdx", frozenset()),
+        ('reset_removed = "never"', "tdx", "never"),
+        ("premap = true", "tdx", True),
+        ("zero_step_threshold = 1", "tdx", 1),
+        ('failed_update_state = "pre_guest"', "snp", "pre_guest"),
+        ("in_place_source = false", "snp", False),
+        ("rmpupdate_clears_validated = false", "snp", False),
+    ],
+)
+def test_choices_of_the_right_kind(choices: str, arch: str, kept: object) -> None:
+    text = changed('[[map]]\nid = "m"\n', "")
+    session = build(loads(f'{text}[[vm]]\nid = "vm0"\nchoices = {{ {choices} }}\n'), "v3", arch)
+    arch_actor: Any = session.machine.vm("vm0").arch
+    assert getattr(arch_actor.choices, choices.partition(" ")[0]) == kept
 
 
 @pytest.mark.parametrize(("text", "line", "field", "part"), CASES, ids=lambda value: str(value)[-40:])
@@ -238,6 +316,18 @@ def test_a_run_that_makes_no_sense_is_refused(arguments: dict[str, object], part
         build(loads(GOOD, "x.toml"), "baseline", **arguments)  # type: ignore[arg-type]
     assert part in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+def test_a_search_of_nothing_is_refused() -> None:
+    """One task that does something is enough."""
+    some = changed('role = "vcpu"', 'role = "vcpu"\ninstances = 0')
+    ScenarioProgram(scenario=loads(some, "x.toml")).build(FirstRunnable())
+    none = some.replace('name = "host"', 'name = "host"\ninstances = 0')
+    with pytest.raises(ScenarioError) as caught:
+        ScenarioProgram(scenario=loads(none, "x.toml")).build(FirstRunnable())
+    assert str(caught.value) == "x.toml: task: none has an operation, so that nothing would be looked at"
+    with pytest.raises(ScenarioError, match="nothing would be looked at"):
+        ScenarioProgram(scenario=load_named("same"), vcpus=0).build(FirstRunnable())
 
 
 def test_negative_vcpus_are_refused() -> None:

@@ -36,8 +36,9 @@ EHWPOISON: Final = -133
 _NAMES = {value: name for name, value in globals().items() if name.startswith("E") and isinstance(value, int)}
 
 
-#: Each errno of Linux as a kernel function returns it, by its name here. Python's own table has no EHWPOISON.
-ERRNOS: Final = {-number: name for number, name in errorcode.items()} | _NAMES
+#: Each errno of Linux as a kernel function returns it, by its name here. Python's own table has no EHWPOISON, and
+#: calls EDEADLK otherwise.
+ERRNOS: Final = {-number: name for number, name in errorcode.items()} | {-35: "EDEADLK"} | _NAMES
 
 
 def errno_name(value: int) -> str:

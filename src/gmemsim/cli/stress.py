@@ -155,7 +155,10 @@ def _cells(
         read_files(patch, oracles, operations)
     cells = []
     for name in dict.fromkeys(scenarios or names()):
-        kinds = [kind for kind in find(name).vm_types or ARCHES if kind in ARCHES]
+        scenario = find(name)
+        kinds = scenario.resolve().tables.own_types or [
+            kind for kind in scenario.head.vm_types or ARCHES if kind in ARCHES
+        ]
         for kind in kinds:
             if not vm_types or kind in vm_types:
                 cells += [Cell(name, patch, kind, seed) for patch in dict.fromkeys(patches) for seed in seeds]

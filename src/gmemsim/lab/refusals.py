@@ -77,7 +77,7 @@ _GFN_LIMIT: Final = 0xF0000
 
 def vm_type_of(scenario: Scenario) -> str:
     """The VM type on which a scenario is run unless told otherwise: the first that a stock kernel may have."""
-    kinds = scenario.head.vm_types or list(VM_TYPES)
+    kinds = scenario.vm_types or tuple(VM_TYPES)
     return next((kind for kind in VM_TYPES if kind in kinds), kinds[0])
 
 

@@ -35,9 +35,6 @@ _NAMES: Final = {number: name for name, number in OPCODES.items()}
 
 _OUTCOMES: Final = {
     0: "ok",
-    # Python knows the first number by its other name, and the second not before 3.14.
-    95: "EOPNOTSUPP",
-    133: "EHWPOISON",
     1000: "SIGBUS",
     1001: "SIGSEGV",
     1002: "exit_memory_fault",

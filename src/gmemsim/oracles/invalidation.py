@@ -98,9 +98,10 @@ class Invalidations(Subject):
         kind, owner = self.ledger.kind(event.lock)
         if not doing.invalidations or kind not in _KEEPS_BINDINGS:
             return
-        # downgrade_write is told as a release and an acquisition; the task is a reader by now.
-        lock = getattr(self.world.inodes.get(owner), kind, None)
-        if event.mode == "w" and lock is not None and t.name in lock.holders():
+        # downgrade_write is told as a release and an acquisition, and the task is a reader by then; up_write is told
+        # while it is the writer still. The other locks are mutexes.
+        inode = self.world.inodes.get(owner) if kind == "invalidate_lock" else None
+        if event.mode == "w" and inode is not None and inode.invalidate_lock.read_held(t):
             return
         held = [lock for lock in doing.held if lock != event.lock]
         for vm in dict.fromkeys(invalidation.vm for invalidation in doing.invalidations):

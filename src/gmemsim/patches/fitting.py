@@ -15,7 +15,7 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from ..actors import errno as kernel_errno
+from ..actors.errno import ERRNOS
 from ..engine.blame import Blame, shown
 from .call_graph import used_names
 from .entered import note_errno
@@ -29,7 +29,6 @@ if TYPE_CHECKING:
 #: Numbers of the kernel's own that never reach user space (`include/linux/errno.h`).
 _INTERNAL: Final = range(512, 532)
 _CONTAINERS: Final = {"tuple": tuple, "list": list, "dict": dict, "set": set, "frozenset": frozenset}
-_ERRNOS: Final = frozenset(kernel_errno.ERRNOS.values())
 _ARCH: Final = Path(__file__).parents[1] / "arch"
 
 #: Functions whose result, or the first of it, is 0 or a negative errno in every version, and never a number of pages, a
@@ -122,7 +121,7 @@ def _guarded(function: FunctionType, model: str, name: str, expected: str) -> An
 
 
 def _look_at_errno(function: FunctionType, name: str, number: int) -> None:
-    if number not in kernel_errno.ERRNOS and -number not in _INTERNAL:
+    if number not in ERRNOS and -number not in _INTERNAL:
         raise _wrong(function, name, f"returned {number}, which is no errno")
     known = errnos_of(name)
     if known and number not in known:
@@ -195,7 +194,7 @@ def errnos_of(name: str) -> frozenset[int]:
     names = set(used_names(name, tuple(versions().values())))
     if "arch" in names:
         names |= _below_hooks(frozenset(names))
-    return frozenset(vars(kernel_errno)[each] for each in names & _ERRNOS)
+    return frozenset(number for number, each in ERRNOS.items() if each in names)
 
 
 def _below_hooks(names: frozenset[str]) -> set[str]:

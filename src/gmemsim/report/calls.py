@@ -78,7 +78,7 @@ def context_of(run: Run) -> tuple[tuple[str, str], ...]:
     found = [
         ("scenario", session.workload.head.name),
         ("patch", session.patch.name),
-        ("VM type", described(session.vm_type)),
+        ("VM type", " and ".join(map(described, vm_types_of(run)))),
         ("release", session.release.name),
         ("seed", str(session.seed)),
     ]

@@ -48,9 +48,8 @@ class Scenario:
 
     @property
     def vm_types(self) -> tuple[str, ...]:
-        """VM types that it is for; if it leaves the type of no VM open, those that they have. Empty: any."""
-        own = [vm.type for vm in self.resolve().tables.vms.values()]
-        return tuple(self.head.vm_types) if None in own else tuple(dict.fromkeys(filter(None, own)))
+        """VM types that it is for: those that its VMs have, if it leaves none open. Empty: any."""
+        return self.resolve().tables.own_types or tuple(self.head.vm_types)
 
     def _scalars(self, key: str) -> dict[str, Scalar]:
         table = self.source.raw.get(key, {})

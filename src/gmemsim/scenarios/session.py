@@ -341,10 +341,10 @@ def build(
     cls = load_patch(patch) if isinstance(patch, str) else checked(patch)
     workload = scenario.resolve(parameters, vcpus=vcpus, small=small)
     known = arches()
-    wanted_types = scenario.vm_types
-    own = set(wanted_types) - set(scenario.head.vm_types)
-    kinds = [kind for kind in wanted_types or known if kind in known or kind in own]
-    if arch in PROJECTIONS and arch in (wanted_types or PROJECTIONS):
+    wanted_types = scenario.head.vm_types
+    # A projection has to be asked for; a VM that is one in the file asks for it.
+    kinds = workload.tables.own_types or [kind for kind in wanted_types or known if kind in known]
+    if arch in PROJECTIONS and not workload.tables.own_types and arch in (wanted_types or PROJECTIONS):
         kinds = [arch]
     if not kinds:
         wanted = ", ".join(wanted_types)

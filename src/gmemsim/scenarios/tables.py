@@ -91,6 +91,12 @@ class Tables:
     slots: dict[int, Slot]
     maps: dict[str, Map]
 
+    @property
+    def own_types(self) -> tuple[str, ...]:
+        """VM types of the VMs, each once; empty if the type of one is left open."""
+        types = [vm.type for vm in self.vms.values()]
+        return () if None in types else tuple(dict.fromkeys(filter(None, types)))
+
     def first_slot(self, vm: str) -> Slot | None:
         """The slot that operations of a VM mean by default: the first with guest_memfd, else the first."""
         slots = [slot for slot in self.slots.values() if slot.vm == vm]

@@ -35,7 +35,7 @@ from gmemsim.scenarios.ops import (
 from gmemsim.scenarios.scenario import loads
 
 if TYPE_CHECKING:
-    from gmemsim.actors.inode import GmemInode
+    from gmemsim.actors.inode import GmemInode, HostMapping
     from gmemsim.actors.kernel import Kernel
     from gmemsim.actors.vm import Vcpu, Vm
     from gmemsim.engine.strategy import Strategy
@@ -301,6 +301,55 @@ def test_wrong_kernel_breaks_this_alone(kernel: type[Kernel], text: str) -> None
     assert failure is not None
     assert failure.rule == "linearizability"
     assert failure.details["index"] == 0
+
+
+#: What is stored behind another value: zeros, by a store or by a touch, and bytes that have no name.
+OVERWRITES = [
+    '{ op = "write", value = "zero" }',
+    '{ op = "touch", write = "zero" }',
+    '{ op = "write", value = "" }',
+    '{ op = "touch", write = "" }',
+]
+
+
+class LosesTheLastStore(V3):
+    """The first store to a page arrives and none after it."""
+
+    async def guest_access(
+        self, t: Task, vcpu: Vcpu, gfn: int, private: bool | None, write: str | None
+    ) -> GuestResult:
+        return await super().guest_access(t, vcpu, gfn, private, write if write == "data:x" else None)
+
+
+class LosesHostStores(V3):
+    """The same of the host's."""
+
+    async def host_access(self, t: Task, mapping: HostMapping, index: int, write: str | None) -> str:
+        return await super().host_access(t, mapping, index, write if write == "data:x" else None)
+
+
+@pytest.mark.parametrize("store", OVERWRITES)
+def test_what_was_stored_last_is_seen(store: str) -> None:
+    text = ALONE.replace('{ op = "read" }', f'{store}, {{ op = "read" }}')
+    assert first(text, V3)[0] is None
+    for kernel in (LosesTheLastStore, LoadsOldValues):
+        failure, _ = first(text, kernel)
+        assert failure is not None
+        assert failure.rule == "linearizability"
+
+
+@pytest.mark.parametrize("store", OVERWRITES)
+def test_what_the_host_stored_last_is_seen(store: str) -> None:
+    ops = f'{{ op = "write", value = "x" }}, {store}, {{ op = "read" }}'.replace('op = "', 'op = "host_')
+    text = f'[[map]]\nid = "m"\nfile = "gmem0"\n[[task]]\nname = "host"\nops = [{ops}]\n'
+    found = {}
+    for kernel in (V3, LosesHostStores):
+        run = Linearizable(ScenarioProgram(scenario=loads(HEAD + text), patch=kernel)).build(FirstRunnable())
+        run.run()
+        failure = run.found()
+        assert not run.histories.skipped
+        found[kernel] = failure and failure.rule
+    assert found == {V3: None, LosesHostStores: "linearizability"}
 
 
 class LosesStoresInPlace(Inplace):
