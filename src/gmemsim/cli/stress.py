@@ -156,12 +156,12 @@ def _cells(
     cells = []
     for name in dict.fromkeys(scenarios or names()):
         scenario = find(name)
-        kinds = scenario.resolve().tables.own_types or [
-            kind for kind in scenario.head.vm_types or ARCHES if kind in ARCHES
-        ]
-        for kind in kinds:
-            if not vm_types or kind in vm_types:
-                cells += [Cell(name, patch, kind, seed) for patch in dict.fromkeys(patches) for seed in seeds]
+        own = scenario.resolve().tables.own_types
+        kinds = own or [kind for kind in scenario.head.vm_types or ARCHES if kind in ARCHES]
+        asked = [kind for kind in kinds if not vm_types or kind in vm_types]
+        # Where each VM has a type of its own, the run is the same whichever of them it is called by.
+        for kind in asked[:1] if own else asked:
+            cells += [Cell(name, patch, kind, seed) for patch in dict.fromkeys(patches) for seed in seeds]
     if not cells:
         raise InputError("nothing to do: no scenario is for these VM types")
     return cells
