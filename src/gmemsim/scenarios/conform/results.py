@@ -8,13 +8,11 @@ import attrs
 
 from ...actors import errno
 
-#: What a step can come to, beside the errors that the model knows.
+#: What a step can come to.
 _RESULTS: Final = frozenset(
     {
-        "ok", "value", "error", "any_of", "SIGBUS", "SIGSEGV", "exit_memory_fault", "exit_mmio", "exit_hypercall",
-        *(name for name in errno.__all__ if name.startswith("E")),
-        # Errors that other kernels' calls have; the model never answers them.
-        "EACCES", "EFBIG", "ENOSYS", "ENXIO", "EROFS", "ESPIPE",
+        "ok", "value", "error", "any_of", "SIGBUS", "SIGSEGV", "exit_fail_entry", "exit_memory_fault", "exit_mmio",
+        "exit_hypercall", *errno.ERRNOS.values(),
     }
 )  # fmt: skip
 
