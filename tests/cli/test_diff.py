@@ -237,3 +237,74 @@ def test_rows_name_methods_with_file_and_line() -> None:
         path, _, line = place.rstrip(")").partition(":")
         text = (root / path).read_text().splitlines()[int(line) - 1]
         assert f"def {name.rpartition('.')[2]}(" in text
+
+
+PINNED = """
+[scenario]
+name = "pinned"
+summary = "A pinned page of a range that is converted, one task."
+vm_types = ["sw-protected"]
+[[file]]
+id = "gmem0"
+pages = 2
+flags = ["MMAP", "INIT_SHARED"]
+[[slot]]
+file = "gmem0"
+[[map]]
+id = "m"
+[[task]]
+name = "vmm"
+ops = [
+    { op = "host_write", map = "m", value = "x", count = 1 },
+    { op = "host_read", map = "m", count = 1 },
+    { op = "pin", map = "m", start = 1, count = 1 },
+    { op = "set_file_attributes", private = true },
+]
+"""
+SILENT = """
+from gmemsim.actors.errno import EAGAIN
+from gmemsim.actors.gmem_convert import Converted
+from gmemsim.patches.inplace import Inplace
+
+
+class Names(Inplace):
+    async def kvm_gmem_convert(self, t, inode, start, end, private, flags):
+        done = await super().kvm_gmem_convert(t, inode, start, end, private, flags)
+        return Converted(EAGAIN, 0) if done.ret == EAGAIN else done
+
+
+class Swallows(Inplace):
+    async def kvm_gmem_set_attributes(self, t, file, offset, size, private, flags=0):
+        done = await super().kvm_gmem_set_attributes(t, file, offset, size, private, flags)
+        return Converted(0) if done.ret == EAGAIN else done
+
+
+class Stores(Inplace):
+    async def host_access(self, t, mapping, index, write):
+        return await super().host_access(t, mapping, index, None if write is None else write + "!")
+"""
+
+
+@pytest.mark.parametrize(
+    ("patch", "more", "says"),
+    [
+        ("Names", "--seeds", "the call comes to EAGAIN with 0"),
+        ("Swallows", "--seeds", "the call comes to EAGAIN no more"),
+        ("Swallows", "--classes", "the call comes to EAGAIN no more"),
+        ("Stores", "--seeds", "the call comes to ok with data:x!"),
+        ("Stores", "--classes", "the call comes to ok with data:x!"),
+    ],
+)
+def test_what_a_call_comes_to_is_compared(
+    patch: str, more: str, says: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where events are silent about it: which page an error names, an errno that the ioctl swallows, what is read."""
+    monkeypatch.chdir(tmp_path)
+    Path("pinned.toml").write_text(PINNED)
+    Path("mine.py").write_text(SILENT)
+    arguments = ["diff", "inplace", f"mine.py:{patch}", "--scenario", "pinned.toml", "--json", more, 2]
+    result = gmem(*arguments)
+    assert result.exit_code == 1, result.stderr
+    rows = [row for row in json.loads(result.stdout)["changes"] if row["kind"] == "outcome"]
+    assert says in [row["text"] for row in rows]
+    assert all(row["certain"] for row in rows)

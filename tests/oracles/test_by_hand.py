@@ -164,6 +164,38 @@ def test_somebody_is_to_blame_for_the_last_check_only() -> None:
     assert bench(GmemSetAttributes(label, 1, 2, True), refused, GmemSetAttributesRet(EAGAIN, 1)) == {"I51"}
 
 
+def test_minus_eagain_names_the_page_that_is_in_use() -> None:
+    bench = converting(private=True)
+    bench.machine.do(lambda t: bench.machine.touch(t, 0, 1, False))
+    folio = bench.machine.inode.folios[1]
+    folio.pins = 1
+    bench(RefCheck(1, folio.pfn, folio.ref, False))
+    assert bench(GmemSetAttributesRet(EAGAIN, 2)) == {"I51"}
+    bench = converting(private=True)
+    folio = bench.machine.inode.folios.get(1) or folio
+    bench(RefCheck(1, folio.pfn, folio.ref, False))
+    assert bench(GmemSetAttributesRet(EAGAIN, 1)) == set()
+
+
+@pytest.mark.parametrize(
+    ("at_check", "lets_go", "broken"),
+    [(1, False, {"I25"}), (0, False, set()), (0, True, {"I25"})],
+)
+def test_a_reference_counts_at_the_check(at_check: int, lets_go: bool, broken: set[str]) -> None:
+    """soft_offline_page takes one whenever it comes; a conversion that has begun to zap goes on (I26)."""
+    bench = converting(private=True)
+    bench.machine.do(lambda t: bench.machine.touch(t, 0, 1, False))
+    folio = bench.machine.inode.folios[1]
+    known = folio.pages + bench.machine.kernel.lru_references(folio)
+    # The check holds one itself.
+    folio.mapcount, folio.ref = 0, known + 1 + at_check
+    found = bench(RefCheck(1, folio.pfn, folio.ref - 1, True))
+    folio.ref = known + 1
+    if lets_go:
+        bench(Unlock("gmem0.invalidate_lock", "w"), Lock("gmem0.invalidate_lock", "w"))
+    assert found | bench(GmemAttrStore("gmem0", 1, 2, True)) == broken
+
+
 # -- huge folios -----------------------------------------------------------------------------------------
 
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 from collections import Counter
 from functools import lru_cache
+from hashlib import blake2b
 from itertools import combinations
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
     from ..audit.base import Event
+    from ..scenarios.results import OpResult
     from .runs import Run, Step, Steps
 
 #: Hooks that 7.3 gave another name; they are compared under the old one.
@@ -43,6 +45,8 @@ _SHOWN: Final = (
     "ret", "did", "result", "flush", "hwpoison", "ok", "code", "op", "flag", "point", "state", "filter", "mode",
     "punch", "reason",
 )  # fmt: skip
+#: Values of a call that a row shows.
+_VALUES: Final = 4
 _INSTANCE: Final = re.compile(r"^(gmem|vm|mm)\d+\b")
 _INDEX: Final = re.compile(r"\[\d+\]")
 
@@ -51,11 +55,13 @@ class Behaviour(NamedTuple):
     """One behaviour of operations of one kind.
 
     Attributes:
-        kind: `result`, `order`, `under`, `lock`, `step`, `wait` or `retry`.
-        operation: the outermost function, or the event itself outside of any.
-        what: `result`: the function that returns; `order`: the step that comes first; `under`: the step; else the
-            lock, step or reason.
-        with_: `result`: to what it came; `order`: the step that comes second; `under`: the lock that is held.
+        kind: `outcome`, `result`, `order`, `under`, `lock`, `step`, `wait` or `retry`.
+        operation: the outermost function, or the event itself outside of any; `outcome`: `call` and the operation of
+            the scenario.
+        what: `outcome`: that operation; `result`: the function that returns; `order`: the step that comes first;
+            `under`: the step; else the lock, step or reason.
+        with_: `outcome`, `result`: to what it came; `order`: the step that comes second; `under`: the lock that is
+            held.
     """
 
     kind: str
@@ -133,6 +139,20 @@ def behaviours(steps: Steps, run: Run) -> Behaviours:
     for often, shown, _ in alike.values():
         found.add(shown, often)
     return found
+
+
+def add_outcomes(found: Behaviours, results: Iterable[OpResult]) -> None:
+    """What the calls of a run came to, as user space or the guest sees it: events can be silent about it."""
+    for result in results:
+        call = f"call {result.op}"
+        found.operations[call] += 1
+        found.counts[Behaviour("outcome", call, result.op, result.outcome)] += 1
+        if result.values:
+            shown = ", ".join(result.values[:_VALUES])
+            if len(result.values) > _VALUES:
+                rest = blake2b("\0".join(result.values).encode(), digest_size=4).hexdigest()
+                shown += f" and {len(result.values) - _VALUES} more ({rest})"
+            found.counts[Behaviour("outcome", call, result.op, f"{result.outcome} with {shown}")] += 1
 
 
 def _look(events: list[Event], held: tuple[str, ...]) -> tuple[Behaviours, tuple[str, ...]]:

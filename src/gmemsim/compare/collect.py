@@ -6,12 +6,13 @@ from collections import Counter
 from typing import TYPE_CHECKING, Any
 
 from ..actors.release import RELEASES
+from ..explore.program import ScenarioRun
 from ..explore.search import Limits, search, watch_events
 from ..explore.strategies import make_strategy
 from ..explore.token import encode
 from ..scenarios.options import Options
 from ..scenarios.session import build
-from .behaviour import Behaviours, behaviours
+from .behaviour import Behaviours, add_outcomes, behaviours
 from .runs import Steps
 
 if TYPE_CHECKING:
@@ -65,10 +66,10 @@ class Collected:
             release=program.release,
             parameters=program.parameters,
             small=program.small,
-            options=Options(rec=record, keep_results=False, max_virtual_ns=10**10),
+            options=Options(rec=record, max_virtual_ns=10**10),
         )
         run(session)
-        shown = _behaviours(log)
+        shown = _behaviours(log, session)
         summary = session.summary().as_dict()
         self.runs.append(shown)
         self.names.append(f"seed {seed}")
@@ -126,9 +127,12 @@ def collect_classes(
     return watcher.found
 
 
-def _behaviours(log: list[tuple[str, Event]]) -> Behaviours:
+def _behaviours(log: list[tuple[str, Event]], session: Session) -> Behaviours:
     steps = Steps()
-    return behaviours(steps, steps.run(log))
+    found = behaviours(steps, steps.run(log))
+    for task in session.results.values():
+        add_outcomes(found, task.operations)
+    return found
 
 
 class _Watcher:
@@ -150,7 +154,8 @@ class _Watcher:
     def done(self, run: Run, failure: Failure | None, *, pruned: bool) -> None:
         if pruned:
             return
-        self.found.runs.append(_behaviours(self._log))
+        assert isinstance(run, ScenarioRun)
+        self.found.runs.append(_behaviours(self._log, run.session))
         self.tapes.append(run.engine.tape)
         if not self.found.first:
             self.found.first = self._log

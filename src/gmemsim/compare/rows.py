@@ -9,8 +9,8 @@ import msgspec
 
 #: Kinds of rows, in the order of a report. `preparation` is the order of clear, prepare and uptodate.
 KINDS: Final = (
-    "preparation", "result", "order", "lock", "step", "wait", "retry", "frame", "message", "count", "value", "gone",
-    "new", "interleaving", "access", "rename",
+    "preparation", "outcome", "result", "order", "lock", "step", "wait", "retry", "frame", "message", "count", "value",
+    "gone", "new", "interleaving", "access", "rename",
 )  # fmt: skip
 
 
@@ -20,6 +20,8 @@ class Row(msgspec.Struct, frozen=True):
     Attributes:
         kind: what sort of difference; one of `KINDS`:
             `preparation`, `order`: an operation takes two steps on one frame in the other order.
+            `outcome`: a call of the workload comes to another outcome, or to other values: what was read, how many
+            pages are done, which page an error names.
             `result`: a function comes to another result or errno.
             `lock`: a lock is taken or not, or held over more or fewer steps.
             `step`: an operation takes a step that it did not take, or no longer takes one.

@@ -86,7 +86,7 @@ def _few(names: Sequence[str]) -> str:
 
 def _fails(behaviour: Behaviour) -> bool:
     """A function comes to an errno: if no run of the other side does, it is told however few of this one's do."""
-    return behaviour.kind == "result" and behaviour.with_.partition(",")[0] in _ERRNOS
+    return behaviour.kind in ("outcome", "result") and behaviour.with_.partition(",")[0] in _ERRNOS
 
 
 def _level(counts: Sequence[int]) -> str:
@@ -188,7 +188,7 @@ class _Comparison:
                 self.noise += 1
                 return None
             return one == "none" or two == "all", certain
-        if behaviour.kind in ("result", "under", "retry", "wait"):
+        if behaviour.kind in ("outcome", "result", "under", "retry", "wait"):
             return None
         lefts, rights = self.left.rates(behaviour), self.right.rates(behaviour)
         apart = min(lefts) > max(rights) * (1 + _RATE) or min(rights) > max(lefts) * (1 + _RATE)
@@ -201,6 +201,7 @@ class _Comparison:
         kind = behaviour.kind
         often = "none" not in levels and kind in ("lock", "step")
         text = {
+            "outcome": f"the call comes to {behaviour.with_}",
             "result": f"{behaviour.what} comes to {behaviour.with_}",
             "lock": f"{behaviour.what} is taken",
             "step": behaviour.what,

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 
 from ..actors.huge_cache import HugeCache
 from ..actors.stage2 import level_pages
-from ..audit.inplace_events import GmemAttrStore, GmemSetAttributes, GmemSetAttributesRet
+from ..audit.events import Unlock
+from ..audit.inplace_events import GmemAttrStore, GmemSetAttributes, GmemSetAttributesRet, RefCheck
 from ..audit.kvm_events import AttrStore, InvStart, Map, MmuInvEnd
 from .watch import Shared, Subject, after, at_rest, before, track
 
@@ -26,6 +27,8 @@ class Attributes(Subject):
         super().__init__(oracles)
         #: Attributes of a range when its conversion began, by task, where one may be taken back.
         self.before: dict[Task, list[tuple[int, int, bool]]] = {}
+        #: Indices whose references a conversion found to be nobody's, since it has the invalidate lock.
+        self.unused: dict[Task, set[int]] = {}
 
     def _inode(self, label: str) -> GmemInode | None:
         return self.world.inodes.get(label)
@@ -142,9 +145,36 @@ class Attributes(Subject):
 
     # -- who uses the pages --------------------------------------------------------------------------
 
+    @before("I25", RefCheck)
+    def called_unused(self, t: Task, event: RefCheck) -> None:
+        """The check says so of no page that somebody holds beside the cache, the batches and itself."""
+        converting = self.ledger.of(t).converting
+        folio = None if converting is None else converting[0].inode.folios.get(event.index)
+        if folio is None or not event.ok:
+            return
+        if folio.ref > folio.pages + 1 + self.kernel.lru_references(folio):
+            self.fail(
+                "I25",
+                f"index {event.index} is called unused while somebody holds a reference",
+                t,
+                event,
+                pfn=folio.pfn,
+                ref=folio.ref - 1,
+            )
+        else:
+            self.unused.setdefault(t, set()).add(event.index)
+
+    @track(Unlock, locks=["invalidate_lock"])
+    def others_may_come(self, t: Task, event: Unlock) -> None:
+        """What was found unused need not be so any more."""
+        self.unused.pop(t, None)
+
     @before("I25", GmemAttrStore)
     def nobody_outside(self, t: Task, event: GmemAttrStore) -> None:
-        """To-private: no page of the range is pinned, mapped, or held by anybody but cache, batches and poison."""
+        """To-private: no page of the range is pinned, mapped, or held by anybody but cache, batches and poison.
+
+        A reference alone, of soft offline say, may come after the conversion's check (I26), which is held to it then.
+        """
         inode = self._inode(event.inode)
         if inode is None or not event.private:
             return
@@ -152,7 +182,8 @@ class Attributes(Subject):
             if not event.start <= index < event.end:
                 continue
             known = folio.pages + folio.poisoned + self.kernel.lru_references(folio)
-            if folio.pins or folio.mapcount or folio.ref > known:
+            held = folio.ref > known and index not in self.unused.get(t, ())
+            if folio.pins or folio.mapcount or held:
                 self.fail(
                     "I25",
                     f"index {index} of {event.inode} becomes private while it is in use",

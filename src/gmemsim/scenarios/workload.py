@@ -125,6 +125,7 @@ def make_workload(source: Source, document: Document, parameters: dict[str, Scal
             raise source.error(("task", position, "instances"), message)
     if not document.task:
         raise source.error((), "there is no [[task]]")
+    _check_processes(source, actors)
     if not any(task.background for task in document.task):
         for position, task in enumerate(document.task):
             if task.until is not None:
@@ -176,6 +177,26 @@ def _setup(tables: Tables, path: Path, ops: Sequence[Op], vcpus: dict[str, int])
     return steps
 
 
+def _check_exit(source: Source, path: Path, task: TaskTable, *, last: bool) -> None:
+    """The whole process ends: nothing of the task comes after it, and it is not the VMM, whose VMs would go as well."""
+    if task.process == VMM:
+        raise source.error(path, f"exit needs a task of a process other than {VMM}")
+    if not last or task.repeat not in (None, 1) or task.until is not None:
+        raise source.error(path, "exit ends the process; expected it as the last operation, in one round")
+
+
+def _check_processes(source: Source, actors: Sequence[Actor]) -> None:
+    """exit_group kills the other threads, wherever they are, and takes the memory away when all are gone."""
+    for actor in actors:
+        others = [other.name for other in actors if other.process == actor.process and other is not actor]
+        if others and any(isinstance(step.op, Exit) for step in actor.steps):
+            message = (
+                f"exit of {actor.name} kills {', '.join(others)}, which is not modelled; expected one task of "
+                f"process {actor.process}"
+            )
+            raise source.error((), message)
+
+
 def _actors(tables: Tables, path: Path, task: TaskTable, vcpus: dict[str, int]) -> list[Actor]:
     source = tables.source
     vm = task.vm or next(iter(tables.vms))
@@ -192,10 +213,8 @@ def _actors(tables: Tables, path: Path, task: TaskTable, vcpus: dict[str, int]) 
     if task.role == "vcpu" and task.process != VMM:
         raise source.error((*path, "process"), f"vCPUs are threads of {VMM}; leave the process out")
     for position, op in enumerate(task.ops):
-        if isinstance(op, Exit) and task.process == VMM:
-            raise source.error(
-                (*path, "ops", position, "op"), f"exit needs a task of a process other than {VMM}"
-            )
+        if isinstance(op, Exit):
+            _check_exit(source, (*path, "ops", position, "op"), task, last=position == len(task.ops) - 1)
     steps = resolve_ops(tables, (*path, "ops"), task.ops, vm, task.role)
     start = time_of(tables, (*path, "start"), task.start)
     gap = time_of(tables, (*path, "gap"), task.gap)
