@@ -24,7 +24,7 @@ from ..explore.token import encode
 from ..explore.token_names import TokenError, replay_options
 from ..nearest import hint
 from ..oracles.every_rule import left_out
-from ..patches.entered import never_ran
+from ..patches.entered import never_ran, without_faults
 from ..scenarios.catalogue import find
 from ..scenarios.scenario import Scenario
 from .single_runs import NeverRan, note
@@ -175,7 +175,7 @@ def check(
         raise ValueError(
             f"no schedule was run (schedules={schedules}, seconds={seconds}): nothing was looked at"
         )
-    if text := never_ran(done.never_ran, f"{done.search.schedules:,} runs"):
+    if text := never_ran(without_faults(done.never_ran), f"{done.search.schedules:,} runs"):
         warnings.warn(text, NeverRan, stacklevel=2)
     return Checked(done.search, done.coverage or Coverage(0, 0, 0, 0), done.never_ran)
 

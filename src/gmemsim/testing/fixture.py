@@ -24,7 +24,7 @@ from ..explore.strategies.complete_first import CompleteFirst
 from ..explore.token import decode, encode
 from ..explore.token_names import TokenError
 from ..oracles.every_rule import UnknownRule, left_out
-from ..patches.entered import never_ran
+from ..patches.entered import never_ran, without_faults
 from ..patches.user_file import PatchError
 from .checking import Checked, NeverRan, check, describe, program
 
@@ -192,7 +192,7 @@ class Schedules:
             kept = str(error)
         if kept:
             pytest.fail(kept, pytrace=False)
-        if text := never_ran(self._entered.never, f"{self.number:,} runs"):
+        if text := never_ran(without_faults(self._entered.never), f"{self.number:,} runs"):
             warnings.warn(text, NeverRan, stacklevel=1)
 
     def _once(self, test: Callable[..., object], arguments: dict[str, object]) -> bool:

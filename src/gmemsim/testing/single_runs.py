@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import attrs
 
-from ..patches.entered import Entered, never_ran
+from ..patches.entered import Entered, never_ran, without_faults
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -45,5 +45,7 @@ def forget() -> None:
 def told() -> Iterator[str]:
     """A sentence for each patch with a function that ran in no run since the test began."""
     for runs in _noted.values():
-        if text := never_ran(runs.entered.never, f"{runs.count:,} run{'s' * (runs.count != 1)}"):
+        if text := never_ran(
+            without_faults(runs.entered.never), f"{runs.count:,} run{'s' * (runs.count != 1)}"
+        ):
             yield text
