@@ -25,8 +25,8 @@ class Causes(Subject):
         self.faulting: dict[Task, int] = {}
         #: Indices that the host may have mapped since a conversion unmapped its range.
         self.disturbed: dict[Task, set[int]] = {}
-        #: What the conversion's last check that said no found: the index, and whether somebody was to blame.
-        self.blamed: dict[Task, tuple[int, bool]] = {}
+        #: What the conversion's last check that said no found: the folio's indices, and whether somebody was to blame.
+        self.blamed: dict[Task, tuple[range, bool]] = {}
 
     @track(GmemSetAttributes)
     def begins(self, t: Task, event: GmemSetAttributes) -> None:
@@ -68,16 +68,17 @@ class Causes(Subject):
         known = folio.pages + folio.mapcount + self.kernel.lru_references(folio) + 1
         others = folio.ref > known
         mapped = folio.mapcount > 0 and event.index in self.disturbed.get(t, ())
-        self.blamed[t] = event.index, bool(folio.pins or folio.poisoned or others or mapped)
+        indices = range(event.index, event.index + folio.pages)
+        self.blamed[t] = indices, bool(folio.pins or folio.poisoned or others or mapped)
 
     @before("I51", GmemSetAttributesRet)
     def somebody_is_to_blame(self, t: Task, event: GmemSetAttributesRet) -> None:
         """-EAGAIN tells the VMM to wait for somebody: there has to be somebody who goes away."""
-        index, blamed = self.blamed.get(t, (event.error_index, True))
-        if event.ret == EAGAIN and index != event.error_index:
+        indices, blamed = self.blamed.get(t, (None, True))
+        if event.ret == EAGAIN and indices is not None and event.error_index not in indices:
             self.fail(
                 "I51",
-                f"a conversion answers -EAGAIN for index {event.error_index}; it found index {index} in use",
+                f"a conversion answers -EAGAIN for index {event.error_index}; it found index {indices.start} in use",
                 t,
                 event,
                 index=event.error_index,
