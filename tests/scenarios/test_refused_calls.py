@@ -117,3 +117,30 @@ def test_the_second_address_space_is_refused_by_name() -> None:
         run(text, "default", "v3")
     with pytest.raises(ScenarioError, match="EINVAL"):
         run(text, "snp", "v3")
+
+
+@pytest.mark.parametrize(
+    ("arch", "op", "answer"),
+    [
+        ("snp", '{ op = "hypercall", private = false }', "exit_fail_entry"),
+        ("tdx", '{ op = "hypercall", private = false }', "EINVAL"),
+        ("snp", '{ op = "page_state_change", private = false }', "exit_fail_entry"),
+        ("snp", '{ op = "write", value = "x" }', "exit_fail_entry"),
+        ("tdx", '{ op = "accept" }', "EINVAL"),
+        ("snp", '{ op = "create_ap" }', "exit_fail_entry"),
+    ],
+)
+@pytest.mark.parametrize("patch", ["v3", "inplace"])
+def test_no_guest_does_anything_before_the_end_of_its_launch(
+    patch: str, arch: str, op: str, answer: str
+) -> None:
+    """Whether it is a fault or an instruction that leaves to the VMM: nothing of it has happened."""
+    text = (
+        f'{FILE}[[slot]]\nfile = "g"\ngfn = 0x10000\n[setup]\nfinalize = false\n[[task]]\nrole = "vcpu"\n'
+        f'ops = [{op}, {{ op = "launch_finish" }}]\n'
+    )
+    session = run(text, arch, patch)
+    first = session.results["vcpu0"].operations[0]
+    assert first.outcome == answer
+    assert not session.violations
+    assert not session.machine.inodes[0].folios

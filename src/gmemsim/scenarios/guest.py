@@ -88,6 +88,23 @@ def _refused(thread: Thread, t: Task) -> int:
     return EINVAL if thread.vm.stage2.mirrored and not thread.vmm.vcpus_initialized else 0
 
 
+async def run_refused(thread: Thread, t: Task) -> str:
+    """How KVM_RUN ends before the guest can execute what leaves to the VMM by itself (a hypercall): empty if it can."""
+    vcpu, kernel = thread.vcpu, thread.kernel
+    if vcpu is None:
+        return ""
+    if refused := _refused(thread, t):
+        return errno_name(refused)
+    locked = await kernel.vcpu_ioctl_lock(t, vcpu)
+    early = GuestResult("dead") if vcpu.vm.dead else kernel.kvm_x86_vcpu_pre_run(vcpu)
+    if locked:
+        await vcpu.mutex.unlock(t)
+    if early is None:
+        return ""
+    thread.results.stopped = early.kind
+    return errno_name(early.errno) if early.kind == "error" else early.kind
+
+
 async def accept_met(thread: Thread, t: Task, gfn: int, kind: bool | None) -> GuestResult | None:
     """A page that hardware says is not accepted: the guest does it, and clears the page: None, or what prevented it.
 

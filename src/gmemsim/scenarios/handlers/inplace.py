@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Final, cast
 from ...actors.errno import EFAULT, EINVAL, ENOENT, errno_name
 from ...audit.inplace_events import Hypercall
 from .. import ops
-from ..guest import access, convert
+from ..guest import access, convert, run_refused
 from ..inplace import convert_file, convert_files
 from ..results import Outcome
 from .registry import from_errno, handles, in_bytes
@@ -50,6 +50,8 @@ async def hypercall(thread: Thread, t: Task, step: Step, lo: int, hi: int) -> Ou
     On pKVM the guest's hypercall has done its part by then; if EL2 refuses it there is no exit.
     """
     op = cast("ops.Hypercall", step.op)
+    if refused := await run_refused(thread, t):
+        return Outcome(refused)
     thread.results.exits["hypercall"] += 1
     if t.rec is not None:
         t.rec(t, Hypercall(lo, hi - lo, op.private))

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, cast
 
 from ...actors.errno import EOPNOTSUPP, errno_name
 from .. import ops
-from ..guest import convert
+from ..guest import convert, run_refused
 from ..inplace import convert_files
 from ..psc import PscBuffer
 from ..results import Outcome
@@ -28,6 +28,8 @@ async def page_state_change(thread: Thread, t: Task, step: Step, lo: int, hi: in
     vm = thread.machine.vm(step.vm)
     if not vm.arch.rmp_faults:
         return from_errno(EOPNOTSUPP)
+    if refused := await run_refused(thread, t):
+        return Outcome(refused)
     book = thread.machine.accepted[step.vm]
     done = 0
 
